@@ -1,1 +1,4 @@
 //! The broadcast engine.
+pub mod close;
+pub mod feed;
+pub mod frame;

@@ -1,0 +1,2 @@
+//! Feeds: the shared log and what selects from it; no sockets, no clocks.
+pub mod pattern;
