@@ -1,4 +1,8 @@
 //! The broadcast engine.
 pub mod close;
+pub mod epoch;
 pub mod feed;
 pub mod frame;
+pub mod http;
+pub mod nearest;
+pub mod subscription;

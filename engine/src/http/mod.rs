@@ -1,0 +1,10 @@
+//! The HTTP/1.1 edge: request heads and bodies in, routes out, response bytes back.
+//! Everything here is bytes to values and values to bytes: no socket, no clock, no feed.
+
+pub mod body;
+pub mod handshake;
+pub mod options;
+pub mod refusal;
+pub mod request;
+pub mod response;
+pub mod route;

@@ -1,0 +1,120 @@
+//! The query of a subscription: unknown words and doubled keys are refused, never ignored.
+//! It only reads them; `subscription` says what can be chosen.
+
+use super::refusal::Refusal;
+use crate::nearest::hint;
+use crate::subscription::{Mode, Options, UnknownWord};
+use percent_encoding::percent_decode_str;
+use std::str::FromStr;
+
+const KEYS: [&str; 4] = ["from", "mode", "lag", "rate"];
+
+/// Reads `from`, `mode` and `lag`.
+///
+/// # Errors
+/// 400 that names the key or value, and the nearest right one.
+pub fn parse(query: Option<&str>) -> Result<Options, Refusal> {
+    let (mut from, mut mode, mut lag) = (None, None, None);
+    for (key, value) in pairs(query)? {
+        match key.as_str() {
+            "from" => set(&mut from, &key, &value)?,
+            "mode" => set(&mut mode, &key, &value)?,
+            "lag" => set(&mut lag, &key, &value)?,
+            "rate" => return Err(Refusal::bad("`rate` is not supported by this version")),
+            _ => return Err(unknown_key(&key, &KEYS)),
+        }
+    }
+    let options = Options { from: from.unwrap_or_default(), mode: mode.unwrap_or_default(), lag };
+    if options.mode == Mode::Latest && options.lag.is_some() {
+        return Err(Refusal::bad("`lag` belongs to mode=lossless: mode=latest is never lapped"));
+    }
+    Ok(options)
+}
+
+/// For endpoints without options.
+///
+/// # Errors
+/// 400 that names the first key.
+pub fn refuse_any(query: Option<&str>) -> Result<(), Refusal> {
+    match pairs(query)?.first() {
+        Some((key, _)) => Err(Refusal::bad(format!("unknown option `{key}`: there are none here"))),
+        None => Ok(()),
+    }
+}
+
+fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Refusal> {
+    let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            Ok((decode(key)?, decode(value)?))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> Result<String, Refusal> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(Refusal::bad("an option is not UTF-8")),
+    }
+}
+
+fn set<T: FromStr<Err = UnknownWord>>(
+    slot: &mut Option<T>,
+    key: &str,
+    value: &str,
+) -> Result<(), Refusal> {
+    if slot.is_some() {
+        return Err(Refusal::bad(format!("option `{key}` twice")));
+    }
+    let chosen = value.parse().map_err(|error| Refusal::bad(format!("option `{key}`: {error}")))?;
+    *slot = Some(chosen);
+    Ok(())
+}
+
+fn unknown_key(key: &str, known: &[&str]) -> Refusal {
+    Refusal::bad(format!("unknown option `{key}`: {}", hint(key, known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::Epoch;
+    use crate::subscription::{From, LagPolicy};
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        assert_eq!(parse(None), Ok(Options::default()));
+        assert_eq!(parse(Some("&")), Ok(Options::default()));
+        assert_eq!(Options::default().from, From::Latest);
+    }
+
+    #[test]
+    fn choices_are_read_and_percent_decoded() {
+        let expected = Options {
+            from: From::After { epoch: Epoch(723), seq: 7 },
+            mode: Mode::Lossless,
+            lag: Some(LagPolicy::SkipToOldest),
+        };
+        assert_eq!(parse(Some("from=k3%2D7&mode=lossless&lag=skip-to-oldest")), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_is_right() {
+        for (query, message) in [
+            ("fron=last", "unknown option `fron`: did you mean `from`?"),
+            ("from=lest", "option `from`: unknown value `lest`: did you mean `last`?"),
+            ("mode", "option `mode`: unknown value ``: known are lossless, latest"),
+            ("from=last&from=last", "option `from` twice"),
+            ("rate=10", "`rate` is not supported by this version"),
+            ("a=%FF", "an option is not UTF-8"),
+            ("xyzzy=1", "unknown option `xyzzy`: known are from, mode, lag, rate"),
+        ] {
+            let refusal = parse(Some(query)).unwrap_err();
+            assert_eq!((refusal.status.number(), refusal.message.as_ref()), (400, message));
+        }
+        assert!(parse(Some("mode=latest&lag=disconnect")).is_err());
+        assert!(refuse_any(Some("from=last")).is_err());
+        assert!(refuse_any(None).is_ok());
+    }
+}

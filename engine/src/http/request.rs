@@ -1,0 +1,338 @@
+//! Request heads: method, target, and the headers the engine uses, checked and owned.
+//! It reads no body and chooses no route.
+
+use super::refusal::Refusal;
+use super::response::Status;
+use httparse::{EMPTY_HEADER, Error, Header};
+
+/// The longest request target, bytes: a topic of 255 bytes, all of them escaped, and options.
+pub const TARGET_BYTES_MAX: usize = 2048;
+
+/// The most headers of a request.
+pub const HEADERS_MAX: usize = 64;
+
+/// The methods the engine has an opinion about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `HEAD`
+    Head,
+    /// `POST`
+    Post,
+    /// `OPTIONS`
+    Options,
+    /// Any other.
+    Other,
+}
+
+/// A complete request head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Whether the client speaks HTTP/1.1 and not 1.0.
+    pub is_http_11: bool,
+    /// The path, still percent-encoded.
+    pub path: String,
+    /// What follows the first `?`.
+    pub query: Option<String>,
+    /// The headers the engine uses.
+    pub headers: Headers,
+}
+
+macro_rules! headers {
+    ($($(#[$doc:meta])* $field:ident $name:literal $rule:ident,)+) => {
+        /// The headers the engine uses; all others are ignored.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Headers { $($(#[$doc])* pub $field: Option<String>,)+ }
+
+        impl Headers {
+            fn slot(&mut self, name: &str) -> Option<(&mut Option<String>, Repeat)> {
+                $(if name.eq_ignore_ascii_case($name) {
+                    return Some((&mut self.$field, Repeat::$rule));
+                })+
+                None
+            }
+        }
+    };
+}
+headers! {
+    /// The name the client called.
+    host "Host" Refused,
+    /// The protocols to change to.
+    upgrade "Upgrade" Joined,
+    /// What concerns this connection only.
+    connection "Connection" Joined,
+    /// The challenge of the WebSocket handshake.
+    sec_websocket_key "Sec-WebSocket-Key" Refused,
+    /// The version of the WebSocket protocol.
+    sec_websocket_version "Sec-WebSocket-Version" Refused,
+    /// The subprotocols offered.
+    sec_websocket_protocol "Sec-WebSocket-Protocol" Joined,
+    /// The media types the client takes.
+    accept "Accept" Joined,
+    /// The media type of the body.
+    content_type "Content-Type" Refused,
+    /// The length of the body.
+    content_length "Content-Length" Refused,
+    /// How the body is delimited.
+    transfer_encoding "Transfer-Encoding" Joined,
+    /// The last event an event stream's client has.
+    last_event_id "Last-Event-ID" Refused,
+    /// The page a browser's request comes from.
+    origin "Origin" Refused,
+    /// What the client waits for before it sends the body.
+    expect "Expect" Refused,
+    /// The client's credentials.
+    authorization "Authorization" Refused,
+}
+
+/// What a second header of the same name means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// The list goes on (RFC 9110 section 5.3).
+    Joined,
+    /// Two readers could take different ones: that is how requests are smuggled.
+    Refused,
+}
+
+impl Request {
+    /// Reads the head at the start of `buf`; with its length, or `None` while it is incomplete.
+    ///
+    /// # Errors
+    /// 400, 414, 431 or 505.
+    pub fn parse(buf: &[u8], header_bytes_max: u32) -> Result<Option<(Self, usize)>, Refusal> {
+        check_target_length(buf)?;
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+        let mut parsed = httparse::Request::new(&mut headers);
+        let status = parsed.parse(buf).map_err(refuse)?;
+        let bytes = match status {
+            httparse::Status::Complete(bytes) => bytes,
+            // At least one more byte is to come.
+            httparse::Status::Partial => buf.len() + 1,
+        };
+        if bytes > header_bytes_max as usize {
+            let message = format!("request head above {header_bytes_max} bytes");
+            return Err(Refusal::new(Status::HeadersTooLarge, message));
+        }
+        if status.is_partial() {
+            return Ok(None);
+        }
+        let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+            return Err(Refusal::bad("malformed request line"));
+        };
+        let is_http_11 = parsed.version == Some(1);
+        let headers = collect(parsed.headers)?;
+        if is_http_11 && headers.host.is_none() {
+            return Err(Refusal::bad("an HTTP/1.1 request has a Host header"));
+        }
+        let (path, query) = split_target(target);
+        Ok(Some((Self { method: method.into(), is_http_11, path, query, headers }, bytes)))
+    }
+
+    /// Whether the connection may carry another request after this one (RFC 9112 section 9.3).
+    #[must_use]
+    pub fn keeps_alive(&self) -> bool {
+        let connection = self.headers.connection.as_deref();
+        match self.is_http_11 {
+            true => !has_token(connection, "close"),
+            false => has_token(connection, "keep-alive") && !has_token(connection, "close"),
+        }
+    }
+
+    /// Whether the client wants to change to WebSocket; `Connection` is checked later.
+    #[must_use]
+    pub fn wants_websocket(&self) -> bool {
+        has_token(self.headers.upgrade.as_deref(), "websocket")
+    }
+
+    /// Whether the client waits for `100 Continue`. HTTP/1.0 clients cannot (RFC 9110 10.1.1).
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        let expect = self.headers.expect.as_deref();
+        self.is_http_11 && expect.is_some_and(|e| e.eq_ignore_ascii_case("100-continue"))
+    }
+}
+
+impl From<&str> for Method {
+    fn from(method: &str) -> Self {
+        match method {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "OPTIONS" => Self::Options,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether a comma-separated header has this element, in any case. Parameters after `;` do not
+/// count.
+#[must_use]
+pub fn has_token(header: Option<&str>, token: &str) -> bool {
+    header.unwrap_or_default().split(',').any(|element| {
+        let name = element.split(';').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case(token)
+    })
+}
+
+/// Judged on the first line alone, so that a target without an end is refused early.
+fn check_target_length(buf: &[u8]) -> Result<(), Refusal> {
+    let line_bytes = buf.iter().take(LINE_BYTES_MAX + 1).position(|&b| b == b'\n');
+    if line_bytes.is_none() && buf.len() > LINE_BYTES_MAX {
+        let message = format!("request target above {TARGET_BYTES_MAX} bytes");
+        return Err(Refusal::new(Status::UriTooLong, message));
+    }
+    Ok(())
+}
+
+fn refuse(error: Error) -> Refusal {
+    match error {
+        Error::TooManyHeaders => {
+            Refusal::new(Status::HeadersTooLarge, format!("more than {HEADERS_MAX} headers"))
+        }
+        Error::Version => {
+            Refusal::new(Status::VersionNotSupported, "this port speaks HTTP/1.1 (and 1.0)")
+        }
+        other => Refusal::bad(format!("malformed request: {other}")),
+    }
+}
+
+fn collect(parsed: &[Header<'_>]) -> Result<Headers, Refusal> {
+    let mut headers = Headers::default();
+    for header in parsed {
+        let Some((slot, repeat)) = headers.slot(header.name) else {
+            continue;
+        };
+        let value = std::str::from_utf8(header.value)
+            .map_err(|_| Refusal::bad(format!("header {} is not UTF-8", header.name)))?
+            .trim();
+        match slot {
+            None => *slot = Some(value.to_owned()),
+            Some(list) if repeat == Repeat::Joined => {
+                list.push_str(", ");
+                list.push_str(value);
+            }
+            Some(_) => return Err(Refusal::bad(format!("header {} twice", header.name))),
+        }
+    }
+    Ok(headers)
+}
+
+/// Origin form, absolute form (RFC 9112 section 3.2.2), or `*`.
+fn split_target(target: &str) -> (String, Option<String>) {
+    let origin_form = match target.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            rest.find(['/', '?']).map_or("/", |start| &rest[start..])
+        }
+        _ => target,
+    };
+    match origin_form.split_once('?') {
+        Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+        None => (origin_form.to_owned(), None),
+    }
+}
+
+/// The target, the longest method we know, the version, and what stands between them.
+const LINE_BYTES_MAX: usize = TARGET_BYTES_MAX + 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Option<(Request, usize)>, Refusal> {
+        Request::parse(text.as_bytes(), 4096)
+    }
+
+    fn status_of(text: &str) -> u16 {
+        parse(text).unwrap_err().status.number()
+    }
+
+    #[test]
+    fn a_head_is_read_with_its_length() {
+        let text = "POST /v1/publish/a%2Fb?x=1&y HTTP/1.1\r\nhost: h\r\nAccept: a\r\nX-Other: \
+                    \u{fc}\r\nACCEPT: b\r\nContent-Length:  7 \r\n\r\n{\"a\":1}";
+        let (request, bytes) = parse(text).unwrap().unwrap();
+        assert_eq!(&text[bytes..], "{\"a\":1}");
+        assert_eq!(request.method, Method::Post);
+        assert_eq!(request.path, "/v1/publish/a%2Fb");
+        assert_eq!(request.query.as_deref(), Some("x=1&y"));
+        assert_eq!(request.headers.accept.as_deref(), Some("a, b"));
+        assert_eq!(request.headers.content_length.as_deref(), Some("7"));
+        assert!(request.keeps_alive());
+    }
+
+    #[test]
+    fn an_incomplete_head_is_waited_for_at_every_cut() {
+        let text = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        for cut in 0..text.len() {
+            assert_eq!(parse(&text[..cut]), Ok(None), "{cut}");
+        }
+    }
+
+    #[test]
+    fn broken_heads_are_refused() {
+        for (text, status) in [
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+            ("G\0T / HTTP/1.1\r\n\r\n", 400),
+            ("PRI * HTTP/2.0\r\n\r\n", 505),
+            ("\u{16}\u{3}\u{1}\0", 400),
+        ] {
+            assert_eq!(status_of(text), status, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_before_the_head_is_complete() {
+        assert_eq!(status_of(&format!("GET /{}", "a".repeat(2100))), 414);
+        assert_eq!(status_of(&format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(4077))), 431);
+        let many = "A: b\r\n".repeat(HEADERS_MAX + 1);
+        assert_eq!(status_of(&format!("GET / HTTP/1.1\r\n{many}\r\n")), 431);
+    }
+
+    #[test]
+    fn targets_have_three_forms() {
+        for (target, path, query) in [
+            ("/a?b?c", "/a", Some("b?c")),
+            ("http://h:1/a?b", "/a", Some("b")),
+            ("http://h", "/", None),
+            ("*", "*", None),
+            ("/a?u=x://y", "/a", Some("u=x://y")),
+        ] {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+            let (request, _) = parse(&text).unwrap().unwrap();
+            assert_eq!((request.path.as_str(), request.query.as_deref()), (path, query));
+        }
+    }
+
+    #[test]
+    fn keeping_alive_depends_on_version_and_connection() {
+        for (version, connection, expected) in [
+            ("1.1", "x", true),
+            ("1.1", "upgrade, Close", false),
+            ("1.0", "x", false),
+            ("1.0", "Keep-Alive", true),
+        ] {
+            let text =
+                format!("GET / HTTP/{version}\r\nHost: h\r\nConnection: {connection}\r\n\r\n");
+            assert_eq!(parse(&text).unwrap().unwrap().0.keeps_alive(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics_and_is_never_larger_than_itself(
+            bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let bytes = [b"GET /".as_slice(), &bytes].concat();
+            if let Ok(Some((_, head_bytes))) = Request::parse(&bytes, 4096) {
+                prop_assert!(head_bytes <= bytes.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Response bytes: status line, headers, body.
+//! It knows no route and no request; what it writes is always one complete response or head.
+
+use super::refusal::Refusal;
+use std::borrow::Cow;
+use std::io::Write;
+
+/// The answer to `Expect: 100-continue` before the body is read (RFC 9110 section 10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The head of an event stream; chunks of `sse` follow. The last header keeps reverse proxies
+/// from holding events back.
+pub const EVENT_STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\
+    Content-Type: text/event-stream\r\n\
+    Cache-Control: no-store\r\n\
+    X-Accel-Buffering: no\r\n\
+    Transfer-Encoding: chunked\r\n\
+    \r\n";
+
+/// The content type of `/metrics`.
+pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const JSON_TYPE: &str = "application/json";
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+
+macro_rules! statuses {
+    ($($(#[$doc:meta])* $name:ident = $number:literal $phrase:literal $code:literal,)+) => {
+        /// The statuses the engine answers with.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Status { $($(#[$doc])* $name,)+ }
+
+        impl Status {
+            /// The number of the status line.
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                match self { $(Self::$name => $number,)+ }
+            }
+
+            /// The words of the status line.
+            #[must_use]
+            pub const fn phrase(self) -> &'static str {
+                match self { $(Self::$name => $phrase,)+ }
+            }
+
+            /// The `code` of a JSON error body.
+            #[must_use]
+            pub const fn error_code(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+        }
+    };
+}
+statuses! {
+    /// The request was served.
+    Ok = 200 "OK" "ok",
+    /// Served, with nothing to say.
+    NoContent = 204 "No Content" "ok",
+    /// The request is malformed or asks for something that does not exist.
+    BadRequest = 400 "Bad Request" "bad_request",
+    /// The topic is not the client's to use.
+    Forbidden = 403 "Forbidden" "forbidden",
+    /// No such endpoint.
+    NotFound = 404 "Not Found" "not_found",
+    /// The endpoint has other methods.
+    MethodNotAllowed = 405 "Method Not Allowed" "method_not_allowed",
+    /// The endpoint cannot answer in a form the client accepts.
+    NotAcceptable = 406 "Not Acceptable" "not_acceptable",
+    /// The request took too long to arrive.
+    RequestTimeout = 408 "Request Timeout" "timeout",
+    /// The body's length is not given.
+    LengthRequired = 411 "Length Required" "length_required",
+    /// The body is above the limit.
+    ContentTooLarge = 413 "Content Too Large" "too_large",
+    /// The request target is above the limit.
+    UriTooLong = 414 "URI Too Long" "uri_too_long",
+    /// The body is of a kind the endpoint does not take.
+    UnsupportedMediaType = 415 "Unsupported Media Type" "unsupported_media_type",
+    /// An expectation other than `100-continue`.
+    ExpectationFailed = 417 "Expectation Failed" "expectation_failed",
+    /// The endpoint speaks WebSocket, version 13.
+    UpgradeRequired = 426 "Upgrade Required" "upgrade_required",
+    /// The client exceeded its rate.
+    TooManyRequests = 429 "Too Many Requests" "rate_limited",
+    /// The head is above the limit.
+    HeadersTooLarge = 431 "Request Header Fields Too Large" "headers_too_large",
+    /// The engine failed.
+    InternalError = 500 "Internal Server Error" "internal",
+    /// A transfer coding other than `chunked`.
+    NotImplemented = 501 "Not Implemented" "not_implemented",
+    /// Not ready, draining, or full.
+    Unavailable = 503 "Service Unavailable" "unavailable",
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    VersionNotSupported = 505 "HTTP Version Not Supported" "http_version",
+}
+
+/// One complete response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response<'a> {
+    /// The status line.
+    pub status: Status,
+    /// The `Content-Type`; not sent with an empty body.
+    pub content_type: &'static str,
+    /// A header beside the usual ones.
+    pub header: Option<(&'static str, &'static str)>,
+    /// The body.
+    pub body: Cow<'a, str>,
+}
+
+impl<'a> Response<'a> {
+    /// A plain text response.
+    #[must_use]
+    pub fn text(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
+        Self { status, content_type: TEXT_TYPE, header: None, body: body.into() }
+    }
+
+    /// A JSON response; `body` is valid JSON.
+    #[must_use]
+    pub fn json(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
+        Self { content_type: JSON_TYPE, ..Self::text(status, body) }
+    }
+
+    /// The response of `/metrics`.
+    #[must_use]
+    pub fn metrics(body: impl Into<Cow<'a, str>>) -> Self {
+        Self { content_type: METRICS_TYPE, ..Self::text(Status::Ok, body) }
+    }
+
+    /// The answer to `OPTIONS`.
+    #[must_use]
+    pub fn allow(methods: &'static str) -> Self {
+        Self { header: Some(("Allow", methods)), ..Self::text(Status::NoContent, "") }
+    }
+
+    /// The bytes. The answer to `HEAD` has the length of the body it leaves out.
+    #[must_use]
+    pub fn encode(&self, head_only: bool, keep_alive: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + self.body.len());
+        start(&mut out, self.status, keep_alive);
+        if let Some((name, value)) = self.header {
+            put(&mut out, format_args!("{name}: {value}\r\n"));
+        }
+        if !self.body.is_empty() {
+            put(&mut out, format_args!("Content-Type: {}\r\n", self.content_type));
+        }
+        // RFC 9110 section 8.6: a 204 has no Content-Length.
+        if self.status != Status::NoContent {
+            put(&mut out, format_args!("Content-Length: {}\r\n", self.body.len()));
+        }
+        out.extend_from_slice(b"\r\n");
+        if !head_only {
+            out.extend_from_slice(self.body.as_bytes());
+        }
+        out
+    }
+}
+
+impl From<&Refusal> for Response<'static> {
+    fn from(refusal: &Refusal) -> Self {
+        let error = serde_json::json!({"error": {
+            "code": refusal.status.error_code(),
+            "message": refusal.message,
+        }});
+        Self { header: refusal.header, ..Self::json(refusal.status, error.to_string() + "\n") }
+    }
+}
+
+impl Refusal {
+    /// The response bytes; they announce that the connection is closed.
+    #[must_use]
+    pub fn encode(&self, head_only: bool) -> Vec<u8> {
+        Response::from(self).encode(head_only, false)
+    }
+}
+
+fn start(out: &mut Vec<u8>, status: Status, keep_alive: bool) {
+    put(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
+    let connection = if keep_alive { "keep-alive" } else { "close" };
+    put(out, format_args!("Connection: {connection}\r\n"));
+}
+
+fn put(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {
+    // Writing to a Vec cannot fail.
+    let _ = out.write_fmt(args);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_response_is_complete() {
+        let bytes = Response::json(Status::Ok, r#"{"seq":1}"#).encode(false, true);
+        assert_eq!(
+            text(&bytes),
+            "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n\
+             Content-Length: 9\r\n\r\n{\"seq\":1}"
+        );
+    }
+
+    #[test]
+    fn head_keeps_the_length_and_leaves_out_the_body() {
+        let bytes = Response::text(Status::Ok, "ok\n").encode(true, true);
+        assert!(text(&bytes).ends_with("Content-Length: 3\r\n\r\n"));
+    }
+
+    #[test]
+    fn options_has_neither_body_nor_length() {
+        let bytes = Response::allow("GET, OPTIONS").encode(false, true);
+        assert_eq!(
+            text(&bytes),
+            "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\nAllow: GET, OPTIONS\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_json_whatever_its_message() {
+        let refusal = Refusal::bad("a \"quoted\"\nline").with_header("Allow", "GET");
+        let bytes = refusal.encode(false);
+        let (head, body) = text(&bytes).split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nAllow: GET\r\n")
+        );
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["error"]["code"], "bad_request");
+        assert_eq!(body["error"]["message"], "a \"quoted\"\nline");
+    }
+
+    #[test]
+    fn the_event_stream_head_is_a_head() {
+        let mut headers = [httparse::EMPTY_HEADER; 8];
+        let mut response = httparse::Response::new(&mut headers);
+        let parsed = response.parse(EVENT_STREAM_HEAD).unwrap();
+        assert_eq!(parsed, httparse::Status::Complete(EVENT_STREAM_HEAD.len()));
+        assert_eq!((response.code, response.headers.len()), (Some(200), 4));
+    }
+}

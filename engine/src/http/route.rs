@@ -1,0 +1,428 @@
+//! Which endpoint a request is for, and everything about it that can be judged from its head.
+//! It serves nothing: every check that needs a feed, a limit or a clock is made by the core.
+
+use super::body::{Body, Framing};
+use super::handshake::Handshake;
+use super::options;
+use super::refusal::Refusal;
+use super::request::{Method, Request, has_token};
+use super::response::Status;
+use crate::epoch::Position;
+use crate::feed::pattern::{Target, Topic, TopicError};
+use crate::frame::Kind;
+use crate::subscription::{From, Options};
+use percent_encoding::percent_decode_str;
+
+/// What a request asks for.
+#[derive(Debug)]
+pub enum Route {
+    /// A subscription over WebSocket.
+    FeedSocket {
+        /// What is subscribed to.
+        target: Target,
+        /// How.
+        options: Options,
+        /// The checked handshake.
+        handshake: Handshake,
+    },
+    /// A subscription as an event stream; a `Last-Event-ID` has become `options.from`.
+    FeedEvents {
+        /// What is subscribed to.
+        target: Target,
+        /// How.
+        options: Options,
+    },
+    /// A publisher over WebSocket.
+    PublishSocket {
+        /// Where its messages go.
+        topic: Topic,
+        /// The checked handshake.
+        handshake: Handshake,
+    },
+    /// One message, the body.
+    PublishOne {
+        /// Where it goes.
+        topic: Topic,
+        /// How it is framed; that text is UTF-8 is checked with the body.
+        kind: Kind,
+        /// The body's reader.
+        body: Body,
+    },
+    /// Many messages, one a line of the body.
+    PublishMany {
+        /// The body's reader.
+        body: Body,
+    },
+    /// A socket that gets its messages back.
+    Echo {
+        /// The checked handshake.
+        handshake: Handshake,
+    },
+    /// Liveness; also for `HEAD`.
+    Health,
+    /// Readiness; also for `HEAD`.
+    Ready,
+    /// OpenMetrics text; also for `HEAD`.
+    Metrics,
+    /// `OPTIONS`: the methods of the endpoint.
+    Allow(&'static str),
+}
+
+/// What the settings say about routes.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether `/v1/echo` exists.
+    pub echo: bool,
+    /// The largest body, bytes.
+    pub body_bytes_max: u32,
+}
+
+/// The endpoints, before methods are looked at.
+enum Endpoint<'p> {
+    Feed(&'p str),
+    Publish(&'p str),
+    PublishMany,
+    Echo,
+    Health,
+    Ready,
+    Metrics,
+}
+
+impl Route {
+    /// Finds the endpoint and checks what it requires of the head.
+    ///
+    /// # Errors
+    /// Any 4xx or 501, with a message that says how to do better.
+    pub fn of(request: &Request, settings: Settings) -> Result<Self, Refusal> {
+        if request.method == Method::Options && request.path == "*" {
+            return Ok(Self::Allow("GET, HEAD, POST, OPTIONS"));
+        }
+        let endpoint = Endpoint::of(&request.path, settings.echo)?;
+        let framing = check_framing(request)?;
+        match request.method {
+            Method::Options => Ok(Self::Allow(endpoint.methods())),
+            Method::Get => endpoint.get(request),
+            Method::Head => endpoint.head(),
+            Method::Post => endpoint.post(request, Body::new(framing, settings.body_bytes_max)),
+            Method::Other => Err(endpoint.refuse_method()),
+        }
+    }
+}
+
+impl<'p> Endpoint<'p> {
+    fn of(path: &'p str, echo: bool) -> Result<Self, Refusal> {
+        if let Some(rest) = path.strip_prefix("/v1/feed/") {
+            return Ok(Self::Feed(rest));
+        }
+        if let Some(rest) = path.strip_prefix("/v1/publish/") {
+            return Ok(Self::Publish(rest));
+        }
+        match path {
+            "/v1/publish" => Ok(Self::PublishMany),
+            "/v1/echo" if echo => Ok(Self::Echo),
+            "/healthz" => Ok(Self::Health),
+            "/readyz" => Ok(Self::Ready),
+            "/metrics" => Ok(Self::Metrics),
+            _ => Err(Refusal::new(Status::NotFound, missing(path))),
+        }
+    }
+
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::Feed(_) | Self::Echo => "GET, OPTIONS",
+            Self::Publish(_) => "GET, POST, OPTIONS",
+            Self::PublishMany => "POST, OPTIONS",
+            Self::Health | Self::Ready | Self::Metrics => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    fn refuse_method(&self) -> Refusal {
+        let message = format!("the methods here are {}", self.methods());
+        Refusal::new(Status::MethodNotAllowed, message).with_header("Allow", self.methods())
+    }
+
+    fn get(&self, request: &Request) -> Result<Route, Refusal> {
+        match self {
+            Self::Feed(rest) => feed(request, rest),
+            Self::Publish(rest) => {
+                let topic = publish_topic(request, rest)?;
+                Ok(Route::PublishSocket { topic, handshake: require_websocket(request)? })
+            }
+            Self::Echo => Ok(Route::Echo { handshake: require_websocket(request)? }),
+            Self::PublishMany => Err(self.refuse_method()),
+            Self::Health | Self::Ready | Self::Metrics => self.head(),
+        }
+    }
+
+    fn head(&self) -> Result<Route, Refusal> {
+        match self {
+            Self::Health => Ok(Route::Health),
+            Self::Ready => Ok(Route::Ready),
+            Self::Metrics => Ok(Route::Metrics),
+            _ => Err(self.refuse_method()),
+        }
+    }
+
+    fn post(&self, request: &Request, body: Result<Body, Refusal>) -> Result<Route, Refusal> {
+        match self {
+            Self::Publish(rest) => {
+                let topic = publish_topic(request, rest)?;
+                let kind = kind_of(request.headers.content_type.as_deref());
+                Ok(Route::PublishOne { topic, kind, body: body? })
+            }
+            Self::PublishMany => {
+                options::refuse_any(request.query.as_deref())?;
+                require_ndjson(request)?;
+                Ok(Route::PublishMany { body: body? })
+            }
+            _ => Err(self.refuse_method()),
+        }
+    }
+}
+
+fn missing(path: &str) -> &'static str {
+    match path {
+        "/v1/ws" => {
+            "the multiplexed protocol is not in this version: use /v1/feed/{topic} and \
+             /v1/publish/{topic}"
+        }
+        "/v1/echo" => "echo is off: [debug] echo = true turns it on",
+        "/v1/feed" => "which topic or pattern? /v1/feed/{topic}",
+        _ => {
+            "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/publish, \
+             /v1/publish/{topic}, /healthz, /readyz and /metrics"
+        }
+    }
+}
+
+/// A body where none belongs would be taken for the next request.
+fn check_framing(request: &Request) -> Result<Framing, Refusal> {
+    if request.headers.expect.is_some() && !request.expects_continue() && request.is_http_11 {
+        return Err(Refusal::new(Status::ExpectationFailed, "the one expectation is 100-continue"));
+    }
+    let framing = Framing::of(request)?;
+    if matches!(request.method, Method::Get | Method::Head | Method::Options) && !framing.is_empty()
+    {
+        return Err(Refusal::bad("this method has no body"));
+    }
+    Ok(framing)
+}
+
+fn feed(request: &Request, rest: &str) -> Result<Route, Refusal> {
+    let text = decode_topic(rest)?;
+    let target = text.parse().map_err(|error| refuse_topic(error, rest))?;
+    let mut options = options::parse(request.query.as_deref())?;
+    if request.wants_websocket() {
+        let handshake = Handshake::check(request)?;
+        return Ok(Route::FeedSocket { target, options, handshake });
+    }
+    if !has_token(request.headers.accept.as_deref(), "text/event-stream") {
+        let message = "a feed is read over WebSocket (Upgrade: websocket) or as an event stream \
+                       (Accept: text/event-stream)";
+        return Err(Refusal::new(Status::NotAcceptable, message));
+    }
+    if let Some(id) = request.headers.last_event_id.as_deref().filter(|id| !id.is_empty()) {
+        // A browser reconnects to the URL it began with: the header is the newer wish.
+        options.from = resume(id)?;
+    }
+    Ok(Route::FeedEvents { target, options })
+}
+
+fn resume(last_event_id: &str) -> Result<From, Refusal> {
+    match last_event_id.parse() {
+        Ok(Position { epoch, seq }) => Ok(From::After { epoch, seq }),
+        Err(error) => Err(Refusal::bad(format!("Last-Event-ID: {error}"))),
+    }
+}
+
+fn publish_topic(request: &Request, rest: &str) -> Result<Topic, Refusal> {
+    options::refuse_any(request.query.as_deref())?;
+    let topic = Topic::new(&decode_topic(rest)?).map_err(|error| refuse_topic(error, rest))?;
+    if topic.is_engines() {
+        let message = "topics that start with `$` are the engine's own";
+        return Err(Refusal::new(Status::Forbidden, message));
+    }
+    Ok(topic)
+}
+
+fn require_websocket(request: &Request) -> Result<Handshake, Refusal> {
+    if request.wants_websocket() {
+        return Handshake::check(request);
+    }
+    Err(Refusal::new(Status::UpgradeRequired, "this endpoint speaks WebSocket")
+        .with_header("Upgrade", "websocket"))
+}
+
+fn require_ndjson(request: &Request) -> Result<(), Refusal> {
+    if media_type(request.headers.content_type.as_deref()) == "application/x-ndjson" {
+        return Ok(());
+    }
+    let message = "many messages are sent as application/x-ndjson; one is posted to \
+                   /v1/publish/{topic}";
+    Err(Refusal::new(Status::UnsupportedMediaType, message))
+}
+
+fn kind_of(content_type: Option<&str>) -> Kind {
+    let media_type = media_type(content_type);
+    if media_type.starts_with("text/") || media_type == "application/json" {
+        Kind::Text
+    } else {
+        Kind::Binary
+    }
+}
+
+/// Lower case, without parameters.
+fn media_type(content_type: Option<&str>) -> String {
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
+}
+
+fn decode_topic(rest: &str) -> Result<String, Refusal> {
+    let mut escapes = rest.split('%').skip(1);
+    if !escapes.all(|e| e.len() >= 2 && e.bytes().take(2).all(|b| b.is_ascii_hexdigit())) {
+        return Err(Refusal::bad("malformed percent-encoding in the topic"));
+    }
+    match percent_decode_str(rest).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(Refusal::bad("the topic is not UTF-8")),
+    }
+}
+
+fn refuse_topic(error: TopicError, rest: &str) -> Refusal {
+    // Most clients cut a URL at its `#` and ask for what stands before it.
+    let hint = if rest.ends_with('/') { " (in a URL, `#` is written %23)" } else { "" };
+    Refusal::bad(format!("{error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscription::Mode;
+
+    const WEBSOCKET: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    const EVENTS: &str = "Accept: text/html, text/event-stream;q=0.9\r\n";
+    const NDJSON: &str = "Content-Type: application/x-ndjson; charset=utf-8\r\n";
+
+    fn route_with(echo: bool, line: &str, headers: &str) -> Result<Route, Refusal> {
+        let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
+        let (request, _) = Request::parse(text.as_bytes(), 4096).unwrap().unwrap();
+        Route::of(&request, Settings { echo, body_bytes_max: 100 })
+    }
+
+    fn route(line: &str, headers: &str) -> Result<Route, Refusal> {
+        route_with(false, line, headers)
+    }
+
+    fn status_of(line: &str, headers: &str) -> u16 {
+        route(line, headers).unwrap_err().status.number()
+    }
+
+    #[test]
+    fn a_feed_is_read_both_ways() {
+        let Ok(Route::FeedSocket { target, options, .. }) =
+            route("GET /v1/feed/pmu/%23?mode=latest", WEBSOCKET)
+        else {
+            panic!("no socket")
+        };
+        assert_eq!((target.as_str(), options.mode), ("pmu/#", Mode::Latest));
+        let Ok(Route::FeedEvents { target, options }) = route("GET /v1/feed/%24sys/+", EVENTS)
+        else {
+            panic!("no events")
+        };
+        assert_eq!((target.as_str(), options), ("$sys/+", Options::default()));
+    }
+
+    #[test]
+    fn last_event_id_wins_over_the_url() {
+        let headers = format!("{EVENTS}Last-Event-ID: k3-41\r\n");
+        let Ok(Route::FeedEvents { options, .. }) = route("GET /v1/feed/a?from=oldest", &headers)
+        else {
+            panic!("no events")
+        };
+        assert_eq!(options.from, "k3-41".parse().unwrap());
+        assert_eq!(status_of("GET /v1/feed/a", &format!("{EVENTS}Last-Event-ID: 41\r\n")), 400);
+        let empty = format!("{EVENTS}Last-Event-ID:\r\n");
+        assert!(route("GET /v1/feed/a", &empty).is_ok());
+    }
+
+    #[test]
+    fn publishing_has_three_forms() {
+        assert!(matches!(
+            route("GET /v1/publish/a/b", WEBSOCKET),
+            Ok(Route::PublishSocket { topic, .. }) if topic.as_str() == "a/b"
+        ));
+        for (content_type, expected) in [
+            ("Content-Type: text/csv\r\n", Kind::Text),
+            ("Content-Type: Application/JSON; charset=utf-8\r\n", Kind::Text),
+            ("Content-Type: application/octet-stream\r\n", Kind::Binary),
+            ("", Kind::Binary),
+        ] {
+            let headers = format!("{content_type}Content-Length: 3\r\n");
+            let Ok(Route::PublishOne { kind, .. }) = route("POST /v1/publish/a", &headers) else {
+                panic!("{content_type}")
+            };
+            assert_eq!(kind, expected, "{content_type}");
+        }
+        let headers = format!("{NDJSON}Transfer-Encoding: chunked\r\n");
+        assert!(matches!(route("POST /v1/publish", &headers), Ok(Route::PublishMany { .. })));
+    }
+
+    #[test]
+    fn operations_answer_get_head_and_options() {
+        assert!(matches!(route("GET /healthz", ""), Ok(Route::Health)));
+        assert!(matches!(route("HEAD /readyz?x=1", ""), Ok(Route::Ready)));
+        assert!(matches!(route("GET /metrics", ""), Ok(Route::Metrics)));
+        assert!(matches!(route("OPTIONS /v1/publish", ""), Ok(Route::Allow("POST, OPTIONS"))));
+        assert!(matches!(route("OPTIONS *", ""), Ok(Route::Allow(_))));
+    }
+
+    #[test]
+    fn refusals_have_their_status() {
+        for (line, headers, status) in [
+            ("GET /", "", 404),
+            ("GET /v1/ws", WEBSOCKET, 404),
+            ("GET /v1/echo", WEBSOCKET, 404),
+            ("GET /v1/feed/a", "Accept: */*\r\n", 406),
+            ("GET /v1/feed/", EVENTS, 400),
+            ("GET /v1/feed/a//b", EVENTS, 400),
+            ("GET /v1/feed/a%2", EVENTS, 400),
+            ("GET /v1/feed/%FF", EVENTS, 400),
+            ("GET /v1/feed/a?nope=1", EVENTS, 400),
+            ("GET /v1/feed/a", &WEBSOCKET.replace("13", "8"), 426),
+            ("POST /v1/feed/a", "Content-Length: 1\r\n", 405),
+            ("HEAD /v1/feed/a", "", 405),
+            ("GET /v1/publish/a", "", 426),
+            ("GET /v1/publish/a/+", WEBSOCKET, 400),
+            ("GET /v1/publish/$sys/a", WEBSOCKET, 403),
+            ("POST /v1/publish/%24sys/a", "Content-Length: 1\r\n", 403),
+            ("POST /v1/publish/a?x=1", "Content-Length: 1\r\n", 400),
+            ("POST /v1/publish/a", "", 411),
+            ("POST /v1/publish/a", "Content-Length: 101\r\n", 413),
+            ("POST /v1/publish", "Content-Length: 1\r\n", 415),
+            ("PUT /v1/publish/a", "Content-Length: 1\r\n", 405),
+            ("GET /v1/publish", "", 405),
+            ("POST /metrics", "Content-Length: 0\r\n", 405),
+            ("GET /metrics", "Content-Length: 1\r\n", 400),
+            ("GET /v1/feed/a", "Transfer-Encoding: chunked\r\n", 400),
+            ("POST /v1/publish/a", "Expect: gold\r\nContent-Length: 1\r\n", 417),
+        ] {
+            assert_eq!(status_of(line, headers), status, "{line} {headers}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_how_to_do_better() {
+        let refusal = route("DELETE /v1/publish/a", "").unwrap_err();
+        assert_eq!(refusal.header, Some(("Allow", "GET, POST, OPTIONS")));
+        let cut_at_the_hash = route("GET /v1/feed/pmu/", EVENTS).unwrap_err();
+        assert!(cut_at_the_hash.message.contains("%23"), "{}", cut_at_the_hash.message);
+        assert!(route("GET /v1/ws", "").unwrap_err().message.contains("not in this version"));
+    }
+
+    #[test]
+    fn echo_exists_only_where_it_is_turned_on() {
+        assert!(matches!(route_with(true, "GET /v1/echo", WEBSOCKET), Ok(Route::Echo { .. })));
+        assert_eq!(route_with(true, "GET /v1/echo", "").unwrap_err().status.number(), 426);
+    }
+}

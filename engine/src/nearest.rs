@@ -1,0 +1,35 @@
+//! The right word nearest to a wrong one, for messages that help.
+//! It only compares words; who asks decides what the words mean.
+
+/// The candidate most like `word`, unless none is like it at all.
+#[must_use]
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The end of a message about a wrong word: the nearest right one, or all of them.
+#[must_use]
+pub fn hint(word: &str, candidates: &[&str]) -> String {
+    nearest(word, candidates.iter().copied()).map_or_else(
+        || format!("known are {}", candidates.join(", ")),
+        |right| format!("did you mean `{right}`?"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_finds_its_word_and_a_stranger_the_list() {
+        let words = ["latest", "last", "oldest"];
+        assert_eq!(hint("lates", &words), "did you mean `latest`?");
+        assert_eq!(hint("odlest", &words), "did you mean `oldest`?");
+        assert_eq!(hint("zzzzzzzz", &words), "known are latest, last, oldest");
+    }
+}
