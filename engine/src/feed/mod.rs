@@ -1,2 +1,13 @@
-//! Feeds: the shared log and what selects from it; no sockets, no clocks.
+//! Feeds: what is published, kept and read. Pure: no sockets, no clocks, no events.
+//!
+//! The path of a frame: [`registry`] finds the feed, [`log`] numbers the message, [`lane`] encodes
+//! it, [`segment`] holds the bytes; a [`cursor`] stands in them, and [`lag`] decides when it cannot.
+
+pub mod cursor;
+pub mod lag;
+pub mod lane;
+pub mod log;
 pub mod pattern;
+pub mod registry;
+pub mod retention;
+pub mod segment;

@@ -1,7 +1,7 @@
 //! Server frames: headers, whole control frames, and the length of a frame already encoded.
 //! Server frames are never masked (RFC 6455 section 5.1) and never fragmented here.
 
-use super::{CONTROL_BYTES_MAX, Opcode};
+use super::{CONTROL_BYTES_MAX, Kind, Opcode};
 use arrayvec::ArrayVec;
 
 /// A frame header: 2, 4 or 10 bytes.
@@ -51,6 +51,22 @@ pub fn frame_len(bytes: &[u8]) -> Option<u64> {
     }
 }
 
+/// The message in `frame`, one whole data frame the engine encoded itself; none for other frames.
+#[must_use]
+pub fn message(frame: &[u8]) -> Option<(Kind, &[u8])> {
+    let kind = match frame.first()? & OPCODE {
+        opcode if opcode == Opcode::Text as u8 => Kind::Text,
+        opcode if opcode == Opcode::Binary as u8 => Kind::Binary,
+        _ => return None,
+    };
+    let header_bytes = match *frame.get(1)? {
+        0..LEN_16 => 2,
+        LEN_16 => 4,
+        _ => 10,
+    };
+    Some((kind, frame.get(header_bytes..)?))
+}
+
 /// A whole control frame. A payload above 125 bytes is cut, so that the frame stays legal.
 #[must_use]
 pub fn control(opcode: Opcode, payload: &[u8]) -> Control {
@@ -71,6 +87,7 @@ pub fn close(code: u16, reason: &str) -> Control {
 }
 
 const FIN: u8 = 0x80;
+const OPCODE: u8 = 0x0F;
 const LEN_16: u8 = 126;
 const LEN_64: u8 = 127;
 

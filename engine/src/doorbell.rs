@@ -1,0 +1,133 @@
+//! The doorbell of a core: how publishers on other threads tell it which lanes have moved, waking it
+//! only when it sleeps. Owns the ordering between "parked" and "queue not empty". Must not know
+//! feeds, sockets or mio.
+//!
+//! # Why no ring is lost
+//! The publisher pushes, *then* looks at `parked`; the core announces `parked`, *then* looks at the
+//! queue. A sequentially consistent fence stands between the two steps on each side, so at least one
+//! of them sees the other: either the publisher finds the core parked and wakes it, or the core
+//! finds the queue filled and does not sleep. `swap` on `parked` makes one publisher of many wake it.
+//! The model in `engine/tests/loom.rs` runs every interleaving of this.
+
+use crossbeam::queue::SegQueue;
+
+use crate::sync::{AtomicBool, Ordering, fence};
+
+/// Wakes a sleeping core: an eventfd in the engine, a flag in a simulation.
+pub trait Wake: Send + Sync {
+    /// Ends the core's sleep, or makes its next one end at once.
+    fn wake(&self);
+}
+
+/// The mailbox of one core: keys of its lanes that have moved since it last looked.
+pub struct Doorbell {
+    moved: SegQueue<u32>,
+    parked: AtomicBool,
+    waker: Box<dyn Wake>,
+}
+
+impl std::fmt::Debug for Doorbell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doorbell").field("parked", &self.parked).finish_non_exhaustive()
+    }
+}
+
+impl Doorbell {
+    /// A doorbell of a core that is awake.
+    pub fn new(waker: Box<dyn Wake>) -> Self {
+        Self { moved: SegQueue::new(), parked: AtomicBool::new(false), waker }
+    }
+
+    /// Says that the core's lane `lane_key` has moved. Called by any thread.
+    pub fn ring(&self, lane_key: u32) {
+        self.moved.push(lane_key);
+        self.wake_if_parked();
+    }
+
+    /// Wakes the core if it sleeps, without naming a lane.
+    pub fn wake_if_parked(&self) {
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// Announces sleep. False when something is already waiting, so the core must not sleep.
+    pub fn park(&self) -> bool {
+        self.parked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let may_sleep = self.moved.is_empty();
+        if !may_sleep {
+            self.unpark();
+        }
+        may_sleep
+    }
+
+    /// Ends sleep: until the next [`park`](Self::park) no publisher wakes this core.
+    pub fn unpark(&self) {
+        self.parked.store(false, Ordering::Relaxed);
+    }
+
+    /// The next lane that has moved, if any. Only the core calls it.
+    pub fn take(&self) -> Option<u32> {
+        self.moved.pop()
+    }
+}
+
+/// One core's interest in one lane. Shared by the feed, which sets it, and the core, which clears it.
+#[derive(Debug)]
+pub struct Tap {
+    doorbell: std::sync::Arc<Doorbell>,
+    lane_key: u32,
+    dirty: AtomicBool,
+    dirty_since_ns: std::sync::atomic::AtomicU64,
+    swept_pos: std::sync::atomic::AtomicU64,
+    swept_seq: std::sync::atomic::AtomicU64,
+}
+
+impl Tap {
+    /// A tap of the core behind `doorbell` on the lane it knows as `lane_key`.
+    pub fn new(doorbell: std::sync::Arc<Doorbell>, lane_key: u32) -> Self {
+        Self {
+            doorbell,
+            lane_key,
+            dirty: AtomicBool::new(false),
+            dirty_since_ns: std::sync::atomic::AtomicU64::new(0),
+            swept_pos: std::sync::atomic::AtomicU64::new(0),
+            swept_seq: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// Called by the publisher after the head has been stored. Rings once until the core looks.
+    ///
+    /// The swap pairs with the one in [`clear`](Self::clear): whichever comes second sees what the
+    /// other side wrote before it, so a head stored before a swap that found `dirty` set is read by
+    /// the core that clears it.
+    pub fn mark(&self, now_ns: u64) {
+        if self.dirty.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.dirty_since_ns.store(now_ns, std::sync::atomic::Ordering::Relaxed);
+        self.doorbell.ring(self.lane_key);
+    }
+
+    /// Called by the core before it reads the head. Answers when the oldest unseen frame was
+    /// published, in ns.
+    pub fn clear(&self) -> u64 {
+        self.dirty.swap(false, Ordering::AcqRel);
+        self.dirty_since_ns.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Called by the core when every subscriber that can take bytes has those up to here.
+    pub fn set_swept(&self, pos: u64, seq: u64) {
+        self.swept_pos.store(pos, std::sync::atomic::Ordering::Relaxed);
+        self.swept_seq.store(seq, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// How far the core has swept: lane position and sequence number. Advice for pacing a
+    /// publisher, so the two need not agree to the frame.
+    pub fn swept(&self) -> (u64, u64) {
+        let pos = self.swept_pos.load(std::sync::atomic::Ordering::Relaxed);
+        (pos, self.swept_seq.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,76 @@
+//! What happens to a subscriber whose place in a lane is gone. Owns the policy decision. Must not
+//! touch sockets, and never lets a loss go untold: every answer names the missed frames.
+
+use crate::feed::cursor::Cursor;
+use crate::feed::lane::LaneReader;
+use crate::subscription::LagPolicy;
+
+/// Frames a subscriber did not get: the closed range `from..=to` of sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// First missed sequence number.
+    pub from: u64,
+    /// Last missed sequence number.
+    pub to: u64,
+    /// Why they were missed.
+    pub reason: GapReason,
+}
+
+impl Gap {
+    /// How many frames were missed.
+    pub fn frames(&self) -> u64 {
+        self.to.saturating_sub(self.from) + 1
+    }
+}
+
+/// Why frames were missed; the word is part of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// The subscriber read more slowly than retention allows.
+    Lagged,
+    /// The position asked for was retained no longer.
+    Expired,
+    /// The epoch asked for is not this feed's: what lay between is unknown.
+    Epoch,
+}
+
+impl GapReason {
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lagged => "lagged",
+            Self::Expired => "expired",
+            Self::Epoch => "epoch",
+        }
+    }
+}
+
+/// What to do with a subscriber that retention has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// Close it, naming the gap.
+    Disconnect(Gap),
+    /// Tell it of the gap, then go on at the cursor.
+    Skip(Gap, Cursor),
+    /// Nothing is missing but the rest of its torn frame: finish that and go on at the cursor.
+    Resume(Cursor),
+}
+
+/// Decides for a subscriber at `cursor`, which stands before the lane's tail. A frame that was torn
+/// counts as received: its rest is finished first.
+pub fn lapse(policy: LagPolicy, cursor: Cursor, lane: &LaneReader) -> Lapse {
+    let from = cursor.seq + u64::from(cursor.is_torn());
+    let resume = match policy {
+        LagPolicy::SkipToLatest => lane.newest(),
+        LagPolicy::SkipToOldest | LagPolicy::Disconnect => lane.oldest(),
+    };
+    debug_assert!(resume.seq >= from, "a lapsed cursor lies before the tail");
+    if resume.seq <= from {
+        return Lapse::Resume(resume);
+    }
+    let gap = Gap { from, to: resume.seq - 1, reason: GapReason::Lagged };
+    match policy {
+        LagPolicy::Disconnect => Lapse::Disconnect(gap),
+        LagPolicy::SkipToOldest | LagPolicy::SkipToLatest => Lapse::Skip(gap, resume),
+    }
+}

@@ -1,0 +1,497 @@
+//! A lane: one encoding of a feed, kept as a chain of segments. [`LaneWriter`] appends and retains,
+//! under the feed's lock; [`LaneReader`] is one core's lock-free view. Must not know sockets, clocks
+//! or subscribers; frames never span segments, so a segment boundary is always a frame boundary.
+
+use std::collections::VecDeque;
+
+use crate::epoch::Epoch;
+use crate::feed::cursor::Cursor;
+use crate::feed::lag::Gap;
+use crate::feed::retention::Retention;
+use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
+use crate::frame::{Kind, Opcode, encode};
+use crate::sse;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// Capacity of a lane's first segment: small, so that a quiet topic is cheap.
+const SEGMENT_BYTES_FIRST: u32 = 4 << 10;
+/// Capacity at which doubling stops: large enough that crossing a boundary is rare, small enough
+/// that retention by whole segments stays close to what was asked for.
+const SEGMENT_BYTES_MAX: u32 = 256 << 10;
+
+/// A published message, before any encoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Text or binary, as published.
+    pub kind: Kind,
+    /// The publisher's bytes.
+    pub payload: &'a [u8],
+}
+
+/// The encodings there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LaneKind {
+    /// The payload as one WebSocket frame. Always open: it is the feed's log.
+    Raw,
+    /// A Server-Sent Event in one HTTP chunk.
+    Sse,
+}
+
+impl LaneKind {
+    /// Every kind, for listings.
+    pub const ALL: [Self; 2] = [Self::Raw, Self::Sse];
+
+    /// The word for labels.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Sse => "sse",
+        }
+    }
+
+    /// Length of the frame that begins `bytes`, which holds at least its header.
+    pub fn frame_len(self, bytes: &[u8]) -> u64 {
+        let len = match self {
+            Self::Raw => encode::frame_len(bytes),
+            Self::Sse => sse::chunk_len(bytes),
+        };
+        debug_assert!(len.is_some(), "a lane holds only whole frames");
+        // A frame without a length would stall a walk; one byte keeps it moving in release builds.
+        len.unwrap_or(1).max(1)
+    }
+
+    /// The notice that tells a subscriber of this lane about `gap`.
+    ///
+    /// A raw socket carries only payloads, so the notice is the application data of a ping
+    /// (RFC 6455 section 5.5.2): it adds no message and every client answers it.
+    pub fn gap_notice(self, gap: Gap) -> Vec<u8> {
+        match self {
+            Self::Raw => {
+                let Gap { from, to, reason } = gap;
+                let word = reason.word();
+                let text = format!(r#"{{"gap":{{"from":{from},"to":{to},"reason":"{word}"}}}}"#);
+                encode::control(Opcode::Ping, text.as_bytes()).to_vec()
+            }
+            Self::Sse => {
+                let mut event = Vec::new();
+                sse::gap(&mut event, gap.from, gap.to, gap.reason.word());
+                event
+            }
+        }
+    }
+
+    /// True when the lane's form has room for a notice that every client sees.
+    pub fn shows_notices(self) -> bool {
+        matches!(self, Self::Sse)
+    }
+}
+
+/// Where a lane ends, or where a sweep began: a position and the sequence number found there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Lane position just past the last byte.
+    pub pos: u64,
+    /// Sequence number the next frame will have.
+    pub seq: u64,
+}
+
+/// The appending side of a lane. Lives under its feed's lock.
+#[derive(Debug)]
+pub struct LaneWriter {
+    kind: LaneKind,
+    segment_bytes_max: u32,
+    writer: SegmentWriter,
+    retained: VecDeque<Arc<Segment>>,
+    tail: Arc<AtomicU64>,
+    tail_seq: u64,
+    last_frame_bytes: u64,
+    marks: VecDeque<Mark>,
+    scratch: Vec<u8>,
+    budget: std::sync::Arc<LogBudget>,
+}
+
+/// A frame boundary and when it was the head: lets retention go by age without a time per frame.
+#[derive(Debug)]
+struct Mark {
+    head: Head,
+    at_ns: u64,
+}
+
+impl LaneWriter {
+    /// An empty lane whose first frame will be `first_seq`.
+    ///
+    /// Segments grow to a quarter of what `retention` keeps, so that giving up whole segments stays
+    /// close to what was asked for.
+    pub fn new(
+        kind: LaneKind,
+        first_seq: u64,
+        retention: &Retention,
+        budget: &std::sync::Arc<LogBudget>,
+    ) -> Self {
+        let quarter = u32::try_from(retention.bytes_max / 4).unwrap_or(SEGMENT_BYTES_MAX);
+        let writer = SegmentWriter::new(0, first_seq, SEGMENT_BYTES_FIRST, budget);
+        Self {
+            kind,
+            segment_bytes_max: quarter.clamp(SEGMENT_BYTES_FIRST, SEGMENT_BYTES_MAX),
+            retained: VecDeque::from([Arc::clone(writer.segment())]),
+            writer,
+            tail: Arc::new(AtomicU64::new(0)),
+            tail_seq: first_seq,
+            last_frame_bytes: 0,
+            marks: VecDeque::new(),
+            scratch: Vec::new(),
+            budget: std::sync::Arc::clone(budget),
+        }
+    }
+
+    /// Which encoding this is.
+    pub fn kind(&self) -> LaneKind {
+        self.kind
+    }
+
+    /// Where the next frame goes.
+    pub fn head(&self) -> Head {
+        let extent = self.writer.extent();
+        let segment = self.writer.segment();
+        Head {
+            pos: segment.base() + u64::from(extent.bytes),
+            seq: segment.first_seq() + u64::from(extent.frames),
+        }
+    }
+
+    /// The oldest retained frame.
+    pub fn tail(&self) -> Cursor {
+        Cursor::at(self.tail.load(Ordering::Relaxed), self.tail_seq)
+    }
+
+    /// Encodes `message` as the next frame and publishes it.
+    pub fn append(&mut self, epoch: Epoch, message: Message<'_>) {
+        match self.kind {
+            LaneKind::Raw => {
+                let header = encode::header(message.kind.into(), message.payload.len() as u64);
+                self.append_parts(&[&header, message.payload]);
+            }
+            LaneKind::Sse => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                scratch.clear();
+                let seq = self.head().seq;
+                sse::event(&mut scratch, epoch, seq, message.kind, message.payload);
+                self.append_parts(&[&scratch]);
+                self.scratch = scratch;
+            }
+        }
+    }
+
+    fn append_parts(&mut self, parts: &[&[u8]]) {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if self.writer.room() < len {
+            self.extend(len);
+        }
+        let fitted = self.writer.append(parts);
+        debug_assert!(fitted, "extend made room");
+        self.last_frame_bytes = len as u64;
+    }
+
+    /// Begins a new segment that has room for a frame of `len` bytes.
+    fn extend(&mut self, len: usize) {
+        let capacity = self.writer.extent().bytes.saturating_mul(2);
+        let capacity = capacity.clamp(SEGMENT_BYTES_FIRST, self.segment_bytes_max).max(len as u32);
+        let head = self.head();
+        self.link(SegmentWriter::new(head.pos, head.seq, capacity, &self.budget));
+    }
+
+    fn link(&mut self, next: SegmentWriter) {
+        self.retained.push_back(Arc::clone(next.segment()));
+        std::mem::replace(&mut self.writer, next).link(&self.writer);
+    }
+
+    /// Gives up what `retention` no longer covers; the last frame always stays. Returns true when
+    /// the tail moved.
+    pub fn retain(&mut self, retention: &Retention, now_ns: u64) -> bool {
+        let head = self.head();
+        let before = self.tail();
+        if head.seq <= before.seq + 1 {
+            return false;
+        }
+        self.retain_bytes(retention.bytes_max, head);
+        self.retain_frames(retention.frames_max, head);
+        self.retain_age(retention.age_ns_max, now_ns, head);
+        self.drop_passed();
+        self.tail() != before
+    }
+
+    /// By bytes, whole segments go at a time: what stays is at least `bytes_max`.
+    fn retain_bytes(&mut self, bytes_max: u64, head: Head) {
+        let keep_from = head.pos.saturating_sub(bytes_max.max(self.last_frame_bytes));
+        let cut = self.retained.iter().rev().find(|segment| segment.base() <= keep_from);
+        if let Some((pos, seq)) = cut.map(|segment| (segment.base(), segment.first_seq())) {
+            self.advance_tail(Cursor::at(pos, seq));
+        }
+        if bytes_max == 0 {
+            self.advance_tail_to_seq(head.seq - 1);
+        }
+    }
+
+    fn retain_frames(&mut self, frames_max: u64, head: Head) {
+        self.advance_tail_to_seq(head.seq.saturating_sub(frames_max.max(1)));
+    }
+
+    /// By age, to a sixteenth of the age asked for.
+    fn retain_age(&mut self, age_ns_max: Option<u64>, now_ns: u64, head: Head) {
+        let Some(age_ns_max) = age_ns_max else { return };
+        let last_frame = head.seq - 1;
+        while let Some(mark) = self.marks.front()
+            && now_ns.saturating_sub(mark.at_ns) >= age_ns_max
+        {
+            let seq = mark.head.seq.min(last_frame);
+            self.marks.pop_front();
+            self.advance_tail_to_seq(seq);
+        }
+        let grain_ns = age_ns_max / 16;
+        if self.marks.back().is_none_or(|mark| {
+            mark.head.seq < head.seq && now_ns.saturating_sub(mark.at_ns) >= grain_ns
+        }) {
+            self.marks.push_back(Mark { head, at_ns: now_ns });
+        }
+    }
+
+    /// Moves the tail to frame `seq` by walking; each frame is walked past once in its life.
+    fn advance_tail_to_seq(&mut self, seq: u64) {
+        let mut at = self.tail();
+        if at.seq >= seq {
+            return;
+        }
+        let skip = self.retained.partition_point(|segment| segment.first_seq() <= seq) - 1;
+        let segment = &self.retained[skip];
+        if segment.first_seq() > at.seq {
+            at = Cursor::at(segment.base(), segment.first_seq());
+        }
+        let bytes = segment.bytes();
+        while at.seq < seq {
+            let rest = &bytes[(at.frame_pos - segment.base()) as usize..];
+            at = Cursor::at(at.frame_pos + self.kind.frame_len(rest), at.seq + 1);
+        }
+        self.advance_tail(at);
+    }
+
+    fn advance_tail(&mut self, to: Cursor) {
+        if to.frame_pos > self.tail.load(Ordering::Relaxed) {
+            self.tail.store(to.frame_pos, Ordering::Release);
+            self.tail_seq = to.seq;
+        }
+    }
+
+    fn drop_passed(&mut self) {
+        let tail = self.tail.load(Ordering::Relaxed);
+        while self.retained.len() > 1 && self.retained[1].base() <= tail {
+            self.retained.pop_front();
+        }
+    }
+
+    /// Keeps only the last frame, in a segment of its size, and returns the rest of the memory.
+    /// Positions and sequence numbers go on. Returns true when anything was given back.
+    pub fn compact(&mut self) -> bool {
+        let head = self.head();
+        let capacity: u64 = self.retained.iter().map(|segment| segment.capacity()).sum();
+        if self.scratch.capacity() as u64 + capacity <= self.last_frame_bytes {
+            return false;
+        }
+        self.scratch = Vec::new();
+        self.marks.clear();
+        if head.seq == self.tail_seq {
+            return false;
+        }
+        self.advance_tail_to_seq(head.seq - 1);
+        let last = self.tail();
+        let source = Arc::clone(self.writer.segment());
+        let from = (last.frame_pos - source.base()) as usize;
+        // Filled before it is linked: a reader must never see the head go back.
+        let mut next =
+            SegmentWriter::new(last.frame_pos, last.seq, self.last_frame_bytes as u32, &self.budget);
+        next.append(&[&source.bytes()[from..]]);
+        self.link(next);
+        self.drop_passed();
+        true
+    }
+
+    /// A reader that sees everything retained.
+    pub fn reader(&self) -> LaneReader {
+        let mut reader = LaneReader {
+            kind: self.kind,
+            segments: self.retained.clone(),
+            tail: Arc::clone(&self.tail),
+            head: Head::default(),
+        };
+        reader.refresh();
+        reader
+    }
+
+    /// Bytes allocated to retained segments.
+    pub fn retained_bytes(&self) -> u64 {
+        self.retained.iter().map(|segment| segment.capacity()).sum()
+    }
+}
+
+/// One core's view of a lane: the retained chain and the head as of the last refresh.
+#[derive(Debug)]
+pub struct LaneReader {
+    kind: LaneKind,
+    segments: VecDeque<Arc<Segment>>,
+    tail: Arc<AtomicU64>,
+    head: Head,
+}
+
+impl LaneReader {
+    /// Which encoding this is.
+    pub fn kind(&self) -> LaneKind {
+        self.kind
+    }
+
+    /// The head as of the last [`refresh`](Self::refresh).
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Takes in what has been published since.
+    pub fn refresh(&mut self) {
+        while let Some(next) = self.segments.back().and_then(|last| last.next()) {
+            self.segments.push_back(next);
+        }
+        if let Some(last) = self.segments.back() {
+            let extent = last.extent();
+            self.head.pos = last.base() + u64::from(extent.bytes);
+            self.head.seq = last.first_seq() + u64::from(extent.frames);
+        }
+    }
+
+    /// Lane position of the oldest byte that may still be read: retention's, but never past the
+    /// head this reader knows.
+    pub fn tail_pos(&self) -> u64 {
+        self.tail.load(Ordering::Acquire).min(self.head.pos)
+    }
+
+    /// True when [`drop_passed`](Self::drop_passed) would give segments up.
+    pub fn has_passed(&self) -> bool {
+        self.segments.get(1).is_some_and(|second| second.base() <= self.tail_pos())
+    }
+
+    /// Lets go of the segments that retention has passed. Torn frames in them must be saved first.
+    pub fn drop_passed(&mut self) {
+        while self.has_passed() {
+            self.segments.pop_front();
+        }
+    }
+
+    /// True when `cursor` stands before the tail: the frame it needs is, or may at any moment be,
+    /// given up.
+    pub fn has_lapped(&self, cursor: Cursor) -> bool {
+        cursor.pos() < self.tail_pos()
+    }
+
+    /// The oldest retained frame, or the head of an empty lane.
+    pub fn oldest(&self) -> Cursor {
+        let tail = self.tail_pos();
+        let segment = &self.segments[self.segment_index(tail)];
+        self.walk(Cursor::at(segment.base(), segment.first_seq()), |at| at.frame_pos < tail)
+    }
+
+    /// The newest retained frame, or the head of an empty lane.
+    pub fn newest(&self) -> Cursor {
+        self.at_seq(self.head.seq.saturating_sub(1))
+    }
+
+    /// Just past the newest frame.
+    pub fn latest(&self) -> Cursor {
+        Cursor::at(self.head.pos, self.head.seq)
+    }
+
+    /// The frame `seq`, or the nearest that is retained, or the head.
+    pub fn at_seq(&self, seq: u64) -> Cursor {
+        let oldest = self.oldest();
+        if seq <= oldest.seq {
+            return oldest;
+        }
+        let index = self.segments.partition_point(|segment| segment.first_seq() <= seq);
+        let segment = &self.segments[index.saturating_sub(1)];
+        let start = Cursor::at(segment.base(), segment.first_seq());
+        let start = if start.seq < oldest.seq { oldest } else { start };
+        self.walk(start, |at| at.seq < seq)
+    }
+
+    /// The frame that follows the one at `at`.
+    pub fn after(&self, at: Cursor) -> Cursor {
+        Cursor::at(at.frame_pos + self.frame_len(at), at.seq + 1)
+    }
+
+    /// Steps over whole frames from `at` while `goes_on` and frames last.
+    fn walk(&self, mut at: Cursor, goes_on: impl Fn(Cursor) -> bool) -> Cursor {
+        while at.frame_pos < self.head.pos && goes_on(at) {
+            at = self.after(at);
+        }
+        at
+    }
+
+    /// Length of the frame at `cursor`.
+    fn frame_len(&self, cursor: Cursor) -> u64 {
+        self.kind.frame_len(self.bytes_from(cursor.frame_pos))
+    }
+
+    /// Bytes of the torn frame at `cursor` that are still to be sent.
+    pub fn torn_rest(&self, cursor: Cursor) -> &[u8] {
+        let rest = (self.frame_len(cursor) - u64::from(cursor.torn_bytes)) as usize;
+        let bytes = self.bytes_from(cursor.pos());
+        &bytes[..rest.min(bytes.len())]
+    }
+
+    /// Where `cursor` stands after `sent` more bytes, which lie before the head. The number of
+    /// frames that became complete is the difference in `seq`.
+    pub fn advance(&self, cursor: Cursor, sent: u64) -> Cursor {
+        let to = cursor.pos() + sent;
+        debug_assert!(to <= self.head.pos);
+        if to == self.head.pos {
+            return self.latest();
+        }
+        let mut at = Cursor::at(cursor.frame_pos, cursor.seq);
+        let segment = &self.segments[self.segment_index(to)];
+        if segment.base() > at.frame_pos {
+            at = Cursor::at(segment.base(), segment.first_seq());
+        }
+        loop {
+            let len = self.frame_len(at);
+            if at.frame_pos + len > to {
+                return Cursor { torn_bytes: (to - at.frame_pos) as u32, ..at };
+            }
+            at = Cursor::at(at.frame_pos + len, at.seq + 1);
+        }
+    }
+
+    /// Hands the published bytes from `pos` on to `take`, one slice a segment, until the head or
+    /// until `take` answers false.
+    pub fn slices<'a>(&'a self, pos: u64, mut take: impl FnMut(&'a [u8]) -> bool) {
+        let mut pos = pos;
+        while pos < self.head.pos {
+            let bytes = self.bytes_from(pos);
+            pos += bytes.len() as u64;
+            if !take(bytes) {
+                return;
+            }
+        }
+    }
+
+    /// Published bytes from `pos` to the end of the segment that holds it, at most to the head.
+    fn bytes_from(&self, pos: u64) -> &[u8] {
+        let segment = &self.segments[self.segment_index(pos)];
+        let bytes = segment.bytes();
+        let end = bytes.len().min((self.head.pos - segment.base()) as usize);
+        &bytes[((pos - segment.base()) as usize).min(end)..end]
+    }
+
+    /// The segment that holds `pos`. Nearly every cursor is in the last one.
+    fn segment_index(&self, pos: u64) -> usize {
+        let last = self.segments.len() - 1;
+        if self.segments[last].base() <= pos {
+            return last;
+        }
+        self.segments.partition_point(|segment| segment.base() <= pos).saturating_sub(1)
+    }
+}

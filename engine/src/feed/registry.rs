@@ -1,0 +1,231 @@
+//! The registry: which feeds exist. Owns creation, the wiring of patterns to topics, and the
+//! retiring of feeds nobody uses. Must not be consulted on the flush path, nor once per frame by a
+//! publisher that keeps its feed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::epoch::Epoch;
+use crate::feed::lane::Message;
+use crate::feed::log::{Feed, PublishError, Published};
+use crate::feed::pattern::{Pattern, Target, Topic};
+use crate::feed::retention::{Retention, RetentionClasses};
+use crate::feed::segment::LogBudget;
+
+/// How long a pattern outlives its last subscriber: long enough for a wall that reconnects to find
+/// its position again, short enough that a pattern nobody follows costs its topics little.
+const PATTERN_LINGER_NS: u64 = 30_000_000_000;
+
+/// Bounds and defaults of a registry.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// Most topics that may exist; patterns are bounded by the connections that ask for them.
+    pub topics_max: usize,
+    /// Most bytes all logs together may hold.
+    pub log_bytes_max: u64,
+    /// Time without a publish after which a feed keeps only its last frame, in ns.
+    pub compact_after_ns: u64,
+    /// Time without a publish or subscriber after which a topic is forgotten, in ns.
+    pub forget_after_ns: u64,
+    /// Retention by class.
+    pub classes: RetentionClasses,
+    /// First epoch; each feed that is created takes the next.
+    pub epoch: Epoch,
+}
+
+/// All feeds of an engine.
+#[derive(Debug)]
+pub struct Registry {
+    feeds: RwLock<Feeds>,
+    options: RegistryOptions,
+    budget: Arc<LogBudget>,
+    next_epoch: AtomicU64,
+}
+
+/// Ordered maps: names come from the network, and a tree has no worst case a stranger could choose;
+/// and the order of work is the same in every replay of a simulation.
+#[derive(Debug, Default)]
+struct Feeds {
+    topics: BTreeMap<Topic, Arc<Feed>>,
+    patterns: BTreeMap<Pattern, Arc<Feed>>,
+}
+
+/// Why a feed could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// There are as many topics as the engine takes.
+    #[error("the engine holds {0} topics and takes no more (limits.topics_max)")]
+    TooManyTopics(usize),
+    /// The log budget of the engine is used up.
+    #[error("the engine's log memory is used up (memory.log_bytes_max)")]
+    OverBudget,
+}
+
+/// What the registry holds, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegistryUsage {
+    /// Topics known.
+    pub topics: usize,
+    /// Patterns somebody follows.
+    pub patterns: usize,
+    /// Bytes allocated to logs.
+    pub log_bytes: u64,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(options: RegistryOptions) -> Self {
+        Self {
+            feeds: RwLock::default(),
+            budget: Arc::new(LogBudget::new(options.log_bytes_max)),
+            next_epoch: AtomicU64::new(options.epoch.0),
+            options,
+        }
+    }
+
+    /// The feed of `target`, created if need be.
+    ///
+    /// # Errors
+    /// [`FeedError`] when a limit forbids a new one.
+    pub fn feed(&self, target: &Target, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
+        match target {
+            Target::Topic(topic) => self.topic(topic, now_ns),
+            Target::Pattern(pattern) => self.pattern(pattern, now_ns),
+        }
+    }
+
+    fn topic(&self, topic: &Topic, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
+        if let Some(feed) = self.read().topics.get(topic) {
+            return Ok(Arc::clone(feed));
+        }
+        let mut feeds = self.write();
+        if let Some(feed) = feeds.topics.get(topic) {
+            return Ok(Arc::clone(feed));
+        }
+        self.admit(&feeds)?;
+        let retention = self.options.classes.find(|pattern| pattern.matches(topic));
+        let feed = self.create(Target::Topic(topic.clone()), retention, now_ns);
+        let matching = feeds.patterns.iter().filter(|(pattern, _)| pattern.matches(topic));
+        matching.for_each(|(_, repeat)| feed.add_repeat(repeat));
+        feeds.topics.insert(topic.clone(), Arc::clone(&feed));
+        Ok(feed)
+    }
+
+    fn pattern(&self, pattern: &Pattern, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
+        if let Some(feed) = self.read().patterns.get(pattern) {
+            return Ok(Arc::clone(feed));
+        }
+        let mut feeds = self.write();
+        if let Some(feed) = feeds.patterns.get(pattern) {
+            return Ok(Arc::clone(feed));
+        }
+        if self.budget.is_tight() {
+            return Err(FeedError::OverBudget);
+        }
+        // A pattern's class is the one written for exactly that pattern, else the default.
+        let retention = self.options.classes.find(|class| class == pattern);
+        let feed = self.create(Target::Pattern(pattern.clone()), retention, now_ns);
+        let matching = feeds.topics.iter().filter(|(topic, _)| pattern.matches(topic));
+        matching.for_each(|(_, topic_feed)| topic_feed.add_repeat(&feed));
+        feeds.patterns.insert(pattern.clone(), Arc::clone(&feed));
+        Ok(feed)
+    }
+
+    fn admit(&self, feeds: &Feeds) -> Result<(), FeedError> {
+        if feeds.topics.len() >= self.options.topics_max {
+            return Err(FeedError::TooManyTopics(self.options.topics_max));
+        }
+        if self.budget.is_tight() {
+            return Err(FeedError::OverBudget);
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: Target, retention: Retention, now_ns: u64) -> Arc<Feed> {
+        let epoch = Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Feed::new(name, epoch, retention, &self.budget, now_ns))
+    }
+
+    /// Publishes to `topic` through `held`, a publisher's own handle, which is looked up when empty
+    /// or retired.
+    ///
+    /// # Errors
+    /// [`FeedError`]; nothing was published then.
+    pub fn publish(
+        &self,
+        topic: &Topic,
+        held: &mut Option<Arc<Feed>>,
+        message: Message<'_>,
+        now_ns: u64,
+    ) -> Result<Published, FeedError> {
+        loop {
+            let feed = match held {
+                Some(feed) => feed,
+                None => held.insert(self.topic(topic, now_ns)?),
+            };
+            match feed.publish(message, now_ns) {
+                Ok(published) => return Ok(published),
+                Err(PublishError::OverBudget) => return Err(FeedError::OverBudget),
+                // Retired feeds are taken out of the map first, so the next look-up makes a new one.
+                Err(PublishError::Closed) => *held = None,
+            }
+        }
+    }
+
+    /// Housekeeping, about once a second: retention by age, memory of idle feeds, retiring of
+    /// unused ones.
+    pub fn tidy(&self, now_ns: u64) {
+        let feeds = self.all();
+        let compact_after_ns =
+            if self.budget.is_tight() { 0 } else { self.options.compact_after_ns };
+        for feed in &feeds {
+            feed.tidy(now_ns, compact_after_ns);
+        }
+        self.forget_unused(&feeds, now_ns);
+    }
+
+    fn all(&self) -> Vec<Arc<Feed>> {
+        let feeds = self.read();
+        feeds.topics.values().chain(feeds.patterns.values()).cloned().collect()
+    }
+
+    /// A feed is closed under the write lock, so that nobody finds it in the map afterwards.
+    fn forget_unused(&self, feeds: &[Arc<Feed>], now_ns: u64) {
+        for feed in feeds {
+            let idle_ns = match feed.target() {
+                Target::Topic(_) => self.options.forget_after_ns,
+                Target::Pattern(_) => PATTERN_LINGER_NS,
+            };
+            if !feed.is_unused(now_ns, idle_ns) {
+                continue;
+            }
+            let mut map = self.write();
+            if !feed.close_if_unused(now_ns, idle_ns) {
+                continue;
+            }
+            match feed.target() {
+                Target::Topic(topic) => map.topics.remove(topic),
+                Target::Pattern(pattern) => map.patterns.remove(pattern),
+            };
+        }
+    }
+
+    /// What there is now.
+    pub fn usage(&self) -> RegistryUsage {
+        let feeds = self.read();
+        RegistryUsage {
+            topics: feeds.topics.len(),
+            patterns: feeds.patterns.len(),
+            log_bytes: self.budget.used_bytes(),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Feeds> {
+        self.feeds.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Feeds> {
+        self.feeds.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

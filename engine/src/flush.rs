@@ -1,0 +1,440 @@
+//! Flushing one connection: gather what its cursors have not sent, write it in one call, and move
+//! the cursors by what the socket took. Owns frame boundaries: a frame once begun is finished before
+//! anything else goes out. Must not know events, clocks, or other connections; the socket is a trait,
+//! so the same code runs in the engine and in the seeded simulation.
+//!
+//! # The three states
+//! * `CaughtUp`: nothing waits. Only new bytes change this.
+//! * `Ready`: bytes wait and the socket may take them, but the budget ended the flush. Stopping for
+//!   budget brings no event, so the owner must come back by itself.
+//! * `Blocked`: bytes wait and the socket refused them. A writable event will come.
+
+use std::io::{self, IoSlice};
+
+use arrayvec::ArrayVec;
+
+use crate::feed::cursor::Cursor;
+use crate::feed::lag::{self, Gap, Lapse};
+use crate::feed::lane::{LaneKind, LaneReader};
+use crate::outbox::Outbox;
+use crate::subscription::{LagPolicy, Mode};
+use crate::sweep::Lanes;
+
+/// Most slices one write gathers: lanes cross few segments, and a long gather only delays others.
+const GATHER_MAX: usize = 16;
+
+/// Something that takes bytes without blocking.
+pub trait Socket {
+    /// Writes as much as it takes now; `WouldBlock` means a writable event will follow.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// See the file header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushState {
+    /// Nothing waits.
+    CaughtUp,
+    /// Bytes wait; the owner must come back.
+    Ready,
+    /// Bytes wait for the socket.
+    Blocked,
+}
+
+/// A subscription of one connection: a cursor, and what to do when it falls behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscription {
+    /// The core's key of the lane.
+    pub lane: u32,
+    /// Index among the lane's members, kept by [`Lanes`].
+    pub member: u32,
+    /// Where it stands.
+    pub cursor: Cursor,
+    /// What lagging means to it.
+    pub mode: Mode,
+    /// What to do when retention passes it.
+    pub lag: LagPolicy,
+}
+
+/// What flushes did, for metrics; added up by the owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlushStats {
+    /// Calls to `write` that took bytes.
+    pub writes: u64,
+    /// Of those, calls that took less than they were given.
+    pub writes_partial: u64,
+    /// Calls that took nothing.
+    pub writes_blocked: u64,
+    /// Bytes taken.
+    pub bytes: u64,
+    /// Frames that became complete.
+    pub frames: u64,
+    /// Frames skipped because the subscriber asked for the newest only.
+    pub frames_conflated: u64,
+    /// Gaps that subscribers were told of and went on after.
+    pub gaps: u64,
+    /// Frames in those gaps.
+    pub gap_frames: u64,
+}
+
+/// Why a flush ends a connection.
+#[derive(Debug)]
+pub enum FlushEnd {
+    /// Retention passed it and its policy, or its form, is to disconnect.
+    Lapsed(Gap),
+    /// The socket failed.
+    Failed(io::Error),
+}
+
+/// The sending half of a connection.
+#[derive(Debug)]
+pub struct Delivery {
+    subscriptions: Subscriptions,
+    outbox: Outbox,
+    state: FlushState,
+    /// Set when the socket refused bytes since the connection was last caught up: only then does
+    /// it lag, and only a lagging one is conflated.
+    lags: bool,
+}
+
+#[derive(Debug)]
+enum Subscriptions {
+    /// The usual case costs no allocation.
+    One(Option<Subscription>),
+    Many(Vec<Subscription>),
+}
+
+/// Where gathered bytes came from.
+#[derive(Clone, Copy)]
+enum Source {
+    Outbox,
+    Feed(usize),
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            subscriptions: Subscriptions::One(None),
+            outbox: Outbox::default(),
+            state: FlushState::CaughtUp,
+            lags: false,
+        }
+    }
+}
+
+impl Delivery {
+    /// The state as of the last flush.
+    pub fn state(&self) -> FlushState {
+        self.state
+    }
+
+    /// True from the moment the socket refused bytes until everything is sent.
+    pub fn lags(&self) -> bool {
+        self.lags
+    }
+
+    /// The subscriptions, in no particular order.
+    pub fn subscriptions(&self) -> &[Subscription] {
+        match &self.subscriptions {
+            Subscriptions::One(one) => one.as_slice(),
+            Subscriptions::Many(many) => many,
+        }
+    }
+
+    /// The subscriptions, to be moved by [`Lanes`].
+    pub fn subscriptions_mut(&mut self) -> &mut [Subscription] {
+        match &mut self.subscriptions {
+            Subscriptions::One(one) => one.as_mut_slice(),
+            Subscriptions::Many(many) => many,
+        }
+    }
+
+    /// Adds a subscription; its index is the number there were.
+    pub fn subscribe(&mut self, subscription: Subscription) {
+        match &mut self.subscriptions {
+            Subscriptions::One(one @ None) => *one = Some(subscription),
+            Subscriptions::One(Some(first)) => {
+                self.subscriptions = Subscriptions::Many(vec![*first, subscription]);
+            }
+            Subscriptions::Many(many) => many.push(subscription),
+        }
+    }
+
+    /// Takes all subscriptions out. A frame that was torn is finished from the outbox.
+    pub fn unsubscribe_all(&mut self, lanes: &Lanes) -> Vec<Subscription> {
+        self.save_torn_frame(lanes);
+        match std::mem::replace(&mut self.subscriptions, Subscriptions::One(None)) {
+            Subscriptions::One(one) => one.into_iter().collect(),
+            Subscriptions::Many(many) => many,
+        }
+    }
+
+    /// Queues whole private frames, to go out at the next frame boundary.
+    pub fn push_private(&mut self, frames: &[u8]) {
+        self.outbox.push(frames);
+    }
+
+    /// The private bytes that wait.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Sends what waits, at most about `bytes_max`, and notes the state this leaves.
+    ///
+    /// # Errors
+    /// [`FlushEnd`] when the connection cannot go on.
+    pub fn flush(
+        &mut self,
+        lanes: &Lanes,
+        socket: &mut impl Socket,
+        bytes_max: usize,
+        stats: &mut FlushStats,
+    ) -> Result<FlushState, FlushEnd> {
+        // Whoever calls has seen the socket writable, or never seen it refuse: should this flush end
+        // early, no event is owed any more and what is said last may go out at once.
+        self.state = FlushState::Ready;
+        self.lapse(lanes, stats)?;
+        let mut budget = bytes_max;
+        self.state = loop {
+            if self.lags {
+                self.conflate(lanes, stats);
+            }
+            match self.write_once(lanes, socket, budget, stats) {
+                Ok(Written::Nothing) => break FlushState::CaughtUp,
+                Ok(Written::All(_)) if self.is_caught_up(lanes) => break FlushState::CaughtUp,
+                Ok(Written::All(count)) if count < budget => budget -= count,
+                Ok(Written::All(_)) => break FlushState::Ready,
+                Ok(Written::Part) => break FlushState::Blocked,
+                Err(error) => return Err(FlushEnd::Failed(error)),
+            }
+        };
+        self.lags = match self.state {
+            FlushState::CaughtUp => false,
+            FlushState::Ready => self.lags,
+            FlushState::Blocked => true,
+        };
+        self.check(lanes);
+        Ok(self.state)
+    }
+
+    /// Applies the lag policy wherever retention has passed a cursor. Must be called before a
+    /// reader lets passed segments go, because the rest of a torn frame is copied from there.
+    ///
+    /// # Errors
+    /// [`FlushEnd::Lapsed`] when the policy is to disconnect.
+    pub fn lapse(&mut self, lanes: &Lanes, stats: &mut FlushStats) -> Result<(), FlushEnd> {
+        for index in 0..self.subscriptions().len() {
+            let Subscription { lane, cursor, .. } = self.subscriptions()[index];
+            if lanes.reader(lane).has_lapped(cursor) {
+                self.lapse_one(lanes.reader(lane), index, stats)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lapse_one(
+        &mut self,
+        reader: &LaneReader,
+        index: usize,
+        stats: &mut FlushStats,
+    ) -> Result<(), FlushEnd> {
+        let Subscription { cursor, lag: policy, .. } = self.subscriptions()[index];
+        if cursor.is_torn() {
+            self.outbox.push_torn_rest(reader.torn_rest(cursor));
+        }
+        let (resume, end) = match lag::lapse(policy, cursor, reader) {
+            Lapse::Resume(resume) => (resume, Ok(())),
+            Lapse::Disconnect(gap) => (reader.oldest(), Err(FlushEnd::Lapsed(gap))),
+            Lapse::Skip(gap, resume) => {
+                self.tell(reader.kind(), gap);
+                stats.gaps += 1;
+                stats.gap_frames += gap.frames();
+                (resume, Ok(()))
+            }
+        };
+        self.subscriptions_mut()[index].cursor = resume;
+        end
+    }
+
+    /// Queues the notice of `gap` in the form of a lane of `kind`.
+    pub fn tell(&mut self, kind: LaneKind, gap: Gap) {
+        self.outbox.push(&kind.gap_notice(gap));
+    }
+
+    /// Moves the cursors of `mode=latest` subscriptions to the newest frame, at a frame boundary.
+    fn conflate(&mut self, lanes: &Lanes, stats: &mut FlushStats) {
+        for subscription in self.subscriptions_mut() {
+            let cursor = subscription.cursor;
+            if subscription.mode != Mode::Latest || cursor.is_torn() {
+                continue;
+            }
+            let newest = lanes.reader(subscription.lane).newest();
+            if newest.seq > cursor.seq {
+                stats.frames_conflated += newest.seq - cursor.seq;
+                subscription.cursor = newest;
+            }
+        }
+    }
+
+    fn write_once(
+        &mut self,
+        lanes: &Lanes,
+        socket: &mut impl Socket,
+        bytes_max: usize,
+        stats: &mut FlushStats,
+    ) -> io::Result<Written> {
+        let (answer, pieces, given) = {
+            let mut gather = Gather::default();
+            self.gather(lanes, bytes_max, &mut gather);
+            if gather.bytes == 0 {
+                return Ok(Written::Nothing);
+            }
+            (write_uninterrupted(socket, &gather.slices), gather.pieces, gather.bytes)
+        };
+        let taken = match answer {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stats.writes_blocked += 1;
+                return Ok(Written::Part);
+            }
+            Err(error) => return Err(error),
+        };
+        stats.writes += 1;
+        stats.bytes += taken as u64;
+        self.advance(lanes, &pieces, taken, stats);
+        if taken < given {
+            stats.writes_partial += 1;
+            return Ok(Written::Part);
+        }
+        Ok(Written::All(taken))
+    }
+
+    /// Lists what goes out next. The frame that is torn, or the outbox once begun, is first.
+    fn gather<'a>(&'a self, lanes: &'a Lanes, bytes_max: usize, gather: &mut Gather<'a>) {
+        gather.bytes_max = bytes_max;
+        let torn = self.torn();
+        if let Some(index) = torn {
+            let Subscription { lane, cursor, mode, .. } = self.subscriptions()[index];
+            let rest = lanes.reader(lane).torn_rest(cursor);
+            gather.push(Source::Feed(index), rest);
+            gather.push(Source::Outbox, self.outbox.pending());
+            // Behind the torn frame of a `latest` subscription comes the newest, not the next.
+            if mode == Mode::Lossless {
+                gather.push_feed(lanes, index, cursor.pos() + rest.len() as u64, self);
+            }
+        } else {
+            gather.push(Source::Outbox, self.outbox.pending());
+        }
+        for (index, subscription) in self.subscriptions().iter().enumerate() {
+            if Some(index) != torn {
+                gather.push_feed(lanes, index, subscription.cursor.pos(), self);
+            }
+        }
+    }
+
+    /// Moves outbox and cursors past `taken` bytes of what was gathered.
+    fn advance(
+        &mut self,
+        lanes: &Lanes,
+        pieces: &[(Source, usize)],
+        mut taken: usize,
+        stats: &mut FlushStats,
+    ) {
+        for &(source, len) in pieces {
+            let part = len.min(taken);
+            taken -= part;
+            match source {
+                _ if part == 0 => break,
+                Source::Outbox => self.outbox.advance(part),
+                Source::Feed(index) => {
+                    let subscription = &mut self.subscriptions_mut()[index];
+                    let reader = lanes.reader(subscription.lane);
+                    let moved = reader.advance(subscription.cursor, part as u64);
+                    stats.frames += moved.seq - subscription.cursor.seq;
+                    subscription.cursor = moved;
+                }
+            }
+        }
+    }
+
+    fn is_caught_up(&self, lanes: &Lanes) -> bool {
+        self.outbox.is_empty()
+            && self.subscriptions().iter().all(|subscription| {
+                subscription.cursor.pos() == lanes.reader(subscription.lane).head().pos
+            })
+    }
+
+    fn torn(&self) -> Option<usize> {
+        self.subscriptions().iter().position(|subscription| subscription.cursor.is_torn())
+    }
+
+    fn save_torn_frame(&mut self, lanes: &Lanes) {
+        let Some(index) = self.torn() else { return };
+        let subscription = self.subscriptions()[index];
+        let rest = lanes.reader(subscription.lane).torn_rest(subscription.cursor);
+        self.outbox.push_torn_rest(rest);
+        self.subscriptions_mut()[index].cursor.torn_bytes = 0;
+    }
+
+    /// What must hold after every flush.
+    fn check(&self, lanes: &Lanes) {
+        if cfg!(debug_assertions) {
+            let torn = self.subscriptions().iter().filter(|s| s.cursor.is_torn()).count();
+            assert!(torn + usize::from(self.outbox.is_begun()) <= 1, "at most one frame is torn");
+            let caught_up = self.state == FlushState::CaughtUp;
+            assert!(!caught_up || self.is_caught_up(lanes), "caught up means nothing waits");
+            assert!(!caught_up || !self.lags, "a caught-up connection does not lag");
+        }
+    }
+}
+
+enum Written {
+    Nothing,
+    All(usize),
+    Part,
+}
+
+/// One write's worth of bytes, and whose they are.
+#[derive(Default)]
+struct Gather<'a> {
+    slices: ArrayVec<IoSlice<'a>, GATHER_MAX>,
+    pieces: ArrayVec<(Source, usize), GATHER_MAX>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl<'a> Gather<'a> {
+    /// Adds bytes if there are any and room is left; answers whether more may follow.
+    fn push(&mut self, source: Source, bytes: &'a [u8]) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        if !bytes.is_empty() {
+            self.slices.push(IoSlice::new(bytes));
+            self.pieces.push((source, bytes.len()));
+            self.bytes += bytes.len();
+        }
+        !self.is_full()
+    }
+
+    fn push_feed(&mut self, lanes: &'a Lanes, index: usize, pos: u64, delivery: &Delivery) {
+        let lane = delivery.subscriptions()[index].lane;
+        lanes.reader(lane).slices(pos, |bytes| self.push(Source::Feed(index), bytes));
+    }
+
+    fn is_full(&self) -> bool {
+        self.slices.is_full() || self.bytes >= self.bytes_max
+    }
+}
+
+fn write_uninterrupted(socket: &mut impl Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        match socket.write(slices) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A token bucket: how often something may happen. Must not decide what happens when it may not.
+
+/// Allows `per_s` events a second on average and a second's worth at once.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenBucket {
+    per_s: u32,
+    tokens: f64,
+    filled_ns: u64,
+}
+
+impl TokenBucket {
+    /// A full bucket; `per_s` of 0 allows everything.
+    pub fn new(per_s: u32, now_ns: u64) -> Self {
+        Self { per_s, tokens: f64::from(per_s), filled_ns: now_ns }
+    }
+
+    /// Takes one token; false when there is none.
+    pub fn take(&mut self, now_ns: u64) -> bool {
+        if self.per_s == 0 {
+            return true;
+        }
+        let per_s = f64::from(self.per_s);
+        let gained = now_ns.saturating_sub(self.filled_ns) as f64 / 1e9 * per_s;
+        self.tokens = (self.tokens + gained).min(per_s);
+        self.filled_ns = now_ns;
+        let allowed = self.tokens >= 1.0;
+        self.tokens -= f64::from(u8::from(allowed));
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_worth_passes_at_once_and_then_the_rate() {
+        let mut bucket = TokenBucket::new(10, 0);
+        assert_eq!((0..20).filter(|_| bucket.take(0)).count(), 10);
+        assert!(!bucket.take(99_000_000));
+        assert!(bucket.take(100_000_000));
+    }
+
+    #[test]
+    fn zero_means_no_limit() {
+        let mut bucket = TokenBucket::new(0, 0);
+        assert!((0..1000).all(|_| bucket.take(0)));
+    }
+}

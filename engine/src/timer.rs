@@ -1,0 +1,110 @@
+//! A timing wheel for one core: which connections are due, to a tick. Owns only keys; must not know
+//! what a deadline means. A key stands in the wheel once: whoever is due asks its connection for the
+//! next deadline and is entered again, so moving a deadline later costs nothing.
+
+/// Length of a wheel tick, in ms. Deadlines are kept to this precision.
+pub const TICK_MS: u64 = 100;
+/// Slots of the wheel: deadlines further than this many ticks away come by early and go on.
+const SLOTS: usize = 512;
+
+/// A tick of a wheel, counted from the start of its core.
+pub type Tick = u32;
+
+/// The tick at or after `ms` milliseconds.
+pub fn tick_of_ms(ms: u64) -> Tick {
+    ms.div_ceil(TICK_MS).min(u64::from(Tick::MAX)) as Tick
+}
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Wheel {
+    slots: Vec<Vec<(u32, Tick)>>,
+    now: Tick,
+    entries: usize,
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Self { slots: vec![Vec::new(); SLOTS], now: 0, entries: 0 }
+    }
+}
+
+impl Wheel {
+    /// The last tick that has been handled.
+    pub fn now(&self) -> Tick {
+        self.now
+    }
+
+    /// True when nothing is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Enters `key` for `due`, or the next tick if that is past. Answers the tick it will come by
+    /// at, by which the owner tells a current entry from one it has given up.
+    pub fn enter(&mut self, key: u32, due: Tick) -> Tick {
+        let earliest = self.now + 1;
+        let latest = self.now + SLOTS as Tick - 1;
+        let at = due.clamp(earliest, latest);
+        self.slots[at as usize % SLOTS].push((key, at));
+        self.entries += 1;
+        at
+    }
+
+    /// Moves on to `now` and hands every entry that came by to `due`.
+    pub fn advance(&mut self, now: Tick, mut due: impl FnMut(u32, Tick)) {
+        // After a long sleep one round passes every slot.
+        self.now = self.now.max(now.saturating_sub(SLOTS as Tick));
+        while self.now < now {
+            self.now += 1;
+            let slot = &mut self.slots[self.now as usize % SLOTS];
+            self.entries -= slot.len();
+            for (key, at) in slot.drain(..) {
+                due(key, at);
+            }
+            if slot.capacity() > 1024 {
+                slot.shrink_to(1024);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due_at(wheel: &mut Wheel, now: Tick) -> Vec<u32> {
+        let mut keys = Vec::new();
+        wheel.advance(now, |key, _| keys.push(key));
+        keys
+    }
+
+    #[test]
+    fn entries_come_by_at_their_tick_and_once() {
+        let mut wheel = Wheel::default();
+        wheel.enter(1, 3);
+        wheel.enter(2, 5);
+        assert_eq!(due_at(&mut wheel, 2), []);
+        assert_eq!(due_at(&mut wheel, 4), [1]);
+        assert_eq!(due_at(&mut wheel, 5), [2]);
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn past_deadlines_are_due_at_the_next_tick_and_far_ones_come_by_early() {
+        let mut wheel = Wheel::default();
+        wheel.advance(10, |_, _| ());
+        assert_eq!(wheel.enter(1, 4), 11);
+        assert!(wheel.enter(2, 10_000) < 10_000);
+    }
+
+    #[test]
+    fn a_long_sleep_loses_nothing() {
+        let mut wheel = Wheel::default();
+        (0..600).for_each(|key| {
+            wheel.enter(key, key + 1);
+        });
+        assert_eq!(due_at(&mut wheel, 1_000_000).len(), 600);
+        assert!(wheel.is_empty());
+    }
+}
