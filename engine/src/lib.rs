@@ -1,10 +1,31 @@
-//! The broadcast engine.
+//! The broadcast engine: many publishers, very many subscribers, every frame encoded once.
+//!
+//! The path of a frame by file names: a publisher's bytes come in through [`core`], [`session`] and
+//! [`frame`]; [`feed`] numbers, encodes and keeps them; the [`doorbell`] tells the cores; [`sweep`]
+//! says who is next and [`flush`] sends.
+
+pub mod admission;
+pub mod clock;
 pub mod close;
 pub mod command;
+pub mod config;
+pub mod conn;
+pub mod core;
+pub mod doorbell;
 pub mod epoch;
 pub mod feed;
+pub mod flush;
 pub mod frame;
 pub mod http;
+pub mod metrics;
 pub mod nearest;
+pub mod outbox;
+pub mod rate;
+pub mod server;
+pub mod session;
+pub mod socket;
 pub mod sse;
 pub mod subscription;
+pub mod sweep;
+pub mod sync;
+pub mod timer;

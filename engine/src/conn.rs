@@ -1,0 +1,212 @@
+//! A connection: its socket, what it is for, and what it has sent so far that is not whole yet. Owns
+//! the state of one peer. Must not act on other connections or on feeds by itself.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+
+use crate::feed::lane::LaneKind;
+use crate::feed::log::Feed;
+use crate::feed::pattern::Topic;
+use crate::flush::Delivery;
+use crate::frame::decode::Decoder;
+use crate::http::body::Body;
+use crate::metrics;
+use crate::rate::TokenBucket;
+use crate::timer::Tick;
+
+/// One peer.
+#[derive(Debug)]
+pub struct Conn {
+    /// The sending half; first, because a sweep touches little else.
+    pub delivery: Delivery,
+    /// The socket.
+    pub stream: TcpStream,
+    /// Which queues of its core it stands in.
+    pub queued: Queued,
+    /// When it began to lag; 0 while it does not.
+    pub lagging_since: Tick,
+    /// When it was last heard of.
+    pub heard: Tick,
+    /// When the wheel will bring it up; an entry for another tick is stale.
+    pub due: Tick,
+    /// What it is for.
+    pub role: Role,
+    /// Fragments of an unfinished message.
+    pub decoder: Decoder,
+    /// Bytes received that are not a whole frame or request yet.
+    pub rest: Rest,
+    /// Where it comes from, for the limit per source.
+    pub source: IpAddr,
+}
+
+/// Which queues of its core a connection stands in, so that it stands in each at most once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queued {
+    /// Among those to be flushed although no event will come.
+    pub ready: bool,
+    /// Among those to be read although no event will come.
+    pub readable: bool,
+    /// The peer has sent all it will; read to the end.
+    pub read_closed: bool,
+    /// Not read until its outbox has drained.
+    pub read_held: bool,
+    /// Not read until the subscribers have what it published.
+    pub paced: bool,
+    /// A ping is out.
+    pub pinged: bool,
+}
+
+/// What a connection is for.
+#[derive(Debug)]
+pub enum Role {
+    /// Sending an HTTP request: its head, or the body of the request that is here.
+    Request(Option<Box<Posting>>),
+    /// Following a feed, as WebSocket or as event stream.
+    Subscriber(LaneKind),
+    /// Publishing to one topic over a WebSocket.
+    Publisher(Box<Publisher>),
+    /// Having its messages sent back.
+    Echo,
+    /// Told to go: a close frame or last response is out or waits.
+    Closing(Closing),
+}
+
+impl Role {
+    /// Its name in the metrics; none while there is no more to say than that it is open.
+    pub fn label(&self) -> Option<metrics::Role> {
+        match self {
+            Self::Subscriber(LaneKind::Raw) => Some(metrics::Role::Subscriber),
+            Self::Subscriber(LaneKind::Sse) => Some(metrics::Role::Events),
+            Self::Publisher(_) => Some(metrics::Role::Publisher),
+            Self::Echo => Some(metrics::Role::Echo),
+            Self::Request(_) | Self::Closing(_) => None,
+        }
+    }
+}
+
+/// A POST whose body is still coming.
+#[derive(Debug)]
+pub struct Posting {
+    /// Where the body goes.
+    pub target: PostTarget,
+    /// The reader of the body's framing.
+    pub body: Body,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
+}
+
+/// Where a POST publishes to.
+#[derive(Debug)]
+pub enum PostTarget {
+    /// The whole body, to one topic.
+    One(Topic, crate::frame::Kind),
+    /// Each line, to the topic it names.
+    Many,
+}
+
+/// A publishing socket.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Where it publishes to.
+    pub topic: Topic,
+    /// The feed, kept so that it is looked up once.
+    pub held: Option<Arc<Feed>>,
+    /// How much more it may publish now.
+    pub rate: TokenBucket,
+}
+
+/// How a closing connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Our close frame is out: the peer answers with its own.
+    AwaitClose,
+    /// Nothing more can be understood from the peer: what it sends is dropped until it ends.
+    AwaitEnd,
+    /// Both sides are done: end as soon as the outbox is sent.
+    AfterFlush,
+}
+
+impl Conn {
+    /// A connection that was just accepted.
+    pub fn new(stream: TcpStream, source: IpAddr, now: Tick) -> Self {
+        Self {
+            delivery: Delivery::default(),
+            stream,
+            queued: Queued::default(),
+            lagging_since: 0,
+            heard: now,
+            due: 0,
+            role: Role::Request(None),
+            decoder: Decoder::default(),
+            rest: Rest::default(),
+            source,
+        }
+    }
+
+    /// True when it speaks WebSocket: it may be pinged and is closed with a close frame.
+    pub fn is_websocket(&self) -> bool {
+        matches!(
+            self.role,
+            Role::Subscriber(LaneKind::Raw) | Role::Publisher(_) | Role::Echo
+        )
+    }
+
+    /// Bytes of user memory held beside the slot itself.
+    pub fn memory_bytes(&self) -> usize {
+        self.rest.memory_bytes() + self.decoder.held_bytes() + self.delivery.outbox().memory_bytes()
+    }
+}
+
+/// The incomplete end of what a connection has sent. Costs one pointer while there is none.
+#[derive(Debug, Default)]
+pub struct Rest(Option<Box<Incomplete>>);
+
+#[derive(Debug)]
+struct Incomplete {
+    bytes: Vec<u8>,
+    need: usize,
+}
+
+impl Rest {
+    /// True when nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Keeps `bytes`; parsing them again makes sense from `need` bytes on.
+    pub fn keep(&mut self, bytes: &[u8], need: usize) {
+        self.0 = (!bytes.is_empty())
+            .then(|| Box::new(Incomplete { bytes: bytes.to_vec(), need }));
+    }
+
+    /// Adds `bytes` to what is kept. Answers all of it once it is worth parsing: what is not
+    /// consumed must be [kept](Self::keep) again.
+    pub fn extend(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let kept = self.0.as_mut()?;
+        kept.bytes.extend_from_slice(bytes);
+        if kept.bytes.len() < kept.need {
+            return None;
+        }
+        self.0.take().map(|kept| kept.bytes)
+    }
+
+    /// Puts back a buffer taken by [`extend`](Self::extend) after `consumed` bytes of it were used.
+    pub fn restore(&mut self, mut bytes: Vec<u8>, consumed: usize, need: usize) {
+        if consumed >= bytes.len() {
+            return;
+        }
+        bytes.drain(..consumed);
+        // A large buffer is not kept for a small rest.
+        if bytes.capacity() > 4 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        self.0 = Some(Box::new(Incomplete { bytes, need }));
+    }
+
+    /// Bytes of user memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |kept| size_of::<Incomplete>() + kept.bytes.capacity())
+    }
+}

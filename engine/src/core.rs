@@ -1,0 +1,693 @@
+//! A core: one thread, one event loop, its own listener, descriptor table, connections and lanes.
+//! Owns the turn: what is done in which order, and how much of each before the rest gets its share.
+//! Must not take a lock while flushing, and does not know what bytes mean (that is `session`).
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use crate::close::{Close, CloseCode};
+use crate::conn::{Closing, Conn, Role};
+use crate::doorbell::Doorbell;
+use crate::feed::lane::LaneKind;
+use crate::flush::{FlushEnd, FlushState, FlushStats};
+use crate::frame::encode;
+use crate::metrics::{CloseReason, CoreMetrics};
+use crate::server::Shared;
+use crate::sse;
+use crate::sweep::{Lanes, Step};
+use crate::timer::{self, TICK_MS, Tick, Wheel};
+
+/// The listener's token; connections use their slab keys.
+pub const LISTENER: Token = Token(usize::MAX);
+/// The waker's token.
+pub const WAKER: Token = Token(usize::MAX - 1);
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+/// Connections accepted in one turn: a storm of them must not hold up delivery.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Bytes read in one turn: publishers get no further ahead than this before a flush.
+const READ_BYTES_PER_TURN: usize = 256 << 10;
+/// Smallest read buffer; it is shared by all connections of the core.
+const READ_BUFFER_BYTES: usize = 256 << 10;
+/// Private bytes above which a connection is not read until they are out.
+const OUTBOX_BYTES_HELD: usize = 64 << 10;
+/// How soon a publisher that is ahead of the subscribers is read again.
+const PACE: Duration = Duration::from_millis(1);
+/// How long accepting rests after it failed for want of descriptors or memory.
+const ACCEPT_REST_TICKS: Tick = 2;
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Arc<CoreMetrics>,
+    pub(crate) conns: Slab<Conn>,
+    pub(crate) lanes: Lanes,
+    pub(crate) buffer: Vec<u8>,
+    /// Publishers that are ahead of the subscribers.
+    pub(crate) paced: Vec<u32>,
+    index: usize,
+    poll: Poll,
+    doorbell: Arc<Doorbell>,
+    listener: TcpListener,
+    accepting: Accepting,
+    ready: VecDeque<u32>,
+    readable: VecDeque<u32>,
+    wheel: Wheel,
+    /// Connections still to be closed by a drain, and how many there were.
+    draining: Option<(Vec<u32>, usize)>,
+}
+
+/// Whether connections wait to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// The kernel will say when there are.
+    Waiting,
+    /// There may be more.
+    More,
+    /// Not before this tick: the machine had no room for one.
+    Resting(Tick),
+}
+
+impl Core {
+    /// A core that is about to run on the calling thread.
+    ///
+    /// # Errors
+    /// When the listener cannot be registered.
+    pub fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        poll: Poll,
+        mut listener: TcpListener,
+    ) -> io::Result<Self> {
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let port = shared.port(index);
+        let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.read_bytes_min());
+        Ok(Self {
+            metrics: Arc::clone(&port.metrics),
+            doorbell: Arc::clone(&port.doorbell),
+            lanes: Lanes::new(Arc::clone(&port.doorbell)),
+            conns: Slab::new(),
+            buffer: vec![0; buffer_bytes],
+            paced: Vec::new(),
+            index,
+            poll,
+            listener,
+            accepting: Accepting::More,
+            ready: VecDeque::new(),
+            readable: VecDeque::new(),
+            wheel: Wheel::default(),
+            draining: None,
+            shared,
+        })
+    }
+
+    /// Runs turns until the engine stops.
+    ///
+    /// # Errors
+    /// When the kernel no longer reports events.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.shared.is_stopped() {
+            self.wait(&mut events)?;
+            let began_ns = self.shared.clock.now_ns();
+            self.turn(&events);
+            self.metrics.loop_turn(self.shared.clock.now_ns() - began_ns);
+        }
+        self.end_all();
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        let may_sleep = timeout != Some(Duration::ZERO) && self.doorbell.park();
+        let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        let polled = self.poll.poll(events, timeout);
+        self.doorbell.unpark();
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let more_to_do = !self.ready.is_empty()
+            || !self.readable.is_empty()
+            || self.lanes.is_sweeping()
+            || self.accepting == Accepting::More;
+        if more_to_do {
+            Some(Duration::ZERO)
+        } else if !self.paced.is_empty() {
+            Some(PACE)
+        } else if self.wheel.is_empty() && self.draining.is_none() {
+            None
+        } else {
+            Some(Duration::from_millis(TICK_MS))
+        }
+    }
+
+    /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
+    /// comes first, so that everything published in a turn leaves in the same writes.
+    fn turn(&mut self, events: &Events) {
+        for event in events {
+            self.take_event(event);
+        }
+        self.accept();
+        self.read_some();
+        while let Some(lane) = self.doorbell.take() {
+            self.lane_moved(lane);
+        }
+        self.flush_some();
+        self.tick();
+        self.drain();
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        match event.token() {
+            WAKER => {}
+            LISTENER => self.accepting = Accepting::More,
+            Token(key) => {
+                let key = key as u32;
+                let Some(conn) = self.conns.get_mut(key as usize) else { return };
+                conn.queued.read_closed |= event.is_read_closed() || event.is_error();
+                if event.is_readable() || conn.queued.read_closed {
+                    self.queue_read(key);
+                }
+                if event.is_writable() {
+                    self.writable(key);
+                }
+            }
+        }
+    }
+
+    /// Queues a connection to be read in this or a later turn.
+    pub(crate) fn queue_read(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if !std::mem::replace(&mut conn.queued.readable, true) {
+            self.readable.push_back(key);
+        }
+    }
+
+    fn writable(&mut self, key: u32) {
+        if self.conns[key as usize].delivery.state() == FlushState::Blocked {
+            self.flush(key);
+        }
+    }
+
+    // ---- accepting ----
+
+    fn accept(&mut self) {
+        match self.accepting {
+            Accepting::Waiting => return,
+            Accepting::Resting(until) if self.now() < until => return,
+            _ => self.accepting = Accepting::More,
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer.ip()),
+                Err(error) => {
+                    self.accepting = self.after_accept_error(&error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn after_accept_error(&self, error: &io::Error) -> Accepting {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Accepting::Waiting,
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => Accepting::More,
+            _ => {
+                self.metrics.accept_failed();
+                tracing::warn!(core = self.index, %error, "cannot accept: resting");
+                Accepting::Resting(self.now() + ACCEPT_REST_TICKS)
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: mio::net::TcpStream, source: std::net::IpAddr) {
+        let admitted = self.shared.admission.enter(source);
+        let entry = self.conns.vacant_entry();
+        let key = entry.key() as u32;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(key as usize);
+        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+            tracing::warn!(core = self.index, %error, "cannot watch a connection: dropped");
+            self.shared.admission.leave(source);
+            return;
+        }
+        let now = self.wheel.now();
+        entry.insert(Conn::new(stream, source, now));
+        self.metrics.opened();
+        self.set_due(key, now + timer::tick_of_ms(self.shared.config.limits.handshake_ms_max));
+        match admitted {
+            Ok(()) => self.queue_read(key),
+            Err(refusal) => self.refuse(key, refusal),
+        }
+    }
+
+    // ---- reading ----
+
+    fn read_some(&mut self) {
+        for key in std::mem::take(&mut self.paced) {
+            self.resume(key);
+        }
+        let mut bytes_left = READ_BYTES_PER_TURN;
+        for _ in 0..self.readable.len() {
+            let Some(key) = self.readable.pop_front() else { return };
+            bytes_left = bytes_left.saturating_sub(self.read(key));
+            if bytes_left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Lets a publisher that was made to wait go on, with what it had sent already.
+    fn resume(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        conn.queued.paced = false;
+        if let Some(all) = conn.rest.extend(&[]) {
+            self.consume_kept(key, all);
+            self.send_private(key);
+        }
+        self.queue_read(key);
+    }
+
+    /// Reads once from a connection and handles what came. Answers the bytes read.
+    fn read(&mut self, key: u32) -> usize {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
+        conn.queued.readable = false;
+        if conn.queued.read_held || conn.queued.paced {
+            return 0;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let received = conn.stream.read(&mut buffer);
+        let read = match received {
+            Ok(0) => {
+                self.end(key, CloseReason::PeerGone);
+                0
+            }
+            Ok(count) => {
+                self.received(key, &mut buffer[..count]);
+                self.after_read(key, count == buffer.len());
+                count
+            }
+            Err(error) => {
+                self.read_failed(key, &error);
+                0
+            }
+        };
+        self.buffer = buffer;
+        read
+    }
+
+    fn received(&mut self, key: u32, bytes: &mut [u8]) {
+        self.metrics.received(bytes.len());
+        let conn = &mut self.conns[key as usize];
+        // A request's time runs from its beginning: bytes that trickle in do not extend it.
+        if !matches!(conn.role, Role::Request(_)) {
+            conn.heard = self.wheel.now();
+            conn.queued.pinged = false;
+        }
+        if conn.rest.is_empty() {
+            let (consumed, need) = self.consume(key, bytes);
+            if let Some(conn) = self.conns.get_mut(key as usize) {
+                conn.rest.keep(&bytes[consumed..], need);
+            }
+        } else if let Some(all) = conn.rest.extend(bytes) {
+            self.consume_kept(key, all);
+        }
+        self.send_private(key);
+    }
+
+    fn consume_kept(&mut self, key: u32, mut all: Vec<u8>) {
+        let (consumed, need) = self.consume(key, &mut all);
+        if let Some(conn) = self.conns.get_mut(key as usize) {
+            conn.rest.restore(all, consumed, need);
+        }
+    }
+
+    /// Sends the answers to what was just read, unless an event will.
+    fn send_private(&mut self, key: u32) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        if !conn.delivery.outbox().is_empty() && conn.delivery.state() == FlushState::CaughtUp {
+            self.flush(key);
+        }
+    }
+
+    /// A read that filled the buffer may have left bytes behind; any shorter one has not, and an
+    /// event will announce more. At the peer's end only reading on shows that it has ended.
+    fn after_read(&mut self, key: u32, filled: bool) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        conn.queued.read_held = conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        if filled || conn.queued.read_closed {
+            self.queue_read(key);
+        }
+    }
+
+    fn read_failed(&mut self, key: u32, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {}
+            io::ErrorKind::Interrupted => self.queue_read(key),
+            _ => self.end(key, CloseReason::PeerGone),
+        }
+    }
+
+    // ---- flushing ----
+
+    /// Takes in that a lane has moved. Where that made it pass segments, those who stand in them are
+    /// dealt with before they are let go.
+    pub(crate) fn lane_moved(&mut self, lane: u32) {
+        if !self.lanes.moved(lane) {
+            return;
+        }
+        let members: Vec<u32> = self.lanes.members(lane).iter().map(|member| member.conn).collect();
+        for key in members {
+            self.lapse(key);
+        }
+        self.lanes.drop_passed(lane);
+    }
+
+    fn lapse(&mut self, key: u32) {
+        let mut stats = FlushStats::default();
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        let lapsed = conn.delivery.lapse(&self.lanes, &mut stats);
+        self.count(&stats);
+        if let Err(end) = lapsed {
+            self.end_delivery(key, end);
+        }
+    }
+
+    /// Flushes up to a slice's worth of connections: first those that wait for budget, then those
+    /// the sweeps visit.
+    fn flush_some(&mut self) {
+        let mut sockets_left = self.shared.config.flush.sockets_per_slice;
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            if let Some(conn) = self.conns.get_mut(key as usize) {
+                conn.queued.ready = false;
+                self.flush(key);
+                sockets_left = sockets_left.saturating_sub(1);
+            }
+        }
+        while sockets_left > 0 {
+            match self.lanes.step() {
+                Step::Idle => return,
+                Step::Finished { published_ns } => {
+                    let now_ns = self.shared.clock.now_ns();
+                    self.metrics.swept(now_ns.saturating_sub(published_ns));
+                }
+                Step::Visit(key) => {
+                    if self.conns[key as usize].delivery.state() == FlushState::CaughtUp {
+                        self.flush(key);
+                        sockets_left -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what waits for a connection, and notes where that leaves it.
+    pub(crate) fn flush(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        let mut stats = FlushStats::default();
+        let bytes_max = self.shared.config.flush.bytes_per_socket;
+        let flushed = conn.delivery.flush(&self.lanes, &mut conn.stream, bytes_max, &mut stats);
+        self.count(&stats);
+        match flushed {
+            Ok(state) => self.after_flush(key, state),
+            Err(end) => self.end_delivery(key, end),
+        }
+    }
+
+    fn count(&self, stats: &FlushStats) {
+        let metrics = &self.metrics;
+        metrics.wrote(stats.writes, stats.frames, stats.bytes);
+        if stats.writes_blocked + stats.writes_partial > 0 {
+            metrics.writes_blocked.add(stats.writes_blocked);
+            metrics.writes_partial.add(stats.writes_partial);
+        }
+        if stats.frames_conflated + stats.gaps > 0 {
+            metrics.frames_conflated.add(stats.frames_conflated);
+            metrics.lapses_skipped.add(stats.gaps);
+            metrics.gap_frames.add(stats.gap_frames);
+        }
+    }
+
+    fn after_flush(&mut self, key: u32, state: FlushState) {
+        let now = self.wheel.now();
+        let conn = &mut self.conns[key as usize];
+        match state {
+            FlushState::CaughtUp => {
+                conn.lagging_since = 0;
+                let held = std::mem::take(&mut conn.queued.read_held);
+                if matches!(conn.role, Role::Closing(_)) {
+                    self.sent_last(key);
+                } else if held {
+                    self.queue_read(key);
+                }
+            }
+            FlushState::Ready => {
+                if !std::mem::replace(&mut conn.queued.ready, true) {
+                    self.ready.push_back(key);
+                }
+            }
+            FlushState::Blocked => {
+                if conn.lagging_since == 0 {
+                    conn.lagging_since = now.max(1);
+                    let lag_ms_max = self.shared.config.flush.lag_age_ms_max;
+                    self.set_due_earlier(key, now + timer::tick_of_ms(lag_ms_max));
+                }
+            }
+        }
+    }
+
+    fn end_delivery(&mut self, key: u32, end: FlushEnd) {
+        match end {
+            FlushEnd::Failed(_) => self.end(key, CloseReason::PeerGone),
+            FlushEnd::Lapsed(gap) => {
+                self.metrics.lapses_disconnected.add(1);
+                self.metrics.gap_frames.add(gap.frames());
+                let reason = format!("missed {}-{}: reconnect", gap.from, gap.to);
+                self.close(key, &Close::new(CloseCode::Lagged, reason));
+            }
+        }
+    }
+
+    // ---- closing ----
+
+    /// Ends a connection in the form it speaks: a close frame, a close event, or plainly. What is
+    /// torn is finished first.
+    pub(crate) fn close(&mut self, key: u32, close: &Close) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        let last = match conn.role {
+            Role::Subscriber(LaneKind::Sse) => {
+                let mut event = Vec::new();
+                sse::close(&mut event, close.code.code(), &close.reason);
+                sse::end(&mut event);
+                event
+            }
+            _ if conn.is_websocket() => {
+                encode::close(close.code.code(), &close.reason).to_vec()
+            }
+            _ => return self.end(key, close.code.into()),
+        };
+        let parses_on = conn.is_websocket() && close.code != CloseCode::Protocol;
+        let closing = if parses_on { Closing::AwaitClose } else { Closing::AwaitEnd };
+        self.metrics.closing(close.code.into());
+        self.say_last(key, &last, closing);
+    }
+
+    /// Sends `last` as a connection's last words.
+    pub(crate) fn say_last(&mut self, key: u32, last: &[u8], closing: Closing) {
+        self.unsubscribe(key);
+        let due = self.wheel.now()
+            + timer::tick_of_ms(self.shared.config.keepalive.close_timeout_ms).max(1);
+        let conn = &mut self.conns[key as usize];
+        if let Some(label) = conn.role.label() {
+            self.metrics.role_ended(label);
+        }
+        conn.role = Role::Closing(closing);
+        conn.queued.read_held = false;
+        conn.delivery.push_private(last);
+        self.set_due(key, due);
+        if self.conns[key as usize].delivery.state() != FlushState::Blocked {
+            self.flush(key);
+        }
+    }
+
+    /// The last words are with the kernel.
+    fn sent_last(&mut self, key: u32) {
+        let conn = &mut self.conns[key as usize];
+        match conn.role {
+            Role::Closing(Closing::AfterFlush) => self.end(key, CloseReason::Done),
+            Role::Closing(Closing::AwaitEnd) => {
+                // The peer may be gone already; then reading ends the connection.
+                if conn.stream.shutdown(std::net::Shutdown::Write).is_err() {
+                    self.end(key, CloseReason::PeerGone);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes a connection, at once and without a word.
+    pub(crate) fn end(&mut self, key: u32, reason: CloseReason) {
+        if !self.conns.contains(key as usize) {
+            return;
+        }
+        self.unsubscribe(key);
+        let conn = self.conns.remove(key as usize);
+        if let Some(label) = conn.role.label() {
+            self.metrics.role_ended(label);
+        }
+        self.metrics.closed(reason);
+        self.shared.admission.leave(conn.source);
+    }
+
+    /// Takes a connection out of its lanes and tells those who changed places.
+    fn unsubscribe(&mut self, key: u32) {
+        let now_ns = self.shared.clock.now_ns();
+        let conn = &mut self.conns[key as usize];
+        for subscription in conn.delivery.unsubscribe_all(&self.lanes) {
+            let moved = self.lanes.leave(subscription.lane, subscription.member, now_ns);
+            if let Some(member) = moved {
+                let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
+                if let Some(moved) = other.get_mut(member.subscription as usize) {
+                    moved.member = subscription.member;
+                }
+            }
+        }
+    }
+
+    fn end_all(&mut self) {
+        let keys: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
+        for key in keys {
+            self.end(key, CloseReason::Draining);
+        }
+    }
+
+    // ---- time ----
+
+    fn now(&self) -> Tick {
+        (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick
+    }
+
+    /// The tick of this turn.
+    pub(crate) fn tick_now(&self) -> Tick {
+        self.wheel.now()
+    }
+
+    /// Has a connection that just took up a role come by when it is time to ping it.
+    pub(crate) fn come_by_for_ping(&mut self, key: u32) {
+        let ping = timer::tick_of_ms(self.shared.config.keepalive.ping_interval_ms);
+        self.set_due(key, self.wheel.now() + ping);
+    }
+
+    pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
+        self.conns[key as usize].due = self.wheel.enter(key, due);
+    }
+
+    fn set_due_earlier(&mut self, key: u32, due: Tick) {
+        if due < self.conns[key as usize].due {
+            self.set_due(key, due);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        if now == self.wheel.now() {
+            return;
+        }
+        let mut due = Vec::new();
+        self.wheel.advance(now, |key, at| due.push((key, at)));
+        for (key, at) in due {
+            if self.conns.get(key as usize).is_some_and(|conn| conn.due == at) {
+                self.came_due(key, now);
+            }
+        }
+        self.metrics.set_memory(self.memory());
+    }
+
+    fn came_due(&mut self, key: u32, now: Tick) {
+        let config = &self.shared.config;
+        let ticks = timer::tick_of_ms;
+        let (handshake, lag) =
+            (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));
+        let (ping, idle) =
+            (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
+        let conn = &self.conns[key as usize];
+        let silent = now.saturating_sub(conn.heard);
+        let lagging = if conn.lagging_since == 0 { 0 } else { now - conn.lagging_since };
+        match &conn.role {
+            Role::Closing(_) => self.end(key, CloseReason::Timeout),
+            Role::Request(_) if silent >= handshake => self.request_timed_out(key),
+            Role::Request(_) => self.set_due(key, conn.heard + handshake),
+            _ if conn.lagging_since > 0 && lagging >= lag => {
+                self.close(key, &CloseCode::Stalled.into());
+            }
+            _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
+            Role::Subscriber(LaneKind::Sse) => self.ping(key, now, ping),
+            _ if silent >= idle => {
+                self.close(key, &Close::new(CloseCode::Timeout, "no answer to a ping"));
+            }
+            _ if silent >= ping && !conn.queued.pinged => self.ping(key, now, idle - silent),
+            _ if silent >= ping => self.set_due(key, conn.heard + idle),
+            _ => self.set_due(key, conn.heard + ping),
+        }
+    }
+
+    /// Asks a connection whether it is there and looks again after `again` ticks.
+    fn ping(&mut self, key: u32, now: Tick, again: Tick) {
+        let conn = &mut self.conns[key as usize];
+        conn.queued.pinged = true;
+        if matches!(conn.role, Role::Subscriber(LaneKind::Sse)) {
+            let mut comment = Vec::new();
+            sse::ping(&mut comment);
+            conn.delivery.push_private(&comment);
+        } else {
+            conn.delivery.push_private(&encode::control(crate::frame::Opcode::Ping, b""));
+        }
+        self.set_due(key, now + again.max(1));
+        self.flush(key);
+    }
+
+    /// Bytes of user memory held by connection slots, and by what hangs on them.
+    fn memory(&self) -> (u64, u64) {
+        let slots = self.conns.capacity() * size_of::<Conn>();
+        (slots as u64, self.buffer.capacity() as u64)
+    }
+
+    // ---- draining ----
+
+    /// While the engine drains: closes connections evenly over the window, each with a hint when to
+    /// come back, and ends when the last is gone or the deadline is over.
+    fn drain(&mut self) {
+        let Some(progress) = self.shared.drain_progress() else { return };
+        let (keys, total) = self.draining.get_or_insert_with(|| {
+            let keys: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
+            let total = keys.len();
+            (keys, total)
+        });
+        let left_target = ((1.0 - progress.share) * *total as f64) as usize;
+        let batch = keys.split_off(left_target.min(keys.len()));
+        for key in batch {
+            let delay_ms = self.shared.reconnect_ms(key);
+            let reason = format!("draining: reconnect in {delay_ms} ms");
+            self.close(key, &Close::new(CloseCode::Draining, reason));
+        }
+        if progress.share >= 1.0 && (self.conns.is_empty() || progress.is_over) {
+            self.shared.core_drained(self.index);
+            self.draining = Some((Vec::new(), 0));
+        }
+    }
+}

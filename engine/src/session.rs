@@ -1,0 +1,491 @@
+//! What a connection's bytes mean and what they bring about: requests, messages, subscriptions.
+//! Owns the roles' behaviour. Must not decide when a connection is read or flushed (that is `core`).
+
+use std::borrow::Cow;
+
+use crate::admission::Full;
+use crate::close::{Close, CloseCode};
+use crate::command;
+use crate::conn::{Closing, PostTarget, Posting, Publisher, Role};
+use crate::core::Core;
+use crate::feed::lag::Gap;
+use crate::feed::lane::{LaneKind, Message};
+use crate::feed::log::{Published, Subscribed};
+use crate::feed::pattern::{Target, Topic};
+use crate::feed::registry::FeedError;
+use crate::flush::Subscription;
+use crate::frame::decode::{Decoded, Event};
+use crate::frame::{Kind, Opcode, encode};
+use crate::http::body::Body;
+use crate::http::handshake::Handshake;
+use crate::http::refusal::Refusal;
+use crate::http::request::{Method, Request};
+use crate::http::response::{CONTINUE, EVENT_STREAM_HEAD, Response, Status};
+use crate::http::route::{Route, Settings};
+use crate::metrics::CloseReason;
+use crate::rate::TokenBucket;
+use crate::subscription::{LagPolicy, Options};
+use crate::sweep::Member;
+
+/// What became of some bytes.
+enum Consumed {
+    /// So many were used; the next may be looked at.
+    Bytes(usize),
+    /// At least so many are needed before anything can be done.
+    Need(usize),
+    /// So many were used; the rest waits until the connection is read again.
+    Hold(usize),
+    /// The rest has no meaning any more.
+    Rest,
+}
+
+/// How a request's connection goes on.
+#[derive(Clone, Copy)]
+struct Exchange {
+    head_only: bool,
+    keep_alive: bool,
+}
+
+impl Core {
+    /// Acts on the whole requests or frames in `bytes`. Answers how many bytes were used, and how
+    /// many there must be, the unused included, before another call makes sense.
+    pub(crate) fn consume(&mut self, key: u32, bytes: &mut [u8]) -> (usize, usize) {
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some(conn) = self.conns.get(key as usize) else { return (bytes.len(), 0) };
+            let rest = &mut bytes[used..];
+            let consumed = match conn.role {
+                Role::Request(None) => self.consume_head(key, rest),
+                Role::Request(Some(_)) => self.consume_body(key, rest),
+                Role::Closing(Closing::AwaitEnd | Closing::AfterFlush) => Consumed::Rest,
+                _ => self.consume_frame(key, rest),
+            };
+            match consumed {
+                Consumed::Bytes(count) => used += count,
+                Consumed::Need(need) => return (used, need),
+                Consumed::Hold(count) => return (used + count, 0),
+                Consumed::Rest => return (bytes.len(), 0),
+            }
+        }
+        (used, 0)
+    }
+
+    // ---- WebSocket ----
+
+    fn consume_frame(&mut self, key: u32, bytes: &mut [u8]) -> Consumed {
+        let bytes_max = self.shared.config.limits.message_bytes_max;
+        let decoded = self.conns[key as usize].decoder.next(bytes, bytes_max);
+        let (consumed, event) = match decoded {
+            Ok(Decoded::Need(need)) => return Consumed::Need(need),
+            Ok(Decoded::Frame { consumed, event }) => (consumed, event),
+            Err(close) => {
+                self.broke_protocol(key, &close);
+                return Consumed::Rest;
+            }
+        };
+        match event {
+            Event::Message { kind, payload } => self.message(key, kind, payload),
+            Event::Ping(payload) => self.pong(key, payload),
+            Event::Pong(_) | Event::Absorbed => {}
+            Event::Close { code, .. } => self.peer_closed(key, code),
+        }
+        if self.conns.get(key as usize).is_some_and(|conn| conn.queued.paced) {
+            return Consumed::Hold(consumed);
+        }
+        Consumed::Bytes(consumed)
+    }
+
+    /// After this nothing from the peer can be understood, not even its close frame.
+    fn broke_protocol(&mut self, key: u32, close: &Close) {
+        if matches!(self.conns[key as usize].role, Role::Closing(_)) {
+            return self.end(key, CloseReason::PeerGone);
+        }
+        self.metrics.closing(close.code.into());
+        let frame = encode::close(close.code.code(), &close.reason);
+        self.say_last(key, &frame, Closing::AwaitEnd);
+    }
+
+    fn message(&mut self, key: u32, kind: Kind, payload: Cow<'_, [u8]>) {
+        match self.conns[key as usize].role {
+            Role::Publisher(_) => self.publish_from(key, Message { kind, payload: &payload }),
+            Role::Echo => {
+                let header = encode::header(kind.into(), payload.len() as u64);
+                let delivery = &mut self.conns[key as usize].delivery;
+                delivery.push_private(&header);
+                delivery.push_private(&payload);
+            }
+            Role::Subscriber(_) => {
+                let reason = "this socket only receives: publish on /v1/publish/{topic}";
+                self.close(key, &Close::new(CloseCode::Unsupported, reason));
+            }
+            // Sent before our close frame arrived.
+            Role::Closing(_) | Role::Request(_) => {}
+        }
+    }
+
+    fn publish_from(&mut self, key: u32, message: Message<'_>) {
+        let now_ns = self.shared.clock.now_ns();
+        let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
+        if !publisher.rate.take(now_ns) {
+            let per_s = self.shared.config.limits.publishes_per_s_max;
+            let reason = format!("more than {per_s} messages a second");
+            return self.close(key, &Close::new(CloseCode::RateLimited, reason));
+        }
+        let Publisher { topic, held, .. } = &mut **publisher;
+        match self.shared.registry.publish(topic, held, message, now_ns) {
+            Ok(published) => self.published(key, published),
+            Err(error) => self.close(key, &Close::new(CloseCode::OverCapacity, error.to_string())),
+        }
+    }
+
+    /// Counts a publish, and has a publisher that is ahead of the subscribers wait.
+    fn published(&mut self, key: u32, published: Published) {
+        self.metrics.published();
+        let conn = &mut self.conns[key as usize];
+        if published.behind && !std::mem::replace(&mut conn.queued.paced, true) {
+            self.metrics.paced();
+            self.paced.push(key);
+        }
+    }
+
+    fn pong(&mut self, key: u32, payload: &[u8]) {
+        let conn = &mut self.conns[key as usize];
+        if !matches!(conn.role, Role::Closing(_)) {
+            conn.delivery.push_private(&encode::control(Opcode::Pong, payload));
+        }
+    }
+
+    /// RFC 6455 section 5.5.1: a close is answered with a close, and the server ends the connection.
+    fn peer_closed(&mut self, key: u32, code: Option<u16>) {
+        let conn = &mut self.conns[key as usize];
+        if let Role::Closing(closing) = &mut conn.role {
+            *closing = Closing::AfterFlush;
+            if conn.delivery.outbox().is_empty() {
+                self.end(key, CloseReason::Done);
+            }
+            return;
+        }
+        let answer = match code {
+            Some(code) => encode::close(code, ""),
+            None => encode::control(Opcode::Close, b""),
+        };
+        self.say_last(key, &answer, Closing::AfterFlush);
+    }
+
+    // ---- HTTP ----
+
+    fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
+        match Request::parse(bytes, self.shared.config.limits.header_bytes_max) {
+            Ok(None) => Consumed::Need(bytes.len() + 1),
+            Ok(Some((request, head_bytes))) => {
+                self.serve(key, &request);
+                Consumed::Bytes(head_bytes)
+            }
+            Err(refusal) => {
+                self.refuse_request(key, &refusal, false);
+                Consumed::Rest
+            }
+        }
+    }
+
+    fn serve(&mut self, key: u32, request: &Request) {
+        let settings = Settings {
+            echo: self.shared.config.debug.echo,
+            body_bytes_max: self.shared.config.limits.message_bytes_max,
+        };
+        let exchange = Exchange {
+            head_only: request.method == Method::Head,
+            keep_alive: request.keeps_alive(),
+        };
+        let served = Route::of(request, settings)
+            .and_then(|route| self.serve_route(key, route, request, exchange));
+        if let Err(refusal) = served {
+            self.refuse_request(key, &refusal, exchange.head_only);
+        }
+    }
+
+    fn serve_route(
+        &mut self,
+        key: u32,
+        route: Route,
+        request: &Request,
+        exchange: Exchange,
+    ) -> Result<(), Refusal> {
+        match route {
+            Route::Health => self.respond(key, &Response::text(Status::Ok, "ok\n"), exchange),
+            Route::Ready => {
+                self.admit_work()?;
+                self.respond(key, &Response::text(Status::Ok, "ready\n"), exchange);
+            }
+            Route::Metrics => {
+                let text = self.shared.render_metrics();
+                self.respond(key, &Response::metrics(text), exchange);
+            }
+            Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
+            Route::PublishOne { topic, kind, body } => {
+                self.begin_post(key, PostTarget::One(topic, kind), body, request)?;
+            }
+            Route::PublishMany { body } => self.begin_post(key, PostTarget::Many, body, request)?,
+            Route::FeedSocket { target, options, handshake } => {
+                self.admit_work()?;
+                let head = handshake.response();
+                self.subscribe(key, &target, options, LaneKind::Raw, &head)?;
+            }
+            Route::FeedEvents { target, options } => {
+                self.admit_work()?;
+                self.subscribe(key, &target, options, LaneKind::Sse, EVENT_STREAM_HEAD)?;
+            }
+            Route::PublishSocket { topic, handshake } => {
+                self.admit_work()?;
+                self.begin_publisher(key, topic, &handshake);
+            }
+            Route::Echo { handshake } => {
+                self.admit_work()?;
+                self.upgrade(key, Role::Echo, &handshake);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing new is taken on while the engine drains.
+    fn admit_work(&self) -> Result<(), Refusal> {
+        if self.shared.is_ready() {
+            return Ok(());
+        }
+        Err(Refusal::new(Status::Unavailable, "not ready: starting or draining")
+            .with_header("Retry-After", "1"))
+    }
+
+    fn begin_post(
+        &mut self,
+        key: u32,
+        target: PostTarget,
+        body: Body,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        self.admit_work()?;
+        if request.expects_continue() {
+            self.conns[key as usize].delivery.push_private(CONTINUE);
+        }
+        let posting = Box::new(Posting { target, body, keep_alive: request.keeps_alive() });
+        self.conns[key as usize].role = Role::Request(Some(posting));
+        // A body of no bytes is complete now: nothing more will come to say so.
+        self.consume_body(key, &[]);
+        Ok(())
+    }
+
+    fn consume_body(&mut self, key: u32, bytes: &[u8]) -> Consumed {
+        let Role::Request(Some(posting)) = &mut self.conns[key as usize].role else {
+            return Consumed::Rest;
+        };
+        let progress = match posting.body.read(bytes) {
+            Ok(progress) => progress,
+            Err(refusal) => {
+                self.refuse_request(key, &refusal, false);
+                return Consumed::Rest;
+            }
+        };
+        if !progress.is_complete {
+            if progress.consumed == 0 {
+                return Consumed::Need(bytes.len() + 1);
+            }
+            return Consumed::Bytes(progress.consumed);
+        }
+        self.end_post(key);
+        Consumed::Bytes(progress.consumed)
+    }
+
+    fn end_post(&mut self, key: u32) {
+        let role = &mut self.conns[key as usize].role;
+        let Role::Request(Some(posting)) = std::mem::replace(role, Role::Request(None)) else {
+            return;
+        };
+        let Posting { target, body, keep_alive } = *posting;
+        let answer = match target {
+            PostTarget::One(topic, kind) => self.post_one(key, &topic, kind, &body.into_bytes()),
+            PostTarget::Many => Ok(self.post_many(key, &body.into_bytes())),
+        };
+        match answer {
+            Ok(response) => self.respond(key, &response, Exchange { head_only: false, keep_alive }),
+            Err(refusal) => self.refuse_request(key, &refusal, false),
+        }
+    }
+
+    fn post_one(
+        &mut self,
+        key: u32,
+        topic: &Topic,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<Response<'static>, Refusal> {
+        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+            return Err(Refusal::bad("the body is declared as text but is not UTF-8"));
+        }
+        let now_ns = self.shared.clock.now_ns();
+        let mut held = None;
+        let message = Message { kind, payload };
+        let published = self.shared.registry.publish(topic, &mut held, message, now_ns)?;
+        self.published(key, published);
+        let epoch = held.map(|feed| feed.epoch().to_string());
+        let reply = serde_json::json!({
+            "epoch": epoch, "seq": published.seq, "subscribers": published.subscribers,
+        });
+        Ok(Response::json(Status::Ok, reply.to_string() + "\n"))
+    }
+
+    /// Every line that can be published is; the answer counts both kinds and names the first error.
+    fn post_many(&mut self, key: u32, body: &[u8]) -> Response<'static> {
+        let (mut done, mut failed, mut first) = (0_u64, 0_u64, None);
+        for (line, parsed) in command::publishes(body) {
+            let parsed = parsed.map_err(|error| error.to_string());
+            match parsed.and_then(|publish| self.post_line(key, &publish)) {
+                Ok(()) => done += 1,
+                Err(message) => {
+                    failed += 1;
+                    first.get_or_insert((line, message));
+                }
+            }
+        }
+        let error = first.map(|(line, message)| {
+            serde_json::json!({ "code": "bad_request", "line": line, "message": message })
+        });
+        let status = if failed == 0 { Status::Ok } else { Status::BadRequest };
+        let mut reply = serde_json::json!({ "published": done, "failed": failed });
+        if let Some(error) = error {
+            reply["error"] = error;
+        }
+        Response::json(status, reply.to_string() + "\n")
+    }
+
+    fn post_line(&mut self, key: u32, publish: &command::Publish<'_>) -> Result<(), String> {
+        let now_ns = self.shared.clock.now_ns();
+        let message = Message { kind: publish.kind, payload: &publish.payload };
+        let published = self
+            .shared
+            .registry
+            .publish(&publish.topic, &mut None, message, now_ns)
+            .map_err(|error| error.to_string())?;
+        self.published(key, published);
+        Ok(())
+    }
+
+    fn respond(&mut self, key: u32, response: &Response<'_>, exchange: Exchange) {
+        let bytes = response.encode(exchange.head_only, exchange.keep_alive);
+        if !exchange.keep_alive {
+            return self.say_last(key, &bytes, Closing::AwaitEnd);
+        }
+        let heard = self.tick_now();
+        let conn = &mut self.conns[key as usize];
+        conn.heard = heard;
+        conn.delivery.push_private(&bytes);
+    }
+
+    fn refuse_request(&mut self, key: u32, refusal: &Refusal, head_only: bool) {
+        self.metrics.refused(refusal.status);
+        self.say_last(key, &refusal.encode(head_only), Closing::AwaitEnd);
+    }
+
+    /// Answers a connection that is one too many.
+    pub(crate) fn refuse(&mut self, key: u32, full: Full) {
+        let refusal = Refusal::new(Status::Unavailable, full.to_string())
+            .with_header("Retry-After", "5");
+        self.refuse_request(key, &refusal, false);
+    }
+
+    /// A request that did not arrive in time. A connection that never began one just ends.
+    pub(crate) fn request_timed_out(&mut self, key: u32) {
+        let conn = &self.conns[key as usize];
+        if conn.rest.is_empty() && matches!(conn.role, Role::Request(None)) {
+            return self.end(key, CloseReason::Timeout);
+        }
+        let limit_ms = self.shared.config.limits.handshake_ms_max;
+        let message = format!("the request was not complete within {limit_ms} ms");
+        self.refuse_request(key, &Refusal::new(Status::RequestTimeout, message), false);
+    }
+
+    // ---- roles ----
+
+    fn begin_publisher(&mut self, key: u32, topic: Topic, handshake: &Handshake) {
+        let per_s = self.shared.config.limits.publishes_per_s_max;
+        let rate = TokenBucket::new(per_s, self.shared.clock.now_ns());
+        let publisher = Publisher { topic, held: None, rate };
+        self.upgrade(key, Role::Publisher(Box::new(publisher)), handshake);
+    }
+
+    fn upgrade(&mut self, key: u32, role: Role, handshake: &Handshake) {
+        self.conns[key as usize].delivery.push_private(&handshake.response());
+        self.begin_role(key, role);
+    }
+
+    fn begin_role(&mut self, key: u32, role: Role) {
+        let now = self.tick_now();
+        if let Some(label) = role.label() {
+            self.metrics.role_began(label);
+        }
+        let conn = &mut self.conns[key as usize];
+        conn.heard = now;
+        conn.role = role;
+        self.come_by_for_ping(key);
+    }
+
+    /// Makes a connection a subscriber: answers with `head`, places its cursor, and lets the first
+    /// flush carry both.
+    fn subscribe(
+        &mut self,
+        key: u32,
+        target: &Target,
+        options: Options,
+        kind: LaneKind,
+        head: &[u8],
+    ) -> Result<(), Refusal> {
+        let lane = self.open_lane(target, kind)?;
+        let feed = self.lanes.feed(lane);
+        let lag = options.lag.unwrap_or(feed.retention().lag);
+        let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
+        let member = self.lanes.join(lane, Member { conn: key, subscription: 0 });
+        let subscription = Subscription { lane, member, cursor, mode: options.mode, lag };
+        let delivery = &mut self.conns[key as usize].delivery;
+        delivery.push_private(head);
+        delivery.subscribe(subscription);
+        self.begin_role(key, Role::Subscriber(kind));
+        match gap {
+            Some(gap) => self.begin_after_gap(key, kind, lag, gap),
+            None => self.flush(key),
+        }
+        Ok(())
+    }
+
+    /// A position that is gone is answered honestly: with a notice where the form shows one or the
+    /// subscriber chose to skip, else with a close that names what is missing.
+    fn begin_after_gap(&mut self, key: u32, kind: LaneKind, lag: LagPolicy, gap: Gap) {
+        self.metrics.resumes_after_gap.add(1);
+        self.metrics.gap_frames.add(gap.frames());
+        if kind.shows_notices() || lag != LagPolicy::Disconnect {
+            self.conns[key as usize].delivery.tell(kind, gap);
+            return self.flush(key);
+        }
+        let word = gap.reason.word();
+        let reason = format!("{word}: missed {}-{}: use from=oldest", gap.from, gap.to);
+        self.close(key, &Close::new(CloseCode::Lagged, reason));
+    }
+
+    fn open_lane(&mut self, target: &Target, kind: LaneKind) -> Result<u32, Refusal> {
+        loop {
+            let now_ns = self.shared.clock.now_ns();
+            let feed = self.shared.registry.feed(target, now_ns)?;
+            if let Some(lane) = self.lanes.find(&feed, kind) {
+                self.lane_moved(lane);
+            }
+            // A feed retired between look-up and opening is gone from the registry: look again.
+            if let Some(lane) = self.lanes.open(&feed, kind) {
+                return Ok(lane);
+            }
+        }
+    }
+}
+
+impl From<FeedError> for Refusal {
+    fn from(error: FeedError) -> Self {
+        Self::new(Status::Unavailable, error.to_string()).with_header("Retry-After", "5")
+    }
+}

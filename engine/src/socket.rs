@@ -1,0 +1,72 @@
+//! Sockets as the kernel gives them: listeners with the options mio does not set, the write half of
+//! a connection, and a private descriptor table per core. Must not know HTTP, WebSocket or feeds.
+
+use std::io::{self, IoSlice, Write};
+use std::net::SocketAddr;
+
+use mio::net::{TcpListener, TcpStream};
+use rustix::thread::UnshareFlags;
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+
+use crate::flush::Socket;
+
+/// Connections the kernel may hold completed but not yet accepted; it caps this at `somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// Opens a listener that shares its address with those of the other cores. Accepted sockets inherit
+/// no-delay and, if above zero, `send_buffer_bytes`.
+///
+/// # Errors
+/// As `socket(2)`, `bind(2)` and `listen(2)`.
+pub fn listen(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpListener> {
+    let socket = open(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(send_buffer_bytes)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Fails when another process listens on `address`. Listeners that share a port would otherwise
+/// share it with a second engine as well, and clients would be split between the two unseen.
+///
+/// # Errors
+/// As `bind(2)`: `AddrInUse` when the address is taken.
+pub fn claim(address: SocketAddr) -> io::Result<()> {
+    open(address)?.bind(&address.into())
+}
+
+fn open(address: SocketAddr) -> io::Result<RawSocket> {
+    let domain = Domain::for_address(address);
+    let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Gives the calling thread a descriptor table of its own: a copy of what is open now, into which
+/// only it opens more. The per-process descriptor limit then holds per thread, and the kernel need
+/// not count references on a shared table.
+///
+/// # Errors
+/// As `unshare(2)`; the thread goes on sharing its table then.
+pub fn unshare_descriptors() -> io::Result<()> {
+    // SAFETY: descriptors are owned by values that stay on one thread from here on. Those that other
+    // threads use (wakers) were opened before and so are in every table; each table's copy is
+    // closed by its own thread's end, never by another's.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }?;
+    Ok(())
+}
+
+impl Socket for TcpStream {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        // `write` is measurably cheaper than `writev` of one slice, and one slice is the rule.
+        match slices {
+            [one] => Write::write(self, one),
+            many => self.write_vectored(many),
+        }
+    }
+}
