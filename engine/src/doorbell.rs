@@ -9,9 +9,7 @@
 //! finds the queue filled and does not sleep. `swap` on `parked` makes one publisher of many wake it.
 //! The model in `engine/tests/loom.rs` runs every interleaving of this.
 
-use crossbeam::queue::SegQueue;
-
-use crate::sync::{AtomicBool, Ordering, fence};
+use crate::sync::{AtomicBool, Ordering, Queue, fence};
 
 /// Wakes a sleeping core: an eventfd in the engine, a flag in a simulation.
 pub trait Wake: Send + Sync {
@@ -21,7 +19,7 @@ pub trait Wake: Send + Sync {
 
 /// The mailbox of one core: keys of its lanes that have moved since it last looked.
 pub struct Doorbell {
-    moved: SegQueue<u32>,
+    moved: Queue<u32>,
     parked: AtomicBool,
     waker: Box<dyn Wake>,
 }
@@ -35,7 +33,7 @@ impl std::fmt::Debug for Doorbell {
 impl Doorbell {
     /// A doorbell of a core that is awake.
     pub fn new(waker: Box<dyn Wake>) -> Self {
-        Self { moved: SegQueue::new(), parked: AtomicBool::new(false), waker }
+        Self { moved: Queue::new(), parked: AtomicBool::new(false), waker }
     }
 
     /// Says that the core's lane `lane_key` has moved. Called by any thread.
