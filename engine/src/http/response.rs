@@ -30,6 +30,9 @@ macro_rules! statuses {
         pub enum Status { $($(#[$doc])* $name,)+ }
 
         impl Status {
+            /// Every status, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
             /// The number of the status line.
             #[must_use]
             pub const fn number(self) -> u16 {
