@@ -391,6 +391,8 @@ impl Core {
     /// the sweeps visit.
     fn flush_some(&mut self) {
         let mut sockets_left = self.shared.config.flush.sockets_per_slice;
+        let bytes_end =
+            self.metrics.bytes_out.value() + self.shared.config.flush.bytes_per_slice as u64;
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(conn) = self.conns.get_mut(key as usize) {
@@ -399,7 +401,7 @@ impl Core {
                 sockets_left = sockets_left.saturating_sub(1);
             }
         }
-        while sockets_left > 0 {
+        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
             match self.lanes.step() {
                 Step::Idle => return,
                 Step::Finished { published_ns } => {

@@ -5,6 +5,7 @@
 //! says who is next and [`flush`] sends.
 
 pub mod admission;
+pub mod cli;
 pub mod clock;
 pub mod close;
 pub mod command;
@@ -17,6 +18,8 @@ pub mod feed;
 pub mod flush;
 pub mod frame;
 pub mod http;
+pub mod limits;
+pub mod logging;
 pub mod metrics;
 pub mod nearest;
 pub mod outbox;
@@ -24,6 +27,7 @@ pub mod rate;
 pub mod server;
 pub mod session;
 pub mod socket;
+pub mod settings;
 pub mod sse;
 pub mod subscription;
 pub mod sweep;

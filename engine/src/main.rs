@@ -1,6 +1,10 @@
-//! tmp
-fn main() {
-    let mut config = gridcast::config::Config::default();
-    if let Some(n) = std::env::args().nth(1) { config.server.cores = n.parse().unwrap(); }
-    gridcast::server::run(config, |a| println!("listening {a}")).unwrap();
+//! The `gridcast` program: the command line, and the engine behind it. Nothing else lives here.
+
+use clap::Parser;
+use gridcast::cli::{self, Cli};
+use gridcast::server;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(Cli::parse(), |config| server::run(config, |_| ()))
 }

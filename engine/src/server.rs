@@ -14,14 +14,15 @@ use signal_hook::iterator::Signals;
 
 use crate::admission::Admission;
 use crate::clock::{Clock, unix_ms};
-use crate::config::Config;
+use crate::config::{Config, RetentionClass};
 use crate::core::{Core, WAKER};
 use crate::doorbell::{Doorbell, Wake};
 use crate::epoch::Epoch;
 use crate::feed::lane::Message;
 use crate::feed::log::Published;
 use crate::feed::pattern::Topic;
-use crate::feed::registry::{FeedError, Registry};
+use crate::feed::registry::{FeedError, Registry, RegistryOptions};
+use crate::feed::retention::{Retention, RetentionClasses};
 use crate::metrics::{self, CoreMetrics, Snapshot};
 use crate::socket;
 
@@ -248,6 +249,26 @@ fn run_core(
     core.map_or(Ok(()), |mut core| core.run())
 }
 
+fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
+    let of_class = |class: &RetentionClass| Retention {
+        frames_max: if class.frames_max == 0 { u64::MAX } else { class.frames_max },
+        bytes_max: class.bytes_max,
+        age_ns_max: (class.age_ms_max > 0).then_some(class.age_ms_max * 1_000_000),
+        lag: class.lag,
+    };
+    let retention = &config.retention;
+    let classes = retention.classes.iter();
+    let classes = classes.map(|row| (row.target.clone(), of_class(&row.class))).collect();
+    RegistryOptions {
+        topics_max: config.limits.topics_max,
+        log_bytes_max: config.memory.log_bytes_max,
+        compact_after_ns: config.memory.compact_idle_s * 1_000_000_000,
+        forget_after_ns: config.memory.topic_idle_s * 1_000_000_000,
+        classes: RetentionClasses::new(classes, of_class(&retention.default)),
+        epoch,
+    }
+}
+
 impl Shared {
     fn new(config: Config, ports: Vec<Port>) -> Self {
         let limits = &config.limits;
@@ -256,7 +277,7 @@ impl Shared {
         // of this one, as long as the clock does not go back over a restart.
         let epoch = Epoch(unix_ms() << 20);
         Self {
-            registry: Registry::new(config.registry_options(epoch)),
+            registry: Registry::new(registry_options(&config, epoch)),
             admission,
             clock: Clock::start(),
             config,

@@ -10,7 +10,7 @@ use crate::epoch::Epoch;
 use crate::feed::lane::Message;
 use crate::feed::log::{Feed, PublishError, Published};
 use crate::feed::pattern::{Pattern, Target, Topic};
-use crate::feed::retention::{Retention, RetentionClasses};
+use crate::feed::retention::RetentionClasses;
 use crate::feed::segment::LogBudget;
 
 /// How long a pattern outlives its last subscriber: long enough for a wall that reconnects to find
@@ -104,8 +104,7 @@ impl Registry {
             return Ok(Arc::clone(feed));
         }
         self.admit(&feeds)?;
-        let retention = self.options.classes.find(|pattern| pattern.matches(topic));
-        let feed = self.create(Target::Topic(topic.clone()), retention, now_ns);
+        let feed = self.create(Target::Topic(topic.clone()), now_ns);
         let matching = feeds.patterns.iter().filter(|(pattern, _)| pattern.matches(topic));
         matching.for_each(|(_, repeat)| feed.add_repeat(repeat));
         feeds.topics.insert(topic.clone(), Arc::clone(&feed));
@@ -123,9 +122,7 @@ impl Registry {
         if self.budget.is_tight() {
             return Err(FeedError::OverBudget);
         }
-        // A pattern's class is the one written for exactly that pattern, else the default.
-        let retention = self.options.classes.find(|class| class == pattern);
-        let feed = self.create(Target::Pattern(pattern.clone()), retention, now_ns);
+        let feed = self.create(Target::Pattern(pattern.clone()), now_ns);
         let matching = feeds.topics.iter().filter(|(topic, _)| pattern.matches(topic));
         matching.for_each(|(_, topic_feed)| topic_feed.add_repeat(&feed));
         feeds.patterns.insert(pattern.clone(), Arc::clone(&feed));
@@ -142,9 +139,10 @@ impl Registry {
         Ok(())
     }
 
-    fn create(&self, name: Target, retention: Retention, now_ns: u64) -> Arc<Feed> {
+    fn create(&self, target: Target, now_ns: u64) -> Arc<Feed> {
+        let retention = self.options.classes.find(&target);
         let epoch = Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Feed::new(name, epoch, retention, &self.budget, now_ns))
+        Arc::new(Feed::new(target, epoch, retention, &self.budget, now_ns))
     }
 
     /// Publishes to `topic` through `held`, a publisher's own handle, which is looked up when empty

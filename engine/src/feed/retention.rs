@@ -1,6 +1,6 @@
 //! Retention: how much of a feed is kept, per class of topics. Must not keep anything itself.
 
-use crate::feed::pattern::Pattern;
+use crate::feed::pattern::Target;
 use crate::subscription::LagPolicy;
 
 /// What a feed keeps beside its last frame, and what happens to those it leaves behind.
@@ -23,22 +23,26 @@ impl Retention {
     }
 }
 
-/// The classes of an engine: the first whose pattern matches a feed's name decides.
+/// The classes of an engine: the first that holds for a feed decides.
 #[derive(Clone, Debug)]
 pub struct RetentionClasses {
-    classes: Vec<(Pattern, Retention)>,
+    classes: Vec<(Target, Retention)>,
     default: Retention,
 }
 
 impl RetentionClasses {
     /// Classes in order of precedence, then what holds where none matches.
-    pub fn new(classes: Vec<(Pattern, Retention)>, default: Retention) -> Self {
+    pub fn new(classes: Vec<(Target, Retention)>, default: Retention) -> Self {
         Self { classes, default }
     }
 
-    /// The retention of the first class for which `applies` is true.
-    pub fn find(&self, applies: impl Fn(&Pattern) -> bool) -> Retention {
-        let found = self.classes.iter().find(|(pattern, _)| applies(pattern));
+    /// What holds for `feed`: for a topic the first class that matches it, for a pattern the class
+    /// written for exactly that pattern.
+    pub fn find(&self, feed: &Target) -> Retention {
+        let found = self.classes.iter().find(|(class, _)| match feed {
+            Target::Topic(topic) => class.matches(topic),
+            Target::Pattern(_) => class == feed,
+        });
         found.map_or(self.default, |(_, retention)| *retention)
     }
 }

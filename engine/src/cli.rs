@@ -1,0 +1,264 @@
+//! The command line: its `--help` is the manual's first page. Reads the layers of settings and
+//! says what to do; the engine itself is started by whoever calls `run`.
+
+use crate::config::Config;
+use crate::settings::{Settings, SettingsError};
+use crate::{close, logging};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A WebSocket broadcast engine: many publishers, very many subscribers, every frame encoded once.
+///
+/// Without a command it serves until SIGTERM or SIGINT, then drains; a second signal ends it at
+/// once. Subscribe at /v1/feed/{topic or pattern}, publish at /v1/publish/{topic}; look at
+/// /healthz, /readyz and /metrics.
+///
+/// Settings come from four layers, the later wins: defaults, the file of --config, environment
+/// variables GRIDCAST_{SECTION}_{KEY}, flags. `gridcast config --print` shows each one with its
+/// meaning, its range and where its value came from.
+#[derive(Debug, Parser)]
+#[command(name = "gridcast", version)]
+pub struct Cli {
+    #[command(flatten)]
+    layers: Layers,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Layers {
+    /// A file of settings, in TOML
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Where clients connect: server.listen
+    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
+    listen: Option<String>,
+    /// Event loops, 0 is one for each CPU: server.cores
+    #[arg(long, value_name = "NUMBER", global = true)]
+    cores: Option<String>,
+    /// The form of log lines: log.format
+    #[arg(long, value_name = "FORM", global = true)]
+    log: Option<LogForm>,
+    /// Any setting, as in limits.message_bytes_max=4096; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE", global = true)]
+    set: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogForm {
+    /// For a person
+    Text,
+    /// One object a line, for a collector
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check settings, or print them all with their meaning, range and origin
+    Config(ConfigArgs),
+    /// Print the WebSocket close codes, and what a client should do after each
+    CloseCodes,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true)]
+struct ConfigArgs {
+    /// Check FILE (or else that of --config) with the other layers, and say what is wrong
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    check: Option<Option<PathBuf>>,
+    /// Print the settings in effect, as a file that could be used again
+    #[arg(long)]
+    print: bool,
+}
+
+/// Settings are wrong, as are command lines.
+const EXIT_USAGE: u8 = 2;
+
+/// Does what the command line says. `serve` runs the engine until it is done.
+pub fn run<E: Display>(cli: Cli, serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode {
+    match cli.command {
+        None => start(&cli.layers, serve),
+        Some(Command::Config(args)) => config(&cli.layers, &args),
+        Some(Command::CloseCodes) => print(&close::table()),
+    }
+}
+
+fn start<E: Display>(layers: &Layers, serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode {
+    let config = match layers.read(None).and_then(|settings| Config::new(&settings)) {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_USAGE, error),
+    };
+    if let Err(error) = logging::init(&config.log) {
+        return fail(1, error);
+    }
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, error),
+    }
+}
+
+fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
+    let file = args.check.as_ref().and_then(Option::as_deref);
+    let settings = match layers.read(file) {
+        Ok(settings) => settings,
+        Err(error) => return fail(EXIT_USAGE, error),
+    };
+    if let Err(error) = Config::new(&settings) {
+        return fail(EXIT_USAGE, error);
+    }
+    print(if args.print { settings.print() } else { "settings are valid\n".to_owned() }.as_str())
+}
+
+impl Layers {
+    fn read(&self, file: Option<&Path>) -> Result<Settings, SettingsError> {
+        let mut settings = Settings::default();
+        if let Some(path) = file.or(self.config.as_deref()) {
+            let name = path.display();
+            let text = fs::read_to_string(path)
+                .map_err(|error| SettingsError(vec![format!("cannot read {name}: {error}")]))?;
+            settings.add_file(&name.to_string(), &text);
+        }
+        // A variable that is not Unicode is nobody's setting.
+        let unicode = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        settings.add_environment(unicode);
+        self.add_flags(&mut settings)?;
+        Ok(settings)
+    }
+
+    fn add_flags(&self, settings: &mut Settings) -> Result<(), SettingsError> {
+        let log = self.log.and_then(|form| form.to_possible_value());
+        for (flag, name, text) in [
+            ("--listen", "server.listen", self.listen.as_deref()),
+            ("--cores", "server.cores", self.cores.as_deref()),
+            ("--log", "log.format", log.as_ref().map(|form| form.get_name())),
+        ] {
+            if let Some(text) = text {
+                settings.add_flag(flag, name, text);
+            }
+        }
+        for assignment in &self.set {
+            let Some((name, text)) = assignment.split_once('=') else {
+                let message = format!("--set {assignment}: write it SECTION.KEY=VALUE");
+                return Err(SettingsError(vec![message]));
+            };
+            settings.add_flag("--set", name.trim(), text.trim());
+        }
+        Ok(())
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `gridcast config --print | head` is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(1, error),
+    }
+}
+
+fn fail(code: u8, error: impl Display) -> ExitCode {
+    for line in error.to_string().lines() {
+        eprintln!("gridcast: {line}");
+    }
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::cell::RefCell;
+
+    /// The settings a command line would serve with.
+    fn run_line(line: &str) -> Result<Config, String> {
+        let cli = Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        let settings = cli.layers.read(None).map_err(|error| error.to_string())?;
+        Config::new(&settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_the_last_layer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("g.toml");
+        fs::write(&path, "[server]\ncores = 7\nlisten = \"127.0.0.1:1\"\n").unwrap();
+        let line = format!(
+            "gridcast --config {} --listen 127.0.0.1:2 --log json --set debug.echo=true",
+            path.display()
+        );
+        let config = run_line(&line).unwrap();
+        assert_eq!(config.server.cores, 7);
+        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!(config.log.format, crate::config::LogFormat::Json);
+        assert!(config.debug.echo);
+    }
+
+    #[test]
+    fn wrong_lines_are_refused_in_words() {
+        for (line, part) in [
+            ("gridcast --config /nowhere/g.toml", "cannot read /nowhere/g.toml: "),
+            ("gridcast --set debug.echo", "write it SECTION.KEY=VALUE"),
+            ("gridcast --set debug.ech=true", "did you mean `debug.echo`?"),
+            ("gridcast --cores many", "must be 0 to 1024 threads (flag --cores)"),
+            ("gridcast --log xml", "invalid value 'xml'"),
+            ("gridcast config", "required"),
+        ] {
+            let error = run_line(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn serving_gets_the_settings_and_its_failure_the_exit_code() {
+        let seen = RefCell::new(None);
+        let cli = Cli::parse_from(["gridcast", "--listen", "0.0.0.0:1"]);
+        let code = run(cli, |config| {
+            seen.replace(Some(config));
+            Ok::<(), String>(())
+        });
+        assert_eq!(code, ExitCode::from(EXIT_USAGE));
+        assert!(seen.borrow().is_none(), "an unsafe address must not be served");
+    }
+
+    #[test]
+    fn the_sample_file_is_generated_from_the_table() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("gridcast.toml");
+        let expected = SAMPLE_HEAD.to_owned() + &Settings::default().print() + SAMPLE_CLASS;
+        if std::env::var_os("UPDATE_SAMPLE").is_some() {
+            fs::write(&path, &expected).unwrap();
+        }
+        let sample = fs::read_to_string(&path).unwrap();
+        assert_eq!(sample, expected, "UPDATE_SAMPLE=1 cargo test -p gridcast writes it anew");
+        let mut settings = Settings::default();
+        settings.add_file("gridcast.toml", &sample);
+        assert_eq!(Config::new(&settings), Ok(Config::default()));
+    }
+
+    const SAMPLE_HEAD: &str = "\
+# Settings of gridcast. Every value here is the default: keep the lines you change.
+# Each may also be given as GRIDCAST_{SECTION}_{KEY} in the environment, or by
+# --set section.key=value.
+
+";
+
+    const SAMPLE_CLASS: &str = r#"
+# Topics with needs of their own. The first class whose pattern matches a topic holds for it; what
+# it does not say, [retention] says.
+#
+# [[retention.class]]
+# pattern = "alarms/#"
+# bytes_max = 16777216
+# age_ms_max = 86400000
+# lag = "skip-to-oldest"
+"#;
+}

@@ -1,0 +1,431 @@
+//! Settings with types, and the rules that hold between them. Once a `Config` exists it is valid.
+//! It reads no file and no environment: `settings` has done that.
+
+use crate::feed::pattern::Target;
+use crate::settings::{Settings, SettingsError};
+use crate::subscription::LagPolicy;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// The settings of an engine. `limits` says what each one is for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where and how it runs.
+    pub server: Server,
+    /// What one client, or all together, may ask for.
+    pub limits: Limits,
+    /// What feeds keep.
+    pub retention: Retention,
+    /// What all feeds together keep.
+    pub memory: Memory,
+    /// How sockets are written to.
+    pub flush: Flush,
+    /// How the dead are found.
+    pub keepalive: Keepalive,
+    /// How it ends.
+    pub drain: Drain,
+    /// What only tests need.
+    pub debug: Debugging,
+    /// What it tells.
+    pub log: Log,
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)+ }
+    };
+}
+
+section! {
+    /// `[server]`
+    Server {
+        /// Where clients connect.
+        listen: SocketAddr,
+        /// Event loops; 0 is one for each CPU: see [`Config::cores`].
+        cores: usize,
+        /// Whether listening beyond loopback is meant.
+        insecure: bool,
+    }
+}
+
+section! {
+    /// `[limits]`
+    Limits {
+        /// The largest message and the largest body, bytes.
+        message_bytes_max: u32,
+        /// The largest request head, bytes.
+        header_bytes_max: u32,
+        /// How long a request may take to arrive, ms.
+        handshake_ms_max: u64,
+        /// Open connections of the engine.
+        connections_max: usize,
+        /// Open connections of one source; 0 sets no limit.
+        connections_per_source_max: usize,
+        /// Feeds that one connection may follow.
+        subscriptions_per_connection_max: usize,
+        /// Topics that exist at once.
+        topics_max: usize,
+        /// Messages a second of one publishing connection; 0 sets no limit.
+        publishes_per_s_max: u32,
+    }
+}
+
+/// `[retention]`: what holds for all topics, and the classes that hold for some.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Retention {
+    /// What holds where no class matches.
+    #[serde(flatten)]
+    pub default: RetentionClass,
+    /// The first whose target matches a topic holds for it.
+    #[serde(rename = "class")]
+    pub classes: Vec<TargetClass>,
+}
+
+/// `[[retention.class]]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct TargetClass {
+    /// The topics it holds for.
+    #[serde(rename = "pattern", deserialize_with = "from_text")]
+    pub target: Target,
+    /// What holds for them.
+    #[serde(flatten)]
+    pub class: RetentionClass,
+}
+
+/// How much of a feed is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct RetentionClass {
+    /// Frames; 0 sets no limit.
+    pub frames_max: u64,
+    /// Bytes in each form the feed is sent in.
+    pub bytes_max: u64,
+    /// The age at which a frame is given up, ms; 0 sets no limit.
+    pub age_ms_max: u64,
+    /// What happens to those whom it passes.
+    #[serde(deserialize_with = "from_text")]
+    pub lag: LagPolicy,
+}
+
+section! {
+    /// `[memory]`
+    Memory {
+        /// All logs together, bytes.
+        log_bytes_max: u64,
+        /// Time without a publish after which a feed keeps only its last frame, s.
+        compact_idle_s: u64,
+        /// Time without use after which a topic is forgotten, s.
+        topic_idle_s: u64,
+    }
+}
+
+section! {
+    /// `[flush]`
+    Flush {
+        /// Sockets written to before events are looked at again.
+        sockets_per_slice: usize,
+        /// Bytes written before events are looked at again.
+        bytes_per_slice: usize,
+        /// Bytes written to one socket before the next has its turn.
+        bytes_per_socket: usize,
+        /// Kernel memory of one socket's unsent bytes; 0 leaves it to the kernel.
+        send_buffer_bytes: usize,
+        /// How long a socket may take no bytes, ms.
+        lag_age_ms_max: u64,
+    }
+}
+
+section! {
+    /// `[keepalive]`
+    Keepalive {
+        /// Silence after which a client is pinged, ms.
+        ping_interval_ms: u64,
+        /// Silence after which a client is taken for gone, ms.
+        idle_timeout_ms: u64,
+        /// How long the closing handshake may take, ms.
+        close_timeout_ms: u64,
+    }
+}
+
+section! {
+    /// `[drain]`
+    Drain {
+        /// The time over which connections are closed, ms.
+        window_ms: u64,
+        /// The time after which what is left is cut, ms.
+        deadline_ms: u64,
+        /// The shortest delay clients are asked to reconnect after, ms.
+        reconnect_ms_min: u64,
+        /// The longest such delay, ms.
+        reconnect_ms_max: u64,
+    }
+}
+
+section! {
+    /// `[debug]`
+    Debugging {
+        /// Whether `/v1/echo` exists.
+        echo: bool,
+    }
+}
+
+section! {
+    /// `[log]`
+    Log {
+        /// The form of a line.
+        format: LogFormat,
+        /// How much is told.
+        level: LogLevel,
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// For a collector.
+    Json,
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What needs somebody now.
+    Error,
+    /// What should be looked at.
+    Warn,
+    /// The course of things.
+    Info,
+    /// Single connections.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        match Self::new(&Settings::default()) {
+            Ok(config) => config,
+            Err(error) => unreachable!("the defaults are valid, as a test shows: {error}"),
+        }
+    }
+}
+
+impl Config {
+    /// Gives settings their types and checks what must hold between them.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in words.
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let table = settings.table()?;
+        let config: Self =
+            table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
+        let broken = config.broken_rules();
+        if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
+    }
+
+    /// The event loops to run.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        match self.server.cores {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            cores => cores,
+        }
+    }
+
+    /// The smallest read buffer that holds a whole request head.
+    #[must_use]
+    pub fn read_bytes_min(&self) -> usize {
+        self.limits.header_bytes_max as usize
+    }
+
+    fn broken_rules(&self) -> Vec<String> {
+        let address = self.server.listen;
+        let (keepalive, drain) = (&self.keepalive, &self.drain);
+        let rules = [
+            (
+                address.ip().to_canonical().is_loopback() || self.server.insecure,
+                format!(
+                    "server.listen = \"{address}\" is reachable from other machines, and this \
+                     version asks nobody who they are: set server.insecure = true if that is \
+                     meant"
+                ),
+            ),
+            (
+                keepalive.idle_timeout_ms > keepalive.ping_interval_ms,
+                format!(
+                    "keepalive.idle_timeout_ms = {} must be above keepalive.ping_interval_ms = \
+                     {}: else nobody has time to answer a ping",
+                    keepalive.idle_timeout_ms, keepalive.ping_interval_ms
+                ),
+            ),
+            (
+                drain.deadline_ms >= drain.window_ms,
+                format!(
+                    "drain.deadline_ms = {} must not be below drain.window_ms = {}",
+                    drain.deadline_ms, drain.window_ms
+                ),
+            ),
+            (
+                drain.reconnect_ms_max >= drain.reconnect_ms_min,
+                format!(
+                    "drain.reconnect_ms_max = {} must not be below drain.reconnect_ms_min = {}",
+                    drain.reconnect_ms_max, drain.reconnect_ms_min
+                ),
+            ),
+            (
+                self.flush.bytes_per_slice >= self.flush.bytes_per_socket,
+                format!(
+                    "flush.bytes_per_slice = {} must not be below flush.bytes_per_socket = {}",
+                    self.flush.bytes_per_slice, self.flush.bytes_per_socket
+                ),
+            ),
+        ];
+        let mut broken: Vec<String> =
+            rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
+        broken.extend(self.classes_above_the_budget());
+        broken
+    }
+
+    /// A feed that may keep more than all feeds together would starve the rest.
+    fn classes_above_the_budget(&self) -> impl Iterator<Item = String> {
+        let budget = self.memory.log_bytes_max;
+        let classes = self.retention.classes.iter();
+        let classes = classes.map(|class| (class.target.as_str(), class.class));
+        let all = [("all topics", self.retention.default)].into_iter().chain(classes);
+        all.filter(move |(_, class)| class.bytes_max > budget).map(move |(name, class)| {
+            format!(
+                "retention.bytes_max = {} for {name} must not be above memory.log_bytes_max = \
+                 {budget}",
+                class.bytes_max
+            )
+        })
+    }
+}
+
+fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{KNOBS, Kind};
+
+    fn config(text: &str) -> Result<Config, String> {
+        let mut settings = Settings::default();
+        settings.add_file("f.toml", text);
+        Config::new(&settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::new(&Settings::default()), Ok(Config::default()));
+        assert!(Config::default().cores() >= 1);
+    }
+
+    /// Together with the unknown fields that are denied, this ties table and types to each other.
+    #[test]
+    fn every_knob_moves_its_field() {
+        for knob in KNOBS {
+            let value = match knob.kind {
+                Kind::Integer { default, max, min, .. } => {
+                    if default == max {
+                        min.to_string()
+                    } else {
+                        (default + 1).to_string()
+                    }
+                }
+                Kind::Switch => "true".to_owned(),
+                Kind::Word(words) => words[1].to_owned(),
+                Kind::Address { .. } => "127.0.0.1:1".to_owned(),
+            };
+            let mut settings = Settings::default();
+            settings.add_flag("--set", &knob.name(), &value);
+            let config = Config::new(&settings).unwrap();
+            assert_ne!(config, Config::default(), "{}", knob.name());
+        }
+    }
+
+    #[test]
+    fn every_bound_fits_its_type() {
+        for knob in KNOBS {
+            let Kind::Integer { min, max, .. } = knob.kind else { continue };
+            for value in [min, max] {
+                let mut settings = Settings::default();
+                settings.add_flag("--set", &knob.name(), &value.to_string());
+                let typed: Result<Config, _> = settings.table().unwrap().try_into();
+                assert!(typed.is_ok(), "{} = {value}: {typed:?}", knob.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_word_has_its_variant() {
+        for knob in KNOBS {
+            let Kind::Word(words) = knob.kind else { continue };
+            for word in words {
+                let mut settings = Settings::default();
+                settings.add_flag("--set", &knob.name(), word);
+                assert!(Config::new(&settings).is_ok(), "{} = {word}", knob.name());
+            }
+        }
+    }
+
+    #[test]
+    fn listening_beyond_loopback_must_be_meant() {
+        for address in ["0.0.0.0:1", "192.168.0.1:1", "[::]:1", "[::ffff:10.0.0.1]:1"] {
+            let listen = format!("[server]\nlisten = \"{address}\"\n");
+            assert!(config(&listen).unwrap_err().contains("server.insecure = true"), "{address}");
+            assert!(config(&format!("{listen}insecure = true\n")).is_ok());
+        }
+        for address in ["127.0.0.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(config(&format!("[server]\nlisten = \"{address}\"\n")).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn rules_between_settings_hold() {
+        for (text, part) in [
+            ("[keepalive]\nidle_timeout_ms = 30000\n", "must be above keepalive.ping_interval_ms"),
+            ("[drain]\ndeadline_ms = 1\n", "must not be below drain.window_ms"),
+            ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
+            ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),
+            ("[memory]\nlog_bytes_max = 1048576\n[retention]\nbytes_max = 1048577\n", "all topics"),
+        ] {
+            let error = config(text).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn classes_are_typed_and_ordered() {
+        let config = config(
+            "[[retention.class]]\npattern = \"pmu/#\"\nage_ms_max = 5\n\
+             [[retention.class]]\npattern = \"alarms\"\nlag = \"skip-to-latest\"\n",
+        )
+        .unwrap();
+        let targets: Vec<&str> =
+            config.retention.classes.iter().map(|class| class.target.as_str()).collect();
+        assert_eq!(targets, ["pmu/#", "alarms"]);
+        assert_eq!(config.retention.classes[0].class.age_ms_max, 5);
+        assert_eq!(config.retention.classes[1].class.lag, LagPolicy::SkipToLatest);
+        assert_eq!(config.retention.default.lag, LagPolicy::Disconnect);
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_refused() {
+        let error = config("[[retention.class]]\npattern = \"a/#/b\"\n").unwrap_err();
+        assert!(error.contains("`#` stands in the last segment only"), "{error}");
+    }
+}

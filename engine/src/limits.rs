@@ -1,0 +1,340 @@
+//! Every setting: its default, its range, its unit and its reason. The one place for a bound.
+//! A table and nothing else: `settings` reads values into it, `config` gives them types.
+
+use crate::subscription::LagPolicy;
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Knob {
+    /// The section of the file.
+    pub section: &'static str,
+    /// The key in its section; a unit ends its name.
+    pub key: &'static str,
+    /// What its values are.
+    pub kind: Kind,
+    /// What it is for and why the default is what it is.
+    pub reason: &'static str,
+}
+
+/// What the values of a setting are.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A whole number within a range.
+    Integer {
+        /// When nothing is said.
+        default: u64,
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// On or off; off when nothing is said.
+    Switch,
+    /// One of some words; the first when nothing is said.
+    Word(&'static [&'static str]),
+    /// An address and a port.
+    Address {
+        /// When nothing is said.
+        default: &'static str,
+    },
+}
+
+/// The words of `log.format`.
+pub const LOG_FORMATS: &[&str] = &["text", "json"];
+
+/// The words of `log.level`.
+pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const DAY_MS: u64 = 86_400_000;
+const YEAR_S: u64 = 31_536_000;
+
+/// Every setting, in the order of the file. What the settings of `retention` say for all topics, a
+/// `[[retention.class]]` may say again for those that its `pattern` matches.
+pub const KNOBS: &[Knob] = &[
+    Knob {
+        section: "server",
+        key: "listen",
+        kind: Kind::Address { default: "127.0.0.1:9400" },
+        reason: "Where clients connect. Port 0 takes any free one.",
+    },
+    integer(
+        "server",
+        "cores",
+        (0, 0, 1024, "threads"),
+        "Event loops. 0 is one for each CPU this process may run on.",
+    ),
+    Knob {
+        section: "server",
+        key: "insecure",
+        kind: Kind::Switch,
+        reason: "Listening beyond loopback needs this said aloud: nobody is asked who they are, \
+                 so everybody who reaches the port may publish and subscribe.",
+    },
+    integer(
+        "limits",
+        "message_bytes_max",
+        (MIB, 1, 64 * MIB, "bytes"),
+        "The largest message, and the largest body of a POST. Beyond it: close code 1009, or 413.",
+    ),
+    integer(
+        "limits",
+        "header_bytes_max",
+        (16 * KIB, KIB, MIB, "bytes"),
+        "The largest request head. Beyond it: 431.",
+    ),
+    integer(
+        "limits",
+        "handshake_ms_max",
+        (5_000, 100, 600_000, "ms"),
+        "How long a request may take to arrive. Slow or silent clients hold a descriptor for no \
+         longer.",
+    ),
+    integer(
+        "limits",
+        "connections_max",
+        (1_000_000, 1, 100_000_000, "connections"),
+        "Open connections of the whole engine. Beyond it: 503. The descriptor limit of the \
+         process may bind earlier.",
+    ),
+    integer(
+        "limits",
+        "connections_per_source_max",
+        (0, 0, 100_000_000, "connections"),
+        "Open connections of one address, for IPv6 of one /64. 0 sets no limit: behind a proxy \
+         all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "subscriptions_per_connection_max",
+        (1024, 1, 65_536, "subscriptions"),
+        "Feeds that one connection may follow.",
+    ),
+    integer(
+        "limits",
+        "topics_max",
+        (1_000_000, 1, 100_000_000, "topics"),
+        "Topics that exist at once. A topic exists from its first use until memory.topic_idle_s \
+         after its last.",
+    ),
+    integer(
+        "limits",
+        "publishes_per_s_max",
+        (0, 0, 10_000_000, "messages/s"),
+        "Messages that one publishing connection may send, averaged over a second. Beyond it: \
+         close code 4429. 0 sets no limit: a publisher that is ahead of its subscribers is slowed \
+         by not reading its socket.",
+    ),
+    integer(
+        "retention",
+        "frames_max",
+        (0, 0, 1_000_000_000, "frames"),
+        "Frames that a feed keeps for those who lag or come back. 0 sets no limit: bytes_max \
+         decides.",
+    ),
+    integer(
+        "retention",
+        "bytes_max",
+        (MIB, 4 * KIB, 64 * GIB, "bytes"),
+        "Bytes that a feed keeps in each form it is sent in. At 60 frames of 128 bytes a second, \
+         1 MiB is two minutes.",
+    ),
+    integer(
+        "retention",
+        "age_ms_max",
+        (0, 0, 365 * DAY_MS, "ms"),
+        "Age at which a frame is given up. 0 sets no limit. The last frame is always kept.",
+    ),
+    Knob {
+        section: "retention",
+        key: "lag",
+        kind: Kind::Word(LagPolicy::WORDS),
+        reason: "What happens to a subscriber that falls behind what is kept, unless it chose \
+                 itself. Disconnecting is the default because no client can overlook it.",
+    },
+    integer(
+        "memory",
+        "log_bytes_max",
+        (GIB, MIB, 1 << 40, "bytes"),
+        "Bytes of all logs together. When they are used up, feeds keep their last frame only.",
+    ),
+    integer(
+        "memory",
+        "compact_idle_s",
+        (60, 1, YEAR_S, "s"),
+        "Time without a publish after which a feed keeps only its last frame.",
+    ),
+    integer(
+        "memory",
+        "topic_idle_s",
+        (3_600, 1, YEAR_S, "s"),
+        "Time without a publish or a subscriber after which a topic is forgotten.",
+    ),
+    integer(
+        "flush",
+        "sockets_per_slice",
+        (256, 1, 65_536, "sockets"),
+        "Sockets written to before events are looked at again: a sweep over very many must not \
+         hold up pings, publishers and new connections. At 4 µs a write, 256 are a millisecond.",
+    ),
+    integer(
+        "flush",
+        "bytes_per_slice",
+        (4 * MIB, 64 * KIB, GIB, "bytes"),
+        "Bytes written before events are looked at again, for the same reason.",
+    ),
+    integer(
+        "flush",
+        "bytes_per_socket",
+        (256 * KIB, 4 * KIB, 64 * MIB, "bytes"),
+        "Bytes written to one socket before the next has its turn.",
+    ),
+    integer(
+        "flush",
+        "send_buffer_bytes",
+        (256 * KIB, 0, 64 * MIB, "bytes"),
+        "Kernel memory for what one socket has not taken yet (SO_SNDBUF). Left to itself (0) the \
+         kernel grows it to 4 MiB, for every stalled client.",
+    ),
+    integer(
+        "flush",
+        "lag_age_ms_max",
+        (10_000, 100, DAY_MS, "ms"),
+        "How long a socket may take no bytes at all. Beyond it: close code 4410.",
+    ),
+    integer(
+        "keepalive",
+        "ping_interval_ms",
+        (30_000, 100, DAY_MS, "ms"),
+        "Silence after which a client is asked whether it is there. Proxies often end \
+         connections that were silent for 60 s.",
+    ),
+    integer(
+        "keepalive",
+        "idle_timeout_ms",
+        (90_000, 100, DAY_MS, "ms"),
+        "Silence after which a client is taken for gone. Beyond it: close code 4408.",
+    ),
+    integer(
+        "keepalive",
+        "close_timeout_ms",
+        (5_000, 10, 600_000, "ms"),
+        "How long the closing handshake may take before the connection is cut.",
+    ),
+    integer(
+        "drain",
+        "window_ms",
+        (5_000, 0, 3_600_000, "ms"),
+        "After SIGTERM, connections are closed evenly over this time, so that their clients do \
+         not reach the next server all at once.",
+    ),
+    integer(
+        "drain",
+        "deadline_ms",
+        (10_000, 0, 3_600_000, "ms"),
+        "After SIGTERM, the time at which whatever is left is cut.",
+    ),
+    integer(
+        "drain",
+        "reconnect_ms_min",
+        (500, 0, 3_600_000, "ms"),
+        "The shortest delay that a drained client is asked to reconnect after.",
+    ),
+    integer(
+        "drain",
+        "reconnect_ms_max",
+        (10_000, 0, 3_600_000, "ms"),
+        "The longest such delay; each client is given one in between.",
+    ),
+    Knob {
+        section: "debug",
+        key: "echo",
+        kind: Kind::Switch,
+        reason: "Offers /v1/echo, which conformance suites of the WebSocket protocol need.",
+    },
+    Knob {
+        section: "log",
+        key: "format",
+        kind: Kind::Word(LOG_FORMATS),
+        reason: "Lines for a person, or JSON objects for a collector. Both go to standard error.",
+    },
+    Knob {
+        section: "log",
+        key: "level",
+        kind: Kind::Word(LOG_LEVELS),
+        reason: "How much is told. A connection alone is told of at debug only.",
+    },
+];
+
+/// One setting after another would drown in braces: default, min, max, unit.
+const fn integer(
+    section: &'static str,
+    key: &'static str,
+    (default, min, max, unit): (u64, u64, u64, &'static str),
+    reason: &'static str,
+) -> Knob {
+    Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
+}
+
+impl Knob {
+    /// Its name in messages and flags, `section.key`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// Its name in the environment.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("GRIDCAST_{}_{}", self.section, self.key).to_ascii_uppercase()
+    }
+
+    /// The knob of this name.
+    #[must_use]
+    pub fn find(section: &str, key: &str) -> Option<&'static Self> {
+        KNOBS.iter().find(|knob| knob.section == section && knob.key == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn defaults_lie_in_their_range_and_fit_the_file() {
+        for knob in KNOBS {
+            if let Kind::Integer { default, min, max, unit } = knob.kind {
+                assert!(min <= default && default <= max, "{}", knob.name());
+                assert!(i64::try_from(max).is_ok(), "{}", knob.name());
+                assert!(!unit.is_empty(), "{}", knob.name());
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_carry_their_unit() {
+        let names: HashSet<String> = KNOBS.iter().map(Knob::name).collect();
+        assert_eq!(names.len(), KNOBS.len());
+        for knob in KNOBS {
+            let Kind::Integer { unit, .. } = knob.kind else { continue };
+            let expected = match unit {
+                "bytes" => "bytes",
+                "ms" => "_ms",
+                "s" => "_s",
+                "messages/s" => "_per_s",
+                _ => continue,
+            };
+            assert!(knob.key.contains(expected), "{} in {unit}", knob.name());
+        }
+    }
+
+    #[test]
+    fn every_reason_is_a_sentence() {
+        assert!(KNOBS.iter().all(|knob| knob.reason.ends_with('.')));
+    }
+}

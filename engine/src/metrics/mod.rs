@@ -1,0 +1,300 @@
+//! What a core counts, and the text of it all.
+//! Each cell is written by its core alone and read by whoever renders: no lock, no shared line,
+//! no read-modify-write. Nothing here decides anything.
+
+mod histogram;
+mod render;
+
+pub use histogram::Histogram;
+pub use render::{Snapshot, render};
+
+use crate::close::CloseCode;
+use crate::http::response::Status;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The counts of one core. The alignment keeps two cores' cells off one cache line, and off the
+/// pair of lines that is fetched together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CoreMetrics {
+    /// Connections accepted.
+    pub opened: Counter,
+    /// Times that accepting failed for want of descriptors or memory.
+    pub accept_failures: Counter,
+    /// WebSocket frames received.
+    pub frames_in: Counter,
+    /// Bytes received.
+    pub bytes_in: Counter,
+    /// Messages published.
+    pub publishes: Counter,
+    /// Times that a publisher ahead of its subscribers was made to wait.
+    pub publishes_paced: Counter,
+    /// Frames whose last byte the kernel took.
+    pub frames_out: Counter,
+    /// Bytes the kernel took.
+    pub bytes_out: Counter,
+    /// Writes that took bytes.
+    pub writes: Counter,
+    /// Of those, writes that took less than they were given.
+    pub writes_partial: Counter,
+    /// Writes that took nothing.
+    pub writes_blocked: Counter,
+    /// Frames left out because the subscriber wants only the newest.
+    pub frames_conflated: Counter,
+    /// Subscribers passed by retention that were disconnected.
+    pub lapses_disconnected: Counter,
+    /// Subscribers passed by retention that were told of the gap and went on.
+    pub lapses_skipped: Counter,
+    /// Subscribers whose position of old was retained no longer.
+    pub resumes_after_gap: Counter,
+    /// Frames missed in all those cases, as far as they could be counted.
+    pub gap_frames: Counter,
+    /// Time from a publish to the end of the sweep that brought it to the core's sockets, ns.
+    pub sweep_ns: Latency,
+    /// Time a turn of the loop took, sleeping not included, ns.
+    pub turn_ns: Latency,
+    /// Frames that one write carried.
+    pub frames_per_write: Frames,
+    slab_bytes: Counter,
+    buffer_bytes: Counter,
+    roles: PerRole,
+    closing: PerReason,
+    closed: PerReason,
+    refused: PerStatus,
+}
+
+type PerRole = [Counter; Role::ALL.len()];
+type PerReason = [Counter; CloseReason::ALL.len()];
+type PerStatus = [Counter; Status::ALL.len()];
+
+/// Bounds from 1.024 µs to 17.2 s, and the rest.
+type Latency = Histogram<10, 26>;
+
+/// Bounds from 1 to 65,536, and the rest.
+type Frames = Histogram<0, 18>;
+
+/// A number that one thread writes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only for the one thread that writes: a load and a store, which other threads may
+    /// read between but never tear.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn subtract(&self, n: u64) {
+        self.0.store(self.value().saturating_sub(n), Relaxed);
+    }
+
+    fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+}
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of the listing.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The label's value.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// What a connection is for, once it is no longer a mere request.
+    Role {
+        /// A WebSocket that follows feeds.
+        Subscriber = "subscriber",
+        /// An event stream.
+        Events = "events",
+        /// A WebSocket that publishes.
+        Publisher = "publisher",
+        /// A WebSocket that gets its messages back.
+        Echo = "echo",
+    }
+}
+
+labels! {
+    /// How a connection ended: by a close code of the engine's, or without one.
+    CloseReason {
+        /// The exchange was complete, closing handshake included.
+        Done = "done",
+        /// The peer was gone: end of stream, reset, or a failed write.
+        PeerGone = "peer_gone",
+        /// See [`CloseCode::Normal`].
+        Normal = "normal",
+        /// See [`CloseCode::Draining`].
+        Draining = "draining",
+        /// See [`CloseCode::Protocol`].
+        Protocol = "protocol",
+        /// See [`CloseCode::Unsupported`].
+        Unsupported = "unsupported",
+        /// See [`CloseCode::InvalidText`].
+        InvalidText = "invalid_text",
+        /// See [`CloseCode::TooBig`].
+        TooBig = "too_big",
+        /// See [`CloseCode::BadRequest`].
+        BadRequest = "bad_request",
+        /// See [`CloseCode::Unauthorised`].
+        Unauthorised = "unauthorised",
+        /// See [`CloseCode::Forbidden`].
+        Forbidden = "forbidden",
+        /// See [`CloseCode::Timeout`].
+        Timeout = "timeout",
+        /// See [`CloseCode::Lagged`].
+        Lagged = "lagged",
+        /// See [`CloseCode::Stalled`].
+        Stalled = "stalled",
+        /// See [`CloseCode::RateLimited`].
+        RateLimited = "rate_limited",
+        /// See [`CloseCode::OverCapacity`].
+        OverCapacity = "over_capacity",
+    }
+}
+
+impl From<CloseCode> for CloseReason {
+    fn from(code: CloseCode) -> Self {
+        match code {
+            CloseCode::Normal => Self::Normal,
+            CloseCode::Draining => Self::Draining,
+            CloseCode::Protocol => Self::Protocol,
+            CloseCode::Unsupported => Self::Unsupported,
+            CloseCode::InvalidText => Self::InvalidText,
+            CloseCode::TooBig => Self::TooBig,
+            CloseCode::BadRequest => Self::BadRequest,
+            CloseCode::Unauthorised => Self::Unauthorised,
+            CloseCode::Forbidden => Self::Forbidden,
+            CloseCode::Timeout => Self::Timeout,
+            CloseCode::Lagged => Self::Lagged,
+            CloseCode::Stalled => Self::Stalled,
+            CloseCode::RateLimited => Self::RateLimited,
+            CloseCode::OverCapacity => Self::OverCapacity,
+        }
+    }
+}
+
+impl CoreMetrics {
+    /// A connection was accepted.
+    pub fn opened(&self) {
+        self.opened.add(1);
+    }
+
+    /// Accepting failed for want of descriptors or memory.
+    pub fn accept_failed(&self) {
+        self.accept_failures.add(1);
+    }
+
+    /// A read brought so many bytes.
+    pub fn received(&self, bytes: usize) {
+        self.bytes_in.add(bytes as u64);
+    }
+
+    /// A message was published.
+    pub fn published(&self) {
+        self.publishes.add(1);
+    }
+
+    /// A publisher ahead of its subscribers was made to wait.
+    pub fn paced(&self) {
+        self.publishes_paced.add(1);
+    }
+
+    /// So many writes completed so many frames between them.
+    pub fn wrote(&self, writes: u64, frames: u64, bytes: u64) {
+        self.writes.add(writes);
+        self.frames_out.add(frames);
+        self.bytes_out.add(bytes);
+        if let Some(each) = frames.checked_div(writes) {
+            self.frames_per_write.record(each, writes);
+        }
+    }
+
+    /// A turn of the loop took so long, sleeping not included.
+    pub fn loop_turn(&self, turn_ns: u64) {
+        self.turn_ns.record(turn_ns, 1);
+    }
+
+    /// A sweep ended so long after the publish it began with.
+    pub fn swept(&self, since_publish_ns: u64) {
+        self.sweep_ns.record(since_publish_ns, 1);
+    }
+
+    /// A connection took up a role.
+    pub fn role_began(&self, role: Role) {
+        self.roles[role as usize].add(1);
+    }
+
+    /// A connection gave up a role.
+    pub fn role_ended(&self, role: Role) {
+        self.roles[role as usize].subtract(1);
+    }
+
+    /// The engine began to close a connection.
+    pub fn closing(&self, reason: CloseReason) {
+        self.closing[reason as usize].add(1);
+    }
+
+    /// A connection is gone.
+    pub fn closed(&self, reason: CloseReason) {
+        self.closed[reason as usize].add(1);
+    }
+
+    /// A request was refused with this status.
+    pub fn refused(&self, status: Status) {
+        self.refused[status as usize].add(1);
+    }
+
+    /// The memory held by connection slots and by buffers, bytes.
+    pub fn set_memory(&self, (slab_bytes, buffer_bytes): (u64, u64)) {
+        self.slab_bytes.set(slab_bytes);
+        self.buffer_bytes.set(buffer_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_of_two_cores_share_no_cache_line() {
+        assert_eq!(align_of::<CoreMetrics>(), 128);
+        assert_eq!(size_of::<CoreMetrics>() % 128, 0);
+    }
+
+    #[test]
+    fn every_close_code_has_a_reason_of_its_own() {
+        let reasons: Vec<CloseReason> = CloseCode::ALL.map(CloseReason::from).to_vec();
+        // All reasons but the two that come without a code, in the order of the codes.
+        assert_eq!(reasons, CloseReason::ALL[2..]);
+    }
+
+    #[test]
+    fn a_role_that_ends_twice_does_not_wrap() {
+        let metrics = CoreMetrics::default();
+        metrics.role_began(Role::Echo);
+        metrics.role_ended(Role::Echo);
+        metrics.role_ended(Role::Echo);
+        assert_eq!(metrics.roles[Role::Echo as usize].value(), 0);
+    }
+}

@@ -1,0 +1,301 @@
+//! The OpenMetrics text of all cores' cells: names, units and helps live here and nowhere else.
+//! It reads cells and a snapshot; it must not hold anything between two scrapes.
+
+use super::histogram::{Histogram, Merged};
+use super::{CloseReason, CoreMetrics, Counter, Role};
+use crate::http::response::Status;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::sync::Arc;
+
+/// What is not counted by cores but read at the moment of the scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Topics known.
+    pub topics: u64,
+    /// Patterns somebody follows.
+    pub patterns: u64,
+    /// Bytes allocated to logs.
+    pub log_bytes: u64,
+    /// Connections there are, whatever they are for.
+    pub connections: u64,
+    /// Whether the engine takes on work: neither starting nor draining.
+    pub ready: bool,
+}
+
+/// The text of one scrape.
+#[must_use]
+pub fn render(cells: &[Arc<CoreMetrics>], snapshot: &Snapshot) -> String {
+    let mut registry = Registry::with_prefix("gridcast");
+    let scrape = Scrape { cells: cells.to_vec(), snapshot: *snapshot };
+    registry.register_collector(Box::new(scrape));
+    let mut text = String::with_capacity(16 << 10);
+    match encode(&mut text, &registry) {
+        Ok(()) => text,
+        // Writing to a String cannot fail; a cut text would be refused by every scraper.
+        Err(fmt::Error) => "# EOF\n".to_owned(),
+    }
+}
+
+#[derive(Debug)]
+struct Scrape {
+    cells: Vec<Arc<CoreMetrics>>,
+    snapshot: Snapshot,
+}
+
+type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
+
+/// The plain counters.
+const TOTALS: [Total; 14] = [
+    ("connections_opened", None, "Connections accepted.", |m| &m.opened),
+    (
+        "accept_failures",
+        None,
+        "Times that accepting failed for want of descriptors or memory.",
+        |m| &m.accept_failures,
+    ),
+    ("frames_received", None, "WebSocket frames received.", |m| &m.frames_in),
+    ("received", Some(Unit::Bytes), "Bytes received.", |m| &m.bytes_in),
+    ("publishes", None, "Messages published.", |m| &m.publishes),
+    (
+        "publishes_paced",
+        None,
+        "Times that a publisher ahead of its subscribers was made to wait.",
+        |m| &m.publishes_paced,
+    ),
+    ("frames_sent", None, "Frames whose last byte the kernel took.", |m| &m.frames_out),
+    ("sent", Some(Unit::Bytes), "Bytes the kernel took.", |m| &m.bytes_out),
+    ("writes", None, "Writes that took bytes.", |m| &m.writes),
+    ("writes_partial", None, "Writes that took less than they were given.", |m| &m.writes_partial),
+    ("writes_blocked", None, "Writes that took nothing.", |m| &m.writes_blocked),
+    (
+        "frames_conflated",
+        None,
+        "Frames left out because the subscriber wants only the newest.",
+        |m| &m.frames_conflated,
+    ),
+    (
+        "resumes_after_gap",
+        None,
+        "Subscriptions that asked for a position retained no longer.",
+        |m| &m.resumes_after_gap,
+    ),
+    ("gap_frames", None, "Frames that subscribers were told they missed.", |m| &m.gap_frames),
+];
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.encode_totals(&mut encoder)?;
+        self.encode_labelled_totals(&mut encoder)?;
+        self.encode_connections(&mut encoder)?;
+        self.encode_gauges(&mut encoder)?;
+        self.encode_histograms(&mut encoder)
+    }
+}
+
+impl Scrape {
+    fn encode_totals(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        for (name, unit, help, cell) in &TOTALS {
+            let total: u64 = self.cells.iter().map(|cells| cell(cells).value()).sum();
+            encoder
+                .encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, f64>(&total, None)?;
+        }
+        Ok(())
+    }
+
+    fn encode_labelled_totals(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let word = |reason: &CloseReason| reason.word().to_owned();
+        let closing = self.per_label(CloseReason::ALL, word, |m| &m.closing);
+        let help = "Connections the engine began to close, by reason.";
+        labelled_counters(encoder, "connections_closing", help, "reason", &closing)?;
+
+        let closed = self.per_label(CloseReason::ALL, word, |m| &m.closed);
+        let help = "Connections that are gone, by how they ended.";
+        labelled_counters(encoder, "connections_closed", help, "reason", &closed)?;
+
+        let number = |status: &Status| status.number().to_string();
+        let refused = self.per_label(Status::ALL, number, |m| &m.refused);
+        let help = "Requests that were refused, by status.";
+        labelled_counters(encoder, "requests_refused", help, "status", &refused)?;
+
+        let lapses = [
+            ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
+            ("skipped".to_owned(), self.sum(|m| &m.lapses_skipped)),
+        ];
+        let help = "Subscribers that retention passed, by what became of them.";
+        labelled_counters(encoder, "lapses", help, "outcome", &lapses)
+    }
+
+    /// One family whose members add up: what has no role yet is a request.
+    fn encode_connections(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let mut roles = self.per_label(Role::ALL, |role| role.word().to_owned(), |m| &m.roles);
+        let with_role: u64 = roles.iter().map(|(_, count)| count).sum();
+        let requests = self.snapshot.connections.saturating_sub(with_role);
+        roles.push(("request".to_owned(), requests));
+        let help = "Open connections, by what they are for.";
+        labelled_gauges(encoder, "connections", None, help, ("role", &roles))
+    }
+
+    fn encode_gauges(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let memory = [
+            ("log".to_owned(), self.snapshot.log_bytes),
+            ("connections".to_owned(), self.sum(|m| &m.slab_bytes)),
+            ("buffers".to_owned(), self.sum(|m| &m.buffer_bytes)),
+        ];
+        let help = "User memory held, by what for.";
+        labelled_gauges(encoder, "memory", Some(&Unit::Bytes), help, ("kind", &memory))?;
+        for (name, help, value) in [
+            ("topics", "Topics known.", self.snapshot.topics),
+            ("patterns", "Patterns that somebody follows.", self.snapshot.patterns),
+            ("cores", "Event loops running.", self.cells.len() as u64),
+            ("ready", "1 while the engine takes on work.", self.snapshot.ready.into()),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn encode_histograms(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "From a publish to the end of the sweep that brought it to a core's sockets.";
+        let sweeps = Histogram::merge(self.cells.iter().map(|m| &m.sweep_ns), NS_PER_S);
+        histogram(encoder, "publish_to_last_write", Some(&Unit::Seconds), help, &sweeps)?;
+        let help = "Turns of the event loops, sleeping not included.";
+        let turns = Histogram::merge(self.cells.iter().map(|m| &m.turn_ns), NS_PER_S);
+        histogram(encoder, "loop_turn", Some(&Unit::Seconds), help, &turns)?;
+        let help = "Frames that one write carried.";
+        let frames = Histogram::merge(self.cells.iter().map(|m| &m.frames_per_write), 1.0);
+        histogram(encoder, "frames_per_write", None, help, &frames)
+    }
+
+    fn sum(&self, cell: impl Fn(&CoreMetrics) -> &Counter) -> u64 {
+        self.cells.iter().map(|cells| cell(cells).value()).sum()
+    }
+
+    fn per_label<L, const N: usize>(
+        &self,
+        labels: &[L],
+        word: impl Fn(&L) -> String,
+        cells: impl Fn(&CoreMetrics) -> &[Counter; N],
+    ) -> Vec<(String, u64)> {
+        let mut counts = [0; N];
+        for core in &self.cells {
+            for (count, cell) in counts.iter_mut().zip(cells(core)) {
+                *count += cell.value();
+            }
+        }
+        labels.iter().map(word).zip(counts).collect()
+    }
+}
+
+fn labelled_counters(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[(String, u64)],
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (word, value) in values {
+        family
+            .encode_family(&[(label, word.as_str())])?
+            .encode_counter::<NoLabelSet, _, f64>(value, None)?;
+    }
+    Ok(())
+}
+
+fn labelled_gauges(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    unit: Option<&Unit>,
+    help: &str,
+    (label, values): (&str, &[(String, u64)]),
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (word, value) in values {
+        family.encode_family(&[(label, word.as_str())])?.encode_gauge(value)?;
+    }
+    Ok(())
+}
+
+fn histogram(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    unit: Option<&Unit>,
+    help: &str,
+    merged: &Merged,
+) -> fmt::Result {
+    encoder
+        .encode_descriptor(name, help, unit, MetricType::Histogram)?
+        .encode_histogram::<NoLabelSet>(merged.sum, merged.count, &merged.buckets, None)
+}
+
+const NS_PER_S: f64 = 1e9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line<'t>(text: &'t str, start: &str) -> &'t str {
+        let found = text.lines().find(|line| line.starts_with(start));
+        found.unwrap_or_else(|| panic!("no line {start:?} in\n{text}"))
+    }
+
+    #[test]
+    fn cores_are_added_up() {
+        let cells = [Arc::new(CoreMetrics::default()), Arc::new(CoreMetrics::default())];
+        for (core, writes) in cells.iter().zip([2, 3]) {
+            core.opened();
+            core.role_began(Role::Subscriber);
+            core.wrote(writes, 10 * writes, 100);
+            core.closed(CloseReason::Lagged);
+            core.refused(Status::NotFound);
+            core.set_memory((1000, 10));
+            core.swept(2_000_000);
+        }
+        let snapshot =
+            Snapshot { connections: 5, log_bytes: 7, ready: true, ..Snapshot::default() };
+        let text = render(&cells, &snapshot);
+        for expected in [
+            "gridcast_connections_opened_total 2",
+            "gridcast_connections{role=\"subscriber\"} 2",
+            "gridcast_connections{role=\"request\"} 3",
+            "gridcast_frames_sent_total 50",
+            "gridcast_sent_bytes_total 200",
+            "gridcast_connections_closed_total{reason=\"lagged\"} 2",
+            "gridcast_requests_refused_total{status=\"404\"} 2",
+            "gridcast_memory_bytes{kind=\"connections\"} 2000",
+            "gridcast_memory_bytes{kind=\"log\"} 7",
+            "gridcast_ready 1",
+            "gridcast_frames_per_write_bucket{le=\"8.0\"} 0",
+            "gridcast_frames_per_write_bucket{le=\"16.0\"} 5",
+            "gridcast_publish_to_last_write_seconds_bucket{le=\"0.001048576\"} 0",
+            "gridcast_publish_to_last_write_seconds_bucket{le=\"0.002097152\"} 2",
+            "gridcast_publish_to_last_write_seconds_bucket{le=\"+Inf\"} 2",
+            "gridcast_publish_to_last_write_seconds_count 2",
+        ] {
+            assert_eq!(line(&text, expected), expected);
+        }
+    }
+
+    #[test]
+    fn every_family_has_help_and_type_once_and_the_text_ends() {
+        let text = render(&[Arc::new(CoreMetrics::default())], &Snapshot::default());
+        let starts = |prefix: &str| {
+            let lines = text.lines().filter(|line| line.starts_with(prefix));
+            lines.map(|line| line.split(' ').nth(2).unwrap()).collect::<Vec<&str>>()
+        };
+        let (helps, types) = (starts("# HELP "), starts("# TYPE "));
+        assert_eq!(helps, types);
+        let mut unique = helps.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), helps.len());
+        assert!(helps.iter().all(|name| name.starts_with("gridcast_")));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,440 @@
+//! Settings as written: four layers, each value checked and remembered with where it came from.
+//! It knows names, types and ranges; what values mean together is `config`'s business.
+
+use crate::limits::{KNOBS, Kind, Knob};
+use crate::nearest::nearest;
+use std::fmt::{self, Write};
+use thiserror::Error;
+use toml::{Table, Value};
+
+/// Where a value came from; a later one wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing was said.
+    Default,
+    /// The file of this name.
+    File(String),
+    /// This variable of the environment.
+    Environment(String),
+    /// This flag of the command line.
+    Flag(String),
+}
+
+/// What is wrong, one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
+#[error("{}", .0.join("\n"))]
+pub struct SettingsError(pub Vec<String>);
+
+/// All settings and their origins.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// One for each knob, in the order of the table.
+    values: Vec<(Value, Origin)>,
+    /// The `[[retention.class]]` tables of the file.
+    classes: Vec<Table>,
+    errors: Vec<String>,
+}
+
+/// The section and the key of the array of tables that the knobs do not list.
+const CLASSES: (&str, &str) = ("retention", "class");
+
+/// What a class says beside the knobs of its section.
+const CLASS_PATTERN: &str = "pattern";
+
+impl Default for Settings {
+    fn default() -> Self {
+        let values = KNOBS.iter().map(|knob| (knob.kind.default(), Origin::Default)).collect();
+        Self { values, classes: Vec::new(), errors: Vec::new() }
+    }
+}
+
+impl Settings {
+    /// Lays the text of a file over what there is.
+    pub fn add_file(&mut self, name: &str, text: &str) {
+        let table = match text.parse::<Table>() {
+            Ok(table) => table,
+            Err(error) => return self.errors.push(format!("{name}: {error}")),
+        };
+        let origin = Origin::File(name.to_owned());
+        for (section, content) in table {
+            match content {
+                Value::Table(keys) if is_section(&section) => {
+                    self.add_section(&section, keys, &origin);
+                }
+                _ => self.unknown(&section, &origin, sections()),
+            }
+        }
+    }
+
+    /// Lays variables of the environment over what there is. Others than ours are skipped.
+    pub fn add_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+        for (name, text) in variables {
+            if !name.starts_with("GRIDCAST_") || is_orchestrators(&name) {
+                continue;
+            }
+            let origin = Origin::Environment(name.clone());
+            match KNOBS.iter().find(|knob| knob.variable() == name) {
+                Some(knob) => self.set_text(knob, &text, origin),
+                None => self.unknown(&name, &origin, KNOBS.iter().map(Knob::variable)),
+            }
+        }
+    }
+
+    /// Lays one flag over what there is: `name` is `section.key`.
+    pub fn add_flag(&mut self, flag: &str, name: &str, text: &str) {
+        let origin = Origin::Flag(flag.to_owned());
+        let parts = name.split_once('.');
+        match parts.and_then(|(section, key)| Knob::find(section, key)) {
+            Some(knob) => self.set_text(knob, text, origin),
+            None => self.unknown(name, &origin, KNOBS.iter().map(Knob::name)),
+        }
+    }
+
+    /// The values as one table, classes completed from their section, to be given types.
+    ///
+    /// # Errors
+    /// Everything found wrong in all layers.
+    pub fn table(&self) -> Result<Table, SettingsError> {
+        if !self.errors.is_empty() {
+            return Err(SettingsError(self.errors.clone()));
+        }
+        let mut table = Table::new();
+        for (knob, (value, _)) in KNOBS.iter().zip(&self.values) {
+            let section = table.entry(knob.section).or_insert_with(|| Table::new().into());
+            if let Value::Table(section) = section {
+                section.insert(knob.key.to_owned(), value.clone());
+            }
+        }
+        if let Some(Value::Table(retention)) = table.get_mut(CLASSES.0) {
+            let whole = retention.clone();
+            let complete = |class: &Table| {
+                let mut completed = whole.clone();
+                completed.extend(class.clone());
+                Value::Table(completed)
+            };
+            let classes = self.classes.iter().map(complete).collect();
+            retention.insert(CLASSES.1.to_owned(), Value::Array(classes));
+        }
+        Ok(table)
+    }
+
+    /// The values as a file with comments: each setting's reason, unit, range and origin.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for (knob, (value, origin)) in KNOBS.iter().zip(&self.values) {
+            if knob.section != section {
+                self.print_classes(section, &mut text);
+                section = knob.section;
+                line(&mut text, format_args!("\n[{section}]"));
+            }
+            print_knob(knob, value, origin, &mut text);
+        }
+        self.print_classes(section, &mut text);
+        text.trim_start().to_owned()
+    }
+
+    fn print_classes(&self, section: &str, text: &mut String) {
+        if section != CLASSES.0 {
+            return;
+        }
+        for class in &self.classes {
+            line(text, format_args!("\n[[{}.{}]]\n{}", CLASSES.0, CLASSES.1, class));
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+        }
+    }
+
+    fn add_section(&mut self, section: &str, keys: Table, origin: &Origin) {
+        for (key, value) in keys {
+            if (section, key.as_str()) == CLASSES {
+                self.add_classes(value, origin);
+                continue;
+            }
+            match Knob::find(section, &key) {
+                Some(knob) => self.set(knob, value, origin.clone()),
+                None => {
+                    let name = format!("{section}.{key}");
+                    self.unknown(&name, origin, KNOBS.iter().map(Knob::name));
+                }
+            }
+        }
+    }
+
+    fn add_classes(&mut self, value: Value, origin: &Origin) {
+        let Value::Array(classes) = value else {
+            self.errors.push(format!("retention.class is written [[retention.class]] ({origin})"));
+            return;
+        };
+        for (i, class) in classes.into_iter().enumerate() {
+            let name = format!("retention.class {}", i + 1);
+            match class {
+                Value::Table(class) => self.add_class(&name, class, origin),
+                _ => self.errors.push(format!("{name} is not a table ({origin})")),
+            }
+        }
+    }
+
+    fn add_class(&mut self, name: &str, class: Table, origin: &Origin) {
+        if !class.get(CLASS_PATTERN).is_some_and(Value::is_str) {
+            self.errors.push(format!("{name} has no `pattern` ({origin})"));
+        }
+        for (key, value) in class.iter().filter(|(key, _)| *key != CLASS_PATTERN) {
+            match Knob::find(CLASSES.0, key) {
+                Some(knob) => {
+                    if let Err(error) = knob.kind.check(value) {
+                        self.errors.push(format!("{name}: {key} = {value}: {error} ({origin})"));
+                    }
+                }
+                None => {
+                    let knobs = KNOBS.iter().filter(|knob| knob.section == CLASSES.0);
+                    let known = knobs.map(|knob| knob.key).chain([CLASS_PATTERN]);
+                    self.unknown(key, origin, known.map(str::to_owned));
+                }
+            }
+        }
+        self.classes.push(class);
+    }
+
+    fn set_text(&mut self, knob: &Knob, text: &str, origin: Origin) {
+        let value = match knob.kind {
+            Kind::Integer { .. } => text.parse().map(Value::Integer).ok(),
+            Kind::Switch => text.parse().map(Value::Boolean).ok(),
+            Kind::Word(_) | Kind::Address { .. } => None,
+        };
+        // What is no number or switch stays text, and is refused with what would be right.
+        self.set(knob, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
+    }
+
+    fn set(&mut self, knob: &Knob, value: Value, origin: Origin) {
+        if let Err(error) = knob.kind.check(&value) {
+            self.errors.push(format!("{} = {value}: {error} ({origin})", knob.name()));
+            return;
+        }
+        let slot = KNOBS.iter().zip(&mut self.values).find(|(own, _)| own.name() == knob.name());
+        if let Some((_, slot)) = slot {
+            *slot = (value, origin);
+        }
+    }
+
+    fn unknown(&mut self, name: &str, origin: &Origin, known: impl Iterator<Item = String>) {
+        let known: Vec<String> = known.collect();
+        let hint = match nearest(name, known.iter().map(String::as_str)) {
+            Some(right) => format!("did you mean `{right}`?"),
+            None => "`gridcast config --print` lists them all".to_owned(),
+        };
+        self.errors.push(format!("unknown setting `{name}`: {hint} ({origin})"));
+    }
+}
+
+impl Kind {
+    fn default(&self) -> Value {
+        match *self {
+            Self::Integer { default, .. } => integer(default),
+            Self::Switch => Value::Boolean(false),
+            Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
+            Self::Address { default } => Value::String(default.to_owned()),
+        }
+    }
+
+    fn check(&self, value: &Value) -> Result<(), String> {
+        let is_right = match (self, value) {
+            (Self::Integer { min, max, .. }, Value::Integer(value)) => {
+                u64::try_from(*value).is_ok_and(|value| (*min..=*max).contains(&value))
+            }
+            (Self::Word(words), Value::String(word)) => words.contains(&word.as_str()),
+            (Self::Address { .. }, Value::String(text)) => {
+                text.parse::<std::net::SocketAddr>().is_ok()
+            }
+            (Self::Switch, value) => value.is_bool(),
+            _ => false,
+        };
+        if is_right { Ok(()) } else { Err(format!("must be {self}")) }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer { min, max, unit, .. } => write!(f, "{min} to {max} {unit}"),
+            Self::Switch => f.write_str("true or false"),
+            Self::Word(words) => f.write_str(&words.join(" | ")),
+            Self::Address { .. } => f.write_str("an IP address and a port"),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(name) => write!(f, "file {name}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// An orchestrator tells every container about a service called `gridcast` in variables of these
+/// names. Refusing them would keep the engine from starting there.
+fn is_orchestrators(variable: &str) -> bool {
+    variable == "GRIDCAST_PORT"
+        || variable.starts_with("GRIDCAST_PORT_")
+        || variable.starts_with("GRIDCAST_SERVICE_")
+}
+
+fn is_section(name: &str) -> bool {
+    KNOBS.iter().any(|knob| knob.section == name)
+}
+
+fn sections() -> impl Iterator<Item = String> {
+    KNOBS.iter().map(|knob| knob.section.to_owned())
+}
+
+fn print_knob(knob: &Knob, value: &Value, origin: &Origin, text: &mut String) {
+    text.push('\n');
+    for row in wrap(knob.reason, 98) {
+        line(text, format_args!("# {row}"));
+    }
+    line(text, format_args!("# {} ({origin})", knob.kind));
+    line(text, format_args!("{} = {value}", knob.key));
+}
+
+/// Lines of at most `width` characters.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match rows.last_mut() {
+            Some(row) if row.chars().count() + 1 + word.chars().count() <= width => {
+                row.push(' ');
+                row.push_str(word);
+            }
+            _ => rows.push(word.to_owned()),
+        }
+    }
+    rows
+}
+
+fn line(text: &mut String, args: fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = text.write_fmt(format_args!("{args}\n"));
+}
+
+fn integer(value: u64) -> Value {
+    // The table's own test shows that every bound fits.
+    Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(add: impl FnOnce(&mut Settings)) -> String {
+        let mut settings = Settings::default();
+        add(&mut settings);
+        settings.table().unwrap_err().to_string()
+    }
+
+    fn from_file(text: &str) -> String {
+        errors(|settings| settings.add_file("f.toml", text))
+    }
+
+    fn variable(name: &str, value: &str) -> Vec<(String, String)> {
+        vec![(name.to_owned(), value.to_owned())]
+    }
+
+    #[test]
+    fn a_later_layer_wins_and_is_named() {
+        let mut settings = Settings::default();
+        settings.add_file("f.toml", "[server]\ncores = 1\n[limits]\ntopics_max = 10\n");
+        settings.add_environment(variable("GRIDCAST_SERVER_CORES", "2"));
+        settings.add_flag("--cores", "server.cores", "3");
+        let table = settings.table().unwrap();
+        assert_eq!(table["server"]["cores"].as_integer(), Some(3));
+        assert_eq!(table["limits"]["topics_max"].as_integer(), Some(10));
+        let text = settings.print();
+        assert!(text.contains("(flag --cores)\ncores = 3\n"), "{text}");
+        assert!(text.contains("(file f.toml)\ntopics_max = 10\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back_the_same() {
+        let mut settings = Settings::default();
+        let file = "[retention]\nlag = \"skip-to-oldest\"\n\
+                    [[retention.class]]\npattern = \"alarms/#\"\nbytes_max = 8192\n";
+        settings.add_file("f.toml", file);
+        let mut again = Settings::default();
+        again.add_file("printed", &settings.print());
+        assert_eq!(again.table(), settings.table());
+        assert_eq!(again.table().unwrap()["retention"]["class"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_class_inherits_what_it_does_not_say() {
+        let mut settings = Settings::default();
+        let file = "[[retention.class]]\npattern = \"a/#\"\nbytes_max = 8192\n\
+                    [retention]\nframes_max = 5\n";
+        settings.add_file("f.toml", file);
+        let class = &settings.table().unwrap()["retention"]["class"][0];
+        assert_eq!(class["frames_max"].as_integer(), Some(5));
+        assert_eq!(class["bytes_max"].as_integer(), Some(8192));
+    }
+
+    #[test]
+    fn errors_name_key_value_range_unit_and_origin() {
+        assert_eq!(
+            from_file("[limits]\nheader_bytes_max = 5\n"),
+            "limits.header_bytes_max = 5: must be 1024 to 1048576 bytes (file f.toml)"
+        );
+        assert_eq!(
+            from_file("[server]\ncores = \"2\"\n"),
+            "server.cores = \"2\": must be 0 to 1024 threads (file f.toml)"
+        );
+        assert_eq!(
+            errors(|s| s.add_environment(variable("GRIDCAST_DEBUG_ECHO", "yes"))),
+            "debug.echo = \"yes\": must be true or false (environment GRIDCAST_DEBUG_ECHO)"
+        );
+        assert_eq!(
+            errors(|s| s.add_flag("--listen", "server.listen", "localhost")),
+            "server.listen = \"localhost\": must be an IP address and a port (flag --listen)"
+        );
+        assert_eq!(
+            from_file("[[retention.class]]\npattern = \"a\"\nlag = \"skip\"\n"),
+            "retention.class 1: lag = \"skip\": must be disconnect | skip-to-oldest | \
+             skip-to-latest (file f.toml)"
+        );
+    }
+
+    #[test]
+    fn unknown_names_get_the_nearest_right_one() {
+        assert_eq!(
+            from_file("[limits]\nmessage_byte_max = 5\n"),
+            "unknown setting `limits.message_byte_max`: did you mean \
+             `limits.message_bytes_max`? (file f.toml)"
+        );
+        assert!(from_file("[limit]\n").contains("did you mean `limits`?"));
+        assert!(from_file("[[retention.class]]\npattern = \"a\"\nlags = 1").contains("`lag`?"));
+        assert!(
+            errors(|s| s.add_environment(variable("GRIDCAST_SERVER_CORE", "1")))
+                .contains("did you mean `GRIDCAST_SERVER_CORES`?")
+        );
+        assert!(errors(|s| s.add_flag("--set", "nonsense", "1")).contains("config --print"));
+    }
+
+    #[test]
+    fn all_errors_are_told_at_once() {
+        let all = from_file("[server]\ncores = -1\nfoo = 1\n[[retention.class]]\nlag = \"x\"\n");
+        assert_eq!(all.lines().count(), 4, "{all}");
+        assert!(from_file("not toml").starts_with("f.toml: TOML parse error"));
+    }
+
+    #[test]
+    fn variables_of_others_are_skipped() {
+        let mut settings = Settings::default();
+        settings.add_environment(variable("GRIDCAST_PORT_9400_TCP", "tcp://10.0.0.1:9400"));
+        settings.add_environment(variable("GRIDCAST_SERVICE_HOST", "10.0.0.1"));
+        settings.add_environment(variable("PATH", "/bin"));
+        assert!(settings.table().is_ok());
+    }
+}
