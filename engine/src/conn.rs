@@ -147,10 +147,7 @@ impl Conn {
 
     /// True when it speaks WebSocket: it may be pinged and is closed with a close frame.
     pub fn is_websocket(&self) -> bool {
-        matches!(
-            self.role,
-            Role::Subscriber(LaneKind::Raw) | Role::Publisher(_) | Role::Echo
-        )
+        matches!(self.role, Role::Subscriber(LaneKind::Raw) | Role::Publisher(_) | Role::Echo)
     }
 
     /// Bytes of user memory held beside the slot itself.
@@ -177,8 +174,7 @@ impl Rest {
 
     /// Keeps `bytes`; parsing them again makes sense from `need` bytes on.
     pub fn keep(&mut self, bytes: &[u8], need: usize) {
-        self.0 = (!bytes.is_empty())
-            .then(|| Box::new(Incomplete { bytes: bytes.to_vec(), need }));
+        self.0 = (!bytes.is_empty()).then(|| Box::new(Incomplete { bytes: bytes.to_vec(), need }));
     }
 
     /// Adds `bytes` to what is kept. Answers all of it once it is worth parsing: what is not

@@ -498,9 +498,7 @@ impl Core {
                 sse::end(&mut event);
                 event
             }
-            _ if conn.is_websocket() => {
-                encode::close(close.code.code(), &close.reason).to_vec()
-            }
+            _ if conn.is_websocket() => encode::close(close.code.code(), &close.reason).to_vec(),
             _ => return self.end(key, close.code.into()),
         };
         let parses_on = conn.is_websocket() && close.code != CloseCode::Protocol;

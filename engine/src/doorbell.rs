@@ -6,8 +6,8 @@
 //! The publisher pushes, *then* looks at `parked`; the core announces `parked`, *then* looks at the
 //! queue. A sequentially consistent fence stands between the two steps on each side, so at least one
 //! of them sees the other: either the publisher finds the core parked and wakes it, or the core
-//! finds the queue filled and does not sleep. `swap` on `parked` makes one publisher of many wake it.
-//! The model in `engine/tests/loom.rs` runs every interleaving of this.
+//! finds the queue filled and does not sleep. Every change of `parked` is a swap, so the changes have
+//! one order and exactly one publisher of many wakes the core. The model in `engine/tests/loom.rs` runs every interleaving of this.
 
 use crate::sync::{AtomicBool, Ordering, Queue, fence};
 
@@ -45,14 +45,14 @@ impl Doorbell {
     /// Wakes the core if it sleeps, without naming a lane.
     pub fn wake_if_parked(&self) {
         fence(Ordering::SeqCst);
-        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed) {
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
             self.waker.wake();
         }
     }
 
     /// Announces sleep. False when something is already waiting, so the core must not sleep.
     pub fn park(&self) -> bool {
-        self.parked.store(true, Ordering::Relaxed);
+        self.parked.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         let may_sleep = self.moved.is_empty();
         if !may_sleep {
@@ -63,7 +63,7 @@ impl Doorbell {
 
     /// Ends sleep: until the next [`park`](Self::park) no publisher wakes this core.
     pub fn unpark(&self) {
-        self.parked.store(false, Ordering::Relaxed);
+        self.parked.swap(false, Ordering::AcqRel);
     }
 
     /// The next lane that has moved, if any. Only the core calls it.

@@ -137,9 +137,9 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let address = self.address;
         let name = format!("core-{index}");
-        let thread = Builder::new().name(name).spawn(move || {
-            run_core(shared, index, poll, address, &started)
-        })?;
+        let thread = Builder::new()
+            .name(name)
+            .spawn(move || run_core(shared, index, poll, address, &started))?;
         self.threads.push(thread);
         let listening = starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         self.address = listening.map_err(|source| StartError::Listen { address, source })?;

@@ -387,8 +387,8 @@ impl Core {
 
     /// Answers a connection that is one too many.
     pub(crate) fn refuse(&mut self, key: u32, full: Full) {
-        let refusal = Refusal::new(Status::Unavailable, full.to_string())
-            .with_header("Retry-After", "5");
+        let refusal =
+            Refusal::new(Status::Unavailable, full.to_string()).with_header("Retry-After", "5");
         self.refuse_request(key, &refusal, false);
     }
 

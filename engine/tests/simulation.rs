@@ -198,9 +198,10 @@ impl World {
 
     /// Looking a pattern up creates it, so the oracle asks only for those it has seen created.
     fn is_open(&self, target: &Target) -> bool {
-        self.conns.iter().flat_map(|(_, conn)| conn.delivery.subscriptions()).any(|subscription| {
-            self.lanes.feed(subscription.lane).target() == target
-        })
+        self.conns
+            .iter()
+            .flat_map(|(_, conn)| conn.delivery.subscriptions())
+            .any(|subscription| self.lanes.feed(subscription.lane).target() == target)
     }
 
     fn payload(&mut self) -> Payload {
@@ -547,9 +548,10 @@ impl Peer {
     /// `mode=latest` a jump ahead is allowed.
     fn got(&mut self, message: &Payload, published: &HashMap<Epoch, Vec<Payload>>) {
         let log = |want: &Want| published.get(&want.epoch).map_or(&[][..], Vec::as_slice);
-        let exact = self.wants.iter().position(|want| {
-            log(want).get(want.next_seq as usize - 1) == Some(message)
-        });
+        let exact = self
+            .wants
+            .iter()
+            .position(|want| log(want).get(want.next_seq as usize - 1) == Some(message));
         if let Some(index) = exact {
             self.wants[index].next_seq += 1;
             return;
@@ -584,9 +586,8 @@ impl Peer {
     fn read_event(&mut self, chunk: &[u8], published: &HashMap<Epoch, Vec<Payload>>) {
         let text = String::from_utf8_lossy(chunk);
         let (_, body) = text.split_once("\r\n").unwrap();
-        let field = |name: &str| {
-            body.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
-        };
+        let field =
+            |name: &str| body.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
         match (field("id: "), field("event: ").as_deref()) {
             (Some(id), _) => self.got_event(&id, body, published),
             (None, Some("gap")) => {
@@ -600,12 +601,7 @@ impl Peer {
         }
     }
 
-    fn got_event(
-        &mut self,
-        id: &str,
-        body: &str,
-        published: &HashMap<Epoch, Vec<Payload>>,
-    ) {
+    fn got_event(&mut self, id: &str, body: &str, published: &HashMap<Epoch, Vec<Payload>>) {
         let (epoch, seq) = id.split_once('-').unwrap();
         let (epoch, seq): (Epoch, u64) = (epoch.parse().unwrap(), seq.parse().unwrap());
         let want = self.wants.iter_mut().find(|want| want.epoch == epoch).expect("a wanted feed");

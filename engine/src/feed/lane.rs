@@ -306,8 +306,12 @@ impl LaneWriter {
         let source = Arc::clone(self.writer.segment());
         let from = (last.frame_pos - source.base()) as usize;
         // Filled before it is linked: a reader must never see the head go back.
-        let mut next =
-            SegmentWriter::new(last.frame_pos, last.seq, self.last_frame_bytes as u32, &self.budget);
+        let mut next = SegmentWriter::new(
+            last.frame_pos,
+            last.seq,
+            self.last_frame_bytes as u32,
+            &self.budget,
+        );
         next.append(&[&source.bytes()[from..]]);
         self.link(next);
         self.drop_passed();
