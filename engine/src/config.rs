@@ -67,8 +67,6 @@ section! {
         connections_max: usize,
         /// Open connections of one source; 0 sets no limit.
         connections_per_source_max: usize,
-        /// Feeds that one connection may follow.
-        subscriptions_per_connection_max: usize,
         /// Topics that exist at once.
         topics_max: usize,
         /// Messages a second of one publishing connection; 0 sets no limit.

@@ -110,12 +110,6 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
-        "subscriptions_per_connection_max",
-        (1024, 1, 65_536, "subscriptions"),
-        "Feeds that one connection may follow.",
-    ),
-    integer(
-        "limits",
         "topics_max",
         (1_000_000, 1, 100_000_000, "topics"),
         "Topics that exist at once. A topic exists from its first use until memory.topic_idle_s \

@@ -21,8 +21,6 @@ pub struct CoreMetrics {
     pub opened: Counter,
     /// Times that accepting failed for want of descriptors or memory.
     pub accept_failures: Counter,
-    /// WebSocket frames received.
-    pub frames_in: Counter,
     /// Bytes received.
     pub bytes_in: Counter,
     /// Messages published.

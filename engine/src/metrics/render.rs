@@ -50,7 +50,7 @@ struct Scrape {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 14] = [
+const TOTALS: [Total; 13] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -58,7 +58,6 @@ const TOTALS: [Total; 14] = [
         "Times that accepting failed for want of descriptors or memory.",
         |m| &m.accept_failures,
     ),
-    ("frames_received", None, "WebSocket frames received.", |m| &m.frames_in),
     ("received", Some(Unit::Bytes), "Bytes received.", |m| &m.bytes_in),
     ("publishes", None, "Messages published.", |m| &m.publishes),
     (
@@ -119,7 +118,9 @@ impl Scrape {
         labelled_counters(encoder, "connections_closed", help, "reason", &closed)?;
 
         let number = |status: &Status| status.number().to_string();
-        let refused = self.per_label(Status::ALL, number, |m| &m.refused);
+        let mut refused = self.per_label(Status::ALL, number, |m| &m.refused);
+        // Successes are no refusals.
+        refused.retain(|(number, _)| !number.starts_with('2'));
         let help = "Requests that were refused, by status.";
         labelled_counters(encoder, "requests_refused", help, "status", &refused)?;
 
@@ -260,6 +261,7 @@ mod tests {
         let snapshot =
             Snapshot { connections: 5, log_bytes: 7, ready: true, ..Snapshot::default() };
         let text = render(&cells, &snapshot);
+        assert!(!text.contains("status=\"2"), "a success is no refusal");
         for expected in [
             "gridcast_connections_opened_total 2",
             "gridcast_connections{role=\"subscriber\"} 2",
