@@ -13,10 +13,11 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::close::{Close, CloseCode};
-use crate::conn::{Closing, Conn, Role};
+use crate::conn::{Conn, Role};
 use crate::doorbell::Doorbell;
+use crate::ending::Draining;
 use crate::feed::lane::LaneKind;
-use crate::flush::{FlushEnd, FlushState, FlushStats};
+use crate::flush::{FlushState, FlushStats};
 use crate::frame::encode;
 use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
@@ -54,7 +55,8 @@ pub struct Core {
     pub(crate) buffer: Vec<u8>,
     /// Publishers that are ahead of the subscribers.
     pub(crate) paced: Vec<u32>,
-    index: usize,
+    pub(crate) draining: Draining,
+    pub(crate) index: usize,
     poll: Poll,
     doorbell: Arc<Doorbell>,
     listener: TcpListener,
@@ -62,8 +64,6 @@ pub struct Core {
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
     wheel: Wheel,
-    /// Connections still to be closed by a drain, and how many there were.
-    draining: Option<(Vec<u32>, usize)>,
 }
 
 /// Whether connections wait to be accepted.
@@ -105,7 +105,7 @@ impl Core {
             ready: VecDeque::new(),
             readable: VecDeque::new(),
             wheel: Wheel::default(),
-            draining: None,
+            draining: Draining::No,
             shared,
         })
     }
@@ -148,7 +148,7 @@ impl Core {
             Some(Duration::ZERO)
         } else if !self.paced.is_empty() {
             Some(PACE)
-        } else if self.wheel.is_empty() && self.draining.is_none() {
+        } else if self.wheel.is_empty() && matches!(self.draining, Draining::No) {
             None
         } else {
             Some(Duration::from_millis(TICK_MS))
@@ -450,7 +450,9 @@ impl Core {
         let conn = &mut self.conns[key as usize];
         match state {
             FlushState::CaughtUp => {
-                conn.lagging_since = 0;
+                if std::mem::take(&mut conn.lagging_since) > 0 {
+                    self.metrics.lag_ended();
+                }
                 let held = std::mem::take(&mut conn.queued.read_held);
                 if matches!(conn.role, Role::Closing(_)) {
                     self.sent_last(key);
@@ -466,113 +468,11 @@ impl Core {
             FlushState::Blocked => {
                 if conn.lagging_since == 0 {
                     conn.lagging_since = now.max(1);
+                    self.metrics.lag_began();
                     let lag_ms_max = self.shared.config.flush.lag_age_ms_max;
                     self.set_due_earlier(key, now + timer::tick_of_ms(lag_ms_max));
                 }
             }
-        }
-    }
-
-    fn end_delivery(&mut self, key: u32, end: FlushEnd) {
-        match end {
-            FlushEnd::Failed(_) => self.end(key, CloseReason::PeerGone),
-            FlushEnd::Lapsed(gap) => {
-                self.metrics.lapses_disconnected.add(1);
-                self.metrics.gap_frames.add(gap.frames());
-                let reason = format!("missed {}-{}: reconnect", gap.from, gap.to);
-                self.close(key, &Close::new(CloseCode::Lagged, reason));
-            }
-        }
-    }
-
-    // ---- closing ----
-
-    /// Ends a connection in the form it speaks: a close frame, a close event, or plainly. What is
-    /// torn is finished first.
-    pub(crate) fn close(&mut self, key: u32, close: &Close) {
-        let Some(conn) = self.conns.get(key as usize) else { return };
-        let last = match conn.role {
-            Role::Subscriber(LaneKind::Sse) => {
-                let mut event = Vec::new();
-                sse::close(&mut event, close.code.code(), &close.reason);
-                sse::end(&mut event);
-                event
-            }
-            _ if conn.is_websocket() => encode::close(close.code.code(), &close.reason).to_vec(),
-            _ => return self.end(key, close.code.into()),
-        };
-        let parses_on = conn.is_websocket() && close.code != CloseCode::Protocol;
-        let closing = if parses_on { Closing::AwaitClose } else { Closing::AwaitEnd };
-        self.metrics.closing(close.code.into());
-        self.say_last(key, &last, closing);
-    }
-
-    /// Sends `last` as a connection's last words.
-    pub(crate) fn say_last(&mut self, key: u32, last: &[u8], closing: Closing) {
-        self.unsubscribe(key);
-        let due = self.wheel.now()
-            + timer::tick_of_ms(self.shared.config.keepalive.close_timeout_ms).max(1);
-        let conn = &mut self.conns[key as usize];
-        if let Some(label) = conn.role.label() {
-            self.metrics.role_ended(label);
-        }
-        conn.role = Role::Closing(closing);
-        conn.queued.read_held = false;
-        conn.delivery.push_private(last);
-        self.set_due(key, due);
-        if self.conns[key as usize].delivery.state() != FlushState::Blocked {
-            self.flush(key);
-        }
-    }
-
-    /// The last words are with the kernel.
-    fn sent_last(&mut self, key: u32) {
-        let conn = &mut self.conns[key as usize];
-        match conn.role {
-            Role::Closing(Closing::AfterFlush) => self.end(key, CloseReason::Done),
-            Role::Closing(Closing::AwaitEnd) => {
-                // The peer may be gone already; then reading ends the connection.
-                if conn.stream.shutdown(std::net::Shutdown::Write).is_err() {
-                    self.end(key, CloseReason::PeerGone);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Removes a connection, at once and without a word.
-    pub(crate) fn end(&mut self, key: u32, reason: CloseReason) {
-        if !self.conns.contains(key as usize) {
-            return;
-        }
-        self.unsubscribe(key);
-        let conn = self.conns.remove(key as usize);
-        if let Some(label) = conn.role.label() {
-            self.metrics.role_ended(label);
-        }
-        self.metrics.closed(reason);
-        self.shared.admission.leave(conn.source);
-    }
-
-    /// Takes a connection out of its lanes and tells those who changed places.
-    fn unsubscribe(&mut self, key: u32) {
-        let now_ns = self.shared.clock.now_ns();
-        let conn = &mut self.conns[key as usize];
-        for subscription in conn.delivery.unsubscribe_all(&self.lanes) {
-            let moved = self.lanes.leave(subscription.lane, subscription.member, now_ns);
-            if let Some(member) = moved {
-                let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
-                if let Some(moved) = other.get_mut(member.subscription as usize) {
-                    moved.member = subscription.member;
-                }
-            }
-        }
-    }
-
-    fn end_all(&mut self) {
-        let keys: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
-        for key in keys {
-            self.end(key, CloseReason::Draining);
         }
     }
 
@@ -665,29 +565,5 @@ impl Core {
     fn memory(&self) -> (u64, u64) {
         let slots = self.conns.capacity() * size_of::<Conn>();
         (slots as u64, self.buffer.capacity() as u64)
-    }
-
-    // ---- draining ----
-
-    /// While the engine drains: closes connections evenly over the window, each with a hint when to
-    /// come back, and ends when the last is gone or the deadline is over.
-    fn drain(&mut self) {
-        let Some(progress) = self.shared.drain_progress() else { return };
-        let (keys, total) = self.draining.get_or_insert_with(|| {
-            let keys: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
-            let total = keys.len();
-            (keys, total)
-        });
-        let left_target = ((1.0 - progress.share) * *total as f64) as usize;
-        let batch = keys.split_off(left_target.min(keys.len()));
-        for key in batch {
-            let delay_ms = self.shared.reconnect_ms(key);
-            let reason = format!("draining: reconnect in {delay_ms} ms");
-            self.close(key, &Close::new(CloseCode::Draining, reason));
-        }
-        if progress.share >= 1.0 && (self.conns.is_empty() || progress.is_over) {
-            self.shared.core_drained(self.index);
-            self.draining = Some((Vec::new(), 0));
-        }
     }
 }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod conn;
 pub mod core;
 pub mod doorbell;
+pub mod ending;
 pub mod epoch;
 pub mod feed;
 pub mod flush;

@@ -301,7 +301,7 @@ impl Shared {
         self.stopped.load(Ordering::Acquire)
     }
 
-    pub(crate) fn core_drained(&self, _index: usize) {
+    pub(crate) fn core_drained(&self) {
         self.cores_drained.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -368,7 +368,7 @@ pub fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), StartEr
     tracing::info!(address = %engine.address(), cores = engine.threads.len(), "listening");
     ready(engine.address());
     let mut drains = false;
-    while !engine.has_failed() && !(drains && engine.is_drained()) {
+    while !(engine.has_failed() || drains && engine.is_drained()) {
         let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
         match hearing.recv_timeout(wait) {
             Ok(signal) if drains => {

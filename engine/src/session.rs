@@ -83,6 +83,7 @@ impl Core {
                 return Consumed::Rest;
             }
         };
+        self.metrics.frames_in.add(1);
         match event {
             Event::Message { kind, payload } => self.message(key, kind, payload),
             Event::Ping(payload) => self.pong(key, payload),
@@ -140,7 +141,7 @@ impl Core {
 
     /// Counts a publish, and has a publisher that is ahead of the subscribers wait.
     fn published(&mut self, key: u32, published: Published) {
-        self.metrics.published();
+        self.metrics.published(published.encodes);
         let conn = &mut self.conns[key as usize];
         if published.behind && !std::mem::replace(&mut conn.queued.paced, true) {
             self.metrics.paced();
@@ -228,12 +229,15 @@ impl Core {
             Route::PublishMany { body } => self.begin_post(key, PostTarget::Many, body, request)?,
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;
-                let head = handshake.response();
-                self.subscribe(key, &target, options, LaneKind::Raw, &head)?;
+                let lane = self.open_lane(&target, LaneKind::Raw)?;
+                self.conns[key as usize].delivery.push_private(&handshake.response());
+                self.subscribe(key, lane, LaneKind::Raw, options);
             }
             Route::FeedEvents { target, options } => {
                 self.admit_work()?;
-                self.subscribe(key, &target, options, LaneKind::Sse, EVENT_STREAM_HEAD)?;
+                let lane = self.open_lane(&target, LaneKind::Sse)?;
+                self.conns[key as usize].delivery.push_private(EVENT_STREAM_HEAD);
+                self.subscribe(key, lane, LaneKind::Sse, options);
             }
             Route::PublishSocket { topic, handshake } => {
                 self.admit_work()?;
@@ -428,31 +432,20 @@ impl Core {
         self.come_by_for_ping(key);
     }
 
-    /// Makes a connection a subscriber: answers with `head`, places its cursor, and lets the first
-    /// flush carry both.
-    fn subscribe(
-        &mut self,
-        key: u32,
-        target: &Target,
-        options: Options,
-        kind: LaneKind,
-        head: &[u8],
-    ) -> Result<(), Refusal> {
-        let lane = self.open_lane(target, kind)?;
+    /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for it:
+    /// places its cursor and lets the first flush carry both.
+    fn subscribe(&mut self, key: u32, lane: u32, kind: LaneKind, options: Options) {
         let feed = self.lanes.feed(lane);
         let lag = options.lag.unwrap_or(feed.retention().lag);
         let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
         let member = self.lanes.join(lane, Member { conn: key, subscription: 0 });
         let subscription = Subscription { lane, member, cursor, mode: options.mode, lag };
-        let delivery = &mut self.conns[key as usize].delivery;
-        delivery.push_private(head);
-        delivery.subscribe(subscription);
+        self.conns[key as usize].delivery.subscribe(subscription);
         self.begin_role(key, Role::Subscriber(kind));
         match gap {
             Some(gap) => self.begin_after_gap(key, kind, lag, gap),
             None => self.flush(key),
         }
-        Ok(())
     }
 
     /// A position that is gone is answered honestly: with a notice where the form shows one or the

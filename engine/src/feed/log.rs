@@ -35,7 +35,6 @@ struct State {
     subscribers: u32,
     last_publish_ns: u64,
     left_ns: u64,
-    encodes: u64,
     closed: bool,
 }
 
@@ -52,6 +51,8 @@ pub struct Published {
     pub seq: u64,
     /// Subscribers it is for, those of matching patterns included.
     pub subscribers: u64,
+    /// Encodings made of it, in the topic and in every pattern that repeats it.
+    pub encodes: u32,
     /// True when cores are so far behind that the publisher should wait before the next message.
     pub behind: bool,
 }
@@ -102,7 +103,6 @@ impl Feed {
             subscribers: 0,
             last_publish_ns: now_ns,
             left_ns: now_ns,
-            encodes: 0,
             closed: false,
         };
         Self { target, epoch, retention, budget: Arc::clone(budget), state: Mutex::new(state) }
@@ -144,6 +144,7 @@ impl Feed {
         state.repeats.retain(|feed| match feed.repeat(message, now_ns) {
             Some(repeated) => {
                 published.subscribers += repeated.subscribers;
+                published.encodes += repeated.encodes;
                 published.behind |= repeated.behind;
                 true
             }
@@ -169,8 +170,8 @@ impl Feed {
             behind |= lane.is_behind(&retention);
             lane.taps.iter().for_each(|tap| tap.mark(now_ns));
         }
-        state.encodes += 1 + state.derived.len() as u64;
-        Published { seq, subscribers: u64::from(state.subscribers), behind }
+        let encodes = 1 + state.derived.len() as u32;
+        Published { seq, subscribers: u64::from(state.subscribers), encodes, behind }
     }
 
     fn effective_retention(&self) -> Retention {
@@ -270,12 +271,6 @@ impl Feed {
     /// True once the feed has been retired.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
-    }
-
-    /// Subscribers, and frames encoded so far in all lanes.
-    pub fn usage(&self) -> (u32, u64) {
-        let state = self.lock();
-        (state.subscribers, state.encodes)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

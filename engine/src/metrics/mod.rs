@@ -21,10 +21,14 @@ pub struct CoreMetrics {
     pub opened: Counter,
     /// Times that accepting failed for want of descriptors or memory.
     pub accept_failures: Counter,
+    /// WebSocket frames received.
+    pub frames_in: Counter,
     /// Bytes received.
     pub bytes_in: Counter,
     /// Messages published.
     pub publishes: Counter,
+    /// Encodings made for them: one for each form somebody uses, in the topic and in patterns.
+    pub encodes: Counter,
     /// Times that a publisher ahead of its subscribers was made to wait.
     pub publishes_paced: Counter,
     /// Frames whose last byte the kernel took.
@@ -53,6 +57,8 @@ pub struct CoreMetrics {
     pub turn_ns: Latency,
     /// Frames that one write carried.
     pub frames_per_write: Frames,
+    /// Connections whose socket has refused bytes and that are not caught up since.
+    lagging: Counter,
     slab_bytes: Counter,
     buffer_bytes: Counter,
     roles: PerRole,
@@ -208,9 +214,20 @@ impl CoreMetrics {
         self.bytes_in.add(bytes as u64);
     }
 
-    /// A message was published.
-    pub fn published(&self) {
+    /// A message was published, in so many encodings.
+    pub fn published(&self, encodes: u32) {
         self.publishes.add(1);
+        self.encodes.add(u64::from(encodes));
+    }
+
+    /// A connection began to lag.
+    pub fn lag_began(&self) {
+        self.lagging.add(1);
+    }
+
+    /// A lagging connection is caught up, or gone.
+    pub fn lag_ended(&self) {
+        self.lagging.subtract(1);
     }
 
     /// A publisher ahead of its subscribers was made to wait.

@@ -50,7 +50,7 @@ struct Scrape {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 13] = [
+const TOTALS: [Total; 15] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -58,8 +58,15 @@ const TOTALS: [Total; 13] = [
         "Times that accepting failed for want of descriptors or memory.",
         |m| &m.accept_failures,
     ),
+    ("frames_received", None, "WebSocket frames received.", |m| &m.frames_in),
     ("received", Some(Unit::Bytes), "Bytes received.", |m| &m.bytes_in),
     ("publishes", None, "Messages published.", |m| &m.publishes),
+    (
+        "encodes",
+        None,
+        "Encodings made: one a message for each form in use, in its topic and in patterns.",
+        |m| &m.encodes,
+    ),
     (
         "publishes_paced",
         None,
@@ -150,7 +157,9 @@ impl Scrape {
         ];
         let help = "User memory held, by what for.";
         labelled_gauges(encoder, "memory", Some(&Unit::Bytes), help, ("kind", &memory))?;
+        let lagging = self.sum(|m| &m.lagging);
         for (name, help, value) in [
+            ("connections_lagging", "Connections that wait for their socket.", lagging),
             ("topics", "Topics known.", self.snapshot.topics),
             ("patterns", "Patterns that somebody follows.", self.snapshot.patterns),
             ("cores", "Event loops running.", self.cells.len() as u64),
