@@ -10,3 +10,6 @@ pub mod histograms;
 pub mod verify;
 pub mod wire;
 pub mod payload;
+pub mod outcome;
+pub mod spread;
+pub mod stamp;

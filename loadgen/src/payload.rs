@@ -70,7 +70,6 @@ pub fn identify(bytes: &[u8]) -> Result<Claim, Corrupt> {
 /// Encodes one publisher's frames.
 #[derive(Debug)]
 pub struct Encoder {
-    run_id: u32,
     id: u16,
     schedule: Schedule,
     waveform: Waveform,
@@ -93,7 +92,7 @@ impl Encoder {
             Payload::Fixed { bytes } => Form::Fixed(fixed_block(run_id, plan.id, bytes as usize)),
         };
         let waveform = Waveform::new(seed, plan.id);
-        Encoder { run_id, id: plan.id, schedule, waveform, form }
+        Encoder { id: plan.id, schedule, waveform, form }
     }
 
     /// Whether the frames are text messages.
@@ -116,11 +115,6 @@ impl Encoder {
                 block
             }
         }
-    }
-
-    /// The run whose frames these are.
-    pub fn run_id(&self) -> u32 {
-        self.run_id
     }
 }
 

@@ -4,8 +4,11 @@
 /// What one arriving frame was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Expected next, or after a hole.
-    InOrder,
+    /// Newer than anything before.
+    InOrder {
+        /// Frames jumped over, missing for now.
+        skipped: u32,
+    },
     /// Late: a later frame was here before it.
     Reordered,
     /// Was here before.
@@ -58,7 +61,8 @@ impl Tracker {
 
     #[inline]
     fn advance(&mut self, seq: u32) -> Verdict {
-        let step = seq - self.next + 1;
+        let skipped = seq - self.next;
+        let step = skipped + 1;
         self.next = seq + 1;
         if step < WINDOW {
             let leaving = self.seen >> (WINDOW - step);
@@ -69,7 +73,7 @@ impl Tracker {
             self.lost += self.seen.count_zeros() + (step - WINDOW);
             self.seen = 1;
         }
-        Verdict::InOrder
+        Verdict::InOrder { skipped }
     }
 
     fn look_back(&mut self, seq: u32) -> Verdict {
@@ -114,7 +118,10 @@ mod tests {
             match self.seen.insert(seq) {
                 false => Verdict::Duplicate,
                 true if newest.is_some_and(|newest| newest > seq) => Verdict::Reordered,
-                true => Verdict::InOrder,
+                true => {
+                    let expected = newest.map_or(0, |newest| newest + 1);
+                    Verdict::InOrder { skipped: seq - expected }
+                }
             }
         }
 
@@ -130,7 +137,7 @@ mod tests {
     #[test]
     fn the_first_frames_count_if_they_never_came() {
         let mut tracker = Tracker::new();
-        assert_eq!(tracker.accept(3), Verdict::InOrder);
+        assert_eq!(tracker.accept(3), Verdict::InOrder { skipped: 3 });
         assert_eq!((tracker.holes(), tracker.tail(5)), (3, 1));
     }
 
@@ -148,7 +155,8 @@ mod tests {
     fn older_than_the_window_fills_a_hole_or_is_a_duplicate() {
         let mut tracker = Tracker::new();
         for seq in (0..300).filter(|seq| *seq != 10) {
-            assert_eq!(tracker.accept(seq), Verdict::InOrder);
+            let skipped = u32::from(seq == 11);
+            assert_eq!(tracker.accept(seq), Verdict::InOrder { skipped });
         }
         assert_eq!(tracker.holes(), 1);
         assert_eq!(tracker.accept(10), Verdict::Reordered);
