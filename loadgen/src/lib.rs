@@ -5,11 +5,22 @@
 
 pub mod c37118;
 pub mod clock;
-pub mod plan;
+pub mod dial;
 pub mod histograms;
-pub mod verify;
-pub mod wire;
-pub mod payload;
+pub mod meter;
 pub mod outcome;
+pub mod payload;
+pub mod plan;
+pub mod progress;
+pub mod publishers;
+pub mod ramp;
+pub mod reception;
+pub mod run;
+pub mod socket;
 pub mod spread;
+pub mod stage;
 pub mod stamp;
+pub mod subscribers;
+pub mod verify;
+pub mod windows;
+pub mod wire;

@@ -82,7 +82,7 @@ pub struct ClassOutcome {
     pub duplicated: u64,
     /// Frames received after a later one.
     pub reordered: u64,
-    /// Messages whose checksum did not hold.
+    /// Messages whose checksum did not hold. The frame that such a message was is missing, too.
     pub corrupt: u64,
     /// Whole frames that this socket should not get, or of no known publisher or run.
     pub foreign: u64,
@@ -92,7 +92,8 @@ pub struct ClassOutcome {
     pub gap_frames: u64,
     /// Frames missing because the server closed the socket before them; see `closes`.
     pub lost_after_close: u64,
-    /// How sockets ended early: close code, `eof`, `reset`, `killed`, …
+    /// How sockets ended early: close code, `eof`, `reset`, `killed`, … A close in order that waits
+    /// behind data a stalled socket does not take never reaches it; a reset does.
     pub closes: BTreeMap<String, u64>,
     /// Bytes read.
     pub bytes: u64,

@@ -89,7 +89,10 @@ mod tests {
         here.merge(there);
         let outcome = here.finish();
         assert_eq!(outcome.sampled, 2);
-        assert_eq!((outcome.first.max(), outcome.median.max(), outcome.last.max()), (800, 3_200, 64_000));
+        assert_eq!(
+            (outcome.first.max(), outcome.median.max(), outcome.last.max()),
+            (800, 3_200, 64_000)
+        );
         assert_eq!(outcome.last.quantile(0.0), 480);
     }
 

@@ -365,7 +365,9 @@ mod tests {
         (0..ticks).for_each(|seq| roster.log(0).attempt(seq, 1));
         let mut memo = Memo::new(3);
         let sampled = (0..ticks)
-            .filter(|seq| memo.stamp(&frame(&plan, &roster, 0, *seq), Some(&roster)).unwrap().sampled)
+            .filter(|seq| {
+                memo.stamp(&frame(&plan, &roster, 0, *seq), Some(&roster)).unwrap().sampled
+            })
             .count();
         assert_eq!(ticks, 31 * 60);
         assert!((350..550).contains(&sampled), "{sampled} of 1800 measured");

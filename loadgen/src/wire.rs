@@ -150,6 +150,11 @@ pub fn gap_of(ping: &[u8]) -> Option<Gap> {
     (notice.gap.from <= notice.gap.to).then_some(notice.gap)
 }
 
+/// The name a close is counted under.
+pub fn close_name(code: Option<u16>) -> String {
+    code.map_or_else(|| "no code".to_string(), |code| code.to_string())
+}
+
 /// What one socket keeps between reads: nothing (8 bytes) unless a frame is torn or fragmented.
 #[derive(Debug, Default)]
 pub struct Scanner {
@@ -294,6 +299,9 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     words.iter_mut().for_each(|word| *word = (u32::from_ne_bytes(*word) ^ wide).to_ne_bytes());
     rest.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
 }
+
+/// The code of a close that is meant.
+pub const NORMAL_CLOSURE: u16 = 1000;
 
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const HEAD_BYTES_MAX: usize = 8192;
