@@ -1,7 +1,7 @@
 //! The load generator: publishers on one UTC grid, and subscribers that verify and time every frame
 //! from its *intended* instant. One file per noun; the path of a measurement is
-//! `run → {ramp, publishers, subscribers} → {wire, stamp, clock}`, `subscribers → reception →
-//! {verify, histograms, spread} → outcome`.
+//! `run → {ramp, publishers, subscribers} → {wire, stamp, clock}`, and that of a frame
+//! `subscribers → reception → {verify, histograms, spread} → outcome`.
 
 pub mod c37118;
 pub mod clock;

@@ -338,7 +338,7 @@ mod tests {
             .collect();
         for values in &samples {
             assert!((values.freq_hz - 60.0).abs() < 0.03, "{}", values.freq_hz);
-            assert!(values.phasors.iter().all(|(_, angle)| angle.abs() < 3.1416));
+            assert!(values.phasors.iter().all(|(_, angle)| angle.abs() < 3.15));
             assert!((values.phasors[0].0 - 79_674.34).abs() < 400.0);
         }
         let (low, high) = samples.iter().fold((f32::MAX, f32::MIN), |(low, high), values| {

@@ -176,13 +176,13 @@ impl<'s> PublisherThread<'s> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.stage.is_finished() {
             let woken_ns = self.wait(&mut events)?;
+            self.note_second(woken_ns);
             for event in &events {
                 self.on_event(event.token().0);
             }
             self.kill_if_due(woken_ns);
             self.send_due();
             self.encode_next();
-            self.note_second(mono_ns());
             self.tell_if_published();
         }
         Ok(())

@@ -253,3 +253,135 @@ fn followed<'t>(
 fn since(now_ns: u64, then_ns: u64) -> i64 {
     now_ns.wrapping_sub(then_ns).cast_signed()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{SECOND_NS, UtcMap};
+    use crate::payload::Encoder;
+    use crate::plan::{ClassPlan, Payload, PublisherPlan, Rate};
+    use std::time::Duration;
+
+    const START_UNIX_NS: u64 = 1_767_225_600 * SECOND_NS;
+
+    fn plan(kind: ClassKind) -> Plan {
+        let publisher = |id| PublisherPlan {
+            id,
+            topic: String::new(),
+            path: String::new(),
+            rate: Rate { num: 50, den: 1 },
+            offset_ns: 0,
+            jitter_ns: 0,
+            payload: Payload::C37118,
+        };
+        Plan {
+            run_id: 1,
+            seed: 1,
+            target: ([127, 0, 0, 1], 1).into(),
+            host: String::new(),
+            warmup: Duration::ZERO,
+            measure: Duration::from_secs(2),
+            drain: Duration::ZERO,
+            connect_rate: 1,
+            publishers: vec![publisher(1), publisher(2)],
+            publisher_threads: 1,
+            subscribers: vec![],
+            subscriber_threads: 1,
+            classes: vec![ClassPlan { name: "all".into(), kind }],
+            spread_every: 1,
+            cpus: None,
+            kill: None,
+        }
+    }
+
+    /// A run in which both publishers sent 100 frames, 1 ms after they were due.
+    struct Run {
+        plan: Plan,
+        roster: Roster,
+        reception: Reception,
+    }
+
+    impl Run {
+        fn new(kind: ClassKind) -> Run {
+            let plan = plan(kind);
+            let roster = Roster::new(&plan, START_UNIX_NS, UtcMap::sample(), 1);
+            for publisher in 0..2 {
+                for seq in 0..100 {
+                    let sent_ns = roster.intended_ns(publisher, seq) + 1_000_000;
+                    roster.log(publisher).attempt(seq, sent_ns);
+                }
+                roster.log(publisher).set_written(100);
+            }
+            Run { reception: Reception::new(&plan), plan, roster }
+        }
+
+        /// The account receives frames of a publisher, 3 ms after they were due.
+        fn receive(&mut self, account: u32, publisher: u32, seqs: impl IntoIterator<Item = u32>) {
+            let schedule = *self.roster.schedule(publisher);
+            let of = &self.plan.publishers[publisher as usize];
+            let mut encoder = Encoder::new(1, 1, of, schedule);
+            for seq in seqs {
+                let now_ns = self.roster.intended_ns(publisher, seq) + 3_000_000;
+                let roster = Some(&self.roster);
+                self.reception.message(account, encoder.encode(seq), roster, now_ns);
+            }
+        }
+
+        fn settle(self, cut: &[bool]) -> ClassOutcome {
+            let (classes, _) = settle(vec![self.reception], &self.roster, cut, &self.plan);
+            classes.into_iter().next().unwrap()
+        }
+    }
+
+    #[test]
+    fn latencies_are_told_apart() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::One(1), 2);
+        run.receive(account, 1, 0..100);
+        assert!(run.reception.is_complete(&run.roster));
+        let class = run.settle(&[]);
+        assert_eq!((class.expected, class.received, class.lost), (100, 100, 0));
+        assert_eq!((class.e2e.max(), class.service.max()), (3_000_000, 2_000_000));
+    }
+
+    #[test]
+    fn a_frame_of_a_publisher_not_followed_is_foreign() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::One(1), 2);
+        run.receive(account, 0, 0..3);
+        assert!(!run.reception.is_complete(&run.roster));
+        let class = run.settle(&[]);
+        assert_eq!((class.foreign, class.received, class.lost), (3, 0, 100));
+    }
+
+    #[test]
+    fn a_missing_tail_is_lost_closed_killed_or_unread() {
+        let cases = [
+            (ClassKind::Healthy, None, [200, 198, 0]),
+            (ClassKind::Healthy, Some(End::Closed), [200, 1, 197]),
+            (ClassKind::Healthy, Some(End::Killed), [3, 1, 0]),
+            (ClassKind::Stalled, None, [3, 1, 0]),
+            (ClassKind::Slow { bytes_per_s: 1 }, None, [3, 1, 0]),
+            (ClassKind::Stalled, Some(End::Closed), [200, 1, 197]),
+        ];
+        for (kind, end, expected) in cases {
+            let mut run = Run::new(kind);
+            let account = run.reception.open(0, Follows::All, 2);
+            run.receive(account, 0, [0, 2]);
+            end.inspect(|end| run.reception.close(account, *end, "why".into()));
+            let class = run.settle(&[]);
+            let counted = [class.expected, class.lost, class.lost_after_close];
+            assert_eq!(counted, expected, "{kind:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_publisher_counts_up_to_the_newest_frame_anybody_has() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let accounts = [0, 1].map(|_| run.reception.open(0, Follows::One(0), 2));
+        run.receive(accounts[0], 0, 0..40);
+        run.receive(accounts[1], 0, 0..60);
+        let class = run.settle(&[true, false]);
+        assert_eq!((class.expected, class.lost), (120, 20));
+    }
+}

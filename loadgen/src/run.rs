@@ -29,8 +29,8 @@ pub enum RunError {
     #[error(transparent)]
     Publisher(#[from] ConnectError),
     /// There are subscribers in the plan, but none could connect.
-    #[error("none of {0} subscribers could connect ({1})")]
-    NoSubscribers(usize, String),
+    #[error("none of {0} subscribers could connect: {1}")]
+    NoSubscribers(u64, String),
     /// The operating system refused something a thread needs.
     #[error("{0}: {1}")]
     System(&'static str, #[source] io::Error),
@@ -61,14 +61,22 @@ fn conduct<'scope, 'env>(
 ) -> Result<Outcome, RunError> {
     let (sender, receiver) = mpsc::channel();
     let subscribers = spawn_subscribers(stage, scope, &sender)?;
-    await_ramp(stage, &subscribers)?;
+    await_ramp(stage, &subscribers);
+    if stage.progress.is_stopped() {
+        return Err(RunError::Stopped);
+    }
+    if has_ended(&subscribers) || is_alone(stage) {
+        stage.finish.store(true, Ordering::Release);
+        return Err(no_subscribers(join(subscribers, "subscriber")?));
+    }
     stage.progress.enter(Phase::Ready);
     let connections = connect_publishers(stage)?;
     let roster = set_start(stage)?;
     let publishers = spawn_publishers(stage, roster, scope, connections, &sender)?;
     drop(sender);
     let mut windows = Windows::default();
-    let measured = supervise(stage, roster, &receiver, &mut windows);
+    let has_failed = || has_ended(&publishers) || has_ended(&subscribers);
+    let measured = supervise(stage, roster, &receiver, &mut windows, has_failed);
     stage.finish.store(true, Ordering::Release);
     let published = join(publishers, "publisher")?;
     let received = join(subscribers, "subscriber")?;
@@ -115,25 +123,27 @@ fn spawn_publishers<'scope, 'env>(
 }
 
 /// Waits until every subscriber socket is open or given up.
-fn await_ramp(
-    stage: &Stage<'_>,
-    subscribers: &Handles<'_, SubscriberHarvest>,
-) -> Result<(), RunError> {
-    while stage.ramped.load(Ordering::Acquire) < subscribers.len() {
-        if subscribers.iter().any(ScopedJoinHandle::is_finished) {
-            break; // only an error ends one this early; the join tells it
-        }
+fn await_ramp(stage: &Stage<'_>, subscribers: &Handles<'_, SubscriberHarvest>) {
+    let is_ramped = || stage.ramped.load(Ordering::Acquire) >= subscribers.len();
+    while !(is_ramped() || has_ended(subscribers)) {
         thread::sleep(LOOK);
     }
-    if stage.progress.is_stopped() {
-        return Err(RunError::Stopped);
-    }
-    let (wanted, progress) = (stage.plan.subscribers.len(), stage.progress);
-    if wanted > 0 && progress.connected.load(Ordering::Relaxed) == 0 {
-        let failures = progress.errors.load(Ordering::Relaxed);
-        return Err(RunError::NoSubscribers(wanted, format!("{failures} failed tries")));
-    }
-    Ok(())
+}
+
+/// Whether a thread ended before it was told to: with an error, which its join tells.
+fn has_ended<T>(handles: &Handles<'_, T>) -> bool {
+    handles.iter().any(ScopedJoinHandle::is_finished)
+}
+
+fn is_alone(stage: &Stage<'_>) -> bool {
+    let connected = stage.progress.connected.load(Ordering::Relaxed);
+    connected == 0 && !stage.plan.subscribers.is_empty()
+}
+
+fn no_subscribers(received: Vec<SubscriberHarvest>) -> RunError {
+    let ramp = crate::ramp::merge(received.into_iter().map(|harvest| harvest.ramp));
+    let reasons = ramp.errors.iter().map(|(reason, tries)| format!("{tries} x {reason}"));
+    RunError::NoSubscribers(ramp.attempted, reasons.collect::<Vec<_>>().join(", "))
 }
 
 fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connection>>, RunError> {
@@ -164,6 +174,7 @@ fn supervise(
     roster: &Roster,
     windows: &Receiver<WindowPart>,
     into: &mut Windows,
+    has_failed: impl Fn() -> bool,
 ) -> Duration {
     let (measured_from, measured_to) = stage.measured_ns(roster);
     let publishers = stage.plan.publisher_threads.clamp(1, stage.plan.publishers.len());
@@ -172,7 +183,8 @@ fn supervise(
     let is_over = |now_ns| now_ns >= measured_to || stage.progress.is_stopped();
     while !(is_published() && is_over(mono_ns())) {
         enter_phase(stage, roster, mono_ns());
-        if mono_ns() > measured_to + nanoseconds(stage.plan.drain) {
+        let patience_ns = measured_to + nanoseconds(stage.plan.drain);
+        if mono_ns() > patience_ns || has_failed() {
             break; // a server that no longer reads: what was not written is unsent
         }
         rest(windows, into);
@@ -182,7 +194,8 @@ fn supervise(
     stage.draining.store(true, Ordering::Release);
     let patience_ns = mono_ns() + nanoseconds(stage.plan.drain);
     let threads = stage.plan.subscriber_threads.max(1);
-    while stage.drained.load(Ordering::Acquire) < threads && mono_ns() < patience_ns {
+    let is_drained = || stage.drained.load(Ordering::Acquire) >= threads;
+    while !is_drained() && mono_ns() < patience_ns && !has_failed() {
         rest(windows, into);
     }
     Duration::from_nanos(ended_ns.saturating_sub(measured_from))
@@ -262,7 +275,7 @@ fn check(plan: &Plan) -> Result<(), RunError> {
         (follows_known, "a subscriber follows a publisher that does not exist"),
         (plan.subscribers.iter().all(|s| class_known(s.class)), "a subscriber without a class"),
         (!plan.measure.is_zero(), "nothing to measure"),
-        (plan.warmup + plan.measure <= RUN_MAX, "longer than a month"),
+        (plan.warmup.saturating_add(plan.measure) <= RUN_MAX, "longer than a month"),
     ];
     match complaints.into_iter().find(|(holds, _)| !holds) {
         Some((_, complaint)) => Err(RunError::Plan(complaint)),

@@ -161,6 +161,7 @@ impl<'s> SubscriberThread<'s> {
         while !self.stage.is_finished() {
             let timeout = if self.backlog.is_empty() { self.pause() } else { Duration::ZERO };
             socket::poll_interruptible(&mut self.poll, &mut events, timeout)?;
+            self.note_second(mono_ns());
             for event in &events {
                 self.on_event(event);
             }
@@ -169,7 +170,6 @@ impl<'s> SubscriberThread<'s> {
             self.open_due(now_ns);
             self.read_paced(now_ns);
             self.kill_if_due(now_ns);
-            self.note_second(now_ns);
             self.tell_progress();
             if events.is_empty() && self.backlog.is_empty() {
                 self.tell_if_drained();

@@ -1,5 +1,6 @@
 //! The instrument against a server that misbehaves on purpose: every fault must be seen, each under
 //! its own name, and counted exactly.
+#![allow(clippy::unwrap_used, reason = "a run that fails fails its test")]
 
 mod support;
 
@@ -238,6 +239,7 @@ fn nobody_listening_is_an_error_with_its_reason() {
     plan.target = taken.local_addr().unwrap();
     let error = run::run(&plan, &Progress::default()).unwrap_err();
     assert!(matches!(error, RunError::NoSubscribers(6, _)), "{error}");
+    assert!(error.to_string().contains("18 x refused"), "three tries each: {error}");
 }
 
 #[test]

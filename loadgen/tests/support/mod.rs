@@ -1,5 +1,7 @@
 //! A small broadcast server that misbehaves on purpose, and counts what it did. It speaks through
 //! tungstenite, so that the load generator's own codec meets another implementation.
+#![allow(clippy::unwrap_used, reason = "a failure of the test's own server fails the test")]
+#![allow(clippy::result_large_err, reason = "the handshake callback's type is tungstenite's")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
