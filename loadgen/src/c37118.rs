@@ -1,7 +1,7 @@
-//! C37.118.2-2011 framing: data frames, the CFG-2 configuration frame and commands as pure encoders,
-//! and the check of a received frame. All fields are big-endian; layouts are as the standard frames
-//! them, and nothing here claims conformance beyond the framing.
-//! Must not read clocks, and must not know WebSocket or the plan of a run.
+//! C37.118.2-2011 framing: data frames, the CFG-2 configuration frame and commands as pure
+//! encoders, and the check of a received frame. All fields are big-endian; layouts are as the
+//! standard frames them, and nothing here claims conformance beyond the framing. Must not read
+//! clocks, and must not know WebSocket or the plan of a run.
 
 use crc::{CRC_16_IBM_3740, Crc, Table};
 

@@ -1,6 +1,6 @@
-//! Time: the only place of the crate that reads a clock, and the arithmetic of the UTC grid that all
-//! publishers share. Every instant used for measuring is on CLOCK_MONOTONIC; UTC is mapped onto it
-//! once. Must not sleep and must not know sockets.
+//! Time: the only place of the crate that reads a clock, and the arithmetic of the UTC grid that
+//! all publishers share. Every instant used for measuring is on CLOCK_MONOTONIC; UTC is mapped onto
+//! it once. Must not sleep and must not know sockets.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -163,8 +163,8 @@ impl Jitter {
     }
 }
 
-/// A well-mixed 64-bit function of three words (the finaliser of SplitMix64, chained): the source of
-/// every deterministic choice of a run.
+/// A well-mixed 64-bit function of three words (the finaliser of SplitMix64, chained): the source
+/// of every deterministic choice of a run.
 pub fn mix(seed: u64, stream: u64, index: u64) -> u64 {
     finalise(finalise(finalise(seed).wrapping_add(stream)).wrapping_add(index))
 }

@@ -1,25 +1,25 @@
 //! Opening one socket and waiting for it, with bounded retries: for publishers, which are few.
 //! Must not be used once a run measures.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use std::io::{Read, Write};
 
 use crate::clock::{SECOND_NS, mono_ns};
+use crate::connection::Connection;
 use crate::socket;
-use crate::wire::{self, Scanner};
+use crate::wire;
 
-/// Connects and upgrades; the scanner holds what the server sent behind its answer.
+/// Connects and upgrades; the connection keeps what the server sent behind its answer.
 pub fn upgrade(
     target: SocketAddr,
     host: &str,
     path: &str,
     nonce: u128,
-) -> Result<(TcpStream, Scanner), String> {
+) -> Result<Connection, String> {
     let mut reason = String::new();
     for backoff in BACKOFFS {
         match attempt(target, host, path, nonce) {
@@ -45,12 +45,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn attempt(
-    target: SocketAddr,
-    host: &str,
-    path: &str,
-    nonce: u128,
-) -> Result<(TcpStream, Scanner), Failure> {
+fn attempt(target: SocketAddr, host: &str, path: &str, nonce: u128) -> Result<Connection, Failure> {
     let deadline_ns = mono_ns() + ATTEMPT_NS_MAX;
     let mut stream = socket::connect(target, None, None)?;
     let mut poll = Poll::new()?;
@@ -60,10 +55,10 @@ fn attempt(
     stream.write_all(wire::request(path, host, &key).as_bytes())?;
     let mut answer = Vec::new();
     let head = wait(&mut poll, deadline_ns, || read_answer(&mut stream, &key, &mut answer))?;
-    let mut scanner = Scanner::default();
-    scanner.keep(answer.get(head..).unwrap_or_default());
     poll.registry().deregister(&mut stream)?;
-    Ok((stream, scanner))
+    let mut connection = Connection::new(stream);
+    connection.keep(answer.get(head..).unwrap_or_default());
+    Ok(connection)
 }
 
 /// Tries `step` at once and after every event until it answers.

@@ -229,7 +229,9 @@ mod tests {
         }
 
         #[test]
-        fn quantiles_are_within_a_thousandth(values in prop::collection::vec(1i64..1 << 36, 1..99)) {
+        fn quantiles_are_within_a_thousandth(
+            values in prop::collection::vec(1i64..1 << 36, 1..99),
+        ) {
             let mut histogram = SignedHistogram::new();
             values.iter().for_each(|ns| histogram.record(*ns));
             let mut sorted = values;

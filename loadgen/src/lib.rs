@@ -5,6 +5,7 @@
 
 pub mod c37118;
 pub mod clock;
+pub mod connection;
 pub mod dial;
 pub mod histograms;
 pub mod meter;

@@ -1,5 +1,5 @@
-//! What one generator thread does each second: its share of a CPU, and the call to tell the second's
-//! counts. Must not know sockets.
+//! What one generator thread does each second: its share of a CPU, and the call to tell the
+//! second's counts. Must not know sockets.
 
 use crate::clock::{SECOND_NS, mono_ns, thread_cpu_ns};
 

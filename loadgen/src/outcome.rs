@@ -1,5 +1,5 @@
-//! What a run produced: counts and histograms, filled by the data plane, printed by the report. Must
-//! not know sockets, threads or files.
+//! What a run produced: counts and histograms, filled by the data plane, printed by the report.
+//! Must not know sockets, threads or files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,8 +71,8 @@ pub struct ClassOutcome {
     /// Sockets that were connected.
     pub sockets: u64,
     /// Frames these sockets had to receive: all that were published. Of a slow or stalled socket
-    /// still open at the end, and of one killed on purpose, only those up to the newest it read: what
-    /// waits behind it is unread, not lost.
+    /// still open at the end, and of one killed on purpose, only those up to the newest it read:
+    /// what waits behind it is unread, not lost.
     pub expected: u64,
     /// Distinct frames received whole.
     pub received: u64,

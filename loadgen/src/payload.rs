@@ -1,6 +1,6 @@
-//! The one seam between publishers and receivers: a publisher's tick becomes bytes, and bytes become
-//! a checked claim of publisher and tick. Three forms: C37.118 data frames, short JSON, stamped
-//! blocks. Must not read clocks and must not know WebSocket or sockets.
+//! The one seam between publishers and receivers: a publisher's tick becomes bytes, and bytes
+//! become a checked claim of publisher and tick. Three forms: C37.118 data frames, short JSON,
+//! stamped blocks. Must not read clocks and must not know WebSocket or sockets.
 
 use std::f64::consts::TAU;
 

@@ -1,5 +1,5 @@
-//! How far a run is, told by its threads while it goes on, and the request to stop it. Exact results
-//! are in the outcome; these numbers are for display and sampling. Must not block anybody.
+//! How far a run is, told by its threads while it goes on, and the request to stop it. Exact
+//! results are in the outcome; these numbers are for display and sampling. Must not block anybody.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 

@@ -1,19 +1,19 @@
 //! One publisher thread: sends its publishers' frames at their instants on the grid, whatever the
-//! server does. Open loop: a socket that takes nothing delays only itself, its frames wait in order,
-//! and nothing is ever skipped silently. Frames are encoded before they are due, so that a tick is
-//! one clock read and one write per publisher. Must not wait for any reply, and must not spin: the
-//! CPU may be shared with the receivers it would delay.
+//! server does. Open loop: a socket that takes nothing delays only itself, its frames wait in
+//! order, and nothing is ever skipped silently. Frames are encoded before they are due, so that a
+//! tick is one clock read and one write per publisher. Must not wait for any reply, and must not
+//! spin: the CPU may be shared with the receivers it would delay.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{SECOND_NS, mix, mono_ns};
+use crate::connection::{self, Connection};
 use crate::dial;
 use crate::histograms::SignedHistogram;
 use crate::meter::Meter;
@@ -24,7 +24,7 @@ use crate::stage::Stage;
 use crate::stamp::Roster;
 use crate::subscribers::KILLED;
 use crate::windows::WindowPart;
-use crate::wire::{self, Event, Opcode, Scanner};
+use crate::wire::{self, Opcode};
 
 /// What a publisher thread leaves behind.
 #[derive(Debug)]
@@ -37,11 +37,10 @@ pub struct PublisherHarvest {
     pub health: ThreadHealth,
 }
 
-/// A publisher's open connection, before the start is known.
-pub struct Connection {
+/// A publisher whose connection is open, before the start is known.
+pub struct Connected {
     publisher: u32,
-    stream: TcpStream,
-    scanner: Scanner,
+    connection: Connection,
 }
 
 /// Why a publisher could not be connected.
@@ -55,17 +54,17 @@ pub struct ConnectError {
 }
 
 /// Connects the `index`th thread's share of the publishers.
-pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connection>, ConnectError> {
+pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
     let plan = stage.plan;
     let share = plan.publishers.iter().zip(0u32..).skip(index);
     share
         .step_by(plan.publisher_threads.max(1))
         .map(|(publisher, number)| {
             let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
-            let (stream, scanner) =
+            let connection =
                 dial::upgrade(plan.target, &plan.host, &publisher.path, u128::from(nonce))
                     .map_err(|reason| ConnectError { topic: publisher.topic.clone(), reason })?;
-            Ok(Connection { publisher: number, stream, scanner })
+            Ok(Connected { publisher: number, connection })
         })
         .collect()
 }
@@ -75,7 +74,7 @@ pub fn run(
     stage: &Stage<'_>,
     roster: &Roster,
     index: usize,
-    connections: Vec<Connection>,
+    connected: Vec<Connected>,
     windows: Sender<WindowPart>,
 ) -> io::Result<PublisherHarvest> {
     let mut name = format!("publisher-{index}");
@@ -86,7 +85,7 @@ pub fn run(
         name.push_str(" (normal priority)");
     }
     let health = ThreadHealth::new(name);
-    let mut thread = PublisherThread::new(stage, roster, connections, health, windows)?;
+    let mut thread = PublisherThread::new(stage, roster, connected, health, windows)?;
     thread.turn_until_finished()?;
     Ok(thread.harvest())
 }
@@ -115,8 +114,8 @@ struct PublisherThread<'s> {
 /// One publisher.
 struct Line {
     publisher: u32,
-    stream: Option<TcpStream>,
-    scanner: Scanner,
+    /// `None` once it ended early.
+    connection: Option<Connection>,
     encoder: Encoder,
     ticks: u32,
     next_seq: u32,
@@ -136,17 +135,17 @@ impl<'s> PublisherThread<'s> {
     fn new(
         stage: &'s Stage<'s>,
         roster: &'s Roster,
-        connections: Vec<Connection>,
+        connected: Vec<Connected>,
         health: ThreadHealth,
         windows: Sender<WindowPart>,
     ) -> io::Result<PublisherThread<'s>> {
         let poll = Poll::new()?;
-        let mut lines = Vec::with_capacity(connections.len());
-        let mut due = BinaryHeap::with_capacity(connections.len());
-        for (index, mut connection) in connections.into_iter().enumerate() {
+        let mut lines = Vec::with_capacity(connected.len());
+        let mut due = BinaryHeap::with_capacity(connected.len());
+        for (index, mut line) in connected.into_iter().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut connection.stream, Token(index), interest)?;
-            let line = Line::new(stage, roster, connection);
+            poll.registry().register(&mut line.connection.stream, Token(index), interest)?;
+            let line = Line::new(stage, roster, line);
             if line.ticks > 0 {
                 due.push(Reverse((roster.intended_ns(line.publisher, 0), index)));
             }
@@ -217,7 +216,7 @@ impl<'s> PublisherThread<'s> {
 
     fn send(&mut self, index: usize, due_ns: u64, now_ns: u64) {
         let line = &mut self.lines[index];
-        if line.stream.is_none() || line.pending.len() > PENDING_BYTES_MAX {
+        if line.connection.is_none() || line.pending.len() > PENDING_BYTES_MAX {
             return self.cut(index, None);
         }
         self.roster.log(line.publisher).attempt(line.next_seq, now_ns);
@@ -238,7 +237,7 @@ impl<'s> PublisherThread<'s> {
         for index in self.sent.drain(..) {
             let line = &mut self.lines[index];
             line.next_seq += 1;
-            if line.next_seq < line.ticks && line.stream.is_some() {
+            if line.next_seq < line.ticks && line.connection.is_some() {
                 line.encode();
                 let due_ns = self.roster.intended_ns(line.publisher, line.next_seq);
                 self.due.push(Reverse((due_ns, index)));
@@ -271,7 +270,7 @@ impl<'s> PublisherThread<'s> {
     /// Ends a line early; its remaining frames stay unsent and are counted so.
     fn cut(&mut self, index: usize, reason: Option<String>) {
         let line = &mut self.lines[index];
-        let stuck = line.stream.take().map(|_| "takes no more".to_string());
+        let stuck = line.connection.take().map(|_| "takes no more".to_string());
         if let Some(otherwise) = stuck {
             *self.outcome.closes.entry(reason.unwrap_or(otherwise)).or_default() += 1;
             self.cut.push(line.publisher);
@@ -285,10 +284,10 @@ impl<'s> PublisherThread<'s> {
         let Some(kill) = self.stage.kill_due(now_ns) else { return };
         self.is_killed = true;
         for line in self.lines.iter_mut().filter(|line| line.publisher < kill.publishers) {
-            let Some(stream) = line.stream.take() else { continue };
+            let Some(connection) = line.connection.take() else { continue };
             self.cut.push(line.publisher);
             *self.outcome.closes.entry(KILLED.to_string()).or_default() += 1;
-            if let Err(error) = socket::vanish(stream) {
+            if let Err(error) = socket::vanish(connection.stream) {
                 tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
             }
         }
@@ -307,7 +306,7 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn tell_if_published(&mut self) {
-        let is_under_way = |line: &Line| line.stream.is_some() && !line.pending.is_empty();
+        let is_under_way = |line: &Line| line.connection.is_some() && !line.pending.is_empty();
         if !self.has_published && self.due.is_empty() && !self.lines.iter().any(is_under_way) {
             self.has_published = true;
             self.stage.published.fetch_add(1, Ordering::AcqRel);
@@ -318,7 +317,7 @@ impl<'s> PublisherThread<'s> {
         let stopped = self.stage.progress.is_stopped();
         for line in &mut self.lines {
             // A stopped run was not meant to publish the rest; a line cut early was.
-            let is_cut = line.stream.is_none();
+            let is_cut = line.connection.is_none();
             let intended = if stopped && !is_cut { line.next_seq } else { line.ticks };
             self.outcome.intended += u64::from(intended);
             self.outcome.sent += u64::from(line.written);
@@ -334,14 +333,13 @@ impl<'s> PublisherThread<'s> {
 }
 
 impl Line {
-    fn new(stage: &Stage<'_>, roster: &Roster, connection: Connection) -> Line {
-        let Connection { publisher, stream, scanner } = connection;
+    fn new(stage: &Stage<'_>, roster: &Roster, connected: Connected) -> Line {
+        let Connected { publisher, connection } = connected;
         let plan = &stage.plan.publishers[publisher as usize];
         let schedule = *roster.schedule(publisher);
         let mut line = Line {
             publisher,
-            stream: Some(stream),
-            scanner,
+            connection: Some(connection),
             encoder: Encoder::new(stage.plan.run_id, stage.plan.seed, plan, schedule),
             ticks: schedule.ticks,
             next_seq: 0,
@@ -386,8 +384,8 @@ impl Line {
     }
 
     fn write_frame(&mut self) -> Result<usize, String> {
-        let Some(stream) = &mut self.stream else { return Ok(0) };
-        write_some(stream, &self.frame)
+        let Some(connection) = &mut self.connection else { return Ok(0) };
+        write(connection, &self.frame)
     }
 
     /// Writes what waits, as far as the socket takes it. Answers how many frames were completed.
@@ -397,9 +395,9 @@ impl Line {
         outcome: &mut PublisherOutcome,
     ) -> Result<u32, String> {
         let mut completed = 0;
-        while let (Some(stream), false) = (&mut self.stream, self.pending.is_empty()) {
+        while let (Some(connection), false) = (&mut self.connection, self.pending.is_empty()) {
             let (front, _) = self.pending.as_slices();
-            let written = write_some(stream, front)?;
+            let written = write(connection, front)?;
             if written == 0 {
                 break;
             }
@@ -428,29 +426,11 @@ impl Line {
 
     /// Reads what the server says: pings are answered, a close ends the line, messages are ignored.
     fn read(&mut self, inbox: &mut [u8], message_bytes_max: usize) -> Result<(), String> {
-        while let Some(stream) = &mut self.stream {
-            let rest = self.scanner.rest();
-            let (kept, free) = inbox.split_at_mut(rest.len());
-            kept.copy_from_slice(rest);
-            let filled = match stream.read(free) {
-                Ok(0) => return Err("eof".to_string()),
-                Ok(read) => kept.len() + read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(socket::failure_name(&error).to_string()),
-            };
-            let (mut pongs, mut close) = (Vec::new(), None);
-            let scanned = self.scanner.scan(
-                inbox.get(..filled).unwrap_or_default(),
-                message_bytes_max,
-                |event| match event {
-                    Event::Ping(data) => wire::encode(Opcode::Pong, data, [0; 4], &mut pongs),
-                    Event::Close(code) => close = Some(wire::close_name(code)),
-                    Event::Message(_) => {}
-                },
-            );
-            scanned.map_err(|error| format!("protocol: {error}"))?;
-            close.map_or(Ok(()), Err)?;
+        while let Some(connection) = &mut self.connection {
+            let Some(filled) = connection.fill(inbox, usize::MAX)? else { return Ok(()) };
+            let bytes = inbox.get(..filled.total).unwrap_or_default();
+            let mut pongs = Vec::new();
+            connection.scan(bytes, message_bytes_max, &mut pongs, |_| ())?;
             self.queue_control(&pongs);
         }
         Ok(())
@@ -465,11 +445,8 @@ impl Line {
     }
 
     fn say_goodbye(&mut self) {
-        let mut goodbye = Vec::new();
-        wire::encode(Opcode::Close, &wire::NORMAL_CLOSURE.to_be_bytes(), [0; 4], &mut goodbye);
-        if let (Some(stream), true) = (&mut self.stream, self.pending.is_empty()) {
-            // The run is over: a server that cannot take it loses nothing.
-            let _ = stream.write(&goodbye);
+        if let (Some(connection), true) = (&mut self.connection, self.pending.is_empty()) {
+            connection.say_goodbye();
         }
     }
 }
@@ -489,16 +466,10 @@ pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutc
     whole
 }
 
-/// How many bytes the socket took; 0 if it would block.
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, String> {
-    loop {
-        return match stream.write(bytes) {
-            Ok(written) => Ok(written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(socket::failure_name(&error).to_string()),
-        };
-    }
+/// How many bytes the socket took; `Err`: why the connection is over.
+fn write(connection: &mut Connection, bytes: &[u8]) -> Result<usize, String> {
+    let written = connection::write_some(&mut connection.stream, bytes);
+    written.map_err(|error| socket::failure_name(&error).to_string())
 }
 
 const KEY_STREAM: u64 = 0x7075_626c;

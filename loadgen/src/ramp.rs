@@ -1,5 +1,5 @@
-//! Opening many sockets: pacing, time-outs, bounded retries, errors by kind. Pure bookkeeping of one
-//! subscriber thread's share; the sockets themselves and the clock are the caller's.
+//! Opening many sockets: pacing, time-outs, bounded retries, errors by kind. Pure bookkeeping of
+//! one subscriber thread's share; the sockets themselves and the clock are the caller's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

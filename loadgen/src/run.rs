@@ -1,5 +1,5 @@
-//! One run from ramp to outcome: starts the threads, gives them the common start, watches the phases
-//! pass and settles the accounts. Must not read sockets or messages itself.
+//! One run from ramp to outcome: starts the threads, gives them the common start, watches the
+//! phases pass and settles the accounts. Must not read sockets or messages itself.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use crate::clock::{SECOND_NS, UtcMap, mono_ns};
 use crate::outcome::Outcome;
 use crate::plan::{Follows, Plan};
 pub use crate::progress::{Phase, Progress};
-use crate::publishers::{self, ConnectError, Connection, PublisherHarvest};
+use crate::publishers::{self, ConnectError, Connected, PublisherHarvest};
 use crate::reception;
 use crate::spread;
 use crate::stage::{Stage, nanoseconds};
@@ -70,9 +70,9 @@ fn conduct<'scope, 'env>(
         return Err(no_subscribers(join(subscribers, "subscriber")?));
     }
     stage.progress.enter(Phase::Ready);
-    let connections = connect_publishers(stage)?;
+    let connected = connect_publishers(stage)?;
     let roster = set_start(stage)?;
-    let publishers = spawn_publishers(stage, roster, scope, connections, &sender)?;
+    let publishers = spawn_publishers(stage, roster, scope, connected, &sender)?;
     drop(sender);
     let mut windows = Windows::default();
     let has_failed = || has_ended(&publishers) || has_ended(&subscribers);
@@ -106,10 +106,10 @@ fn spawn_publishers<'scope, 'env>(
     stage: &'env Stage<'env>,
     roster: &'env Roster,
     scope: &'scope Scope<'scope, 'env>,
-    connections: Vec<Vec<Connection>>,
+    connected: Vec<Vec<Connected>>,
     windows: &Sender<WindowPart>,
 ) -> Result<Handles<'scope, PublisherHarvest>, RunError> {
-    connections
+    connected
         .into_iter()
         .enumerate()
         .map(|(index, lines)| {
@@ -146,7 +146,7 @@ fn no_subscribers(received: Vec<SubscriberHarvest>) -> RunError {
     RunError::NoSubscribers(ramp.attempted, reasons.collect::<Vec<_>>().join(", "))
 }
 
-fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connection>>, RunError> {
+fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connected>>, RunError> {
     let threads = stage.plan.publisher_threads.clamp(1, stage.plan.publishers.len());
     (0..threads).map(|index| publishers::connect(stage, index).map_err(RunError::from)).collect()
 }

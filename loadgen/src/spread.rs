@@ -1,6 +1,6 @@
-//! Fan-out spread: of a sampled frame, how long after its sending the first, the median and the last
-//! healthy subscriber had it. Samples are kept whole, so the number of sampled frames is bounded
-//! before the run instead of forgetting some of them later. Must not know time or sockets.
+//! Fan-out spread: of a sampled frame, how long after its sending the first, the median and the
+//! last healthy subscriber had it. Samples are kept whole, so the number of sampled frames is
+//! bounded before the run instead of forgetting some of them later. Must not know time or sockets.
 
 use rustc_hash::FxHashMap;
 

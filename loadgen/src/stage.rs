@@ -1,5 +1,5 @@
-//! What all threads of one run share: the plan, the start instant once it is known, and the marks of
-//! the phases. Must not do anything itself.
+//! What all threads of one run share: the plan, the start instant once it is known, and the marks
+//! of the phases. Must not do anything itself.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

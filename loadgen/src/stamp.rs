@@ -29,8 +29,8 @@ struct Entry {
 }
 
 impl Roster {
-    /// The roster of a plan whose first ticks are at `start_unix_ns`; one of `sample_every` measured
-    /// frames is sampled for the spread.
+    /// The roster of a plan whose first ticks are at `start_unix_ns`; one of `sample_every`
+    /// measured frames is sampled for the spread.
     pub fn new(plan: &Plan, start_unix_ns: u64, utc: UtcMap, sample_every: u32) -> Roster {
         let entry = |publisher: &PublisherPlan| Entry {
             schedule: schedule(plan, publisher, start_unix_ns),

@@ -3,22 +3,22 @@
 //! ones never. Must not decide what a message is worth: that is the reception's.
 //!
 //! Readiness is edge-triggered, so a socket must be read until it is empty or put on the backlog.
-//! Empty means that a read returned less than was asked for, or would block; after a hang-up only an
-//! end or an error counts, because the edge of the hang-up has passed.
+//! Empty means that a read returned less than was asked for, or would block; after a hang-up only
+//! an end or an error counts, because the edge of the hang-up has passed.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::clock::{SECOND_NS, mix, mono_ns};
+use crate::connection::{Connection, Filled, Heard};
 use crate::meter::Meter;
 use crate::outcome::{RampOutcome, ThreadHealth};
 use crate::plan::{ClassKind, KillPlan, SubscriberPlan};
@@ -27,7 +27,7 @@ use crate::reception::{End, Reception};
 use crate::socket;
 use crate::stage::Stage;
 use crate::windows::WindowPart;
-use crate::wire::{self, Event, Opcode, Scanner};
+use crate::wire;
 
 /// What a subscriber thread leaves behind.
 #[derive(Debug)]
@@ -82,12 +82,9 @@ struct SubscriberThread<'s> {
     is_drained: bool,
 }
 
-/// One socket. What only few sockets need is behind a pointer.
+/// One socket.
 struct Subscriber {
-    stream: TcpStream,
-    scanner: Scanner,
-    /// Bytes a full socket did not take: unallocated but for the rarest.
-    outbox: Vec<u8>,
+    connection: Connection,
     plan: u32,
     state: State,
 }
@@ -113,13 +110,6 @@ struct Told {
     received: u64,
     missing: u64,
     errors: u64,
-}
-
-/// What scanning one read brought besides messages.
-#[derive(Default)]
-struct Said {
-    pongs: Vec<u8>,
-    close: Option<String>,
 }
 
 impl<'s> SubscriberThread<'s> {
@@ -225,14 +215,13 @@ impl<'s> SubscriberThread<'s> {
         let entry = self.sockets.vacant_entry();
         let key = entry.key();
         let socket = entry.insert(Subscriber {
-            stream,
-            scanner: Scanner::default(),
-            outbox: Vec::new(),
+            connection: Connection::new(stream),
             plan: attempt.subscriber,
             state: State::Connecting,
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket.stream, Token(key), interest)
+        if let Err(error) =
+            self.poll.registry().register(&mut socket.connection.stream, Token(key), interest)
         {
             self.sockets.remove(key);
             return Err(error);
@@ -243,13 +232,14 @@ impl<'s> SubscriberThread<'s> {
 
     fn finish_connect(&mut self, key: usize) {
         let socket = &mut self.sockets[key];
-        match socket::is_connected(&socket.stream) {
+        match socket::is_connected(&socket.connection.stream) {
             Ok(false) => {}
             Ok(true) => {
                 socket.state = State::Upgrading;
                 let plan = &self.stage.plan.subscribers[socket.plan as usize];
                 let request = wire::request(&plan.path, &self.stage.plan.host, &self.key_of(key));
-                if let Err(error) = self.send(key, request.as_bytes()) {
+                let sent = self.sockets[key].connection.send(request.as_bytes());
+                if let Err(error) = sent {
                     self.give_up(key, socket::failure_name(&error));
                 }
             }
@@ -258,20 +248,20 @@ impl<'s> SubscriberThread<'s> {
     }
 
     fn finish_upgrade(&mut self, key: usize) {
-        let filled = match self.fill(key) {
-            Ok(Some((filled, _))) => filled,
+        let connection = &mut self.sockets[key].connection;
+        let filled = match connection.fill(&mut self.buffer, usize::MAX) {
+            Ok(Some(filled)) => filled.total,
             Ok(None) => return,
             Err(reason) => return self.give_up(key, &reason),
         };
         let expected = self.key_of(key);
         match wire::check_response(&self.buffer[..filled], &expected) {
-            Ok(None) => self.sockets[key].scanner.keep(&self.buffer[..filled]),
+            Ok(None) => self.sockets[key].connection.keep(&self.buffer[..filled]),
             Ok(Some(head)) => {
                 let account = self.opened(key);
-                self.sockets[key].scanner.keep(&[]);
                 self.buffer.copy_within(head..filled, 0);
-                self.take(key, account, filled - head, mono_ns());
-                if !self.is_throttled(key) {
+                let is_open = self.take(key, account, filled - head, mono_ns());
+                if is_open && self.kind_at(key) == ClassKind::Healthy {
                     self.read_all(key, account, true);
                 }
             }
@@ -316,8 +306,8 @@ impl<'s> SubscriberThread<'s> {
 
     fn on_open_event(&mut self, key: usize, account: u32, event: &Readiness) {
         let hung_up = event.is_read_closed() || event.is_error();
-        if event.is_writable() && !self.sockets[key].outbox.is_empty() {
-            self.flush_outbox(key);
+        if event.is_writable() {
+            self.sockets[key].connection.flush();
         }
         match self.kind_at(key) {
             ClassKind::Healthy if event.is_readable() || hung_up => {
@@ -344,88 +334,55 @@ impl<'s> SubscriberThread<'s> {
     /// Reads a socket until it is empty or its budget is used up.
     fn read_all(&mut self, key: usize, account: u32, until_blocked: bool) {
         for _ in 0..READS_PER_WAKEUP {
-            match self.read_once(key, account) {
-                Some(Full::Yes) => {}
-                Some(Full::No) if until_blocked => {}
-                Some(Full::No) | None => return,
+            match self.read_once(key, account, usize::MAX) {
+                Ok(Some(filled)) if filled.is_full || until_blocked => {}
+                Ok(_) | Err(Ended) => return,
             }
         }
         self.health.budget_hits += 1;
         self.backlog.push_back(key);
     }
 
-    /// One read and what it brought; `None` if there was nothing, or the socket is gone.
-    fn read_once(&mut self, key: usize, account: u32) -> Option<Full> {
-        match self.fill(key) {
-            Ok(Some((filled, full))) => {
-                let now_ns = mono_ns();
-                let rest = self.sockets[key].scanner.rest().len();
-                self.reception.read(account, filled - rest);
-                self.take(key, account, filled, now_ns).then_some(full)
-            }
-            Ok(None) => None,
+    /// One read of at most `limit` bytes and what it brought; `Ok(None)` if there was nothing.
+    fn read_once(
+        &mut self,
+        key: usize,
+        account: u32,
+        limit: usize,
+    ) -> Result<Option<Filled>, Ended> {
+        let filled = match self.sockets[key].connection.fill(&mut self.buffer, limit) {
+            Ok(Some(filled)) => filled,
+            Ok(None) => return Ok(None),
             Err(reason) => {
                 self.close(key, account, reason);
-                None
+                return Err(Ended);
             }
-        }
+        };
+        let now_ns = mono_ns();
+        self.reception.read(account, filled.read);
+        if self.take(key, account, filled.total, now_ns) { Ok(Some(filled)) } else { Err(Ended) }
     }
 
-    /// Reads once behind what is kept of a torn frame: how much of the buffer is filled then, and
-    /// whether the read filled it. `Ok(None)`: would block. `Err`: why the connection is over.
-    fn fill(&mut self, key: usize) -> Result<Option<(usize, Full)>, String> {
-        let limit = self.buffer.len();
-        self.fill_up_to(key, limit)
-    }
-
-    fn fill_up_to(&mut self, key: usize, limit: usize) -> Result<Option<(usize, Full)>, String> {
-        let Subscriber { stream, scanner, .. } = &mut self.sockets[key];
-        let rest = scanner.rest();
-        let (kept, free) = self.buffer.split_at_mut(rest.len());
-        kept.copy_from_slice(rest);
-        let free_bytes = free.len().min(limit);
-        let space = free.get_mut(..free_bytes).unwrap_or_default();
-        loop {
-            return match stream.read(space) {
-                Ok(0) => Err("eof".to_string()),
-                Ok(read) if read == free_bytes => Ok(Some((kept.len() + read, Full::Yes))),
-                Ok(read) => Ok(Some((kept.len() + read, Full::No))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(socket::failure_name(&error).to_string()),
-            };
-        }
-    }
-
-    /// Takes the frames in the filled part of the buffer; whether the socket is still open after it.
+    /// Takes the frames in the filled part of the buffer; whether the socket is still open after
+    /// it.
     fn take(&mut self, key: usize, account: u32, filled: usize, now_ns: u64) -> bool {
-        let roster = self.stage.roster.get();
-        let (reception, scanner) = (&mut self.reception, &mut self.sockets[key].scanner);
-        let mut said = Said::default();
-        let scanned =
-            scanner.scan(&self.buffer[..filled], self.message_bytes_max, |event| match event {
-                Event::Message(message) => reception.message(account, message, roster, now_ns),
-                Event::Ping(data) => {
-                    if let Some(gap) = wire::gap_of(data) {
-                        reception.gap(account, gap);
-                    }
-                    wire::encode(Opcode::Pong, data, MASK, &mut said.pongs);
-                }
-                Event::Close(code) => said.close = Some(wire::close_name(code)),
-            });
-        if let Err(error) = scanned {
-            said.close = Some(format!("protocol: {error}"));
-        }
-        if !said.pongs.is_empty()
-            && let Err(error) = self.send(key, &said.pongs)
+        let (bytes, bytes_max) = (&self.buffer[..filled], self.message_bytes_max);
+        let (roster, reception) = (self.stage.roster.get(), &mut self.reception);
+        let connection = &mut self.sockets[key].connection;
+        let mut pongs = Vec::new();
+        let ended = connection.scan(bytes, bytes_max, &mut pongs, |heard| match heard {
+            Heard::Message(message) => reception.message(account, message, roster, now_ns),
+            Heard::Gap(gap) => reception.gap(account, gap),
+        });
+        if !pongs.is_empty()
+            && let Err(error) = connection.send(&pongs)
         {
-            // A failed write is news of a close that the next read attributes better, except when
-            // the read has just told it.
+            // News of an end that the read side attributes better.
             tracing::debug!(%error, "pong not sent");
         }
-        match said.close {
-            None => true,
-            Some(reason) => {
+        match ended {
+            Ok(()) => true,
+            Err(reason) => {
                 self.close(key, account, reason);
                 false
             }
@@ -455,52 +412,14 @@ impl<'s> SubscriberThread<'s> {
         if pace.credit < quantum {
             return true;
         }
-        match self.fill_up_to(pace.key, pace.credit as usize) {
-            Ok(None) => true,
-            Ok(Some((filled, _))) => {
-                let read = filled - self.sockets[pace.key].scanner.rest().len();
-                pace.credit = pace.credit.saturating_sub(read as u64);
-                self.reception.read(account, read);
-                self.take(pace.key, account, filled, mono_ns())
-            }
-            Err(reason) => {
-                self.close(pace.key, account, reason);
-                false
-            }
+        let read = self.read_once(pace.key, account, pace.credit as usize);
+        if let Ok(Some(filled)) = read {
+            pace.credit = pace.credit.saturating_sub(filled.read as u64);
         }
+        read.is_ok()
     }
 
-    // ---- writing and ending ----
-
-    fn send(&mut self, key: usize, bytes: &[u8]) -> io::Result<()> {
-        let socket = &mut self.sockets[key];
-        // Behind bytes that wait, or a frame would be torn.
-        let can_write = socket.outbox.is_empty();
-        let written = match can_write.then(|| socket.stream.write(bytes)) {
-            None => 0,
-            Some(Ok(written)) => written,
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Some(Err(error)) => return Err(error),
-        };
-        let left = bytes.get(written..).unwrap_or_default();
-        // Only the newest ping needs an answer, so a peer that takes none costs no memory.
-        if !left.is_empty() && (written > 0 || socket.outbox.len() < OUTBOX_BYTES_MAX) {
-            socket.outbox.extend_from_slice(left);
-        }
-        Ok(())
-    }
-
-    fn flush_outbox(&mut self, key: usize) {
-        let socket = &mut self.sockets[key];
-        match socket.stream.write(&socket.outbox) {
-            Ok(written) => drop(socket.outbox.drain(..written)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => socket.outbox.clear(), // the read side tells why
-        }
-        if socket.outbox.is_empty() {
-            socket.outbox = Vec::new();
-        }
-    }
+    // ---- ending ----
 
     fn close(&mut self, key: usize, account: u32, reason: String) {
         self.reception.close(account, End::Closed, reason);
@@ -522,7 +441,7 @@ impl<'s> SubscriberThread<'s> {
             };
             if is_chosen(self.stage.plan.seed, plan, kill) {
                 self.reception.close(account, End::Killed, KILLED.to_string());
-                if let Err(error) = socket::vanish(self.sockets.remove(key).stream) {
+                if let Err(error) = socket::vanish(self.sockets.remove(key).connection.stream) {
                     tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
                 }
             }
@@ -531,12 +450,9 @@ impl<'s> SubscriberThread<'s> {
 
     /// Closes what is open in order, without waiting for answers.
     fn say_goodbye(&mut self) {
-        let mut goodbye = Vec::new();
-        wire::encode(Opcode::Close, &wire::NORMAL_CLOSURE.to_be_bytes(), MASK, &mut goodbye);
         for (_, socket) in &mut self.sockets {
-            if matches!(socket.state, State::Open(_)) && socket.outbox.is_empty() {
-                // The run is over and settled: a peer that cannot take it loses nothing.
-                let _ = socket.stream.write(&goodbye);
+            if matches!(socket.state, State::Open(_)) {
+                socket.connection.say_goodbye();
             }
         }
     }
@@ -601,18 +517,10 @@ impl<'s> SubscriberThread<'s> {
     fn kind_at(&self, key: usize) -> ClassKind {
         self.kind_of(&self.stage.plan.subscribers[self.sockets[key].plan as usize])
     }
-
-    fn is_throttled(&self, key: usize) -> bool {
-        self.sockets.get(key).is_none_or(|_| self.kind_at(key) != ClassKind::Healthy)
-    }
 }
 
-/// Whether a read filled all the space it was given.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Full {
-    Yes,
-    No,
-}
+/// The socket is closed and its key no longer valid.
+struct Ended;
 
 /// A fixed share of the subscribers, by seed and number.
 fn is_chosen(seed: u64, subscriber: u32, kill: KillPlan) -> bool {
@@ -623,14 +531,11 @@ fn is_chosen(seed: u64, subscriber: u32, kill: KillPlan) -> bool {
 /// The reason of sockets that vanished on purpose.
 pub const KILLED: &str = "killed";
 
-/// A masking key hides nothing in a load test, so one will do.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const KILL_STREAM: u64 = 0x6b69_6c6c;
 const EVENTS: usize = 4096;
 const BUFFER_BYTES_MIN: usize = 256 * 1024;
 const READS_PER_WAKEUP: usize = 4;
 const SLOW_RECEIVE_BYTES: usize = 8 * 1024;
-const OUTBOX_BYTES_MAX: usize = 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_IN_RAMP: Duration = Duration::from_millis(1);
 const PACE_NS: u64 = SECOND_NS / 100;

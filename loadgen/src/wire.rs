@@ -1,6 +1,7 @@
 //! The client side of RFC 6455 as pure functions over bytes: handshake request and response check,
-//! masked encoding, and an in-place scan of server frames. It shares nothing with the engine's codec
-//! on purpose: an engine bug must not hide in shared code. Must not know sockets, clocks or payloads.
+//! masked encoding, and an in-place scan of server frames. It shares nothing with the engine's
+//! codec on purpose: an engine bug must not hide in shared code. Must not know sockets, clocks or
+//! payloads.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -448,7 +449,9 @@ mod tests {
     }
 
     prop_compose! {
-        fn frames()(kinds in prop::collection::vec((0u8..6, 0usize..300, any::<u8>()), 0..12)) -> Vec<u8> {
+        fn frames()(
+            kinds in prop::collection::vec((0u8..6, 0usize..300, any::<u8>()), 0..12),
+        ) -> Vec<u8> {
             let payload = |len: usize, fill: u8| vec![fill; len];
             kinds
                 .into_iter()

@@ -211,6 +211,32 @@ fn time_in_the_server_is_service_time() {
 }
 
 #[test]
+fn messages_larger_than_a_read_are_put_together() {
+    let server = Server::start(Faults { repeat: Some(7), ..Faults::default() });
+    let mut plan = plan(&server, Payload::Fixed { bytes: 700_000 });
+    plan.publishers.iter_mut().for_each(|publisher| publisher.rate = Rate { num: 20, den: 1 });
+    let outcome = measure(&plan);
+    let class = &outcome.classes[0];
+    assert_eq!(counts(class), [0, 8, 0, 0, 0, 0]);
+    assert_eq!(class.received, 25 * 8);
+}
+
+#[test]
+fn a_server_that_stops_reading_does_not_stop_the_schedule() {
+    let server = Server::start(Faults { deaf: Some(10), ..Faults::default() });
+    let mut plan = plan(&server, Payload::Fixed { bytes: 50_000 });
+    plan.drain = Duration::from_millis(200);
+    let outcome = measure(&plan);
+    let publishers = &outcome.publishers;
+    assert_eq!(publishers.intended, 2 * FRAMES);
+    assert!(publishers.unsent > 0, "12 MB each do not fit the socket buffers");
+    assert_eq!(publishers.sent + publishers.unsent, publishers.intended);
+    assert_eq!(publishers.slip.len(), 400, "every measured frame was attempted at its instant");
+    let class = &outcome.classes[0];
+    assert_eq!((class.received, class.lost), (10 * 8, (publishers.sent / 2 - 10) * 8));
+}
+
+#[test]
 fn a_stop_ends_the_run_in_order() {
     let server = Server::start(Faults::default());
     let mut plan = plan(&server, Payload::C37118);

@@ -28,6 +28,8 @@ pub struct Faults {
     pub close: Option<(u64, u16)>,
     /// In place of frames n to m, one gap notice.
     pub gap: Option<(u64, u64)>,
+    /// From frame n on, read no publisher.
+    pub deaf: Option<u64>,
     /// Hold every frame back for this long.
     pub delay: Duration,
 }
@@ -109,6 +111,9 @@ impl Hub {
             }
             self.done.published.fetch_add(1, Ordering::SeqCst);
             thread::sleep(self.faults.delay);
+            while self.faults.deaf == Some(number) {
+                thread::park();
+            }
             let hit = |fault: Option<u64>| fault == Some(number % 100);
             if hit(self.faults.lose) {
                 self.done.lost.fetch_add(self.followers(topic), Ordering::SeqCst);
