@@ -1,2 +1,45 @@
-//! Entry point.
-fn main() {}
+//! The `gridload` program: parses the command line, hands it on, turns the answer into an exit
+//! code. Must not do anything else.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use gridload::cli::{Cli, Command, RunArgs};
+use gridload::embedded;
+use gridload::exit::Exit;
+use gridload::session;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let outcome = match cli.command {
+        None => run(&RunArgs { scenario: None, options: cli.options }),
+        Some(Command::Run(args)) => run(&args),
+        Some(Command::Check(args)) => session::check(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Scenarios) => Ok(session::list()),
+        Some(Command::Engine(args)) => match embedded::serve(&args) {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err((error.to_string(), Exit::Internal)),
+        },
+    };
+    outcome.unwrap_or_else(|(message, exit)| told(&message, exit)).into()
+}
+
+/// Warnings by default; `GRIDLOAD_LOG=debug` tells more.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("GRIDLOAD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+fn run(args: &RunArgs) -> Result<Exit, (String, Exit)> {
+    let command = session::command_line(std::env::args());
+    session::run(args, &command).map_err(|error| (error.to_string(), error.exit()))
+}
+
+fn told(message: &str, exit: Exit) -> Exit {
+    eprintln!("gridload: {message}");
+    exit
+}

@@ -1,0 +1,339 @@
+//! The command line: every flag with its default, unit and range. Must not act on any of them.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::budget::Wishes;
+use crate::embedded::EngineArgs;
+use crate::health::HealthLimits;
+use crate::plan::{Payload, Rate};
+use crate::scenario::parse_target_url;
+use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, SOCKETS_MAX, check_phase};
+use crate::source::SourceRange;
+use crate::units::{parse_duration, parse_per_second};
+
+const AFTER_HELP: &str = "\
+Without a subcommand, `gridload` runs the scenario `quickstart`. Without --target it starts an
+engine of its own as a separate process on this host and measures that.
+
+Latencies are counted from the instant a frame was intended to be published, whenever it really was.
+A run in which the generator or the host was too slow proves nothing: it is reported as invalid.
+
+`GRIDLOAD_LOG=debug` in the environment tells more about what the generator does.
+
+Exit codes:
+  0  the run was valid and every goal was met
+  1  internal error
+  2  wrong usage, wrong scenario, or a load this host cannot carry
+  4  a goal (SLO) was missed; without stated goals: frames were lost, damaged or out of order
+  5  the run was invalid";
+
+/// Load generator for WebSocket broadcast: PMU-rate publishers, every subscriber measured.
+#[derive(Debug, Parser)]
+#[command(name = "gridload", version, about, after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; without one, the scenario `quickstart` is run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of a bare `gridload`, those of `run`.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario and report what every subscriber received, and when.
+    Run(RunArgs),
+    /// Print a scenario as it would be run, what it amounts to, and whether this host can carry it.
+    Check(RunArgs),
+    /// List the built-in scenarios.
+    Scenarios,
+    /// The embedded engine's own process.
+    #[command(hide = true)]
+    Engine(EngineArgs),
+}
+
+/// A scenario and what to change in it.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A built-in scenario (see `gridload scenarios`) or a TOML file [default: quickstart].
+    pub scenario: Option<String>,
+    /// Flags that override the scenario.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// Flags that override a scenario or say how to run it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunOptions {
+    /// Number of healthy dashboards, shared out among the healthy groups in proportion
+    /// [1..=4000000].
+    #[arg(long, value_name = "N", value_parser = parse_dashboards,
+          help_heading = LOAD)]
+    pub subscribers: Option<u32>,
+    /// Number of publishers, shared out among the groups in proportion [1..=64534].
+    #[arg(long, value_name = "N", value_parser = parse_publishers,
+          help_heading = LOAD)]
+    pub publishers: Option<u32>,
+    /// Frames per second of every publisher, e.g. `60`, `59.94` or `60000/1001` [up to 1000].
+    #[arg(long, value_name = "FPS", value_parser = Rate::from_str, help_heading = LOAD)]
+    pub rate: Option<Rate>,
+    /// Where publishers send on the common UTC grid: `aligned`, `staggered` or `jitter=5ms`.
+    #[arg(long, value_name = "PHASE", value_parser = Phase::from_str, help_heading = LOAD)]
+    pub phase: Option<Phase>,
+    /// What frames carry: `c37118` (92 bytes), `json` (about 224) or `bytes:N` (48..=1048576).
+    #[arg(long, value_name = "KIND", value_parser = Payload::from_str, help_heading = LOAD)]
+    pub payload: Option<Payload>,
+    /// Number of dashboards that stop reading once connected [0..=4000000].
+    #[arg(long, value_name = "N", value_parser = parse_dashboards_or_none,
+          help_heading = LOAD)]
+    pub stalled: Option<u32>,
+    /// Number of dashboards that read at half the rate at which they are sent to [0..=4000000].
+    #[arg(long, value_name = "N", value_parser = parse_dashboards_or_none,
+          help_heading = LOAD)]
+    pub slow: Option<u32>,
+    /// Subscriber sockets opened per second, every group at most that fast
+    /// [scenario's default: 2000].
+    #[arg(long, value_name = "N", value_parser = parse_per_second, help_heading = LOAD)]
+    pub connect_rate: Option<u32>,
+    /// Seed of every random choice; the same seed gives the same plan [scenario's default: 1].
+    #[arg(long, value_name = "N", value_parser = parse_seed,
+          help_heading = LOAD)]
+    pub seed: Option<u64>,
+    /// Change any value of the scenario, e.g. `--set publishers.0.count=5` or
+    /// `--set subscribers.wall.ramp=10/s`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Setting::from_str, help_heading = LOAD)]
+    pub set: Vec<Setting>,
+
+    /// Length of the measured phase [1s..=7days].
+    #[arg(long, value_name = "TIME", value_parser = parse_measure, help_heading = PHASES)]
+    pub duration: Option<Duration>,
+    /// Published and verified before that, but kept out of the latencies [0s..=7days].
+    #[arg(long, value_name = "TIME", value_parser = parse_phase, help_heading = PHASES)]
+    pub warmup: Option<Duration>,
+    /// The longest wait for frames still under way at the end [0s..=7days].
+    #[arg(long, value_name = "TIME", value_parser = parse_phase, help_heading = PHASES)]
+    pub drain: Option<Duration>,
+
+    /// The server to measure, e.g. `ws://10.0.0.5:9400` [default: an engine of our own].
+    #[arg(long, value_name = "URL", value_parser = parse_target_url, help_heading = TARGET)]
+    pub target: Option<String>,
+    /// Process of that server, if it runs on this host: its CPU time and memory are sampled.
+    #[arg(long, value_name = "PID", requires = "target", help_heading = TARGET)]
+    pub target_pid: Option<u32>,
+    /// Cores of the embedded engine [default: half of the CPUs, more if descriptors ask for it].
+    #[arg(long, value_name = "N", value_parser = parse_threads, conflicts_with = "target",
+          help_heading = TARGET)]
+    pub engine_cores: Option<usize>,
+
+    /// Subscriber threads, each with a descriptor table of its own [default: as many as needed].
+    #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = HOST)]
+    pub threads: Option<usize>,
+    /// CPUs of the generator, e.g. `2,4-7` [default: those the embedded engine leaves].
+    #[arg(long, value_name = "LIST", value_parser = CpuList::from_str, help_heading = HOST)]
+    pub cpus: Option<CpuList>,
+    /// Local addresses to connect from, one or a CIDR block; may be repeated
+    /// [default: as many of 127.1.0.0/16 as needed for a loopback target].
+    #[arg(long, value_name = "IP", value_parser = SourceRange::from_str, value_delimiter = ',',
+          help_heading = HOST)]
+    pub source_ip: Vec<SourceRange>,
+    /// Start even if the embedded engine is not expected to carry the load.
+    #[arg(long, help_heading = HOST)]
+    pub force: bool,
+
+    /// Directory of the results; must not hold any yet
+    /// [default: gridload-results/<UTC time>-<scenario>].
+    #[arg(long, value_name = "DIR", help_heading = RESULT)]
+    pub out: Option<PathBuf>,
+    /// How late publishes may be at p99.9 before the run is invalid, in percent of a period
+    /// [0.1..=100, default: 5]; at p99, twice as much.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, help_heading = RESULT)]
+    pub slip_limit: Option<f64>,
+}
+
+const LOAD: &str = "Load";
+const PHASES: &str = "Phases";
+const TARGET: &str = "Target";
+const HOST: &str = "Host";
+const RESULT: &str = "Result";
+
+impl RunOptions {
+    /// What the budget must respect.
+    pub fn wishes(&self) -> Wishes {
+        Wishes {
+            threads: self.threads,
+            engine_cores: self.engine_cores,
+            cpus: self.cpus.clone().map(|list| list.0),
+            force: self.force,
+        }
+    }
+
+    /// What a valid run must keep to.
+    pub fn health_limits(&self) -> HealthLimits {
+        let mut limits = HealthLimits::default();
+        if let Some(percent) = self.slip_limit {
+            limits.slip_p999_of_period = percent / 100.0;
+            limits.slip_p99_of_period = percent / 50.0;
+        }
+        limits
+    }
+}
+
+fn parse_phase(text: &str) -> Result<Duration, String> {
+    check_phase(parse_duration(text)?, Duration::ZERO)
+}
+
+fn parse_measure(text: &str) -> Result<Duration, String> {
+    check_phase(parse_duration(text)?, MEASURE_MIN)
+}
+
+fn parse_within(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let number = text.replace('_', "").parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("`{text}` is not in {}..={}", range.start(), range.end()))
+}
+
+fn parse_dashboards(text: &str) -> Result<u32, String> {
+    parse_within(text, 1..=SOCKETS_MAX).map(|count| count as u32)
+}
+
+fn parse_dashboards_or_none(text: &str) -> Result<u32, String> {
+    parse_within(text, 0..=SOCKETS_MAX).map(|count| count as u32)
+}
+
+fn parse_publishers(text: &str) -> Result<u32, String> {
+    parse_within(text, 1..=PUBLISHERS_MAX).map(|count| count as u32)
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    parse_within(text, 0..=i64::MAX as u64)
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    parse_within(text, 1..=1024).map(|count| count as usize)
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse().ok();
+    let percent = percent.filter(|percent| (0.1..=100.0).contains(percent));
+    percent.ok_or_else(|| format!("`{text}` is not in 0.1..=100"))
+}
+
+/// CPUs in a fixed order, without repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+impl FromStr for CpuList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no list of CPUs; write e.g. `1` or `2,4-7`");
+        let mut cpus = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let first: usize = first.trim().parse().map_err(|_| wrong())?;
+            let last: usize = last.trim().parse().map_err(|_| wrong())?;
+            if first > last || last >= CPUS_MAX {
+                return Err(wrong());
+            }
+            cpus.extend(first..=last);
+        }
+        cpus.sort_unstable();
+        cpus.dedup();
+        Ok(CpuList(cpus))
+    }
+}
+
+/// The kernel's CPU masks hold no more by default.
+const CPUS_MAX: usize = 1024;
+
+/// One `--set`: a path of keys and a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// Keys from the root; a member of a list is named by its number or by its `name`.
+    pub path: Vec<String>,
+    /// TOML, or a text where the quotes were left out.
+    pub value: toml::Value,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no setting; write e.g. `phases.measure=30s`");
+        let (path, value) = text.split_once('=').ok_or_else(wrong)?;
+        let path: Vec<_> = path.split('.').map(|key| key.trim().to_owned()).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(wrong());
+        }
+        let parsed: Option<toml::Table> = format!("value = {value}").parse().ok();
+        let parsed = parsed.and_then(|mut table| table.remove("value"));
+        Ok(Setting { path, value: parsed.unwrap_or_else(|| toml::Value::from(value)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_call_takes_the_flags_of_run() {
+        let cli = Cli::try_parse_from(["gridload", "--subscribers", "7", "--slip-limit", "8%"]);
+        let options = cli.unwrap().options;
+        assert_eq!(options.subscribers, Some(7));
+        let limits = options.health_limits();
+        assert_eq!((limits.slip_p999_of_period, limits.slip_p99_of_period), (0.08, 0.16));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (args, message) in [
+            (vec!["--subscribers", "0"], "`0` is not in 1..=4000000"),
+            (vec!["--duration", "10"], "`10` is no duration"),
+            (vec!["--duration", "10ms"], "10ms is outside 1s..="),
+            (vec!["--rate", "0"], "`0` is no frame rate"),
+            (vec!["--phase", "odd"], "`odd` is no phase"),
+            (vec!["--payload", "bytes:1"], "`bytes:1` is no payload"),
+            (vec!["--target", "http://x"], "`http://x` is no target"),
+            (vec!["--target-pid", "1"], "--target <URL>"),
+            (vec!["--threads", "0"], "`0` is not in 1..=1024"),
+            (vec!["--cpus", "3-1"], "`3-1` is no list of CPUs"),
+            (vec!["--source-ip", "here"], "`here` is no address range"),
+            (vec!["--set", "seed"], "`seed` is no setting"),
+        ] {
+            let args = [vec!["gridload", "run"], args].concat();
+            let error = Cli::try_parse_from(&args).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(message), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn cpu_lists_are_sorted_and_free_of_repeats() {
+        assert_eq!("4-6,2,5".parse(), Ok(CpuList(vec![2, 4, 5, 6])));
+        assert!("1,".parse::<CpuList>().is_err() && "9999".parse::<CpuList>().is_err());
+    }
+
+    #[test]
+    fn settings_are_toml_with_optional_quotes() {
+        let value = |text: &str| text.parse::<Setting>().unwrap().value;
+        assert_eq!(value("seed=5"), toml::Value::from(5));
+        assert_eq!(value("phases.measure=30s"), toml::Value::from("30s"));
+        assert_eq!(value("name=\"x\""), toml::Value::from("x"));
+        assert_eq!(value("topics_each=all"), toml::Value::from("all"));
+        assert_eq!("a.b=1".parse::<Setting>().unwrap().path, ["a", "b"]);
+        assert!("a..b=1".parse::<Setting>().is_err());
+    }
+}

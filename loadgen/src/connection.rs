@@ -1,0 +1,203 @@
+//! One client connection: reading behind what is kept of a torn frame, telling messages from pings
+//! and closes, and writing without tearing a frame. Shared by publishers and subscribers. Must not
+//! know what a message is worth, and reads no clock.
+
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+
+use crate::socket;
+use crate::wire::{self, Event, Gap, Opcode, Scanner};
+
+/// An open socket with what it keeps between events: no memory but for torn frames and full
+/// sockets.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub stream: TcpStream,
+    scanner: Scanner,
+    /// Bytes a full socket did not take.
+    outbox: Vec<u8>,
+}
+
+/// Bytes read, together with what was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filled {
+    /// Bytes of the buffer to scan.
+    pub total: usize,
+    /// How many of them are new.
+    pub read: usize,
+    /// Whether the read used all its space: there may be more.
+    pub is_full: bool,
+}
+
+/// What a server said that concerns the run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard<'b> {
+    /// A whole message.
+    Message(&'b [u8]),
+    /// Frames were skipped for this socket.
+    Gap(Gap),
+}
+
+impl Connection {
+    /// A connection of which nothing was read yet.
+    pub fn new(stream: TcpStream) -> Connection {
+        Connection { stream, scanner: Scanner::default(), outbox: Vec::new() }
+    }
+
+    /// Reads once, at most `limit` bytes, behind what is kept. `Ok(None)`: would block. `Err`: why
+    /// the connection is over.
+    pub fn fill(&mut self, buffer: &mut [u8], limit: usize) -> Result<Option<Filled>, String> {
+        let rest = self.scanner.rest();
+        let (kept, free) = buffer.split_at_mut(rest.len());
+        kept.copy_from_slice(rest);
+        let space_bytes = free.len().min(limit);
+        let space = free.get_mut(..space_bytes).unwrap_or_default();
+        loop {
+            return match self.stream.read(space) {
+                Ok(0) => Err("eof".to_string()),
+                Ok(read) => {
+                    let total = kept.len() + read;
+                    Ok(Some(Filled { total, read, is_full: read == space_bytes }))
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(socket::failure_name(&error).to_string()),
+            };
+        }
+    }
+
+    /// Keeps bytes for the next read, in place of what was kept.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        self.scanner.keep(bytes);
+    }
+
+    /// Takes what `fill` read. Pongs that are due are appended to `pongs`. `Err`: why the
+    /// connection is over.
+    #[inline]
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        message_bytes_max: usize,
+        pongs: &mut Vec<u8>,
+        mut heard: impl FnMut(Heard<'_>),
+    ) -> Result<(), String> {
+        let mut close = None;
+        let scanned = self.scanner.scan(bytes, message_bytes_max, |event| match event {
+            Event::Message(message) => heard(Heard::Message(message)),
+            Event::Ping(data) => {
+                if let Some(gap) = wire::gap_of(data) {
+                    heard(Heard::Gap(gap));
+                }
+                wire::encode(Opcode::Pong, data, MASK, pongs);
+            }
+            Event::Close(code) => close = Some(wire::close_name(code)),
+        });
+        scanned.map_err(|error| format!("protocol: {error}"))?;
+        close.map_or(Ok(()), Err)
+    }
+
+    /// Writes bytes, or keeps what a full socket does not take for `flush`.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Behind bytes that wait, or a frame would be torn.
+        let written = if self.outbox.is_empty() { write_some(&mut self.stream, bytes)? } else { 0 };
+        let left = bytes.get(written..).unwrap_or_default();
+        // Only the newest ping needs an answer, so a peer that takes none costs no memory.
+        if !left.is_empty() && (written > 0 || self.outbox.len() < OUTBOX_BYTES_MAX) {
+            self.outbox.extend_from_slice(left);
+        }
+        Ok(())
+    }
+
+    /// Writes what `send` kept, as far as the socket takes it.
+    pub fn flush(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        // After an error nothing can be written any more; the read side tells what happened.
+        let written = write_some(&mut self.stream, &self.outbox).unwrap_or(self.outbox.len());
+        self.outbox.drain(..written);
+        if self.outbox.is_empty() {
+            self.outbox = Vec::new();
+        }
+    }
+
+    /// Says that the close is meant, without waiting for the answer.
+    pub fn say_goodbye(&mut self) {
+        let mut goodbye = Vec::new();
+        wire::encode(Opcode::Close, &wire::NORMAL_CLOSURE.to_be_bytes(), MASK, &mut goodbye);
+        if self.outbox.is_empty() {
+            // The run is over: a server that cannot take it loses nothing.
+            let _ = write_some(&mut self.stream, &goodbye);
+        }
+    }
+}
+
+/// How many bytes the socket took; 0 if it would block.
+pub fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        return match stream.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result,
+        };
+    }
+}
+
+/// A masking key hides nothing in a load test, so one will do for control frames.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const OUTBOX_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn pair() -> (Connection, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (Connection::new(TcpStream::from_std(stream)), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_full_socket_keeps_its_frames_whole_and_bounded() {
+        let (mut connection, mut server) = pair();
+        let block = vec![b'x'; 1 << 20];
+        while connection.outbox.is_empty() {
+            connection.send(&block).unwrap();
+        }
+        let waiting = connection.outbox.len();
+        (0..100_000).for_each(|_| connection.send(b"pong").unwrap());
+        assert!(connection.outbox.len() <= waiting.max(OUTBOX_BYTES_MAX + 4));
+        let mut taken = 0;
+        let mut piece = vec![0; 1 << 20];
+        while !connection.outbox.is_empty() {
+            taken += server.read(&mut piece).unwrap();
+            connection.flush();
+        }
+        assert!(taken > 0 && connection.outbox.capacity() == 0);
+    }
+
+    #[test]
+    fn pings_are_answered_and_gaps_told() {
+        let (mut connection, mut server) = pair();
+        let data = br#"{"gap":{"from":2,"to":3}}"#;
+        let ping = [&[0x89, data.len() as u8][..], data].concat();
+        server.write_all(&ping).unwrap();
+        let mut buffer = [0; 256];
+        let filled = loop {
+            if let Some(filled) = connection.fill(&mut buffer, 256).unwrap() {
+                break filled;
+            }
+        };
+        assert_eq!((filled.total, filled.is_full), (ping.len(), false));
+        let (mut pongs, mut gaps) = (vec![], vec![]);
+        let result = connection.scan(&buffer[..filled.total], 256, &mut pongs, |heard| {
+            gaps.push(heard == Heard::Gap(Gap { from: 2, to: 3 }));
+        });
+        assert_eq!((result, gaps), (Ok(()), vec![true]));
+        assert_eq!(pongs.len(), ping.len() + 4);
+    }
+}

@@ -1,0 +1,267 @@
+//! The engine of our own: a separate process, because measuring an engine inside the process that
+//! measures it misleads. Owns its start, its life and its end, on both sides of the fork.
+//! Must not know what is measured.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
+use thiserror::Error;
+
+use crate::budget::Layout;
+use crate::host;
+
+/// What the hidden subcommand `engine` is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EngineArgs {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Event-loop threads.
+    #[arg(long, default_value_t = 1)]
+    pub cores: usize,
+    /// CPUs to run on, e.g. `0,1`; empty for any.
+    #[arg(long, value_delimiter = ',')]
+    pub cpus: Vec<usize>,
+    /// The process to end with.
+    #[arg(long)]
+    pub parent: Option<i32>,
+}
+
+/// Why the engine did not start or did not end well.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The operating system refused.
+    #[error("the embedded engine could not be {action}: {cause}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// It did not announce its address.
+    #[error("the embedded engine did not say where it listens: {0}")]
+    Silent(String),
+    /// Its parent ended before it had started.
+    #[error("the process that started this engine is gone")]
+    Orphaned,
+    /// This build cannot serve.
+    #[error("this build of gridload contains no engine; name a server with --target")]
+    Absent,
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+    move |cause| EngineError::System { action, cause }
+}
+
+/// What the engine prints, followed by its address, once it accepts connections.
+const READY: &str = "listening ";
+/// An engine that takes longer to listen has failed.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// An engine told to stop drains its sockets; longer than its own deadline it must not take.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A running engine process. Dropping it kills the process.
+pub struct Engine {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Engine {
+    /// Starts this very executable as an engine and waits until it listens. To be called from the
+    /// main thread: the kernel ends the child when the thread that started it ends.
+    pub fn launch(layout: &Layout, log: File) -> Result<Engine, EngineError> {
+        let executable = std::env::current_exe().map_err(system("found"))?;
+        let mut command = Command::new(executable);
+        let cores = layout.engine_cores.max(1).to_string();
+        let parent = std::process::id().to_string();
+        command.args(["engine", "--listen", "127.0.0.1:0", "--cores", &cores]);
+        command.args(["--parent", &parent]);
+        if let Some(cpus) = &layout.engine_cpus {
+            let list: Vec<_> = cpus.iter().map(usize::to_string).collect();
+            command.args(["--cpus", &list.join(",")]);
+        }
+        Self::spawn(command, log)
+    }
+
+    fn spawn(mut command: Command, log: File) -> Result<Engine, EngineError> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // A Ctrl-C is for this process alone: the engine must outlive the orderly end of the run.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(system("started"))?;
+        let answer = match child.stdout.take() {
+            Some(stdout) => await_address(stdout),
+            None => Err("it has no standard output".to_owned()),
+        };
+        match answer {
+            Ok(address) => Ok(Engine { child, address }),
+            Err(reason) => {
+                end_now(&mut child);
+                Err(EngineError::Silent(reason))
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Asks it to end, waits, and kills it if it does not.
+    pub fn stop(mut self) -> Result<ExitStatus, EngineError> {
+        if let Some(status) = self.ended() {
+            return Ok(status);
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM).map_err(|e| system("asked to stop")(e.into()))?;
+        }
+        for _ in 0..STOP_DEADLINE.as_millis() / POLL.as_millis() {
+            if let Some(status) = self.ended() {
+                return Ok(status);
+            }
+            thread::sleep(POLL);
+        }
+        self.child.kill().map_err(system("killed"))?;
+        self.child.wait().map_err(system("waited for"))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        end_now(&mut self.child);
+    }
+}
+
+/// Whether a process ended because it was asked to or by itself without an error.
+pub fn ended_well(status: ExitStatus) -> bool {
+    status.success() || status.signal() == Some(Signal::TERM.as_raw())
+}
+
+fn end_now(child: &mut Child) {
+    // Both fail only if the process has ended already, which is what is wanted.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Reads the line with the address in a thread of its own, which goes on to swallow what follows,
+/// so that the engine can never block on a full pipe.
+fn await_address(stdout: ChildStdout) -> Result<SocketAddr, String> {
+    let (sender, receiver) = mpsc::channel();
+    let read = move || {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        let outcome = stdout.by_ref().take(256).read_line(&mut line);
+        // The receiver has given up if it is gone, and this thread only swallows.
+        let _ = sender.send(outcome.map(|_| line));
+        // An unreadable pipe means that the engine has ended, which is noticed elsewhere.
+        let _ = io::copy(&mut stdout, &mut io::sink());
+    };
+    let named = thread::Builder::new().name("engine-stdout".into());
+    named.spawn(read).map_err(|error| error.to_string())?;
+    match receiver.recv_timeout(START_DEADLINE) {
+        Ok(Ok(line)) => parse_ready(&line),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("nothing was said within {} s", START_DEADLINE.as_secs())),
+    }
+}
+
+fn parse_ready(line: &str) -> Result<SocketAddr, String> {
+    let address = line.trim_end().strip_prefix(READY).and_then(|rest| rest.parse().ok());
+    address.ok_or_else(|| match line.trim_end() {
+        "" => "it ended at once".to_owned(),
+        said => format!("it said `{said}`"),
+    })
+}
+
+/// Tells the parent process where this engine listens. To be called once connections are accepted.
+pub fn announce(address: SocketAddr) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{READY}{address}")?;
+    stdout.flush()
+}
+
+/// The body of the engine process: ties its life to the parent, raises its limits, takes its CPUs.
+pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
+    prepare(args)?;
+    Err(EngineError::Absent)
+}
+
+fn prepare(args: &EngineArgs) -> Result<(), EngineError> {
+    if let Some(parent) = args.parent {
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|e| system("tied to its parent")(e.into()))?;
+        // The parent may have ended before the signal was asked for.
+        if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(parent) {
+            return Err(EngineError::Orphaned);
+        }
+    }
+    host::raise_descriptor_limit().map_err(system("given more descriptors"))?;
+    if args.cpus.is_empty() { Ok(()) } else { host::pin(&args.cpus).map_err(system("pinned")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Result<Engine, EngineError> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Engine::spawn(command, tempfile::tempfile().unwrap())
+    }
+
+    #[test]
+    fn an_engine_that_announces_itself_is_reached_and_stopped() {
+        let script = "trap 'exit 0' TERM; echo listening 127.0.0.1:4321; \
+                      while :; do sleep 0.01; done";
+        let mut engine = shell(script).unwrap();
+        assert_eq!(engine.address(), "127.0.0.1:4321".parse().unwrap());
+        assert!(engine.ended().is_none() && engine.pid() > 1);
+        assert!(ended_well(engine.stop().unwrap()));
+    }
+
+    #[test]
+    fn an_engine_that_ends_at_once_is_no_engine() {
+        let error = shell("exit 3").err().unwrap().to_string();
+        assert!(error.contains("it ended at once"), "{error}");
+        let error = shell("echo hello").err().unwrap().to_string();
+        assert!(error.contains("it said `hello`"), "{error}");
+    }
+
+    #[test]
+    fn an_engine_that_ends_by_itself_is_noticed() {
+        let engine = shell("echo listening 127.0.0.1:1; read x; exit 7").unwrap();
+        // Standard input is closed, so the script ends; waiting must not signal a stranger's pid.
+        let status = engine.stop().unwrap();
+        assert!(status.code() == Some(7) || status.signal() == Some(15), "{status}");
+    }
+
+    #[test]
+    fn an_orphan_does_not_serve() {
+        let args = EngineArgs {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            cores: 1,
+            cpus: Vec::new(),
+            parent: Some(i32::MAX),
+        };
+        // In a thread of its own: the death signal belongs to the thread that asked for it.
+        let served = thread::spawn(move || serve(&args).unwrap_err().to_string()).join().unwrap();
+        assert_eq!(served, "the process that started this engine is gone");
+    }
+}

@@ -1,0 +1,66 @@
+//! The exit codes of gridload, one row each. Must not decide which of them applies.
+
+use std::process::ExitCode;
+
+/// Why the process ended, as scripts and CI jobs see it. Code 3 is kept for comparisons of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The run was valid and every goal was met, or nothing was measured and all went well.
+    Ok,
+    /// Something failed that is neither the caller's input nor the measured server's doing.
+    Internal,
+    /// The command line, the scenario, or the size of the load for this host is wrong.
+    Usage,
+    /// The run was valid and at least one goal (SLO) was missed.
+    SloViolated,
+    /// The generator, the host or an interruption spoiled the run: its numbers prove nothing.
+    InvalidRun,
+}
+
+impl Exit {
+    /// Every way to end, in the order of the codes.
+    pub const ALL: [Exit; 5] =
+        [Exit::Ok, Exit::Internal, Exit::Usage, Exit::SloViolated, Exit::InvalidRun];
+
+    /// The number given to the operating system.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Internal => 1,
+            Exit::Usage => 2,
+            Exit::SloViolated => 4,
+            Exit::InvalidRun => 5,
+        }
+    }
+
+    /// The word that `run.json` carries as `verdict`.
+    pub fn verdict(self) -> &'static str {
+        match self {
+            Exit::Ok => "ok",
+            Exit::Internal => "error",
+            Exit::Usage => "usage",
+            Exit::SloViolated => "slo-violated",
+            Exit::InvalidRun => "invalid",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_the_documentation_promises() {
+        let rows: Vec<_> = Exit::ALL.iter().map(|e| (e.code(), e.verdict())).collect();
+        assert_eq!(
+            rows,
+            [(0, "ok"), (1, "error"), (2, "usage"), (4, "slo-violated"), (5, "invalid")]
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! A small clean run for the tests of everything that judges or writes runs. Tests only.
+
+use std::time::Duration;
+
+use crate::budget::Layout;
+use crate::histograms::SignedHistogram;
+use crate::outcome::*;
+use crate::plan::{ClassKind, Destination, Plan};
+use crate::sampler::{CpuUsage, ProcessUsage, Sample, Samples};
+use crate::scenario::Scenario;
+
+/// 20 publishers at 30/s and 2,000 dashboards, ten seconds.
+pub fn scenario() -> Scenario {
+    Scenario::parse(crate::builtin::ALL[0].text).unwrap()
+}
+
+/// The plan of the scenario on one subscriber and one publisher thread.
+pub fn plan() -> Plan {
+    let layout = Layout { subscriber_threads: 1, publisher_threads: 1, ..Layout::default() };
+    let destination = Destination {
+        target: "127.0.0.1:9400".parse().unwrap(),
+        host: "127.0.0.1:9400".into(),
+        run_id: 1,
+    };
+    Plan::build(&scenario(), &layout, destination)
+}
+
+/// A histogram of `count` values from `from_ns` on, one microsecond apart.
+pub fn histogram(count: i64, from_ns: i64) -> SignedHistogram {
+    let mut histogram = SignedHistogram::new();
+    (0..count).for_each(|step| histogram.record(from_ns + step * 1_000));
+    histogram
+}
+
+/// Everything arrived, on time.
+pub fn outcome() -> Outcome {
+    let thread = |name: &str| ThreadHealth {
+        wakeups: 1_000,
+        budget_hits: 10,
+        busy_max: 0.5,
+        ..ThreadHealth::new(name.into())
+    };
+    Outcome {
+        started_unix_ns: 1_767_225_600_000_000_000,
+        measured: Duration::from_secs(10),
+        ramp: RampOutcome {
+            attempted: 2_000,
+            connected: 2_000,
+            elapsed: Duration::from_secs(1),
+            ..RampOutcome::default()
+        },
+        publishers: PublisherOutcome {
+            count: 20,
+            intended: 6_000,
+            sent: 6_000,
+            slip: histogram(1_000, 10_000),
+            ..PublisherOutcome::default()
+        },
+        classes: vec![class("dashboard", ClassKind::Healthy)],
+        spread: SpreadOutcome {
+            sampled: 600,
+            first: histogram(600, 50_000),
+            median: histogram(600, 100_000),
+            last: histogram(600, 200_000),
+        },
+        threads: vec![thread("pub-0"), thread("sub-0")],
+        windows: vec![Window {
+            t_s: 0,
+            sent: 600,
+            received: 60_000,
+            e2e_p50_ns: 100_000,
+            e2e_p99_ns: 200_000,
+            e2e_max_ns: 300_000,
+        }],
+    }
+}
+
+/// A class that received all of its 600,000 frames.
+pub fn class(name: &str, kind: ClassKind) -> ClassOutcome {
+    ClassOutcome {
+        sockets: 2_000,
+        expected: 600_000,
+        received: 600_000,
+        bytes: 56_400_000,
+        reads: 600_000,
+        service: histogram(1_000, 100_000),
+        e2e: histogram(1_000, 120_000),
+        ..ClassOutcome::new(name.into(), kind)
+    }
+}
+
+/// Ten seconds on two CPUs, 600,000 deliveries, a fifth of a CPU used by the server.
+pub fn samples() -> Samples {
+    let sample = |at_s: u64, received: u64, cpu_ms: u64, ticks: u64| {
+        let usage = ProcessUsage {
+            cpu_ns: cpu_ms * 1_000_000,
+            rss_bytes: (10 << 20) + at_s * 1_000_000,
+            threads: 2,
+            ..ProcessUsage::default()
+        };
+        let cpu = CpuUsage { busy_ticks: ticks / 2, steal_ticks: 0, total_ticks: ticks };
+        let mut sample = Sample { at_ns: at_s * 1_000_000_000, received, ..Sample::default() };
+        (sample.server, sample.own) = (Some(usage), Some(usage));
+        sample.host.cpus = vec![cpu, cpu];
+        sample
+    };
+    let mut samples = Samples::new(sample(0, 0, 10, 0));
+    samples.ramped = Some(sample(1, 0, 100, 100));
+    samples.measure_start = Some(sample(4, 120_000, 500, 400));
+    samples.measure_end = Some(sample(14, 720_000, 2_500, 1_400));
+    samples.points = vec![sample(5, 180_000, 700, 500)];
+    samples
+}

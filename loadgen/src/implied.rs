@@ -1,0 +1,157 @@
+//! What a scenario amounts to: publishes, deliveries, writes, bytes. A pure function of it, and
+//! ignorant of the host.
+
+use crate::plan::ClassKind;
+use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
+
+/// The product of a scenario's numbers: fan-out multiplies silently, so it is said aloud.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Implied {
+    /// Frames published per second.
+    pub publishes_per_s: f64,
+    /// Frames that must reach a subscriber per second.
+    pub deliveries_per_s: f64,
+    /// Socket writes per second of an engine that sends each tick to a socket in one write.
+    pub writes_per_s: f64,
+    /// Payload with WebSocket headers sent to subscribers, bits per second.
+    pub egress_bits_per_s: f64,
+    /// Publisher sockets.
+    pub publisher_sockets: u64,
+    /// Subscriber sockets.
+    pub subscriber_sockets: u64,
+    /// Subscriber sockets that read slowly or never: their kernel buffers fill up.
+    pub clogged_sockets: u64,
+    /// (socket, publisher) pairs whose sequence is verified.
+    pub verified_pairs: u64,
+}
+
+impl Implied {
+    /// Multiplies a scenario out.
+    pub fn of(scenario: &Scenario) -> Implied {
+        let fleet = Fleet::of(&scenario.publishers);
+        let mut implied = Implied {
+            publishes_per_s: fleet.frames_per_s,
+            deliveries_per_s: 0.0,
+            writes_per_s: 0.0,
+            egress_bits_per_s: 0.0,
+            publisher_sockets: fleet.publishers,
+            subscriber_sockets: 0,
+            clogged_sockets: 0,
+            verified_pairs: 0,
+        };
+        scenario.subscribers.iter().for_each(|group| implied.add(group, &fleet));
+        implied
+    }
+
+    fn add(&mut self, group: &SubscriberGroup, fleet: &Fleet) {
+        let sockets = group.sockets();
+        self.subscriber_sockets += sockets;
+        let share = 1.0 / fleet.publishers.max(1) as f64;
+        let (frames, bytes, writes, pairs) = match group.topics {
+            TopicsEach::All => {
+                (fleet.frames_per_s, fleet.bytes_per_s, fleet.ticks_per_s, fleet.publishers)
+            }
+            TopicsEach::Count(_) => {
+                let frames = fleet.frames_per_s * share;
+                (frames, fleet.bytes_per_s * share, frames, 1)
+            }
+        };
+        self.verified_pairs += sockets * pairs;
+        if group.class != ClassKind::Healthy {
+            self.clogged_sockets += sockets;
+        }
+        // Stalled sockets soon take nothing any more.
+        if group.class != ClassKind::Stalled {
+            self.deliveries_per_s += frames * sockets as f64;
+            self.egress_bits_per_s += bytes * 8.0 * sockets as f64;
+            self.writes_per_s += writes * sockets as f64;
+        }
+    }
+}
+
+/// The publishers seen from a socket.
+struct Fleet {
+    publishers: u64,
+    frames_per_s: f64,
+    bytes_per_s: f64,
+    ticks_per_s: f64,
+}
+
+/// A busy engine merges frames that come closer together than this, whatever their phase.
+const TICKS_PER_S_MAX: f64 = 1000.0;
+
+impl Fleet {
+    fn of(groups: &[PublisherGroup]) -> Fleet {
+        let mut aligned: Vec<f64> = Vec::new();
+        let mut spread_per_s = 0.0;
+        let mut fleet =
+            Fleet { publishers: 0, frames_per_s: 0.0, bytes_per_s: 0.0, ticks_per_s: 0.0 };
+        for group in groups {
+            let (rate, frames) = (group.rate.per_second(), frames_per_s(group));
+            fleet.publishers += u64::from(group.count);
+            fleet.frames_per_s += frames;
+            fleet.bytes_per_s += frames * frame_bytes(group.payload.bytes()) as f64;
+            match group.phase {
+                Phase::Aligned if aligned.contains(&rate) => {}
+                Phase::Aligned => aligned.push(rate),
+                Phase::Staggered | Phase::Jitter { .. } => spread_per_s += frames,
+            }
+        }
+        fleet.ticks_per_s = (aligned.iter().sum::<f64>() + spread_per_s).min(TICKS_PER_S_MAX);
+        fleet
+    }
+}
+
+/// Frames per second of a whole group.
+pub fn frames_per_s(group: &PublisherGroup) -> f64 {
+    group.rate.per_second() * f64::from(group.count)
+}
+
+/// Length of an unmasked WebSocket frame.
+fn frame_bytes(payload: u64) -> u64 {
+    payload
+        + match payload {
+            0..=125 => 2,
+            126..=65_535 => 4,
+            _ => 10,
+        }
+}
+
+/// Bytes a subscriber of the scenario is sent per second and socket, on average.
+pub fn bytes_per_socket_per_s(scenario: &Scenario, topics: TopicsEach) -> u64 {
+    let fleet = Fleet::of(&scenario.publishers);
+    let share = match topics {
+        TopicsEach::All => 1.0,
+        TopicsEach::Count(_) => 1.0 / fleet.publishers.max(1) as f64,
+    };
+    (fleet.bytes_per_s * share) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin;
+
+    fn scenario(name: &str) -> Scenario {
+        Scenario::parse(builtin::find(name).unwrap().text).unwrap()
+    }
+
+    #[test]
+    fn walls_of_aligned_publishers_take_one_write_a_tick() {
+        assert_eq!(Implied::of(&scenario("control-room")).writes_per_s, 3_000.0);
+        let mut staggered = scenario("control-room");
+        staggered.publishers[0].phase = Phase::Staggered;
+        assert_eq!(Implied::of(&staggered).writes_per_s, 50_000.0);
+    }
+
+    #[test]
+    fn stalled_readers_take_nothing_and_slow_ones_clog() {
+        let mut scenario = scenario("quickstart");
+        let healthy = Implied::of(&scenario);
+        scenario.subscribers[0].class = ClassKind::Stalled;
+        let stalled = Implied::of(&scenario);
+        assert_eq!((healthy.clogged_sockets, stalled.clogged_sockets), (0, 2_000));
+        assert_eq!((stalled.deliveries_per_s, stalled.writes_per_s), (0.0, 0.0));
+        assert_eq!(stalled.subscriber_sockets, healthy.subscriber_sockets);
+    }
+}

@@ -1,0 +1,218 @@
+//! What a run produced: counts and histograms, filled by the data plane, printed by the report.
+//! Must not know sockets, threads or files.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::histograms::SignedHistogram;
+use crate::plan::ClassKind;
+
+/// Everything a run measured.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Grid instant of the first tick published, ns since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// Length of the measured phase, without warm-up; shorter than planned if the run was stopped.
+    pub measured: Duration,
+    /// Opening the subscriber sockets.
+    pub ramp: RampOutcome,
+    /// The publishers' side.
+    pub publishers: PublisherOutcome,
+    /// One per subscriber class, in plan order.
+    pub classes: Vec<ClassOutcome>,
+    /// Fan-out spread of sampled frames.
+    pub spread: SpreadOutcome,
+    /// The generator's own threads.
+    pub threads: Vec<ThreadHealth>,
+    /// One per second of the run, warm-up and drain included.
+    pub windows: Vec<Window>,
+}
+
+/// Opening the subscriber sockets.
+#[derive(Debug, Clone, Default)]
+pub struct RampOutcome {
+    /// Sockets of the plan that were tried.
+    pub attempted: u64,
+    /// Sockets that were upgraded.
+    pub connected: u64,
+    /// Failed tries by kind, those that a retry made good included.
+    pub errors: BTreeMap<String, u64>,
+    /// From the first try to the last answer.
+    pub elapsed: Duration,
+}
+
+/// The publishers' side, the whole run unless said otherwise.
+#[derive(Debug, Clone, Default)]
+pub struct PublisherOutcome {
+    /// Publishers connected.
+    pub count: u64,
+    /// Frames that were due.
+    pub intended: u64,
+    /// Frames written to their last byte.
+    pub sent: u64,
+    /// Frames of those sent that were written more than one period after they were due.
+    pub late: u64,
+    /// Frames due but not written: the socket ended or never took them.
+    pub unsent: u64,
+    /// How publisher sockets ended early: close code, `eof`, `reset`, `killed`, …
+    pub closes: BTreeMap<String, u64>,
+    /// Actual minus intended send instant of measured frames, ns.
+    pub slip: SignedHistogram,
+}
+
+/// What the sockets of one class received, the whole run unless said otherwise. Always
+/// `expected = received + lost + lost_after_close`.
+#[derive(Debug, Clone)]
+pub struct ClassOutcome {
+    /// Name in the plan.
+    pub name: String,
+    /// How its sockets read.
+    pub kind: ClassKind,
+    /// Sockets that were connected.
+    pub sockets: u64,
+    /// Frames these sockets had to receive: all that were published. Of a slow or stalled socket
+    /// still open at the end, and of one killed on purpose, only those up to the newest it read:
+    /// what waits behind it is unread, not lost.
+    pub expected: u64,
+    /// Distinct frames received whole.
+    pub received: u64,
+    /// Frames missing with no close to blame.
+    pub lost: u64,
+    /// Frames received again.
+    pub duplicated: u64,
+    /// Frames received after a later one.
+    pub reordered: u64,
+    /// Messages whose checksum did not hold. The frame that such a message was is missing, too.
+    pub corrupt: u64,
+    /// Whole frames that this socket should not get, or of no known publisher or run.
+    pub foreign: u64,
+    /// Gaps the server told of.
+    pub gap_notices: u64,
+    /// Frames those gaps spanned.
+    pub gap_frames: u64,
+    /// Frames missing because the server closed the socket before them; see `closes`.
+    pub lost_after_close: u64,
+    /// How sockets ended early: close code, `eof`, `reset`, `killed`, … A close in order that waits
+    /// behind data a stalled socket does not take never reaches it; a reset does.
+    pub closes: BTreeMap<String, u64>,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Read calls that returned bytes.
+    pub reads: u64,
+    /// Receive minus actual send instant of measured frames, ns.
+    pub service: SignedHistogram,
+    /// Receive minus intended send instant of measured frames, ns.
+    pub e2e: SignedHistogram,
+}
+
+impl ClassOutcome {
+    /// A class of which nothing was heard yet.
+    pub fn new(name: String, kind: ClassKind) -> ClassOutcome {
+        ClassOutcome {
+            name,
+            kind,
+            sockets: 0,
+            expected: 0,
+            received: 0,
+            lost: 0,
+            duplicated: 0,
+            reordered: 0,
+            corrupt: 0,
+            foreign: 0,
+            gap_notices: 0,
+            gap_frames: 0,
+            lost_after_close: 0,
+            closes: BTreeMap::new(),
+            bytes: 0,
+            reads: 0,
+            service: SignedHistogram::new(),
+            e2e: SignedHistogram::new(),
+        }
+    }
+
+    /// Adds what another thread saw of the same class.
+    pub fn merge(&mut self, other: &ClassOutcome) {
+        self.sockets += other.sockets;
+        self.expected += other.expected;
+        self.received += other.received;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupt += other.corrupt;
+        self.foreign += other.foreign;
+        self.gap_notices += other.gap_notices;
+        self.gap_frames += other.gap_frames;
+        self.lost_after_close += other.lost_after_close;
+        merge_counts(&mut self.closes, &other.closes);
+        self.bytes += other.bytes;
+        self.reads += other.reads;
+        self.service.merge(&other.service);
+        self.e2e.merge(&other.e2e);
+    }
+}
+
+/// Time from the sending of a sampled frame until the first, the median and the last healthy
+/// subscriber had it, ns.
+#[derive(Debug, Clone, Default)]
+pub struct SpreadOutcome {
+    /// Frames sampled.
+    pub sampled: u64,
+    /// First receiver.
+    pub first: SignedHistogram,
+    /// Median receiver.
+    pub median: SignedHistogram,
+    /// Last receiver.
+    pub last: SignedHistogram,
+}
+
+/// How one thread of the generator fared.
+#[derive(Debug, Clone)]
+pub struct ThreadHealth {
+    /// Name, with remarks where the system refused something.
+    pub name: String,
+    /// Sockets found readable (subscribers) or waits ended (publishers).
+    pub wakeups: u64,
+    /// Wake-ups that used up the read budget.
+    pub budget_hits: u64,
+    /// Largest share of a CPU used in a one-second window of the measured phase.
+    pub busy_max: f64,
+    /// Publishers: how late timed waits ended, ns.
+    pub gap: SignedHistogram,
+}
+
+impl ThreadHealth {
+    /// A thread that has done nothing yet.
+    pub fn new(name: String) -> ThreadHealth {
+        ThreadHealth {
+            name,
+            wakeups: 0,
+            budget_hits: 0,
+            busy_max: 0.0,
+            gap: SignedHistogram::new(),
+        }
+    }
+}
+
+/// One second of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Seconds since the start.
+    pub t_s: u32,
+    /// Frames published in it.
+    pub sent: u64,
+    /// Frames received in it, all classes.
+    pub received: u64,
+    /// Median end-to-end latency of frames received in it, ns, all classes.
+    pub e2e_p50_ns: i64,
+    /// 99th percentile.
+    pub e2e_p99_ns: i64,
+    /// Largest.
+    pub e2e_max_ns: i64,
+}
+
+/// Adds counts by name.
+pub fn merge_counts(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
+    for (name, count) in from {
+        *into.entry(name.clone()).or_default() += count;
+    }
+}

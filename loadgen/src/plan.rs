@@ -1,0 +1,500 @@
+//! The plan of one run: every socket, its path, class and schedule, as a pure function of the
+//! scenario, the layout and the seed. Must not open sockets, read clocks or ask the host anything.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::budget::Layout;
+use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
+
+/// Everything the data plane needs to know, resolved down to single sockets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Told apart from earlier runs against the same server by this number.
+    pub run_id: u32,
+    /// The seed all choices were drawn from.
+    pub seed: u64,
+    /// Where to connect to.
+    pub target: SocketAddr,
+    /// The `Host` header.
+    pub host: String,
+    /// Published and verified, but kept out of the latency histograms.
+    pub warmup: Duration,
+    /// The measured phase.
+    pub measure: Duration,
+    /// How long to wait at the end for frames that are still under way.
+    pub drain: Duration,
+    /// Sockets opened per second, all threads together.
+    pub connect_rate: u32,
+    /// One per publisher socket.
+    pub publishers: Vec<PublisherPlan>,
+    /// Threads that share the publishers.
+    pub publisher_threads: usize,
+    /// One per subscriber socket, in ramp order.
+    pub subscribers: Vec<SubscriberPlan>,
+    /// Threads that share the subscribers round-robin, each with a private descriptor table.
+    pub subscriber_threads: usize,
+    /// What `SubscriberPlan::class` indexes.
+    pub classes: Vec<ClassPlan>,
+    /// One of this many frames is sampled for the spread between first and last receiver.
+    pub spread_every: u32,
+    /// The CPUs the generator's threads are pinned to.
+    pub cpus: Option<Vec<usize>>,
+    /// Sockets to be made vanish during the measured phase.
+    pub kill: Option<KillPlan>,
+}
+
+/// One publisher socket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublisherPlan {
+    /// IDCODE of its C37.118 frames, and the key of its frames whatever the payload.
+    pub id: u16,
+    /// The topic it publishes to.
+    pub topic: String,
+    /// The request path, percent-encoded.
+    pub path: String,
+    /// Frames per second.
+    pub rate: Rate,
+    /// Distance of its instants from the grid, below one period.
+    pub offset_ns: u64,
+    /// Upper bound of its deterministic jitter; 0 for none.
+    pub jitter_ns: u64,
+    /// What its frames carry.
+    pub payload: Payload,
+}
+
+/// One subscriber socket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubscriberPlan {
+    /// The request path, percent-encoded.
+    pub path: String,
+    /// The local address to bind, where the kernel's choice would run out of ports.
+    pub source: Option<IpAddr>,
+    /// Index into `Plan::classes`.
+    pub class: u16,
+    /// Whose frames it must receive.
+    pub follows: Follows,
+}
+
+/// Whose frames a subscriber must receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Every publisher's: a wall.
+    All,
+    /// Those of one publisher, by index into `Plan::publishers`.
+    One(u32),
+}
+
+/// A named class of subscribers; results are kept apart by class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassPlan {
+    /// The name of the scenario's subscriber group.
+    pub name: String,
+    /// How its sockets read.
+    pub kind: ClassKind,
+}
+
+/// How a subscriber reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClassKind {
+    /// As soon as something has arrived.
+    Healthy,
+    /// At most this fast.
+    Slow {
+        /// Bytes taken from the socket per second.
+        bytes_per_s: u64,
+    },
+    /// Never, once connected.
+    Stalled,
+}
+
+impl ClassKind {
+    /// The word a scenario file uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClassKind::Healthy => "healthy",
+            ClassKind::Slow { .. } => "slow",
+            ClassKind::Stalled => "stalled",
+        }
+    }
+}
+
+/// Sockets that vanish without a word (reset, no close frame).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KillPlan {
+    /// When, counted from the start of the measured phase.
+    pub at: Duration,
+    /// The share of subscriber sockets that vanish, 0..=1.
+    pub subscriber_fraction: f64,
+    /// The number of publisher sockets that vanish.
+    pub publishers: u32,
+}
+
+/// What a publisher sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// A C37.118.2 data frame of 92 bytes.
+    C37118,
+    /// A short JSON object, about 224 bytes.
+    Json,
+    /// A stamped block of exactly this many bytes.
+    Fixed {
+        /// Length of the payload, at least [`Payload::FIXED_BYTES_MIN`].
+        bytes: u32,
+    },
+}
+
+impl Payload {
+    /// The stamp of a fixed-size payload needs this much room.
+    pub const FIXED_BYTES_MIN: u32 = 48;
+    /// Engines refuse larger messages by default.
+    pub const FIXED_BYTES_MAX: u32 = 1 << 20;
+
+    /// Length in bytes; an estimate for JSON, exact otherwise.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Payload::C37118 => 92,
+            Payload::Json => 224,
+            Payload::Fixed { bytes } => u64::from(bytes),
+        }
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Payload::C37118 => f.write_str("c37118"),
+            Payload::Json => f.write_str("json"),
+            Payload::Fixed { bytes } => write!(f, "bytes:{bytes}"),
+        }
+    }
+}
+
+impl FromStr for Payload {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = Payload::FIXED_BYTES_MIN..=Payload::FIXED_BYTES_MAX;
+        match (text, text.strip_prefix("bytes:").map(u32::from_str)) {
+            ("c37118", _) => Ok(Payload::C37118),
+            ("json", _) => Ok(Payload::Json),
+            (_, Some(Ok(bytes))) if range.contains(&bytes) => Ok(Payload::Fixed { bytes }),
+            _ => Err(format!(
+                "`{text}` is no payload; write `c37118`, `json` or `bytes:N` with N in {}..={}",
+                range.start(),
+                range.end()
+            )),
+        }
+    }
+}
+
+/// Frames per second as an exact fraction, so that instants never drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Frames.
+    pub num: u32,
+    /// Seconds these frames take.
+    pub den: u32,
+}
+
+impl Rate {
+    /// A frame a minute is slow enough, a thousand a second fast enough for any scenario.
+    const RANGE: std::ops::RangeInclusive<f64> = 1.0 / 60.0..=1000.0;
+
+    /// Frames per second.
+    pub fn per_second(self) -> f64 {
+        f64::from(self.num) / f64::from(self.den)
+    }
+
+    /// Nanoseconds from one frame to the next, rounded down.
+    pub fn period_ns(self) -> u64 {
+        1_000_000_000 * u64::from(self.den) / u64::from(self.num.max(1))
+    }
+
+    fn checked(num: u32, den: u32) -> Option<Self> {
+        let rate = Rate { num, den };
+        (num > 0 && den > 0 && Self::RANGE.contains(&rate.per_second())).then_some(rate)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.den {
+            1 => write!(f, "{}", self.num),
+            den => write!(f, "{}/{den}", self.num),
+        }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (num, den) = match (text.split_once('/'), text.split_once('.')) {
+            (Some((num, den)), _) => (num.parse().ok(), den.parse().ok()),
+            (None, Some((whole, part))) => {
+                (format!("{whole}{part}").parse().ok(), 10u32.checked_pow(part.len() as u32))
+            }
+            (None, None) => (text.parse().ok(), Some(1)),
+        };
+        num.zip(den).and_then(|(num, den)| Rate::checked(num, den)).ok_or_else(|| {
+            format!(
+                "`{text}` is no frame rate; write e.g. `60`, `59.94` or `60000/1001`, up to 1000"
+            )
+        })
+    }
+}
+
+/// What a plan needs beside the scenario and the layout.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Where to connect to.
+    pub target: SocketAddr,
+    /// The `Host` header.
+    pub host: String,
+    /// Told apart from earlier runs against the same server by this number.
+    pub run_id: u32,
+}
+
+impl Plan {
+    /// Resolves a scenario down to sockets. The same arguments give the same plan on any machine.
+    pub fn build(scenario: &Scenario, layout: &Layout, destination: Destination) -> Plan {
+        let publishers = publishers(&scenario.publishers);
+        let subscribers = subscribers(scenario, layout, &publishers);
+        Plan {
+            run_id: destination.run_id,
+            seed: scenario.seed,
+            target: destination.target,
+            host: destination.host,
+            warmup: scenario.phases.warmup,
+            measure: scenario.phases.measure,
+            drain: scenario.phases.drain,
+            connect_rate: connect_rate(&scenario.subscribers),
+            spread_every: spread_every(&publishers),
+            publishers,
+            publisher_threads: layout.publisher_threads,
+            subscribers,
+            subscriber_threads: layout.subscriber_threads,
+            classes: scenario.subscribers.iter().map(class).collect(),
+            cpus: layout.generator_cpus.clone(),
+            kill: scenario.kill,
+        }
+    }
+}
+
+/// The identifier of the first publisher; the others follow.
+pub const FIRST_PUBLISHER_ID: u16 = 1001;
+
+/// More sampled frames a second than this would cost memory without telling more.
+const SPREAD_SAMPLES_PER_S: f64 = 50.0;
+
+/// All sockets a second such that no group exceeds its own rate, as the groups ramp interleaved.
+pub fn connect_rate(groups: &[SubscriberGroup]) -> u32 {
+    let seconds = |g: &SubscriberGroup| g.sockets() as f64 / f64::from(g.ramp_per_s.max(1));
+    let longest_s = groups.iter().map(seconds).fold(0.0, f64::max);
+    let sockets: u64 = groups.iter().map(SubscriberGroup::sockets).sum();
+    if longest_s <= 0.0 {
+        return 1;
+    }
+    ((sockets as f64 / longest_s).floor() as u32).max(1)
+}
+
+fn publishers(groups: &[PublisherGroup]) -> Vec<PublisherPlan> {
+    let ids = FIRST_PUBLISHER_ID..=u16::MAX;
+    let members = groups.iter().flat_map(|group| (0..group.count).map(move |i| (group, i)));
+    ids.zip(members).map(|(id, (group, index))| publisher(id, group, index)).collect()
+}
+
+fn publisher(id: u16, group: &PublisherGroup, index: u32) -> PublisherPlan {
+    let topic = format!("{}/{id}", group.topic_prefix);
+    let (offset_ns, jitter_ns) = match group.phase {
+        Phase::Aligned => (0, 0),
+        Phase::Staggered => (share_of(group.rate.period_ns(), index, group.count), 0),
+        Phase::Jitter { max } => (0, u64::try_from(max.as_nanos()).unwrap_or(u64::MAX)),
+    };
+    PublisherPlan {
+        id,
+        path: format!("/v1/publish/{}", percent_encoded(&topic)),
+        topic,
+        rate: group.rate,
+        offset_ns,
+        jitter_ns,
+        payload: group.payload,
+    }
+}
+
+fn share_of(whole: u64, index: u32, count: u32) -> u64 {
+    let share = u128::from(whole) * u128::from(index) / u128::from(count.max(1));
+    u64::try_from(share).unwrap_or(whole)
+}
+
+fn subscribers(
+    scenario: &Scenario,
+    layout: &Layout,
+    publishers: &[PublisherPlan],
+) -> Vec<SubscriberPlan> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(scenario.seed);
+    let wall_path = feed_path(&wall_pattern(&scenario.publishers));
+    let mut sockets: Vec<(u16, Follows)> = Vec::new();
+    for (class, group) in (0u16..).zip(&scenario.subscribers) {
+        for _ in 0..group.count {
+            follow(group, publishers.len() as u32, &mut rng, |f| sockets.push((class, f)));
+        }
+    }
+    sockets.shuffle(&mut rng);
+    let socket = |(index, (class, follows)): (usize, (u16, Follows))| SubscriberPlan {
+        path: match follows {
+            Follows::All => wall_path.clone(),
+            Follows::One(publisher) => topic_path(publishers, publisher),
+        },
+        source: layout.source_of(index),
+        class,
+        follows,
+    };
+    sockets.into_iter().enumerate().map(socket).collect()
+}
+
+fn topic_path(publishers: &[PublisherPlan], index: u32) -> String {
+    let topic = publishers.get(index as usize).map_or("", |publisher| &publisher.topic);
+    feed_path(topic)
+}
+
+/// Gives `take` every feed of one dashboard: K different publishers, or all of them at once.
+fn follow(
+    group: &SubscriberGroup,
+    publishers: u32,
+    rng: &mut Xoshiro256PlusPlus,
+    mut take: impl FnMut(Follows),
+) {
+    let TopicsEach::Count(count) = group.topics else { return take(Follows::All) };
+    let mut drawn: Vec<u32> = Vec::with_capacity(count as usize);
+    // Floyd's way to draw without repeats: as many draws as are wanted, whatever the fleet's size.
+    for upper in publishers.saturating_sub(count)..publishers {
+        let candidate = rng.random_range(0..=upper);
+        let chosen = if drawn.contains(&candidate) { upper } else { candidate };
+        drawn.push(chosen);
+        take(Follows::One(chosen));
+    }
+}
+
+/// The pattern of a wall: the common prefix if there is one, everything otherwise.
+pub fn wall_pattern(groups: &[PublisherGroup]) -> String {
+    let mut prefixes = groups.iter().map(|group| group.topic_prefix.as_str());
+    match prefixes.next() {
+        Some(first) if prefixes.all(|prefix| prefix == first) => format!("{first}/#"),
+        _ => "#".to_owned(),
+    }
+}
+
+fn feed_path(topic: &str) -> String {
+    format!("/v1/feed/{}", percent_encoded(topic))
+}
+
+fn percent_encoded(topic: &str) -> String {
+    const ESCAPED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(topic, ESCAPED).to_string()
+}
+
+fn class(group: &SubscriberGroup) -> ClassPlan {
+    ClassPlan { name: group.name.clone(), kind: group.class }
+}
+
+fn spread_every(publishers: &[PublisherPlan]) -> u32 {
+    let frames_per_s: f64 = publishers.iter().map(|p| p.rate.per_second()).sum();
+    (frames_per_s / SPREAD_SAMPLES_PER_S).ceil().max(1.0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const TWO_GROUPS: &str = r#"
+        name = "t"
+        publishers = [{ name = "a", count = 4, fps = 50, phase = "staggered" },
+                      { name = "b", count = 2, fps = "60000/1001", payload = "bytes:64" }]
+        subscribers = [{ name = "desk", count = 30, topics_each = 3, ramp = "100/s" },
+                       { name = "wall", count = 2, topics_each = "all", ramp = "1/s" }]
+        phases = { warmup = "1s", measure = "2s", drain = "1s" }
+    "#;
+
+    fn plan(seed: u64) -> Plan {
+        let scenario = Scenario { seed, ..Scenario::parse(TWO_GROUPS).unwrap() };
+        let destination = Destination {
+            target: "127.0.0.1:9400".parse().unwrap(),
+            host: "127.0.0.1:9400".into(),
+            run_id: 7,
+        };
+        Plan::build(&scenario, &Layout::default(), destination)
+    }
+
+    #[test]
+    fn the_plan_is_a_pure_function_of_the_seed() {
+        assert_eq!(plan(1), plan(1));
+        let followed = |seed| plan(seed).subscribers.into_iter().map(|s| s.follows);
+        assert!(followed(1).ne(followed(2)));
+    }
+
+    #[test]
+    fn ids_offsets_and_paths_follow_from_the_groups() {
+        let plan = plan(1);
+        let ids: Vec<_> = plan.publishers.iter().map(|p| p.id).collect();
+        assert_eq!(ids, [1001, 1002, 1003, 1004, 1005, 1006]);
+        let offsets: Vec<_> = plan.publishers.iter().map(|p| p.offset_ns).collect();
+        assert_eq!(offsets, [0, 5_000_000, 10_000_000, 15_000_000, 0, 0]);
+        assert_eq!(plan.publishers[0].path, "/v1/publish/pmu/1001");
+        let wall = plan.subscribers.iter().find(|s| s.follows == Follows::All).unwrap();
+        assert_eq!(wall.path, "/v1/feed/pmu/%23");
+    }
+
+    #[test]
+    fn every_dashboard_gets_its_number_of_different_feeds() {
+        let scenario = Scenario::parse(TWO_GROUPS).unwrap();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+        for _ in 0..100 {
+            let mut feeds = HashSet::new();
+            follow(&scenario.subscribers[0], 6, &mut rng, |f| match f {
+                Follows::One(index) => assert!(index < 6 && feeds.insert(index)),
+                Follows::All => panic!("a desk follows single topics"),
+            });
+            assert_eq!(feeds.len(), 3);
+        }
+        let plan = plan(1);
+        assert_eq!(plan.subscribers.len(), 92);
+        assert_eq!(plan.subscribers.iter().filter(|s| s.class == 1).count(), 2);
+    }
+
+    #[test]
+    fn no_group_ramps_faster_than_it_asked_for() {
+        let groups = Scenario::parse(TWO_GROUPS).unwrap().subscribers;
+        // 2 walls at 1/s take 2 s, so all 92 sockets take 2 s.
+        assert_eq!(connect_rate(&groups), 46);
+    }
+
+    #[test]
+    fn walls_of_fleets_without_a_common_prefix_follow_everything() {
+        let mut groups = Scenario::parse(TWO_GROUPS).unwrap().publishers;
+        assert_eq!(wall_pattern(&groups), "pmu/#");
+        groups[1].topic_prefix = "fdr".into();
+        assert_eq!(wall_pattern(&groups), "#");
+    }
+
+    #[test]
+    fn rates_are_exact_fractions() {
+        for (text, num, den) in [("60", 60, 1), ("59.94", 5994, 100), ("60000/1001", 60000, 1001)] {
+            assert_eq!(text.parse(), Ok(Rate { num, den }), "{text}");
+        }
+        for wrong in ["0", "-1", "1001", "x", "1/0", "", "1/100"] {
+            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! One publisher thread: sends its publishers' frames at their instants on the grid, whatever the
+//! server does. Open loop: a socket that takes nothing delays only itself, its frames wait in
+//! order, and nothing is ever skipped silently. Frames are encoded before they are due, so that a
+//! tick is one clock read and one write per publisher. Must not wait for any reply, and must not
+//! spin: the CPU may be shared with the receivers it would delay.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::clock::{SECOND_NS, mix, mono_ns};
+use crate::connection::{self, Connection};
+use crate::dial;
+use crate::histograms::SignedHistogram;
+use crate::meter::Meter;
+use crate::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
+use crate::payload::Encoder;
+use crate::socket;
+use crate::stage::Stage;
+use crate::stamp::Roster;
+use crate::subscribers::KILLED;
+use crate::windows::WindowPart;
+use crate::wire::{self, Opcode};
+
+/// What a publisher thread leaves behind.
+#[derive(Debug)]
+pub struct PublisherHarvest {
+    /// Its part of the publishers' side.
+    pub outcome: PublisherOutcome,
+    /// Publishers whose socket ended early, by index into the plan.
+    pub cut: Vec<u32>,
+    /// How the thread fared.
+    pub health: ThreadHealth,
+}
+
+/// A publisher whose connection is open, before the start is known.
+pub struct Connected {
+    publisher: u32,
+    connection: Connection,
+}
+
+/// Why a publisher could not be connected.
+#[derive(Debug, thiserror::Error)]
+#[error("publisher of {topic} could not connect: {reason}")]
+pub struct ConnectError {
+    /// Its topic.
+    pub topic: String,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// Connects the `index`th thread's share of the publishers.
+pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
+    let plan = stage.plan;
+    let share = plan.publishers.iter().zip(0u32..).skip(index);
+    share
+        .step_by(plan.publisher_threads.max(1))
+        .map(|(publisher, number)| {
+            let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
+            let connection =
+                dial::upgrade(plan.target, &plan.host, &publisher.path, u128::from(nonce))
+                    .map_err(|reason| ConnectError { topic: publisher.topic.clone(), reason })?;
+            Ok(Connected { publisher: number, connection })
+        })
+        .collect()
+}
+
+/// Publishes on these connections until the stage is finished.
+pub fn run(
+    stage: &Stage<'_>,
+    roster: &Roster,
+    index: usize,
+    connected: Vec<Connected>,
+    windows: Sender<WindowPart>,
+) -> io::Result<PublisherHarvest> {
+    let mut name = format!("publisher-{index}");
+    if let Some(cpus) = &stage.plan.cpus {
+        socket::pin(cpus, index)?;
+    }
+    if socket::make_punctual().is_err() {
+        name.push_str(" (normal priority)");
+    }
+    let health = ThreadHealth::new(name);
+    let mut thread = PublisherThread::new(stage, roster, connected, health, windows)?;
+    thread.turn_until_finished()?;
+    Ok(thread.harvest())
+}
+
+struct PublisherThread<'s> {
+    stage: &'s Stage<'s>,
+    roster: &'s Roster,
+    poll: Poll,
+    lines: Vec<Line>,
+    /// When each line's next frame is due: instant, index into `lines`.
+    due: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Lines that sent in this turn and need their next frame.
+    sent: Vec<usize>,
+    has_published: bool,
+    outcome: PublisherOutcome,
+    cut: Vec<u32>,
+    meter: Meter,
+    second_sent: u64,
+    windows: Sender<WindowPart>,
+    health: ThreadHealth,
+    inbox: Vec<u8>,
+    message_bytes_max: usize,
+    is_killed: bool,
+}
+
+/// One publisher.
+struct Line {
+    publisher: u32,
+    /// `None` once it ended early.
+    connection: Option<Connection>,
+    encoder: Encoder,
+    ticks: u32,
+    next_seq: u32,
+    period_ns: u64,
+    measured_from: u32,
+    /// The next frame, masked and ready.
+    frame: Vec<u8>,
+    /// Bytes the socket has not taken yet.
+    pending: VecDeque<u8>,
+    /// The frames among them: bytes left of each, and when it is late.
+    pending_frames: VecDeque<(usize, u64)>,
+    written: u32,
+    mask: u64,
+}
+
+impl<'s> PublisherThread<'s> {
+    fn new(
+        stage: &'s Stage<'s>,
+        roster: &'s Roster,
+        connected: Vec<Connected>,
+        health: ThreadHealth,
+        windows: Sender<WindowPart>,
+    ) -> io::Result<PublisherThread<'s>> {
+        let poll = Poll::new()?;
+        let mut lines = Vec::with_capacity(connected.len());
+        let mut due = BinaryHeap::with_capacity(connected.len());
+        for (index, mut line) in connected.into_iter().enumerate() {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut line.connection.stream, Token(index), interest)?;
+            let line = Line::new(stage, roster, line);
+            if line.ticks > 0 {
+                due.push(Reverse((roster.intended_ns(line.publisher, 0), index)));
+            }
+            lines.push(line);
+        }
+        Ok(PublisherThread {
+            stage,
+            roster,
+            poll,
+            outcome: PublisherOutcome { count: lines.len() as u64, ..Default::default() },
+            lines,
+            due,
+            sent: Vec::new(),
+            has_published: false,
+            cut: Vec::new(),
+            meter: stage.meter(roster),
+            second_sent: 0,
+            windows,
+            health,
+            inbox: vec![0; INBOX_BYTES.max(stage.message_bytes_max() * 2)],
+            message_bytes_max: stage.message_bytes_max(),
+            is_killed: false,
+        })
+    }
+
+    fn turn_until_finished(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stage.is_finished() {
+            let woken_ns = self.wait(&mut events)?;
+            self.note_second(woken_ns);
+            for event in &events {
+                self.on_event(event.token().0);
+            }
+            self.kill_if_due(woken_ns);
+            self.send_due();
+            self.encode_next();
+            self.tell_if_published();
+        }
+        Ok(())
+    }
+
+    /// Waits for the next instant or an event, and notes how late a timed wait ended.
+    fn wait(&mut self, events: &mut Events) -> io::Result<u64> {
+        let idle_until_ns = mono_ns() + PAUSE_NS;
+        let due_ns = self.due.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
+        socket::wait_until(&mut self.poll, events, due_ns.min(idle_until_ns))?;
+        let woken_ns = mono_ns();
+        self.health.wakeups += 1;
+        if due_ns < idle_until_ns && woken_ns >= due_ns {
+            self.health.gap.record((woken_ns - due_ns).cast_signed());
+        }
+        Ok(woken_ns)
+    }
+
+    fn send_due(&mut self) {
+        if self.stage.progress.is_stopped() {
+            self.due.clear();
+        }
+        while let Some(&Reverse((due_ns, index))) = self.due.peek() {
+            let now_ns = mono_ns();
+            if due_ns > now_ns {
+                return;
+            }
+            self.due.pop();
+            self.send(index, due_ns, now_ns);
+        }
+    }
+
+    fn send(&mut self, index: usize, due_ns: u64, now_ns: u64) {
+        let line = &mut self.lines[index];
+        if line.connection.is_none() || line.pending.len() > PENDING_BYTES_MAX {
+            return self.cut(index, None);
+        }
+        self.roster.log(line.publisher).attempt(line.next_seq, now_ns);
+        if line.next_seq >= line.measured_from {
+            self.outcome.slip.record(now_ns.wrapping_sub(due_ns).cast_signed());
+        }
+        match line.queue_or_write(due_ns, now_ns, &mut self.outcome) {
+            Err(reason) => self.cut(index, Some(reason)),
+            Ok(written) => {
+                self.sent.push(index);
+                self.count_written(index, written);
+            }
+        }
+    }
+
+    /// After everything due has left, not between two sends.
+    fn encode_next(&mut self) {
+        for index in self.sent.drain(..) {
+            let line = &mut self.lines[index];
+            line.next_seq += 1;
+            if line.next_seq < line.ticks && line.connection.is_some() {
+                line.encode();
+                let due_ns = self.roster.intended_ns(line.publisher, line.next_seq);
+                self.due.push(Reverse((due_ns, index)));
+            }
+        }
+    }
+
+    fn on_event(&mut self, index: usize) {
+        let Some(line) = self.lines.get_mut(index) else { return };
+        let now_ns = mono_ns();
+        let read = line.read(&mut self.inbox, self.message_bytes_max);
+        let done = line.write_pending(now_ns, &mut self.outcome);
+        match (read, done) {
+            (Err(reason), _) | (Ok(()), Err(reason)) => self.cut(index, Some(reason)),
+            (Ok(()), Ok(written)) => self.count_written(index, written),
+        }
+    }
+
+    fn count_written(&mut self, index: usize, frames: u32) {
+        if frames == 0 {
+            return;
+        }
+        let line = &mut self.lines[index];
+        line.written += frames;
+        self.roster.log(line.publisher).set_written(line.written);
+        self.second_sent += u64::from(frames);
+        self.stage.progress.sent.fetch_add(u64::from(frames), Ordering::Relaxed);
+    }
+
+    /// Ends a line early; its remaining frames stay unsent and are counted so.
+    fn cut(&mut self, index: usize, reason: Option<String>) {
+        let line = &mut self.lines[index];
+        let stuck = line.connection.take().map(|_| "takes no more".to_string());
+        if let Some(otherwise) = stuck {
+            *self.outcome.closes.entry(reason.unwrap_or(otherwise)).or_default() += 1;
+            self.cut.push(line.publisher);
+        }
+    }
+
+    fn kill_if_due(&mut self, now_ns: u64) {
+        if self.is_killed {
+            return;
+        }
+        let Some(kill) = self.stage.kill_due(now_ns) else { return };
+        self.is_killed = true;
+        for line in self.lines.iter_mut().filter(|line| line.publisher < kill.publishers) {
+            let Some(connection) = line.connection.take() else { continue };
+            self.cut.push(line.publisher);
+            *self.outcome.closes.entry(KILLED.to_string()).or_default() += 1;
+            if let Err(error) = socket::vanish(connection.stream) {
+                tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
+            }
+        }
+    }
+
+    fn note_second(&mut self, now_ns: u64) {
+        if let Some(second) = self.meter.passed(now_ns) {
+            self.tell_second(second);
+        }
+    }
+
+    fn tell_second(&mut self, t_s: u32) {
+        let sent = std::mem::take(&mut self.second_sent);
+        // The run may be over already for the receiver; the totals do not depend on windows.
+        let _ = self.windows.send(WindowPart { t_s, sent, ..WindowPart::default() });
+    }
+
+    fn tell_if_published(&mut self) {
+        let is_under_way = |line: &Line| line.connection.is_some() && !line.pending.is_empty();
+        if !self.has_published && self.due.is_empty() && !self.lines.iter().any(is_under_way) {
+            self.has_published = true;
+            self.stage.published.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn harvest(mut self) -> PublisherHarvest {
+        let stopped = self.stage.progress.is_stopped();
+        for line in &mut self.lines {
+            // A stopped run was not meant to publish the rest; a line cut early was.
+            let is_cut = line.connection.is_none();
+            let intended = if stopped && !is_cut { line.next_seq } else { line.ticks };
+            self.outcome.intended += u64::from(intended);
+            self.outcome.sent += u64::from(line.written);
+            self.outcome.unsent += u64::from(intended.saturating_sub(line.written));
+            line.say_goodbye();
+        }
+        if self.second_sent > 0 {
+            self.tell_second(self.meter.second());
+        }
+        self.health.busy_max = self.meter.busy_max();
+        PublisherHarvest { outcome: self.outcome, cut: self.cut, health: self.health }
+    }
+}
+
+impl Line {
+    fn new(stage: &Stage<'_>, roster: &Roster, connected: Connected) -> Line {
+        let Connected { publisher, connection } = connected;
+        let plan = &stage.plan.publishers[publisher as usize];
+        let schedule = *roster.schedule(publisher);
+        let mut line = Line {
+            publisher,
+            connection: Some(connection),
+            encoder: Encoder::new(stage.plan.run_id, stage.plan.seed, plan, schedule),
+            ticks: schedule.ticks,
+            next_seq: 0,
+            period_ns: schedule.grid.period_ns(),
+            measured_from: schedule.measured_from,
+            frame: Vec::new(),
+            pending: VecDeque::new(),
+            pending_frames: VecDeque::new(),
+            written: 0,
+            mask: mix(stage.plan.seed, u64::from(plan.id), 0),
+        };
+        line.encode();
+        line
+    }
+
+    fn encode(&mut self) {
+        self.mask = self.mask.wrapping_mul(MASK_STEP).wrapping_add(1);
+        let mask = ((self.mask >> 32) as u32).to_be_bytes();
+        let opcode = if self.encoder.is_text() { Opcode::Text } else { Opcode::Binary };
+        self.frame.clear();
+        wire::encode(opcode, self.encoder.encode(self.next_seq), mask, &mut self.frame);
+    }
+
+    /// Writes the ready frame, or puts it behind what waits already. Answers how many frames were
+    /// completed.
+    fn queue_or_write(
+        &mut self,
+        due_ns: u64,
+        now_ns: u64,
+        outcome: &mut PublisherOutcome,
+    ) -> Result<u32, String> {
+        let late_from_ns = due_ns + self.period_ns;
+        let written = if self.pending.is_empty() { self.write_frame()? } else { 0 };
+        if written == self.frame.len() {
+            outcome.late += u64::from(now_ns > late_from_ns);
+            return Ok(1);
+        }
+        let left = self.frame.get(written..).unwrap_or_default();
+        self.pending.extend(left);
+        self.pending_frames.push_back((left.len(), late_from_ns));
+        Ok(0)
+    }
+
+    fn write_frame(&mut self) -> Result<usize, String> {
+        let Some(connection) = &mut self.connection else { return Ok(0) };
+        write(connection, &self.frame)
+    }
+
+    /// Writes what waits, as far as the socket takes it. Answers how many frames were completed.
+    fn write_pending(
+        &mut self,
+        now_ns: u64,
+        outcome: &mut PublisherOutcome,
+    ) -> Result<u32, String> {
+        let mut completed = 0;
+        while let (Some(connection), false) = (&mut self.connection, self.pending.is_empty()) {
+            let (front, _) = self.pending.as_slices();
+            let written = write(connection, front)?;
+            if written == 0 {
+                break;
+            }
+            self.pending.drain(..written);
+            completed += self.complete(written, now_ns, outcome);
+        }
+        Ok(completed)
+    }
+
+    fn complete(&mut self, mut bytes: usize, now_ns: u64, outcome: &mut PublisherOutcome) -> u32 {
+        let mut frames = 0;
+        while let Some((left, late_from_ns)) = self.pending_frames.front_mut() {
+            if *left > bytes {
+                *left -= bytes;
+                break;
+            }
+            bytes -= *left;
+            // Control frames wait in the same queue; they carry no instant.
+            let is_frame = *late_from_ns != CONTROL;
+            frames += u32::from(is_frame);
+            outcome.late += u64::from(is_frame && now_ns > *late_from_ns);
+            self.pending_frames.pop_front();
+        }
+        frames
+    }
+
+    /// Reads what the server says: pings are answered, a close ends the line, messages are ignored.
+    fn read(&mut self, inbox: &mut [u8], message_bytes_max: usize) -> Result<(), String> {
+        while let Some(connection) = &mut self.connection {
+            let Some(filled) = connection.fill(inbox, usize::MAX)? else { return Ok(()) };
+            let bytes = inbox.get(..filled.total).unwrap_or_default();
+            let mut pongs = Vec::new();
+            connection.scan(bytes, message_bytes_max, &mut pongs, |_| ())?;
+            self.queue_control(&pongs);
+        }
+        Ok(())
+    }
+
+    /// Control frames go behind the frames that wait, never into one.
+    fn queue_control(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() && self.pending.len() < PENDING_BYTES_MAX {
+            self.pending.extend(bytes);
+            self.pending_frames.push_back((bytes.len(), CONTROL));
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        if let (Some(connection), true) = (&mut self.connection, self.pending.is_empty()) {
+            connection.say_goodbye();
+        }
+    }
+}
+
+/// The publishers' side of all threads.
+pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutcome {
+    let mut whole = PublisherOutcome { slip: SignedHistogram::new(), ..Default::default() };
+    for part in parts {
+        whole.count += part.count;
+        whole.intended += part.intended;
+        whole.sent += part.sent;
+        whole.late += part.late;
+        whole.unsent += part.unsent;
+        merge_counts(&mut whole.closes, &part.closes);
+        whole.slip.merge(&part.slip);
+    }
+    whole
+}
+
+/// How many bytes the socket took; `Err`: why the connection is over.
+fn write(connection: &mut Connection, bytes: &[u8]) -> Result<usize, String> {
+    let written = connection::write_some(&mut connection.stream, bytes);
+    written.map_err(|error| socket::failure_name(&error).to_string())
+}
+
+const KEY_STREAM: u64 = 0x7075_626c;
+const MASK_STEP: u64 = 0x5851_F42D_4C95_7F2D;
+const EVENTS: usize = 1024;
+const INBOX_BYTES: usize = 128 * 1024;
+/// Longest sleep: the thread notices stop and finish within it.
+const PAUSE_NS: u64 = SECOND_NS / 50;
+/// A publisher with more waiting than this has no server that reads: its line is ended.
+const PENDING_BYTES_MAX: usize = 16 << 20;
+/// In place of an instant, marks bytes that are no frame.
+const CONTROL: u64 = u64::MAX;

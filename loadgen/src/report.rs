@@ -1,0 +1,281 @@
+//! The report a person reads at the end of a run. Must not decide anything: the verdict is given.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
+
+use crate::exit::Exit;
+use crate::histograms::SignedHistogram;
+use crate::outcome::{ClassOutcome, Outcome};
+use crate::record::Record;
+use crate::units::{format_bytes, format_count, format_exact, format_ns};
+use crate::verdict::frames_missing;
+
+/// The whole report.
+pub fn render(record: &Record<'_>) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_report(record, &mut text);
+    text
+}
+
+fn write_report(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "\n{}\n", headline(record))?;
+    writeln!(out, "{}\n", latencies(record.outcome))?;
+    writeln!(out, "{}\n", classes(record.outcome))?;
+    writeln!(out, "{}\n", costs(record))?;
+    writeln!(out, "{}\n", conditions(record))?;
+    write_troubles(record.outcome, out)?;
+    writeln!(out, "repeat with: {}", record.command)
+}
+
+fn headline(record: &Record<'_>) -> String {
+    let verdict = record.verdict;
+    let name = &record.scenario.name;
+    match verdict.exit() {
+        Exit::InvalidRun => {
+            let reasons = verdict.reasons().join("\n  - ");
+            format!("INVALID RUN of {name}: these numbers prove nothing\n  - {reasons}")
+        }
+        Exit::SloViolated => {
+            let missed = verdict.goals.iter().filter(|goal| !goal.pass);
+            let missed: Vec<_> = missed
+                .map(|g| format!("{} {} (allowed {})", g.goal, g.measured, g.allowed))
+                .collect();
+            format!("valid run of {name}, GOALS MISSED: {}", missed.join(", "))
+        }
+        Exit::Ok | Exit::Internal | Exit::Usage => {
+            format!("valid run of {name}, all goals met")
+        }
+    }
+}
+
+const STYLE: TableStyle = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
+
+/// A borderless table whose columns but the first are aligned to the right.
+fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_style(STYLE);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.into_iter().map(Cell::new));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn latencies(outcome: &Outcome) -> Table {
+    let mut rows = Vec::new();
+    for class in &outcome.classes {
+        rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e));
+        rows.push(latency_row(&format!("service, {}", class.name), &class.service));
+    }
+    let spread = &outcome.spread;
+    rows.push(latency_row("spread, first receiver", &spread.first));
+    rows.push(latency_row("spread, median receiver", &spread.median));
+    rows.push(latency_row("spread, last receiver", &spread.last));
+    rows.push(latency_row("schedule slip", &outcome.publishers.slip));
+    table(&["latency", "p50", "p90", "p99", "p99.9", "max", "frames"], rows)
+}
+
+fn latency_row(name: &str, histogram: &SignedHistogram) -> Vec<String> {
+    if histogram.is_empty() {
+        return [name, "-", "-", "-", "-", "-", "0"].map(str::to_owned).to_vec();
+    }
+    let at = |quantile: f64| format_ns(histogram.quantile(quantile) as f64);
+    let max = format_ns(histogram.max() as f64);
+    let count = format_exact(histogram.len());
+    vec![name.to_owned(), at(0.5), at(0.9), at(0.99), at(0.999), max, count]
+}
+
+fn classes(outcome: &Outcome) -> Table {
+    let header = [
+        "class",
+        "kind",
+        "sockets",
+        "expected",
+        "received",
+        "missing",
+        "twice",
+        "disordered",
+        "damaged",
+        "gaps told",
+        "closed",
+    ];
+    table(&header, outcome.classes.iter().map(class_row).collect())
+}
+
+fn class_row(class: &ClassOutcome) -> Vec<String> {
+    let counts = [
+        class.sockets,
+        class.expected,
+        class.received,
+        frames_missing(class),
+        class.duplicated,
+        class.reordered,
+        class.corrupt,
+        class.gap_notices,
+        class.closes.values().sum(),
+    ];
+    let names = [class.name.clone(), class.kind.name().to_owned()];
+    names.into_iter().chain(counts.map(format_exact)).collect()
+}
+
+fn costs(record: &Record<'_>) -> Table {
+    let Record { outcome, efficiency, .. } = record;
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "not known".to_owned());
+    let per_s = |count: Option<f64>| or_unknown(count.map(|c| format!("{}/s", format_count(c))));
+    let bytes = |size: Option<f64>| or_unknown(size.map(format_bytes));
+    let cpus = |busy: Option<f64>| or_unknown(busy.map(|cpus| format!("{cpus:.2}")));
+    let publishers = &outcome.publishers;
+    let rows = [
+        ("deliveries, measured", per_s(deliveries_per_s(outcome))),
+        (
+            "published of intended",
+            format!("{} of {}", format_exact(publishers.sent), format_exact(publishers.intended)),
+        ),
+        ("published a period late or more", format_exact(publishers.late)),
+        ("frames per read", or_unknown(frames_per_read(outcome))),
+        ("server CPU per delivery", or_unknown(efficiency.cpu_ns_per_delivery.map(format_ns))),
+        ("deliveries per server core", per_s(efficiency.deliveries_per_core_s)),
+        ("server CPUs busy", cpus(efficiency.server_cpus_busy)),
+        ("server context switches", per_s(efficiency.server_switches_per_s)),
+        ("server memory", bytes(efficiency.server_rss_bytes.map(|bytes| bytes as f64))),
+        ("server memory per connection", bytes(efficiency.rss_bytes_per_connection)),
+        ("kernel memory per connection", bytes(efficiency.kernel_bytes_per_connection)),
+        ("generator CPUs busy", cpus(efficiency.own_cpus_busy)),
+        (
+            "ramp",
+            format!(
+                "{} sockets in {:.2} s",
+                format_exact(outcome.ramp.connected),
+                outcome.ramp.elapsed.as_secs_f64()
+            ),
+        ),
+    ];
+    let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    table(&["throughput and cost", "value"], rows)
+}
+
+/// Frames of the measured phase, which are those in the histograms, by its length.
+fn deliveries_per_s(outcome: &Outcome) -> Option<f64> {
+    let frames: u64 = outcome.classes.iter().map(|class| class.e2e.len()).sum();
+    let seconds = outcome.measured.as_secs_f64();
+    (seconds > 0.0).then(|| frames as f64 / seconds)
+}
+
+fn frames_per_read(outcome: &Outcome) -> Option<String> {
+    let sum = |count: fn(&ClassOutcome) -> u64| outcome.classes.iter().map(count).sum::<u64>();
+    let reads = sum(|class| class.reads);
+    (reads > 0).then(|| format!("{:.2}", sum(|class| class.received) as f64 / reads as f64))
+}
+
+fn conditions(record: &Record<'_>) -> Table {
+    let verdict = record.verdict;
+    let mark = |pass: bool| if pass { "ok" } else { "BREACHED" }.to_owned();
+    let gates = verdict.gates.iter().map(|gate| {
+        vec![gate.name.to_owned(), gate.measured.clone(), gate.allowed.clone(), mark(gate.pass)]
+    });
+    let goals = verdict.goals.iter().map(|goal| {
+        let name = format!("goal: {}", goal.goal);
+        vec![name, goal.measured.clone(), goal.allowed.clone(), mark(goal.pass)]
+    });
+    table(&["condition", "measured", "allowed", ""], gates.chain(goals).collect())
+}
+
+/// What went wrong with connections, if anything did.
+fn write_troubles(outcome: &Outcome, out: &mut String) -> std::fmt::Result {
+    for (error, count) in &outcome.ramp.errors {
+        writeln!(out, "ramp: {} x {error}", format_exact(*count))?;
+    }
+    for (close, count) in &outcome.publishers.closes {
+        writeln!(out, "publishers closed: {} x {close}", format_exact(*count))?;
+    }
+    for class in &outcome.classes {
+        for (close, count) in &class.closes {
+            writeln!(out, "{} closed: {} x {close}", class.name, format_exact(*count))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Layout;
+    use crate::efficiency::Efficiency;
+    use crate::fixtures;
+    use crate::health::{self, HealthLimits};
+    use crate::host::Environment;
+    use crate::verdict::Verdict;
+
+    fn rendered(outcome: &Outcome) -> String {
+        let (scenario, plan, samples) =
+            (fixtures::scenario(), fixtures::plan(), fixtures::samples());
+        let limits = HealthLimits::default();
+        let gates = health::gates(&plan, outcome, &samples, &limits);
+        render(&Record {
+            command: "gridload run quickstart --seed 1",
+            verdict: &Verdict::of(gates, &scenario.slo, outcome),
+            scenario: &scenario,
+            plan: &plan,
+            layout: &Layout::default(),
+            environment: &Environment::read(),
+            server_pid: None,
+            outcome,
+            samples: &samples,
+            efficiency: &Efficiency::of(&samples, 2_000),
+            limits: &limits,
+        })
+    }
+
+    #[test]
+    fn a_good_run_reads_well() {
+        let text = rendered(&fixtures::outcome());
+        for part in [
+            "valid run of quickstart, all goals met",
+            "end to end, dashboard",
+            "100/s",
+            "3.33 µs",
+            "600,000",
+            "repeat with: gridload run quickstart --seed 1",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!text.contains("BREACHED"));
+    }
+
+    #[test]
+    fn a_void_run_says_so_first() {
+        let mut outcome = fixtures::outcome();
+        outcome.ramp.connected = 1_999;
+        outcome.ramp.errors.insert("refused".into(), 3);
+        let text = rendered(&outcome);
+        let (first, rest) = text.trim_start().split_once('\n').unwrap();
+        assert_eq!(first, "INVALID RUN of quickstart: these numbers prove nothing");
+        assert!(rest.contains("connected: 2019 of 2020 (allowed all)"), "{rest}");
+        assert!(rest.contains("BREACHED") && rest.contains("ramp: 3 x refused"), "{rest}");
+    }
+
+    #[test]
+    fn missed_goals_are_named() {
+        let mut outcome = fixtures::outcome();
+        outcome.classes[0].lost = 17;
+        assert!(rendered(&outcome).contains("GOALS MISSED: loss 17 (allowed <= 0)"));
+    }
+
+    #[test]
+    fn an_empty_outcome_has_no_numbers_rather_than_wrong_ones() {
+        let mut outcome = fixtures::outcome();
+        outcome.classes[0] = ClassOutcome::new("dashboard".into(), outcome.classes[0].kind);
+        outcome.publishers.slip = SignedHistogram::new();
+        let text = rendered(&outcome);
+        assert!(
+            text.contains("frames per read") && text.contains("not known") && !text.contains("NaN"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,715 @@
+//! A scenario: who publishes what to whom, for how long, and what is demanded. Parsed from TOML
+//! into types that cannot be wrong, and written back as TOML that gives the same scenario.
+//! Must not know the host, the command line or any single socket.
+
+use std::collections::HashSet;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use crate::plan::{ClassKind, FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
+use crate::section::{ScenarioError, Section};
+use crate::source::SourceRange;
+use crate::units;
+
+/// A load and its goals.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Names the result directory.
+    pub name: String,
+    /// One line: who this load stands for.
+    pub about: String,
+    /// All random choices are drawn from it.
+    pub seed: u64,
+    /// Where the load goes.
+    pub target: Target,
+    /// Who publishes.
+    pub publishers: Vec<PublisherGroup>,
+    /// Who listens; each group is a class of its own in the results.
+    pub subscribers: Vec<SubscriberGroup>,
+    /// Sockets that vanish in the measured phase.
+    pub kill: Option<KillPlan>,
+    /// How long each part of the run takes.
+    pub phases: Phases,
+    /// What a good run must meet.
+    pub slo: Slo,
+}
+
+/// Where the load goes and where it comes from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Target {
+    /// `host:port` of the server; `None` starts an engine of our own.
+    pub authority: Option<String>,
+    /// Local addresses to connect from; empty leaves the choice to the kernel and the budget.
+    pub source_ips: Vec<SourceRange>,
+}
+
+/// Publishers that differ by identifier only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublisherGroup {
+    /// For people; not on the wire.
+    pub name: String,
+    /// How many.
+    pub count: u32,
+    /// Frames per second of each.
+    pub rate: Rate,
+    /// Where on the grid their instants lie.
+    pub phase: Phase,
+    /// What their frames carry.
+    pub payload: Payload,
+    /// Topics are `{topic_prefix}/{id}`.
+    pub topic_prefix: String,
+}
+
+/// Where the instants of a group lie relative to the UTC grid of its rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// On the grid, all at once, as real PMUs do: a burst per tick.
+    Aligned,
+    /// Spread evenly over the period.
+    Staggered,
+    /// On the grid plus a deterministic delay of up to `max`.
+    Jitter {
+        /// The longest delay.
+        max: Duration,
+    },
+}
+
+/// Subscribers of one class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubscriberGroup {
+    /// The name of the class in the results.
+    pub name: String,
+    /// How many dashboards.
+    pub count: u32,
+    /// What each of them follows.
+    pub topics: TopicsEach,
+    /// How they read.
+    pub class: ClassKind,
+    /// Sockets opened per second at most.
+    pub ramp_per_s: u32,
+}
+
+/// What one dashboard follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicsEach {
+    /// Everything, over one socket with a pattern: a wall.
+    All,
+    /// This many topics drawn by seed, over one raw socket each.
+    Count(u32),
+}
+
+impl SubscriberGroup {
+    /// Sockets of the whole group.
+    pub fn sockets(&self) -> u64 {
+        match self.topics {
+            TopicsEach::All => u64::from(self.count),
+            TopicsEach::Count(topics) => u64::from(self.count) * u64::from(topics),
+        }
+    }
+}
+
+/// How long each part of the run takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Phases {
+    /// Published and verified, but kept out of the histograms.
+    pub warmup: Duration,
+    /// Measured.
+    pub measure: Duration,
+    /// The longest wait for frames still under way.
+    pub drain: Duration,
+}
+
+/// What a good run must meet; counts and latencies are those of healthy subscribers.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Slo {
+    /// Median from the intended instant to the subscriber.
+    pub e2e_p50: Option<Duration>,
+    /// The same, 99th percentile.
+    pub e2e_p99: Option<Duration>,
+    /// The same, 99.9th percentile.
+    pub e2e_p999: Option<Duration>,
+    /// The same, the worst.
+    pub e2e_max: Option<Duration>,
+    /// Frames that may be missing.
+    pub loss: u64,
+    /// Frames that may arrive out of order.
+    pub reorder: u64,
+    /// Frames that may arrive twice.
+    pub duplicate: u64,
+    /// Frames that may arrive damaged.
+    pub corrupt: u64,
+}
+
+/// No scenario may ask for more sockets: a typing error must not eat the memory of the host.
+pub const SOCKETS_MAX: u64 = 4_000_000;
+/// As many publishers as there are identifiers from the first on (65,535 is reserved).
+pub const PUBLISHERS_MAX: u64 = 65_535 - FIRST_PUBLISHER_ID as u64;
+
+const ROOT_KEYS: &[&str] = &[
+    "name",
+    "about",
+    "seed",
+    "target",
+    "clock",
+    "publishers",
+    "subscribers",
+    "faults",
+    "phases",
+    "slo",
+];
+const TARGET_KEYS: &[&str] = &["url", "source_ips"];
+const PUBLISHER_KEYS: &[&str] = &["name", "count", "fps", "phase", "payload", "topic"];
+const SUBSCRIBER_KEYS: &[&str] = &["name", "count", "topics_each", "class", "read_rate", "ramp"];
+const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
+const PHASE_KEYS: &[&str] = &["warmup", "measure", "drain"];
+const SLO_KEYS: &[&str] =
+    &["e2e_p50", "e2e_p99", "e2e_p999", "e2e_max", "loss", "reorder", "duplicate", "corrupt"];
+
+impl Scenario {
+    /// Reads a scenario file.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let table = text.parse().map_err(|error: toml::de::Error| {
+            ScenarioError::Syntax(error.to_string().trim_end().to_owned())
+        })?;
+        Self::from_table(&table)
+    }
+
+    /// Reads a scenario that has been parsed as TOML already.
+    pub fn from_table(table: &Table) -> Result<Self, ScenarioError> {
+        let root = Section::new("the scenario", table, ROOT_KEYS)?;
+        check_clock(&root)?;
+        let publishers = parse_each(root.tables("publishers", PUBLISHER_KEYS)?, publisher_group)?;
+        let subscribers =
+            parse_each(root.tables("subscribers", SUBSCRIBER_KEYS)?, subscriber_group)?;
+        let scenario = Scenario {
+            name: root.required("name", "name = \"my-load\"", name(&root, "name")?)?,
+            about: root.text("about")?.unwrap_or_default().to_owned(),
+            seed: root.integer("seed", 0..=i64::MAX as u64)?.unwrap_or(1),
+            target: target(&root)?,
+            publishers,
+            subscribers,
+            kill: kill(&root)?,
+            phases: phases(&root)?,
+            slo: slo(&root)?,
+        };
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// Checks what no single key shows. Whoever changes a scenario must ask again.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        let wrong = |text: String| Err(ScenarioError::Contradiction(text));
+        let publishers = self.publisher_count();
+        if !(1..=PUBLISHERS_MAX).contains(&publishers) {
+            return wrong(format!(
+                "{publishers} publishers; 1..={PUBLISHERS_MAX} can be told apart"
+            ));
+        }
+        let sockets = self.subscriber_sockets();
+        if !(1..=SOCKETS_MAX).contains(&sockets) {
+            return wrong(format!("{sockets} subscriber sockets; 1..={SOCKETS_MAX} are allowed"));
+        }
+        let mut names = HashSet::new();
+        if let Some(group) = self.subscribers.iter().find(|group| !names.insert(&group.name)) {
+            return wrong(format!("two subscriber groups are called `{}`", group.name));
+        }
+        self.check_topics()?;
+        self.check_kill()
+    }
+
+    /// Publisher sockets of all groups.
+    pub fn publisher_count(&self) -> u64 {
+        self.publishers.iter().map(|group| u64::from(group.count)).sum()
+    }
+
+    /// Subscriber sockets of all groups.
+    pub fn subscriber_sockets(&self) -> u64 {
+        self.subscribers.iter().map(SubscriberGroup::sockets).sum()
+    }
+
+    fn check_topics(&self) -> Result<(), ScenarioError> {
+        let publishers = self.publisher_count();
+        for group in &self.subscribers {
+            if let TopicsEach::Count(topics) = group.topics
+                && u64::from(topics) > publishers
+            {
+                return Err(ScenarioError::Contradiction(format!(
+                    "subscribers `{}` follow {topics} topics each, but there are only \
+                     {publishers} publishers; lower topics_each or write \"all\"",
+                    group.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_kill(&self) -> Result<(), ScenarioError> {
+        let Some(kill) = self.kill else { return Ok(()) };
+        let text = if kill.at >= self.phases.measure {
+            "the fault `kill` comes after the measured phase has ended; lower `at`".to_owned()
+        } else if u64::from(kill.publishers) > self.publisher_count() {
+            format!("the fault `kill` takes {} publishers, more than there are", kill.publishers)
+        } else {
+            return Ok(());
+        };
+        Err(ScenarioError::Contradiction(text))
+    }
+
+    /// The scenario as a commented TOML file; parsing it gives the same scenario.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_toml(&mut text);
+        text
+    }
+
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "name = {}", quoted(&self.name))?;
+        writeln!(out, "about = {}", quoted(&self.about))?;
+        writeln!(out, "seed = {}\n", self.seed)?;
+        if self.target != Target::default() {
+            self.target.write_toml(out)?;
+        }
+        self.publishers.iter().try_for_each(|group| group.write_toml(out))?;
+        self.subscribers.iter().try_for_each(|group| group.write_toml(out))?;
+        if let Some(kill) = &self.kill {
+            write_kill(kill, out)?;
+        }
+        self.phases.write_toml(out)?;
+        self.slo.write_toml(out)
+    }
+}
+
+impl Target {
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "[target]")?;
+        if let Some(authority) = &self.authority {
+            writeln!(out, "url = {}", quoted(&format!("ws://{authority}")))?;
+        }
+        let ranges: Vec<_> = self.source_ips.iter().map(|r| quoted(&r.to_string())).collect();
+        writeln!(out, "source_ips = [{}]\n", ranges.join(", "))
+    }
+}
+
+impl PublisherGroup {
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "[[publishers]]")?;
+        writeln!(out, "name = {}", quoted(&self.name))?;
+        writeln!(out, "count = {}", self.count)?;
+        writeln!(out, "fps = {}", quoted(&self.rate.to_string()))?;
+        writeln!(out, "phase = {}", quoted(&self.phase.to_string()))?;
+        writeln!(out, "payload = {}", quoted(&self.payload.to_string()))?;
+        writeln!(out, "topic = {}\n", quoted(&self.topic_prefix))
+    }
+}
+
+impl SubscriberGroup {
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "[[subscribers]]")?;
+        writeln!(out, "name = {}", quoted(&self.name))?;
+        writeln!(out, "count = {}", self.count)?;
+        match self.topics {
+            TopicsEach::All => writeln!(out, "topics_each = \"all\"")?,
+            TopicsEach::Count(topics) => writeln!(out, "topics_each = {topics}")?,
+        }
+        writeln!(out, "class = {}", quoted(self.class.name()))?;
+        if let ClassKind::Slow { bytes_per_s } = self.class {
+            writeln!(out, "read_rate = \"{bytes_per_s}B/s\"")?;
+        }
+        writeln!(out, "ramp = \"{}/s\"\n", self.ramp_per_s)
+    }
+}
+
+impl Phases {
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "[phases]")?;
+        for (key, value) in
+            [("warmup", self.warmup), ("measure", self.measure), ("drain", self.drain)]
+        {
+            writeln!(out, "{key} = {}", quoted(&units::format_duration(value)))?;
+        }
+        writeln!(out)
+    }
+}
+
+impl Slo {
+    /// The latency goals that are set, with the key and the quantile each of them bounds.
+    pub fn latencies(&self) -> impl Iterator<Item = (&'static str, f64, Duration)> + use<> {
+        let rows = [
+            ("e2e_p50", 0.5, self.e2e_p50),
+            ("e2e_p99", 0.99, self.e2e_p99),
+            ("e2e_p999", 0.999, self.e2e_p999),
+            ("e2e_max", 1.0, self.e2e_max),
+        ];
+        rows.into_iter().filter_map(|(key, quantile, limit)| Some((key, quantile, limit?)))
+    }
+
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "[slo]")?;
+        for (key, _, limit) in self.latencies() {
+            writeln!(out, "{key} = {}", quoted(&units::format_duration(limit)))?;
+        }
+        writeln!(out, "loss = {}\nreorder = {}", self.loss, self.reorder)?;
+        writeln!(out, "duplicate = {}\ncorrupt = {}", self.duplicate, self.corrupt)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Phase::Aligned => f.write_str("aligned"),
+            Phase::Staggered => f.write_str("staggered"),
+            Phase::Jitter { max } => write!(f, "jitter={}", units::format_duration(*max)),
+        }
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is no phase; write `aligned`, `staggered` or `jitter=5ms`");
+        match (text, text.strip_prefix("jitter=")) {
+            ("aligned", _) => Ok(Phase::Aligned),
+            ("staggered", _) => Ok(Phase::Staggered),
+            (_, Some(max)) => {
+                let bare = max.parse().map(Duration::from_millis).ok();
+                let max = bare.or_else(|| units::parse_duration(max).ok()).ok_or_else(wrong)?;
+                (max <= Duration::from_secs(10)).then_some(Phase::Jitter { max }).ok_or_else(wrong)
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn write_kill(kill: &KillPlan, out: &mut String) -> fmt::Result {
+    writeln!(out, "[[faults]]\nkind = \"kill\"")?;
+    writeln!(out, "at = {}", quoted(&units::format_duration(kill.at)))?;
+    writeln!(out, "subscriber_fraction = {:?}", kill.subscriber_fraction)?;
+    writeln!(out, "publishers = {}\n", kill.publishers)
+}
+
+fn parse_each<'t, T>(
+    sections: Vec<Section<'t>>,
+    parse: impl Fn(&Section<'t>) -> Result<T, ScenarioError>,
+) -> Result<Vec<T>, ScenarioError> {
+    sections.iter().map(parse).collect()
+}
+
+/// Names become parts of file names.
+fn name(section: &Section<'_>, key: &str) -> Result<Option<String>, ScenarioError> {
+    section.parsed(key, |text| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if (1..=64).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('.') {
+            return Ok(text.to_owned());
+        }
+        Err(format!("`{text}` must be 1..=64 letters, digits, `-`, `_` or `.`"))
+    })
+}
+
+fn check_clock(root: &Section<'_>) -> Result<(), ScenarioError> {
+    let Some(clock) = root.table("clock", &["mode"])? else { return Ok(()) };
+    match clock.text("mode")? {
+        None | Some("single") => Ok(()),
+        Some(other) => Err(clock.bad(
+            "mode",
+            format!("`{other}` is not supported; publishers and subscribers share `single` clock"),
+        )),
+    }
+}
+
+fn target(root: &Section<'_>) -> Result<Target, ScenarioError> {
+    let Some(section) = root.table("target", TARGET_KEYS)? else { return Ok(Target::default()) };
+    let parse_range = |text: &str| text.parse().map_err(|e: String| section.bad("source_ips", e));
+    let source_ips: Result<_, _> =
+        section.texts("source_ips")?.into_iter().map(parse_range).collect();
+    Ok(Target { authority: section.parsed("url", parse_target_url)?, source_ips: source_ips? })
+}
+
+/// Takes `host:port` out of `ws://host:port`.
+pub fn parse_target_url(url: &str) -> Result<String, String> {
+    if url.starts_with("wss://") {
+        return Err("TLS is not supported by this version; write `ws://host:port`".to_owned());
+    }
+    let wrong = || format!("`{url}` is no target; write e.g. `ws://10.0.0.5:9400`");
+    let authority = url.strip_prefix("ws://").ok_or_else(wrong)?;
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
+    let port_fits = port.parse::<u16>().is_ok_and(|port| port > 0);
+    let host_fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && c != '/');
+    if port_fits && host_fits { Ok(authority.to_owned()) } else { Err(wrong()) }
+}
+
+fn publisher_group(section: &Section<'_>) -> Result<PublisherGroup, ScenarioError> {
+    let name = name(section, "name")?;
+    let count = section.integer("count", 1..=PUBLISHERS_MAX)?;
+    let rate = match section.any("fps") {
+        Some(Value::Integer(_) | Value::Float(_)) => section
+            .number("fps", 0.0..=1000.0)?
+            .map(|fps| fps.to_string().parse().map_err(|e: String| section.bad("fps", e)))
+            .transpose()?,
+        _ => section.parsed("fps", Rate::from_str)?,
+    };
+    Ok(PublisherGroup {
+        name: section.required("name", "name = \"pmu\"", name)?,
+        count: section.required("count", "count = 20", count)? as u32,
+        rate: section.required("fps", "fps = 30", rate)?,
+        phase: section.parsed("phase", Phase::from_str)?.unwrap_or(Phase::Aligned),
+        payload: section.parsed("payload", Payload::from_str)?.unwrap_or(Payload::C37118),
+        topic_prefix: section
+            .parsed("topic", parse_topic_prefix)?
+            .unwrap_or_else(|| "pmu".to_owned()),
+    })
+}
+
+/// The rules of topics: segments between slashes, no wildcards, not the engine's own `$…`.
+fn parse_topic_prefix(text: &str) -> Result<String, String> {
+    let wrong = |c: char| c.is_control() || matches!(c, '+' | '#');
+    let segments_fit = text.split('/').all(|segment| !segment.is_empty());
+    if segments_fit && text.len() <= 200 && !text.contains(wrong) && !text.starts_with('$') {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` is no topic prefix; write e.g. `pmu` or `grid/north`, without + # $"))
+}
+
+fn subscriber_group(section: &Section<'_>) -> Result<SubscriberGroup, ScenarioError> {
+    let name = name(section, "name")?;
+    let count = section.integer("count", 1..=SOCKETS_MAX)?;
+    let topics = match section.any("topics_each") {
+        Some(Value::String(text)) if text == "all" => TopicsEach::All,
+        Some(Value::String(text)) => {
+            let reason = format!("`{text}` is neither a number nor \"all\"");
+            return Err(section.bad("topics_each", reason));
+        }
+        _ => {
+            let topics = section.integer("topics_each", 1..=PUBLISHERS_MAX)?;
+            TopicsEach::Count(topics.unwrap_or(1) as u32)
+        }
+    };
+    Ok(SubscriberGroup {
+        name: section.required("name", "name = \"desk\"", name)?,
+        count: section.required("count", "count = 2000", count)? as u32,
+        topics,
+        class: class(section)?,
+        ramp_per_s: section.parsed("ramp", units::parse_per_second)?.unwrap_or(2000),
+    })
+}
+
+fn class(section: &Section<'_>) -> Result<ClassKind, ScenarioError> {
+    let read_rate = section.parsed("read_rate", units::parse_bytes_per_second)?;
+    match (section.text("class")?, read_rate) {
+        (None | Some("slow"), Some(bytes_per_s)) => Ok(ClassKind::Slow { bytes_per_s }),
+        (Some("slow"), None) => section.required("read_rate", "read_rate = \"64KiB/s\"", None),
+        (None | Some("healthy"), None) => Ok(ClassKind::Healthy),
+        (Some("stalled"), None) => Ok(ClassKind::Stalled),
+        (Some("healthy" | "stalled"), Some(_)) => {
+            Err(section.bad("read_rate", "only a subscriber of class `slow` has one"))
+        }
+        (Some(other), _) => {
+            let reason = format!("`{other}` is no class; write `healthy`, `slow` or `stalled`");
+            Err(section.bad("class", reason))
+        }
+    }
+}
+
+fn kill(root: &Section<'_>) -> Result<Option<KillPlan>, ScenarioError> {
+    let faults = root.tables("faults", FAULT_KEYS)?;
+    let [fault] = faults.as_slice() else {
+        return match faults.len() {
+            0 => Ok(None),
+            _ => Err(root.bad("faults", "this version takes one fault per run")),
+        };
+    };
+    let kind = fault.text("kind")?;
+    let kind = fault.required("kind", "kind = \"kill\"", kind)?;
+    if kind != "kill" {
+        return Err(fault.bad("kind", format!("`{kind}` is no fault of this version; `kill` is")));
+    }
+    let at = fault.parsed("at", units::parse_duration)?;
+    Ok(Some(KillPlan {
+        at: fault.required("at", "at = \"5s\"", at)?,
+        subscriber_fraction: fault.number("subscriber_fraction", 0.0..=1.0)?.unwrap_or(0.0),
+        publishers: fault.integer("publishers", 0..=PUBLISHERS_MAX)?.unwrap_or(0) as u32,
+    }))
+}
+
+fn phases(root: &Section<'_>) -> Result<Phases, ScenarioError> {
+    let section = root.table("phases", PHASE_KEYS)?;
+    let duration = |key: &str, default_s: u64, least: Duration| {
+        let Some(section) = &section else { return Ok(Duration::from_secs(default_s)) };
+        let parsed = section.parsed(key, |text| {
+            let duration = units::parse_duration(text)?;
+            check_phase(duration, least)
+        })?;
+        Ok(parsed.unwrap_or(Duration::from_secs(default_s)))
+    };
+    Ok(Phases {
+        warmup: duration("warmup", 2, Duration::ZERO)?,
+        measure: duration("measure", 10, MEASURE_MIN)?,
+        drain: duration("drain", 5, Duration::ZERO)?,
+    })
+}
+
+/// Shorter than this, the samples of CPU time and the windows of a second mean nothing.
+pub const MEASURE_MIN: Duration = Duration::from_secs(1);
+
+/// Checks the length of a phase.
+pub fn check_phase(duration: Duration, least: Duration) -> Result<Duration, String> {
+    let most = Duration::from_secs(7 * 86_400);
+    if (least..=most).contains(&duration) {
+        return Ok(duration);
+    }
+    let [text, least, most] = [duration, least, most].map(units::format_duration);
+    Err(format!("{text} is outside {least}..={most}"))
+}
+
+fn slo(root: &Section<'_>) -> Result<Slo, ScenarioError> {
+    let Some(section) = root.table("slo", SLO_KEYS)? else { return Ok(Slo::default()) };
+    let limit = |key: &str| section.parsed(key, units::parse_duration);
+    let count = |key: &str| Ok(section.integer(key, 0..=i64::MAX as u64)?.unwrap_or(0));
+    Ok(Slo {
+        e2e_p50: limit("e2e_p50")?,
+        e2e_p99: limit("e2e_p99")?,
+        e2e_p999: limit("e2e_p999")?,
+        e2e_max: limit("e2e_max")?,
+        loss: count("loss")?,
+        reorder: count("reorder")?,
+        duplicate: count("duplicate")?,
+        corrupt: count("corrupt")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"
+        name = "full"
+        about = "every key \"once\""
+        seed = 7
+        target = { url = "ws://127.0.0.1:9400", source_ips = ["127.1.0.0/24", "127.2.0.1"] }
+        clock = { mode = "single" }
+        publishers = [{ name = "a", count = 3, fps = 59.94, phase = "jitter=5", payload = "json",
+                        topic = "grid/north" },
+                      { name = "b", count = 2, fps = 30 }]
+        subscribers = [{ name = "desk", count = 10, topics_each = 2, ramp = "500/s" },
+                       { name = "slow", count = 1, class = "slow", read_rate = "4KiB/s" },
+                       { name = "dead", count = 1, class = "stalled" },
+                       { name = "wall", count = 1, topics_each = "all" }]
+        faults = [{ at = "2s", kind = "kill", subscriber_fraction = 0.3, publishers = 1 }]
+        phases = { warmup = "1s", measure = "1m", drain = "500ms" }
+        slo = { e2e_p99 = "20ms", loss = 5 }
+    "#;
+
+    fn error(text: &str) -> String {
+        Scenario::parse(text).unwrap_err().to_string()
+    }
+
+    /// The full scenario with one text replaced, and the message that this gives.
+    fn broken(from: &str, to: &str) -> String {
+        assert!(FULL.contains(from), "{from}");
+        error(&FULL.replacen(from, to, 1))
+    }
+
+    #[test]
+    fn every_key_is_understood_and_written_back() {
+        let scenario = Scenario::parse(FULL).unwrap();
+        assert_eq!(scenario.publisher_count(), 5);
+        assert_eq!(scenario.subscriber_sockets(), 23);
+        assert_eq!(scenario.publishers[0].rate, Rate { num: 5994, den: 100 });
+        let jitter = Phase::Jitter { max: Duration::from_millis(5) };
+        assert_eq!(scenario.publishers[0].phase, jitter);
+        assert_eq!(scenario.subscribers[1].class, ClassKind::Slow { bytes_per_s: 4096 });
+        assert_eq!(scenario.slo.loss, 5);
+        assert_eq!(Scenario::parse(&scenario.to_toml()), Ok(scenario));
+    }
+
+    #[test]
+    fn defaults_suffice_for_a_short_file() {
+        let scenario = Scenario::parse(
+            "name = 'x'\n[[publishers]]\nname = 'p'\ncount = 1\nfps = 10\n\
+             [[subscribers]]\nname = 's'\ncount = 1",
+        )
+        .unwrap();
+        assert_eq!(scenario.phases.measure, Duration::from_secs(10));
+        assert_eq!(scenario.target, Target::default());
+        assert_eq!(scenario.slo, Slo::default());
+        assert_eq!(scenario.publishers[0].topic_prefix, "pmu");
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_nearest_right_one() {
+        assert_eq!(
+            broken("seed = 7", "sed = 7"),
+            "unknown key `sed` in the scenario; did you mean `seed`?"
+        );
+        assert_eq!(
+            broken("phase = \"jitter=5\"", "phases = \"aligned\""),
+            "unknown key `phases` in publishers[0]; did you mean `phase`?"
+        );
+        assert_eq!(
+            broken("e2e_p99", "e2e_p90"),
+            "unknown key `e2e_p90` in [slo]; did you mean `e2e_p99`?"
+        );
+    }
+
+    #[test]
+    fn wrong_values_say_what_would_be_right() {
+        for (from, to, message) in [
+            ("name = \"full\"", "name = \"a/b\"", "`a/b` must be 1..=64 letters"),
+            ("ws://127", "wss://127", "TLS is not supported by this version"),
+            (
+                "ws://127.0.0.1:9400",
+                "ws://127.0.0.1",
+                "is no target; write e.g. `ws://10.0.0.5:9400`",
+            ),
+            ("127.1.0.0/24", "127.1.0.0/99", "is no address range"),
+            ("\"single\"", "\"ntp\"", "`ntp` is not supported"),
+            ("fps = 59.94", "fps = 0", "`0` is no frame rate"),
+            ("fps = 59.94", "fps = 'fast'", "`fast` is no frame rate"),
+            ("fps = 59.94, ", "", "`fps` is missing in publishers[0]; write e.g. `fps = 30`"),
+            ("jitter=5", "random", "`random` is no phase; write `aligned`, `staggered` or"),
+            ("\"json\"", "\"bytes:7\"", "`bytes:7` is no payload"),
+            ("grid/north", "grid/#", "`grid/#` is no topic prefix"),
+            ("topics_each = 2", "topics_each = 'some'", "`some` is neither a number nor \"all\""),
+            ("topics_each = 2", "topics_each = 9", "only 5 publishers; lower topics_each"),
+            ("500/s", "quick", "`quick` is no rate; write e.g. `2000/s`"),
+            ("4KiB/s", "4KiB", "`4KiB` is no byte rate"),
+            (", read_rate = \"4KiB/s\"", "", "`read_rate` is missing in subscribers[1]"),
+            ("\"stalled\"", "\"dead\"", "`dead` is no class; write `healthy`, `slow` or"),
+            ("\"stalled\"", "\"stalled\", read_rate = \"1B/s\"", "only a subscriber of class"),
+            ("name = \"wall\"", "name = \"desk\"", "two subscriber groups are called `desk`"),
+            ("\"kill\"", "\"storm\"", "`storm` is no fault of this version; `kill` is"),
+            ("at = \"2s\"", "at = \"2m\"", "comes after the measured phase has ended"),
+            ("= 0.3", "= 1.3", "1.3 is outside 0..=1"),
+            ("\"1m\"", "\"1\"", "`1` is no duration"),
+            ("\"1m\"", "\"10ms\"", "10ms is outside 1s..="),
+            ("loss = 5", "loss = -1", "-1 is outside 0..="),
+            ("count = 3", "count = \"3\"", "`count` in publishers[0] must be a whole number"),
+        ] {
+            let found = broken(from, to);
+            assert!(found.contains(message), "{from} -> {to}: {found}");
+        }
+    }
+
+    #[test]
+    fn broken_toml_is_told_with_its_line() {
+        let message = error("name = ");
+        assert!(message.starts_with("not valid TOML") && message.contains("line 1"), "{message}");
+    }
+
+    #[test]
+    fn empty_fleets_are_refused() {
+        assert!(error("name = 'x'").contains("0 publishers"));
+        let text = "name = 'x'\n[[publishers]]\nname = 'p'\ncount = 1\nfps = 10";
+        assert!(error(text).contains("0 subscriber sockets"));
+    }
+}

@@ -1,0 +1,314 @@
+//! One run from the command line to the exit code: scenario, budget, target, data plane, verdict,
+//! report, record. Must not measure anything itself.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::budget::{self, Budget, Destined, Refusal};
+use crate::builtin;
+use crate::cli::{RunArgs, RunOptions};
+use crate::clock::{UtcMap, mono_ns};
+use crate::efficiency::Efficiency;
+use crate::embedded::{self, Engine, EngineError};
+use crate::exit::Exit;
+use crate::health;
+use crate::host::{self, Environment};
+use crate::interrupt::Interrupt;
+use crate::outcome::Outcome;
+use crate::overrides::{self, ResolveError};
+use crate::plan::{Destination, Plan};
+use crate::progress::Progress;
+use crate::progress_view::ProgressView;
+use crate::record::{Record, ResultDir};
+use crate::report;
+use crate::run::{self, RunError};
+use crate::sampler::{Sampler, Samples};
+use crate::scenario::Scenario;
+use crate::verdict::Verdict;
+
+/// Why there is no verdict.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// No scenario.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The host cannot carry the load.
+    #[error("this host cannot carry the load:{}", listed(.0))]
+    Refused(Vec<Refusal>),
+    /// The target has no address.
+    #[error("target `{authority}`: {cause}")]
+    Target {
+        /// `host:port`.
+        authority: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The result directory cannot be used.
+    #[error("result directory: {0}")]
+    Directory(io::Error),
+    /// The operating system refused something that every run needs.
+    #[error("{action}: {cause}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// The embedded engine did not start.
+    #[error("{cause}{log}")]
+    Engine {
+        /// Why.
+        cause: EngineError,
+        /// The end of its log.
+        log: String,
+    },
+    /// The data plane could not run at all.
+    #[error("the run failed: {0}")]
+    Run(#[from] RunError),
+}
+
+impl SessionError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            SessionError::Resolve(_)
+            | SessionError::Refused(_)
+            | SessionError::Target { .. }
+            | SessionError::Directory(_) => Exit::Usage,
+            // Somebody ended it before anything was measured: neither good nor bad.
+            SessionError::Run(RunError::Stopped) => Exit::InvalidRun,
+            SessionError::System { .. } | SessionError::Engine { .. } | SessionError::Run(_) => {
+                Exit::Internal
+            }
+        }
+    }
+}
+
+fn listed(refusals: &[Refusal]) -> String {
+    refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> SessionError {
+    move |cause| SessionError::System { action, cause }
+}
+
+/// A scenario that fits this host.
+struct Fitted {
+    scenario: Scenario,
+    budget: Budget,
+    server: Option<SocketAddr>,
+}
+
+impl Fitted {
+    fn new(args: &RunArgs) -> Result<Fitted, SessionError> {
+        let name = args.scenario.as_deref().unwrap_or(builtin::DEFAULT);
+        let scenario = overrides::resolve(name, &args.options)?;
+        let server = scenario.target.authority.as_deref().map(address_of).transpose()?;
+        let destined = server.map_or(Destined::Embedded, |server| Destined::Server(server.ip()));
+        host::raise_descriptor_limit().map_err(system("raising the limit of open files"))?;
+        let wishes = args.options.wishes();
+        let budget = budget::fit(&scenario, &host::limits(), &wishes, destined)
+            .map_err(SessionError::Refused)?;
+        Ok(Fitted { scenario, budget, server })
+    }
+}
+
+fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
+    let wrong = |cause| SessionError::Target { authority: authority.to_owned(), cause };
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    authority.to_socket_addrs().map_err(wrong)?.next().ok_or_else(none).map_err(wrong)
+}
+
+/// Prints a scenario as it would be run, and what it amounts to.
+pub fn check(args: &RunArgs) -> Result<Exit, SessionError> {
+    let fitted = Fitted::new(args)?;
+    print!("{}", fitted.scenario.to_toml());
+    println!("\n{}", implied(&fitted.budget));
+    Ok(Exit::Ok)
+}
+
+/// Lists the built-in scenarios.
+pub fn list() -> Exit {
+    for builtin in builtin::ALL {
+        let about = Scenario::parse(builtin.text).map(|scenario| scenario.about);
+        println!("{:<22}{}", builtin.name, about.unwrap_or_default());
+    }
+    Exit::Ok
+}
+
+fn implied(budget: &Budget) -> String {
+    let lines = budget.lines();
+    lines.iter().map(|(name, value)| format!("# {name:<18}{value}\n")).collect()
+}
+
+/// Runs a scenario to its verdict.
+pub fn run(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
+    let fitted = Fitted::new(args)?;
+    eprintln!("{}: {}\n{}", fitted.scenario.name, fitted.scenario.about, implied(&fitted.budget));
+    let unix_ns = UtcMap::sample().unix_of_mono(mono_ns());
+    let directory = ResultDir::create(args.options.out.as_deref(), &fitted.scenario.name, unix_ns)
+        .map_err(SessionError::Directory)?;
+    let exit = run_into(&directory, fitted, args, command, unix_ns);
+    if exit.is_err() {
+        directory.remove_if_empty();
+    }
+    exit
+}
+
+fn run_into(
+    directory: &ResultDir,
+    fitted: Fitted,
+    args: &RunArgs,
+    command: &str,
+    unix_ns: u64,
+) -> Result<Exit, SessionError> {
+    let mut target = Target::reach(&fitted, &args.options, directory)?;
+    // After the engine has its own CPUs, so that it does not inherit these.
+    if let Some(cpus) = &fitted.budget.layout.generator_cpus {
+        host::pin(cpus).map_err(system("pinning the generator"))?;
+    }
+    let run_id = (unix_ns / 1_000_000_000) as u32;
+    let destination = Destination { target: target.address, host: target.host.clone(), run_id };
+    let plan = Plan::build(&fitted.scenario, &fitted.budget.layout, destination);
+    let (outcome, samples) = measure(&plan, target.pid)?;
+    target.leave();
+    let pid = target.pid;
+    conclude(&Finished { args, command, fitted, plan, outcome, samples, pid, directory })
+}
+
+/// The server that is measured.
+struct Target {
+    address: SocketAddr,
+    host: String,
+    pid: Option<u32>,
+    engine: Option<Engine>,
+}
+
+impl Target {
+    fn reach(
+        fitted: &Fitted,
+        options: &RunOptions,
+        directory: &ResultDir,
+    ) -> Result<Target, SessionError> {
+        if let (Some(address), Some(host)) = (fitted.server, &fitted.scenario.target.authority) {
+            let host = host.clone();
+            return Ok(Target { address, host, pid: options.target_pid, engine: None });
+        }
+        let log = directory.engine_log().map_err(SessionError::Directory)?;
+        let engine = Engine::launch(&fitted.budget.layout, log)
+            .map_err(|cause| SessionError::Engine { cause, log: directory.engine_log_tail() })?;
+        let (address, pid) = (engine.address(), Some(engine.pid()));
+        Ok(Target { address, host: address.to_string(), pid, engine: Some(engine) })
+    }
+
+    /// Ends the embedded engine. The results are in already, so a bad end is told and no more.
+    fn leave(&mut self) {
+        match self.engine.take().map(Engine::stop) {
+            None => {}
+            Some(Ok(status)) if embedded::ended_well(status) => {}
+            Some(Ok(status)) => {
+                eprintln!("the embedded engine ended with {status}; see engine.log");
+            }
+            Some(Err(error)) => eprintln!("{error}"),
+        }
+    }
+}
+
+fn measure(plan: &Plan, server_pid: Option<u32>) -> Result<(Outcome, Samples), SessionError> {
+    let progress = Arc::new(Progress::default());
+    let interrupt =
+        Interrupt::watch(Arc::clone(&progress)).map_err(system("watching for signals"))?;
+    let sampler = Sampler::start(server_pid, Arc::clone(&progress))
+        .map_err(system("starting the sampler"))?;
+    let view = ProgressView::start(Arc::clone(&progress), plan.subscribers.len() as u64)
+        .map_err(system("starting the display"))?;
+    let outcome = run::run(plan, &progress);
+    view.finish();
+    let samples = sampler.finish().unwrap_or_default();
+    interrupt.finish();
+    Ok((outcome?, samples))
+}
+
+struct Finished<'f> {
+    args: &'f RunArgs,
+    command: &'f str,
+    fitted: Fitted,
+    plan: Plan,
+    outcome: Outcome,
+    samples: Samples,
+    pid: Option<u32>,
+    directory: &'f ResultDir,
+}
+
+/// Judges, prints and writes a finished run.
+fn conclude(finished: &Finished<'_>) -> Result<Exit, SessionError> {
+    let Finished { fitted, plan, outcome, samples, .. } = finished;
+    let limits = finished.args.options.health_limits();
+    let gates = health::gates(plan, outcome, samples, &limits);
+    let verdict = Verdict::of(gates, &fitted.scenario.slo, outcome);
+    let connections = outcome.ramp.connected;
+    let record = Record {
+        command: finished.command,
+        scenario: &fitted.scenario,
+        plan,
+        layout: &fitted.budget.layout,
+        environment: &Environment::read(),
+        server_pid: finished.pid,
+        outcome,
+        samples,
+        efficiency: &Efficiency::of(samples, connections),
+        limits: &limits,
+        verdict: &verdict,
+    };
+    println!("{}", report::render(&record));
+    finished.directory.write(&record).map_err(SessionError::Directory)?;
+    println!("result: {}", finished.directory.path().display());
+    Ok(verdict.exit())
+}
+
+/// The command line as a shell would take it again, without the directory of this run's results.
+pub fn command_line(mut args: impl Iterator<Item = String>) -> String {
+    let program = args.next().unwrap_or_default();
+    let mut words = vec![program.rsplit('/').next().unwrap_or_default().to_owned()];
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--out" => drop(args.next()),
+            out if out.starts_with("--out=") => {}
+            _ => words.push(shell_quoted(&arg)),
+        }
+    }
+    words.join(" ")
+}
+
+fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,%+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_can_be_pasted_back() {
+        let args = ["/opt/bin/gridload", "run", "a b", "--set", "x='1'", ""].map(str::to_owned);
+        let with_out = ["gridload", "--out", "x", "--out=y", "--force"].map(str::to_owned);
+        assert_eq!(command_line(with_out.into_iter()), "gridload --force");
+        assert_eq!(command_line(args.into_iter()), r"gridload run 'a b' --set 'x='\''1'\''' ''");
+    }
+
+    #[test]
+    fn usage_errors_and_internal_errors_differ() {
+        assert_eq!(SessionError::Refused(Vec::new()).exit(), Exit::Usage);
+        let engine = SessionError::Engine { cause: EngineError::Absent, log: String::new() };
+        assert_eq!(engine.exit(), Exit::Internal);
+        let error = address_of("no-such-host.invalid:1").unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+    }
+}

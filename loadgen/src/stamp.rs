@@ -1,0 +1,375 @@
+//! Who published a frame, as which tick, when it was due and when it left: the roster every thread
+//! shares, and a receiver's memo of frames it has already checked. Must not know sockets, and reads
+//! no clock: send instants are told by the publishers.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustc_hash::FxHashMap;
+
+use crate::clock::{Grid, Jitter, SECOND_NS, Schedule, UtcMap, mix};
+use crate::payload::{self, Claim, Corrupt, When};
+use crate::plan::{Plan, PublisherPlan};
+
+/// The publishers of a run that has a start instant, and what they have sent.
+#[derive(Debug)]
+pub struct Roster {
+    run_id: u32,
+    seed: u64,
+    start_unix_ns: u64,
+    utc: UtcMap,
+    sample_every: u64,
+    entries: Vec<Entry>,
+    index_of: FxHashMap<u16, u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    schedule: Schedule,
+    log: SendLog,
+}
+
+impl Roster {
+    /// The roster of a plan whose first ticks are at `start_unix_ns`; one of `sample_every`
+    /// measured frames is sampled for the spread.
+    pub fn new(plan: &Plan, start_unix_ns: u64, utc: UtcMap, sample_every: u32) -> Roster {
+        let entry = |publisher: &PublisherPlan| Entry {
+            schedule: schedule(plan, publisher, start_unix_ns),
+            log: SendLog::new(),
+        };
+        let ids = plan.publishers.iter().map(|publisher| publisher.id);
+        Roster {
+            run_id: plan.run_id,
+            seed: plan.seed,
+            start_unix_ns,
+            utc,
+            sample_every: u64::from(sample_every.max(1)),
+            entries: plan.publishers.iter().map(entry).collect(),
+            index_of: ids.zip(0..).collect(),
+        }
+    }
+
+    /// The common start, ns since the Unix epoch.
+    pub fn start_unix_ns(&self) -> u64 {
+        self.start_unix_ns
+    }
+
+    /// The common start on the monotonic clock, ns.
+    pub fn start_ns(&self) -> u64 {
+        self.utc.mono_of_unix(self.start_unix_ns)
+    }
+
+    /// How many publishers there are.
+    pub fn publishers(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// A publisher's ticks.
+    pub fn schedule(&self, publisher: u32) -> &Schedule {
+        &self.entries[publisher as usize].schedule
+    }
+
+    /// What a publisher has sent.
+    pub fn log(&self, publisher: u32) -> &SendLog {
+        &self.entries[publisher as usize].log
+    }
+
+    /// When a frame is due on the monotonic clock, ns.
+    pub fn intended_ns(&self, publisher: u32, seq: u32) -> u64 {
+        self.utc.mono_of_unix(self.schedule(publisher).intended_unix_ns(seq))
+    }
+
+    /// The stamp of a frame that claims to be published in this run; `None` for a foreign one, also
+    /// for one that was not sent yet.
+    pub fn stamp(&self, claim: Claim) -> Option<Stamp> {
+        let publisher = *self.index_of.get(&claim.id)?;
+        let Entry { schedule, log } = self.entries.get(publisher as usize)?;
+        let seq = self.seq_of(schedule, claim.when).filter(|seq| *seq < log.attempted())?;
+        let measured = seq >= schedule.measured_from;
+        Some(Stamp {
+            publisher,
+            seq,
+            intended_ns: self.intended_ns(publisher, seq),
+            sent_ns: log.sent_ns(seq),
+            measured,
+            sampled: measured && self.is_sampled(claim.id, seq),
+        })
+    }
+
+    fn seq_of(&self, schedule: &Schedule, when: When) -> Option<u32> {
+        match when {
+            When::Instant { soc, fracsec } => {
+                schedule.seq_of(schedule.grid.tick_of(soc, fracsec, crate::c37118::TIME_BASE)?)
+            }
+            When::Seq { run_id, seq, intended_unix_ns } => {
+                let ours = run_id == self.run_id
+                    && seq < schedule.ticks
+                    && schedule.intended_unix_ns(seq) == intended_unix_ns;
+                ours.then_some(seq)
+            }
+        }
+    }
+
+    fn is_sampled(&self, id: u16, seq: u32) -> bool {
+        let key = mix(self.seed ^ SAMPLE_STREAM, u64::from(id), u64::from(seq));
+        key.is_multiple_of(self.sample_every)
+    }
+}
+
+/// What one publisher has sent so far, with the send instants of its newest frames. Written by its
+/// publisher thread, read by every receiver.
+#[derive(Debug)]
+pub struct SendLog {
+    attempted: AtomicU32,
+    written: AtomicU32,
+    sent_ns: Box<[AtomicU64]>,
+}
+
+impl SendLog {
+    fn new() -> SendLog {
+        let sent_ns = (0..RING).map(|_| AtomicU64::new(0)).collect();
+        SendLog { attempted: AtomicU32::new(0), written: AtomicU32::new(0), sent_ns }
+    }
+
+    /// Notes that a frame is about to be written; frames come in order.
+    pub fn attempt(&self, seq: u32, now_ns: u64) {
+        if let Some(slot) = self.sent_ns.get(seq as usize % RING) {
+            slot.store(now_ns, Ordering::Release);
+        }
+        self.attempted.store(seq + 1, Ordering::Release);
+    }
+
+    /// Notes how many frames were written to their last byte.
+    pub fn set_written(&self, frames: u32) {
+        self.written.store(frames, Ordering::Release);
+    }
+
+    /// Frames handed to the socket or waiting for it.
+    pub fn attempted(&self) -> u32 {
+        self.attempted.load(Ordering::Acquire)
+    }
+
+    /// Frames written to their last byte.
+    pub fn written(&self) -> u32 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// When a frame was sent; `None` if that is so long ago that its slot was used again.
+    fn sent_ns(&self, seq: u32) -> Option<u64> {
+        let at_ns = self.sent_ns.get(seq as usize % RING)?.load(Ordering::Acquire);
+        // The slot is stored before `attempted` counts its frame. So whoever reads the instant of
+        // the frame one ring later also reads an `attempted` of at least `seq + RING` here.
+        (u64::from(self.attempted()) < u64::from(seq) + RING as u64).then_some(at_ns)
+    }
+}
+
+/// Everything known about one frame on the monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Index into the plan's publishers.
+    pub publisher: u32,
+    /// Number of the frame at its publisher, from 0.
+    pub seq: u32,
+    /// When it was due, ns.
+    pub intended_ns: u64,
+    /// When it was sent, ns; `None` if it arrives too late to know.
+    pub sent_ns: Option<u64>,
+    /// Whether it belongs to the measured phase.
+    pub measured: bool,
+    /// Whether it is sampled for the spread.
+    pub sampled: bool,
+}
+
+/// Why a message is no frame of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// Its checksum does not hold.
+    Corrupt,
+    /// Whole, but nothing this run has published.
+    Foreign,
+}
+
+/// Stamps of the frames seen last. In a broadcast the same bytes arrive at every socket, so nearly
+/// all frames cost one comparison instead of a checksum and the grid arithmetic.
+#[derive(Debug)]
+pub struct Memo {
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    frame: Vec<u8>,
+    stamp: Option<Stamp>,
+}
+
+impl Memo {
+    /// A memo for frames of this many publishers.
+    pub fn new(publishers: usize) -> Memo {
+        let slots = (publishers * SLOTS_PER_PUBLISHER).next_power_of_two().clamp(64, 8192);
+        Memo { slots: (0..slots).map(|_| Slot::default()).collect() }
+    }
+
+    /// The stamp of a message. `roster` is `None` before the start: then every frame is foreign.
+    #[inline]
+    pub fn stamp(&mut self, message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
+        let at = slot_of(message) & (self.slots.len() - 1);
+        let slot = &mut self.slots[at];
+        match slot.stamp {
+            Some(stamp) if slot.frame == message => Ok(stamp),
+            _ => slot.replace(message, roster),
+        }
+    }
+}
+
+impl Slot {
+    fn replace(&mut self, message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
+        let claim = payload::identify(message).map_err(|Corrupt| Reject::Corrupt)?;
+        let stamp = roster.and_then(|roster| roster.stamp(claim)).ok_or(Reject::Foreign)?;
+        self.frame.clear();
+        self.frame.extend_from_slice(message);
+        self.stamp = Some(stamp);
+        Ok(stamp)
+    }
+}
+
+/// Every form ends in a checksum, so the last bytes spread well over the slots.
+#[inline]
+fn slot_of(message: &[u8]) -> usize {
+    let word = message.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
+}
+
+fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Schedule {
+    let grid = Grid::new(publisher.rate);
+    let after = |ns: u128| start_unix_ns + u64::try_from(ns).unwrap_or(u64::MAX / 4);
+    let first_tick = grid.first_tick_from(start_unix_ns);
+    let measured = grid.first_tick_from(after(plan.warmup.as_nanos()));
+    let last = grid.first_tick_from(after((plan.warmup + plan.measure).as_nanos()));
+    let count = |until: u64| u32::try_from(until - first_tick).unwrap_or(u32::MAX);
+    Schedule {
+        grid,
+        first_tick,
+        ticks: count(last),
+        measured_from: count(measured),
+        offset_ns: publisher.offset_ns,
+        jitter: Jitter { seed: plan.seed, id: publisher.id, max_ns: publisher.jitter_ns },
+    }
+}
+
+/// Send instants kept per publisher: at 120 frames/s the newest eight seconds.
+const RING: usize = 1024;
+const SLOTS_PER_PUBLISHER: usize = 8;
+const SAMPLE_STREAM: u64 = 0x7370_7265_6164;
+const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Encoder;
+    use crate::plan::{Payload, Rate};
+    use std::time::Duration;
+
+    const START: u64 = 1_767_225_600 * SECOND_NS;
+
+    fn plan(payload: Payload) -> Plan {
+        let publisher = |id| PublisherPlan {
+            id,
+            topic: format!("pmu/{id}"),
+            path: String::new(),
+            rate: Rate { num: 60, den: 1 },
+            offset_ns: 0,
+            jitter_ns: 1000,
+            payload,
+        };
+        Plan {
+            run_id: 5,
+            seed: 1,
+            target: ([127, 0, 0, 1], 1).into(),
+            host: String::new(),
+            warmup: Duration::from_secs(1),
+            measure: Duration::from_secs(30),
+            drain: Duration::ZERO,
+            connect_rate: 1,
+            publishers: (1001..1004).map(publisher).collect(),
+            publisher_threads: 1,
+            subscribers: vec![],
+            subscriber_threads: 1,
+            classes: vec![],
+            spread_every: 4,
+            cpus: None,
+            kill: None,
+        }
+    }
+
+    fn roster(plan: &Plan) -> Roster {
+        Roster::new(plan, START, UtcMap::sample(), plan.spread_every)
+    }
+
+    fn frame(plan: &Plan, roster: &Roster, publisher: u32, seq: u32) -> Vec<u8> {
+        let publisher_plan = &plan.publishers[publisher as usize];
+        let schedule = *roster.schedule(publisher);
+        Encoder::new(plan.run_id, plan.seed, publisher_plan, schedule).encode(seq).to_vec()
+    }
+
+    #[test]
+    fn a_sent_frame_is_stamped_and_a_repeat_is_the_same() {
+        for payload in [Payload::C37118, Payload::Json, Payload::Fixed { bytes: 64 }] {
+            let plan = plan(payload);
+            let roster = roster(&plan);
+            (0..=70).for_each(|seq| roster.log(1).attempt(seq, 9_000 + u64::from(seq)));
+            let mut memo = Memo::new(3);
+            let bytes = frame(&plan, &roster, 1, 70);
+            let stamp = memo.stamp(&bytes, Some(&roster)).unwrap();
+            assert_eq!((stamp.publisher, stamp.seq, stamp.measured), (1, 70, true));
+            assert_eq!(stamp.sent_ns, Some(9_070));
+            assert_eq!(stamp.intended_ns, roster.intended_ns(1, 70));
+            assert_eq!(memo.stamp(&bytes, Some(&roster)), Ok(stamp));
+            let warm = memo.stamp(&frame(&plan, &roster, 1, 59), Some(&roster)).unwrap();
+            assert!(!warm.measured && !warm.sampled);
+        }
+    }
+
+    #[test]
+    fn foreign_frames_are_told_from_corrupt_ones() {
+        let plan = plan(Payload::Fixed { bytes: 64 });
+        let roster = roster(&plan);
+        (0..=3).for_each(|seq| roster.log(0).attempt(seq, 1));
+        let mut memo = Memo::new(3);
+        let bytes = frame(&plan, &roster, 0, 3);
+        assert_eq!(memo.stamp(&bytes, None), Err(Reject::Foreign), "before the start");
+        assert!(memo.stamp(&bytes, Some(&roster)).is_ok());
+        let unsent = frame(&plan, &roster, 0, 4);
+        assert_eq!(memo.stamp(&unsent, Some(&roster)), Err(Reject::Foreign), "not sent yet");
+        let other = Plan { run_id: 6, ..plan.clone() };
+        let other = frame(&other, &roster, 0, 3);
+        assert_eq!(memo.stamp(&other, Some(&roster)), Err(Reject::Foreign), "another run");
+        let mut changed = bytes.clone();
+        changed[30] ^= 1;
+        assert_eq!(memo.stamp(&changed, Some(&roster)), Err(Reject::Corrupt));
+        assert_eq!(memo.stamp(b"", Some(&roster)), Err(Reject::Corrupt));
+    }
+
+    #[test]
+    fn send_instants_that_were_overwritten_are_not_invented() {
+        let log = SendLog::new();
+        (0..RING as u32 + 5).for_each(|seq| log.attempt(seq, u64::from(seq) + 1));
+        assert_eq!(log.sent_ns(5), None);
+        assert_eq!(log.sent_ns(6), Some(7));
+        assert_eq!(log.sent_ns(RING as u32 + 4), Some(RING as u64 + 5));
+    }
+
+    #[test]
+    fn one_of_n_measured_frames_is_sampled() {
+        let plan = plan(Payload::C37118);
+        let roster = roster(&plan);
+        let ticks = roster.schedule(0).ticks;
+        (0..ticks).for_each(|seq| roster.log(0).attempt(seq, 1));
+        let mut memo = Memo::new(3);
+        let sampled = (0..ticks)
+            .filter(|seq| {
+                memo.stamp(&frame(&plan, &roster, 0, *seq), Some(&roster)).unwrap().sampled
+            })
+            .count();
+        assert_eq!(ticks, 31 * 60);
+        assert!((350..550).contains(&sampled), "{sampled} of 1800 measured");
+    }
+}

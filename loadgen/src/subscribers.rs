@@ -1,0 +1,560 @@
+//! One subscriber thread: opens its share of the sockets and then only reads, hands what it read to
+//! the reception, and answers pings. Healthy sockets are read at once, slow ones at a pace, stalled
+//! ones never. Must not decide what a message is worth: that is the reception's.
+//!
+//! Readiness is edge-triggered, so a socket must be read until it is empty or put on the backlog.
+//! Empty means that a read returned less than was asked for, or would block; after a hang-up only
+//! an end or an error counts, because the edge of the hang-up has passed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use mio::event::Event as Readiness;
+use mio::{Events, Interest, Poll, Token};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::clock::{SECOND_NS, mix, mono_ns};
+use crate::connection::{Connection, Filled, Heard};
+use crate::meter::Meter;
+use crate::outcome::{RampOutcome, ThreadHealth};
+use crate::plan::{ClassKind, KillPlan, SubscriberPlan};
+use crate::ramp::{self, Attempt, Ramp};
+use crate::reception::{End, Reception};
+use crate::socket;
+use crate::stage::Stage;
+use crate::windows::WindowPart;
+use crate::wire;
+
+/// What a subscriber thread leaves behind.
+#[derive(Debug)]
+pub struct SubscriberHarvest {
+    /// Everything it received.
+    pub reception: Reception,
+    /// Its part of the ramp.
+    pub ramp: RampOutcome,
+    /// How it fared.
+    pub health: ThreadHealth,
+}
+
+/// Runs the `index`th subscriber thread until the stage is finished.
+pub fn run(
+    stage: &Stage<'_>,
+    index: usize,
+    windows: Sender<WindowPart>,
+) -> io::Result<SubscriberHarvest> {
+    let mut name = format!("subscriber-{index}");
+    // Everything this thread opens comes after this line: see `own_descriptors`.
+    if let Err(error) = socket::own_descriptors() {
+        tracing::warn!(%error, "descriptor table is shared, its limit counts for all threads");
+        name.push_str(" (shared descriptors)");
+    }
+    if let Some(cpus) = &stage.plan.cpus {
+        socket::pin(cpus, index)?;
+    }
+    let mut thread = SubscriberThread::new(stage, index, ThreadHealth::new(name), windows)?;
+    thread.turn_until_finished()?;
+    Ok(thread.harvest())
+}
+
+struct SubscriberThread<'s> {
+    stage: &'s Stage<'s>,
+    poll: Poll,
+    sockets: Slab<Subscriber>,
+    opening: FxHashMap<u32, (usize, Attempt)>,
+    ramp: Ramp,
+    is_ramped: bool,
+    /// Sockets whose read budget ran out with bytes left.
+    backlog: VecDeque<usize>,
+    paced: Vec<Paced>,
+    paced_at_ns: u64,
+    buffer: Vec<u8>,
+    message_bytes_max: usize,
+    reception: Reception,
+    meter: Option<Meter>,
+    windows: Sender<WindowPart>,
+    health: ThreadHealth,
+    told: Told,
+    is_killed: bool,
+    is_drained: bool,
+}
+
+/// One socket.
+struct Subscriber {
+    connection: Connection,
+    plan: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Upgrading,
+    /// With its account at the reception.
+    Open(u32),
+}
+
+/// A slow socket's allowance.
+struct Paced {
+    key: usize,
+    bytes_per_s: u64,
+    credit: u64,
+}
+
+/// What the progress counters were told so far.
+#[derive(Default)]
+struct Told {
+    received: u64,
+    missing: u64,
+    errors: u64,
+}
+
+impl<'s> SubscriberThread<'s> {
+    fn new(
+        stage: &'s Stage<'s>,
+        index: usize,
+        health: ThreadHealth,
+        windows: Sender<WindowPart>,
+    ) -> io::Result<SubscriberThread<'s>> {
+        let plan = stage.plan;
+        let threads = plan.subscriber_threads.max(1);
+        let share = (0..plan.subscribers.len() as u32).skip(index).step_by(threads).collect();
+        let rate = f64::from(plan.connect_rate) / threads as f64;
+        let now_ns = mono_ns();
+        Ok(SubscriberThread {
+            stage,
+            poll: Poll::new()?,
+            sockets: Slab::new(),
+            opening: FxHashMap::default(),
+            ramp: Ramp::new(share, rate, now_ns),
+            is_ramped: false,
+            backlog: VecDeque::new(),
+            paced: Vec::new(),
+            paced_at_ns: now_ns,
+            buffer: vec![0; BUFFER_BYTES_MIN.max(2 * stage.message_bytes_max())],
+            message_bytes_max: stage.message_bytes_max(),
+            reception: Reception::new(plan),
+            meter: None,
+            windows,
+            health,
+            told: Told::default(),
+            is_killed: false,
+            is_drained: false,
+        })
+    }
+
+    fn turn_until_finished(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stage.is_finished() {
+            let timeout = if self.backlog.is_empty() { self.pause() } else { Duration::ZERO };
+            socket::poll_interruptible(&mut self.poll, &mut events, timeout)?;
+            self.note_second(mono_ns());
+            for event in &events {
+                self.on_event(event);
+            }
+            self.work_off_backlog();
+            let now_ns = mono_ns();
+            self.open_due(now_ns);
+            self.read_paced(now_ns);
+            self.kill_if_due(now_ns);
+            self.tell_progress();
+            if events.is_empty() && self.backlog.is_empty() {
+                self.tell_if_drained();
+            }
+        }
+        Ok(())
+    }
+
+    fn harvest(mut self) -> SubscriberHarvest {
+        self.say_goodbye();
+        if self.reception.has_second() {
+            let second = self.meter.as_ref().map_or(0, Meter::second);
+            self.send_second(second);
+        }
+        self.health.busy_max = self.meter.as_ref().map_or(0.0, Meter::busy_max);
+        let ramp = self.ramp.outcome().clone();
+        SubscriberHarvest { reception: self.reception, ramp, health: self.health }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.is_ramped { PAUSE } else { PAUSE_IN_RAMP }
+    }
+
+    // ---- opening ----
+
+    fn open_due(&mut self, now_ns: u64) {
+        if self.is_ramped {
+            return;
+        }
+        if self.stage.progress.is_stopped() {
+            self.ramp.abandon();
+        }
+        while let Some(attempt) = self.ramp.due(now_ns) {
+            if let Err(error) = self.begin(attempt) {
+                self.ramp.failed(attempt, socket::failure_name(&error), now_ns);
+            }
+        }
+        while let Some(subscriber) = self.ramp.overdue(now_ns) {
+            if let Some((key, _)) = self.opening.get(&subscriber) {
+                self.give_up(*key, ramp::TIMEOUT);
+            }
+        }
+        if self.ramp.is_done() {
+            self.is_ramped = true;
+            self.stage.ramped.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn begin(&mut self, attempt: Attempt) -> io::Result<()> {
+        let plan = &self.stage.plan.subscribers[attempt.subscriber as usize];
+        let throttled = (self.kind_of(plan) != ClassKind::Healthy).then_some(SLOW_RECEIVE_BYTES);
+        let stream = socket::connect(self.stage.plan.target, plan.source, throttled)?;
+        let entry = self.sockets.vacant_entry();
+        let key = entry.key();
+        let socket = entry.insert(Subscriber {
+            connection: Connection::new(stream),
+            plan: attempt.subscriber,
+            state: State::Connecting,
+        });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) =
+            self.poll.registry().register(&mut socket.connection.stream, Token(key), interest)
+        {
+            self.sockets.remove(key);
+            return Err(error);
+        }
+        self.opening.insert(attempt.subscriber, (key, attempt));
+        Ok(())
+    }
+
+    fn finish_connect(&mut self, key: usize) {
+        let socket = &mut self.sockets[key];
+        match socket::is_connected(&socket.connection.stream) {
+            Ok(false) => {}
+            Ok(true) => {
+                socket.state = State::Upgrading;
+                let plan = &self.stage.plan.subscribers[socket.plan as usize];
+                let request = wire::request(&plan.path, &self.stage.plan.host, &self.key_of(key));
+                let sent = self.sockets[key].connection.send(request.as_bytes());
+                if let Err(error) = sent {
+                    self.give_up(key, socket::failure_name(&error));
+                }
+            }
+            Err(error) => self.give_up(key, socket::failure_name(&error)),
+        }
+    }
+
+    fn finish_upgrade(&mut self, key: usize) {
+        let connection = &mut self.sockets[key].connection;
+        let filled = match connection.fill(&mut self.buffer, usize::MAX) {
+            Ok(Some(filled)) => filled.total,
+            Ok(None) => return,
+            Err(reason) => return self.give_up(key, &reason),
+        };
+        let expected = self.key_of(key);
+        match wire::check_response(&self.buffer[..filled], &expected) {
+            Ok(None) => self.sockets[key].connection.keep(&self.buffer[..filled]),
+            Ok(Some(head)) => {
+                let account = self.opened(key);
+                self.buffer.copy_within(head..filled, 0);
+                let is_open = self.take(key, account, filled - head, mono_ns());
+                if is_open && self.kind_at(key) == ClassKind::Healthy {
+                    self.read_all(key, account, true);
+                }
+            }
+            Err(error) => self.give_up(key, &error.to_string()),
+        }
+    }
+
+    fn opened(&mut self, key: usize) -> u32 {
+        let socket = &mut self.sockets[key];
+        let plan = &self.stage.plan.subscribers[socket.plan as usize];
+        let publishers = self.stage.plan.publishers.len();
+        let account = self.reception.open(plan.class, plan.follows, publishers);
+        socket.state = State::Open(account);
+        self.opening.remove(&socket.plan);
+        if let ClassKind::Slow { bytes_per_s } = self.kind_of(plan) {
+            self.paced.push(Paced { key, bytes_per_s, credit: 0 });
+        }
+        self.ramp.succeeded(mono_ns());
+        self.stage.progress.connected.fetch_add(1, Ordering::Relaxed);
+        account
+    }
+
+    fn give_up(&mut self, key: usize, reason: &str) {
+        if let Some(socket) = self.sockets.try_remove(key)
+            && let Some((_, attempt)) = self.opening.remove(&socket.plan)
+        {
+            self.ramp.failed(attempt, reason, mono_ns());
+        }
+    }
+
+    // ---- reading ----
+
+    fn on_event(&mut self, event: &Readiness) {
+        let Token(key) = event.token();
+        let Some(socket) = self.sockets.get(key) else { return };
+        match socket.state {
+            State::Connecting => self.finish_connect(key),
+            State::Upgrading => self.finish_upgrade(key),
+            State::Open(account) => self.on_open_event(key, account, event),
+        }
+    }
+
+    fn on_open_event(&mut self, key: usize, account: u32, event: &Readiness) {
+        let hung_up = event.is_read_closed() || event.is_error();
+        if event.is_writable() {
+            self.sockets[key].connection.flush();
+        }
+        match self.kind_at(key) {
+            ClassKind::Healthy if event.is_readable() || hung_up => {
+                self.health.wakeups += 1;
+                self.read_all(key, account, hung_up);
+            }
+            // Only to learn why: what a stalled reader has not read stays unread until then.
+            ClassKind::Stalled if hung_up => self.read_all(key, account, true),
+            _ => {}
+        }
+    }
+
+    fn work_off_backlog(&mut self) {
+        for _ in 0..self.backlog.len() {
+            let Some(key) = self.backlog.pop_front() else { return };
+            if let Some(&Subscriber { state: State::Open(account), .. }) = self.sockets.get(key) {
+                self.health.wakeups += 1;
+                // A hang-up may have been part of the wake-up that ran out of budget.
+                self.read_all(key, account, true);
+            }
+        }
+    }
+
+    /// Reads a socket until it is empty or its budget is used up.
+    fn read_all(&mut self, key: usize, account: u32, until_blocked: bool) {
+        for _ in 0..READS_PER_WAKEUP {
+            match self.read_once(key, account, usize::MAX) {
+                Ok(Some(filled)) if filled.is_full || until_blocked => {}
+                Ok(_) | Err(Ended) => return,
+            }
+        }
+        self.health.budget_hits += 1;
+        self.backlog.push_back(key);
+    }
+
+    /// One read of at most `limit` bytes and what it brought; `Ok(None)` if there was nothing.
+    fn read_once(
+        &mut self,
+        key: usize,
+        account: u32,
+        limit: usize,
+    ) -> Result<Option<Filled>, Ended> {
+        let filled = match self.sockets[key].connection.fill(&mut self.buffer, limit) {
+            Ok(Some(filled)) => filled,
+            Ok(None) => return Ok(None),
+            Err(reason) => {
+                self.close(key, account, reason);
+                return Err(Ended);
+            }
+        };
+        let now_ns = mono_ns();
+        self.reception.read(account, filled.read);
+        if self.take(key, account, filled.total, now_ns) { Ok(Some(filled)) } else { Err(Ended) }
+    }
+
+    /// Takes the frames in the filled part of the buffer; whether the socket is still open after
+    /// it.
+    fn take(&mut self, key: usize, account: u32, filled: usize, now_ns: u64) -> bool {
+        let (bytes, bytes_max) = (&self.buffer[..filled], self.message_bytes_max);
+        let (roster, reception) = (self.stage.roster.get(), &mut self.reception);
+        let connection = &mut self.sockets[key].connection;
+        let mut pongs = Vec::new();
+        let ended = connection.scan(bytes, bytes_max, &mut pongs, |heard| match heard {
+            Heard::Message(message) => reception.message(account, message, roster, now_ns),
+            Heard::Gap(gap) => reception.gap(account, gap),
+        });
+        if !pongs.is_empty()
+            && let Err(error) = connection.send(&pongs)
+        {
+            // News of an end that the read side attributes better.
+            tracing::debug!(%error, "pong not sent");
+        }
+        match ended {
+            Ok(()) => true,
+            Err(reason) => {
+                self.close(key, account, reason);
+                false
+            }
+        }
+    }
+
+    fn read_paced(&mut self, now_ns: u64) {
+        let passed_ns = now_ns - self.paced_at_ns;
+        if passed_ns < PACE_NS || self.paced.is_empty() {
+            return;
+        }
+        self.paced_at_ns = now_ns;
+        let mut paced = std::mem::take(&mut self.paced);
+        paced.retain_mut(|pace| self.read_at_pace(pace, passed_ns));
+        self.paced = paced;
+    }
+
+    /// Whether the socket is still there.
+    fn read_at_pace(&mut self, pace: &mut Paced, passed_ns: u64) -> bool {
+        let Some(&Subscriber { state: State::Open(account), .. }) = self.sockets.get(pace.key)
+        else {
+            return false;
+        };
+        let earned = u128::from(pace.bytes_per_s) * u128::from(passed_ns) / u128::from(SECOND_NS);
+        let quantum = (pace.bytes_per_s / PACED_READS_PER_S).max(1);
+        pace.credit = (pace.credit + earned as u64).min(4 * quantum);
+        if pace.credit < quantum {
+            return true;
+        }
+        let read = self.read_once(pace.key, account, pace.credit as usize);
+        if let Ok(Some(filled)) = read {
+            pace.credit = pace.credit.saturating_sub(filled.read as u64);
+        }
+        read.is_ok()
+    }
+
+    // ---- ending ----
+
+    fn close(&mut self, key: usize, account: u32, reason: String) {
+        self.reception.close(account, End::Closed, reason);
+        self.stage.progress.closed.fetch_add(1, Ordering::Relaxed);
+        self.sockets.remove(key);
+    }
+
+    fn kill_if_due(&mut self, now_ns: u64) {
+        if self.is_killed {
+            return;
+        }
+        let Some(kill) = self.stage.kill_due(now_ns) else { return };
+        self.is_killed = true;
+        let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(&Subscriber { state: State::Open(account), plan, .. }) = self.sockets.get(key)
+            else {
+                continue;
+            };
+            if is_chosen(self.stage.plan.seed, plan, kill) {
+                self.reception.close(account, End::Killed, KILLED.to_string());
+                if let Err(error) = socket::vanish(self.sockets.remove(key).connection.stream) {
+                    tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
+                }
+            }
+        }
+    }
+
+    /// Closes what is open in order, without waiting for answers.
+    fn say_goodbye(&mut self) {
+        for (_, socket) in &mut self.sockets {
+            if matches!(socket.state, State::Open(_)) {
+                socket.connection.say_goodbye();
+            }
+        }
+    }
+
+    // ---- telling ----
+
+    fn note_second(&mut self, now_ns: u64) {
+        if self.meter.is_none() {
+            self.meter = self.stage.roster.get().map(|roster| self.stage.meter(roster));
+        }
+        if let Some(second) = self.meter.as_mut().and_then(|meter| meter.passed(now_ns)) {
+            self.send_second(second);
+        }
+    }
+
+    fn send_second(&mut self, second: u32) {
+        // The run may be over already for the receiver; the totals do not depend on windows.
+        let _ = self.windows.send(self.reception.take_second(second));
+    }
+
+    fn tell_progress(&mut self) {
+        let progress = self.stage.progress;
+        let received = self.reception.received();
+        progress.received.fetch_add(received - self.told.received, Ordering::Relaxed);
+        self.told.received = received;
+        let missing = self.reception.missing();
+        // Wraps in both places alike when a late frame fills a hole.
+        let change = missing.wrapping_sub(self.told.missing);
+        progress.lost.fetch_add(change, Ordering::Relaxed);
+        self.told.missing = missing;
+        if !self.is_ramped || self.told.errors != self.ramp.errors() {
+            let errors = self.ramp.errors();
+            progress.errors.fetch_add(errors - self.told.errors, Ordering::Relaxed);
+            self.told.errors = errors;
+        }
+    }
+
+    fn tell_if_drained(&mut self) {
+        if self.is_drained || !self.stage.draining.load(Ordering::Acquire) {
+            return;
+        }
+        let roster = self.stage.roster.get();
+        if roster.is_none_or(|roster| self.reception.is_complete(roster)) {
+            self.is_drained = true;
+            self.stage.drained.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    // ---- looking up ----
+
+    fn key_of(&self, key: usize) -> String {
+        let subscriber = u64::from(self.sockets[key].plan);
+        let word = |half| u128::from(mix(self.stage.plan.seed, subscriber, half));
+        wire::key(word(0) << 64 | word(1))
+    }
+
+    fn kind_of(&self, plan: &SubscriberPlan) -> ClassKind {
+        let class = self.stage.plan.classes.get(usize::from(plan.class));
+        class.map_or(ClassKind::Healthy, |class| class.kind)
+    }
+
+    fn kind_at(&self, key: usize) -> ClassKind {
+        self.kind_of(&self.stage.plan.subscribers[self.sockets[key].plan as usize])
+    }
+}
+
+/// The socket is closed and its key no longer valid.
+struct Ended;
+
+/// A fixed share of the subscribers, by seed and number.
+fn is_chosen(seed: u64, subscriber: u32, kill: KillPlan) -> bool {
+    let word = mix(seed ^ KILL_STREAM, 0, u64::from(subscriber));
+    (word as f64) < kill.subscriber_fraction * u64::MAX as f64
+}
+
+/// The reason of sockets that vanished on purpose.
+pub const KILLED: &str = "killed";
+
+const KILL_STREAM: u64 = 0x6b69_6c6c;
+const EVENTS: usize = 4096;
+const BUFFER_BYTES_MIN: usize = 256 * 1024;
+const READS_PER_WAKEUP: usize = 4;
+const SLOW_RECEIVE_BYTES: usize = 8 * 1024;
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_IN_RAMP: Duration = Duration::from_millis(1);
+const PACE_NS: u64 = SECOND_NS / 100;
+const PACED_READS_PER_S: u64 = 20;
+const _: () = assert!(size_of::<Subscriber>() <= 64, "100,000 of them are held");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chosen_share_is_the_one_asked_for() {
+        let kill = |subscriber_fraction| KillPlan {
+            at: Duration::ZERO,
+            subscriber_fraction,
+            publishers: 0,
+        };
+        let chosen = |fraction| (0..10_000).filter(|n| is_chosen(3, *n, kill(fraction))).count();
+        assert_eq!((chosen(0.0), chosen(1.0)), (0, 10_000));
+        assert!((2_800..3_200).contains(&chosen(0.3)), "{}", chosen(0.3));
+    }
+}

@@ -1,0 +1,192 @@
+//! The end of a run in one value: is it valid, were the goals met, which exit code follows.
+//! Must not print or write anything.
+
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::health::{self, Gate};
+use crate::histograms::SignedHistogram;
+use crate::outcome::{ClassOutcome, Outcome};
+use crate::plan::ClassKind;
+use crate::scenario::Slo;
+use crate::units::format_ns;
+
+/// One goal of a scenario and how it was met.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Goal {
+    /// The key in the scenario's `[slo]`.
+    pub goal: &'static str,
+    /// The value found: nanoseconds or a count.
+    pub value: f64,
+    /// The value allowed.
+    pub limit: f64,
+    /// The value found, for people.
+    pub measured: String,
+    /// The value allowed, for people.
+    pub allowed: String,
+    /// Whether the goal was met.
+    pub pass: bool,
+}
+
+/// What a run proves.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Whether the numbers are about the server.
+    pub valid: bool,
+    /// The conditions of that.
+    pub gates: Vec<Gate>,
+    /// The goals.
+    pub goals: Vec<Goal>,
+}
+
+impl Verdict {
+    /// Judges a run by its gates and the goals of its scenario.
+    pub fn of(gates: Vec<Gate>, slo: &Slo, outcome: &Outcome) -> Verdict {
+        Verdict { valid: health::is_valid(&gates), goals: goals(slo, outcome), gates }
+    }
+
+    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say.
+    pub fn exit(&self) -> Exit {
+        match (self.valid, self.goals.iter().all(|goal| goal.pass)) {
+            (false, _) => Exit::InvalidRun,
+            (true, false) => Exit::SloViolated,
+            (true, true) => Exit::Ok,
+        }
+    }
+
+    /// Why a run is void, a sentence for each breach.
+    pub fn reasons(&self) -> Vec<String> {
+        let breached = self.gates.iter().filter(|gate| !gate.pass);
+        breached
+            .map(|g| format!("{}: {} (allowed {}): {}", g.name, g.measured, g.allowed, g.why))
+            .collect()
+    }
+}
+
+/// Frames that healthy subscribers of a class should have had and had not, whoever is to blame: a
+/// server that closes a healthy socket loses what it would have sent.
+pub fn frames_missing(class: &ClassOutcome) -> u64 {
+    class.lost + class.lost_after_close
+}
+
+fn goals(slo: &Slo, outcome: &Outcome) -> Vec<Goal> {
+    let healthy: Vec<_> =
+        outcome.classes.iter().filter(|class| class.kind == ClassKind::Healthy).collect();
+    let sum = |count: fn(&ClassOutcome) -> u64| healthy.iter().map(|class| count(class)).sum();
+    let counts: [(&'static str, u64, u64); 4] = [
+        ("loss", sum(frames_missing), slo.loss),
+        ("reorder", sum(|class| class.reordered), slo.reorder),
+        ("duplicate", sum(|class| class.duplicated), slo.duplicate),
+        ("corrupt", sum(|class| class.corrupt), slo.corrupt),
+    ];
+    let mut e2e = SignedHistogram::new();
+    healthy.iter().for_each(|class| e2e.merge(&class.e2e));
+    let latencies = slo.latencies().map(|(goal, quantile, limit)| {
+        let value_ns = if quantile < 1.0 { e2e.quantile(quantile) } else { e2e.max() };
+        latency_goal(goal, value_ns as f64, limit.as_nanos() as f64)
+    });
+    counts.into_iter().map(count_goal).chain(latencies).collect()
+}
+
+fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
+    Goal {
+        goal,
+        value: value as f64,
+        limit: limit as f64,
+        measured: value.to_string(),
+        allowed: format!("<= {limit}"),
+        pass: value <= limit,
+    }
+}
+
+fn latency_goal(goal: &'static str, value_ns: f64, limit_ns: f64) -> Goal {
+    Goal {
+        goal,
+        value: value_ns,
+        limit: limit_ns,
+        measured: format_ns(value_ns),
+        allowed: format!("<= {}", format_ns(limit_ns)),
+        pass: value_ns <= limit_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fixtures;
+    use crate::health::HealthLimits;
+
+    fn verdict(slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
+        let mut outcome = fixtures::outcome();
+        change(&mut outcome);
+        let limits = HealthLimits::default();
+        let gates = health::gates(&fixtures::plan(), &outcome, &fixtures::samples(), &limits);
+        Verdict::of(gates, &slo, &outcome)
+    }
+
+    #[test]
+    fn a_clean_run_without_stated_goals_is_ok() {
+        let verdict = verdict(Slo::default(), |_| {});
+        assert_eq!(verdict.exit(), Exit::Ok);
+        assert!(verdict.reasons().is_empty());
+    }
+
+    #[test]
+    fn loss_is_a_violation_even_if_no_goal_is_stated() {
+        assert_eq!(verdict(Slo::default(), |o| o.classes[0].lost = 1).exit(), Exit::SloViolated);
+        let closed = |o: &mut Outcome| o.classes[0].lost_after_close = 1;
+        assert_eq!(verdict(Slo::default(), closed).exit(), Exit::SloViolated);
+        let tolerant = Slo { loss: 1, ..Slo::default() };
+        assert_eq!(verdict(tolerant, |o| o.classes[0].lost = 1).exit(), Exit::Ok);
+    }
+
+    #[test]
+    fn what_slow_and_stalled_readers_miss_is_their_own_doing() {
+        let exit = |kind| {
+            let add = |outcome: &mut Outcome| {
+                let mut class = fixtures::class("other", kind);
+                (class.lost, class.lost_after_close) = (500, 500);
+                outcome.classes.push(class);
+            };
+            verdict(Slo::default(), add).exit()
+        };
+        assert_eq!(exit(ClassKind::Stalled), Exit::Ok);
+        assert_eq!(exit(ClassKind::Slow { bytes_per_s: 1 }), Exit::Ok);
+        assert_eq!(exit(ClassKind::Healthy), Exit::SloViolated);
+    }
+
+    #[test]
+    fn damage_and_disorder_are_violations() {
+        for change in [
+            |o: &mut Outcome| o.classes[0].reordered = 1,
+            |o: &mut Outcome| o.classes[0].duplicated = 1,
+            |o: &mut Outcome| o.classes[0].corrupt = 1,
+        ] {
+            assert_eq!(verdict(Slo::default(), change).exit(), Exit::SloViolated);
+        }
+    }
+
+    #[test]
+    fn latency_goals_bound_their_quantiles() {
+        // End to end runs from 120 µs to 1,119 µs in steps of 1 µs.
+        let exit = |slo: Slo| verdict(slo, |_| {}).exit();
+        let us = |us| Some(Duration::from_micros(us));
+        assert_eq!(exit(Slo { e2e_p50: us(620), ..Slo::default() }), Exit::Ok);
+        assert_eq!(exit(Slo { e2e_p50: us(600), ..Slo::default() }), Exit::SloViolated);
+        assert_eq!(exit(Slo { e2e_p99: us(1_000), ..Slo::default() }), Exit::SloViolated);
+        assert_eq!(exit(Slo { e2e_max: us(1_119), ..Slo::default() }), Exit::Ok);
+        assert_eq!(exit(Slo { e2e_max: us(1_118), ..Slo::default() }), Exit::SloViolated);
+    }
+
+    #[test]
+    fn an_invalid_run_is_invalid_whatever_else_it_is() {
+        let verdict = verdict(Slo::default(), |o| {
+            o.classes[0].lost = 7;
+            o.threads[0].busy_max = 0.99;
+        });
+        assert_eq!(verdict.exit(), Exit::InvalidRun);
+        assert!(verdict.reasons()[0].contains("thread busy: 99.00 % (pub-0)"));
+    }
+}

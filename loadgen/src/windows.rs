@@ -1,0 +1,120 @@
+//! The run second by second: every thread tells each second once it is over, the run adds them up.
+//! Must not read clocks; second numbers count from the common start.
+
+use std::collections::BTreeMap;
+
+use crate::histograms::SecondHistogram;
+use crate::outcome::Window;
+
+/// What one thread saw in one second.
+#[derive(Debug, Default)]
+pub struct WindowPart {
+    /// Seconds since the start.
+    pub t_s: u32,
+    /// Frames published.
+    pub sent: u64,
+    /// Distinct frames received.
+    pub received: u64,
+    /// Their end-to-end latency; publishers have none.
+    pub e2e: Option<Box<SecondHistogram>>,
+}
+
+/// Adds up the parts. Histograms are kept only for the newest seconds, so a long run stays small.
+#[derive(Debug, Default)]
+pub struct Windows {
+    open: BTreeMap<u32, WindowPart>,
+    closed: BTreeMap<u32, Window>,
+}
+
+impl Windows {
+    /// Adds a thread's second.
+    pub fn add(&mut self, part: WindowPart) {
+        let newest = part.t_s;
+        match self.closed.get_mut(&part.t_s) {
+            Some(window) => add_late(window, &part),
+            None => add(self.open.entry(part.t_s).or_default(), part),
+        }
+        while let Some(oldest) = self.open.first_entry() {
+            if *oldest.key() + OPEN_SECONDS > newest {
+                break;
+            }
+            let (t_s, part) = oldest.remove_entry();
+            self.closed.insert(t_s, close(t_s, &part));
+        }
+    }
+
+    /// All seconds in order.
+    pub fn finish(mut self) -> Vec<Window> {
+        self.closed.extend(self.open.iter().map(|(t_s, part)| (*t_s, close(*t_s, part))));
+        self.closed.into_values().collect()
+    }
+}
+
+fn add(into: &mut WindowPart, part: WindowPart) {
+    into.sent += part.sent;
+    into.received += part.received;
+    match (&mut into.e2e, part.e2e) {
+        (Some(into), Some(e2e)) => into.merge(&e2e),
+        (into @ None, e2e) => *into = e2e,
+        (Some(_), None) => {}
+    }
+}
+
+/// A thread was stuck for seconds: its counts and its maximum still arrive, its percentiles not.
+fn add_late(window: &mut Window, part: &WindowPart) {
+    window.sent += part.sent;
+    window.received += part.received;
+    let max_ns = part.e2e.as_ref().map_or(0, |e2e| e2e.max());
+    window.e2e_max_ns = window.e2e_max_ns.max(max_ns);
+}
+
+fn close(t_s: u32, part: &WindowPart) -> Window {
+    let quantile = |q| part.e2e.as_ref().map_or(0, |e2e| e2e.quantile(q));
+    Window {
+        t_s,
+        sent: part.sent,
+        received: part.received,
+        e2e_p50_ns: quantile(0.5),
+        e2e_p99_ns: quantile(0.99),
+        e2e_max_ns: part.e2e.as_ref().map_or(0, |e2e| e2e.max()),
+    }
+}
+
+/// Seconds kept open for threads that are behind.
+const OPEN_SECONDS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(t_s: u32, latencies_ns: &[i64]) -> WindowPart {
+        let mut e2e = SecondHistogram::new();
+        latencies_ns.iter().for_each(|ns| e2e.record(*ns));
+        let received = latencies_ns.len() as u64;
+        WindowPart { t_s, sent: 0, received, e2e: Some(Box::new(e2e)) }
+    }
+
+    #[test]
+    fn parts_of_a_second_add_up() {
+        let mut windows = Windows::default();
+        windows.add(WindowPart { t_s: 3, sent: 60, ..WindowPart::default() });
+        windows.add(received(3, &[1_000, 2_000]));
+        windows.add(received(3, &[64_000]));
+        let windows = windows.finish();
+        let [window] = windows[..] else { panic!("one second, got {windows:?}") };
+        assert_eq!((window.t_s, window.sent, window.received), (3, 60, 3));
+        assert_eq!(window.e2e_max_ns, 64_000);
+        assert!((1_980..=2_020).contains(&window.e2e_p50_ns), "{}", window.e2e_p50_ns);
+    }
+
+    #[test]
+    fn a_late_part_still_counts() {
+        let mut windows = Windows::default();
+        (0..30).for_each(|t_s| windows.add(received(t_s, &[1_000])));
+        assert!(windows.open.len() <= OPEN_SECONDS as usize);
+        windows.add(received(2, &[5_000_000]));
+        let seconds = windows.finish();
+        assert_eq!(seconds.len(), 30);
+        assert_eq!((seconds[2].received, seconds[2].e2e_max_ns), (2, 5_000_000));
+    }
+}

@@ -1,0 +1,524 @@
+//! The client side of RFC 6455 as pure functions over bytes: handshake request and response check,
+//! masked encoding, and an in-place scan of server frames. It shares nothing with the engine's
+//! codec on purpose: an engine bug must not hide in shared code. Must not know sockets, clocks or
+//! payloads.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use sha1::{Digest, Sha1};
+
+/// Opcodes a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opcode {
+    /// A text message.
+    Text = 0x1,
+    /// A binary message.
+    Binary = 0x2,
+    /// Closing handshake.
+    Close = 0x8,
+    /// Answer to a ping.
+    Pong = 0xA,
+}
+
+/// What a server sent, complete.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'b> {
+    /// A whole message, text or binary.
+    Message(&'b [u8]),
+    /// A ping: must be answered with the same bytes.
+    Ping(&'b [u8]),
+    /// The server closes; `None` if it gave no code.
+    Close(Option<u16>),
+}
+
+/// Frames the server skipped for this socket, told in the application data of a ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Gap {
+    /// First sequence number skipped.
+    pub from: u64,
+    /// Last sequence number skipped.
+    pub to: u64,
+}
+
+/// Bytes a server must not send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Reserved bits set, or an unknown opcode.
+    #[error("reserved bits or unknown opcode")]
+    Reserved,
+    /// Server frames are never masked.
+    #[error("masked server frame")]
+    Masked,
+    /// Longer than anything this run's publishers send.
+    #[error("message longer than any published")]
+    TooLong,
+    /// A control frame in fragments or longer than 125 bytes.
+    #[error("malformed control frame")]
+    Control,
+    /// A continuation of nothing, or a new message inside another.
+    #[error("broken fragmentation")]
+    Fragmentation,
+}
+
+/// Why an upgrade failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpgradeError {
+    /// The server answered with another status.
+    #[error("status {0}")]
+    Status(u16),
+    /// `Sec-WebSocket-Accept` is not the one of the key, or a required header is missing.
+    #[error("bad accept")]
+    Accept,
+    /// Not an HTTP/1.1 response, or a head without end.
+    #[error("malformed response")]
+    Malformed,
+}
+
+/// The handshake key of a socket: any 16 bytes that differ between sockets.
+pub fn key(nonce: u128) -> String {
+    BASE64.encode(nonce.to_be_bytes())
+}
+
+/// The upgrade request.
+pub fn request(path: &str, host: &str, key: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
+/// The accept value a server must answer a key with.
+pub fn accept(key: &str) -> String {
+    BASE64.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
+}
+
+/// Checks the answer to an upgrade request. `Ok(Some(n))`: upgraded, frames start at byte `n`;
+/// `Ok(None)`: the head is not complete yet.
+pub fn check_response(answer: &[u8], key: &str) -> Result<Option<usize>, UpgradeError> {
+    let Some(head_bytes) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        let too_long = answer.len() > HEAD_BYTES_MAX;
+        return if too_long { Err(UpgradeError::Malformed) } else { Ok(None) };
+    };
+    let head = answer.get(..head_bytes).unwrap_or_default();
+    let head = std::str::from_utf8(head).map_err(|_| UpgradeError::Malformed)?;
+    let mut lines = head.split("\r\n");
+    match status(lines.next().unwrap_or_default()) {
+        Some(101) => {}
+        Some(status) => return Err(UpgradeError::Status(status)),
+        None => return Err(UpgradeError::Malformed),
+    }
+    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
+    let is = |name: &str, right: &dyn Fn(&str) -> bool| {
+        headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && right(v.trim()))
+    };
+    let upgraded = is("upgrade", &|value| value.eq_ignore_ascii_case("websocket"))
+        && is("connection", &|value| {
+            value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+        })
+        && is("sec-websocket-accept", &|value| value == accept(key));
+    if upgraded { Ok(Some(head_bytes + 4)) } else { Err(UpgradeError::Accept) }
+}
+
+/// Appends one unfragmented, masked frame.
+pub fn encode(opcode: Opcode, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    out.push(0x80 | opcode as u8);
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | len as u8),
+        len @ 126..=0xFFFF => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&mask);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    apply_mask(out.get_mut(start..).unwrap_or_default(), mask);
+}
+
+/// The gap a ping tells of, if it does.
+pub fn gap_of(ping: &[u8]) -> Option<Gap> {
+    #[derive(Deserialize)]
+    struct Notice {
+        gap: Gap,
+    }
+    ping.starts_with(b"{").then_some(())?;
+    let notice: Notice = serde_json::from_slice(ping).ok()?;
+    (notice.gap.from <= notice.gap.to).then_some(notice.gap)
+}
+
+/// The name a close is counted under.
+pub fn close_name(code: Option<u16>) -> String {
+    code.map_or_else(|| "no code".to_string(), |code| code.to_string())
+}
+
+/// What one socket keeps between reads: nothing (8 bytes) unless a frame is torn or fragmented.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    partial: Option<Box<Partial>>,
+}
+
+#[derive(Debug, Default)]
+struct Partial {
+    rest: Vec<u8>,
+    /// The fragments so far of a message that is not complete.
+    message: Option<Vec<u8>>,
+}
+
+impl Scanner {
+    /// Bytes of a torn frame. The caller puts them before the next bytes it reads.
+    pub fn rest(&self) -> &[u8] {
+        self.partial.as_ref().map_or(&[], |partial| &partial.rest)
+    }
+
+    /// Keeps bytes that are not complete yet, in place of what was kept.
+    pub fn keep(&mut self, rest: &[u8]) {
+        let fragmented = self.partial.as_ref().is_some_and(|partial| partial.message.is_some());
+        if rest.is_empty() && !fragmented {
+            self.partial = None;
+        } else {
+            let kept = &mut self.partial.get_or_insert_default().rest;
+            kept.clear();
+            kept.extend_from_slice(rest);
+        }
+    }
+
+    /// Hands every complete event in `bytes` (the rest kept so far, then the bytes read) to `sink`
+    /// and keeps what is left. Nothing after a close is looked at.
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        message_bytes_max: usize,
+        mut sink: impl FnMut(Event<'_>),
+    ) -> Result<(), WireError> {
+        let mut left = bytes;
+        while let Some((frame, after)) = split_frame(left, message_bytes_max)? {
+            left = after;
+            match frame.opcode {
+                OPCODE_CLOSE => {
+                    sink(Event::Close(close_code(frame.payload)));
+                    left = &[];
+                    break;
+                }
+                OPCODE_PING => sink(Event::Ping(frame.payload)),
+                OPCODE_PONG => {}
+                _ => self.message(frame, message_bytes_max, &mut sink)?,
+            }
+        }
+        self.keep(left);
+        Ok(())
+    }
+
+    fn message(
+        &mut self,
+        frame: Frame<'_>,
+        message_bytes_max: usize,
+        sink: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), WireError> {
+        let begun = self.partial.as_mut().and_then(|partial| partial.message.as_mut());
+        match (begun, frame.opcode == OPCODE_CONTINUATION, frame.fin) {
+            (None, false, true) => sink(Event::Message(frame.payload)),
+            (None, false, false) => {
+                self.partial.get_or_insert_default().message = Some(frame.payload.to_vec());
+            }
+            (Some(begun), true, fin) => {
+                if begun.len() + frame.payload.len() > message_bytes_max {
+                    return Err(WireError::TooLong);
+                }
+                begun.extend_from_slice(frame.payload);
+                if fin {
+                    let whole = std::mem::take(begun);
+                    self.partial = None;
+                    sink(Event::Message(&whole));
+                }
+            }
+            _ => return Err(WireError::Fragmentation),
+        }
+        Ok(())
+    }
+}
+
+struct Frame<'b> {
+    fin: bool,
+    opcode: u8,
+    payload: &'b [u8],
+}
+
+/// The first frame of `bytes` and what follows it; `None` while it is not complete.
+#[inline]
+fn split_frame(
+    bytes: &[u8],
+    payload_bytes_max: usize,
+) -> Result<Option<(Frame<'_>, &[u8])>, WireError> {
+    let Some((&[first, second], body)) = bytes.split_first_chunk::<2>() else { return Ok(None) };
+    let (fin, opcode) = (first & 0x80 != 0, first & 0x0F);
+    if first & 0x70 != 0 || !matches!(opcode, 0..=2 | 8..=10) {
+        return Err(WireError::Reserved);
+    }
+    if second & 0x80 != 0 {
+        return Err(WireError::Masked);
+    }
+    let (len, body) = match second {
+        126 => match body.split_first_chunk::<2>() {
+            Some((len, body)) => (u64::from(u16::from_be_bytes(*len)), body),
+            None => return Ok(None),
+        },
+        127 => match body.split_first_chunk::<8>() {
+            Some((len, body)) => (u64::from_be_bytes(*len), body),
+            None => return Ok(None),
+        },
+        len => (u64::from(len), body),
+    };
+    if opcode >= OPCODE_CLOSE && (!fin || len > CONTROL_BYTES_MAX) {
+        return Err(WireError::Control);
+    }
+    // Control frames are short whatever the limit of messages is.
+    if opcode < OPCODE_CLOSE && len > payload_bytes_max as u64 {
+        return Err(WireError::TooLong);
+    }
+    Ok(body
+        .split_at_checked(len as usize)
+        .map(|(payload, after)| (Frame { fin, opcode, payload }, after)))
+}
+
+fn close_code(payload: &[u8]) -> Option<u16> {
+    payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code))
+}
+
+fn status(line: &str) -> Option<u16> {
+    let rest = line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "))?;
+    rest.get(..3)?.parse().ok()
+}
+
+fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    let wide = u32::from_ne_bytes(mask);
+    let (words, rest) = payload.as_chunks_mut::<4>();
+    words.iter_mut().for_each(|word| *word = (u32::from_ne_bytes(*word) ^ wide).to_ne_bytes());
+    rest.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+/// The code of a close that is meant.
+pub const NORMAL_CLOSURE: u16 = 1000;
+
+const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const HEAD_BYTES_MAX: usize = 8192;
+const CONTROL_BYTES_MAX: u64 = 125;
+const OPCODE_CONTINUATION: u8 = 0x0;
+const OPCODE_CLOSE: u8 = 0x8;
+const OPCODE_PING: u8 = 0x9;
+const OPCODE_PONG: u8 = 0xA;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAX: usize = 70_000;
+    /// The key and accept value RFC 6455 itself uses as its example.
+    const RFC_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const RFC_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    fn owned(event: Event<'_>) -> String {
+        match event {
+            Event::Message(bytes) => format!("message {} {:?}", bytes.len(), bytes.last()),
+            Event::Ping(bytes) => format!("ping {bytes:?}"),
+            Event::Close(code) => format!("close {code:?}"),
+        }
+    }
+
+    fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![first];
+        match payload.len() {
+            len @ 0..=125 => out.push(len as u8),
+            len @ 126..=0xFFFF => {
+                out.push(126);
+                out.extend_from_slice(&(len as u16).to_be_bytes());
+            }
+            len => {
+                out.push(127);
+                out.extend_from_slice(&(len as u64).to_be_bytes());
+            }
+        }
+        out.extend_from_slice(payload);
+        out
+    }
+
+    /// Feeds `stream` in the given pieces, as a socket would deliver them.
+    fn feed(stream: &[u8], pieces: &[usize]) -> Result<Vec<String>, WireError> {
+        let (mut scanner, mut events, mut at) = (Scanner::default(), vec![], 0);
+        for piece in pieces.iter().copied().chain([stream.len()]) {
+            let end = (at + piece).min(stream.len());
+            let bytes = [scanner.rest(), &stream[at..end]].concat();
+            scanner.scan(&bytes, MAX, |event| events.push(owned(event)))?;
+            at = end;
+        }
+        assert_eq!(scanner.rest(), b"", "every stream here ends at a frame's end");
+        Ok(events)
+    }
+
+    fn answer(accept: &str) -> String {
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\n\
+             Connection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        )
+    }
+
+    #[test]
+    fn accept_is_the_one_of_the_rfc() {
+        assert_eq!(accept(RFC_KEY), RFC_ACCEPT);
+    }
+
+    #[test]
+    fn a_right_answer_is_taken_and_frames_start_after_it() {
+        let mut bytes = answer(RFC_ACCEPT).into_bytes();
+        let head = bytes.len();
+        for cut in 0..head {
+            assert_eq!(check_response(&bytes[..cut], RFC_KEY), Ok(None), "cut at {cut}");
+        }
+        bytes.extend_from_slice(b"\x81\x01a");
+        assert_eq!(check_response(&bytes, RFC_KEY), Ok(Some(head)));
+    }
+
+    #[test]
+    fn wrong_answers_are_named() {
+        let wrong = answer("AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        assert_eq!(check_response(wrong.as_bytes(), RFC_KEY), Err(UpgradeError::Accept));
+        let refused = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(check_response(refused, RFC_KEY), Err(UpgradeError::Status(503)));
+        let noise = [b'x'; HEAD_BYTES_MAX + 1];
+        assert_eq!(check_response(&noise, RFC_KEY), Err(UpgradeError::Malformed));
+        assert_eq!(check_response(b"SSH-2.0\r\n\r\n", RFC_KEY), Err(UpgradeError::Malformed));
+    }
+
+    #[test]
+    fn gap_notices_are_told_from_other_pings() {
+        let notice = br#"{"gap":{"from":44,"to":90,"reason":"lagged"}}"#;
+        assert_eq!(gap_of(notice), Some(Gap { from: 44, to: 90 }));
+        assert_eq!(gap_of(b"12345"), None);
+        assert_eq!(gap_of(br#"{"gap":{"from":9,"to":3}}"#), None);
+        assert_eq!(gap_of(b""), None);
+    }
+
+    #[test]
+    fn close_codes_are_read_and_end_the_stream() {
+        let stream = [server_frame(0x88, b"\x11\x39lagged"), vec![0xFF; 9]].concat();
+        let mut events = vec![];
+        let mut scanner = Scanner::default();
+        assert_eq!(scanner.scan(&stream, MAX, |event| events.push(owned(event))), Ok(()));
+        assert_eq!((events, scanner.rest()), (vec!["close Some(4409)".to_string()], &b""[..]));
+        assert_eq!(feed(&server_frame(0x88, b""), &[]), Ok(vec!["close None".to_string()]));
+    }
+
+    #[test]
+    fn forbidden_bytes_are_errors() {
+        let cases: [(&[u8], WireError); 8] = [
+            (&[0xC1, 0], WireError::Reserved),
+            (&[0x83, 0], WireError::Reserved),
+            (&[0x81, 0x80], WireError::Masked),
+            (&[0x82, 127, 0xFF, 0, 0, 0, 0, 0, 0, 0], WireError::TooLong),
+            (&[0x09, 0], WireError::Control),
+            (&[0x89, 126, 0, 200], WireError::Control),
+            (&[0x80, 0], WireError::Fragmentation),
+            (&[0x01, 0, 0x81, 0], WireError::Fragmentation),
+        ];
+        for (bytes, error) in cases {
+            assert_eq!(Scanner::default().scan(bytes, MAX, |_| ()), Err(error), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn fragments_are_bounded_together() {
+        let piece = vec![7; MAX / 2 + 1];
+        let stream = [server_frame(0x02, &piece), server_frame(0x80, &piece)].concat();
+        assert_eq!(Scanner::default().scan(&stream, MAX, |_| ()), Err(WireError::TooLong));
+    }
+
+    #[test]
+    fn an_idle_scanner_holds_no_memory() {
+        let mut scanner = Scanner::default();
+        let stream = [server_frame(0x01, b"ab"), server_frame(0x80, b"cd")].concat();
+        scanner.scan(&stream[..3], MAX, |_| ()).unwrap();
+        assert!(scanner.partial.is_some());
+        let bytes = [scanner.rest(), &stream[3..]].concat();
+        scanner.scan(&bytes, MAX, |_| ()).unwrap();
+        assert!(scanner.partial.is_none());
+    }
+
+    prop_compose! {
+        fn frames()(
+            kinds in prop::collection::vec((0u8..6, 0usize..300, any::<u8>()), 0..12),
+        ) -> Vec<u8> {
+            let payload = |len: usize, fill: u8| vec![fill; len];
+            kinds
+                .into_iter()
+                .flat_map(|(kind, len, fill)| match kind {
+                    0 => server_frame(0x81, &payload(len, fill)),
+                    1 => server_frame(0x82, &payload(len * 230, fill)),
+                    2 => server_frame(0x89, &payload(len % 126, fill)),
+                    3 => server_frame(0x8A, b"pong"),
+                    4 => [
+                        server_frame(0x02, &payload(len, 1)),
+                        server_frame(0x89, b"between"),
+                        server_frame(0x00, &payload(len, 2)),
+                        server_frame(0x80, &payload(1, fill)),
+                    ]
+                    .concat(),
+                    _ => server_frame(0x82, &[]),
+                })
+                .collect()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_events(
+            stream in frames(),
+            pieces in prop::collection::vec(1usize..400, 0..40),
+        ) {
+            prop_assert_eq!(feed(&stream, &pieces), feed(&stream, &[]));
+        }
+
+        #[test]
+        fn every_single_split_gives_the_same_events(fill: u8) {
+            let stream = [
+                server_frame(0x82, &[fill; 130]),
+                server_frame(0x89, &[fill; 5]),
+                server_frame(0x01, &[fill; 3]),
+                server_frame(0x80, &[fill; 4]),
+                server_frame(0x88, &[0x03, 0xE9]),
+            ]
+            .concat();
+            let whole = feed(&stream, &[]);
+            prop_assert_eq!(whole.as_ref().map(Vec::len), Ok(4));
+            for cut in 0..stream.len() {
+                prop_assert_eq!(feed(&stream, &[cut]), whole.clone(), "cut at {}", cut);
+            }
+        }
+
+        #[test]
+        fn masking_is_undone_by_masking(
+            payload in prop::collection::vec(any::<u8>(), 0..400),
+            mask: [u8; 4],
+        ) {
+            let mut out = vec![];
+            encode(Opcode::Binary, &payload, mask, &mut out);
+            let start = out.len() - payload.len();
+            prop_assert_eq!(out[1] & 0x80, 0x80);
+            prop_assert_eq!(&out[start - 4..start], &mask);
+            apply_mask(&mut out[start..], mask);
+            prop_assert_eq!(&out[start..], &payload);
+        }
+
+        #[test]
+        fn no_bytes_make_the_scan_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut scanner = Scanner::default();
+            if scanner.scan(&bytes, MAX, |_| ()).is_ok() {
+                prop_assert!(scanner.rest().len() <= bytes.len());
+            }
+        }
+    }
+}
