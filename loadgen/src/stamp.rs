@@ -257,7 +257,7 @@ fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Sched
 
 /// Send instants kept per publisher: at 120 frames/s the newest eight seconds.
 const RING: usize = 1024;
-const SLOTS_PER_PUBLISHER: usize = 8;
+const SLOTS_PER_PUBLISHER: usize = 32;
 const SAMPLE_STREAM: u64 = 0x7370_7265_6164;
 const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
 
