@@ -137,7 +137,7 @@ impl Core {
             let reason = format!("draining: reconnect in {delay_ms} ms");
             self.close(key, &Close::new(CloseCode::Draining, reason));
         }
-        if progress.share >= 1.0 && (self.conns.is_empty() || progress.is_over) {
+        if self.conns.is_empty() || progress.is_over {
             self.draining = Draining::Done;
             self.shared.core_drained();
         }

@@ -131,6 +131,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", value_parser = parse_threads, conflicts_with = "target",
           help_heading = TARGET)]
     pub engine_cores: Option<usize>,
+    /// Settings of the embedded engine, as in `flush.send_buffer_bytes=65536`; may be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE", conflicts_with = "target", help_heading = TARGET)]
+    pub engine_set: Vec<String>,
 
     /// Subscriber threads, each with a descriptor table of its own [default: as many as needed].
     #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = HOST)]

@@ -14,6 +14,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use thiserror::Error;
 
+use gridcast::config::Config;
+use gridcast::server;
+use gridcast::settings::Settings;
+
 use crate::budget::Layout;
 use crate::host;
 
@@ -32,6 +36,9 @@ pub struct EngineArgs {
     /// The process to end with.
     #[arg(long)]
     pub parent: Option<i32>,
+    /// Settings of the engine, as in `retention.bytes_max=65536`.
+    #[arg(long)]
+    pub set: Vec<String>,
 }
 
 /// Why the engine did not start or did not end well.
@@ -51,9 +58,9 @@ pub enum EngineError {
     /// Its parent ended before it had started.
     #[error("the process that started this engine is gone")]
     Orphaned,
-    /// This build cannot serve.
-    #[error("this build of gridload contains no engine; name a server with --target")]
-    Absent,
+    /// The engine itself did not start or did not go on.
+    #[error("the embedded engine: {0}")]
+    Failed(String),
 }
 
 fn system(action: &'static str) -> impl FnOnce(io::Error) -> EngineError {
@@ -77,7 +84,7 @@ pub struct Engine {
 impl Engine {
     /// Starts this very executable as an engine and waits until it listens. To be called from the
     /// main thread: the kernel ends the child when the thread that started it ends.
-    pub fn launch(layout: &Layout, log: File) -> Result<Engine, EngineError> {
+    pub fn launch(layout: &Layout, set: &[String], log: File) -> Result<Engine, EngineError> {
         let executable = std::env::current_exe().map_err(system("found"))?;
         let mut command = Command::new(executable);
         let cores = layout.engine_cores.max(1).to_string();
@@ -88,6 +95,7 @@ impl Engine {
             let list: Vec<_> = cpus.iter().map(usize::to_string).collect();
             command.args(["--cpus", &list.join(",")]);
         }
+        command.args(set.iter().flat_map(|assignment| ["--set", assignment]));
         Self::spawn(command, log)
     }
 
@@ -200,7 +208,20 @@ pub fn announce(address: SocketAddr) -> io::Result<()> {
 /// The body of the engine process: ties its life to the parent, raises its limits, takes its CPUs.
 pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
     prepare(args)?;
-    Err(EngineError::Absent)
+    let mut settings = Settings::default();
+    settings.add_flag("--listen", "server.listen", &args.listen.to_string());
+    settings.add_flag("--cores", "server.cores", &args.cores.to_string());
+    for (name, value) in args.set.iter().filter_map(|assignment| assignment.split_once('=')) {
+        settings.add_flag("--engine-set", name.trim(), value.trim());
+    }
+    let config = Config::new(&settings).map_err(|error| EngineError::Failed(error.to_string()))?;
+    let ready = |address| {
+        if let Err(error) = announce(address) {
+            // Without the line the parent gives up and ends this process.
+            tracing::error!(%error, "cannot tell the parent where the engine listens");
+        }
+    };
+    server::run(config, ready).map_err(|error| EngineError::Failed(error.to_string()))
 }
 
 fn prepare(args: &EngineArgs) -> Result<(), EngineError> {
@@ -258,6 +279,7 @@ mod tests {
             listen: "127.0.0.1:0".parse().unwrap(),
             cores: 1,
             cpus: Vec::new(),
+            set: Vec::new(),
             parent: Some(i32::MAX),
         };
         // In a thread of its own: the death signal belongs to the thread that asked for it.

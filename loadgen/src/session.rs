@@ -198,7 +198,7 @@ impl Target {
             return Ok(Target { address, host, pid: options.target_pid, engine: None });
         }
         let log = directory.engine_log().map_err(SessionError::Directory)?;
-        let engine = Engine::launch(&fitted.budget.layout, log)
+        let engine = Engine::launch(&fitted.budget.layout, &options.engine_set, log)
             .map_err(|cause| SessionError::Engine { cause, log: directory.engine_log_tail() })?;
         let (address, pid) = (engine.address(), Some(engine.pid()));
         Ok(Target { address, host: address.to_string(), pid, engine: Some(engine) })
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn usage_errors_and_internal_errors_differ() {
         assert_eq!(SessionError::Refused(Vec::new()).exit(), Exit::Usage);
-        let engine = SessionError::Engine { cause: EngineError::Absent, log: String::new() };
+        let engine = SessionError::Engine { cause: EngineError::Orphaned, log: String::new() };
         assert_eq!(engine.exit(), Exit::Internal);
         let error = address_of("no-such-host.invalid:1").unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
