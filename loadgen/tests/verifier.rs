@@ -226,6 +226,8 @@ fn a_server_that_stops_reading_does_not_stop_the_schedule() {
     let server = Server::start(Faults { deaf: Some(10), ..Faults::default() });
     let mut plan = plan(&server, Payload::Fixed { bytes: 50_000 });
     plan.drain = Duration::from_millis(200);
+    // Walls only: how much the buffers take differs between the publishers.
+    plan.subscribers.retain(|subscriber| subscriber.follows == Follows::All);
     let outcome = measure(&plan);
     let publishers = &outcome.publishers;
     assert_eq!(publishers.intended, 2 * FRAMES);
@@ -233,7 +235,7 @@ fn a_server_that_stops_reading_does_not_stop_the_schedule() {
     assert_eq!(publishers.sent + publishers.unsent, publishers.intended);
     assert_eq!(publishers.slip.len(), 400, "every measured frame was attempted at its instant");
     let class = &outcome.classes[0];
-    assert_eq!((class.received, class.lost), (10 * 8, (publishers.sent / 2 - 10) * 8));
+    assert_eq!((class.received, class.lost), (20 * 2, (publishers.sent - 20) * 2));
 }
 
 #[test]
