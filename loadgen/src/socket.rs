@@ -111,9 +111,17 @@ pub fn pin(cpus: &[usize], index: usize) -> io::Result<()> {
     rustix::thread::sched_setaffinity(None, &set).map_err(io::Error::from)
 }
 
-/// Raises the calling thread's priority and takes the slack from its timers.
+/// Has the calling thread run as soon as it is due: no slack in its timers, and the lowest real-time
+/// priority, so that threads which share its CPU are interrupted for it; where that is not
+/// permitted, a better nice value.
 pub fn make_punctual() -> io::Result<()> {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
+    let real_time = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: 0 means the calling thread, and the parameter is a live value of the type asked for.
+    if unsafe { libc::sched_setscheduler(0, policy, &raw const real_time) } == 0 {
+        return Ok(());
+    }
     rustix::process::setpriority_process(None, PUNCTUAL_NICE).map_err(io::Error::from)
 }
 
