@@ -426,7 +426,7 @@ impl Core {
         let flushed = conn.delivery.flush(&self.lanes, &mut conn.stream, bytes_max, &mut stats);
         self.count(&stats);
         match flushed {
-            Ok(state) => self.after_flush(key, state),
+            Ok(state) => self.after_flush(key, state, stats.bytes > 0),
             Err(end) => self.end_delivery(key, end),
         }
     }
@@ -445,7 +445,7 @@ impl Core {
         }
     }
 
-    fn after_flush(&mut self, key: u32, state: FlushState) {
+    fn after_flush(&mut self, key: u32, state: FlushState, took_bytes: bool) {
         let now = self.wheel.now();
         let conn = &mut self.conns[key as usize];
         match state {
@@ -464,8 +464,13 @@ impl Core {
                 }
             }
             FlushState::Blocked => {
-                if conn.lagging_since == 0 {
+                let begins_to_lag = conn.lagging_since == 0;
+                // A socket that takes bytes is slow, not stalled: how far it may fall behind is for
+                // retention to say.
+                if begins_to_lag || took_bytes {
                     conn.lagging_since = now.max(1);
+                }
+                if begins_to_lag {
                     let lag_ms_max = self.shared.config.flush.lag_age_ms_max;
                     self.set_due_earlier(key, now + timer::tick_of_ms(lag_ms_max));
                 }
