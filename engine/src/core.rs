@@ -532,16 +532,18 @@ impl Core {
 
     /// The last words are with the kernel.
     fn sent_last(&mut self, key: u32) {
-        let conn = &mut self.conns[key as usize];
-        match conn.role {
-            Role::Closing(Closing::AfterFlush) => self.end(key, CloseReason::Done),
+        let conn = &self.conns[key as usize];
+        let ended = match conn.role {
+            Role::Closing(Closing::AfterFlush) => Some(CloseReason::Done),
             Role::Closing(Closing::AwaitEnd) => {
-                // The peer may be gone already; then reading ends the connection.
-                if conn.stream.shutdown(std::net::Shutdown::Write).is_err() {
-                    self.end(key, CloseReason::PeerGone);
-                }
+                // Who cannot be told that this was all is gone already.
+                let told = conn.stream.shutdown(std::net::Shutdown::Write);
+                told.is_err().then_some(CloseReason::PeerGone)
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some(reason) = ended {
+            self.end(key, reason);
         }
     }
 

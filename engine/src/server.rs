@@ -368,7 +368,7 @@ pub fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), StartEr
     tracing::info!(address = %engine.address(), cores = engine.threads.len(), "listening");
     ready(engine.address());
     let mut drains = false;
-    while !engine.has_failed() && !(drains && engine.is_drained()) {
+    while !(engine.has_failed() || drains && engine.is_drained()) {
         let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
         match hearing.recv_timeout(wait) {
             Ok(signal) if drains => {

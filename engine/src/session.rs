@@ -229,11 +229,11 @@ impl Core {
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;
                 let head = handshake.response();
-                self.subscribe(key, &target, options, LaneKind::Raw, &head)?;
+                self.subscribe(key, &target, options, (LaneKind::Raw, &head))?;
             }
             Route::FeedEvents { target, options } => {
                 self.admit_work()?;
-                self.subscribe(key, &target, options, LaneKind::Sse, EVENT_STREAM_HEAD)?;
+                self.subscribe(key, &target, options, (LaneKind::Sse, EVENT_STREAM_HEAD))?;
             }
             Route::PublishSocket { topic, handshake } => {
                 self.admit_work()?;
@@ -435,8 +435,7 @@ impl Core {
         key: u32,
         target: &Target,
         options: Options,
-        kind: LaneKind,
-        head: &[u8],
+        (kind, head): (LaneKind, &[u8]),
     ) -> Result<(), Refusal> {
         let lane = self.open_lane(target, kind)?;
         let feed = self.lanes.feed(lane);
