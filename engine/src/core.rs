@@ -644,10 +644,13 @@ impl Core {
             }
             _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
             Role::Subscriber(LaneKind::Sse) => self.ping(key, now, ping),
+            // One that lagged for long was not asked meanwhile: it is asked first.
+            _ if silent >= ping && !conn.queued.pinged => {
+                self.ping(key, now, idle.saturating_sub(ping));
+            }
             _ if silent >= idle => {
                 self.close(key, &Close::new(CloseCode::Timeout, "no answer to a ping"));
             }
-            _ if silent >= ping && !conn.queued.pinged => self.ping(key, now, idle - silent),
             _ if silent >= ping => self.set_due(key, conn.heard + idle),
             _ => self.set_due(key, conn.heard + ping),
         }
