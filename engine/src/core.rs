@@ -62,8 +62,18 @@ pub struct Core {
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
     wheel: Wheel,
-    /// Connections still to be closed by a drain, and how many there were.
-    draining: Option<(Vec<u32>, usize)>,
+    draining: Option<Draining>,
+}
+
+/// A drain under way.
+#[derive(Debug)]
+struct Draining {
+    /// Connections still to be closed.
+    keys: Vec<u32>,
+    /// How many there were.
+    total: usize,
+    /// Set once the engine knows that this core is done: it counts cores.
+    is_reported: bool,
 }
 
 /// Whether connections wait to be accepted.
@@ -683,21 +693,23 @@ impl Core {
     /// come back, and ends when the last is gone or the deadline is over.
     fn drain(&mut self) {
         let Some(progress) = self.shared.drain_progress() else { return };
-        let (keys, total) = self.draining.get_or_insert_with(|| {
+        let draining = self.draining.get_or_insert_with(|| {
             let keys: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
-            let total = keys.len();
-            (keys, total)
+            Draining { total: keys.len(), keys, is_reported: false }
         });
-        let left_target = ((1.0 - progress.share) * *total as f64) as usize;
-        let batch = keys.split_off(left_target.min(keys.len()));
+        let left_target = ((1.0 - progress.share) * draining.total as f64) as usize;
+        let batch = draining.keys.split_off(left_target.min(draining.keys.len()));
         for key in batch {
             let delay_ms = self.shared.reconnect_ms(key);
             let reason = format!("draining: reconnect in {delay_ms} ms");
             self.close(key, &Close::new(CloseCode::Draining, reason));
         }
-        if progress.share >= 1.0 && (self.conns.is_empty() || progress.is_over) {
-            self.shared.core_drained(self.index);
-            self.draining = Some((Vec::new(), 0));
+        let is_done = progress.share >= 1.0 && (self.conns.is_empty() || progress.is_over);
+        if let Some(draining) = self.draining.as_mut().filter(|draining| !draining.is_reported)
+            && is_done
+        {
+            draining.is_reported = true;
+            self.shared.core_drained();
         }
     }
 }

@@ -301,7 +301,7 @@ impl Shared {
         self.stopped.load(Ordering::Acquire)
     }
 
-    pub(crate) fn core_drained(&self, _index: usize) {
+    pub(crate) fn core_drained(&self) {
         self.cores_drained.fetch_add(1, Ordering::AcqRel);
     }
 
