@@ -62,6 +62,8 @@ pub struct Core {
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
     wheel: Wheel,
+    /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
+    now: Tick,
     draining: Option<Draining>,
 }
 
@@ -115,6 +117,7 @@ impl Core {
             ready: VecDeque::new(),
             readable: VecDeque::new(),
             wheel: Wheel::default(),
+            now: 0,
             draining: None,
             shared,
         })
@@ -168,6 +171,7 @@ impl Core {
     /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
     /// comes first, so that everything published in a turn leaves in the same writes.
     fn turn(&mut self, events: &Events) {
+        self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);
         }
@@ -218,7 +222,7 @@ impl Core {
     fn accept(&mut self) {
         match self.accepting {
             Accepting::Waiting => return,
-            Accepting::Resting(until) if self.now() < until => return,
+            Accepting::Resting(until) if self.now < until => return,
             _ => self.accepting = Accepting::More,
         }
         for _ in 0..ACCEPTS_PER_TURN {
@@ -239,7 +243,7 @@ impl Core {
             _ => {
                 self.metrics.accept_failed();
                 tracing::warn!(core = self.index, %error, "cannot accept: resting");
-                Accepting::Resting(self.now() + ACCEPT_REST_TICKS)
+                Accepting::Resting(self.now + ACCEPT_REST_TICKS)
             }
         }
     }
@@ -255,7 +259,7 @@ impl Core {
             self.shared.admission.leave(source);
             return;
         }
-        let now = self.wheel.now();
+        let now = self.now;
         entry.insert(Conn::new(stream, source, now));
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.shared.config.limits.handshake_ms_max));
@@ -325,7 +329,7 @@ impl Core {
         let conn = &mut self.conns[key as usize];
         // A request's time runs from its beginning: bytes that trickle in do not extend it.
         if !matches!(conn.role, Role::Request(_)) {
-            conn.heard = self.wheel.now();
+            conn.heard = self.now;
             conn.queued.pinged = false;
         }
         if conn.rest.is_empty() {
@@ -456,7 +460,7 @@ impl Core {
     }
 
     fn after_flush(&mut self, key: u32, state: FlushState, took_bytes: bool) {
-        let now = self.wheel.now();
+        let now = self.now;
         let conn = &mut self.conns[key as usize];
         match state {
             FlushState::CaughtUp => {
@@ -525,8 +529,8 @@ impl Core {
     /// Sends `last` as a connection's last words.
     pub(crate) fn say_last(&mut self, key: u32, last: &[u8], closing: Closing) {
         self.unsubscribe(key);
-        let due = self.wheel.now()
-            + timer::tick_of_ms(self.shared.config.keepalive.close_timeout_ms).max(1);
+        let due =
+            self.now + timer::tick_of_ms(self.shared.config.keepalive.close_timeout_ms).max(1);
         let conn = &mut self.conns[key as usize];
         if let Some(label) = conn.role.label() {
             self.metrics.role_ended(label);
@@ -595,19 +599,15 @@ impl Core {
 
     // ---- time ----
 
-    fn now(&self) -> Tick {
-        (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick
-    }
-
     /// The tick of this turn.
     pub(crate) fn tick_now(&self) -> Tick {
-        self.wheel.now()
+        self.now
     }
 
     /// Has a connection that just took up a role come by when it is time to ping it.
     pub(crate) fn come_by_for_ping(&mut self, key: u32) {
         let ping = timer::tick_of_ms(self.shared.config.keepalive.ping_interval_ms);
-        self.set_due(key, self.wheel.now() + ping);
+        self.set_due(key, self.now + ping);
     }
 
     pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
@@ -621,7 +621,7 @@ impl Core {
     }
 
     fn tick(&mut self) {
-        let now = self.now();
+        let now = self.now;
         if now == self.wheel.now() {
             return;
         }
