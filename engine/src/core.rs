@@ -327,8 +327,13 @@ impl Core {
     fn received(&mut self, key: u32, bytes: &mut [u8]) {
         self.metrics.received(bytes.len());
         let conn = &mut self.conns[key as usize];
-        // A request's time runs from its beginning: bytes that trickle in do not extend it.
-        if !matches!(conn.role, Role::Request(_)) {
+        // A request's time runs from its first byte: those that trickle in do not extend it.
+        let is_begun = match conn.role {
+            Role::Request(None) => !conn.rest.is_empty(),
+            Role::Request(Some(_)) => true,
+            _ => false,
+        };
+        if !is_begun {
             conn.heard = self.now;
             conn.queued.pinged = false;
         }
