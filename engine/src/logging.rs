@@ -2,6 +2,7 @@
 //! It must not log anything itself.
 
 use crate::config::{Log, LogFormat, LogLevel};
+use std::io::IsTerminal;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -15,7 +16,10 @@ pub fn init(log: &Log) -> Result<(), TryInitError> {
     let filter = Targets::new()
         .with_target(env!("CARGO_CRATE_NAME"), level(log.level))
         .with_default(LevelFilter::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for eyes: in a file or a journal they are noise between the words.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
