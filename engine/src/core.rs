@@ -539,7 +539,7 @@ impl Core {
         let silent = now.saturating_sub(conn.heard);
         let lagging = if conn.lagging_since == 0 { 0 } else { now - conn.lagging_since };
         match &conn.role {
-            Role::Closing(_) => self.abort(key),
+            Role::Closing(_) => self.cut(key),
             Role::Request(_) if silent >= handshake => self.request_timed_out(key),
             Role::Request(_) => self.set_due(key, conn.heard + handshake),
             _ if conn.lagging_since > 0 && lagging >= lag => {

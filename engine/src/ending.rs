@@ -79,11 +79,13 @@ impl Core {
         }
     }
 
-    /// Removes a connection whose peer did not take its last words in time. It is reset: ended
-    /// quietly, the kernel would go on keeping its unsent bytes, for minutes, for nobody.
-    pub(crate) fn abort(&mut self, key: u32) {
+    /// Removes a connection whose time to end is over. One that did not take its last words is reset:
+    /// ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for nobody.
+    pub(crate) fn cut(&mut self, key: u32) {
         let Some(conn) = self.conns.get(key as usize) else { return };
-        if let Err(error) = socket::reset_on_close(&conn.stream) {
+        if !conn.delivery.outbox().is_empty()
+            && let Err(error) = socket::reset_on_close(&conn.stream)
+        {
             tracing::debug!(%error, "a connection could not be set to be reset");
         }
         self.end(key, CloseReason::Timeout);
