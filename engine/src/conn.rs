@@ -37,6 +37,8 @@ pub struct Conn {
     pub decoder: Decoder,
     /// Bytes received that are not a whole frame or request yet.
     pub rest: Rest,
+    /// How much more it may publish by POST now; none before it did.
+    pub posts: Option<Box<TokenBucket>>,
     /// Where it comes from, for the limit per source.
     pub source: IpAddr,
 }
@@ -141,6 +143,7 @@ impl Conn {
             role: Role::Request(None),
             decoder: Decoder::default(),
             rest: Rest::default(),
+            posts: None,
             source,
         }
     }

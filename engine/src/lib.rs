@@ -24,6 +24,7 @@ pub mod logging;
 pub mod metrics;
 pub mod nearest;
 pub mod outbox;
+pub mod posting;
 pub mod rate;
 pub mod server;
 pub mod session;

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 
 use crate::admission::Full;
 use crate::close::{Close, CloseCode};
-use crate::command;
-use crate::conn::{Closing, PostTarget, Posting, Publisher, Role};
+use crate::conn::{Closing, PostTarget, Publisher, Role};
 use crate::core::Core;
 use crate::feed::lag::Gap;
 use crate::feed::lane::{LaneKind, Message};
@@ -16,11 +15,10 @@ use crate::feed::registry::FeedError;
 use crate::flush::Subscription;
 use crate::frame::decode::{Decoded, Event};
 use crate::frame::{Kind, Opcode, encode};
-use crate::http::body::Body;
 use crate::http::handshake::Handshake;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
-use crate::http::response::{CONTINUE, EVENT_STREAM_HEAD, Response, Status};
+use crate::http::response::{EVENT_STREAM_HEAD, Response, Status};
 use crate::http::route::{Route, Settings};
 use crate::metrics::CloseReason;
 use crate::rate::TokenBucket;
@@ -28,7 +26,7 @@ use crate::subscription::{LagPolicy, Options};
 use crate::sweep::Member;
 
 /// What became of some bytes.
-enum Consumed {
+pub(crate) enum Consumed {
     /// So many were used; the next may be looked at.
     Bytes(usize),
     /// At least so many are needed before anything can be done.
@@ -41,9 +39,9 @@ enum Consumed {
 
 /// How a request's connection goes on.
 #[derive(Clone, Copy)]
-struct Exchange {
-    head_only: bool,
-    keep_alive: bool,
+pub(crate) struct Exchange {
+    pub(crate) head_only: bool,
+    pub(crate) keep_alive: bool,
 }
 
 impl Core {
@@ -140,7 +138,7 @@ impl Core {
     }
 
     /// Counts a publish, and has a publisher that is ahead of the subscribers wait.
-    fn published(&mut self, key: u32, published: Published) {
+    pub(crate) fn published(&mut self, key: u32, published: Published) {
         self.metrics.published(published.encodes);
         let conn = &mut self.conns[key as usize];
         if published.behind && !std::mem::replace(&mut conn.queued.paced, true) {
@@ -252,7 +250,7 @@ impl Core {
     }
 
     /// Nothing new is taken on while the engine drains.
-    fn admit_work(&self) -> Result<(), Refusal> {
+    pub(crate) fn admit_work(&self) -> Result<(), Refusal> {
         if self.shared.is_ready() {
             return Ok(());
         }
@@ -260,120 +258,7 @@ impl Core {
             .with_header("Retry-After", "1"))
     }
 
-    fn begin_post(
-        &mut self,
-        key: u32,
-        target: PostTarget,
-        body: Body,
-        request: &Request,
-    ) -> Result<(), Refusal> {
-        self.admit_work()?;
-        if request.expects_continue() {
-            self.conns[key as usize].delivery.push_private(CONTINUE);
-        }
-        let posting = Box::new(Posting { target, body, keep_alive: request.keeps_alive() });
-        self.conns[key as usize].role = Role::Request(Some(posting));
-        // A body of no bytes is complete now: nothing more will come to say so.
-        self.consume_body(key, &[]);
-        Ok(())
-    }
-
-    fn consume_body(&mut self, key: u32, bytes: &[u8]) -> Consumed {
-        let Role::Request(Some(posting)) = &mut self.conns[key as usize].role else {
-            return Consumed::Rest;
-        };
-        let progress = match posting.body.read(bytes) {
-            Ok(progress) => progress,
-            Err(refusal) => {
-                self.refuse_request(key, &refusal, false);
-                return Consumed::Rest;
-            }
-        };
-        if !progress.is_complete {
-            if progress.consumed == 0 {
-                return Consumed::Need(bytes.len() + 1);
-            }
-            return Consumed::Bytes(progress.consumed);
-        }
-        self.end_post(key);
-        Consumed::Bytes(progress.consumed)
-    }
-
-    fn end_post(&mut self, key: u32) {
-        let role = &mut self.conns[key as usize].role;
-        let Role::Request(Some(posting)) = std::mem::replace(role, Role::Request(None)) else {
-            return;
-        };
-        let Posting { target, body, keep_alive } = *posting;
-        let answer = match target {
-            PostTarget::One(topic, kind) => self.post_one(key, &topic, kind, &body.into_bytes()),
-            PostTarget::Many => Ok(self.post_many(key, &body.into_bytes())),
-        };
-        match answer {
-            Ok(response) => self.respond(key, &response, Exchange { head_only: false, keep_alive }),
-            Err(refusal) => self.refuse_request(key, &refusal, false),
-        }
-    }
-
-    fn post_one(
-        &mut self,
-        key: u32,
-        topic: &Topic,
-        kind: Kind,
-        payload: &[u8],
-    ) -> Result<Response<'static>, Refusal> {
-        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
-            return Err(Refusal::bad("the body is declared as text but is not UTF-8"));
-        }
-        let now_ns = self.shared.clock.now_ns();
-        let mut held = None;
-        let message = Message { kind, payload };
-        let published = self.shared.registry.publish(topic, &mut held, message, now_ns)?;
-        self.published(key, published);
-        let epoch = held.map(|feed| feed.epoch().to_string());
-        let reply = serde_json::json!({
-            "epoch": epoch, "seq": published.seq, "subscribers": published.subscribers,
-        });
-        Ok(Response::json(Status::Ok, reply.to_string() + "\n"))
-    }
-
-    /// Every line that can be published is; the answer counts both kinds and names the first error.
-    fn post_many(&mut self, key: u32, body: &[u8]) -> Response<'static> {
-        let (mut done, mut failed, mut first) = (0_u64, 0_u64, None);
-        for (line, parsed) in command::publishes(body) {
-            let parsed = parsed.map_err(|error| error.to_string());
-            match parsed.and_then(|publish| self.post_line(key, &publish)) {
-                Ok(()) => done += 1,
-                Err(message) => {
-                    failed += 1;
-                    first.get_or_insert((line, message));
-                }
-            }
-        }
-        let error = first.map(|(line, message)| {
-            serde_json::json!({ "code": "bad_request", "line": line, "message": message })
-        });
-        let status = if failed == 0 { Status::Ok } else { Status::BadRequest };
-        let mut reply = serde_json::json!({ "published": done, "failed": failed });
-        if let Some(error) = error {
-            reply["error"] = error;
-        }
-        Response::json(status, reply.to_string() + "\n")
-    }
-
-    fn post_line(&mut self, key: u32, publish: &command::Publish<'_>) -> Result<(), String> {
-        let now_ns = self.shared.clock.now_ns();
-        let message = Message { kind: publish.kind, payload: &publish.payload };
-        let published = self
-            .shared
-            .registry
-            .publish(&publish.topic, &mut None, message, now_ns)
-            .map_err(|error| error.to_string())?;
-        self.published(key, published);
-        Ok(())
-    }
-
-    fn respond(&mut self, key: u32, response: &Response<'_>, exchange: Exchange) {
+    pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: Exchange) {
         let bytes = response.encode(exchange.head_only, exchange.keep_alive);
         if !exchange.keep_alive {
             return self.say_last(key, &bytes, Closing::AwaitEnd);
@@ -384,7 +269,7 @@ impl Core {
         conn.delivery.push_private(&bytes);
     }
 
-    fn refuse_request(&mut self, key: u32, refusal: &Refusal, head_only: bool) {
+    pub(crate) fn refuse_request(&mut self, key: u32, refusal: &Refusal, head_only: bool) {
         self.metrics.refused(refusal.status);
         self.say_last(key, &refusal.encode(head_only), Closing::AwaitEnd);
     }

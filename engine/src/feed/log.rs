@@ -47,6 +47,8 @@ struct OpenLane {
 /// The answer to a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
+    /// The numbering it belongs to.
+    pub epoch: Epoch,
     /// Sequence number the message got.
     pub seq: u64,
     /// Subscribers it is for, those of matching patterns included.
@@ -171,7 +173,13 @@ impl Feed {
             lane.taps.iter().for_each(|tap| tap.mark(now_ns));
         }
         let encodes = 1 + state.derived.len() as u32;
-        Published { seq, subscribers: u64::from(state.subscribers), encodes, behind }
+        Published {
+            epoch: self.epoch,
+            seq,
+            subscribers: u64::from(state.subscribers),
+            encodes,
+            behind,
+        }
     }
 
     fn effective_retention(&self) -> Retention {
