@@ -83,6 +83,7 @@ impl Core {
                 return Consumed::Rest;
             }
         };
+        self.metrics.frames_in.add(1);
         match event {
             Event::Message { kind, payload } => self.message(key, kind, payload),
             Event::Ping(payload) => self.pong(key, payload),
