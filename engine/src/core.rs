@@ -38,6 +38,8 @@ const ACCEPTS_PER_TURN: usize = 64;
 const READ_BYTES_PER_TURN: usize = 256 << 10;
 /// Smallest read buffer; it is shared by all connections of the core.
 const READ_BUFFER_BYTES: usize = 256 << 10;
+/// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
+const MOVES_PER_TURN: usize = 4096;
 /// Private bytes above which a connection is not read until they are out.
 const OUTBOX_BYTES_HELD: usize = 64 << 10;
 /// How soon a publisher that is ahead of the subscribers is read again.
@@ -167,7 +169,8 @@ impl Core {
         }
         self.accept();
         self.read_some();
-        while let Some(lane) = self.doorbell.take() {
+        for _ in 0..MOVES_PER_TURN {
+            let Some(lane) = self.doorbell.take() else { break };
             self.lane_moved(lane);
         }
         self.flush_some();

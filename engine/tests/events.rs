@@ -64,6 +64,22 @@ fn a_stream_that_is_taken_up_again_repeats_and_misses_nothing() {
 }
 
 #[test]
+fn a_wall_that_comes_back_finds_its_position_in_the_pattern() {
+    let server = Server::start(&[]);
+    let mut wall = Events::open(&server, "pmu/%23");
+    server.post("pmu/1", "1");
+    server.post("pmu/2", "2");
+    let last = wall.next().unwrap();
+    drop(wall);
+    server.wait_until("gone", |server| server.connections() == 0);
+    server.post("pmu/3", "3");
+    let mut wall = Events::resume(&server, "pmu/%23", &last.id);
+    server.post("pmu/1", "4");
+    let rest: Vec<String> = (0..3).map(|_| wall.next().unwrap().data).collect();
+    assert_eq!(rest, ["2", "3", "4"]);
+}
+
+#[test]
 fn the_header_wins_over_the_url() {
     let server = Server::start(&[]);
     server.post_numbers("t", 1, 4);

@@ -27,6 +27,8 @@ fn text_and_binary_arrive_as_they_were_published() {
     ] {
         assert!(subscriber.next() == expected);
     }
+    assert_eq!(server.metric("frames_received_total"), 5);
+    assert_eq!(server.metric("publishes_total"), 5);
 }
 
 #[test]
@@ -292,4 +294,48 @@ fn many_topics_do_not_mix() {
     let expected: Vec<String> = (0..4 * TOPICS).map(|n| n.to_string()).collect();
     assert_eq!(wall.texts(4 * TOPICS), expected);
     assert_eq!(server.metric("topics"), TOPICS as u64);
+}
+
+/// A flush that stops for its budget gets no event: the core must come back by itself.
+#[test]
+fn the_smallest_budgets_still_bring_everything_to_everybody() {
+    const SUBSCRIBERS: usize = 40;
+    let server = Server::start(&[
+        ("flush.sockets_per_slice", "1"),
+        ("flush.bytes_per_slice", "65536"),
+        ("flush.bytes_per_socket", "4096"),
+        ("flush.send_buffer_bytes", "8192"),
+        ("retention.bytes_max", "16777216"),
+    ]);
+    let mut subscribers: Vec<Client> = (0..SUBSCRIBERS).map(|_| server.subscribe("t")).collect();
+    let mut publisher = server.publisher("t");
+    let message = |number: usize| format!("{number} {}", "x".repeat(3000));
+    (0..200).for_each(|number| publisher.say(&message(number)));
+    for subscriber in &mut subscribers {
+        for number in 0..200 {
+            assert!(subscriber.text() == message(number), "{number} in its place");
+        }
+    }
+}
+
+#[test]
+fn a_message_of_the_greatest_size_arrives_and_is_retained() {
+    let server = Server::start(&[]);
+    let mut subscriber = server.subscribe("t");
+    let payload: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 253) as u8).collect();
+    let answer = http::post(&server, "/v1/publish/t", "image/png", &payload);
+    assert_eq!(answer.status, 200);
+    assert!(subscriber.next() == Told::Binary(payload.clone()));
+    assert!(server.subscribe("t?from=last").next() == Told::Binary(payload));
+}
+
+#[test]
+fn what_is_too_old_is_given_up_but_for_the_last_frame() {
+    let server = Server::start(&[("retention.age_ms_max", "200")]);
+    server.post_numbers("t", 1, 3);
+    assert_eq!(server.subscribe("t?from=oldest").text(), "1");
+    server.wait_until("given up", |server| {
+        server.engine.tidy();
+        server.subscribe("t?from=oldest").text() == "3"
+    });
 }

@@ -9,7 +9,7 @@ mod harness;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use harness::frames::{PING, PONG, RawSocket, frame};
+use harness::frames::{PING, PONG, RawSocket, TEXT, frame};
 use harness::http::{Events, get, read_answer};
 use harness::{Client, DEADLINE, Overrides, Server, Told, config, reset};
 
@@ -221,6 +221,20 @@ fn returns_to_nothing(server: &Server) {
         server.metric("topics") == 0
     });
     assert_eq!(server.log_bytes(), 0);
+}
+
+/// What the kernel has of a publisher is published, however often it was made to wait meanwhile.
+#[test]
+fn all_that_a_publisher_sent_before_it_left_is_published() {
+    const MESSAGES: u64 = 5_000;
+    let server = Server::start(&[("retention.bytes_max", "65536")]);
+    let _subscriber = server.subscribe("t?mode=latest");
+    let mut publisher = RawSocket::open(&server, "/v1/publish/t");
+    publisher.send(&frame(TEXT, &[b'x'; 200]).repeat(MESSAGES as usize));
+    drop(publisher);
+    server.wait_until("all read", |server| server.metric("publishes_total") == MESSAGES);
+    assert!(server.metric("publishes_paced_total") > 0, "it was made to wait");
+    server.wait_until("gone", |server| server.metric("connections{role=\"publisher\"}") == 0);
 }
 
 #[test]

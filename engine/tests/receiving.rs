@@ -126,6 +126,25 @@ fn a_pong_nobody_asked_for_is_ignored() {
     socket.expect(TEXT, b"next");
 }
 
+/// A peer that sends and does not read is not read either: the engine keeps a bounded part for it.
+#[test]
+fn an_echo_nobody_reads_is_held_back_and_then_comes_back_whole() {
+    const MESSAGES: u32 = 4_000;
+    let server = Server::start(ECHO);
+    let mut socket = RawSocket::over(server.connect_narrow(), "/v1/echo");
+    let mut writer = RawSocket { stream: socket.stream.try_clone().unwrap() };
+    let message = |number: u32| number.to_be_bytes().repeat(1000);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            (0..MESSAGES).for_each(|number| writer.send(&frame(BINARY, &message(number))));
+        });
+        server.wait_until("blocked", |server| server.metric("writes_partial_total") > 0);
+        for number in 0..MESSAGES {
+            socket.expect(BINARY, &message(number));
+        }
+    });
+}
+
 // ---- section 7: closing ----
 
 #[test]

@@ -345,3 +345,13 @@ fn who_waits_for_a_go_ahead_gets_it_before_the_body() {
     stream.write_all(b"{\"topic\":\"t\",\"data\":17}\n").unwrap();
     assert_eq!(read_answer(&mut stream).json()["published"], 1);
 }
+
+#[test]
+fn who_ends_its_side_after_the_request_still_gets_the_answer() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    stream.write_all(&post_bytes("/v1/publish/t", "text/plain", b"x")).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_answer(&mut stream).json()["seq"], 1);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
