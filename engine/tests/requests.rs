@@ -210,7 +210,7 @@ fn topics_beyond_the_limit_are_refused_in_every_form() {
     check_all(&server, &[("GET /v1/feed/c HTTP/1.1", UPGRADE.into(), 503)]);
     let lines = "{\"topic\":\"a\",\"data\":2}\n{\"topic\":\"c\",\"data\":3}\n";
     let answer = harness::http::post_many(&server, lines);
-    assert_eq!((answer.status, &answer.json()["published"]), (400, &1.into()));
+    assert_eq!((answer.status, &answer.json()["published"]), (503, &1.into()));
     let mut publisher = server.publisher("c");
     publisher.say("1");
     let (code, reason) = publisher.close();
@@ -231,6 +231,25 @@ fn a_publisher_beyond_its_rate_is_closed_with_4429() {
     assert_eq!(close.close_code(), 4429);
     assert_eq!(&close.payload[2..], b"more than 5 messages a second");
     assert_eq!(subscriber.texts(5), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn posts_beyond_the_rate_of_their_connection_get_429() {
+    let server = Server::start(&[("limits.publishes_per_s_max", "5")]);
+    let body: String = (1..=8).map(|n| format!("{{\"topic\":\"t\",\"data\":{n}}}\n")).collect();
+    let length = body.len();
+    let request = format!(
+        "POST /v1/publish HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-ndjson\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    let answer = ask(&server, request.as_bytes());
+    assert_eq!(answer.status, 429);
+    let reply: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((&reply["published"], &reply["failed"]), (&5.into(), &3.into()));
+    assert_eq!(
+        (&reply["error"]["line"], &reply["error"]["code"]),
+        (&6.into(), &"rate_limited".into())
+    );
 }
 
 #[test]
