@@ -1,5 +1,6 @@
 //! What a connection's bytes mean and what they bring about: requests, messages, subscriptions.
-//! Owns the roles' behaviour. Must not decide when a connection is read or flushed (that is `core`).
+//! Owns the roles' behaviour. Must not decide when a connection is read or flushed (that is
+//! `core`).
 
 use std::borrow::Cow;
 
@@ -154,7 +155,8 @@ impl Core {
         }
     }
 
-    /// RFC 6455 section 5.5.1: a close is answered with a close, and the server ends the connection.
+    /// RFC 6455 section 5.5.1: a close is answered with a close, and the server ends the
+    /// connection.
     fn peer_closed(&mut self, key: u32, code: Option<u16>) {
         let conn = &mut self.conns[key as usize];
         if let Role::Closing(closing) = &mut conn.role {

@@ -27,8 +27,8 @@ fn text_and_binary_arrive_as_they_were_published() {
     ] {
         assert!(subscriber.next() == expected);
     }
-    assert_eq!(server.metric("frames_received_total"), 5);
-    assert_eq!(server.metric("publishes_total"), 5);
+    server.wait_for("frames_received_total", 5);
+    server.wait_for("publishes_total", 5);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn every_core_hears_every_publisher_and_topics_keep_their_order() {
             }
         }
     });
-    assert_eq!(server.metric("publishes_total"), (TOPICS * MESSAGES) as u64);
+    server.wait_for("publishes_total", (TOPICS * MESSAGES) as u64);
 }
 
 #[test]

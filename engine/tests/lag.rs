@@ -1,6 +1,6 @@
-//! Subscribers that fall behind, over real sockets: every loss is told, nobody else pays for it, and
-//! its memory comes back. Owns the lag policies as a client meets them. Must not test the choice of
-//! a policy (that is a pure function).
+//! Subscribers that fall behind, over real sockets: every loss is told, nobody else pays for it,
+//! and its memory comes back. Owns the lag policies as a client meets them. Must not test the
+//! choice of a policy (that is a pure function).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
@@ -172,7 +172,7 @@ fn a_flood_that_is_retained_reaches_a_reader_whole() {
         scope.spawn(|| flood(&mut publisher));
         assert_eq!(subscriber.swallow(FLOOD_MESSAGES), FLOOD_MESSAGES * FLOOD_BYTES);
     });
-    assert_eq!(server.metric("publishes_total"), FLOOD_MESSAGES as u64);
+    server.wait_for("publishes_total", FLOOD_MESSAGES as u64);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The life of connections and of the engine over real sockets: keep-alive, draining, sudden ends, and
-//! that everything returns to nothing. Owns what happens over time. Must not test what is delivered
-//! meanwhile, except that nobody loses anything.
+//! The life of connections and of the engine over real sockets: keep-alive, draining, sudden ends,
+//! and that everything returns to nothing. Owns what happens over time. Must not test what is
+//! delivered meanwhile, except that nobody loses anything.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
@@ -204,8 +204,8 @@ fn resets_of_a_third_and_of_a_publisher_cost_the_others_nothing() {
     for client in &mut clients {
         assert_eq!(client.texts(expected.len()), expected);
     }
-    assert_eq!(server.metric("connections{role=\"subscriber\"}"), CLIENTS as u64 / 3 * 2);
-    assert_eq!(server.metric("connections{role=\"publisher\"}"), 2);
+    server.wait_for("connections{role=\"subscriber\"}", CLIENTS as u64 / 3 * 2);
+    server.wait_for("connections{role=\"publisher\"}", 2);
     drop((clients, publisher, doomed));
     returns_to_nothing(&server);
 }

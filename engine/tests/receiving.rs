@@ -1,6 +1,6 @@
-//! RFC 6455 from the server's side, section by section, byte by byte over real sockets. Owns what may
-//! and may not be sent to the engine. Must not use a client library: it would refuse to send most of
-//! this. An innocent subscriber is connected all along and must notice nothing.
+//! RFC 6455 from the server's side, section by section, byte by byte over real sockets. Owns what
+//! may and may not be sent to the engine. Must not use a client library: it would refuse to send
+//! most of this. An innocent subscriber is connected all along and must notice nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
@@ -167,7 +167,7 @@ fn a_close_is_answered_in_kind_and_the_connection_ended() {
     server.wait_until("all done", |server| {
         server.metric("connections_closed_total{reason=\"done\"}") == 15
     });
-    assert_eq!(server.connections(), 0);
+    server.wait_until("gone", |server| server.connections() == 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! What the real-socket tests share: an engine in this process, and clients with deadlines. Owns how
-//! one waits: for bytes with a read timeout, for the engine by polling its metrics. Must not know
-//! what a test expects.
+//! What the real-socket tests share: an engine in this process, and clients with deadlines. Owns
+//! how one waits: for bytes with a read timeout, for the engine by polling its metrics. Must not
+//! know what a test expects.
 
 // Each test binary uses its own part of this; a failed step of a test should end it where it is.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
@@ -141,6 +141,12 @@ impl Server {
     /// Bytes that logs hold.
     pub fn log_bytes(&self) -> u64 {
         self.metric("memory_bytes{kind=\"log\"}")
+    }
+
+    /// Waits until a metric has this value: a core counts when it is done, and what it did may be
+    /// seen elsewhere before.
+    pub fn wait_for(&self, name: &str, value: u64) {
+        self.wait_until(format_args!("{name} {value}"), |server| server.metric(name) == value);
     }
 
     /// Waits until `holds`; `what` is waited for.
