@@ -364,8 +364,8 @@ impl Core {
 
     // ---- flushing ----
 
-    /// Takes in that a lane has moved. Where that made it pass segments, those who stand in them are
-    /// dealt with before they are let go.
+    /// Takes in that a lane has moved. Where that made it pass segments, those who stand in them
+    /// are dealt with before they are let go.
     pub(crate) fn lane_moved(&mut self, lane: u32) {
         if !self.lanes.moved(lane) {
             return;

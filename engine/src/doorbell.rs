@@ -1,13 +1,14 @@
-//! The doorbell of a core: how publishers on other threads tell it which lanes have moved, waking it
-//! only when it sleeps. Owns the ordering between "parked" and "queue not empty". Must not know
+//! The doorbell of a core: how publishers on other threads tell it which lanes have moved, waking
+//! it only when it sleeps. Owns the ordering between "parked" and "queue not empty". Must not know
 //! feeds, sockets or mio.
 //!
 //! # Why no ring is lost
 //! The publisher pushes, *then* looks at `parked`; the core announces `parked`, *then* looks at the
-//! queue. A sequentially consistent fence stands between the two steps on each side, so at least one
-//! of them sees the other: either the publisher finds the core parked and wakes it, or the core
-//! finds the queue filled and does not sleep. Every change of `parked` is a swap, so the changes have
-//! one order and exactly one publisher of many wakes the core. The model in `engine/tests/loom.rs` runs every interleaving of this.
+//! queue. A sequentially consistent fence stands between the two steps on each side, so at least
+//! one of them sees the other: either the publisher finds the core parked and wakes it, or the core
+//! finds the queue filled and does not sleep. Every change of `parked` is a swap, so the changes
+//! have one order and exactly one publisher of many wakes the core. The model in
+//! `engine/tests/loom.rs` runs every interleaving of this.
 
 use crate::sync::{AtomicBool, Ordering, Queue, fence};
 
@@ -72,7 +73,8 @@ impl Doorbell {
     }
 }
 
-/// One core's interest in one lane. Shared by the feed, which sets it, and the core, which clears it.
+/// One core's interest in one lane. Shared by the feed, which sets it, and the core, which clears
+/// it.
 #[derive(Debug)]
 pub struct Tap {
     doorbell: std::sync::Arc<Doorbell>,

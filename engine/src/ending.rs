@@ -1,6 +1,6 @@
-//! How connections end: told in the form they speak, after what is torn is finished, or at once; and
-//! the drain that ends them all in good order. Owns no state but the drain's list. Must not decide
-//! that one has to go: its callers do.
+//! How connections end: told in the form they speak, after what is torn is finished, or at once;
+//! and the drain that ends them all in good order. Owns no state but the drain's list. Must not
+//! decide that one has to go: its callers do.
 
 use std::net::Shutdown;
 

@@ -1,7 +1,7 @@
 //! Flushing one connection: gather what its cursors have not sent, write it in one call, and move
-//! the cursors by what the socket took. Owns frame boundaries: a frame once begun is finished before
-//! anything else goes out. Must not know events, clocks, or other connections; the socket is a trait,
-//! so the same code runs in the engine and in the seeded simulation.
+//! the cursors by what the socket took. Owns frame boundaries: a frame once begun is finished
+//! before anything else goes out. Must not know events, clocks, or other connections; the socket is
+//! a trait, so the same code runs in the engine and in the seeded simulation.
 //!
 //! # The three states
 //! * `CaughtUp`: nothing waits. Only new bytes change this.
@@ -192,8 +192,8 @@ impl Delivery {
         bytes_max: usize,
         stats: &mut FlushStats,
     ) -> Result<FlushState, FlushEnd> {
-        // Whoever calls has seen the socket writable, or never seen it refuse: should this flush end
-        // early, no event is owed any more and what is said last may go out at once.
+        // Whoever calls has seen the socket writable, or never seen it refuse: should this flush
+        // end early, no event is owed any more and what is said last may go out at once.
         self.state = FlushState::Ready;
         self.lapse(lanes, stats)?;
         let mut budget = bytes_max;

@@ -104,7 +104,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine: when this returns, connections are accepted on [`address`](Self::address).
+    /// Starts the engine: when this returns, connections are accepted on
+    /// [`address`](Self::address).
     ///
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
@@ -233,7 +234,7 @@ fn run_core(
     started: &mpsc::Sender<io::Result<SocketAddr>>,
 ) -> io::Result<()> {
     if let Err(error) = socket::unshare_descriptors() {
-        tracing::warn!(core = index, %error, "cores share one descriptor table: its limit is for all");
+        tracing::warn!(core = index, %error, "cores share one descriptor table and its limit");
     }
     let send_buffer_bytes = shared.config.flush.send_buffer_bytes;
     let core = socket::listen(address, send_buffer_bytes).and_then(|listener| {

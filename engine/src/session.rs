@@ -1,5 +1,6 @@
 //! What a connection's bytes mean and what they bring about: requests, messages, subscriptions.
-//! Owns the roles' behaviour. Must not decide when a connection is read or flushed (that is `core`).
+//! Owns the roles' behaviour. Must not decide when a connection is read or flushed (that is
+//! `core`).
 
 use std::borrow::Cow;
 
@@ -156,7 +157,8 @@ impl Core {
         }
     }
 
-    /// RFC 6455 section 5.5.1: a close is answered with a close, and the server ends the connection.
+    /// RFC 6455 section 5.5.1: a close is answered with a close, and the server ends the
+    /// connection.
     fn peer_closed(&mut self, key: u32, code: Option<u16>) {
         let conn = &mut self.conns[key as usize];
         if let Role::Closing(closing) = &mut conn.role {
@@ -432,8 +434,8 @@ impl Core {
         self.come_by_for_ping(key);
     }
 
-    /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for it:
-    /// places its cursor and lets the first flush carry both.
+    /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for
+    /// it: places its cursor and lets the first flush carry both.
     fn subscribe(&mut self, key: u32, lane: u32, kind: LaneKind, options: Options) {
         let feed = self.lanes.feed(lane);
         let lag = options.lag.unwrap_or(feed.retention().lag);

@@ -54,8 +54,8 @@ fn open(address: SocketAddr) -> io::Result<RawSocket> {
 /// # Errors
 /// As `unshare(2)`; the thread goes on sharing its table then.
 pub fn unshare_descriptors() -> io::Result<()> {
-    // SAFETY: descriptors are owned by values that stay on one thread from here on. Those that other
-    // threads use (wakers) were opened before and so are in every table; each table's copy is
+    // SAFETY: descriptors are owned by values that stay on one thread from here on. Those that
+    // other threads use (wakers) were opened before and so are in every table; each table's copy is
     // closed by its own thread's end, never by another's.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }?;
     Ok(())

@@ -1,6 +1,6 @@
 //! A timing wheel for one core: which connections are due, to a tick. Owns only keys; must not know
-//! what a deadline means. A key stands in the wheel once: whoever is due asks its connection for the
-//! next deadline and is entered again, so moving a deadline later costs nothing.
+//! what a deadline means. A key stands in the wheel once: whoever is due asks its connection for
+//! the next deadline and is entered again, so moving a deadline later costs nothing.
 
 /// Length of a wheel tick, in ms. Deadlines are kept to this precision.
 pub const TICK_MS: u64 = 100;

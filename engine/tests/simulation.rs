@@ -2,8 +2,8 @@
 //! come back, or break. After every step the invariants are checked against an oracle that knows
 //! everything that was published. No clock, no thread, no real socket.
 //!
-//! One seed is replayed with `SEED=123 cargo test -p gridcast --test simulation`; more seeds are run
-//! with `SEEDS=5000`.
+//! One seed is replayed with `SEED=123 cargo test -p gridcast --test simulation`; more seeds are
+//! run with `SEEDS=5000`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 use std::collections::HashMap;

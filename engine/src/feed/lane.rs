@@ -1,6 +1,7 @@
 //! A lane: one encoding of a feed, kept as a chain of segments. [`LaneWriter`] appends and retains,
-//! under the feed's lock; [`LaneReader`] is one core's lock-free view. Must not know sockets, clocks
-//! or subscribers; frames never span segments, so a segment boundary is always a frame boundary.
+//! under the feed's lock; [`LaneReader`] is one core's lock-free view. Must not know sockets,
+//! clocks or subscribers; frames never span segments, so a segment boundary is always a frame
+//! boundary.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! A feed: an ordered stream with one numbering, kept in one lane per encoding in use. Owns the lock
-//! under which frames get their `seq`, who must be rung, and what is retained. Must not know
+//! A feed: an ordered stream with one numbering, kept in one lane per encoding in use. Owns the
+//! lock under which frames get their `seq`, who must be rung, and what is retained. Must not know
 //! sockets or clocks; `now_ns` is handed in.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

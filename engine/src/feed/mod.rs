@@ -1,7 +1,8 @@
 //! Feeds: what is published, kept and read. Pure: no sockets, no clocks, no events.
 //!
 //! The path of a frame: [`registry`] finds the feed, [`log`] numbers the message, [`lane`] encodes
-//! it, [`segment`] holds the bytes; a [`cursor`] stands in them, and [`lag`] decides when it cannot.
+//! it, [`segment`] holds the bytes; a [`cursor`] stands in them, and [`lag`] decides when it
+//! cannot.
 
 pub mod cursor;
 pub mod lag;

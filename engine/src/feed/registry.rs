@@ -165,7 +165,8 @@ impl Registry {
             match feed.publish(message, now_ns) {
                 Ok(published) => return Ok(published),
                 Err(PublishError::OverBudget) => return Err(FeedError::OverBudget),
-                // Retired feeds are taken out of the map first, so the next look-up makes a new one.
+                // Retired feeds are taken out of the map first, so the next look-up makes a new
+                // one.
                 Err(PublishError::Closed) => *held = None,
             }
         }

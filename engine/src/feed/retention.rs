@@ -8,7 +8,8 @@ use crate::subscription::LagPolicy;
 pub struct Retention {
     /// Most frames kept.
     pub frames_max: u64,
-    /// Bytes kept per lane, at least; whole segments are given up beyond it. 0 keeps the last frame.
+    /// Bytes kept per lane, at least; whole segments are given up beyond it. 0 keeps the last
+    /// frame.
     pub bytes_max: u64,
     /// Age at which a frame is given up, in ns; none keeps frames of any age.
     pub age_ns_max: Option<u64>,

@@ -7,8 +7,8 @@
 //!   `len..capacity`, which no reader looks at; published bytes are never written again.
 //! * `published` (frames and bytes in one word) is stored with `Release` after the bytes are in
 //!   place; a reader loads it with `Acquire` before it forms a slice of at most that length.
-//! * `next` is stored with `Release` once the segment will never grow again, so a reader that sees a
-//!   successor and *then* reads `published` has the final length.
+//! * `next` is stored with `Release` once the segment will never grow again, so a reader that sees
+//!   a successor and *then* reads `published` has the final length.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
@@ -118,7 +118,8 @@ impl Segment {
     /// Takes the successor out, leaving none.
     fn take_next(&mut self) -> Option<Arc<Segment>> {
         let next = self.next.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: a non-null `next` holds one count from `Arc::into_raw`; swapping in null moves it.
+        // SAFETY: a non-null `next` holds one count from `Arc::into_raw`; swapping in null moves
+        // it.
         (!next.is_null()).then(|| unsafe { Arc::from_raw(next) })
     }
 }
