@@ -64,6 +64,8 @@ pub struct Core {
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
     wheel: Wheel,
+    /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
+    now: Tick,
 }
 
 /// Whether connections wait to be accepted.
@@ -105,6 +107,7 @@ impl Core {
             ready: VecDeque::new(),
             readable: VecDeque::new(),
             wheel: Wheel::default(),
+            now: 0,
             draining: Draining::No,
             shared,
         })
@@ -158,6 +161,7 @@ impl Core {
     /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
     /// comes first, so that everything published in a turn leaves in the same writes.
     fn turn(&mut self, events: &Events) {
+        self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);
         }
@@ -208,7 +212,7 @@ impl Core {
     fn accept(&mut self) {
         match self.accepting {
             Accepting::Waiting => return,
-            Accepting::Resting(until) if self.now() < until => return,
+            Accepting::Resting(until) if self.now < until => return,
             _ => self.accepting = Accepting::More,
         }
         for _ in 0..ACCEPTS_PER_TURN {
@@ -229,7 +233,7 @@ impl Core {
             _ => {
                 self.metrics.accept_failed();
                 tracing::warn!(core = self.index, %error, "cannot accept: resting");
-                Accepting::Resting(self.now() + ACCEPT_REST_TICKS)
+                Accepting::Resting(self.now + ACCEPT_REST_TICKS)
             }
         }
     }
@@ -245,7 +249,7 @@ impl Core {
             self.shared.admission.leave(source);
             return;
         }
-        let now = self.wheel.now();
+        let now = self.now;
         entry.insert(Conn::new(stream, source, now));
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.shared.config.limits.handshake_ms_max));
@@ -313,9 +317,14 @@ impl Core {
     fn received(&mut self, key: u32, bytes: &mut [u8]) {
         self.metrics.received(bytes.len());
         let conn = &mut self.conns[key as usize];
-        // A request's time runs from its beginning: bytes that trickle in do not extend it.
-        if !matches!(conn.role, Role::Request(_)) {
-            conn.heard = self.wheel.now();
+        // A request's time runs from its first byte: those that trickle in do not extend it.
+        let is_begun = match conn.role {
+            Role::Request(None) => !conn.rest.is_empty(),
+            Role::Request(Some(_)) => true,
+            _ => false,
+        };
+        if !is_begun {
+            conn.heard = self.now;
             conn.queued.pinged = false;
         }
         if conn.rest.is_empty() {
@@ -426,7 +435,7 @@ impl Core {
         let flushed = conn.delivery.flush(&self.lanes, &mut conn.stream, bytes_max, &mut stats);
         self.count(&stats);
         match flushed {
-            Ok(state) => self.after_flush(key, state),
+            Ok(state) => self.after_flush(key, state, stats.bytes > 0),
             Err(end) => self.end_delivery(key, end),
         }
     }
@@ -445,8 +454,8 @@ impl Core {
         }
     }
 
-    fn after_flush(&mut self, key: u32, state: FlushState) {
-        let now = self.wheel.now();
+    fn after_flush(&mut self, key: u32, state: FlushState, took_bytes: bool) {
+        let now = self.now;
         let conn = &mut self.conns[key as usize];
         match state {
             FlushState::CaughtUp => {
@@ -466,8 +475,13 @@ impl Core {
                 }
             }
             FlushState::Blocked => {
-                if conn.lagging_since == 0 {
+                let begins_to_lag = conn.lagging_since == 0;
+                // A socket that takes bytes is slow, not stalled: how far it may fall behind is for
+                // retention to say.
+                if begins_to_lag || took_bytes {
                     conn.lagging_since = now.max(1);
+                }
+                if begins_to_lag {
                     self.metrics.lag_began();
                     let lag_ms_max = self.shared.config.flush.lag_age_ms_max;
                     self.set_due_earlier(key, now + timer::tick_of_ms(lag_ms_max));
@@ -478,19 +492,15 @@ impl Core {
 
     // ---- time ----
 
-    fn now(&self) -> Tick {
-        (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick
-    }
-
     /// The tick of this turn.
     pub(crate) fn tick_now(&self) -> Tick {
-        self.wheel.now()
+        self.now
     }
 
     /// Has a connection that just took up a role come by when it is time to ping it.
     pub(crate) fn come_by_for_ping(&mut self, key: u32) {
         let ping = timer::tick_of_ms(self.shared.config.keepalive.ping_interval_ms);
-        self.set_due(key, self.wheel.now() + ping);
+        self.set_due(key, self.now + ping);
     }
 
     pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
@@ -504,7 +514,7 @@ impl Core {
     }
 
     fn tick(&mut self) {
-        let now = self.now();
+        let now = self.now;
         if now == self.wheel.now() {
             return;
         }
@@ -529,7 +539,7 @@ impl Core {
         let silent = now.saturating_sub(conn.heard);
         let lagging = if conn.lagging_since == 0 { 0 } else { now - conn.lagging_since };
         match &conn.role {
-            Role::Closing(_) => self.end(key, CloseReason::Timeout),
+            Role::Closing(_) => self.cut(key),
             Role::Request(_) if silent >= handshake => self.request_timed_out(key),
             Role::Request(_) => self.set_due(key, conn.heard + handshake),
             _ if conn.lagging_since > 0 && lagging >= lag => {
@@ -537,10 +547,13 @@ impl Core {
             }
             _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
             Role::Subscriber(LaneKind::Sse) => self.ping(key, now, ping),
+            // One that lagged for long was not asked meanwhile: it is asked first.
+            _ if silent >= ping && !conn.queued.pinged => {
+                self.ping(key, now, idle.saturating_sub(ping));
+            }
             _ if silent >= idle => {
                 self.close(key, &Close::new(CloseCode::Timeout, "no answer to a ping"));
             }
-            _ if silent >= ping && !conn.queued.pinged => self.ping(key, now, idle - silent),
             _ if silent >= ping => self.set_due(key, conn.heard + idle),
             _ => self.set_due(key, conn.heard + ping),
         }

@@ -11,6 +11,7 @@ use crate::feed::lane::LaneKind;
 use crate::flush::{FlushEnd, FlushState};
 use crate::frame::encode;
 use crate::metrics::CloseReason;
+use crate::socket;
 use crate::sse;
 use crate::timer;
 
@@ -76,6 +77,18 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// Removes a connection whose time to end is over. One that did not take its last words is reset:
+    /// ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for nobody.
+    pub(crate) fn cut(&mut self, key: u32) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        if !conn.delivery.outbox().is_empty()
+            && let Err(error) = socket::reset_on_close(&conn.stream)
+        {
+            tracing::debug!(%error, "a connection could not be set to be reset");
+        }
+        self.end(key, CloseReason::Timeout);
     }
 
     /// Removes a connection, at once and without a word.

@@ -240,9 +240,16 @@ impl Delivery {
         index: usize,
         stats: &mut FlushStats,
     ) -> Result<(), FlushEnd> {
-        let Subscription { cursor, lag: policy, .. } = self.subscriptions()[index];
+        let Subscription { cursor, mode, lag: policy, .. } = self.subscriptions()[index];
         if cursor.is_torn() {
             self.outbox.push_torn_rest(reader.torn_rest(cursor));
+        }
+        if mode == Mode::Latest {
+            // It asked for the newest only: what retention has passed is left out like the rest.
+            let (newest, from) = (reader.newest(), cursor.seq + u64::from(cursor.is_torn()));
+            stats.frames_conflated += newest.seq.saturating_sub(from);
+            self.subscriptions_mut()[index].cursor = newest;
+            return Ok(());
         }
         let (resume, end) = match lag::lapse(policy, cursor, reader) {
             Lapse::Resume(resume) => (resume, Ok(())),

@@ -365,6 +365,9 @@ pub fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), StartEr
             }
         }
     })?;
+    if let Err(error) = socket::raise_descriptor_limit() {
+        tracing::warn!(%error, "the soft limit of descriptors stays (ulimit -n)");
+    }
     let engine = Engine::start(config)?;
     tracing::info!(address = %engine.address(), cores = engine.threads.len(), "listening");
     ready(engine.address());

@@ -3,10 +3,12 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
+use rustix::process::{Resource, Rlimit};
 use rustix::thread::UnshareFlags;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
 use crate::flush::Socket;
 
@@ -45,6 +47,25 @@ fn open(address: SocketAddr) -> io::Result<RawSocket> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Has the kernel forget unsent bytes and reset the connection when `stream` is dropped.
+///
+/// # Errors
+/// As `setsockopt(2)`.
+pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// Raises the limit of descriptors to what the process may have. Per core, where each has a table
+/// of its own.
+///
+/// # Errors
+/// As `setrlimit(2)`.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    Ok(())
 }
 
 /// Gives the calling thread a descriptor table of its own: a copy of what is open now, into which

@@ -1,0 +1,187 @@
+//! The program as it is started from a shell: its words, its exit codes, its signals. Owns what only
+//! a process of its own can show. Must not test what settings mean.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn gridcast(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridcast"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (Output, String, String) {
+    let output = gridcast(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    (output, out, err)
+}
+
+fn settings(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gridcast.toml");
+    std::fs::write(&path, text).unwrap();
+    let name = path.to_str().unwrap().to_owned();
+    (dir, name)
+}
+
+#[test]
+fn help_is_the_first_page_of_the_manual() {
+    let (output, out, err) = run(&["--help"]);
+    assert!(output.status.success() && err.is_empty(), "{err}");
+    for word in ["/v1/feed/{topic or pattern}", "--listen", "--set", "config", "close-codes"] {
+        assert!(out.contains(word), "{word} in\n{out}");
+    }
+}
+
+#[test]
+fn a_wrong_key_is_named_with_the_nearest_right_one() {
+    let (_dir, path) = settings("[limits]\nmesage_bytes_max = 5\n");
+    let (output, _, err) = run(&["config", "--check", &path]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err.contains("mesage_bytes_max"), "{err}");
+    assert!(err.contains("did you mean `limits.message_bytes_max`"), "{err}");
+    assert!(err.lines().all(|line| line.starts_with("gridcast: ")), "{err}");
+}
+
+#[test]
+fn a_right_file_is_valid() {
+    let (_dir, path) = settings("[limits]\nmessage_bytes_max = 5\n");
+    let (output, out, _) = run(&["config", "--check", &path]);
+    assert!(output.status.success());
+    assert_eq!(out, "settings are valid\n");
+}
+
+#[test]
+fn printed_settings_say_where_they_came_from_and_can_be_used_again() {
+    let (_dir, path) = settings("[limits]\nmessage_bytes_max = 5\n");
+    let (output, out, _) = run(&["--config", &path, "--cores", "3", "config", "--print"]);
+    assert!(output.status.success());
+    assert!(out.contains("message_bytes_max = 5\n") && out.contains("cores = 3\n"), "{out}");
+    assert!(out.contains("--cores") && out.contains(&path), "origins in\n{out}");
+    let (_dir, again) = settings(&out);
+    let (output, _, err) = run(&["config", "--check", &again]);
+    assert!(output.status.success(), "{err}");
+}
+
+#[test]
+fn listening_where_somebody_else_does_fails_in_words() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (output, _, err) = run(&["--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err.contains(&address) && err.contains("another process has it"), "{err}");
+}
+
+/// A serving process, killed at the end of its test.
+struct Serving {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    address: SocketAddr,
+}
+
+impl Serving {
+    fn start(arguments: &[&str]) -> Self {
+        let common = ["--listen", "127.0.0.1:0", "--cores", "2", "--log", "json"];
+        let mut command = gridcast(&[&common, arguments].concat());
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("a line that it listens").unwrap();
+            let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if said["message"] == "listening" {
+                break said["address"].as_str().unwrap().parse().unwrap();
+            }
+        };
+        Self { child, lines, address }
+    }
+
+    fn connect(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end; answers the exit code and what was said until then.
+    fn end(mut self) -> (Option<i32>, String) {
+        let said: Vec<String> = self.lines.by_ref().map(Result::unwrap).collect();
+        (self.child.wait().unwrap().code(), said.join("\n"))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Already ended is what a passing test leaves behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const QUICK: [&str; 4] = ["--set", "drain.window_ms=0", "--set", "drain.deadline_ms=60000"];
+
+#[test]
+fn a_signal_drains_and_the_exit_is_clean() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let serving = Serving::start(&QUICK);
+        let request = "GET /v1/feed/a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+        let mut events = serving.connect(request);
+        let mut head = [0; 15];
+        events.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        serving.signal(signal);
+        let mut rest = String::new();
+        events.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("event: close\ndata: {\"code\":1001,"), "{rest}");
+        assert!(rest.ends_with("00000000\r\n\r\n"), "{rest}");
+        drop(events);
+        let (code, said) = serving.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("\"draining\"") && said.contains("\"stopped\""), "{said}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let serving = Serving::start(&QUICK);
+    let websocket = "GET /v1/feed/a HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\n\r\n";
+    let mut silent = serving.connect(websocket);
+    let mut head = [0; 12];
+    silent.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+    serving.signal(Signal::TERM);
+    let mut rest = Vec::new();
+    while !rest.ends_with(b" ms") {
+        let mut byte = [0];
+        silent.read_exact(&mut byte).unwrap();
+        rest.push(byte[0]);
+    }
+    // Its close is not answered, so that without the second signal this would take a minute.
+    serving.signal(Signal::TERM);
+    let (code, said) = serving.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("second signal"), "{said}");
+}
+
+#[test]
+fn lines_for_a_person_have_no_colours_in_a_file() {
+    let mut command = gridcast(&["--listen", "127.0.0.1:0", "--cores", "1"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("listening") && !line.contains('\u{1b}'), "{line:?}");
+}

@@ -1,0 +1,164 @@
+//! Event streams over real sockets: ids, base64, resuming, gaps and the end of a stream. Owns what an
+//! `EventSource` sees. Must not test what both forms of a feed have in common.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+mod harness;
+
+use std::io::Read;
+
+use harness::http::{self, Event, Events};
+use harness::{Overrides, Server};
+use serde_json::json;
+
+#[test]
+fn an_event_carries_its_position_and_the_text() {
+    let server = Server::start(&[]);
+    let mut events = Events::open(&server, "t");
+    let epoch = server.epoch("t", "one\ntwo");
+    let expected =
+        Event { id: format!("{epoch}-1"), event: String::new(), data: "one\ntwo".into() };
+    assert_eq!(events.next(), Some(expected));
+}
+
+#[test]
+fn binary_payloads_travel_as_base64() {
+    let server = Server::start(&[]);
+    let mut events = Events::open(&server, "t");
+    http::post(&server, "/v1/publish/t", "application/octet-stream", &[0, 255, 1]);
+    let event = events.next().unwrap();
+    assert_eq!((event.event.as_str(), event.data.as_str()), ("binary", "AP8B"));
+    assert!(event.id.ends_with("-1"));
+}
+
+#[test]
+fn a_pattern_is_streamed_with_the_positions_of_the_pattern() {
+    let server = Server::start(&[]);
+    let mut events = Events::open(&server, "%23");
+    server.post("a", "1");
+    server.post("b", "2");
+    let (first, second) = (events.next().unwrap(), events.next().unwrap());
+    assert_eq!((first.data.as_str(), second.data.as_str()), ("1", "2"));
+    assert!(first.id.ends_with("-1") && second.id.ends_with("-2"), "{first:?} {second:?}");
+}
+
+#[test]
+fn a_stream_that_is_taken_up_again_repeats_and_misses_nothing() {
+    let server = Server::start(&[]);
+    let mut events = Events::open(&server, "t");
+    let mut last = String::new();
+    let mut seen = Vec::new();
+    for round in 0..5 {
+        server.post_numbers("t", round * 10 + 1, round * 10 + 10);
+        for _ in 0..7 {
+            let event = events.next().unwrap();
+            seen.push(event.data.parse::<u64>().unwrap());
+            last = event.id;
+        }
+        events = Events::resume(&server, "t", &last);
+    }
+    while seen.last() != Some(&50) {
+        seen.push(events.next().unwrap().data.parse().unwrap());
+    }
+    assert_eq!(seen, (1..=50).collect::<Vec<u64>>());
+}
+
+#[test]
+fn the_header_wins_over_the_url() {
+    let server = Server::start(&[]);
+    server.post_numbers("t", 1, 4);
+    let epoch = server.epoch("t", "5");
+    let mut events = Events::resume(&server, "t?from=oldest", &format!("{epoch}-4"));
+    assert_eq!(events.next().unwrap().data, "5");
+}
+
+#[test]
+fn a_position_that_is_gone_is_answered_with_a_gap_and_the_rest() {
+    let server = Server::start(&[("retention.frames_max", "5")]);
+    server.post_numbers("t", 1, 19);
+    let epoch = server.epoch("t", "20");
+    let mut events = Events::resume(&server, "t", &format!("{epoch}-3"));
+    let gap = events.next().unwrap();
+    assert_eq!((gap.event.as_str(), gap.id.as_str()), ("gap", ""));
+    assert_eq!(gap.json(), json!({"from": 4, "to": 15, "reason": "expired"}));
+    let rest: Vec<String> = (0..5).map(|_| events.next().unwrap().data).collect();
+    assert_eq!(rest, ["16", "17", "18", "19", "20"]);
+}
+
+#[test]
+fn a_position_of_another_life_of_the_log_is_answered_with_a_gap() {
+    let server = Server::start(&[]);
+    server.post_numbers("t", 1, 2);
+    let mut events = Events::resume(&server, "t", "zz-7");
+    assert_eq!(events.next().unwrap().json()["reason"], "epoch");
+    assert_eq!(events.next().unwrap().data, "1");
+}
+
+#[test]
+fn silence_is_broken_by_comments() {
+    let server = Server::start(&[("keepalive.ping_interval_ms", "100")]);
+    let mut events = Events::open(&server, "t");
+    assert_eq!(events.chunk().as_deref(), Some(": ping\n\n"));
+    assert_eq!(events.chunk().as_deref(), Some(": ping\n\n"));
+    server.post("t", "still there");
+    assert_eq!(events.next().unwrap().data, "still there");
+}
+
+/// Small enough that a client which does not read is passed soon.
+const NARROW: Overrides<'_> =
+    &[("retention.bytes_max", "65536"), ("flush.send_buffer_bytes", "16384")];
+
+/// A narrow event stream that retention has passed, after `count` frames of about 1 KB.
+fn lapsed(server: &Server, feed: &str, count: u64) -> Events {
+    let mut healthy = server.subscribe("t");
+    let events = Events::over(server.connect_narrow(), feed, "");
+    let mut publisher = server.publisher("t");
+    for number in 1..=count {
+        publisher.say(&format!("{number} {}", "x".repeat(1000)));
+        assert!(healthy.text().starts_with(&format!("{number} ")), "others lose nothing");
+    }
+    events
+}
+
+#[test]
+fn a_stream_that_lags_is_closed_by_an_event_and_ends_properly() {
+    let server = Server::start(NARROW);
+    let mut events = lapsed(&server, "t", 1000);
+    server.wait_until("lagged", |server| server.closing("lagged") == 1);
+    let mut next = 1;
+    let close = loop {
+        let event = events.next().expect("a close event before the end");
+        if event.event == "close" {
+            break event.json();
+        }
+        assert!(event.data.starts_with(&format!("{next} ")), "in order up to the end");
+        next += 1;
+    };
+    assert_eq!(close["code"], 4409);
+    let reason = close["reason"].as_str().unwrap();
+    assert!(reason.starts_with(&format!("missed {next}-")), "{reason}");
+    assert_eq!(events.next(), None, "the empty chunk ends the response");
+    assert_eq!(events.stream.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_stream_that_skips_is_told_each_gap_in_its_place() {
+    let server = Server::start(NARROW);
+    let mut events = lapsed(&server, "t?lag=skip-to-oldest", 1000);
+    let mut next = 1;
+    let mut gaps = 0;
+    while next <= 1000 {
+        let event = events.next().expect("the stream goes on");
+        if event.event == "gap" {
+            let gap = event.json();
+            assert_eq!((&gap["from"], &gap["reason"]), (&next.into(), &"lagged".into()));
+            next = gap["to"].as_u64().unwrap() + 1;
+            gaps += 1;
+        } else {
+            assert!(event.id.ends_with(&format!("-{next}")), "{} is not {next}", event.id);
+            next += 1;
+        }
+    }
+    assert_eq!(next, 1001);
+    assert!(gaps > 0, "1 MB does not fit where 64 KiB are kept");
+}

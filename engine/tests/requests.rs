@@ -1,0 +1,347 @@
+//! HTTP requests over real sockets: each kind of refusal with its status, limits, and several requests
+//! on one connection. Owns what an HTTP client meets. Must not test WebSocket frames.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+mod harness;
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use harness::frames::{RawSocket, TEXT, frame};
+use harness::http::{Answer, Events, UPGRADE, ask, get, post, post_bytes, read_answer};
+use harness::http::{read_answer_head, read_head};
+use harness::{DEADLINE, Overrides, Server};
+
+const SMALL: Overrides<'_> =
+    &[("limits.message_bytes_max", "1000"), ("limits.header_bytes_max", "4096")];
+
+const EVENTS: &str = "Accept: text/event-stream\r\n";
+const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+
+/// A refusal closes the connection and says why in JSON.
+fn check_refusal(what: &str, answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{what}: {answer:?}");
+    assert_eq!(answer.header("connection"), Some("close"), "{what}");
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
+    let body = answer.json();
+    let error = body["error"].as_object().unwrap_or_else(|| panic!("{what}: {body}"));
+    assert_eq!(error.len(), 2, "{what}: {body}");
+    assert!(error["code"].as_str().is_some_and(|code| !code.is_empty()), "{what}: {body}");
+    assert!(error["message"].as_str().is_some_and(|text| text.len() > 5), "{what}: {body}");
+}
+
+fn check_all(server: &Server, rows: &[(&str, String, u16)]) {
+    for (line, headers, status) in rows {
+        let request = format!("{line}\r\nHost: h\r\n{headers}\r\n");
+        let mut stream = server.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let answer = read_answer(&mut stream);
+        check_refusal(line, &answer, *status);
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{line}: the engine ends it");
+    }
+}
+
+#[test]
+fn requests_that_are_wrong_are_refused_with_400() {
+    let server = Server::start(SMALL);
+    check_all(
+        &server,
+        &[
+            ("GET /v1/feed/ HTTP/1.1", EVENTS.into(), 400),
+            ("GET /v1/feed/a//b HTTP/1.1", EVENTS.into(), 400),
+            ("GET /v1/feed/a?fron=last HTTP/1.1", EVENTS.into(), 400),
+            ("GET /v1/feed/a?mode=newest HTTP/1.1", UPGRADE.into(), 400),
+            ("GET /v1/feed/a?from=k3 HTTP/1.1", UPGRADE.into(), 400),
+            ("GET /v1/feed/%zz HTTP/1.1", EVENTS.into(), 400),
+            ("GET /v1/feed/a HTTP/1.1", format!("{EVENTS}Last-Event-ID: 7\r\n"), 400),
+            ("GET /v1/feed/a HTTP/1.1", UPGRADE.replace("Connection: Upgrade\r\n", ""), 400),
+            ("GET /v1/feed/a HTTP/1.1", UPGRADE.replace("dGhl", "!!!!"), 400),
+            ("GET /v1/publish/a/%23 HTTP/1.1", UPGRADE.into(), 400),
+            ("GET /healthz HTTP/1.1", "Content-Length: 1\r\n".into(), 400),
+            ("GET /healthz HTTP/1.1", "Host: again\r\n".into(), 400),
+            ("GET /healthz HTTP/1.1", "No colon\r\n".into(), 400),
+            ("GET /healthz HTTP/1.1", "Content-Length: x\r\n".into(), 400),
+            ("\u{1}\u{2}\u{3}", String::new(), 400),
+        ],
+    );
+    check_refusal("no host", &ask(&server, b"GET /healthz HTTP/1.1\r\n\r\n"), 400);
+}
+
+#[test]
+fn requests_that_ask_for_something_else_are_refused_with_their_status() {
+    let server = Server::start(SMALL);
+    let long = format!("GET /v1/feed/{} HTTP/1.1", "a".repeat(3000));
+    let many: String = (0..70).map(|n| format!("X-{n}: y\r\n")).collect();
+    check_all(
+        &server,
+        &[
+            ("POST /v1/publish/$sys/a HTTP/1.1", "Content-Length: 1\r\n".into(), 403),
+            ("GET /v1/publish/%24sys/a HTTP/1.1", UPGRADE.into(), 403),
+            ("GET / HTTP/1.1", String::new(), 404),
+            ("GET /v1/ws HTTP/1.1", UPGRADE.into(), 404),
+            ("GET /v1/echo HTTP/1.1", UPGRADE.into(), 404),
+            ("DELETE /healthz HTTP/1.1", String::new(), 405),
+            ("POST /v1/feed/a HTTP/1.1", "Content-Length: 0\r\n".into(), 405),
+            ("GET /v1/publish HTTP/1.1", String::new(), 405),
+            ("GET /v1/feed/a HTTP/1.1", "Accept: text/html\r\n".into(), 406),
+            ("POST /v1/publish/a HTTP/1.1", String::new(), 411),
+            ("POST /v1/publish/a HTTP/1.1", "Content-Length: 1001\r\n".into(), 413),
+            (&long, String::new(), 414),
+            ("POST /v1/publish HTTP/1.1", "Content-Length: 1\r\n".into(), 415),
+            ("POST /v1/publish/a HTTP/1.1", "Expect: tea\r\nContent-Length: 1\r\n".into(), 417),
+            ("GET /v1/publish/a HTTP/1.1", String::new(), 426),
+            ("GET /v1/feed/a HTTP/1.1", UPGRADE.replace("13", "8"), 426),
+            ("GET /healthz HTTP/1.1", format!("X: {}\r\n", "y".repeat(5000)), 431),
+            ("GET /healthz HTTP/1.1", many, 431),
+            ("POST /v1/publish/a HTTP/1.1", "Transfer-Encoding: gzip\r\n".into(), 501),
+            ("GET /healthz HTTP/2.0", String::new(), 505),
+        ],
+    );
+    assert_eq!(server.metric("requests_refused_total{status=\"404\"}"), 3);
+}
+
+#[test]
+fn a_refusal_says_how_to_do_better() {
+    let server = Server::start(&[]);
+    let websocket = |version: &str| {
+        let headers = UPGRADE.replace("13", version);
+        ask(&server, format!("GET /v1/feed/a HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes())
+    };
+    assert_eq!(websocket("8").header("sec-websocket-version"), Some("13"));
+    assert_eq!(get(&server, "/v1/publish/a").header("upgrade"), Some("websocket"));
+    assert_eq!(get(&server, "/v1/publish").header("allow"), Some("POST, OPTIONS"));
+    let wrong = get(&server, "/v1/feed/a?fron=last").json();
+    assert_eq!(wrong["error"]["message"], "unknown option `fron`: did you mean `from`?");
+}
+
+// ---- time ----
+
+#[test]
+fn a_request_that_trickles_in_is_timed_out() {
+    let server = Server::start(&[("limits.handshake_ms_max", "300")]);
+    let mut stream = server.connect();
+    stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let begun = Instant::now();
+    let mut endless = b"GET /healthz HTTP/1.1\r\nX: ".iter().chain(std::iter::repeat(&b'y'));
+    let first = loop {
+        assert!(begun.elapsed() < DEADLINE, "never timed out");
+        stream.write_all(&[*endless.next().unwrap()]).unwrap();
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            answer => {
+                assert_eq!(answer.unwrap(), 1, "an answer and not just the end");
+                break byte[0];
+            }
+        }
+    };
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut answer = read_answer(&mut stream);
+    answer.head.insert(0, char::from(first));
+    check_refusal("trickling", &answer, 408);
+    assert!(begun.elapsed() >= Duration::from_millis(200), "it had its time");
+}
+
+#[test]
+fn a_body_that_does_not_come_is_timed_out() {
+    let server = Server::start(&[("limits.handshake_ms_max", "200")]);
+    let request = "POST /v1/publish/a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc";
+    check_refusal("half a body", &ask(&server, request.as_bytes()), 408);
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_ended_without_a_word() {
+    let server = Server::start(&[("limits.handshake_ms_max", "200")]);
+    assert_eq!(server.connect().read(&mut [0]).unwrap(), 0);
+    server.wait_until("gone", |server| server.connections() == 0);
+}
+
+/// The time of a request runs from its first byte, not from the end of the one before.
+#[test]
+fn a_connection_that_is_kept_gets_the_full_time_for_each_request() {
+    let server = Server::start(&[("limits.handshake_ms_max", "1000")]);
+    let mut stream = server.connect();
+    for _ in 0..2 {
+        // Silence first: a read that times out is the clock of this client.
+        stream.set_read_timeout(Some(Duration::from_millis(600))).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        stream.write_all(b"Host: h\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(read_answer(&mut stream).body, "ok\n");
+    }
+}
+
+// ---- limits ----
+
+#[test]
+fn connections_beyond_the_limit_are_told_so() {
+    let server = Server::start(&[("limits.connections_max", "2")]);
+    let subscriber = server.subscribe("a");
+    let mut events = Events::open(&server, "a");
+    let refused = get(&server, "/healthz");
+    check_refusal("the third", &refused, 503);
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("connections_max"));
+    drop(subscriber);
+    server.wait_until("room", |server| server.connections() == 1);
+    server.post("a", "room again");
+    assert_eq!(events.next().unwrap().data, "room again");
+}
+
+#[test]
+fn one_address_has_its_own_limit() {
+    let server = Server::start(&[("limits.connections_per_source_max", "1")]);
+    let _subscriber = server.subscribe("a");
+    let refused = get(&server, "/healthz");
+    check_refusal("the second", &refused, 503);
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(message.contains("connections_per_source_max"), "{message}");
+}
+
+#[test]
+fn topics_beyond_the_limit_are_refused_in_every_form() {
+    let server = Server::start(&[("limits.topics_max", "2")]);
+    server.post("a", "1");
+    let _subscriber = server.subscribe("b");
+    check_refusal("post", &post(&server, "/v1/publish/c", "text/plain", b"1"), 503);
+    check_all(&server, &[("GET /v1/feed/c HTTP/1.1", UPGRADE.into(), 503)]);
+    let lines = "{\"topic\":\"a\",\"data\":2}\n{\"topic\":\"c\",\"data\":3}\n";
+    let answer = harness::http::post_many(&server, lines);
+    assert_eq!((answer.status, &answer.json()["published"]), (400, &1.into()));
+    let mut publisher = server.publisher("c");
+    publisher.say("1");
+    let (code, reason) = publisher.close();
+    assert_eq!(code, 4503);
+    assert!(reason.contains("topics_max"), "{reason}");
+    server.post("a", "what exists goes on");
+}
+
+#[test]
+fn a_publisher_beyond_its_rate_is_closed_with_4429() {
+    let server = Server::start(&[("limits.publishes_per_s_max", "5")]);
+    let mut subscriber = server.subscribe("t");
+    let mut publisher = RawSocket::open(&server, "/v1/publish/t");
+    let frames: Vec<u8> =
+        (1..=50).flat_map(|n: u32| frame(TEXT, n.to_string().as_bytes())).collect();
+    publisher.send(&frames);
+    let close = publisher.read().unwrap();
+    assert_eq!(close.close_code(), 4429);
+    assert_eq!(&close.payload[2..], b"more than 5 messages a second");
+    assert_eq!(subscriber.texts(5), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn a_chunked_body_is_judged_as_it_comes() {
+    let server = Server::start(SMALL);
+    let head = "POST /v1/publish/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
+    let fits = format!("{head}{chunk}{chunk}0\r\n\r\n");
+    assert_eq!(ask(&server, fits.as_bytes()).status, 200);
+    let too_big = format!("{head}{chunk}{chunk}1\r\nx");
+    check_refusal("1001 bytes in chunks", &ask(&server, too_big.as_bytes()), 413);
+    let broken = format!("{head}zz\r\n");
+    check_refusal("a chunk without a size", &ask(&server, broken.as_bytes()), 400);
+}
+
+#[test]
+fn a_body_declared_as_text_must_be_text() {
+    let server = Server::start(&[]);
+    check_refusal("text", &post(&server, "/v1/publish/a", "text/plain", &[0xFF]), 400);
+    assert_eq!(post(&server, "/v1/publish/a", "image/png", &[0xFF]).status, 200);
+    assert_eq!(server.metric("publishes_total"), 1);
+}
+
+// ---- what is served ----
+
+#[test]
+fn operations_have_their_endpoints() {
+    let server = Server::start(&[]);
+    assert_eq!(get(&server, "/healthz").body, "ok\n");
+    assert_eq!(get(&server, "/readyz").body, "ready\n");
+    let metrics = get(&server, "/metrics");
+    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(metrics.body.contains("\ngridcast_ready 1\n"), "{}", metrics.body);
+    assert!(metrics.body.ends_with("# EOF\n"));
+}
+
+#[test]
+fn head_has_the_length_of_the_body_it_leaves_out() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    stream.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let head = read_answer_head(&mut stream);
+    assert_eq!((head.status, head.header("content-length")), (200, Some("3")));
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream).body, "ok\n", "nothing stood in between");
+}
+
+#[test]
+fn options_tell_the_methods() {
+    let server = Server::start(&[]);
+    for (path, methods) in [
+        ("/v1/feed/a", "GET, OPTIONS"),
+        ("/v1/publish/a", "GET, POST, OPTIONS"),
+        ("/v1/publish", "POST, OPTIONS"),
+        ("/metrics", "GET, HEAD, OPTIONS"),
+        ("*", "GET, HEAD, POST, OPTIONS"),
+    ] {
+        let request = format!("OPTIONS {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let answer = ask(&server, request.as_bytes());
+        assert_eq!((answer.status, answer.header("allow")), (204, Some(methods)), "{path}");
+    }
+}
+
+#[test]
+fn one_connection_carries_many_requests_even_sent_at_once() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let requests = [
+        post_bytes("/v1/publish/t", "text/plain", b"one"),
+        b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
+        post_bytes("/v1/publish/t", "text/plain", b""),
+        b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_vec(),
+    ];
+    stream.write_all(&requests.concat()).unwrap();
+    assert_eq!(read_answer(&mut stream).json()["seq"], 1);
+    assert_eq!(read_answer(&mut stream).body, "ok\n");
+    assert_eq!(read_answer(&mut stream).json()["seq"], 2);
+    let last = read_answer(&mut stream);
+    assert_eq!(last.header("connection"), Some("close"));
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn requests_may_come_byte_by_byte() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    for byte in post_bytes("/v1/publish/t", "text/plain", b"slow") {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(read_answer(&mut stream).json()["seq"], 1);
+}
+
+#[test]
+fn http_10_is_served_and_then_closed() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream).body, "ok\n");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn who_waits_for_a_go_ahead_gets_it_before_the_body() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let head = format!(
+        "POST /v1/publish HTTP/1.1\r\nHost: h\r\n{NDJSON}Expect: 100-continue\r\n\
+         Content-Length: 23\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"{\"topic\":\"t\",\"data\":17}\n").unwrap();
+    assert_eq!(read_answer(&mut stream).json()["published"], 1);
+}
