@@ -109,8 +109,8 @@ fn flush(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One frame to a thousand caught-up subscribers, from its publishing to the last flush. Time is per
-/// frame, the rate per delivery.
+/// One frame to a thousand caught-up subscribers, from its publishing to the last flush. Time is
+/// per frame, the rate per delivery.
 fn sweep(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("log/sweep of 1000");
     group.throughput(Throughput::Elements(u64::from(SUBSCRIBERS)));

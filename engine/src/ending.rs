@@ -79,8 +79,9 @@ impl Core {
         }
     }
 
-    /// Removes a connection whose time to end is over. One that did not take its last words is reset:
-    /// ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for nobody.
+    /// Removes a connection whose time to end is over. One that did not take its last words is
+    /// reset: ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for
+    /// nobody.
     pub(crate) fn cut(&mut self, key: u32) {
         let Some(conn) = self.conns.get(key as usize) else { return };
         if !conn.delivery.outbox().is_empty()

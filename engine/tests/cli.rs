@@ -1,5 +1,5 @@
-//! The program as it is started from a shell: its words, its exit codes, its signals. Owns what only
-//! a process of its own can show. Must not test what settings mean.
+//! The program as it is started from a shell: its words, its exit codes, its signals. Owns what
+//! only a process of its own can show. Must not test what settings mean.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 

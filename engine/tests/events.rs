@@ -1,5 +1,5 @@
-//! Event streams over real sockets: ids, base64, resuming, gaps and the end of a stream. Owns what an
-//! `EventSource` sees. Must not test what both forms of a feed have in common.
+//! Event streams over real sockets: ids, base64, resuming, gaps and the end of a stream. Owns what
+//! an `EventSource` sees. Must not test what both forms of a feed have in common.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 

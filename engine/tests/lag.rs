@@ -1,6 +1,6 @@
-//! Subscribers that fall behind, over real sockets: every loss is told, nobody else pays for it, and
-//! its memory comes back. Owns the lag policies as a client meets them. Must not test the choice of
-//! a policy (that is a pure function).
+//! Subscribers that fall behind, over real sockets: every loss is told, nobody else pays for it,
+//! and its memory comes back. Owns the lag policies as a client meets them. Must not test the
+//! choice of a policy (that is a pure function).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 

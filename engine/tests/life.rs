@@ -1,6 +1,6 @@
-//! The life of connections and of the engine over real sockets: keep-alive, draining, sudden ends, and
-//! that everything returns to nothing. Owns what happens over time. Must not test what is delivered
-//! meanwhile, except that nobody loses anything.
+//! The life of connections and of the engine over real sockets: keep-alive, draining, sudden ends,
+//! and that everything returns to nothing. Owns what happens over time. Must not test what is
+//! delivered meanwhile, except that nobody loses anything.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 

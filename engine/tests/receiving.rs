@@ -1,6 +1,6 @@
-//! RFC 6455 from the server's side, section by section, byte by byte over real sockets. Owns what may
-//! and may not be sent to the engine. Must not use a client library: it would refuse to send most of
-//! this. An innocent subscriber is connected all along and must notice nothing.
+//! RFC 6455 from the server's side, section by section, byte by byte over real sockets. Owns what
+//! may and may not be sent to the engine. Must not use a client library: it would refuse to send
+//! most of this. An innocent subscriber is connected all along and must notice nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 

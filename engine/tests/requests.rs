@@ -1,5 +1,5 @@
-//! HTTP requests over real sockets: each kind of refusal with its status, limits, and several requests
-//! on one connection. Owns what an HTTP client meets. Must not test WebSocket frames.
+//! HTTP requests over real sockets: each kind of refusal with its status, limits, and several
+//! requests on one connection. Owns what an HTTP client meets. Must not test WebSocket frames.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 

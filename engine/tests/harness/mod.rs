@@ -1,6 +1,6 @@
-//! What the real-socket tests share: an engine in this process, and clients with deadlines. Owns how
-//! one waits: for bytes with a read timeout, for the engine by polling its metrics. Must not know
-//! what a test expects.
+//! What the real-socket tests share: an engine in this process, and clients with deadlines. Owns
+//! how one waits: for bytes with a read timeout, for the engine by polling its metrics. Must not
+//! know what a test expects.
 
 // Each test binary uses its own part of this; a failed step of a test should end it where it is.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
