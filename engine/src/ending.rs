@@ -1,6 +1,6 @@
-//! How connections end: told in the form they speak, after what is torn is finished, or at once; and
-//! the drain that ends them all in good order. Owns no state but the drain's list. Must not decide
-//! that one has to go: its callers do.
+//! How connections end: told in the form they speak, after what is torn is finished, or at once;
+//! and the drain that ends them all in good order. Owns no state but the drain's list. Must not
+//! decide that one has to go: its callers do.
 
 use std::net::Shutdown;
 
@@ -79,8 +79,9 @@ impl Core {
         }
     }
 
-    /// Removes a connection whose time to end is over. One that did not take its last words is reset:
-    /// ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for nobody.
+    /// Removes a connection whose time to end is over. One that did not take its last words is
+    /// reset: ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for
+    /// nobody.
     pub(crate) fn cut(&mut self, key: u32) {
         let Some(conn) = self.conns.get(key as usize) else { return };
         if !conn.delivery.outbox().is_empty()

@@ -234,8 +234,7 @@ fn run_core(
     started: &mpsc::Sender<io::Result<SocketAddr>>,
 ) -> io::Result<()> {
     if let Err(error) = socket::unshare_descriptors() {
-        let told = "cores share one descriptor table: its limit is for all";
-        tracing::warn!(core = index, %error, "{told}");
+        tracing::warn!(core = index, %error, "cores share one descriptor table and its limit");
     }
     let send_buffer_bytes = shared.config.flush.send_buffer_bytes;
     let core = socket::listen(address, send_buffer_bytes).and_then(|listener| {

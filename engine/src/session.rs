@@ -319,8 +319,8 @@ impl Core {
         self.come_by_for_ping(key);
     }
 
-    /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for it:
-    /// places its cursor and lets the first flush carry both.
+    /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for
+    /// it: places its cursor and lets the first flush carry both.
     fn subscribe(&mut self, key: u32, lane: u32, kind: LaneKind, options: Options) {
         let feed = self.lanes.feed(lane);
         let lag = options.lag.unwrap_or(feed.retention().lag);

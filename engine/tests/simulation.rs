@@ -4,8 +4,7 @@
 //!
 //! One seed is replayed with `SEED=123 cargo test -p gridcast --test simulation`; more seeds are
 //! run with `SEEDS=5000`.
-
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};

@@ -170,9 +170,9 @@ const SOURCES_MAX: usize = 65_536;
 /// Share of a port range that is used where more addresses must be asked for: ports still in
 /// TIME_WAIT do no harm then.
 const PORTS_USED_MAX: f64 = 0.75;
-/// Share that is used where addresses cost nothing. Linux looks for a port among those of one parity
-/// first; once that half is taken, every connect walks all of it (measured: 2,000 connects a second
-/// fell to 450).
+/// Share that is used where addresses cost nothing. Linux looks for a port among those of one
+/// parity first; once that half is taken, every connect walks all of it (measured: 2,000 connects a
+/// second fell to 450).
 const PORTS_USED_FREELY: f64 = 0.4;
 /// Both ends of an idle loopback connection: kernel structures and user memory.
 const BYTES_PER_SOCKET: u64 = 10 * 1024;

@@ -151,7 +151,7 @@ pub struct RunOptions {
     pub force: bool,
 
     /// Directory of the results; must not hold any yet
-    /// [default: gridload-results/<UTC time>-<scenario>].
+    /// [default: gridload-results/{UTC time}-{scenario}].
     #[arg(long, value_name = "DIR", help_heading = RESULT)]
     pub out: Option<PathBuf>,
     /// How late publishes may be at p99.9 before the run is invalid, in percent of a period

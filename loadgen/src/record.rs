@@ -1,7 +1,7 @@
 //! The directory of a result: `run.json`, a `.hgrm` file per histogram, the scenario as it was run.
 //! Written once, never changed. Must not judge or compute anything.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -326,30 +326,34 @@ fn base64_v2_deflate(histogram: &Histogram<u64>) -> Option<String> {
 
 /// The percentile distribution as text, in milliseconds, for the usual plotters.
 fn hgrm(histogram: &SignedHistogram) -> String {
-    let values = histogram.values();
-    let mut text = format!(
-        "{:>14} {:>14} {:>10} {:>14}\n\n",
-        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
-    );
-    let mut total = 0;
+    let mut text = String::new();
     // Writing to a String cannot fail.
+    let _ = write_hgrm(histogram, &mut text);
+    text
+}
+
+fn write_hgrm(histogram: &SignedHistogram, text: &mut String) -> fmt::Result {
+    let values = histogram.values();
+    let [value, percentile, count, inverse] =
+        ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"];
+    writeln!(text, "{value:>14} {percentile:>14} {count:>10} {inverse:>14}\n")?;
+    let mut total = 0;
     for step in values.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
         total += step.count_since_last_iteration();
         let (ms, quantile) = (to_ms(step.value_iterated_to() as f64), step.quantile_iterated_to());
-        let _ = write!(text, "{ms:14.6} {quantile:14.12} {total:10}");
-        let _ = match quantile < 1.0 {
-            true => writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile)),
-            false => writeln!(text),
-        };
+        write!(text, "{ms:14.6} {quantile:14.12} {total:10}")?;
+        match quantile < 1.0 {
+            true => writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile))?,
+            false => writeln!(text)?,
+        }
     }
     let (mean, deviation) = match values.is_empty() {
         true => (0.0, 0.0),
         false => (to_ms(values.mean()), to_ms(values.stdev())),
     };
     let max = to_ms(histogram.max() as f64);
-    let _ = writeln!(text, "#[Mean    = {mean:14.6}, StdDeviation   = {deviation:14.6}]");
-    let _ = writeln!(text, "#[Max     = {max:14.6}, Total count    = {total:14}]");
-    text
+    writeln!(text, "#[Mean    = {mean:14.6}, StdDeviation   = {deviation:14.6}]")?;
+    writeln!(text, "#[Max     = {max:14.6}, Total count    = {total:14}]")
 }
 
 /// As fine as the writers of other languages are by default.

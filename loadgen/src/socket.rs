@@ -111,9 +111,9 @@ pub fn pin(cpus: &[usize], index: usize) -> io::Result<()> {
     rustix::thread::sched_setaffinity(None, &set).map_err(io::Error::from)
 }
 
-/// Has the calling thread run as soon as it is due: no slack in its timers, and the lowest real-time
-/// priority, so that threads which share its CPU are interrupted for it; where that is not
-/// permitted, a better nice value.
+/// Has the calling thread run as soon as it is due: no slack in its timers, and the lowest
+/// real-time priority, so that threads which share its CPU are interrupted for it; where that is
+/// not permitted, a better nice value.
 pub fn make_punctual() -> io::Result<()> {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
     let real_time = libc::sched_param { sched_priority: 1 };

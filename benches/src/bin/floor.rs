@@ -3,8 +3,8 @@
 //! to this, taken in the same run. Must not use any code of the engine.
 //!
 //! One thread writes to every socket at each tick, another reads them all; each has a descriptor
-//! table and, where there are two, a CPU of its own. CPU time is the thread's own, which includes the
-//! softirq work the kernel does in its name: on loopback that is nearly all of it.
+//! table and, where there are two, a CPU of its own. CPU time is the thread's own, which includes
+//! the softirq work the kernel does in its name: on loopback that is nearly all of it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -37,6 +37,13 @@ struct Options {
     seconds: u32,
 }
 
+/// What the writer tells the reader.
+#[derive(Default)]
+struct Progress {
+    bytes: AtomicU64,
+    stop: AtomicBool,
+}
+
 /// What one thread spent.
 struct Spent {
     cpu_ns: u64,
@@ -47,17 +54,15 @@ fn main() -> io::Result<()> {
     let options = Options::parse();
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let written = Arc::new(AtomicU64::new(0));
+    let progress = Arc::new(Progress::default());
     let (connected, connecting) = mpsc::channel();
     let reader = {
-        let (stop, written, sockets) = (Arc::clone(&stop), Arc::clone(&written), options.sockets);
-        let bytes = u64::from(options.bytes);
-        thread::spawn(move || read_all(address, sockets, bytes, &stop, &written, &connected))
+        let (progress, sockets) = (Arc::clone(&progress), options.sockets);
+        thread::spawn(move || read_all(address, sockets, &progress, &connected))
     };
     let wrote = thread::spawn(move || {
-        let spent = write_all(&listener, &connecting, &options, &written);
-        stop.store(true, Ordering::Release);
+        let spent = write_all(&listener, &connecting, &options, &progress.bytes);
+        progress.stop.store(true, Ordering::Release);
         spent
     });
     let wrote = wrote.join().map_err(|_| io::Error::other("the writer panicked"))??;
@@ -125,9 +130,7 @@ fn write_for(
 fn read_all(
     address: SocketAddr,
     sockets: u32,
-    frame_bytes: u64,
-    stop: &AtomicBool,
-    written: &AtomicU64,
+    progress: &Progress,
     connected: &mpsc::Sender<()>,
 ) -> io::Result<Spent> {
     alone_on(1)?;
@@ -146,7 +149,9 @@ fn read_all(
     let mut buffer = vec![0; 256 << 10];
     let (mut spent, mut received) = (Spent { cpu_ns: 0, calls: 0 }, 0);
     let began_ns = thread_cpu_ns();
-    while !stop.load(Ordering::Acquire) || received < written.load(Ordering::Relaxed) {
+    while !progress.stop.load(Ordering::Acquire)
+        || received < progress.bytes.load(Ordering::Relaxed)
+    {
         poll.poll(&mut events, Some(Duration::from_millis(50)))?;
         for event in &events {
             match streams[event.token().0].read(&mut buffer) {
@@ -158,12 +163,11 @@ fn read_all(
                 Err(error) => return Err(error),
             }
         }
-        if events.is_empty() && stop.load(Ordering::Acquire) {
+        if events.is_empty() && progress.stop.load(Ordering::Acquire) {
             break;
         }
     }
     spent.cpu_ns = thread_cpu_ns() - began_ns;
-    debug_assert!(received.is_multiple_of(frame_bytes));
     Ok(spent)
 }
 

@@ -1,0 +1,490 @@
+//! The house rules as tests: every rule of style is a row of [`RULES`], with an example that breaks
+//! it and one that keeps it, and is held against every source file of the workspace. Must not judge
+//! what the compiler, clippy or rustfmt judge already.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+use std::fmt::Write as _;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+const COLUMNS_MAX: usize = 100;
+const FUNCTION_LINES_MAX: usize = 70;
+const FUNCTION_LINES_MEDIAN_MAX: usize = 8;
+const FUNCTION_LINES_P90_MAX: usize = 35;
+const FILE_LINES_MAX: usize = 600;
+
+/// Where memory safety and system calls without a safe wrapper are argued by hand.
+const UNSAFE_FILES: [&str; 4] = [
+    "engine/src/feed/segment.rs",
+    "engine/src/socket.rs",
+    "loadgen/src/socket.rs",
+    "benches/src/bin/floor.rs",
+];
+/// Programs without a `clock.rs`: the kernel floor shares no code with what it is held against.
+const CLOCK_FILES: [&str; 3] =
+    ["engine/src/clock.rs", "loadgen/src/clock.rs", "benches/src/bin/floor.rs"];
+/// What is handed bytes and nanoseconds, and so can be simulated.
+const PURE_PATHS: [&str; 8] = [
+    "engine/src/frame/",
+    "engine/src/feed/",
+    "engine/src/http/",
+    "engine/src/command.rs",
+    "engine/src/flush.rs",
+    "engine/src/outbox.rs",
+    "engine/src/sweep.rs",
+    "engine/src/sse.rs",
+];
+/// The one file of the load generator that knows the engine: it starts it, and measures nothing.
+const EMBEDDING_FILE: &str = "loadgen/src/embedded.rs";
+/// Notes to oneself; split so that this file does not hold them.
+const NOTES: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
+
+/// A rule that a file keeps or breaks.
+struct Rule {
+    name: &'static str,
+    /// What to do about it.
+    remedy: &'static str,
+    /// The lines of a file that break it.
+    broken: fn(&Source) -> Vec<usize>,
+    /// A file that breaks it in one line, as path and text; `%` stands for 40 empty lines.
+    bad: (&'static str, &'static str),
+    /// The same file put right.
+    good: (&'static str, &'static str),
+}
+
+const RULES: [Rule; 11] = [
+    Rule {
+        name: "at most 100 columns",
+        remedy: "break the line, or say it shorter",
+        broken: wide_lines,
+        bad: (
+            "a.rs",
+            "//! Far longer than a line may be, for somebody who reads two files side by side on a \
+             laptop would see less.",
+        ),
+        good: ("a.rs", "//! Short."),
+    },
+    Rule {
+        name: "every file opens with a header",
+        remedy: "open the file with `//!`: what it owns, and what it must not do",
+        broken: missing_header,
+        bad: ("a.rs", "fn f() {}"),
+        good: ("a.rs", "//! Owns f.\nfn f() {}"),
+    },
+    Rule {
+        name: "functions of at most 70 lines",
+        remedy: "find the parts that have a name of their own and make them functions",
+        broken: long_functions,
+        bad: ("a.rs", "fn f() {%%}"),
+        good: ("a.rs", "fn f() {%}"),
+    },
+    Rule {
+        name: "files of at most 600 lines without tests",
+        remedy: "find the second noun in the file and give it a file of its own",
+        broken: long_file,
+        bad: ("a.rs", "fn f() {}%%%%%%%%%%%%%%%%"),
+        good: ("a.rs", "mod tests {%%%%%%%%%%%%%%%%}"),
+    },
+    Rule {
+        name: "`unsafe` only where it is argued",
+        remedy: "use a safe wrapper, or move it to a file of UNSAFE_FILES under `// SAFETY:`",
+        broken: unargued_unsafe,
+        bad: ("engine/src/socket.rs", "fn f() {\n    unsafe { g() }\n}"),
+        good: ("engine/src/socket.rs", "fn f() {\n    // SAFETY: g is.\n    unsafe { g() }\n}"),
+    },
+    Rule {
+        name: "no notes to oneself",
+        remedy: "do it now, or open an issue",
+        broken: notes,
+        bad: ("a.rs", concat!("// TO", "DO: soon")),
+        good: ("a.rs", "// Done."),
+    },
+    Rule {
+        name: "time is read in `clock.rs`",
+        remedy: "take `now_ns` as an argument, or read the crate's clock",
+        broken: clock_reads,
+        bad: ("engine/src/core.rs", "fn f() {\n    g(Instant::now());\n}"),
+        good: ("engine/src/core.rs", "fn f(now_ns: u64) {\n    g(now_ns);\n}"),
+    },
+    Rule {
+        name: "pure files know no socket and no clock",
+        remedy: "hand the bytes or the nanoseconds in from the shell",
+        broken: impurities,
+        bad: ("engine/src/flush.rs", "use std::net::TcpStream;"),
+        good: ("engine/src/flush.rs", "use std::io::IoSlice;"),
+    },
+    Rule {
+        name: "the load generator does not share the engine's code",
+        remedy: "write the load generator's own: a shared error would not be seen",
+        broken: shared_code,
+        bad: ("loadgen/src/wire.rs", "use gridcast::frame;"),
+        good: ("loadgen/src/embedded.rs", "use gridcast::server;"),
+    },
+    Rule {
+        name: "what is thrown away is thrown away for a reason",
+        remedy: "handle the result, or say on the line above `let _ =` why it does not matter",
+        broken: silent_discards,
+        bad: ("a.rs", "fn f() {\n    let _ = g();\n}"),
+        good: ("a.rs", "fn f() {\n    // It may be gone.\n    let _ = g();\n    let _ = h();\n}"),
+    },
+    Rule {
+        name: "every `allow` has a reason",
+        remedy: "add `reason = \"…\"` or a comment, or do what the lint says",
+        broken: bare_allows,
+        bad: ("a.rs", "#[allow(dead_code)]\nfn f() {}"),
+        good: ("a.rs", "#[allow(dead_code, reason = \"by tests\")]\nfn f() {}"),
+    },
+];
+
+#[test]
+fn every_file_keeps_every_rule() {
+    let mut report = String::new();
+    for source in sources() {
+        for rule in &RULES {
+            for line in (rule.broken)(&source) {
+                let Rule { name, remedy, .. } = rule;
+                writeln!(report, "{}:{line}: {name}: {remedy}", source.path).unwrap();
+            }
+        }
+    }
+    assert!(report.is_empty(), "the house rules (CONTRIBUTING.md) are broken:\n{report}");
+}
+
+#[test]
+fn every_rule_tells_its_bad_example_from_its_good_one() {
+    for Rule { name, broken, bad, good, .. } in RULES {
+        let lines = |(path, text): (&str, &str)| {
+            broken(&Source::new(path, text.replace('%', &"\n".repeat(40)))).len()
+        };
+        assert_eq!((lines(bad), lines(good)), (1, 0), "examples of: {name}");
+    }
+}
+
+#[test]
+fn functions_are_short_as_a_rule() {
+    let sources = sources();
+    for package in ["engine/src", "loadgen/src"] {
+        let of_package = sources.iter().filter(|source| source.path.starts_with(package));
+        let mut lengths: Vec<usize> = of_package
+            .flat_map(|source| source.functions())
+            .map(|function| function.end() - function.start() + 1)
+            .collect();
+        lengths.sort_unstable();
+        let (median, p90) = (lengths[lengths.len() / 2], lengths[lengths.len() * 9 / 10]);
+        assert!(
+            median <= FUNCTION_LINES_MEDIAN_MAX && p90 <= FUNCTION_LINES_P90_MAX,
+            "{package}: functions have a median of {median} lines (at most \
+             {FUNCTION_LINES_MEDIAN_MAX}) and a 90th percentile of {p90} (at most \
+             {FUNCTION_LINES_P90_MAX}): split the longest ones"
+        );
+    }
+}
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let listed = section(&workspace, "[workspace.dependencies]");
+    assert!(listed.len() > 10, "the list of dependencies was not found");
+    for line in listed {
+        assert!(line.contains(" # "), "Cargo.toml: say after `#` what this is needed for: {line}");
+    }
+    for package in ["engine", "loadgen", "benches"] {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
+        for line in section(&manifest, "dependencies]") {
+            assert!(
+                line.contains(".workspace = true"),
+                "{package}/Cargo.toml: list it in the workspace, where its reason stands: {line}"
+            );
+        }
+    }
+}
+
+/// The lines of all sections of a manifest whose heading ends with `heading`.
+fn section<'a>(manifest: &'a str, heading: &str) -> Vec<&'a str> {
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in manifest.lines().filter(|line| !line.is_empty()) {
+        if line.starts_with('[') {
+            inside = line.ends_with(heading);
+        } else if inside {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn wide_lines(source: &Source) -> Vec<usize> {
+    source.lines_where(|line| line.chars().count() > COLUMNS_MAX)
+}
+
+fn missing_header(source: &Source) -> Vec<usize> {
+    let opens_well = source.text.starts_with("//! ");
+    if opens_well { Vec::new() } else { vec![1] }
+}
+
+fn long_functions(source: &Source) -> Vec<usize> {
+    let functions = source.all_functions().into_iter();
+    functions.filter(|f| f.end() - f.start() >= FUNCTION_LINES_MAX).map(|f| *f.start()).collect()
+}
+
+fn long_file(source: &Source) -> Vec<usize> {
+    let lines = 1..=source.text.lines().count();
+    lines.filter(|&line| !source.is_test(line)).skip(FILE_LINES_MAX).take(1).collect()
+}
+
+fn unargued_unsafe(source: &Source) -> Vec<usize> {
+    let listed = UNSAFE_FILES.contains(&source.path.as_str());
+    let at = source.tokens.iter().filter(|token| token.text == "unsafe").map(|token| token.line);
+    at.filter(|&line| !listed || !source.comment_before(line).contains("SAFETY:")).collect()
+}
+
+fn notes(source: &Source) -> Vec<usize> {
+    source.lines_where(|line| NOTES.iter().any(|note| line.contains(note)))
+}
+
+fn clock_reads(source: &Source) -> Vec<usize> {
+    if CLOCK_FILES.contains(&source.path.as_str()) {
+        return Vec::new();
+    }
+    let reads = [
+        ["Instant", ":", ":", "now"].as_slice(),
+        &["SystemTime", ":", ":", "now"],
+        &["clock_gettime"],
+    ];
+    source.code_with(&reads)
+}
+
+fn impurities(source: &Source) -> Vec<usize> {
+    if !PURE_PATHS.iter().any(|path| source.path.starts_with(path)) {
+        return Vec::new();
+    }
+    source.code_with(&[&["mio"], &["net", ":", ":"], &["clock", ":", ":"], &["Instant"]])
+}
+
+fn shared_code(source: &Source) -> Vec<usize> {
+    if !source.path.starts_with("loadgen/src/") || source.path == EMBEDDING_FILE {
+        return Vec::new();
+    }
+    source.code_with(&[&["gridcast", ":", ":"]])
+}
+
+fn silent_discards(source: &Source) -> Vec<usize> {
+    let discards = source.find(&["let", "_", "="]);
+    let is_discard = |line: usize| source.line(line).trim_start().starts_with("let _ =");
+    let is_explained = |line: usize| {
+        let first = (1..=line).rev().take_while(|&above| is_discard(above)).last().unwrap_or(line);
+        source.line(line).contains("// ") || is_comment(source.line(first - 1))
+    };
+    discards.into_iter().filter(|&line| !is_explained(line)).collect()
+}
+
+fn bare_allows(source: &Source) -> Vec<usize> {
+    let mut allows = source.find(&["#", "[", "allow"]);
+    allows.extend(source.find(&["#", "!", "[", "allow"]));
+    let has_reason = |line: usize| {
+        let text = source.line(line);
+        text.contains("reason = ") || text.contains("// ") || is_comment(source.line(line - 1))
+    };
+    allows.into_iter().filter(|&line| !has_reason(line)).collect()
+}
+
+/// A comment for the reader of the code, not of its documentation.
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("// ")
+}
+
+/// A source file, with its tokens.
+struct Source {
+    /// Its place in the workspace.
+    path: String,
+    text: String,
+    tokens: Vec<Token>,
+    /// The lines of its `mod tests`; all of them where the whole file is a test.
+    tests: Option<RangeInclusive<usize>>,
+}
+
+struct Token {
+    text: String,
+    line: usize,
+}
+
+impl Source {
+    fn new(path: &str, text: String) -> Self {
+        let stream = text.parse().unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut tokens = Vec::new();
+        flatten(stream, &mut tokens);
+        let mut source = Self { path: path.to_owned(), text, tokens, tests: None };
+        source.tests = source.test_lines();
+        source
+    }
+
+    fn test_lines(&self) -> Option<RangeInclusive<usize>> {
+        let at = self.positions(&["mod", "tests", "{"]).next()?;
+        let end = self.closing(at + 2);
+        Some(self.tokens[at].line..=end)
+    }
+
+    /// Lines of each function outside tests, from its signature to its closing brace.
+    fn functions(&self) -> Vec<RangeInclusive<usize>> {
+        let all = self.all_functions().into_iter();
+        all.filter(|function| !self.is_test(*function.start())).collect()
+    }
+
+    fn all_functions(&self) -> Vec<RangeInclusive<usize>> {
+        let is_named = |at: usize| {
+            let name = self.tokens.get(at + 1).and_then(|token| token.text.chars().next());
+            name.is_some_and(|first| first.is_alphabetic() || first == '_')
+        };
+        let starts = self.positions(&["fn"]).filter(|&at| is_named(at));
+        starts.filter_map(|at| Some(self.tokens[at].line..=self.closing(self.body(at)?))).collect()
+    }
+
+    /// The opening brace of the function at a token, if it has a body.
+    fn body(&self, function: usize) -> Option<usize> {
+        let mut depth = 0;
+        for (at, token) in self.tokens.iter().enumerate().skip(function) {
+            match token.text.as_str() {
+                "(" | "[" => depth += 1,
+                ")" | "]" => depth -= 1,
+                "{" if depth == 0 => return Some(at),
+                ";" if depth == 0 => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The line of the brace that closes the one at a token.
+    fn closing(&self, opening: usize) -> usize {
+        let mut depth = 0;
+        for token in &self.tokens[opening..] {
+            match token.text.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return token.line;
+            }
+        }
+        unreachable!("the tokens of a file that was parsed are balanced")
+    }
+
+    /// Where a sequence of tokens begins.
+    fn positions<'a>(&'a self, sequence: &'a [&str]) -> impl Iterator<Item = usize> + 'a {
+        let windows = self.tokens.windows(sequence.len()).enumerate();
+        windows
+            .filter(|(_, window)| {
+                window.iter().map(|token| token.text.as_str()).eq(sequence.iter().copied())
+            })
+            .map(|(at, _)| at)
+    }
+
+    /// The lines on which a sequence of tokens begins.
+    fn find(&self, sequence: &[&str]) -> Vec<usize> {
+        self.positions(sequence).map(|at| self.tokens[at].line).collect()
+    }
+
+    /// The lines outside tests on which one of the sequences begins.
+    fn code_with(&self, sequences: &[&[&str]]) -> Vec<usize> {
+        let lines = sequences.iter().flat_map(|sequence| self.find(sequence));
+        lines.filter(|&line| !self.is_test(line)).collect()
+    }
+
+    fn is_test(&self, line: usize) -> bool {
+        self.tests.as_ref().is_some_and(|tests| tests.contains(&line))
+    }
+
+    fn lines_where(&self, is_broken: impl Fn(&str) -> bool) -> Vec<usize> {
+        let lines = self.text.lines().enumerate();
+        lines.filter(|(_, line)| is_broken(line)).map(|(at, _)| at + 1).collect()
+    }
+
+    /// A line by its number; empty beyond the ends.
+    fn line(&self, number: usize) -> &str {
+        number.checked_sub(1).and_then(|at| self.text.lines().nth(at)).unwrap_or_default()
+    }
+
+    /// The comment above the statement that a line belongs to.
+    fn comment_before(&self, line: usize) -> String {
+        let above = || (1..line).rev().map(|number| self.line(number));
+        let statement = above().take_while(|text| !is_comment(text) && !ends(text)).count();
+        above().skip(statement).take_while(|text| is_comment(text)).collect()
+    }
+}
+
+/// Whether a statement ends, or a block begins, with this line.
+fn ends(line: &str) -> bool {
+    line.is_empty() || line.ends_with([';', '{', '}'])
+}
+
+/// All tokens in order, delimiters among them.
+fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
+    for tree in stream {
+        let line = tree.span().start().line;
+        match tree {
+            TokenTree::Group(group) => flatten_group(&group, tokens),
+            other => tokens.push(Token { text: other.to_string(), line }),
+        }
+    }
+}
+
+fn flatten_group(group: &Group, tokens: &mut Vec<Token>) {
+    let (open, close) = match group.delimiter() {
+        Delimiter::Parenthesis => ("(", ")"),
+        Delimiter::Brace => ("{", "}"),
+        Delimiter::Bracket => ("[", "]"),
+        Delimiter::None => ("", ""),
+    };
+    tokens.push(Token { text: open.to_owned(), line: group.span_open().start().line });
+    flatten(group.stream(), tokens);
+    tokens.push(Token { text: close.to_owned(), line: group.span_close().start().line });
+}
+
+/// Every source file of the workspace, in the order of their paths.
+fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    collect(&root(), &mut paths);
+    paths.sort_unstable();
+    let mut sources: Vec<Source> = paths.iter().map(|path| read(path)).collect();
+    assert!(sources.len() > 50, "the sources of the workspace were not found");
+    let tests: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    for source in &mut sources {
+        if source.path.contains("/tests/") || tests.contains(&source.path) {
+            source.tests = Some(1..=usize::MAX);
+        }
+    }
+    sources
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the engine has a workspace").to_owned()
+}
+
+fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            collect(&path, paths);
+        } else if name.ends_with(".rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn read(path: &Path) -> Source {
+    let name = path.strip_prefix(root()).unwrap().to_str().expect("paths are text");
+    Source::new(name, fs::read_to_string(path).unwrap())
+}
+
+/// The files that a file declares under `#[cfg(test)]`.
+fn test_modules(source: &Source) -> Vec<String> {
+    let declaration = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
+    let directory = source.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let names = source.positions(&declaration).map(|at| &source.tokens[at + declaration.len()]);
+    names.map(|name| format!("{directory}/{}.rs", name.text)).collect()
+}
