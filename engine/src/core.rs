@@ -12,16 +12,13 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::close::{Close, CloseCode};
 use crate::conn::{Conn, Role};
+use crate::deadlines::Census;
 use crate::doorbell::Doorbell;
 use crate::ending::Draining;
-use crate::feed::lane::LaneKind;
 use crate::flush::{FlushState, FlushStats};
-use crate::frame::encode;
 use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
-use crate::sse;
 use crate::sweep::{Lanes, Step};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
 
@@ -58,6 +55,10 @@ pub struct Core {
     /// Publishers that are ahead of the subscribers.
     pub(crate) paced: Vec<u32>,
     pub(crate) draining: Draining,
+    pub(crate) census: Census,
+    /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
+    pub(crate) now: Tick,
+    pub(crate) wheel: Wheel,
     pub(crate) index: usize,
     poll: Poll,
     doorbell: Arc<Doorbell>,
@@ -65,9 +66,6 @@ pub struct Core {
     accepting: Accepting,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
-    wheel: Wheel,
-    /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
-    now: Tick,
 }
 
 /// Whether connections wait to be accepted.
@@ -111,6 +109,7 @@ impl Core {
             wheel: Wheel::default(),
             now: 0,
             draining: Draining::No,
+            census: Census::default(),
             shared,
         })
     }
@@ -491,95 +490,5 @@ impl Core {
                 }
             }
         }
-    }
-
-    // ---- time ----
-
-    /// The tick of this turn.
-    pub(crate) fn tick_now(&self) -> Tick {
-        self.now
-    }
-
-    /// Has a connection that just took up a role come by when it is time to ping it.
-    pub(crate) fn come_by_for_ping(&mut self, key: u32) {
-        let ping = timer::tick_of_ms(self.shared.config.keepalive.ping_interval_ms);
-        self.set_due(key, self.now + ping);
-    }
-
-    pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
-        self.conns[key as usize].due = self.wheel.enter(key, due);
-    }
-
-    fn set_due_earlier(&mut self, key: u32, due: Tick) {
-        if due < self.conns[key as usize].due {
-            self.set_due(key, due);
-        }
-    }
-
-    fn tick(&mut self) {
-        let now = self.now;
-        if now == self.wheel.now() {
-            return;
-        }
-        let mut due = Vec::new();
-        self.wheel.advance(now, |key, at| due.push((key, at)));
-        for (key, at) in due {
-            if self.conns.get(key as usize).is_some_and(|conn| conn.due == at) {
-                self.came_due(key, now);
-            }
-        }
-        self.metrics.set_memory(self.memory());
-    }
-
-    fn came_due(&mut self, key: u32, now: Tick) {
-        let config = &self.shared.config;
-        let ticks = timer::tick_of_ms;
-        let (handshake, lag) =
-            (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));
-        let (ping, idle) =
-            (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
-        let conn = &self.conns[key as usize];
-        let silent = now.saturating_sub(conn.heard);
-        let lagging = if conn.lagging_since == 0 { 0 } else { now - conn.lagging_since };
-        match &conn.role {
-            Role::Closing(_) => self.cut(key),
-            Role::Request(_) if silent >= handshake => self.request_timed_out(key),
-            Role::Request(_) => self.set_due(key, conn.heard + handshake),
-            _ if conn.lagging_since > 0 && lagging >= lag => {
-                self.close(key, &CloseCode::Stalled.into());
-            }
-            _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
-            Role::Subscriber(LaneKind::Sse) => self.ping(key, now, ping),
-            // One that lagged for long was not asked meanwhile: it is asked first.
-            _ if silent >= ping && !conn.queued.pinged => {
-                self.ping(key, now, idle.saturating_sub(ping));
-            }
-            _ if silent >= idle => {
-                self.close(key, &Close::new(CloseCode::Timeout, "no answer to a ping"));
-            }
-            _ if silent >= ping => self.set_due(key, conn.heard + idle),
-            _ => self.set_due(key, conn.heard + ping),
-        }
-    }
-
-    /// Asks a connection whether it is there and looks again after `again` ticks.
-    fn ping(&mut self, key: u32, now: Tick, again: Tick) {
-        let conn = &mut self.conns[key as usize];
-        conn.queued.pinged = true;
-        if matches!(conn.role, Role::Subscriber(LaneKind::Sse)) {
-            let mut comment = Vec::new();
-            sse::ping(&mut comment);
-            conn.delivery.push_private(&comment);
-        } else {
-            conn.delivery.push_private(&encode::control(crate::frame::Opcode::Ping, b""));
-        }
-        self.set_due(key, now + again.max(1));
-        self.flush(key);
-    }
-
-    /// Bytes of user memory held by connection slots, and by what hangs on them.
-    fn memory(&self) -> (u64, u64) {
-        let slots = self.conns.capacity() * size_of::<Conn>();
-        (slots as u64, self.buffer.capacity() as u64)
     }
 }

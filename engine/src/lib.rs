@@ -12,6 +12,7 @@ pub mod command;
 pub mod config;
 pub mod conn;
 pub mod core;
+pub mod deadlines;
 pub mod doorbell;
 pub mod ending;
 pub mod epoch;

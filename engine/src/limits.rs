@@ -120,8 +120,8 @@ pub const KNOBS: &[Knob] = &[
         "publishes_per_s_max",
         (0, 0, 10_000_000, "messages/s"),
         "Messages that one publishing connection may send, averaged over a second. Beyond it: \
-         close code 4429, or 429. 0 sets no limit: a publisher that is ahead of its subscribers is slowed \
-         by not reading its socket.",
+         close code 4429, or 429. 0 sets no limit: a publisher that is ahead of its subscribers \
+         is slowed by not reading its socket.",
     ),
     integer(
         "retention",

@@ -1,5 +1,5 @@
-//! Publishing by POST: the body is gathered, then published as one message or line by line. Owns the
-//! replies. Must not parse lines (that is `command`) or frame bodies (that is `http::body`).
+//! Publishing by POST: the body is gathered, then published as one message or line by line. Owns
+//! the replies. Must not parse lines (that is `command`) or frame bodies (that is `http::body`).
 
 use crate::command;
 use crate::conn::{PostTarget, Posting, Role};
@@ -83,7 +83,9 @@ impl Core {
         }
         let published = self.post(key, topic, Message { kind, payload })?;
         let reply = serde_json::json!({
-            "epoch": published.epoch.to_string(), "seq": published.seq, "subscribers": published.subscribers,
+            "epoch": published.epoch.to_string(),
+            "seq": published.seq,
+            "subscribers": published.subscribers,
         });
         Ok(Response::json(Status::Ok, reply.to_string() + "\n"))
     }

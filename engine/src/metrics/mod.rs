@@ -59,7 +59,8 @@ pub struct CoreMetrics {
     pub frames_per_write: Frames,
     /// Connections whose socket has refused bytes and that are not caught up since.
     lagging: Counter,
-    slab_bytes: Counter,
+    slot_bytes: Counter,
+    pending_bytes: Counter,
     buffer_bytes: Counter,
     roles: PerRole,
     closing: PerReason,
@@ -280,9 +281,11 @@ impl CoreMetrics {
         self.refused[status as usize].add(1);
     }
 
-    /// The memory held by connection slots and by buffers, bytes.
-    pub fn set_memory(&self, (slab_bytes, buffer_bytes): (u64, u64)) {
-        self.slab_bytes.set(slab_bytes);
+    /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private
+    /// output), and of the read buffer.
+    pub fn set_memory(&self, slot_bytes: u64, pending_bytes: u64, buffer_bytes: u64) {
+        self.slot_bytes.set(slot_bytes);
+        self.pending_bytes.set(pending_bytes);
         self.buffer_bytes.set(buffer_bytes);
     }
 }

@@ -152,7 +152,8 @@ impl Scrape {
     fn encode_gauges(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let memory = [
             ("log".to_owned(), self.snapshot.log_bytes),
-            ("connections".to_owned(), self.sum(|m| &m.slab_bytes)),
+            ("connections".to_owned(), self.sum(|m| &m.slot_bytes)),
+            ("pending".to_owned(), self.sum(|m| &m.pending_bytes)),
             ("buffers".to_owned(), self.sum(|m| &m.buffer_bytes)),
         ];
         let help = "User memory held, by what for.";
@@ -264,7 +265,7 @@ mod tests {
             core.wrote(writes, 10 * writes, 100);
             core.closed(CloseReason::Lagged);
             core.refused(Status::NotFound);
-            core.set_memory((1000, 10));
+            core.set_memory(1000, 5, 10);
             core.swept(2_000_000);
         }
         let snapshot =

@@ -1,0 +1,120 @@
+//! What time brings: deadlines of requests, pings, idleness, lag and closing. Owns what each
+//! deadline means; the wheel in `timer` only knows when. Must not read a clock: a turn has one time.
+
+use crate::close::{Close, CloseCode};
+use crate::conn::{Conn, Role};
+use crate::core::Core;
+use crate::feed::lane::LaneKind;
+use crate::frame::{Opcode, encode};
+use crate::sse;
+use crate::timer::{self, Tick};
+
+/// Connections whose memory is looked at in one tick: all of 100,000 within three seconds.
+const CENSUS_PER_TICK: usize = 4096;
+
+impl Core {
+    /// The tick of this turn.
+    pub(crate) fn tick_now(&self) -> Tick {
+        self.now
+    }
+
+    /// Has a connection that just took up a role come by when it is time to ping it.
+    pub(crate) fn come_by_for_ping(&mut self, key: u32) {
+        let ping = timer::tick_of_ms(self.shared.config.keepalive.ping_interval_ms);
+        self.set_due(key, self.now + ping);
+    }
+
+    pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
+        self.conns[key as usize].due = self.wheel.enter(key, due);
+    }
+
+    pub(crate) fn set_due_earlier(&mut self, key: u32, due: Tick) {
+        if due < self.conns[key as usize].due {
+            self.set_due(key, due);
+        }
+    }
+
+    /// Hands on whoever is due, once a tick.
+    pub(crate) fn tick(&mut self) {
+        let now = self.now;
+        if now == self.wheel.now() {
+            return;
+        }
+        let mut due = Vec::new();
+        self.wheel.advance(now, |key, at| due.push((key, at)));
+        for (key, at) in due {
+            if self.conns.get(key as usize).is_some_and(|conn| conn.due == at) {
+                self.came_due(key, now);
+            }
+        }
+        self.measure_memory();
+    }
+
+    fn came_due(&mut self, key: u32, now: Tick) {
+        let config = &self.shared.config;
+        let ticks = timer::tick_of_ms;
+        let (handshake, lag) =
+            (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));
+        let (ping, idle) =
+            (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
+        let conn = &self.conns[key as usize];
+        let silent = now.saturating_sub(conn.heard);
+        let lagging = if conn.lagging_since == 0 { 0 } else { now - conn.lagging_since };
+        match &conn.role {
+            Role::Closing(_) => self.cut(key),
+            Role::Request(_) if silent >= handshake => self.request_timed_out(key),
+            Role::Request(_) => self.set_due(key, conn.heard + handshake),
+            _ if conn.lagging_since > 0 && lagging >= lag => {
+                self.close(key, &CloseCode::Stalled.into());
+            }
+            _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
+            Role::Subscriber(LaneKind::Sse) => self.ping(key, now, ping),
+            // One that lagged for long was not asked meanwhile: it is asked first.
+            _ if silent >= ping && !conn.queued.pinged => {
+                self.ping(key, now, idle.saturating_sub(ping));
+            }
+            _ if silent >= idle => {
+                self.close(key, &Close::new(CloseCode::Timeout, "no answer to a ping"));
+            }
+            _ if silent >= ping => self.set_due(key, conn.heard + idle),
+            _ => self.set_due(key, conn.heard + ping),
+        }
+    }
+
+    /// Asks a connection whether it is there and looks again after `again` ticks.
+    fn ping(&mut self, key: u32, now: Tick, again: Tick) {
+        let conn = &mut self.conns[key as usize];
+        conn.queued.pinged = true;
+        if matches!(conn.role, Role::Subscriber(LaneKind::Sse)) {
+            let mut comment = Vec::new();
+            sse::ping(&mut comment);
+            conn.delivery.push_private(&comment);
+        } else {
+            conn.delivery.push_private(&encode::control(Opcode::Ping, b""));
+        }
+        self.set_due(key, now + again.max(1));
+        self.flush(key);
+    }
+
+    /// Keeps the memory gauges true without looking at every connection at once: a part of them
+    /// each tick, and the sum when all have been seen.
+    fn measure_memory(&mut self) {
+        let slots = self.conns.capacity();
+        let end = (self.census.next + CENSUS_PER_TICK).min(slots);
+        let seen = (self.census.next..end).filter_map(|key| self.conns.get(key));
+        self.census.bytes += seen.map(|conn| conn.memory_bytes() as u64).sum::<u64>();
+        self.census.next = end;
+        if end == slots {
+            let pending_bytes = std::mem::take(&mut self.census).bytes;
+            let slot_bytes = (slots * size_of::<Conn>()) as u64;
+            self.metrics.set_memory(slot_bytes, pending_bytes, self.buffer.capacity() as u64);
+        }
+    }
+}
+
+/// A count of the bytes that hang on connections, taken in parts.
+#[derive(Debug, Default)]
+pub struct Census {
+    next: usize,
+    bytes: u64,
+}
