@@ -2,6 +2,8 @@
 //! socket. Must not measure the engine: these tell how much of a host the measuring itself takes.
 #![allow(clippy::unwrap_used)] // a set-up that fails ends the benchmark
 
+mod suite;
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -20,15 +22,12 @@ use gridload::stamp::Roster;
 const LATENCY_NS: u64 = 200_000;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3))
-        .configure_from_args();
-    encode(&mut criterion);
-    identify(&mut criterion);
-    receive(&mut criterion, "alone", 1, 100);
-    receive(&mut criterion, "in a batch of 100 sockets", 100, 5);
-    criterion.final_summary();
+    suite::run(|criterion| {
+        encode(criterion);
+        identify(criterion);
+        receive(criterion, "alone", 1, 100);
+        receive(criterion, "in a batch of 100 sockets", 100, 5);
+    });
 }
 
 fn encode(criterion: &mut Criterion) {

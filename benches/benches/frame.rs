@@ -2,8 +2,9 @@
 //! own. Must not touch sockets; the client's frames are written by the load generator's codec.
 #![allow(clippy::unwrap_used)] // a set-up that fails ends the benchmark
 
+mod suite;
+
 use std::hint::black_box;
-use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use gridcast::frame::decode::{Decoded, Decoder};
@@ -18,14 +19,11 @@ const MESSAGE_BYTES_MAX: u32 = 1 << 20;
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3))
-        .configure_from_args();
-    decode_a_buffer(&mut criterion);
-    unmask(&mut criterion);
-    write_headers(&mut criterion);
-    criterion.final_summary();
+    suite::run(|criterion| {
+        decode_a_buffer(criterion);
+        unmask(criterion);
+        write_headers(criterion);
+    });
 }
 
 /// Time is per buffer, the rate per frame.

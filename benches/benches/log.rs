@@ -3,10 +3,11 @@
 //! program's figure for one `write(2)`, these tell how much of a delivery is the engine's own.
 #![allow(clippy::unwrap_used)] // a set-up that fails ends the benchmark
 
+mod suite;
+
 use std::hint::black_box;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use gridcast::doorbell::{Doorbell, Tap, Wake};
@@ -40,15 +41,12 @@ const FLUSH_BYTES_MAX: usize = 256 << 10;
 const SUBSCRIBERS: u32 = 1_000;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3))
-        .configure_from_args();
-    publish(&mut criterion);
-    walk(&mut criterion);
-    flush(&mut criterion);
-    sweep(&mut criterion);
-    criterion.final_summary();
+    suite::run(|criterion| {
+        publish(criterion);
+        walk(criterion);
+        flush(criterion);
+        sweep(criterion);
+    });
 }
 
 fn publish(criterion: &mut Criterion) {

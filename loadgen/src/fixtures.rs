@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use crate::budget::Layout;
+use crate::efficiency::Efficiency;
+use crate::health::{self, HealthLimits};
 use crate::histograms::SignedHistogram;
+use crate::host::Environment;
 use crate::outcome::*;
-use crate::plan::{ClassKind, Destination, Plan};
+use crate::plan::{ClassKind, Destination, Payload, Plan, PublisherPlan, Rate};
+use crate::record::Record;
 use crate::sampler::{CpuUsage, ProcessUsage, Sample, Samples};
 use crate::scenario::Scenario;
+use crate::verdict::Verdict;
 
 /// 20 publishers at 30/s and 2,000 dashboards, ten seconds.
 pub fn scenario() -> Scenario {
@@ -23,6 +28,61 @@ pub fn plan() -> Plan {
         run_id: 1,
     };
     Plan::build(&scenario(), &layout, destination)
+}
+
+/// A publisher of C37.118 frames, exactly on the grid.
+pub fn publisher(id: u16, fps: u32) -> PublisherPlan {
+    PublisherPlan {
+        id,
+        topic: format!("pmu/{id}"),
+        path: String::new(),
+        rate: Rate { num: fps, den: 1 },
+        offset_ns: 0,
+        jitter_ns: 0,
+        payload: Payload::C37118,
+    }
+}
+
+/// A plan of these publishers and nobody else, measured for two seconds from the start.
+pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
+    Plan {
+        run_id: 1,
+        seed: 1,
+        target: ([127, 0, 0, 1], 1).into(),
+        host: String::new(),
+        warmup: Duration::ZERO,
+        measure: Duration::from_secs(2),
+        drain: Duration::ZERO,
+        connect_rate: 1,
+        publishers,
+        publisher_threads: 1,
+        subscribers: vec![],
+        subscriber_threads: 1,
+        classes: vec![],
+        spread_every: 1,
+        cpus: None,
+        kill: None,
+    }
+}
+
+/// Hands `take` the record of a run with this outcome, judged by the default limits.
+pub fn with_record<T>(outcome: &Outcome, take: impl FnOnce(&Record<'_>) -> T) -> T {
+    let (scenario, plan, samples) = (scenario(), plan(), samples());
+    let limits = HealthLimits::default();
+    let gates = health::gates(&plan, outcome, &samples, &limits);
+    take(&Record {
+        command: "gridload run quickstart --seed 1",
+        verdict: &Verdict::of(gates, &scenario.slo, outcome),
+        scenario: &scenario,
+        plan: &plan,
+        layout: &Layout::default(),
+        environment: &Environment::read(),
+        server_pid: Some(42),
+        outcome,
+        samples: &samples,
+        efficiency: &Efficiency::of(&samples, 2_000),
+        limits: &limits,
+    })
 }
 
 /// A histogram of `count` values from `from_ns` on, one microsecond apart.

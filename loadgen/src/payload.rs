@@ -276,7 +276,7 @@ const SWING_WRAP_S: u32 = 1_000_000;
 mod tests {
     use super::*;
     use crate::clock::{Grid, Jitter};
-    use crate::plan::Rate;
+    use crate::fixtures;
     use proptest::prelude::*;
 
     const FORMS: [Payload; 4] = [
@@ -287,15 +287,7 @@ mod tests {
     ];
 
     fn encoder(id: u16, payload: Payload) -> Encoder {
-        let plan = PublisherPlan {
-            id,
-            topic: String::new(),
-            path: String::new(),
-            rate: Rate { num: 60, den: 1 },
-            offset_ns: 0,
-            jitter_ns: 0,
-            payload,
-        };
+        let plan = PublisherPlan { payload, ..fixtures::publisher(id, 60) };
         let grid = Grid::new(plan.rate);
         let jitter = Jitter { seed: 1, id, max_ns: 500 };
         let first_tick = 1_767_225_600 * 60;

@@ -258,40 +258,16 @@ fn since(now_ns: u64, then_ns: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::clock::{SECOND_NS, UtcMap};
+    use crate::fixtures;
     use crate::payload::Encoder;
-    use crate::plan::{ClassPlan, Payload, PublisherPlan, Rate};
-    use std::time::Duration;
+    use crate::plan::ClassPlan;
 
     const START_UNIX_NS: u64 = 1_767_225_600 * SECOND_NS;
 
     fn plan(kind: ClassKind) -> Plan {
-        let publisher = |id| PublisherPlan {
-            id,
-            topic: String::new(),
-            path: String::new(),
-            rate: Rate { num: 50, den: 1 },
-            offset_ns: 0,
-            jitter_ns: 0,
-            payload: Payload::C37118,
-        };
-        Plan {
-            run_id: 1,
-            seed: 1,
-            target: ([127, 0, 0, 1], 1).into(),
-            host: String::new(),
-            warmup: Duration::ZERO,
-            measure: Duration::from_secs(2),
-            drain: Duration::ZERO,
-            connect_rate: 1,
-            publishers: vec![publisher(1), publisher(2)],
-            publisher_threads: 1,
-            subscribers: vec![],
-            subscriber_threads: 1,
-            classes: vec![ClassPlan { name: "all".into(), kind }],
-            spread_every: 1,
-            cpus: None,
-            kill: None,
-        }
+        let publishers = vec![fixtures::publisher(1, 50), fixtures::publisher(2, 50)];
+        let classes = vec![ClassPlan { name: "all".into(), kind }];
+        Plan { classes, ..fixtures::plan_of(publishers) }
     }
 
     /// A run in which both publishers sent 100 frames, 1 ms after they were due.

@@ -366,29 +366,8 @@ fn to_ms(ns: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures;
-    use crate::health;
+    use crate::fixtures::{self, with_record};
     use hdrhistogram::serialization::Deserializer;
-
-    fn with_record<T>(outcome: &Outcome, take: impl FnOnce(&Record<'_>) -> T) -> T {
-        let (scenario, plan, samples) =
-            (fixtures::scenario(), fixtures::plan(), fixtures::samples());
-        let limits = HealthLimits::default();
-        let gates = health::gates(&plan, outcome, &samples, &limits);
-        take(&Record {
-            command: "gridload run quickstart",
-            verdict: &Verdict::of(gates, &scenario.slo, outcome),
-            scenario: &scenario,
-            plan: &plan,
-            layout: &Layout::default(),
-            environment: &Environment::read(),
-            server_pid: Some(42),
-            outcome,
-            samples: &samples,
-            efficiency: &Efficiency::of(&samples, 2_000),
-            limits: &limits,
-        })
-    }
 
     #[test]
     fn run_json_has_the_promised_shape() {

@@ -205,31 +205,10 @@ fn write_troubles(outcome: &Outcome, out: &mut String) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Layout;
-    use crate::efficiency::Efficiency;
     use crate::fixtures;
-    use crate::health::{self, HealthLimits};
-    use crate::host::Environment;
-    use crate::verdict::Verdict;
 
     fn rendered(outcome: &Outcome) -> String {
-        let (scenario, plan, samples) =
-            (fixtures::scenario(), fixtures::plan(), fixtures::samples());
-        let limits = HealthLimits::default();
-        let gates = health::gates(&plan, outcome, &samples, &limits);
-        render(&Record {
-            command: "gridload run quickstart --seed 1",
-            verdict: &Verdict::of(gates, &scenario.slo, outcome),
-            scenario: &scenario,
-            plan: &plan,
-            layout: &Layout::default(),
-            environment: &Environment::read(),
-            server_pid: None,
-            outcome,
-            samples: &samples,
-            efficiency: &Efficiency::of(&samples, 2_000),
-            limits: &limits,
-        })
+        fixtures::with_record(outcome, render)
     }
 
     #[test]

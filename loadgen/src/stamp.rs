@@ -264,39 +264,23 @@ const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures;
     use crate::payload::Encoder;
-    use crate::plan::{Payload, Rate};
+    use crate::plan::Payload;
     use std::time::Duration;
 
     const START: u64 = 1_767_225_600 * SECOND_NS;
 
+    /// Three publishers with a jitter of at most a microsecond; the first second is warm-up.
     fn plan(payload: Payload) -> Plan {
-        let publisher = |id| PublisherPlan {
-            id,
-            topic: format!("pmu/{id}"),
-            path: String::new(),
-            rate: Rate { num: 60, den: 1 },
-            offset_ns: 0,
-            jitter_ns: 1000,
-            payload,
-        };
+        let publisher =
+            |id| PublisherPlan { jitter_ns: 1000, payload, ..fixtures::publisher(id, 60) };
         Plan {
             run_id: 5,
-            seed: 1,
-            target: ([127, 0, 0, 1], 1).into(),
-            host: String::new(),
             warmup: Duration::from_secs(1),
             measure: Duration::from_secs(30),
-            drain: Duration::ZERO,
-            connect_rate: 1,
-            publishers: (1001..1004).map(publisher).collect(),
-            publisher_threads: 1,
-            subscribers: vec![],
-            subscriber_threads: 1,
-            classes: vec![],
             spread_every: 4,
-            cpus: None,
-            kill: None,
+            ..fixtures::plan_of((1001..1004).map(publisher).collect())
         }
     }
 
