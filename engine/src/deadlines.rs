@@ -1,5 +1,6 @@
 //! What time brings: deadlines of requests, pings, idleness, lag and closing. Owns what each
-//! deadline means; the wheel in `timer` only knows when. Must not read a clock: a turn has one time.
+//! deadline means; the wheel in `timer` only knows when. Must not read a clock: a turn has one
+//! time.
 
 use crate::close::{Close, CloseCode};
 use crate::conn::{Conn, Role};
