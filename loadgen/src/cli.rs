@@ -11,6 +11,7 @@ use crate::budget::Wishes;
 use crate::embedded::EngineArgs;
 use crate::health::HealthLimits;
 use crate::plan::{Payload, Rate};
+use crate::scenario::Scenario;
 use crate::scenario::parse_target_url;
 use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, SOCKETS_MAX, check_phase};
 use crate::source::SourceRange;
@@ -155,7 +156,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "DIR", help_heading = RESULT)]
     pub out: Option<PathBuf>,
     /// How late publishes may be at p99.9 before the run is invalid, in percent of a period
-    /// [0.1..=100, default: 5]; at p99, twice as much.
+    /// [0.1..=100, default: the scenario's, else 5]; at p99, twice as much.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, help_heading = RESULT)]
     pub slip_limit: Option<f64>,
 }
@@ -177,10 +178,10 @@ impl RunOptions {
         }
     }
 
-    /// What a valid run must keep to.
-    pub fn health_limits(&self) -> HealthLimits {
+    /// What a valid run must keep to; the flag wins over the scenario.
+    pub fn health_limits(&self, scenario: &Scenario) -> HealthLimits {
         let mut limits = HealthLimits::default();
-        if let Some(percent) = self.slip_limit {
+        if let Some(percent) = self.slip_limit.or(scenario.slip_percent) {
             limits.slip_p999_of_period = percent / 100.0;
             limits.slip_p99_of_period = percent / 50.0;
         }
@@ -296,8 +297,11 @@ mod tests {
         let cli = Cli::try_parse_from(["gridload", "--subscribers", "7", "--slip-limit", "8%"]);
         let options = cli.unwrap().options;
         assert_eq!(options.subscribers, Some(7));
-        let limits = options.health_limits();
+        let scenario = Scenario::parse(crate::builtin::find("control-room").unwrap().text).unwrap();
+        let limits = options.health_limits(&scenario);
         assert_eq!((limits.slip_p999_of_period, limits.slip_p99_of_period), (0.08, 0.16));
+        let limits = RunOptions::default().health_limits(&scenario);
+        assert_eq!(limits.slip_p999_of_period, 0.10, "what the scenario says");
     }
 
     #[test]

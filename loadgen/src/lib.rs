@@ -37,6 +37,7 @@ pub mod sampler;
 pub mod scenario;
 pub mod section;
 pub mod session;
+pub mod slo;
 pub mod socket;
 pub mod source;
 pub mod spread;

@@ -11,6 +11,7 @@ use toml::{Table, Value};
 
 use crate::plan::{ClassKind, FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
 use crate::section::{ScenarioError, Section};
+use crate::slo::Slo;
 use crate::source::SourceRange;
 use crate::units;
 
@@ -35,6 +36,9 @@ pub struct Scenario {
     pub phases: Phases,
     /// What a good run must meet.
     pub slo: Slo,
+    /// How late publishes may be at p99.9 in a valid run, in percent of a period, where the usual
+    /// limit does not suit the load.
+    pub slip_percent: Option<f64>,
 }
 
 /// Where the load goes and where it comes from.
@@ -122,27 +126,6 @@ pub struct Phases {
     pub drain: Duration,
 }
 
-/// What a good run must meet; counts and latencies are those of healthy subscribers.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Slo {
-    /// Median from the intended instant to the subscriber.
-    pub e2e_p50: Option<Duration>,
-    /// The same, 99th percentile.
-    pub e2e_p99: Option<Duration>,
-    /// The same, 99.9th percentile.
-    pub e2e_p999: Option<Duration>,
-    /// The same, the worst.
-    pub e2e_max: Option<Duration>,
-    /// Frames that may be missing.
-    pub loss: u64,
-    /// Frames that may arrive out of order.
-    pub reorder: u64,
-    /// Frames that may arrive twice.
-    pub duplicate: u64,
-    /// Frames that may arrive damaged.
-    pub corrupt: u64,
-}
-
 /// No scenario may ask for more sockets: a typing error must not eat the memory of the host.
 pub const SOCKETS_MAX: u64 = 4_000_000;
 /// As many publishers as there are identifiers from the first on (65,535 is reserved).
@@ -159,14 +142,14 @@ const ROOT_KEYS: &[&str] = &[
     "faults",
     "phases",
     "slo",
+    "health",
 ];
 const TARGET_KEYS: &[&str] = &["url", "source_ips"];
 const PUBLISHER_KEYS: &[&str] = &["name", "count", "fps", "phase", "payload", "topic"];
 const SUBSCRIBER_KEYS: &[&str] = &["name", "count", "topics_each", "class", "read_rate", "ramp"];
 const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
 const PHASE_KEYS: &[&str] = &["warmup", "measure", "drain"];
-const SLO_KEYS: &[&str] =
-    &["e2e_p50", "e2e_p99", "e2e_p999", "e2e_max", "loss", "reorder", "duplicate", "corrupt"];
+const HEALTH_KEYS: &[&str] = &["slip_percent"];
 
 impl Scenario {
     /// Reads a scenario file.
@@ -193,7 +176,8 @@ impl Scenario {
             subscribers,
             kill: kill(&root)?,
             phases: phases(&root)?,
-            slo: slo(&root)?,
+            slo: Slo::of(&root)?,
+            slip_percent: slip_percent(&root)?,
         };
         scenario.check()?;
         Ok(scenario)
@@ -279,7 +263,11 @@ impl Scenario {
             write_kill(kill, out)?;
         }
         self.phases.write_toml(out)?;
-        self.slo.write_toml(out)
+        self.slo.write_toml(out)?;
+        match self.slip_percent {
+            Some(percent) => writeln!(out, "\n[health]\nslip_percent = {percent:?}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -332,28 +320,6 @@ impl Phases {
             writeln!(out, "{key} = {}", quoted(&units::format_duration(value)))?;
         }
         writeln!(out)
-    }
-}
-
-impl Slo {
-    /// The latency goals that are set, with the key and the quantile each of them bounds.
-    pub fn latencies(&self) -> impl Iterator<Item = (&'static str, f64, Duration)> + use<> {
-        let rows = [
-            ("e2e_p50", 0.5, self.e2e_p50),
-            ("e2e_p99", 0.99, self.e2e_p99),
-            ("e2e_p999", 0.999, self.e2e_p999),
-            ("e2e_max", 1.0, self.e2e_max),
-        ];
-        rows.into_iter().filter_map(|(key, quantile, limit)| Some((key, quantile, limit?)))
-    }
-
-    fn write_toml(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "[slo]")?;
-        for (key, _, limit) in self.latencies() {
-            writeln!(out, "{key} = {}", quoted(&units::format_duration(limit)))?;
-        }
-        writeln!(out, "loss = {}\nreorder = {}", self.loss, self.reorder)?;
-        writeln!(out, "duplicate = {}\ncorrupt = {}", self.duplicate, self.corrupt)
     }
 }
 
@@ -571,20 +537,9 @@ pub fn check_phase(duration: Duration, least: Duration) -> Result<Duration, Stri
     Err(format!("{text} is outside {least}..={most}"))
 }
 
-fn slo(root: &Section<'_>) -> Result<Slo, ScenarioError> {
-    let Some(section) = root.table("slo", SLO_KEYS)? else { return Ok(Slo::default()) };
-    let limit = |key: &str| section.parsed(key, units::parse_duration);
-    let count = |key: &str| Ok(section.integer(key, 0..=i64::MAX as u64)?.unwrap_or(0));
-    Ok(Slo {
-        e2e_p50: limit("e2e_p50")?,
-        e2e_p99: limit("e2e_p99")?,
-        e2e_p999: limit("e2e_p999")?,
-        e2e_max: limit("e2e_max")?,
-        loss: count("loss")?,
-        reorder: count("reorder")?,
-        duplicate: count("duplicate")?,
-        corrupt: count("corrupt")?,
-    })
+fn slip_percent(root: &Section<'_>) -> Result<Option<f64>, ScenarioError> {
+    let Some(section) = root.table("health", HEALTH_KEYS)? else { return Ok(None) };
+    section.number("slip_percent", 0.1..=100.0)
 }
 
 #[cfg(test)]

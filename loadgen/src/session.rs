@@ -246,7 +246,7 @@ struct Finished<'f> {
 /// Judges, prints and writes a finished run.
 fn conclude(finished: &Finished<'_>) -> Result<Exit, SessionError> {
     let Finished { fitted, plan, outcome, samples, .. } = finished;
-    let limits = finished.args.options.health_limits();
+    let limits = finished.args.options.health_limits(&fitted.scenario);
     let gates = health::gates(plan, outcome, samples, &limits);
     let verdict = Verdict::of(gates, &fitted.scenario.slo, outcome);
     let connections = outcome.ramp.connected;

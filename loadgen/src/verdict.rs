@@ -8,7 +8,7 @@ use crate::health::{self, Gate};
 use crate::histograms::SignedHistogram;
 use crate::outcome::{ClassOutcome, Outcome};
 use crate::plan::ClassKind;
-use crate::scenario::Slo;
+use crate::slo::Slo;
 use crate::units::format_ns;
 
 /// One goal of a scenario and how it was met.
