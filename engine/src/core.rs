@@ -43,6 +43,8 @@ const OUTBOX_BYTES_HELD: usize = 64 << 10;
 const PACE: Duration = Duration::from_millis(1);
 /// How long accepting rests after it failed for want of descriptors or memory.
 const ACCEPT_REST_TICKS: Tick = 2;
+/// How often that is told, while it lasts.
+const ACCEPT_WARNING_TICKS: Tick = 10;
 
 /// See the file header.
 #[derive(Debug)]
@@ -64,6 +66,7 @@ pub struct Core {
     doorbell: Arc<Doorbell>,
     listener: TcpListener,
     accepting: Accepting,
+    accept_warning_due: Tick,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
 }
@@ -104,6 +107,7 @@ impl Core {
             poll,
             listener,
             accepting: Accepting::More,
+            accept_warning_due: 0,
             ready: VecDeque::new(),
             readable: VecDeque::new(),
             wheel: Wheel::default(),
@@ -152,7 +156,10 @@ impl Core {
             Some(Duration::ZERO)
         } else if !self.paced.is_empty() {
             Some(PACE)
-        } else if self.wheel.is_empty() && matches!(self.draining, Draining::No) {
+        } else if self.wheel.is_empty()
+            && matches!(self.draining, Draining::No)
+            && self.accepting == Accepting::Waiting
+        {
             None
         } else {
             Some(Duration::from_millis(TICK_MS))
@@ -180,7 +187,9 @@ impl Core {
     fn take_event(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
-            LISTENER => self.accepting = Accepting::More,
+            // While accepting rests for want of descriptors, a newcomer is no reason to try again.
+            LISTENER if self.accepting == Accepting::Waiting => self.accepting = Accepting::More,
+            LISTENER => {}
             Token(key) => {
                 let key = key as u32;
                 let Some(conn) = self.conns.get_mut(key as usize) else { return };
@@ -228,13 +237,16 @@ impl Core {
         }
     }
 
-    fn after_accept_error(&self, error: &io::Error) -> Accepting {
+    fn after_accept_error(&mut self, error: &io::Error) -> Accepting {
         match error.kind() {
             io::ErrorKind::WouldBlock => Accepting::Waiting,
             io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => Accepting::More,
             _ => {
                 self.metrics.accept_failed();
-                tracing::warn!(core = self.index, %error, "cannot accept: resting");
+                if self.now >= self.accept_warning_due {
+                    self.accept_warning_due = self.now + ACCEPT_WARNING_TICKS;
+                    tracing::warn!(core = self.index, %error, "cannot accept: trying again");
+                }
                 Accepting::Resting(self.now + ACCEPT_REST_TICKS)
             }
         }

@@ -60,7 +60,7 @@ impl Core {
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
         let silent = now.saturating_sub(conn.heard);
-        let lagging = if conn.lagging_since == 0 { 0 } else { now - conn.lagging_since };
+        let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => self.cut(key),
             Role::Request(_) if silent >= handshake => self.request_timed_out(key),

@@ -89,7 +89,19 @@ struct Serving {
 impl Serving {
     fn start(arguments: &[&str]) -> Self {
         let common = ["--listen", "127.0.0.1:0", "--cores", "2", "--log", "json"];
-        let mut command = gridcast(&[&common, arguments].concat());
+        Self::spawn(gridcast(&[&common, arguments].concat()))
+    }
+
+    /// One core that may have so many descriptors in all.
+    fn start_with_descriptors(limit: u32) -> Self {
+        let mut command = Command::new("sh");
+        let serve = "--listen 127.0.0.1:0 --cores 1 --log json";
+        let program = env!("CARGO_BIN_EXE_gridcast");
+        command.args(["-c", &format!("ulimit -n {limit} && exec '{program}' {serve}")]);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = loop {
@@ -126,6 +138,26 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The kernel completes connections whether or not the engine has a descriptor for them: those that
+/// wait must be served once others have gone, with no newcomer to remind it.
+#[test]
+fn running_out_of_descriptors_is_recovered_from() {
+    let serving = Serving::start_with_descriptors(40);
+    let request = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut connections: Vec<_> = (0..60).map(|_| serving.connect("")).collect();
+    let mut last = connections.pop().unwrap();
+    last.write_all(request.as_bytes()).unwrap();
+    drop(connections);
+    let mut status = [0; 15];
+    last.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200 OK");
+    serving.signal(Signal::TERM);
+    drop(last);
+    let (code, said) = serving.end();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("cannot accept"), "{said}");
 }
 
 const QUICK: [&str; 4] = ["--set", "drain.window_ms=0", "--set", "drain.deadline_ms=60000"];
