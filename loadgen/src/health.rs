@@ -19,6 +19,8 @@ pub struct HealthLimits {
     pub published_min: f64,
     /// CPU share of any generator thread in any second of the measured phase.
     pub thread_busy: f64,
+    /// How late the kernel may end a timed wait, at p99.9, in nanoseconds.
+    pub jitter_ns: f64,
     /// Wake-ups of a subscriber thread that found more than it may read at once.
     pub backlog: f64,
     /// CPU time of the host given to other guests.
@@ -34,6 +36,7 @@ impl Default for HealthLimits {
             slip_p99_of_period: 0.10,
             published_min: 0.999,
             thread_busy: 0.80,
+            jitter_ns: 1e6,
             backlog: 0.01,
             steal: 0.02,
             retransmits_per_delivery: 0.0001,
@@ -80,6 +83,7 @@ pub fn gates(
         slip_p999(plan, outcome, limits),
         slip_p99(plan, outcome, limits),
         thread_busy(outcome, limits),
+        jitter(outcome, limits),
         backlog(outcome, limits),
         negatives(outcome),
     ];
@@ -202,6 +206,18 @@ fn thread_busy(outcome: &Outcome, limits: &HealthLimits) -> Gate {
         limits.thread_busy,
         text(format!("{} ({name})", percent(busy)), format!("<= {}", percent(limits.thread_busy))),
         "a generator thread was short of CPU, so waiting for it counts as latency",
+    )
+}
+
+fn jitter(outcome: &Outcome, limits: &HealthLimits) -> Gate {
+    let late = |thread: &ThreadHealth| thread.gap.quantile(0.999);
+    let latest_ns = outcome.threads.iter().map(late).max().unwrap_or(0) as f64;
+    at_most(
+        "wake-up jitter",
+        latest_ns,
+        limits.jitter_ns,
+        text(format_ns(latest_ns), format!("<= {}", format_ns(limits.jitter_ns))),
+        "the host woke the generator late: it would have woken a server as late",
     )
 }
 
@@ -350,7 +366,7 @@ mod tests {
     fn a_clean_run_passes_every_gate() {
         let gates = judged(|_, _, _| {});
         assert!(is_valid(&gates), "{gates:?}");
-        assert_eq!(gates.len(), 15);
+        assert_eq!(gates.len(), 16);
     }
 
     #[test]
@@ -382,6 +398,7 @@ mod tests {
     fn a_saturated_generator_is_seen() {
         assert_eq!(breached(|_, o, _| o.threads[1].busy_max = 0.81), ["thread busy"]);
         assert_eq!(breached(|_, o, _| o.threads[1].budget_hits = 11), ["receive backlog"]);
+        assert_eq!(breached(|_, o, _| o.threads[0].gap.record(1_100_000)), ["wake-up jitter"]);
     }
 
     #[test]
