@@ -14,11 +14,6 @@ use crate::timer::{self, Tick};
 const CENSUS_PER_TICK: usize = 4096;
 
 impl Core {
-    /// The tick of this turn.
-    pub(crate) fn tick_now(&self) -> Tick {
-        self.now
-    }
-
     /// Has a connection that just took up a role come by when it is time to ping it.
     pub(crate) fn come_by_for_ping(&mut self, key: u32) {
         let ping = timer::tick_of_ms(self.shared.config.keepalive.ping_interval_ms);

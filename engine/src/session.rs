@@ -265,7 +265,7 @@ impl Core {
         if !exchange.keep_alive {
             return self.say_last(key, &bytes, Closing::AwaitEnd);
         }
-        let heard = self.tick_now();
+        let heard = self.now;
         let conn = &mut self.conns[key as usize];
         conn.heard = heard;
         conn.delivery.push_private(&bytes);
@@ -309,7 +309,7 @@ impl Core {
     }
 
     fn begin_role(&mut self, key: u32, role: Role) {
-        let now = self.tick_now();
+        let now = self.now;
         if let Some(label) = role.label() {
             self.metrics.role_began(label);
         }
