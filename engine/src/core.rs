@@ -12,7 +12,10 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
+use crate::accept::Accepting;
+use crate::config::Config;
 use crate::conn::{Conn, Role};
+use crate::current::View;
 use crate::deadlines::Census;
 use crate::doorbell::Doorbell;
 use crate::ending::Draining;
@@ -29,8 +32,6 @@ pub const WAKER: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
-/// Connections accepted in one turn: a storm of them must not hold up delivery.
-const ACCEPTS_PER_TURN: usize = 64;
 /// Bytes read in one turn: publishers get no further ahead than this before a flush.
 const READ_BYTES_PER_TURN: usize = 256 << 10;
 /// Smallest read buffer; it is shared by all connections of the core.
@@ -41,15 +42,13 @@ const MOVES_PER_TURN: usize = 4096;
 const OUTBOX_BYTES_HELD: usize = 64 << 10;
 /// How soon a publisher that is ahead of the subscribers is read again.
 const PACE: Duration = Duration::from_millis(1);
-/// How long accepting rests after it failed for want of descriptors or memory.
-const ACCEPT_REST_TICKS: Tick = 2;
-/// How often that is told, while it lasts.
-const ACCEPT_WARNING_TICKS: Tick = 10;
 
 /// See the file header.
 #[derive(Debug)]
 pub struct Core {
     pub(crate) shared: Arc<Shared>,
+    /// The settings in force, looked at anew each turn.
+    pub(crate) config: View<Config>,
     pub(crate) metrics: Arc<CoreMetrics>,
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
@@ -62,24 +61,13 @@ pub struct Core {
     pub(crate) now: Tick,
     pub(crate) wheel: Wheel,
     pub(crate) index: usize,
-    poll: Poll,
+    pub(crate) poll: Poll,
     doorbell: Arc<Doorbell>,
-    listener: TcpListener,
-    accepting: Accepting,
-    accept_warning_due: Tick,
+    pub(crate) listener: TcpListener,
+    pub(crate) accepting: Accepting,
+    pub(crate) accept_warning_due: Tick,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
-}
-
-/// Whether connections wait to be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    /// The kernel will say when there are.
-    Waiting,
-    /// There may be more.
-    More,
-    /// Not before this tick: the machine had no room for one.
-    Resting(Tick),
 }
 
 impl Core {
@@ -95,7 +83,7 @@ impl Core {
     ) -> io::Result<Self> {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let port = shared.port(index);
-        let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.read_bytes_min());
+        let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.load().read_bytes_min());
         Ok(Self {
             metrics: Arc::clone(&port.metrics),
             doorbell: Arc::clone(&port.doorbell),
@@ -114,6 +102,7 @@ impl Core {
             now: 0,
             draining: Draining::No,
             census: Census::default(),
+            config: shared.config.view(),
             shared,
         })
     }
@@ -169,6 +158,7 @@ impl Core {
     /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
     /// comes first, so that everything published in a turn leaves in the same writes.
     fn turn(&mut self, events: &Events) {
+        self.config.refresh(&self.shared.config);
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);
@@ -215,61 +205,6 @@ impl Core {
     fn writable(&mut self, key: u32) {
         if self.conns[key as usize].delivery.state() == FlushState::Blocked {
             self.flush(key);
-        }
-    }
-
-    // ---- accepting ----
-
-    fn accept(&mut self) {
-        match self.accepting {
-            Accepting::Waiting => return,
-            Accepting::Resting(until) if self.now < until => return,
-            _ => self.accepting = Accepting::More,
-        }
-        for _ in 0..ACCEPTS_PER_TURN {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer.ip()),
-                Err(error) => {
-                    self.accepting = self.after_accept_error(&error);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn after_accept_error(&mut self, error: &io::Error) -> Accepting {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => Accepting::Waiting,
-            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => Accepting::More,
-            _ => {
-                self.metrics.accept_failed();
-                if self.now >= self.accept_warning_due {
-                    self.accept_warning_due = self.now + ACCEPT_WARNING_TICKS;
-                    tracing::warn!(core = self.index, %error, "cannot accept: trying again");
-                }
-                Accepting::Resting(self.now + ACCEPT_REST_TICKS)
-            }
-        }
-    }
-
-    fn admit(&mut self, mut stream: mio::net::TcpStream, source: std::net::IpAddr) {
-        let admitted = self.shared.admission.enter(source);
-        let entry = self.conns.vacant_entry();
-        let key = entry.key() as u32;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(key as usize);
-        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
-            tracing::warn!(core = self.index, %error, "cannot watch a connection: dropped");
-            self.shared.admission.leave(source);
-            return;
-        }
-        let now = self.now;
-        entry.insert(Conn::new(stream, source, now));
-        self.metrics.opened();
-        self.set_due(key, now + timer::tick_of_ms(self.shared.config.limits.handshake_ms_max));
-        match admitted {
-            Ok(()) => self.queue_read(key),
-            Err(refusal) => self.refuse(key, refusal),
         }
     }
 
@@ -413,9 +348,8 @@ impl Core {
     /// Flushes up to a slice's worth of connections: first those that wait for budget, then those
     /// the sweeps visit.
     fn flush_some(&mut self) {
-        let mut sockets_left = self.shared.config.flush.sockets_per_slice;
-        let bytes_end =
-            self.metrics.bytes_out.value() + self.shared.config.flush.bytes_per_slice as u64;
+        let mut sockets_left = self.config.flush.sockets_per_slice;
+        let bytes_end = self.metrics.bytes_out.value() + self.config.flush.bytes_per_slice as u64;
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(conn) = self.conns.get_mut(key as usize) {
@@ -445,7 +379,7 @@ impl Core {
     pub(crate) fn flush(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let mut stats = FlushStats::default();
-        let bytes_max = self.shared.config.flush.bytes_per_socket;
+        let bytes_max = self.config.flush.bytes_per_socket;
         let flushed = conn.delivery.flush(&self.lanes, &mut conn.stream, bytes_max, &mut stats);
         self.count(&stats);
         match flushed {
@@ -497,7 +431,7 @@ impl Core {
                 }
                 if begins_to_lag {
                     self.metrics.lag_began();
-                    let lag_ms_max = self.shared.config.flush.lag_age_ms_max;
+                    let lag_ms_max = self.config.flush.lag_age_ms_max;
                     self.set_due_earlier(key, now + timer::tick_of_ms(lag_ms_max));
                 }
             }

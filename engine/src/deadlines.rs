@@ -16,7 +16,7 @@ const CENSUS_PER_TICK: usize = 4096;
 impl Core {
     /// Has a connection that just took up a role come by when it is time to ping it.
     pub(crate) fn come_by_for_ping(&mut self, key: u32) {
-        let ping = timer::tick_of_ms(self.shared.config.keepalive.ping_interval_ms);
+        let ping = timer::tick_of_ms(self.config.keepalive.ping_interval_ms);
         self.set_due(key, self.now + ping);
     }
 
@@ -47,7 +47,7 @@ impl Core {
     }
 
     fn came_due(&mut self, key: u32, now: Tick) {
-        let config = &self.shared.config;
+        let config = &self.config;
         let ticks = timer::tick_of_ms;
         let (handshake, lag) =
             (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));

@@ -51,8 +51,7 @@ impl Core {
     /// Sends `last` as a connection's last words.
     pub(crate) fn say_last(&mut self, key: u32, last: &[u8], closing: Closing) {
         self.unsubscribe(key);
-        let due =
-            self.now + timer::tick_of_ms(self.shared.config.keepalive.close_timeout_ms).max(1);
+        let due = self.now + timer::tick_of_ms(self.config.keepalive.close_timeout_ms).max(1);
         let conn = &mut self.conns[key as usize];
         if let Some(label) = conn.role.label() {
             self.metrics.role_ended(label);

@@ -4,6 +4,7 @@
 //! [`frame`]; [`feed`] numbers, encodes and keeps them; the [`doorbell`] tells the cores; [`sweep`]
 //! says who is next and [`flush`] sends.
 
+pub mod accept;
 pub mod admission;
 pub mod cli;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod command;
 pub mod config;
 pub mod conn;
 pub mod core;
+pub mod current;
 pub mod deadlines;
 pub mod doorbell;
 pub mod ending;

@@ -125,7 +125,7 @@ impl Core {
         message: Message<'_>,
     ) -> Result<Published, Refusal> {
         let now_ns = self.shared.clock.now_ns();
-        let per_s = self.shared.config.limits.publishes_per_s_max;
+        let per_s = self.config.limits.publishes_per_s_max;
         let conn = &mut self.conns[key as usize];
         let rate = conn.posts.get_or_insert_with(|| Box::new(TokenBucket::new(per_s, now_ns)));
         if !rate.take(now_ns) {

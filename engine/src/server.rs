@@ -16,6 +16,7 @@ use crate::admission::Admission;
 use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, RetentionClass};
 use crate::core::{Core, WAKER};
+use crate::current::Current;
 use crate::doorbell::{Doorbell, Wake};
 use crate::epoch::Epoch;
 use crate::feed::lane::Message;
@@ -57,7 +58,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// What the cores share.
 #[derive(Debug)]
 pub struct Shared {
-    pub(crate) config: Config,
+    pub(crate) config: Current<Config>,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
@@ -236,7 +237,7 @@ fn run_core(
     if let Err(error) = socket::unshare_descriptors() {
         tracing::warn!(core = index, %error, "cores share one descriptor table and its limit");
     }
-    let send_buffer_bytes = shared.config.flush.send_buffer_bytes;
+    let send_buffer_bytes = shared.config.load().flush.send_buffer_bytes;
     let core = socket::listen(address, send_buffer_bytes).and_then(|listener| {
         let address = listener.local_addr()?;
         Ok((address, Core::new(shared, index, poll, listener)?))
@@ -281,7 +282,7 @@ impl Shared {
             registry: Registry::new(registry_options(&config, epoch)),
             admission,
             clock: Clock::start(),
-            config,
+            config: Current::new(config),
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -313,16 +314,17 @@ impl Shared {
             return None;
         }
         let elapsed_ms = self.clock.now_ns().saturating_sub(since_ns) / 1_000_000;
-        let window_ms = self.config.drain.window_ms.max(1);
+        let drain = self.config.load().drain.clone();
+        let window_ms = drain.window_ms.max(1);
         Some(DrainProgress {
             share: (elapsed_ms as f64 / window_ms as f64).min(1.0),
-            is_over: elapsed_ms >= self.config.drain.deadline_ms,
+            is_over: elapsed_ms >= drain.deadline_ms,
         })
     }
 
     /// A delay for one client, spread over the configured range by `salt`, in ms.
     pub(crate) fn reconnect_ms(&self, salt: u32) -> u64 {
-        let drain = &self.config.drain;
+        let drain = &self.config.load().drain;
         let range = drain.reconnect_ms_max.saturating_sub(drain.reconnect_ms_min) + 1;
         // Fibonacci hashing: neighbours get delays far apart.
         let spread = u64::from(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;

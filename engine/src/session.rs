@@ -72,7 +72,7 @@ impl Core {
     // ---- WebSocket ----
 
     fn consume_frame(&mut self, key: u32, bytes: &mut [u8]) -> Consumed {
-        let bytes_max = self.shared.config.limits.message_bytes_max;
+        let bytes_max = self.config.limits.message_bytes_max;
         let decoded = self.conns[key as usize].decoder.next(bytes, bytes_max);
         let (consumed, event) = match decoded {
             Ok(Decoded::Need(need)) => return Consumed::Need(need),
@@ -127,7 +127,7 @@ impl Core {
         let now_ns = self.shared.clock.now_ns();
         let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
         if !publisher.rate.take(now_ns) {
-            let per_s = self.shared.config.limits.publishes_per_s_max;
+            let per_s = self.config.limits.publishes_per_s_max;
             let reason = format!("more than {per_s} messages a second");
             return self.close(key, &Close::new(CloseCode::RateLimited, reason));
         }
@@ -176,7 +176,7 @@ impl Core {
     // ---- HTTP ----
 
     fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
-        match Request::parse(bytes, self.shared.config.limits.header_bytes_max) {
+        match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),
             Ok(Some((request, head_bytes))) => {
                 self.serve(key, &request);
@@ -191,8 +191,8 @@ impl Core {
 
     fn serve(&mut self, key: u32, request: &Request) {
         let settings = Settings {
-            echo: self.shared.config.debug.echo,
-            body_bytes_max: self.shared.config.limits.message_bytes_max,
+            echo: self.config.debug.echo,
+            body_bytes_max: self.config.limits.message_bytes_max,
         };
         let exchange = Exchange {
             head_only: request.method == Method::Head,
@@ -289,7 +289,7 @@ impl Core {
         if conn.rest.is_empty() && matches!(conn.role, Role::Request(None)) {
             return self.end(key, CloseReason::Timeout);
         }
-        let limit_ms = self.shared.config.limits.handshake_ms_max;
+        let limit_ms = self.config.limits.handshake_ms_max;
         let message = format!("the request was not complete within {limit_ms} ms");
         self.refuse_request(key, &Refusal::new(Status::RequestTimeout, message), false);
     }
@@ -297,7 +297,7 @@ impl Core {
     // ---- roles ----
 
     fn begin_publisher(&mut self, key: u32, topic: Topic, handshake: &Handshake) {
-        let per_s = self.shared.config.limits.publishes_per_s_max;
+        let per_s = self.config.limits.publishes_per_s_max;
         let rate = TokenBucket::new(per_s, self.shared.clock.now_ns());
         let publisher = Publisher { topic, held: None, rate };
         self.upgrade(key, Role::Publisher(Box::new(publisher)), handshake);
