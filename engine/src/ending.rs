@@ -7,8 +7,8 @@ use std::net::Shutdown;
 use crate::close::{Close, CloseCode};
 use crate::conn::{Closing, Role};
 use crate::core::Core;
-use crate::feed::lane::LaneKind;
-use crate::flush::{FlushEnd, FlushState};
+use crate::feed::encoding::LaneKind;
+use crate::flush::{FlushEnd, FlushState, Subscription};
 use crate::frame::encode;
 use crate::metrics::CloseReason;
 use crate::socket;
@@ -33,7 +33,7 @@ impl Core {
     pub(crate) fn close(&mut self, key: u32, close: &Close) {
         let Some(conn) = self.conns.get(key as usize) else { return };
         let last = match conn.role {
-            Role::Subscriber(LaneKind::Sse) => {
+            Role::Subscriber(LaneKind::SSE) => {
                 let mut event = Vec::new();
                 sse::close(&mut event, close.code.code(), &close.reason);
                 sse::end(&mut event);
@@ -110,16 +110,19 @@ impl Core {
 
     /// Takes a connection out of its lanes and tells those who changed places.
     pub(crate) fn unsubscribe(&mut self, key: u32) {
-        let now_ns = self.shared.clock.now_ns();
         let conn = &mut self.conns[key as usize];
         for subscription in conn.delivery.unsubscribe_all(&self.lanes) {
-            let moved = self.lanes.leave(subscription.lane, subscription.member, now_ns);
-            if let Some(member) = moved {
-                let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
-                if let Some(moved) = other.get_mut(member.subscription as usize) {
-                    moved.member = subscription.member;
-                }
-            }
+            self.leave_lane(subscription);
+        }
+    }
+
+    /// Takes a subscription that is no more out of its lane and tells who changed places.
+    pub(crate) fn leave_lane(&mut self, gone: Subscription) {
+        let now_ns = self.now_ns();
+        let Some(member) = self.lanes.leave(gone.lane, gone.member, now_ns) else { return };
+        let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
+        if let Some(moved) = other.get_mut(member.subscription as usize) {
+            moved.member = gone.member;
         }
     }
 
