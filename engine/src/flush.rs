@@ -37,6 +37,15 @@ pub trait Socket {
     /// # Errors
     /// As `write(2)`.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends what the socket itself holds back of bytes it took; answers whether all of it is out.
+    /// If not, a writable event will follow. A socket that holds nothing back has no more to say.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    fn push(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// See the file header.
@@ -395,6 +404,10 @@ impl Delivery {
         bytes_max: usize,
         stats: &mut FlushStats,
     ) -> io::Result<Written> {
+        if !socket.push()? {
+            stats.writes_blocked += 1;
+            return Ok(Written::Part);
+        }
         let (answer, pieces, given) = {
             let mut gather = Gather::default();
             self.gather(lanes, bytes_max, &mut gather);
@@ -415,7 +428,7 @@ impl Delivery {
         stats.writes += 1;
         stats.bytes += taken as u64;
         self.advance(lanes, &pieces, taken, stats);
-        if taken < given {
+        if taken < given || !socket.push()? {
             stats.writes_partial += 1;
             return Ok(Written::Part);
         }

@@ -43,3 +43,5 @@ pub mod subscription;
 pub mod sweep;
 pub mod sync;
 pub mod timer;
+pub mod tls_stream;
+pub mod transport;

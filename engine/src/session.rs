@@ -179,7 +179,7 @@ impl Core {
         let conn = &mut self.conns[key as usize];
         if let Role::Closing(closing) = &mut conn.role {
             *closing = Closing::AfterFlush;
-            if conn.delivery.outbox().is_empty() {
+            if !conn.has_unsent() {
                 self.end(key, CloseReason::Done);
             }
             return;
