@@ -6,11 +6,12 @@ use crate::close::{Close, CloseCode};
 use crate::conn::{Closing, Conn, Role};
 use crate::core::Core;
 use crate::feed::encoding::LaneKind;
-use crate::flush::{FlushEnd, FlushState, Subscription};
+use crate::flush::{FlushEnd, FlushState};
 use crate::frame::encode;
 use crate::metrics::{CloseReason, TlsFailure};
 use crate::socket;
 use crate::sse;
+use crate::subscriptions::Subscription;
 use crate::timer;
 
 impl Core {

@@ -40,6 +40,7 @@ pub mod settings;
 pub mod socket;
 pub mod sse;
 pub mod subscription;
+pub mod subscriptions;
 pub mod sweep;
 pub mod sync;
 pub mod timer;

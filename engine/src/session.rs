@@ -13,7 +13,6 @@ use crate::feed::lag::Gap;
 use crate::feed::log::{FeedName, Published, Subscribed};
 use crate::feed::pattern::Topic;
 use crate::feed::registry::FeedError;
-use crate::flush::Subscription;
 use crate::frame::decode::{Decoded, Event};
 use crate::frame::{Kind, Opcode, encode};
 use crate::http::handshake::Handshake;
@@ -24,6 +23,7 @@ use crate::http::route::{Route, Settings};
 use crate::metrics::CloseReason;
 use crate::rate::TokenBucket;
 use crate::subscription::{LagPolicy, Options};
+use crate::subscriptions::Subscription;
 use crate::sweep::Member;
 
 /// What became of some bytes.
