@@ -88,7 +88,7 @@ pub fn choose_protocol(
     offered: Option<&str>,
     known: &[&'static str],
 ) -> Result<Option<&'static str>, Refusal> {
-    let Some(offered) = offered else { return Ok(None) };
+    let Some(offered) = offered.filter(|offered| !offered.is_empty()) else { return Ok(None) };
     let mut offers = offered.split(',').map(str::trim);
     let chosen = offers.find_map(|offer| known.iter().find(|known| **known == offer).copied());
     match chosen {
@@ -134,6 +134,7 @@ mod tests {
         let known = ["a", "b"];
         assert_eq!(choose_protocol(Some("x, b,a"), &known), Ok(Some("b")));
         assert_eq!(choose_protocol(None, &known), Ok(None));
+        assert_eq!(choose_protocol(Some(""), &known), Ok(None), "a header without a value");
         assert_eq!(choose_protocol(Some("A"), &known).unwrap_err().status.number(), 400);
     }
 
