@@ -211,14 +211,23 @@ pub const KNOBS: &[Knob] = &[
         section: "compression",
         key: "enabled",
         kind: Kind::Switch,
-        reason: "Whether permessage-deflate (RFC 7692) is agreed to where a client offers it.",
+        reason: "Agrees to permessage-deflate with clients that offer it. A message is deflated \
+                 once for all of them, but small frames hardly shrink and every client spends time \
+                 on inflating: worth it for text over links that are paid by the byte.",
     },
-    integer("compression", "level", (6, 1, 9, "of 9"), "Effort."),
+    integer(
+        "compression",
+        "level",
+        (6, 1, 9, "of zlib's levels"),
+        "How hard to try: 1 is fastest, 9 smallest. A message is deflated once however many \
+         subscribers it has, so the balance most programs choose is affordable.",
+    ),
     integer(
         "compression",
         "bytes_min",
-        (64, 0, MIB, "bytes"),
-        "Messages below this are sent as they are.",
+        (64, 1, 64 * MIB, "bytes"),
+        "Smaller messages are sent as they are: each is deflated for itself, and there is little \
+         in so few bytes that could repeat.",
     ),
     integer(
         "keepalive",
