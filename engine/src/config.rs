@@ -4,9 +4,11 @@
 use crate::feed::pattern::Target;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
+use crate::tls::ClientAuth;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The settings of an engine. `limits` says what each one is for.
@@ -15,6 +17,8 @@ use std::str::FromStr;
 pub struct Config {
     /// Where and how it runs.
     pub server: Server,
+    /// How what is sent is kept secret.
+    pub tls: Tls,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
     /// What feeds keep.
@@ -51,6 +55,22 @@ section! {
         cores: usize,
         /// Whether listening beyond loopback is meant.
         insecure: bool,
+    }
+}
+
+section! {
+    /// `[tls]`
+    Tls {
+        /// The certificate and those that lead to its authority; empty for plain HTTP.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+        /// The authorities of clients' certificates.
+        client_ca: PathBuf,
+        /// Whether clients show certificates.
+        client_auth: ClientAuth,
+        /// Steps of handshakes in one turn of a core.
+        handshakes_per_turn: usize,
     }
 }
 
@@ -289,6 +309,7 @@ impl Config {
         ];
         let mut broken: Vec<String> =
             rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
+        broken.extend(self.tls.broken_rules());
         broken.extend(self.classes_above_the_budget());
         broken
     }
@@ -306,6 +327,25 @@ impl Config {
                 class.bytes_max
             )
         })
+    }
+}
+
+impl Tls {
+    fn broken_rules(&self) -> impl Iterator<Item = String> {
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        let (certificate, key) = (is_set(&self.certificate), is_set(&self.key));
+        let (client_ca, client_auth) =
+            (is_set(&self.client_ca), self.client_auth != ClientAuth::None);
+        let rules = [
+            (certificate == key, "tls.certificate and tls.key must be set together, or neither"),
+            (
+                client_ca == client_auth,
+                "tls.client_ca must be set when tls.client_auth is optional or required, and only \
+                 then",
+            ),
+            (certificate || !client_ca, "tls.client_ca needs tls.certificate and tls.key as well"),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
     }
 }
 
@@ -332,6 +372,14 @@ mod tests {
         assert!(Config::default().cores() >= 1);
     }
 
+    /// The defaults with one other value, and no rule between settings asked.
+    fn typed(name: &str, value: &str) -> Config {
+        let mut settings = Settings::default();
+        settings.add_flag("--set", name, value);
+        let typed: Result<Config, _> = settings.table().unwrap().try_into();
+        typed.unwrap_or_else(|error| panic!("{name} = {value}: {error}"))
+    }
+
     /// Together with the unknown fields that are denied, this ties table and types to each other.
     #[test]
     fn every_knob_moves_its_field() {
@@ -347,11 +395,10 @@ mod tests {
                 Kind::Switch => "true".to_owned(),
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
+                Kind::Path => "a.pem".to_owned(),
+                Kind::Networks => "127.0.0.1".to_owned(),
             };
-            let mut settings = Settings::default();
-            settings.add_flag("--set", &knob.name(), &value);
-            let config = Config::new(&settings).unwrap();
-            assert_ne!(config, Config::default(), "{}", knob.name());
+            assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
         }
     }
 
@@ -373,9 +420,7 @@ mod tests {
         for knob in KNOBS {
             let Kind::Word(words) = knob.kind else { continue };
             for word in words {
-                let mut settings = Settings::default();
-                settings.add_flag("--set", &knob.name(), word);
-                assert!(Config::new(&settings).is_ok(), "{} = {word}", knob.name());
+                typed(&knob.name(), word);
             }
         }
     }
@@ -399,6 +444,9 @@ mod tests {
             ("[drain]\ndeadline_ms = 1\n", "must not be below drain.window_ms"),
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),
+            ("[tls]\ncertificate = \"a\"\n", "tls.certificate and tls.key must be set together"),
+            ("[tls]\nclient_auth = \"required\"\n", "tls.client_ca must be set"),
+            ("[tls]\nclient_ca = \"a\"\nclient_auth = \"optional\"\n", "needs tls.certificate"),
             ("[memory]\nlog_bytes_max = 1048576\n[retention]\nbytes_max = 1048577\n", "all topics"),
         ] {
             let error = config(text).unwrap_err();

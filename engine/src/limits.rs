@@ -39,10 +39,17 @@ pub enum Kind {
         /// When nothing is said.
         default: &'static str,
     },
+    /// A file; none when nothing is said.
+    Path,
+    /// Networks, as [`Networks`](crate::networks::Networks) reads them; none when nothing is said.
+    Networks,
 }
 
 /// The words of `log.format`.
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
+
+/// The words of `tls.client_auth`.
+pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
 
 /// The words of `log.level`.
 pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
@@ -75,6 +82,33 @@ pub const KNOBS: &[Knob] = &[
         reason: "Listening beyond loopback needs this said aloud: nobody is asked who they are, \
                  so everybody who reaches the port may publish and subscribe.",
     },
+    path(
+        "tls",
+        "certificate",
+        "The certificate that clients are shown, in PEM form, with those that lead to its \
+         authority after it. With a key the port speaks TLS only; without, plain HTTP. Read again \
+         when the file changes.",
+    ),
+    path("tls", "key", "The private key of that certificate, in PEM form. Read again likewise."),
+    path(
+        "tls",
+        "client_ca",
+        "The authorities, in PEM form, of which clients show certificates. Needs tls.client_auth.",
+    ),
+    Knob {
+        section: "tls",
+        key: "client_auth",
+        kind: Kind::Word(CLIENT_AUTHS),
+        reason: "Whether clients show a certificate of tls.client_ca: those that have one, or all.",
+    },
+    integer(
+        "tls",
+        "handshakes_per_turn",
+        (8, 1, 4096, "handshakes"),
+        "Steps of TLS handshakes between two rounds of delivery. A step costs 0.1 ms with an ECDSA \
+         key and 1 ms with an RSA key: more at once would hold up everybody else when very many \
+         clients come back together. Those that wait are not timed out meanwhile.",
+    ),
     integer(
         "limits",
         "message_bytes_max",
@@ -272,6 +306,11 @@ const fn integer(
     reason: &'static str,
 ) -> Knob {
     Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
+}
+
+/// A file.
+const fn path(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::Path, reason }
 }
 
 impl Knob {

@@ -3,6 +3,7 @@
 
 use crate::limits::{KNOBS, Kind, Knob};
 use crate::nearest::nearest;
+use crate::networks::Networks;
 use std::fmt::{self, Write};
 use thiserror::Error;
 use toml::{Table, Value};
@@ -201,7 +202,7 @@ impl Settings {
         let value = match knob.kind {
             Kind::Integer { .. } => text.parse().map(Value::Integer).ok(),
             Kind::Switch => text.parse().map(Value::Boolean).ok(),
-            Kind::Word(_) | Kind::Address { .. } => None,
+            Kind::Word(_) | Kind::Address { .. } | Kind::Path | Kind::Networks => None,
         };
         // What is no number or switch stays text, and is refused with what would be right.
         self.set(knob, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
@@ -235,6 +236,7 @@ impl Kind {
             Self::Switch => Value::Boolean(false),
             Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
             Self::Address { default } => Value::String(default.to_owned()),
+            Self::Path | Self::Networks => Value::String(String::new()),
         }
     }
 
@@ -247,6 +249,8 @@ impl Kind {
             (Self::Address { .. }, Value::String(text)) => {
                 text.parse::<std::net::SocketAddr>().is_ok()
             }
+            (Self::Path, value) => value.is_str(),
+            (Self::Networks, Value::String(text)) => text.parse::<Networks>().is_ok(),
             (Self::Switch, value) => value.is_bool(),
             _ => false,
         };
@@ -261,6 +265,8 @@ impl fmt::Display for Kind {
             Self::Switch => f.write_str("true or false"),
             Self::Word(words) => f.write_str(&words.join(" | ")),
             Self::Address { .. } => f.write_str("an IP address and a port"),
+            Self::Path => f.write_str("a file, or \"\" for none"),
+            Self::Networks => f.write_str("\"10.0.0.0/8, 127.0.0.1\" and the like, or \"\""),
         }
     }
 }
