@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Token};
+use rustls::ServerConfig;
 
 use crate::conn::Conn;
 use crate::core::Core;
+use crate::current::View;
 use crate::timer::{self, Tick};
 use crate::transport::Transport;
 
@@ -74,13 +76,31 @@ impl Core {
             self.shared.admission.leave(source);
             return;
         }
+        let transport = match transport(stream, self.tls.as_ref()) {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::warn!(core = self.index, %error, "no TLS session: dropped");
+                self.shared.admission.leave(source);
+                return;
+            }
+        };
         let now = self.now;
-        entry.insert(Conn::new(Transport::new(stream), source, now));
+        entry.insert(Conn::new(transport, source, now));
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.config.limits.handshake_ms_max));
         match admitted {
             Ok(()) => self.queue_read(key),
             Err(refusal) => self.refuse(key, refusal),
         }
+    }
+}
+
+fn transport(
+    stream: TcpStream,
+    tls: Option<&View<ServerConfig>>,
+) -> Result<Transport, rustls::Error> {
+    match tls {
+        Some(tls) => Transport::secure(stream, tls.share()),
+        None => Ok(Transport::Plain(stream)),
     }
 }

@@ -58,6 +58,8 @@ impl Core {
         let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => self.cut(key),
+            // It has sent what it had to; that its turn has not come is no fault of its own.
+            Role::Request(_) if conn.awaits_handshake() => self.set_due(key, now + handshake),
             Role::Request(_) if silent >= handshake => self.request_timed_out(key),
             Role::Request(_) => self.set_due(key, conn.heard + handshake),
             _ if conn.lagging_since > 0 && lagging >= lag => {

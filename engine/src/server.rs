@@ -27,6 +27,7 @@ use crate::feed::retention::{Retention, RetentionClasses};
 use crate::metrics::{self, CoreMetrics, Snapshot};
 use crate::metronome;
 use crate::socket;
+use crate::tls::{Tls, TlsError};
 
 /// How often feeds are tidied and signals looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -42,6 +43,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -65,6 +69,8 @@ pub struct Shared {
     pub(crate) admission: Admission,
     /// What the metronome counts.
     pub(crate) metronome: Arc<CoreMetrics>,
+    /// None while the port speaks plain HTTP.
+    pub(crate) tls: Option<Tls>,
     ports: Vec<Port>,
     ready: AtomicBool,
     stopped: AtomicBool,
@@ -116,6 +122,7 @@ impl Engine {
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let wanted = config.server.listen;
+        let tls = Tls::new(&config.tls)?;
         socket::claim(wanted).map_err(|source| StartError::Listen { address: wanted, source })?;
         let mut polls = Vec::new();
         let mut ports = Vec::new();
@@ -128,7 +135,7 @@ impl Engine {
             ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
             polls.push(poll);
         }
-        let shared = Arc::new(Shared::new(config, ports));
+        let shared = Arc::new(Shared::new(config, tls, ports));
         let metronome = start_metronome(&shared)?;
         let mut engine =
             Self { shared, address: wanted, threads: Vec::new(), metronome: Some(metronome) };
@@ -200,6 +207,17 @@ impl Engine {
     /// Housekeeping, about once a second.
     pub fn tidy(&self) {
         self.shared.registry.tidy(self.shared.clock.now_ns());
+        if let Some(tls) = &self.shared.tls {
+            tls.reload_if_changed();
+        }
+    }
+
+    /// Reads certificate and key again. Connections that are open stay as they are.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what was in force stays.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
     /// Stops at once: open connections are cut.
@@ -288,7 +306,7 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 }
 
 impl Shared {
-    fn new(config: Config, ports: Vec<Port>) -> Self {
+    fn new(config: Config, tls: Option<Tls>, ports: Vec<Port>) -> Self {
         let limits = &config.limits;
         let admission = Admission::new(limits.connections_max, limits.connections_per_source_max);
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
@@ -297,6 +315,7 @@ impl Shared {
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
             admission,
+            tls,
             clock: Clock::start(),
             config: Current::new(config),
             metronome: Arc::default(),

@@ -20,7 +20,7 @@ use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
 use crate::http::response::{EVENT_STREAM_HEAD, Response, Status};
 use crate::http::route::{Route, Settings};
-use crate::metrics::CloseReason;
+use crate::metrics::{CloseReason, TlsFailure};
 use crate::rate::TokenBucket;
 use crate::subscription::{LagPolicy, Options};
 use crate::subscriptions::Subscription;
@@ -313,6 +313,17 @@ impl Core {
         let refusal =
             Refusal::new(Status::Unavailable, full.to_string()).with_header("Retry-After", "5");
         self.refuse_request(key, &refusal, false);
+    }
+
+    /// Whoever speaks HTTP to a port that speaks TLS is told so, in words he understands.
+    pub(crate) fn tell_not_tls(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.transport.failure() == Some(TlsFailure::NotTls) {
+            let message = "this port speaks TLS: use https:// or wss://";
+            let refusal = Refusal::new(Status::BadRequest, message);
+            self.metrics.refused(refusal.status);
+            conn.transport.write_past(&refusal.encode(false));
+        }
     }
 
     /// A request that did not arrive in time. A connection that never began one just ends.
