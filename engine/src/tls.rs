@@ -287,7 +287,8 @@ fn warn_of_age(certified: &CertifiedKey) {
     let validity = certificate.validity();
     let now_s = (clock::unix_ms() / 1000) as i64;
     if now_s > validity.not_after.timestamp() {
-        tracing::warn!(not_after = %validity.not_after, "tls.certificate has expired: clients refuse it");
+        let not_after = validity.not_after;
+        tracing::warn!(%not_after, "tls.certificate has expired: clients refuse it");
     } else if now_s < validity.not_before.timestamp() {
         tracing::warn!(not_before = %validity.not_before, "tls.certificate is not valid yet");
     }
