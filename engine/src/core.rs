@@ -14,16 +14,18 @@ use rustls::ServerConfig;
 use slab::Slab;
 
 use crate::accept::Accepting;
+use crate::command::Parser;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
 use crate::current::View;
 use crate::deadlines::Census;
+use crate::deflate::Inflater;
 use crate::doorbell::Doorbell;
 use crate::ending::Draining;
 use crate::flush::{FlushState, FlushStats};
 use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
-use crate::sweep::{Lanes, Step};
+use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
 use crate::tls::Tls;
 use crate::tls_stream::Scratch;
@@ -42,8 +44,11 @@ const READ_BYTES_PER_TURN: usize = 256 << 10;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
 const MOVES_PER_TURN: usize = 4096;
+/// Members marked in one turn: marking is cheap, and whoever is marked by more lanes needs fewer
+/// writes.
+const MARKS_PER_TURN: usize = 16 << 10;
 /// Private bytes above which a connection is not read until they are out.
-const OUTBOX_BYTES_HELD: usize = 64 << 10;
+pub(crate) const OUTBOX_BYTES_HELD: usize = 64 << 10;
 /// How soon a publisher that is ahead of the subscribers is read again.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -58,7 +63,12 @@ pub struct Core {
     pub(crate) lanes: Lanes,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: Scratch,
-    /// Publishers that are ahead of the subscribers.
+    /// Inflates what clients sent deflated.
+    pub(crate) inflater: Inflater,
+    /// Reads the commands of multiplexed clients.
+    pub(crate) commands: Parser,
+    /// Connections whose kept bytes are looked at again: publishers that were ahead of the
+    /// subscribers, and whoever waited for its answers to be out.
     pub(crate) paced: Vec<u32>,
     pub(crate) draining: Draining,
     pub(crate) census: Census,
@@ -73,10 +83,21 @@ pub struct Core {
     pub(crate) accept_warning_due: Tick,
     /// The certificate in force; none while the port speaks plain HTTP.
     pub(crate) tls: Option<View<ServerConfig>>,
+    /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
+    marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
     /// As `readable`, for those whose TLS handshake is not done.
     handshakes: VecDeque<u32>,
+}
+
+/// What waits for a flush.
+#[derive(Debug)]
+enum Marked {
+    /// A connection with subscriptions that are behind.
+    Conn(u32),
+    /// A sweep; all it visited stand before it.
+    Sweep(Swept),
 }
 
 impl Core {
@@ -106,6 +127,9 @@ impl Core {
             listener,
             accepting: Accepting::More,
             accept_warning_due: 0,
+            marked: VecDeque::new(),
+            inflater: Inflater::default(),
+            commands: Parser::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
             handshakes: VecDeque::new(),
@@ -150,6 +174,7 @@ impl Core {
 
     fn timeout(&self) -> Option<Duration> {
         let more_to_do = !self.ready.is_empty()
+            || !self.marked.is_empty()
             || !self.readable.is_empty()
             || !self.handshakes.is_empty()
             || self.lanes.is_sweeping()
@@ -356,7 +381,7 @@ impl Core {
     fn after_read(&mut self, key: u32, filled: bool) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let unsent_bytes = conn.delivery.outbox().pending().len() + conn.transport.held_bytes();
-        conn.queued.read_held = unsent_bytes > OUTBOX_BYTES_HELD;
+        conn.queued.read_held |= unsent_bytes > OUTBOX_BYTES_HELD;
         if filled || conn.queued.read_closed {
             self.queue_read(key);
         }
@@ -381,28 +406,28 @@ impl Core {
         if !self.lanes.moved(lane) {
             return;
         }
-        let members: Vec<u32> = self.lanes.members(lane).iter().map(|member| member.conn).collect();
-        for key in members {
-            self.lapse(key);
+        for member in self.lanes.members(lane).to_vec() {
+            self.lapse(member);
         }
         self.lanes.drop_passed(lane);
     }
 
-    fn lapse(&mut self, key: u32) {
+    fn lapse(&mut self, member: Member) {
         let mut stats = FlushStats::default();
-        let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        let lapsed = conn.delivery.lapse(&self.lanes, &mut stats);
+        let Some(conn) = self.conns.get_mut(member.conn as usize) else { return };
+        let lapsed = conn.delivery.lapse_at(member.subscription, &self.lanes, &mut stats);
         self.count(&stats);
         if let Err(end) = lapsed {
-            self.end_delivery(key, end);
+            self.end_delivery(member.conn, end);
         }
     }
 
     /// Flushes up to a slice's worth of connections: first those that wait for budget, then those
-    /// the sweeps visit.
+    /// the sweeps visit. A multiplexed one is only marked when visited: once all lanes that moved
+    /// have marked it, one write carries everything.
     fn flush_some(&mut self) {
-        let mut sockets_left = self.config.flush.sockets_per_slice;
         let bytes_end = self.metrics.bytes_out.value() + self.config.flush.bytes_per_slice as u64;
+        let mut sockets_left = self.config.flush.sockets_per_slice;
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(conn) = self.conns.get_mut(key as usize) {
@@ -411,21 +436,68 @@ impl Core {
                 sockets_left = sockets_left.saturating_sub(1);
             }
         }
-        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+        self.sweep_some(sockets_left, bytes_end);
+        self.flush_marked(bytes_end);
+    }
+
+    fn sweep_some(&mut self, mut sockets_left: usize, bytes_end: u64) {
+        let mut marks_left = MARKS_PER_TURN;
+        while sockets_left > 0 && marks_left > 0 && self.metrics.bytes_out.value() < bytes_end {
             match self.lanes.step() {
                 Step::Idle => return,
-                Step::Finished { published_ns } => {
-                    let now_ns = self.shared.clock.now_ns();
-                    self.metrics.swept(now_ns.saturating_sub(published_ns));
-                }
-                Step::Visit(key) => {
-                    if self.conns[key as usize].delivery.state() == FlushState::CaughtUp {
+                Step::Finished(swept) if self.marked.is_empty() => self.swept(&swept),
+                Step::Finished(swept) => self.marked.push_back(Marked::Sweep(swept)),
+                Step::Visit(Member { conn: key, subscription }) => {
+                    let delivery = &mut self.conns[key as usize].delivery;
+                    if delivery.is_multiplexed() {
+                        delivery.mark(subscription);
+                        self.queue_flush(key);
+                        marks_left -= 1;
+                    } else if delivery.state() == FlushState::CaughtUp {
                         self.flush(key);
                         sockets_left -= 1;
                     }
                 }
             }
         }
+    }
+
+    fn flush_marked(&mut self, bytes_end: u64) {
+        let mut sockets_left = self.config.flush.sockets_per_slice;
+        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+            match self.marked.pop_front() {
+                None => return,
+                Some(Marked::Sweep(swept)) => self.swept(&swept),
+                Some(Marked::Conn(key)) => {
+                    let Some(conn) = self.conns.get_mut(key as usize) else { continue };
+                    conn.queued.marked = false;
+                    if conn.delivery.state() == FlushState::CaughtUp {
+                        self.flush(key);
+                        sockets_left -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn swept(&self, swept: &Swept) {
+        swept.confirm();
+        self.metrics.swept(self.now_ns().saturating_sub(swept.published_ns));
+    }
+
+    /// Has a connection flushed in this turn or a later one, unless it is going to be anyway.
+    pub(crate) fn queue_flush(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.delivery.state() == FlushState::CaughtUp
+            && !std::mem::replace(&mut conn.queued.marked, true)
+        {
+            self.marked.push_back(Marked::Conn(key));
+        }
+    }
+
+    /// The engine's clock.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.shared.clock.now_ns()
     }
 
     /// Sends what waits for a connection, and notes where that leaves it.
@@ -468,7 +540,7 @@ impl Core {
                 if matches!(conn.role, Role::Closing(_)) {
                     self.sent_last(key);
                 } else if held {
-                    self.queue_read(key);
+                    self.paced.push(key);
                 }
             }
             FlushState::Ready => {

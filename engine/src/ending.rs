@@ -5,12 +5,13 @@
 use crate::close::{Close, CloseCode};
 use crate::conn::{Closing, Conn, Role};
 use crate::core::Core;
-use crate::feed::lane::LaneKind;
+use crate::feed::encoding::LaneKind;
 use crate::flush::{FlushEnd, FlushState};
 use crate::frame::encode;
 use crate::metrics::{CloseReason, TlsFailure};
 use crate::socket;
 use crate::sse;
+use crate::subscriptions::Subscription;
 use crate::timer;
 
 impl Core {
@@ -31,7 +32,7 @@ impl Core {
     pub(crate) fn close(&mut self, key: u32, close: &Close) {
         let Some(conn) = self.conns.get(key as usize) else { return };
         let last = match conn.role {
-            Role::Subscriber(LaneKind::Sse) => {
+            Role::Subscriber(LaneKind::SSE) => {
                 let mut event = Vec::new();
                 sse::close(&mut event, close.code.code(), &close.reason);
                 sse::end(&mut event);
@@ -121,16 +122,19 @@ impl Core {
 
     /// Takes a connection out of its lanes and tells those who changed places.
     pub(crate) fn unsubscribe(&mut self, key: u32) {
-        let now_ns = self.shared.clock.now_ns();
         let conn = &mut self.conns[key as usize];
         for subscription in conn.delivery.unsubscribe_all(&self.lanes) {
-            let moved = self.lanes.leave(subscription.lane, subscription.member, now_ns);
-            if let Some(member) = moved {
-                let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
-                if let Some(moved) = other.get_mut(member.subscription as usize) {
-                    moved.member = subscription.member;
-                }
-            }
+            self.leave_lane(subscription);
+        }
+    }
+
+    /// Takes a subscription that is no more out of its lane and tells who changed places.
+    pub(crate) fn leave_lane(&mut self, gone: Subscription) {
+        let now_ns = self.now_ns();
+        let Some(member) = self.lanes.leave(gone.lane, gone.member, now_ns) else { return };
+        let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
+        if let Some(moved) = other.get_mut(member.subscription as usize) {
+            moved.member = gone.member;
         }
     }
 

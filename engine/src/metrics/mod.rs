@@ -29,6 +29,10 @@ pub struct CoreMetrics {
     pub publishes: Counter,
     /// Encodings made for them: one for each form somebody uses, in the topic and in patterns.
     pub encodes: Counter,
+    /// Of those, encodings that took deflating.
+    pub deflates: Counter,
+    /// Commands of multiplexed clients that were refused.
+    pub commands_refused: Counter,
     /// Times that a publisher ahead of its subscribers was made to wait.
     pub publishes_paced: Counter,
     /// Frames whose last byte the kernel took.
@@ -138,6 +142,8 @@ labels! {
         Events = "events",
         /// A WebSocket that publishes.
         Publisher = "publisher",
+        /// A WebSocket that follows many feeds, publishes, and is answered.
+        Multiplexed = "multiplexed",
         /// A WebSocket that gets its messages back.
         Echo = "echo",
     }
@@ -238,10 +244,16 @@ impl CoreMetrics {
         self.bytes_in.add(bytes as u64);
     }
 
-    /// A message was published, in so many encodings.
-    pub fn published(&self, encodes: u32) {
+    /// A message was published, in so many encodings, so many of them deflated.
+    pub fn published(&self, encodes: u32, deflates: u32) {
         self.publishes.add(1);
+        self.encoded(encodes, deflates);
+    }
+
+    /// So many encodings were made, so many of them deflated.
+    pub fn encoded(&self, encodes: u32, deflates: u32) {
         self.encodes.add(u64::from(encodes));
+        self.deflates.add(u64::from(deflates));
     }
 
     /// A connection began to lag.

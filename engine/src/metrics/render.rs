@@ -50,7 +50,7 @@ struct Scrape {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 16] = [
+const TOTALS: [Total; 18] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -67,6 +67,10 @@ const TOTALS: [Total; 16] = [
         "Encodings made: one a message for each form in use, in its topic and in patterns.",
         |m| &m.encodes,
     ),
+    ("deflates", None, "Of those, encodings that took deflating.", |m| &m.deflates),
+    ("commands_refused", None, "Commands of multiplexed clients that were refused.", |m| {
+        &m.commands_refused
+    }),
     (
         "publishes_paced",
         None,
