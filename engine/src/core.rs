@@ -275,8 +275,10 @@ impl Core {
         for _ in 0..self.config.tls.handshakes_per_turn {
             let Some(key) = self.handshakes.pop_front() else { return };
             match self.conns.get(key as usize) {
-                // Nobody is there any more to be given an answer.
-                Some(conn) if conn.queued.read_closed => self.end(key, CloseReason::PeerGone),
+                // Nobody is there any more to be given the costly answer.
+                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
+                    self.end(key, CloseReason::PeerGone);
+                }
                 _ => {
                     self.read(key);
                 }
