@@ -81,10 +81,10 @@ pub struct Core {
     pub(crate) listener: TcpListener,
     pub(crate) accepting: Accepting,
     pub(crate) accept_warning_due: Tick,
-    /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
-    marked: VecDeque<Marked>,
     /// The certificate in force; none while the port speaks plain HTTP.
     pub(crate) tls: Option<View<ServerConfig>>,
+    /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
+    marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
     /// As `readable`, for those whose TLS handshake is not done.
@@ -275,8 +275,10 @@ impl Core {
         for _ in 0..self.config.tls.handshakes_per_turn {
             let Some(key) = self.handshakes.pop_front() else { return };
             match self.conns.get(key as usize) {
-                // Nobody is there any more to be given an answer.
-                Some(conn) if conn.queued.read_closed => self.end(key, CloseReason::PeerGone),
+                // Nobody is there any more to be given the costly answer.
+                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
+                    self.end(key, CloseReason::PeerGone);
+                }
                 _ => {
                     self.read(key);
                 }

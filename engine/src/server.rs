@@ -67,10 +67,10 @@ pub struct Shared {
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
-    /// What the metronome counts.
-    pub(crate) metronome: Arc<CoreMetrics>,
     /// None while the port speaks plain HTTP.
     pub(crate) tls: Option<Tls>,
+    /// What the metronome counts.
+    pub(crate) metronome: Arc<CoreMetrics>,
     ports: Vec<Port>,
     ready: AtomicBool,
     stopped: AtomicBool,

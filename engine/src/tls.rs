@@ -285,11 +285,11 @@ fn warn_of_age(certified: &CertifiedKey) {
     let Some(first) = certified.cert.first() else { return };
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(first) else { return };
     let validity = certificate.validity();
+    let (not_before, not_after) = (&validity.not_before, &validity.not_after);
     let now_s = (clock::unix_ms() / 1000) as i64;
-    if now_s > validity.not_after.timestamp() {
-        let not_after = validity.not_after;
+    if now_s > not_after.timestamp() {
         tracing::warn!(%not_after, "tls.certificate has expired: clients refuse it");
-    } else if now_s < validity.not_before.timestamp() {
-        tracing::warn!(not_before = %validity.not_before, "tls.certificate is not valid yet");
+    } else if now_s < not_before.timestamp() {
+        tracing::warn!(%not_before, "tls.certificate is not valid yet: clients refuse it");
     }
 }

@@ -107,6 +107,11 @@ impl Transport {
         matches!(self, Self::Tls(stream) if stream.is_handshaking())
     }
 
+    /// True while the client's first message of a TLS handshake was not answered.
+    pub fn awaits_hello(&self) -> bool {
+        matches!(self, Self::Tls(stream) if !stream.has_answered())
+    }
+
     /// What broke the TLS session, if anything did.
     pub fn failure(&self) -> Option<TlsFailure> {
         match self {
