@@ -63,14 +63,15 @@ impl Core {
     }
 
     fn admit(&mut self, mut stream: TcpStream, source: IpAddr) {
-        let admitted = self.shared.admission.enter(source);
+        let now_ns = self.now_ns();
+        let admitted = self.shared.admission.enter(source, &self.config.limits, now_ns);
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(key as usize);
         if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
             tracing::warn!(core = self.index, %error, "cannot watch a connection: dropped");
-            self.shared.admission.leave(source);
+            self.shared.admission.leave(source, now_ns);
             return;
         }
         let now = self.now;

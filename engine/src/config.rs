@@ -2,6 +2,7 @@
 //! It reads no file and no environment: `settings` has done that.
 
 use crate::feed::pattern::Target;
+use crate::http::origin::Origins;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
 use serde::de::Error as _;
@@ -17,6 +18,8 @@ pub struct Config {
     pub server: Server,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
+    /// Who may use it.
+    pub security: Security,
     /// What feeds keep.
     pub retention: Retention,
     /// What all feeds together keep.
@@ -65,16 +68,33 @@ section! {
         header_bytes_max: u32,
         /// How long a request may take to arrive, ms.
         handshake_ms_max: u64,
+        /// How long a body may take to arrive, ms.
+        body_ms_max: u64,
         /// Open connections of the engine.
         connections_max: usize,
         /// Open connections of one source; 0 sets no limit.
         connections_per_source_max: usize,
+        /// Connections a second of one source; 0 sets no limit.
+        handshakes_per_s_per_source: u32,
+        /// Connections a second of all sources; 0 sets no limit.
+        accepts_per_s_max: u32,
+        /// Pings and commands of one connection in a second; 0 sets no limit.
+        controls_per_s_max: u32,
         /// Topics that exist at once.
         topics_max: usize,
         /// Subscriptions of one multiplexed connection.
         subscriptions_per_connection_max: usize,
         /// Messages a second of one publishing connection; 0 sets no limit.
         publishes_per_s_max: u32,
+    }
+}
+
+section! {
+    /// `[security]`
+    Security {
+        /// The pages that may use the engine.
+        #[serde(deserialize_with = "from_text")]
+        origins: Origins,
     }
 }
 
@@ -363,6 +383,7 @@ mod tests {
                 Kind::Switch => "true".to_owned(),
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
+                Kind::Origins => "https://a.example".to_owned(),
             };
             let mut settings = Settings::default();
             settings.add_flag("--set", &knob.name(), &value);

@@ -12,9 +12,10 @@ use crate::feed::pattern::Topic;
 use crate::flush::Delivery;
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
+use crate::http::response::Exchange;
 use crate::metrics;
 use crate::multiplex::Multiplexed;
-use crate::rate::TokenBucket;
+use crate::rate::{PerSecond, TokenBucket};
 use crate::timer::Tick;
 
 /// One peer.
@@ -26,6 +27,8 @@ pub struct Conn {
     pub stream: TcpStream,
     /// Which queues of its core it stands in.
     pub queued: Queued,
+    /// How many pings and commands it has sent this second.
+    pub controls: PerSecond,
     /// When it began to lag; 0 while it does not.
     pub lagging_since: Tick,
     /// When it was last heard of.
@@ -103,8 +106,8 @@ pub struct Posting {
     pub target: PostTarget,
     /// The reader of the body's framing.
     pub body: Body,
-    /// Whether the connection may carry another request.
-    pub keep_alive: bool,
+    /// How the answer is sent.
+    pub exchange: Exchange,
 }
 
 /// Where a POST publishes to.
@@ -145,6 +148,7 @@ impl Conn {
             delivery: Delivery::default(),
             stream,
             queued: Queued::default(),
+            controls: PerSecond::default(),
             lagging_since: 0,
             heard: now,
             due: 0,

@@ -49,8 +49,7 @@ impl Core {
     fn came_due(&mut self, key: u32, now: Tick) {
         let config = &self.config;
         let ticks = timer::tick_of_ms;
-        let (handshake, lag) =
-            (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));
+        let lag = ticks(config.flush.lag_age_ms_max);
         let (ping, idle) =
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
@@ -58,8 +57,15 @@ impl Core {
         let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => self.cut(key),
-            Role::Request(_) if silent >= handshake => self.request_timed_out(key),
-            Role::Request(_) => self.set_due(key, conn.heard + handshake),
+            Role::Request(posting) => {
+                let limits = &config.limits;
+                let ms_max =
+                    posting.as_ref().map_or(limits.handshake_ms_max, |_| limits.body_ms_max);
+                if silent >= ticks(ms_max) {
+                    return self.request_timed_out(key, ms_max);
+                }
+                self.set_due(key, conn.heard + ticks(ms_max));
+            }
             _ if conn.lagging_since > 0 && lagging >= lag => {
                 self.close(key, &CloseCode::Stalled.into());
             }

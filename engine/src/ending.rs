@@ -105,7 +105,7 @@ impl Core {
             self.metrics.lag_ended();
         }
         self.metrics.closed(reason);
-        self.shared.admission.leave(conn.source);
+        self.shared.admission.leave(conn.source, self.now_ns());
     }
 
     /// Takes a connection out of its lanes and tells those who changed places.

@@ -39,6 +39,8 @@ pub enum Kind {
         /// When nothing is said.
         default: &'static str,
     },
+    /// Pages, as [`Origins`](crate::http::origin::Origins) reads them; all when nothing is said.
+    Origins,
 }
 
 /// The words of `log.format`.
@@ -96,6 +98,12 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
+        "body_ms_max",
+        (30_000, 100, 3_600_000, "ms"),
+        "How long the body of a POST may take to arrive once its head is there. Beyond it: 408.",
+    ),
+    integer(
+        "limits",
         "connections_max",
         (1_000_000, 1, 100_000_000, "connections"),
         "Open connections of the whole engine. Beyond it: 503. The descriptor limit of the \
@@ -107,6 +115,29 @@ pub const KNOBS: &[Knob] = &[
         (0, 0, 100_000_000, "connections"),
         "Open connections of one address, for IPv6 of one /64. 0 sets no limit: behind a proxy \
          all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "handshakes_per_s_per_source",
+        (0, 0, 1_000_000, "handshakes/s"),
+        "Connections that one address, for IPv6 one /64, may open, averaged over a second. Beyond \
+         it: 429. 0 sets no limit: behind a proxy all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "accepts_per_s_max",
+        (0, 0, 10_000_000, "connections/s"),
+        "Connections that all clients together may open, averaged over a second. Beyond it: 503 \
+         with Retry-After. 0 sets no limit: accepting takes turns with delivery, so a storm is \
+         spread over time rather than refused.",
+    ),
+    integer(
+        "limits",
+        "controls_per_s_max",
+        (10_000, 0, 10_000_000, "controls/s"),
+        "Pings, pongs and commands, publishes not included, that one connection may send within \
+         a second. Beyond it: close code 4429. The default lets a client subscribe to all it may \
+         at once. 0 sets no limit.",
     ),
     integer(
         "limits",
@@ -130,6 +161,14 @@ pub const KNOBS: &[Knob] = &[
          close code 4429, or 429. 0 sets no limit: a publisher that is ahead of its subscribers \
          is slowed by not reading its socket.",
     ),
+    Knob {
+        section: "security",
+        key: "origins",
+        kind: Kind::Origins,
+        reason: "Pages that may use the engine from a browser, as in \"https://app.example.com, \
+                 https://*.example.org\". Others are refused with 403; empty lets all in. \
+                 Clients that are no browsers send no origin and pass.",
+    },
     integer(
         "retention",
         "frames_max",
@@ -340,7 +379,7 @@ mod tests {
                 "bytes" => "bytes",
                 "ms" => "_ms",
                 "s" => "_s",
-                "messages/s" => "_per_s",
+                "messages/s" | "handshakes/s" | "connections/s" | "controls/s" => "_per_s",
                 _ => continue,
             };
             assert!(knob.key.contains(expected), "{} in {unit}", knob.name());

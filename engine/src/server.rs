@@ -289,14 +289,12 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 
 impl Shared {
     fn new(config: Config, ports: Vec<Port>) -> Self {
-        let limits = &config.limits;
-        let admission = Admission::new(limits.connections_max, limits.connections_per_source_max);
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
         // of this one, as long as the clock does not go back over a restart.
         let epoch = Epoch(unix_ms() << 20);
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
-            admission,
+            admission: Admission::default(),
             clock: Clock::start(),
             config: Current::new(config),
             metronome: Arc::default(),

@@ -1,6 +1,7 @@
 //! Settings as written: four layers, each value checked and remembered with where it came from.
 //! It knows names, types and ranges; what values mean together is `config`'s business.
 
+use crate::http::origin::Origins;
 use crate::limits::{KNOBS, Kind, Knob};
 use crate::nearest::nearest;
 use std::fmt::{self, Write};
@@ -201,7 +202,7 @@ impl Settings {
         let value = match knob.kind {
             Kind::Integer { .. } => text.parse().map(Value::Integer).ok(),
             Kind::Switch => text.parse().map(Value::Boolean).ok(),
-            Kind::Word(_) | Kind::Address { .. } => None,
+            Kind::Word(_) | Kind::Address { .. } | Kind::Origins => None,
         };
         // What is no number or switch stays text, and is refused with what would be right.
         self.set(knob, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
@@ -235,6 +236,7 @@ impl Kind {
             Self::Switch => Value::Boolean(false),
             Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
             Self::Address { default } => Value::String(default.to_owned()),
+            Self::Origins => Value::String(String::new()),
         }
     }
 
@@ -247,6 +249,7 @@ impl Kind {
             (Self::Address { .. }, Value::String(text)) => {
                 text.parse::<std::net::SocketAddr>().is_ok()
             }
+            (Self::Origins, Value::String(text)) => text.parse::<Origins>().is_ok(),
             (Self::Switch, value) => value.is_bool(),
             _ => false,
         };
@@ -261,6 +264,7 @@ impl fmt::Display for Kind {
             Self::Switch => f.write_str("true or false"),
             Self::Word(words) => f.write_str(&words.join(" | ")),
             Self::Address { .. } => f.write_str("an IP address and a port"),
+            Self::Origins => f.write_str("\"https://a.example, https://*.b.example\" or \"\""),
         }
     }
 }

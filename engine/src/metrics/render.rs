@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{CloseReason, CoreMetrics, Counter, Role};
+use super::{CloseReason, CoreMetrics, Counter, Gate, Role};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -134,6 +134,10 @@ impl Scrape {
         refused.retain(|(number, _)| !number.starts_with('2'));
         let help = "Requests that were refused, by status.";
         labelled_counters(encoder, "requests_refused", help, "status", &refused)?;
+
+        let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
+        let help = "Clients that a limit or a rule turned away, by which.";
+        labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
