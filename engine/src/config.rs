@@ -32,6 +32,8 @@ pub struct Config {
     pub keepalive: Keepalive,
     /// How it ends.
     pub drain: Drain,
+    /// Where it is looked after.
+    pub admin: Admin,
     /// What only tests need.
     pub debug: Debugging,
     /// What it tells.
@@ -201,6 +203,15 @@ section! {
 }
 
 section! {
+    /// `[admin]`
+    Admin {
+        /// Where administrators connect; none for the clients' listener.
+        #[serde(deserialize_with = "from_text_if_any")]
+        listen: Option<SocketAddr>,
+    }
+}
+
+section! {
     /// `[debug]`
     Debugging {
         /// Whether `/v1/echo` exists.
@@ -283,6 +294,7 @@ impl Config {
 
     fn broken_rules(&self) -> Vec<String> {
         let address = self.server.listen;
+        let admin = self.admin.listen;
         let (keepalive, drain) = (&self.keepalive, &self.drain);
         let rules = [
             (
@@ -292,6 +304,16 @@ impl Config {
                      version asks nobody who they are: set server.insecure = true if that is \
                      meant"
                 ),
+            ),
+            (
+                admin.is_none_or(|a| a.ip().to_canonical().is_loopback() || self.server.insecure),
+                "admin.listen is reachable from other machines, which could read the metrics: set \
+                 server.insecure = true if that is meant"
+                    .to_owned(),
+            ),
+            (
+                admin.is_none_or(|admin| admin != address || admin.port() == 0),
+                "admin.listen must not be the address of server.listen".to_owned(),
             ),
             (
                 keepalive.idle_timeout_ms > keepalive.ping_interval_ms,
@@ -343,6 +365,15 @@ impl Config {
             )
         })
     }
+}
+
+/// None for an empty text.
+fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
+    value.transpose()
 }
 
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(

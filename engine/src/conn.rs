@@ -13,6 +13,7 @@ use crate::flush::Delivery;
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
 use crate::http::response::Exchange;
+use crate::http::route::Door;
 use crate::metrics;
 use crate::multiplex::Multiplexed;
 use crate::rate::{PerSecond, TokenBucket};
@@ -37,6 +38,8 @@ pub struct Conn {
     pub due: Tick,
     /// Whether its messages may be deflated.
     pub inflates: bool,
+    /// Which endpoints it may ask for.
+    pub door: Door,
     /// What it is for.
     pub role: Role,
     /// Fragments of an unfinished message.
@@ -153,6 +156,7 @@ impl Conn {
             heard: now,
             due: 0,
             inflates: false,
+            door: Door::All,
             role: Role::Request(None),
             decoder: Decoder::default(),
             rest: Rest::default(),

@@ -34,7 +34,7 @@ pub enum Kind {
     Switch,
     /// One of some words; the first when nothing is said.
     Word(&'static [&'static str]),
-    /// An address and a port.
+    /// An address and a port; where the default is none, it may be left empty.
     Address {
         /// When nothing is said.
         default: &'static str,
@@ -304,6 +304,14 @@ pub const KNOBS: &[Knob] = &[
         "The longest such delay; each client is given one in between.",
     ),
     Knob {
+        section: "admin",
+        key: "listen",
+        kind: Kind::Address { default: "" },
+        reason: "A listener of their own for /metrics and /v1/admin/*, which the other one then \
+                 does not serve. Empty leaves them with the clients' endpoints. /v1/admin/* is for \
+                 loopback only.",
+    },
+    Knob {
         section: "debug",
         key: "echo",
         kind: Kind::Switch,
@@ -333,7 +341,30 @@ const fn integer(
     Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
 }
 
+/// Settings that are read once, when the engine starts.
+const STARTING: &[&str] = &[
+    "server.listen",
+    "server.cores",
+    "admin.listen",
+    "limits.topics_max",
+    "retention.frames_max",
+    "retention.bytes_max",
+    "retention.age_ms_max",
+    "retention.lag",
+    "memory.log_bytes_max",
+    "memory.compact_idle_s",
+    "memory.topic_idle_s",
+    "flush.send_buffer_bytes",
+    "log.format",
+];
+
 impl Knob {
+    /// True when a change needs a restart; any other takes effect at SIGHUP.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        STARTING.contains(&self.name().as_str())
+    }
+
     /// Its name in messages and flags, `section.key`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -384,6 +415,11 @@ mod tests {
             };
             assert!(knob.key.contains(expected), "{} in {unit}", knob.name());
         }
+    }
+
+    #[test]
+    fn what_needs_a_restart_exists() {
+        assert_eq!(KNOBS.iter().filter(|knob| knob.needs_restart()).count(), STARTING.len());
     }
 
     #[test]

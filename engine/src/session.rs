@@ -236,6 +236,7 @@ impl Core {
         let settings = Settings {
             echo: self.config.debug.echo,
             body_bytes_max: self.config.limits.message_bytes_max,
+            door: self.conns[key as usize].door,
         };
         let mut exchange = Exchange {
             head_only: request.method == Method::Head,
@@ -281,6 +282,8 @@ impl Core {
                 let text = self.shared.render_metrics();
                 self.respond(key, &Response::metrics(text), exchange);
             }
+            Route::Status => self.tell_status(key, request, exchange)?,
+            Route::Drain => self.begin_drain(key, request, exchange)?,
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
             Route::PublishOne { topic, kind, body } => {
                 self.begin_post(key, PostTarget::One(topic, kind), body, request, exchange)?;

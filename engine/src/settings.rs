@@ -21,6 +21,19 @@ pub enum Origin {
     Flag(String),
 }
 
+/// A setting with another value than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name, `section.key`.
+    pub name: String,
+    /// The value in force.
+    pub from: String,
+    /// The value wanted.
+    pub to: String,
+    /// True when only a restart brings it.
+    pub needs_restart: bool,
+}
+
 /// What is wrong, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
 #[error("{}", .0.join("\n"))]
@@ -117,6 +130,40 @@ impl Settings {
             retention.insert(CLASSES.1.to_owned(), Value::Array(classes));
         }
         Ok(table)
+    }
+
+    /// The settings whose values are others in `newer`.
+    #[must_use]
+    pub fn changes(&self, newer: &Self) -> Vec<Change> {
+        let values = self.values.iter().zip(&newer.values);
+        let changed = KNOBS.iter().zip(values).filter(|(_, (old, new))| old.0 != new.0);
+        let mut changes: Vec<Change> = changed
+            .map(|(knob, ((old, _), (new, _)))| Change {
+                name: knob.name(),
+                from: knob.kind.show(old),
+                to: knob.kind.show(new),
+                needs_restart: knob.needs_restart(),
+            })
+            .collect();
+        if self.classes != newer.classes {
+            let count = |settings: &Self| format!("{} classes", settings.classes.len());
+            changes.push(Change {
+                name: format!("{}.{}", CLASSES.0, CLASSES.1),
+                from: count(self),
+                to: count(newer),
+                needs_restart: true,
+            });
+        }
+        changes
+    }
+
+    /// Takes over the values of `newer` that need no restart.
+    pub fn adopt(&mut self, newer: Self) {
+        for (knob, (old, new)) in KNOBS.iter().zip(self.values.iter_mut().zip(newer.values)) {
+            if !knob.needs_restart() {
+                *old = new;
+            }
+        }
     }
 
     /// The values as a file with comments: each setting's reason, unit, range and origin.
@@ -240,14 +287,27 @@ impl Kind {
         }
     }
 
+    /// A value for the log. What is not known to be harmless stays out of it.
+    fn show(&self, value: &Value) -> String {
+        match self {
+            Self::Integer { .. }
+            | Self::Switch
+            | Self::Word(_)
+            | Self::Address { .. }
+            | Self::Origins => value.to_string(),
+            #[allow(unreachable_patterns)] // other kinds may hold secrets
+            _ => "(not shown)".to_owned(),
+        }
+    }
+
     fn check(&self, value: &Value) -> Result<(), String> {
         let is_right = match (self, value) {
             (Self::Integer { min, max, .. }, Value::Integer(value)) => {
                 u64::try_from(*value).is_ok_and(|value| (*min..=*max).contains(&value))
             }
             (Self::Word(words), Value::String(word)) => words.contains(&word.as_str()),
-            (Self::Address { .. }, Value::String(text)) => {
-                text.parse::<std::net::SocketAddr>().is_ok()
+            (Self::Address { default }, Value::String(text)) => {
+                text == default || text.parse::<std::net::SocketAddr>().is_ok()
             }
             (Self::Origins, Value::String(text)) => text.parse::<Origins>().is_ok(),
             (Self::Switch, value) => value.is_bool(),
@@ -301,7 +361,8 @@ fn print_knob(knob: &Knob, value: &Value, origin: &Origin, text: &mut String) {
     for row in wrap(knob.reason, 98) {
         line(text, format_args!("# {row}"));
     }
-    line(text, format_args!("# {} ({origin})", knob.kind));
+    let when = if knob.needs_restart() { "; a change needs a restart" } else { "" };
+    line(text, format_args!("# {}{when} ({origin})", knob.kind));
     line(text, format_args!("{} = {value}", knob.key));
 }
 
@@ -360,6 +421,26 @@ mod tests {
         let text = settings.print();
         assert!(text.contains("(flag --cores)\ncores = 3\n"), "{text}");
         assert!(text.contains("(file f.toml)\ntopics_max = 10\n"), "{text}");
+    }
+
+    #[test]
+    fn newer_settings_are_adopted_as_far_as_no_restart_is_needed() {
+        let (mut settings, mut newer) = (Settings::default(), Settings::default());
+        newer.add_flag("--set", "server.cores", "3");
+        newer.add_flag("--set", "debug.echo", "true");
+        let told = |name: &str, from: &str, to: &str, needs_restart| Change {
+            name: name.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            needs_restart,
+        };
+        let restart = told("server.cores", "0", "3", true);
+        let changes = settings.changes(&newer);
+        assert_eq!(changes, [restart.clone(), told("debug.echo", "false", "true", false)]);
+        settings.adopt(newer.clone());
+        assert_eq!(settings.changes(&newer), [restart], "and is told again");
+        newer.add_file("f.toml", "[[retention.class]]\npattern = \"a\"\n");
+        assert_eq!(settings.changes(&newer)[1].name, "retention.class");
     }
 
     #[test]

@@ -55,6 +55,8 @@ macro_rules! statuses {
 statuses! {
     /// The request was served.
     Ok = 200 "OK" "ok",
+    /// Begun; it takes its time.
+    Accepted = 202 "Accepted" "ok",
     /// Served, with nothing to say.
     NoContent = 204 "No Content" "ok",
     /// The request is malformed or asks for something that does not exist.
