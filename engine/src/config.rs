@@ -2,6 +2,7 @@
 //! It reads no file and no environment: `settings` has done that.
 
 use crate::feed::pattern::Target;
+use crate::http::origin::Origins;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
 use crate::tls::ClientAuth;
@@ -24,6 +25,8 @@ pub struct Config {
     pub tls: Tls,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
+    /// Who may use it.
+    pub security: Security,
     /// What feeds keep.
     pub retention: Retention,
     /// What all feeds together keep.
@@ -36,6 +39,8 @@ pub struct Config {
     pub keepalive: Keepalive,
     /// How it ends.
     pub drain: Drain,
+    /// Where it is looked after.
+    pub admin: Admin,
     /// What only tests need.
     pub debug: Debugging,
     /// What it tells.
@@ -159,16 +164,33 @@ section! {
         header_bytes_max: u32,
         /// How long a request may take to arrive, ms.
         handshake_ms_max: u64,
+        /// How long a body may take to arrive, ms.
+        body_ms_max: u64,
         /// Open connections of the engine.
         connections_max: usize,
         /// Open connections of one source; 0 sets no limit.
         connections_per_source_max: usize,
+        /// Connections a second of one source; 0 sets no limit.
+        handshakes_per_s_per_source: u32,
+        /// Connections a second of all sources; 0 sets no limit.
+        accepts_per_s_max: u32,
+        /// Pings and commands of one connection in a second; 0 sets no limit.
+        controls_per_s_max: u32,
         /// Topics that exist at once.
         topics_max: usize,
         /// Subscriptions of one multiplexed connection.
         subscriptions_per_connection_max: usize,
         /// Messages a second of one publishing connection; 0 sets no limit.
         publishes_per_s_max: u32,
+    }
+}
+
+section! {
+    /// `[security]`
+    Security {
+        /// The pages that may use the engine.
+        #[serde(deserialize_with = "from_text")]
+        origins: Origins,
     }
 }
 
@@ -275,6 +297,15 @@ section! {
 }
 
 section! {
+    /// `[admin]`
+    Admin {
+        /// Where administrators connect; none for the clients' listener.
+        #[serde(deserialize_with = "from_text_if_any")]
+        listen: Option<SocketAddr>,
+    }
+}
+
+section! {
     /// `[debug]`
     Debugging {
         /// Whether `/v1/echo` exists.
@@ -364,6 +395,7 @@ impl Config {
 
     fn broken_rules(&self) -> Vec<String> {
         let address = self.server.listen;
+        let admin = self.admin.listen;
         let (keepalive, drain) = (&self.keepalive, &self.drain);
         let rules = [
             (
@@ -375,6 +407,16 @@ impl Config {
                      is asked who they are: set up [auth], or server.insecure = true if that is \
                      meant"
                 ),
+            ),
+            (
+                admin.is_none_or(|a| a.ip().to_canonical().is_loopback() || self.server.insecure),
+                "admin.listen is reachable from other machines, which could read the metrics: set \
+                 server.insecure = true if that is meant"
+                    .to_owned(),
+            ),
+            (
+                admin.is_none_or(|admin| admin != address || admin.port() == 0),
+                "admin.listen must not be the address of server.listen".to_owned(),
             ),
             (
                 keepalive.idle_timeout_ms > keepalive.ping_interval_ms,
@@ -472,6 +514,15 @@ impl Tls {
     }
 }
 
+/// None for an empty text.
+fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
+    value.transpose()
+}
+
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -520,6 +571,7 @@ mod tests {
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
                 Kind::Path | Kind::Text { .. } | Kind::List => "a".to_owned(),
                 Kind::Networks => "127.0.0.1".to_owned(),
+                Kind::Origins => "https://a.example".to_owned(),
             };
             assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
         }

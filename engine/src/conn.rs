@@ -10,9 +10,11 @@ use crate::feed::pattern::Topic;
 use crate::flush::Delivery;
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
+use crate::http::response::Exchange;
+use crate::http::route::Door;
 use crate::metrics;
 use crate::multiplex::Multiplexed;
-use crate::rate::TokenBucket;
+use crate::rate::{PerSecond, TokenBucket};
 use crate::timer::Tick;
 use crate::transport::Transport;
 
@@ -25,6 +27,8 @@ pub struct Conn {
     pub transport: Transport,
     /// Which queues of its core it stands in.
     pub queued: Queued,
+    /// How many pings and commands it has sent this second.
+    pub controls: PerSecond,
     /// When it began to lag; 0 while it does not.
     pub lagging_since: Tick,
     /// When it was last heard of.
@@ -33,6 +37,8 @@ pub struct Conn {
     pub due: Tick,
     /// Whether its messages may be deflated.
     pub inflates: bool,
+    /// Which endpoints it may ask for.
+    pub door: Door,
     /// What it is for.
     pub role: Role,
     /// Fragments of an unfinished message.
@@ -102,8 +108,8 @@ pub struct Posting {
     pub target: PostTarget,
     /// The reader of the body's framing.
     pub body: Body,
-    /// Whether the connection may carry another request.
-    pub keep_alive: bool,
+    /// How the answer is sent.
+    pub exchange: Exchange,
 }
 
 /// Where a POST publishes to.
@@ -144,10 +150,12 @@ impl Conn {
             delivery: Delivery::default(),
             transport,
             queued: Queued::default(),
+            controls: PerSecond::default(),
             lagging_since: 0,
             heard: now,
             due: 0,
             inflates: false,
+            door: Door::All,
             role: Role::Request(None),
             decoder: Decoder::default(),
             rest: Rest::default(),

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use rustls::ServerConfig;
 use slab::Slab;
 
-use crate::accept::Accepting;
+use crate::accept::{Accepting, Entrance};
 use crate::command::Parser;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
@@ -35,6 +34,8 @@ use crate::transport::Reading;
 pub const LISTENER: Token = Token(usize::MAX);
 /// The waker's token.
 pub const WAKER: Token = Token(usize::MAX - 1);
+/// The token of the administrators' listener.
+pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -78,8 +79,7 @@ pub struct Core {
     pub(crate) index: usize,
     pub(crate) poll: Poll,
     doorbell: Arc<Doorbell>,
-    pub(crate) listener: TcpListener,
-    pub(crate) accepting: Accepting,
+    pub(crate) entrances: Vec<Entrance>,
     pub(crate) accept_warning_due: Tick,
     /// The certificate in force; none while the port speaks plain HTTP.
     pub(crate) tls: Option<View<ServerConfig>>,
@@ -104,14 +104,16 @@ impl Core {
     /// A core that is about to run on the calling thread.
     ///
     /// # Errors
-    /// When the listener cannot be registered.
+    /// When a listener cannot be registered.
     pub fn new(
         shared: Arc<Shared>,
         index: usize,
         poll: Poll,
-        mut listener: TcpListener,
+        mut entrances: Vec<Entrance>,
     ) -> io::Result<Self> {
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        for entrance in &mut entrances {
+            entrance.register(poll.registry())?;
+        }
         let port = shared.port(index);
         let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.load().read_bytes_min());
         Ok(Self {
@@ -124,8 +126,7 @@ impl Core {
             paced: Vec::new(),
             index,
             poll,
-            listener,
-            accepting: Accepting::More,
+            entrances,
             accept_warning_due: 0,
             marked: VecDeque::new(),
             inflater: Inflater::default(),
@@ -178,14 +179,14 @@ impl Core {
             || !self.readable.is_empty()
             || !self.handshakes.is_empty()
             || self.lanes.is_sweeping()
-            || self.accepting == Accepting::More;
+            || self.accepts(Accepting::More);
         if more_to_do {
             Some(Duration::ZERO)
         } else if !self.paced.is_empty() {
             Some(PACE)
         } else if self.wheel.is_empty()
             && matches!(self.draining, Draining::No)
-            && self.accepting == Accepting::Waiting
+            && self.entrances.iter().all(|entrance| entrance.accepting == Accepting::Waiting)
         {
             None
         } else {
@@ -196,7 +197,10 @@ impl Core {
     /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
     /// comes first, so that everything published in a turn leaves in the same writes.
     fn turn(&mut self, events: &Events) {
-        self.config.refresh(&self.shared.config);
+        if self.config.refresh(&self.shared.config) {
+            let buffer_bytes = self.buffer.len().max(self.config.read_bytes_min());
+            self.buffer.resize(buffer_bytes, 0);
+        }
         if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
             view.refresh(tls.current());
         }
@@ -219,9 +223,7 @@ impl Core {
     fn take_event(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
-            // While accepting rests for want of descriptors, a newcomer is no reason to try again.
-            LISTENER if self.accepting == Accepting::Waiting => self.accepting = Accepting::More,
-            LISTENER => {}
+            token @ (LISTENER | ADMIN_LISTENER) => self.somebody_came(token),
             Token(key) => {
                 let key = key as u32;
                 let Some(conn) = self.conns.get_mut(key as usize) else { return };

@@ -49,8 +49,7 @@ impl Core {
     fn came_due(&mut self, key: u32, now: Tick) {
         let config = &self.config;
         let ticks = timer::tick_of_ms;
-        let (handshake, lag) =
-            (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));
+        let lag = ticks(config.flush.lag_age_ms_max);
         let (ping, idle) =
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
@@ -59,9 +58,18 @@ impl Core {
         match &conn.role {
             Role::Closing(_) => self.cut(key),
             // It has sent what it had to; that its turn has not come is no fault of its own.
-            Role::Request(_) if conn.awaits_handshake() => self.set_due(key, now + handshake),
-            Role::Request(_) if silent >= handshake => self.request_timed_out(key),
-            Role::Request(_) => self.set_due(key, conn.heard + handshake),
+            Role::Request(_) if conn.awaits_handshake() => {
+                self.set_due(key, now + ticks(config.limits.handshake_ms_max));
+            }
+            Role::Request(posting) => {
+                let limits = &config.limits;
+                let ms_max =
+                    posting.as_ref().map_or(limits.handshake_ms_max, |_| limits.body_ms_max);
+                if silent >= ticks(ms_max) {
+                    return self.request_timed_out(key, ms_max);
+                }
+                self.set_due(key, conn.heard + ticks(ms_max));
+            }
             _ if conn.lagging_since > 0 && lagging >= lag => {
                 self.close(key, &CloseCode::Stalled.into());
             }

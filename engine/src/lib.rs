@@ -5,6 +5,7 @@
 //! says who is next and [`flush`] sends.
 
 pub mod accept;
+pub mod admin;
 pub mod admission;
 pub mod cli;
 pub mod clock;
@@ -34,6 +35,7 @@ pub mod networks;
 pub mod outbox;
 pub mod posting;
 pub mod rate;
+pub mod reload;
 pub mod reply;
 pub mod server;
 pub mod session;

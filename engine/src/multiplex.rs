@@ -52,11 +52,14 @@ impl Core {
         }
         let mut parser = std::mem::take(&mut self.commands);
         match parser.command(payload) {
+            Ok(Command { action, .. })
+                if !matches!(action, Action::Publish(_)) && !self.take_control(key) => {}
             Ok(Command { id, action }) => {
                 if let Err(failure) = self.carry_out(key, id.as_ref(), action) {
                     self.tell_failure(key, id.as_ref(), &failure);
                 }
             }
+            Err(_) if !self.take_control(key) => {}
             Err((id, error)) => self.tell_failure(key, id.as_ref(), &error.into()),
         }
         self.commands = parser;

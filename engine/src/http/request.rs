@@ -86,6 +86,8 @@ headers! {
     origin "Origin" Refused,
     /// What the client waits for before it sends the body.
     expect "Expect" Refused,
+    /// The way a request came over proxies: each adds whom it had it from.
+    x_forwarded_for "X-Forwarded-For" Joined,
     /// The client's credentials.
     authorization "Authorization" Refused,
 }

@@ -73,10 +73,12 @@ pub struct CoreMetrics {
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
+    turned_away: PerGate,
 }
 
 type PerRole = [Counter; Role::ALL.len()];
 type PerReason = [Counter; CloseReason::ALL.len()];
+type PerGate = [Counter; Gate::ALL.len()];
 type PerStatus = [Counter; Status::ALL.len()];
 
 /// Bounds from 1.024 µs to 17.2 s, and the rest.
@@ -207,6 +209,30 @@ labels! {
     }
 }
 
+labels! {
+    /// Which gate turned a client away.
+    Gate {
+        /// `limits.connections_max`.
+        Connections = "connections",
+        /// `limits.connections_per_source_max`.
+        Source = "source",
+        /// `limits.handshakes_per_s_per_source`.
+        SourceRate = "source_rate",
+        /// `limits.accepts_per_s_max`.
+        AcceptRate = "accept_rate",
+        /// `security.origins`.
+        Origin = "origin",
+        /// `limits.controls_per_s_max`.
+        Controls = "controls",
+        /// An administrator's endpoint, from elsewhere.
+        Admin = "admin",
+        /// The engine drains or is not ready yet.
+        Draining = "draining",
+        /// Memory is short: the most lagged were disconnected.
+        Memory = "memory",
+    }
+}
+
 impl From<CloseCode> for CloseReason {
     fn from(code: CloseCode) -> Self {
         match code {
@@ -324,6 +350,11 @@ impl CoreMetrics {
     /// A request was refused with this status.
     pub fn refused(&self, status: Status) {
         self.refused[status as usize].add(1);
+    }
+
+    /// A gate turned a client away.
+    pub fn turned_away(&self, gate: Gate) {
+        self.turned_away[gate as usize].add(1);
     }
 
     /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private

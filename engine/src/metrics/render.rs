@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{CloseReason, CoreMetrics, Counter, Role, TlsFailure};
+use super::{CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -140,6 +140,9 @@ impl Scrape {
         let failures = self.per_label(TlsFailure::ALL, word, |m| &m.tls_failures);
         let help = "TLS handshakes that were not completed, by reason.";
         labelled_counters(encoder, "tls_handshakes_failed", help, "reason", &failures)?;
+        let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
+        let help = "Clients that a limit or a rule turned away, by which.";
+        labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
