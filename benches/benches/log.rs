@@ -17,9 +17,10 @@ use gridcast::feed::log::{Feed, FeedName, Opened};
 use gridcast::feed::pattern::{Pattern, Target, Topic};
 use gridcast::feed::registry::{Registry, RegistryOptions};
 use gridcast::feed::retention::{Retention, RetentionClasses};
-use gridcast::flush::{Delivery, FlushState, FlushStats, Socket, Subscription};
+use gridcast::flush::{Delivery, FlushState, FlushStats, Socket};
 use gridcast::frame::Kind;
 use gridcast::subscription::{From, LagPolicy, Mode};
+use gridcast::subscriptions::Subscription;
 use gridcast::sweep::{Lanes, Member, Step};
 
 const TOPIC: &str = "pmu/1001/data";

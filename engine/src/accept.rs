@@ -11,6 +11,7 @@ use crate::conn::Conn;
 use crate::core::{ADMIN_LISTENER, Core, LISTENER};
 use crate::http::route::Door;
 use crate::timer::{self, Tick};
+use crate::transport::Transport;
 
 /// Connections accepted in one turn: a storm of them must not hold up delivery.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -127,7 +128,7 @@ impl Core {
             return Err(error);
         }
         let now = self.now;
-        entry.insert(Conn::new(stream, source, now)).door = door;
+        entry.insert(Conn::new(Transport::new(stream), source, now)).door = door;
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.config.limits.handshake_ms_max));
         match admitted {

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 /// A WebSocket broadcast engine: many publishers, very many subscribers, every frame encoded once.
 ///
 /// Without a command it serves until SIGTERM or SIGINT, then drains; a second signal ends it at
-/// once; SIGHUP reads the settings again. Subscribe at /v1/feed/{topic or pattern}, publish at /v1/publish/{topic}; look at
-/// /healthz, /readyz and /metrics.
+/// once. SIGHUP has it read its settings again. Subscribe at /v1/feed/{topic or pattern}, publish
+/// at /v1/publish/{topic}; look at /healthz, /readyz and /metrics.
 ///
 /// Settings come from four layers, the later wins: defaults, the file of --config, environment
 /// variables GRIDCAST_{SECTION}_{KEY}, flags. `gridcast config --print` shows each one with its
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn the_sample_file_is_generated_from_the_table() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("gridcast.toml");
-        let expected = SAMPLE_HEAD.to_owned() + &Settings::default().print() + SAMPLE_CLASS;
+        let expected = SAMPLE_HEAD.to_owned() + &Settings::default().print() + SAMPLE_ROWS;
         if std::env::var_os("UPDATE_SAMPLE").is_some() {
             fs::write(&path, &expected).unwrap();
         }
@@ -261,7 +261,7 @@ mod tests {
 
 ";
 
-    const SAMPLE_CLASS: &str = r#"
+    const SAMPLE_ROWS: &str = r##"
 # Topics with needs of their own. The first class whose pattern matches a topic holds for it; what
 # it does not say, [retention] says.
 #
@@ -270,5 +270,16 @@ mod tests {
 # bytes_max = 16777216
 # age_ms_max = 86400000
 # lag = "skip-to-oldest"
-"#;
+
+# Tokens without a signature, for few clients. One of token, token_file and sha256 says which it is;
+# a pattern covers topics and narrower patterns, and topics that start with $ only if it does too.
+#
+# [[auth.token]]
+# name = "wall"
+# token_file = "/etc/gridcast/wall.token"
+# subscribe = ["#", "$sys/#"]
+# publish = []
+# admin = false
+# publishes_per_s_max = 0
+"##;
 }

@@ -4,8 +4,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
-
 use crate::feed::encoding::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::pattern::Topic;
@@ -18,14 +16,15 @@ use crate::metrics;
 use crate::multiplex::Multiplexed;
 use crate::rate::{PerSecond, TokenBucket};
 use crate::timer::Tick;
+use crate::transport::Transport;
 
 /// One peer.
 #[derive(Debug)]
 pub struct Conn {
     /// The sending half; first, because a sweep touches little else.
     pub delivery: Delivery,
-    /// The socket.
-    pub stream: TcpStream,
+    /// The socket, and the TLS session on it if there is one.
+    pub transport: Transport,
     /// Which queues of its core it stands in.
     pub queued: Queued,
     /// How many pings and commands it has sent this second.
@@ -146,10 +145,10 @@ pub enum Closing {
 
 impl Conn {
     /// A connection that was just accepted.
-    pub fn new(stream: TcpStream, source: IpAddr, now: Tick) -> Self {
+    pub fn new(transport: Transport, source: IpAddr, now: Tick) -> Self {
         Self {
             delivery: Delivery::default(),
-            stream,
+            transport,
             queued: Queued::default(),
             controls: PerSecond::default(),
             lagging_since: 0,
@@ -174,9 +173,17 @@ impl Conn {
         }
     }
 
+    /// True when bytes wait that the kernel has not taken, those of feeds not counted.
+    pub fn has_unsent(&self) -> bool {
+        !self.delivery.outbox().is_empty() || self.transport.held_bytes() > 0
+    }
+
     /// Bytes of user memory held beside the slot itself.
     pub fn memory_bytes(&self) -> usize {
-        self.rest.memory_bytes() + self.decoder.held_bytes() + self.delivery.outbox().memory_bytes()
+        self.rest.memory_bytes()
+            + self.decoder.held_bytes()
+            + self.delivery.outbox().memory_bytes()
+            + self.transport.memory_bytes()
     }
 }
 

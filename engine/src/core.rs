@@ -3,7 +3,7 @@
 //! Must not take a lock while flushing, and does not know what bytes mean (that is `session`).
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
 use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
+use crate::tls_stream::Scratch;
+use crate::transport::Reading;
 
 /// The listener's token; connections use their slab keys.
 pub const LISTENER: Token = Token(usize::MAX);
@@ -59,6 +61,7 @@ pub struct Core {
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
     pub(crate) buffer: Vec<u8>,
+    pub(crate) scratch: Scratch,
     /// Inflates what clients sent deflated.
     pub(crate) inflater: Inflater,
     /// Reads the commands of multiplexed clients.
@@ -113,6 +116,7 @@ impl Core {
             lanes: Lanes::new(Arc::clone(&port.doorbell)),
             conns: Slab::new(),
             buffer: vec![0; buffer_bytes],
+            scratch: Scratch::default(),
             paced: Vec::new(),
             index,
             poll,
@@ -270,24 +274,38 @@ impl Core {
             return 0;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let received = conn.stream.read(&mut buffer);
-        let read = match received {
-            Ok(0) => {
-                self.end(key, CloseReason::PeerGone);
-                0
-            }
-            Ok(count) => {
-                self.received(key, &mut buffer[..count]);
-                self.after_read(key, count == buffer.len());
-                count
-            }
-            Err(error) => {
-                self.read_failed(key, &error);
-                0
-            }
-        };
+        let read = conn.transport.read(&mut buffer, &mut self.scratch);
+        let bytes = read.as_ref().map_or(0, |reading| reading.bytes);
+        match read {
+            Ok(reading) => self.take_reading(key, reading, &mut buffer),
+            Err(error) => self.read_failed(key, &error),
+        }
         self.buffer = buffer;
-        read
+        bytes
+    }
+
+    fn take_reading(&mut self, key: u32, reading: Reading, buffer: &mut [u8]) {
+        if reading.opened {
+            self.metrics.tls_opened();
+        }
+        if reading.bytes > 0 {
+            self.received(key, &mut buffer[..reading.bytes]);
+        }
+        if reading.ended {
+            return self.end(key, CloseReason::PeerGone);
+        }
+        self.after_read(key, reading.filled);
+        self.push_held(key, reading.opened);
+    }
+
+    /// Has an event announced for what the TLS session itself could not send, and sends what had
+    /// to wait for it to be open.
+    fn push_held(&mut self, key: u32, opened: bool) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        let held = conn.transport.held_bytes() > 0 && conn.delivery.state() != FlushState::Blocked;
+        if held || opened && conn.has_unsent() {
+            self.flush(key);
+        }
     }
 
     fn received(&mut self, key: u32, bytes: &mut [u8]) {
@@ -333,7 +351,8 @@ impl Core {
     /// event will announce more. At the peer's end only reading on shows that it has ended.
     fn after_read(&mut self, key: u32, filled: bool) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.read_held |= conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        let unsent_bytes = conn.delivery.outbox().pending().len() + conn.transport.held_bytes();
+        conn.queued.read_held |= unsent_bytes > OUTBOX_BYTES_HELD;
         if filled || conn.queued.read_closed {
             self.queue_read(key);
         }
@@ -454,7 +473,8 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let mut stats = FlushStats::default();
         let bytes_max = self.config.flush.bytes_per_socket;
-        let flushed = conn.delivery.flush(&self.lanes, &mut conn.stream, bytes_max, &mut stats);
+        let mut wire = conn.transport.wire(&mut self.scratch);
+        let flushed = conn.delivery.flush(&self.lanes, &mut wire, bytes_max, &mut stats);
         self.count(&stats);
         match flushed {
             Ok(state) => self.after_flush(key, state, stats.bytes > 0),

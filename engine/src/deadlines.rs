@@ -108,8 +108,9 @@ impl Core {
         self.census.next = end;
         if end == slots {
             let pending_bytes = std::mem::take(&mut self.census).bytes;
+            let buffer_bytes = (self.buffer.capacity() + self.scratch.memory_bytes()) as u64;
             let slot_bytes = (slots * size_of::<Conn>()) as u64;
-            self.metrics.set_memory(slot_bytes, pending_bytes, self.buffer.capacity() as u64);
+            self.metrics.set_memory(slot_bytes, pending_bytes, buffer_bytes);
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::feed::cursor::Cursor;
 use crate::feed::encoding::announcement;
 use crate::feed::lag::{self, Gap, GapReason, Lapse};
 use crate::outbox::Outbox;
-use crate::subscription::{LagPolicy, Mode};
+use crate::subscription::Mode;
+use crate::subscriptions::{Subscription, Subscriptions};
 use crate::sweep::Lanes;
 
 /// Most slices one write gathers: a dashboard follows a few dozen topics, and a longer gather only
@@ -37,6 +38,15 @@ pub trait Socket {
     /// # Errors
     /// As `write(2)`.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends what the socket itself holds back of bytes it took; answers whether all of it is out.
+    /// If not, a writable event will follow. A socket that holds nothing back has no more to say.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    fn push(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// See the file header.
@@ -48,30 +58,6 @@ pub enum FlushState {
     Ready,
     /// Bytes wait for the socket.
     Blocked,
-}
-
-/// A subscription of one connection: a cursor, and what to do when it falls behind.
-#[derive(Clone, Copy, Debug)]
-pub struct Subscription {
-    /// The core's key of the lane.
-    pub lane: u32,
-    /// Index among the lane's members, kept by [`Lanes`].
-    pub member: u32,
-    /// Where it stands.
-    pub cursor: Cursor,
-    /// What lagging means to it.
-    pub mode: Mode,
-    /// What to do when retention passes it.
-    pub lag: LagPolicy,
-    /// Whether it is among those of its connection that are known to be behind.
-    is_behind: bool,
-}
-
-impl Subscription {
-    /// A subscription that begins at `cursor` of the lane `lane`, whose member `member` it is.
-    pub fn new((lane, member): (u32, u32), cursor: Cursor, mode: Mode, lag: LagPolicy) -> Self {
-        Self { lane, member, cursor, mode, lag, is_behind: true }
-    }
 }
 
 /// What flushes did, for metrics; added up by the owner.
@@ -115,22 +101,6 @@ pub struct Delivery {
     lags: bool,
 }
 
-#[derive(Debug)]
-enum Subscriptions {
-    /// The usual case costs no allocation. It is looked at in every flush.
-    One(Option<Subscription>),
-    Many(Box<Many>),
-}
-
-/// The subscriptions of a multiplexed connection. What a flush costs grows with those that are
-/// behind, not with all there are.
-#[derive(Debug, Default)]
-struct Many {
-    all: Vec<Subscription>,
-    /// Indexes of those that may have something to send, the longest waiting first.
-    behind: Vec<u32>,
-}
-
 /// Where gathered bytes came from.
 #[derive(Clone, Copy)]
 enum Source {
@@ -141,7 +111,7 @@ enum Source {
 impl Default for Delivery {
     fn default() -> Self {
         Self {
-            subscriptions: Subscriptions::One(None),
+            subscriptions: Subscriptions::default(),
             outbox: Outbox::default(),
             state: FlushState::CaughtUp,
             lags: false,
@@ -162,47 +132,34 @@ impl Delivery {
 
     /// The subscriptions, in no particular order.
     pub fn subscriptions(&self) -> &[Subscription] {
-        match &self.subscriptions {
-            Subscriptions::One(one) => one.as_slice(),
-            Subscriptions::Many(many) => &many.all,
-        }
+        self.subscriptions.all()
     }
 
     /// The subscriptions, to be moved by [`Lanes`].
     pub fn subscriptions_mut(&mut self) -> &mut [Subscription] {
-        match &mut self.subscriptions {
-            Subscriptions::One(one) => one.as_mut_slice(),
-            Subscriptions::Many(many) => &mut many.all,
-        }
-    }
-
-    /// Indexes of the subscriptions that may have something to send.
-    fn behind(&self) -> &[u32] {
-        match &self.subscriptions {
-            Subscriptions::One(None) => &[],
-            Subscriptions::One(Some(_)) => &[0],
-            Subscriptions::Many(many) => &many.behind,
-        }
+        self.subscriptions.all_mut()
     }
 
     /// Makes this the sending half of a connection that may have many subscriptions.
     pub fn multiplex(&mut self) {
         debug_assert!(self.subscriptions().is_empty(), "before the first subscription");
-        self.subscriptions = Subscriptions::Many(Box::default());
+        self.subscriptions = Subscriptions::many();
+    }
+
+    /// True when it may have many subscriptions: then one that is behind is [marked](Self::mark)
+    /// first, so that one write carries what all of them wait for.
+    pub fn is_multiplexed(&self) -> bool {
+        self.subscriptions.is_many()
     }
 
     /// Adds a subscription; its index is the number there were.
     pub fn subscribe(&mut self, subscription: Subscription) {
-        match &mut self.subscriptions {
-            Subscriptions::One(one) => {
-                debug_assert!(one.is_none(), "a second subscription needs `multiplex`");
-                *one = Some(subscription);
-            }
-            Subscriptions::Many(many) => {
-                many.behind.push(many.all.len() as u32);
-                many.all.push(Subscription { is_behind: true, ..subscription });
-            }
-        }
+        self.subscriptions.add(subscription);
+    }
+
+    /// Notes that a subscription of a multiplexed connection may have something to send.
+    pub fn mark(&mut self, index: u32) {
+        self.subscriptions.mark(index);
     }
 
     /// Takes one subscription out, finishing from the outbox what it has torn. The last one takes
@@ -211,35 +168,13 @@ impl Delivery {
         if self.torn() == Some(index) {
             self.save_torn_frame(lanes);
         }
-        match &mut self.subscriptions {
-            Subscriptions::One(one) => one.take(),
-            Subscriptions::Many(many) => many.remove(index),
-        }
+        self.subscriptions.remove(index)
     }
 
     /// Takes all subscriptions out. A frame that was torn is finished from the outbox.
     pub fn unsubscribe_all(&mut self, lanes: &Lanes) -> Vec<Subscription> {
         self.save_torn_frame(lanes);
-        match std::mem::replace(&mut self.subscriptions, Subscriptions::One(None)) {
-            Subscriptions::One(one) => one.into_iter().collect(),
-            Subscriptions::Many(many) => many.all,
-        }
-    }
-
-    /// Notes that a subscription of a multiplexed connection may have something to send.
-    pub fn mark(&mut self, index: u32) {
-        if let Subscriptions::Many(many) = &mut self.subscriptions
-            && let Some(subscription) = many.all.get_mut(index as usize)
-            && !std::mem::replace(&mut subscription.is_behind, true)
-        {
-            many.behind.push(index);
-        }
-    }
-
-    /// True when it may have many subscriptions: then one that is behind is [marked](Self::mark)
-    /// first, so that one write carries what all of them wait for.
-    pub fn is_multiplexed(&self) -> bool {
-        matches!(self.subscriptions, Subscriptions::Many(_))
+        std::mem::take(&mut self.subscriptions).into_all()
     }
 
     /// Queues whole private frames, to go out at the next frame boundary.
@@ -286,15 +221,15 @@ impl Delivery {
             FlushState::Ready => self.lags,
             FlushState::Blocked => true,
         };
-        self.forget_caught_up(lanes);
+        self.subscriptions.forget_caught_up(lanes);
         self.check(lanes);
         Ok(self.state)
     }
 
     /// Applies the lag policy wherever retention has passed a cursor.
     fn lapse(&mut self, lanes: &Lanes, stats: &mut FlushStats) -> Result<(), FlushEnd> {
-        for at in 0..self.behind().len() {
-            self.lapse_at(self.behind()[at], lanes, stats)?;
+        for at in 0..self.subscriptions.behind().len() {
+            self.lapse_at(self.subscriptions.behind()[at], lanes, stats)?;
         }
         Ok(())
     }
@@ -359,8 +294,8 @@ impl Delivery {
 
     /// Moves the cursors of `mode=latest` subscriptions to the newest frame, at a frame boundary.
     fn conflate(&mut self, lanes: &Lanes, stats: &mut FlushStats) {
-        for at in 0..self.behind().len() {
-            let index = self.behind()[at];
+        for at in 0..self.subscriptions.behind().len() {
+            let index = self.subscriptions.behind()[at];
             let Subscription { mode, cursor, .. } = self.subscriptions()[index as usize];
             let has_room = self.outbox.pending().len() <= NOTICE_BYTES_MAX;
             if mode == Mode::Latest && !cursor.is_torn() && has_room {
@@ -395,6 +330,10 @@ impl Delivery {
         bytes_max: usize,
         stats: &mut FlushStats,
     ) -> io::Result<Written> {
+        if !socket.push()? {
+            stats.writes_blocked += 1;
+            return Ok(Written::Part);
+        }
         let (answer, pieces, given) = {
             let mut gather = Gather::default();
             self.gather(lanes, bytes_max, &mut gather);
@@ -415,7 +354,7 @@ impl Delivery {
         stats.writes += 1;
         stats.bytes += taken as u64;
         self.advance(lanes, &pieces, taken, stats);
-        if taken < given {
+        if taken < given || !socket.push()? {
             stats.writes_partial += 1;
             return Ok(Written::Part);
         }
@@ -438,21 +377,20 @@ impl Delivery {
         } else {
             gather.push(Source::Outbox, self.outbox.pending());
         }
-        match &self.subscriptions {
-            Subscriptions::One(Some(one)) if torn.is_none() => {
-                gather.push_feed(lanes, 0, one.cursor.pos(), self);
+        let behind = self.subscriptions.behind();
+        if !self.is_multiplexed() {
+            if let (None, [index]) = (torn, behind) {
+                let pos = self.subscriptions()[0].cursor.pos();
+                gather.push_feed(lanes, *index, pos, self);
             }
-            Subscriptions::One(_) => {}
-            Subscriptions::Many(many) => {
-                let share_bytes_max =
-                    if many.behind.len() > 1 { SHARE_BYTES_MAX } else { u64::MAX };
-                for &index in many.behind.iter().filter(|index| Some(**index) != torn) {
-                    let Subscription { lane, cursor, .. } = many.all[index as usize];
-                    let share = lanes.reader(lane).share(cursor, share_bytes_max);
-                    if !gather.push(Source::Feed(index), share) {
-                        return;
-                    }
-                }
+            return;
+        }
+        let share_bytes_max = if behind.len() > 1 { SHARE_BYTES_MAX } else { u64::MAX };
+        for &index in behind.iter().filter(|index| Some(**index) != torn) {
+            let Subscription { lane, cursor, .. } = self.subscriptions()[index as usize];
+            let share = lanes.reader(lane).share(cursor, share_bytes_max);
+            if !gather.push(Source::Feed(index), share) {
+                return;
             }
         }
     }
@@ -484,30 +422,15 @@ impl Delivery {
 
     fn is_caught_up(&self, lanes: &Lanes) -> bool {
         self.outbox.is_empty()
-            && self.behind().iter().all(|&index| {
+            && self.subscriptions.behind().iter().all(|&index| {
                 let subscription = self.subscriptions()[index as usize];
                 subscription.cursor.pos() == lanes.reader(subscription.lane).head().pos
             })
     }
 
-    /// Drops from those behind whoever is not any more; the others take turns at being first.
-    fn forget_caught_up(&mut self, lanes: &Lanes) {
-        let Subscriptions::Many(many) = &mut self.subscriptions else { return };
-        let Many { all, behind } = &mut **many;
-        behind.retain(|&index| {
-            let subscription = &mut all[index as usize];
-            let head = lanes.reader(subscription.lane).head();
-            subscription.is_behind = subscription.cursor.pos() != head.pos;
-            subscription.is_behind
-        });
-        if !behind.is_empty() {
-            behind.rotate_left(1);
-        }
-    }
-
     fn torn(&self) -> Option<u32> {
         let is_torn = |index: &u32| self.subscriptions()[*index as usize].cursor.is_torn();
-        self.behind().iter().copied().find(is_torn)
+        self.subscriptions.behind().iter().copied().find(is_torn)
     }
 
     fn save_torn_frame(&mut self, lanes: &Lanes) {
@@ -527,21 +450,6 @@ impl Delivery {
             assert!(!caught_up || self.is_caught_up(lanes), "caught up means nothing waits");
             assert!(!caught_up || !self.lags, "a caught-up connection does not lag");
         }
-    }
-}
-
-impl Many {
-    fn remove(&mut self, index: u32) -> Option<Subscription> {
-        let last = self.all.len().checked_sub(1)? as u32;
-        if index > last {
-            return None;
-        }
-        let removed = self.all.swap_remove(index as usize);
-        self.behind.retain(|&behind| behind != index);
-        if let Some(moved) = self.behind.iter_mut().find(|behind| **behind == last) {
-            *moved = index;
-        }
-        Some(removed)
     }
 }
 

@@ -12,12 +12,12 @@ use crate::core::Core;
 use crate::feed::encoding::{Form, LaneKind, Message, announcement, text_frame};
 use crate::feed::log::{Feed, FeedName, Subscribed};
 use crate::feed::pattern::{Target, Topic};
-use crate::flush::Subscription;
 use crate::frame::Kind;
 use crate::http::handshake::Handshake;
 use crate::rate::TokenBucket;
 use crate::reply::{self, ErrorCode, Failure};
 use crate::subscription::Options;
+use crate::subscriptions::Subscription;
 use crate::sweep::Member;
 
 /// Bytes of announcements that a new subscriber of a pattern is sent at once.

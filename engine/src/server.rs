@@ -481,7 +481,10 @@ pub fn serve(
 fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
     let Some(reloader) = reloader else { return };
     match reloader.reload() {
-        Ok(config) => engine.reconfigure(config),
+        Ok(config) => {
+            engine.reconfigure(config);
+            tracing::info!("settings read again");
+        }
         Err(SettingsError(errors)) => {
             for error in errors {
                 tracing::error!(error, "settings stay as they were");

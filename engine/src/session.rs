@@ -13,7 +13,6 @@ use crate::feed::lag::Gap;
 use crate::feed::log::{FeedName, Published, Subscribed};
 use crate::feed::pattern::Topic;
 use crate::feed::registry::FeedError;
-use crate::flush::Subscription;
 use crate::frame::decode::{Decoded, Event};
 use crate::frame::{Kind, Opcode, encode};
 use crate::http::handshake::Handshake;
@@ -25,6 +24,7 @@ use crate::http::route::{Route, Settings};
 use crate::metrics::{CloseReason, Gate};
 use crate::rate::TokenBucket;
 use crate::subscription::{LagPolicy, Options};
+use crate::subscriptions::Subscription;
 use crate::sweep::Member;
 use crate::timer::TICKS_PER_S;
 
@@ -98,6 +98,7 @@ impl Core {
         let decoded = conn.decoder.next(bytes, bytes_max, conn.inflates);
         let (consumed, event) = match decoded {
             Ok(Decoded::Need(need)) => return Consumed::Need(need),
+            Ok(Decoded::Part(bytes)) => return Consumed::Bytes(bytes),
             Ok(Decoded::Frame { consumed, event }) => (consumed, event),
             Err(close) => {
                 self.broke_protocol(key, &close);
@@ -204,7 +205,7 @@ impl Core {
         let conn = &mut self.conns[key as usize];
         if let Role::Closing(closing) = &mut conn.role {
             *closing = Closing::AfterFlush;
-            if conn.delivery.outbox().is_empty() {
+            if !conn.has_unsent() {
                 self.end(key, CloseReason::Done);
             }
             return;
@@ -447,7 +448,7 @@ impl Core {
     fn lane_kind(&self, form: Form, handshake: &Handshake) -> LaneKind {
         let compression = &self.config.compression;
         let deflate = handshake.deflate.map(|agreed| Deflation {
-            window_bits: agreed.server_window_bits,
+            window_bits: agreed.server_window_bits(),
             level: compression.level,
             bytes_min: compression.bytes_min,
         });

@@ -248,3 +248,23 @@ fn without_a_subprotocol_the_client_gets_json() {
     assert_eq!(answer["subscribed"]["topic"], "a");
     server.wait_for("connections{role=\"multiplexed\"}", 1);
 }
+
+#[test]
+fn a_replay_does_not_hold_up_what_is_live() {
+    let server = Server::start(&[("flush.send_buffer_bytes", "4096")]);
+    let mut publisher = server.publisher("history");
+    let payload = "x".repeat(1000);
+    for _ in 0..900 {
+        publisher.say(&payload);
+    }
+    server.wait_for("publishes_total", 900);
+    let stream = server.connect_narrow();
+    let mut client = Client::with_header(stream, "/v1/ws", "Sec-WebSocket-Protocol", JSON);
+    ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "live"}}));
+    ask(&mut client, &json!({"id": 2, "subscribe": {"topic": "history", "from": "oldest"}}));
+    server.wait_until("a full socket", |server| server.metric("writes_partial_total") > 0);
+    server.post("live", "1");
+    let replayed = (0..900).take_while(|_| hear(&mut client)["topic"] == "history").count();
+    // What the kernel held already, and a share of what waits.
+    assert!(replayed < 450, "{replayed} frames of history came first");
+}

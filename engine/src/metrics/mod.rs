@@ -71,6 +71,9 @@ pub struct CoreMetrics {
     closed: PerReason,
     refused: PerStatus,
     turned_away: PerGate,
+    /// TLS handshakes completed.
+    pub tls_handshakes: Counter,
+    tls_failures: [Counter; TlsFailure::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
@@ -210,6 +213,26 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a TLS handshake was not completed.
+    TlsFailure {
+        /// The client speaks HTTP without TLS.
+        NotTls = "not_tls",
+        /// No version, cipher or protocol that both know.
+        Incompatible = "incompatible",
+        /// The client's certificate is missing or not trusted.
+        Certificate = "certificate",
+        /// The client broke it off and said so: most often it does not trust our certificate.
+        Refused = "refused",
+        /// What came was no TLS, or broke its rules.
+        Protocol = "protocol",
+        /// It was not done in time.
+        Timeout = "timeout",
+        /// The connection ended before.
+        Gone = "gone",
+    }
+}
+
 impl From<CloseCode> for CloseReason {
     fn from(code: CloseCode) -> Self {
         match code {
@@ -312,6 +335,16 @@ impl CoreMetrics {
     /// A connection is gone.
     pub fn closed(&self, reason: CloseReason) {
         self.closed[reason as usize].add(1);
+    }
+
+    /// A TLS handshake was completed.
+    pub fn tls_opened(&self) {
+        self.tls_handshakes.add(1);
+    }
+
+    /// A TLS handshake was not completed.
+    pub fn tls_failed(&self, failure: TlsFailure) {
+        self.tls_failures[failure as usize].add(1);
     }
 
     /// A request was refused with this status.

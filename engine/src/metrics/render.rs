@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{CloseReason, CoreMetrics, Counter, Gate, Role};
+use super::{CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -50,7 +50,7 @@ struct Scrape {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 17] = [
+const TOTALS: [Total; 18] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -95,6 +95,7 @@ const TOTALS: [Total; 17] = [
         |m| &m.resumes_after_gap,
     ),
     ("gap_frames", None, "Frames that subscribers were told they missed.", |m| &m.gap_frames),
+    ("tls_handshakes", None, "TLS handshakes completed.", |m| &m.tls_handshakes),
 ];
 
 impl Collector for Scrape {
@@ -138,6 +139,10 @@ impl Scrape {
         let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
         let help = "Clients that a limit or a rule turned away, by which.";
         labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
+        let word = |failure: &TlsFailure| failure.word().to_owned();
+        let failures = self.per_label(TlsFailure::ALL, word, |m| &m.tls_failures);
+        let help = "TLS handshakes that were not completed, by reason.";
+        labelled_counters(encoder, "tls_handshakes_failed", help, "reason", &failures)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
