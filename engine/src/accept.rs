@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use rustls::ServerConfig;
 
 use crate::conn::Conn;
 use crate::core::{ADMIN_LISTENER, Core, LISTENER};
+use crate::current::View;
 use crate::http::route::Door;
 use crate::timer::{self, Tick};
 use crate::transport::Transport;
@@ -127,8 +129,16 @@ impl Core {
             self.shared.admission.leave(source, now_ns);
             return Err(error);
         }
+        let transport = match transport(stream, self.tls.as_ref()) {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::warn!(core = self.index, %error, "no TLS session: dropped");
+                self.shared.admission.leave(source, now_ns);
+                return Ok(());
+            }
+        };
         let now = self.now;
-        entry.insert(Conn::new(Transport::new(stream), source, now)).door = door;
+        entry.insert(Conn::new(transport, source, now)).door = door;
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.config.limits.handshake_ms_max));
         match admitted {
@@ -136,5 +146,15 @@ impl Core {
             Err(refusal) => self.refuse(key, refusal),
         }
         Ok(())
+    }
+}
+
+fn transport(
+    stream: TcpStream,
+    tls: Option<&View<ServerConfig>>,
+) -> Result<Transport, rustls::Error> {
+    match tls {
+        Some(tls) => Transport::secure(stream, tls.share()),
+        None => Ok(Transport::Plain(stream)),
     }
 }

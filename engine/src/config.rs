@@ -5,6 +5,7 @@ use crate::feed::pattern::Target;
 use crate::http::origin::Origins;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
+use crate::tls::ClientAuth;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct Config {
     pub server: Server,
     /// Who may do what.
     pub auth: Authentication,
+    /// How what is sent is kept secret.
+    pub tls: Tls,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
     /// Who may use it.
@@ -133,6 +136,22 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(***)")
+    }
+}
+
+section! {
+    /// `[tls]`
+    Tls {
+        /// The certificate and those that lead to its authority; empty for plain HTTP.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+        /// The authorities of clients' certificates.
+        client_ca: PathBuf,
+        /// Whether clients show certificates.
+        client_auth: ClientAuth,
+        /// Steps of handshakes in one turn of a core.
+        handshakes_per_turn: usize,
     }
 }
 
@@ -429,6 +448,7 @@ impl Config {
         ];
         let mut broken: Vec<String> =
             rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
+        broken.extend(self.tls.broken_rules());
         broken.extend(self.classes_above_the_budget());
         broken
     }
@@ -473,6 +493,25 @@ fn from_texts<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
     let texts = Vec::<String>::deserialize(deserializer)?;
     let parse = |text: String| text.parse().map_err(|error| format!("`{text}`: {error}"));
     texts.into_iter().map(parse).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+impl Tls {
+    fn broken_rules(&self) -> impl Iterator<Item = String> {
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        let (certificate, key) = (is_set(&self.certificate), is_set(&self.key));
+        let (client_ca, client_auth) =
+            (is_set(&self.client_ca), self.client_auth != ClientAuth::None);
+        let rules = [
+            (certificate == key, "tls.certificate and tls.key must be set together, or neither"),
+            (
+                client_ca == client_auth,
+                "tls.client_ca must be set when tls.client_auth is optional or required, and only \
+                 then",
+            ),
+            (certificate || !client_ca, "tls.client_ca needs tls.certificate and tls.key as well"),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
+    }
 }
 
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
@@ -523,6 +562,7 @@ mod tests {
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
                 Kind::List if knob.section == "security" => "https://a.example".to_owned(),
                 Kind::Path | Kind::Text { .. } | Kind::List => "a".to_owned(),
+                Kind::Networks => "127.0.0.1".to_owned(),
             };
             assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
         }
@@ -571,6 +611,9 @@ mod tests {
             ("[drain]\ndeadline_ms = 1\n", "must not be below drain.window_ms"),
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),
+            ("[tls]\ncertificate = \"a\"\n", "tls.certificate and tls.key must be set together"),
+            ("[tls]\nclient_auth = \"required\"\n", "tls.client_ca must be set"),
+            ("[tls]\nclient_ca = \"a\"\nclient_auth = \"optional\"\n", "needs tls.certificate"),
             ("[memory]\nlog_bytes_max = 1048576\n[retention]\nbytes_max = 1048577\n", "all topics"),
         ] {
             let error = config(text).unwrap_err();

@@ -173,6 +173,11 @@ impl Conn {
         }
     }
 
+    /// True when it waits for its turn of TLS handshakes.
+    pub fn awaits_handshake(&self) -> bool {
+        self.queued.readable && self.transport.is_handshaking()
+    }
+
     /// True when bytes wait that the kernel has not taken, those of feeds not counted.
     pub fn has_unsent(&self) -> bool {
         !self.delivery.outbox().is_empty() || self.transport.held_bytes() > 0

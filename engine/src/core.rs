@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
+use rustls::ServerConfig;
 use slab::Slab;
 
 use crate::accept::{Accepting, Entrance};
@@ -25,6 +26,7 @@ use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
 use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
+use crate::tls::Tls;
 use crate::tls_stream::Scratch;
 use crate::transport::Reading;
 
@@ -79,10 +81,14 @@ pub struct Core {
     doorbell: Arc<Doorbell>,
     pub(crate) entrances: Vec<Entrance>,
     pub(crate) accept_warning_due: Tick,
+    /// The certificate in force; none while the port speaks plain HTTP.
+    pub(crate) tls: Option<View<ServerConfig>>,
     /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
     marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
+    /// As `readable`, for those whose TLS handshake is not done.
+    handshakes: VecDeque<u32>,
 }
 
 /// What waits for a flush.
@@ -127,6 +133,8 @@ impl Core {
             commands: Parser::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            tls: shared.tls.as_ref().map(Tls::view),
             wheel: Wheel::default(),
             now: 0,
             draining: Draining::No,
@@ -169,6 +177,7 @@ impl Core {
         let more_to_do = !self.ready.is_empty()
             || !self.marked.is_empty()
             || !self.readable.is_empty()
+            || !self.handshakes.is_empty()
             || self.lanes.is_sweeping()
             || self.accepts(Accepting::More);
         if more_to_do {
@@ -192,12 +201,16 @@ impl Core {
             let buffer_bytes = self.buffer.len().max(self.config.read_bytes_min());
             self.buffer.resize(buffer_bytes, 0);
         }
+        if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
+            view.refresh(tls.current());
+        }
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);
         }
         self.accept();
         self.read_some();
+        self.shake_hands();
         for _ in 0..MOVES_PER_TURN {
             let Some(lane) = self.doorbell.take() else { break };
             self.lane_moved(lane);
@@ -228,8 +241,12 @@ impl Core {
     /// Queues a connection to be read in this or a later turn.
     pub(crate) fn queue_read(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if !std::mem::replace(&mut conn.queued.readable, true) {
-            self.readable.push_back(key);
+        if std::mem::replace(&mut conn.queued.readable, true) {
+            return;
+        }
+        match conn.transport.is_handshaking() {
+            true => self.handshakes.push_back(key),
+            false => self.readable.push_back(key),
         }
     }
 
@@ -251,6 +268,22 @@ impl Core {
             bytes_left = bytes_left.saturating_sub(self.read(key));
             if bytes_left == 0 {
                 return;
+            }
+        }
+    }
+
+    /// Takes some TLS handshakes a step further: each may cost as much as a hundred writes.
+    fn shake_hands(&mut self) {
+        for _ in 0..self.config.tls.handshakes_per_turn {
+            let Some(key) = self.handshakes.pop_front() else { return };
+            match self.conns.get(key as usize) {
+                // Nobody is there any more to be given the costly answer.
+                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
+                    self.end(key, CloseReason::PeerGone);
+                }
+                _ => {
+                    self.read(key);
+                }
             }
         }
     }
@@ -362,7 +395,10 @@ impl Core {
         match error.kind() {
             io::ErrorKind::WouldBlock => {}
             io::ErrorKind::Interrupted => self.queue_read(key),
-            _ => self.end(key, CloseReason::PeerGone),
+            _ => {
+                self.tell_not_tls(key);
+                self.end(key, CloseReason::PeerGone);
+            }
         }
     }
 

@@ -57,6 +57,10 @@ impl Core {
         let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => self.cut(key),
+            // It has sent what it had to; that its turn has not come is no fault of its own.
+            Role::Request(_) if conn.awaits_handshake() => {
+                self.set_due(key, now + ticks(config.limits.handshake_ms_max));
+            }
             Role::Request(posting) => {
                 let limits = &config.limits;
                 let ms_max =

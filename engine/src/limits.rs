@@ -48,6 +48,8 @@ pub enum Kind {
     },
     /// Any number of texts; none when nothing is said.
     List,
+    /// Networks, as [`Networks`](crate::networks::Networks) reads them; none when nothing is said.
+    Networks,
 }
 
 /// A table that a file may hold any number of times, `[[section.key]]`.
@@ -97,6 +99,9 @@ const TOKEN: &[Knob] = &[
 
 /// The words of `log.format`.
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
+
+/// The words of `tls.client_auth`.
+pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
 
 /// The words of `log.level`.
 pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
@@ -192,6 +197,33 @@ pub const KNOBS: &[Knob] = &[
         reason: "Asks for a token with admin = true at /metrics too. Off, because it tells counts \
                  and no topics, and many scrapers carry no tokens.",
     },
+    path(
+        "tls",
+        "certificate",
+        "The certificate that clients are shown, in PEM form, with those that lead to its \
+         authority after it. With a key the port speaks TLS only; without, plain HTTP. Read again \
+         when the file changes.",
+    ),
+    path("tls", "key", "The private key of that certificate, in PEM form. Read again likewise."),
+    path(
+        "tls",
+        "client_ca",
+        "The authorities, in PEM form, of which clients show certificates. Needs tls.client_auth.",
+    ),
+    Knob {
+        section: "tls",
+        key: "client_auth",
+        kind: Kind::Word(CLIENT_AUTHS),
+        reason: "Whether clients show a certificate of tls.client_ca: those that have one, or all.",
+    },
+    integer(
+        "tls",
+        "handshakes_per_turn",
+        (8, 1, 4096, "handshakes"),
+        "Steps of TLS handshakes between two rounds of delivery. A step costs 0.1 ms with an ECDSA \
+         key and 1 ms with an RSA key: more at once would hold up everybody else when very many \
+         clients come back together. Those that wait are not timed out meanwhile.",
+    ),
     integer(
         "limits",
         "message_bytes_max",
@@ -470,6 +502,10 @@ const fn integer(
 const STARTING: &[&str] = &[
     "server.listen",
     "server.cores",
+    "tls.certificate",
+    "tls.key",
+    "tls.client_ca",
+    "tls.client_auth",
     "admin.listen",
     "limits.topics_max",
     "retention.frames_max",
@@ -483,6 +519,7 @@ const STARTING: &[&str] = &[
     "flush.send_buffer_bytes",
     "log.format",
 ];
+/// A file.
 const fn path(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
     Knob { section, key, kind: Kind::Path, reason }
 }

@@ -31,6 +31,7 @@ use crate::metronome;
 use crate::reload::Reloader;
 use crate::settings::SettingsError;
 use crate::socket;
+use crate::tls::{Tls, TlsError};
 
 /// How often feeds are tidied and signals looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -46,6 +47,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -67,6 +71,8 @@ pub struct Shared {
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
+    /// None while the port speaks plain HTTP.
+    pub(crate) tls: Option<Tls>,
     /// What the metronome counts.
     pub(crate) metronome: Arc<CoreMetrics>,
     ports: Vec<Port>,
@@ -127,6 +133,7 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let tls = Tls::new(&config.tls)?;
         let wanted = Addresses { clients: config.server.listen, admins: config.admin.listen };
         for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
             socket::claim(address).map_err(|source| StartError::Listen { address, source })?;
@@ -142,7 +149,7 @@ impl Engine {
             ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
             polls.push(poll);
         }
-        let shared = Arc::new(Shared::new(config, ports));
+        let shared = Arc::new(Shared::new(config, tls, ports));
         let metronome = start_metronome(&shared)?;
         let mut engine =
             Self { shared, addresses: wanted, threads: Vec::new(), metronome: Some(metronome) };
@@ -220,6 +227,17 @@ impl Engine {
     /// Housekeeping, about once a second.
     pub fn tidy(&self) {
         self.shared.registry.tidy(self.shared.clock.now_ns());
+        if let Some(tls) = &self.shared.tls {
+            tls.reload_if_changed();
+        }
+    }
+
+    /// Reads certificate and key again. Connections that are open stay as they are.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what was in force stays.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
     /// Stops at once: open connections are cut.
@@ -325,13 +343,14 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 }
 
 impl Shared {
-    fn new(config: Config, ports: Vec<Port>) -> Self {
+    fn new(config: Config, tls: Option<Tls>, ports: Vec<Port>) -> Self {
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
         // of this one, as long as the clock does not go back over a restart.
         let epoch = Epoch(unix_ms() << 20);
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
             admission: Admission::default(),
+            tls,
             clock: Clock::start(),
             config: Current::new(config),
             metronome: Arc::default(),
@@ -483,6 +502,9 @@ fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
     match reloader.reload() {
         Ok(config) => {
             engine.reconfigure(config);
+            if let Err(error) = engine.reload_tls() {
+                tracing::error!(%error, "the certificate stays as it was");
+            }
             tracing::info!("settings read again");
         }
         Err(SettingsError(errors)) => {

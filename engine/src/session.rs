@@ -21,7 +21,7 @@ use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
 use crate::http::response::{Exchange, Response, Status, event_stream_head};
 use crate::http::route::{Route, Settings};
-use crate::metrics::{CloseReason, Gate};
+use crate::metrics::{CloseReason, Gate, TlsFailure};
 use crate::rate::TokenBucket;
 use crate::subscription::{LagPolicy, Options};
 use crate::subscriptions::Subscription;
@@ -359,6 +359,17 @@ impl Core {
     pub(crate) fn refuse(&mut self, key: u32, full: Full) {
         self.metrics.turned_away(full.gate());
         self.refuse_request(key, &full.into(), &Exchange::default());
+    }
+
+    /// Whoever speaks HTTP to a port that speaks TLS is told so, in words he understands.
+    pub(crate) fn tell_not_tls(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.transport.failure() == Some(TlsFailure::NotTls) {
+            let message = "this port speaks TLS: use https:// or wss://";
+            let refusal = Refusal::new(Status::BadRequest, message);
+            self.metrics.refused(refusal.status);
+            conn.transport.write_past(&refusal.encode(&Exchange::default()));
+        }
     }
 
     /// A request that did not arrive in time. A connection that never began one just ends.

@@ -3,6 +3,7 @@
 
 use crate::limits::{KNOBS, Kind, Knob, ROWS, Rows};
 use crate::nearest::nearest;
+use crate::networks::Networks;
 use std::fmt::{self, Write};
 use thiserror::Error;
 use toml::{Table, Value};
@@ -250,7 +251,11 @@ impl Settings {
             Kind::Integer { .. } => text.parse().map(Value::Integer).ok(),
             Kind::Switch => text.parse().map(Value::Boolean).ok(),
             Kind::List => Some(Value::Array(items(text))),
-            Kind::Word(_) | Kind::Address { .. } | Kind::Path | Kind::Text { .. } => None,
+            Kind::Word(_)
+            | Kind::Address { .. }
+            | Kind::Path
+            | Kind::Networks
+            | Kind::Text { .. } => None,
         };
         // What is no number or switch stays text, and is refused with what would be right.
         self.set(knob, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
@@ -285,7 +290,7 @@ impl Kind {
             Self::Switch => Value::Boolean(false),
             Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
             Self::Address { default } => Value::String(default.to_owned()),
-            Self::Path | Self::Text { .. } => Value::String(String::new()),
+            Self::Path | Self::Networks | Self::Text { .. } => Value::String(String::new()),
             Self::List => Value::Array(Vec::new()),
         }
     }
@@ -307,6 +312,7 @@ impl Kind {
             (Self::Address { default }, Value::String(text)) => {
                 text == default || text.parse::<std::net::SocketAddr>().is_ok()
             }
+            (Self::Networks, Value::String(text)) => text.parse::<Networks>().is_ok(),
             (Self::Switch, value) => value.is_bool(),
             // What was hidden when it was printed must not become the secret.
             (Self::Text { is_secret: true }, Value::String(text)) => text != HIDDEN,
@@ -331,6 +337,7 @@ impl fmt::Display for Kind {
             }
             Self::Text { .. } => f.write_str("a text, or \"\" for none"),
             Self::List => f.write_str("a list of texts, in the environment separated by commas"),
+            Self::Networks => f.write_str("\"10.0.0.0/8, 127.0.0.1\" and the like, or \"\""),
         }
     }
 }
