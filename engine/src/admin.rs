@@ -1,5 +1,5 @@
-//! What administrators ask of the engine: how it is, and to drain. Owns who may ask and the answers.
-//! Must not drain or reload anything itself: the engine does.
+//! What administrators ask of the engine: how it is, and to drain. Owns who may ask and the
+//! answers. Must not drain anything itself: the engine does.
 
 use crate::core::Core;
 use crate::http::origin::Cors;

@@ -189,7 +189,6 @@ section! {
     /// `[security]`
     Security {
         /// The pages that may use the engine.
-        #[serde(deserialize_with = "from_text")]
         origins: Origins,
     }
 }
@@ -365,11 +364,10 @@ impl Config {
     /// Everything that is wrong, in words.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let table = settings.table()?;
-        let limits_origins = limits_origins(&table);
         let config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
         let mut broken = config.broken_rules();
-        if !config.auth.cookie.is_empty() && !limits_origins {
+        if !config.auth.cookie.is_empty() && config.security.origins.is_any() {
             broken.push(
                 "auth.cookie needs security.origins: browsers send cookies for any page that asks"
                     .to_owned(),
@@ -471,6 +469,15 @@ impl Config {
     }
 }
 
+/// None for an empty text.
+fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
+    value.transpose()
+}
+
 impl Authentication {
     /// Whether clients are asked who they are.
     #[must_use]
@@ -478,13 +485,6 @@ impl Authentication {
         let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
         !self.token.is_empty() || is_set(&self.jwks) || is_set(&self.hs256_secret_file)
     }
-}
-
-/// Whether pages of certain origins only may use the engine from a browser.
-fn limits_origins(settings: &toml::Table) -> bool {
-    let security = settings.get("security");
-    let origins = security.and_then(|security| security.get("origins")?.as_array());
-    origins.is_some_and(|origins| !origins.is_empty())
 }
 
 fn from_texts<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
@@ -512,15 +512,6 @@ impl Tls {
         ];
         rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
     }
-}
-
-/// None for an empty text.
-fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
-    value.transpose()
 }
 
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
@@ -569,9 +560,9 @@ mod tests {
                 Kind::Switch => "true".to_owned(),
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
+                Kind::List if knob.section == "security" => "https://a.example".to_owned(),
                 Kind::Path | Kind::Text { .. } | Kind::List => "a".to_owned(),
                 Kind::Networks => "127.0.0.1".to_owned(),
-                Kind::Origins => "https://a.example".to_owned(),
             };
             assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
         }

@@ -133,11 +133,11 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let tls = Tls::new(&config.tls)?;
         let wanted = Addresses { clients: config.server.listen, admins: config.admin.listen };
         for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
             socket::claim(address).map_err(|source| StartError::Listen { address, source })?;
         }
-        let tls = Tls::new(&config.tls)?;
         let mut polls = Vec::new();
         let mut ports = Vec::new();
         // Wakers come first: each core's own descriptor table is a copy of this one.
@@ -349,8 +349,8 @@ impl Shared {
         let epoch = Epoch(unix_ms() << 20);
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
-            tls,
             admission: Admission::default(),
+            tls,
             clock: Clock::start(),
             config: Current::new(config),
             metronome: Arc::default(),
@@ -500,7 +500,13 @@ pub fn serve(
 fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
     let Some(reloader) = reloader else { return };
     match reloader.reload() {
-        Ok(config) => engine.reconfigure(config),
+        Ok(config) => {
+            engine.reconfigure(config);
+            if let Err(error) = engine.reload_tls() {
+                tracing::error!(%error, "the certificate stays as it was");
+            }
+            tracing::info!("settings read again");
+        }
         Err(SettingsError(errors)) => {
             for error in errors {
                 tracing::error!(error, "settings stay as they were");

@@ -70,10 +70,10 @@ pub struct CoreMetrics {
     closing: PerReason,
     closed: PerReason,
     refused: PerStatus,
+    turned_away: PerGate,
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
-    turned_away: PerGate,
 }
 
 type PerRole = [Counter; Role::ALL.len()];
@@ -190,26 +190,6 @@ labels! {
 }
 
 labels! {
-    /// Why a TLS handshake was not completed.
-    TlsFailure {
-        /// The client speaks HTTP without TLS.
-        NotTls = "not_tls",
-        /// No version, cipher or protocol that both know.
-        Incompatible = "incompatible",
-        /// The client's certificate is missing or not trusted.
-        Certificate = "certificate",
-        /// The client broke it off and said so: most often it does not trust our certificate.
-        Refused = "refused",
-        /// What came was no TLS, or broke its rules.
-        Protocol = "protocol",
-        /// It was not done in time.
-        Timeout = "timeout",
-        /// The connection ended before.
-        Gone = "gone",
-    }
-}
-
-labels! {
     /// Which gate turned a client away.
     Gate {
         /// `limits.connections_max`.
@@ -230,6 +210,26 @@ labels! {
         Draining = "draining",
         /// Memory is short: the most lagged were disconnected.
         Memory = "memory",
+    }
+}
+
+labels! {
+    /// Why a TLS handshake was not completed.
+    TlsFailure {
+        /// The client speaks HTTP without TLS.
+        NotTls = "not_tls",
+        /// No version, cipher or protocol that both know.
+        Incompatible = "incompatible",
+        /// The client's certificate is missing or not trusted.
+        Certificate = "certificate",
+        /// The client broke it off and said so: most often it does not trust our certificate.
+        Refused = "refused",
+        /// What came was no TLS, or broke its rules.
+        Protocol = "protocol",
+        /// It was not done in time.
+        Timeout = "timeout",
+        /// The connection ended before.
+        Gone = "gone",
     }
 }
 

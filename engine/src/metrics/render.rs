@@ -136,13 +136,13 @@ impl Scrape {
         let help = "Requests that were refused, by status.";
         labelled_counters(encoder, "requests_refused", help, "status", &refused)?;
 
+        let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
+        let help = "Clients that a limit or a rule turned away, by which.";
+        labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
         let word = |failure: &TlsFailure| failure.word().to_owned();
         let failures = self.per_label(TlsFailure::ALL, word, |m| &m.tls_failures);
         let help = "TLS handshakes that were not completed, by reason.";
         labelled_counters(encoder, "tls_handshakes_failed", help, "reason", &failures)?;
-        let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
-        let help = "Clients that a limit or a rule turned away, by which.";
-        labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
