@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mio::net::TcpStream;
 
+use crate::auth::Grant;
 use crate::feed::lane::LaneKind;
 use crate::feed::log::Feed;
 use crate::feed::pattern::Topic;
@@ -39,6 +40,8 @@ pub struct Conn {
     pub rest: Rest,
     /// How much more it may publish by POST now; none before it did.
     pub posts: Option<Box<TokenBucket>>,
+    /// What it may do; none where nobody is asked, or before it was.
+    pub grant: Option<Arc<Grant>>,
     /// Where it comes from, for the limit per source.
     pub source: IpAddr,
 }
@@ -144,6 +147,7 @@ impl Conn {
             decoder: Decoder::default(),
             rest: Rest::default(),
             posts: None,
+            grant: None,
             source,
         }
     }

@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::accept::Accepting;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
 use crate::current::View;
@@ -49,6 +50,8 @@ pub struct Core {
     pub(crate) shared: Arc<Shared>,
     /// The settings in force, looked at anew each turn.
     pub(crate) config: View<Config>,
+    /// The rules in force, likewise.
+    pub(crate) auth: View<Auth>,
     pub(crate) metrics: Arc<CoreMetrics>,
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
@@ -103,6 +106,7 @@ impl Core {
             draining: Draining::No,
             census: Census::default(),
             config: shared.config.view(),
+            auth: shared.auth.view(),
             shared,
         })
     }
@@ -159,6 +163,7 @@ impl Core {
     /// comes first, so that everything published in a turn leaves in the same writes.
     fn turn(&mut self, events: &Events) {
         self.config.refresh(&self.shared.config);
+        self.auth.refresh(&self.shared.auth);
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);

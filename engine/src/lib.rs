@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod close;
@@ -29,6 +30,7 @@ pub mod nearest;
 pub mod outbox;
 pub mod posting;
 pub mod rate;
+pub mod rights;
 pub mod server;
 pub mod session;
 pub mod settings;
@@ -38,3 +40,4 @@ pub mod subscription;
 pub mod sweep;
 pub mod sync;
 pub mod timer;
+pub mod watch;

@@ -19,13 +19,24 @@ impl TokenBucket {
         if self.per_s == 0 {
             return true;
         }
-        let per_s = f64::from(self.per_s);
-        let gained = now_ns.saturating_sub(self.filled_ns) as f64 / 1e9 * per_s;
-        self.tokens = (self.tokens + gained).min(per_s);
-        self.filled_ns = now_ns;
+        self.fill(now_ns);
         let allowed = self.tokens >= 1.0;
         self.tokens -= f64::from(u8::from(allowed));
         allowed
+    }
+
+    /// Whether it is as a new one would be.
+    pub fn is_full(&mut self, now_ns: u64) -> bool {
+        self.fill(now_ns);
+        self.tokens >= f64::from(self.per_s)
+    }
+
+    fn fill(&mut self, now_ns: u64) {
+        let per_s = f64::from(self.per_s);
+        let gained = now_ns.saturating_sub(self.filled_ns) as f64 / 1e9 * per_s;
+        self.tokens = (self.tokens + gained).min(per_s);
+        // Cores hand in their times in any order.
+        self.filled_ns = self.filled_ns.max(now_ns);
     }
 }
 
@@ -39,6 +50,14 @@ mod tests {
         assert_eq!((0..20).filter(|_| bucket.take(0)).count(), 10);
         assert!(!bucket.take(99_000_000));
         assert!(bucket.take(100_000_000));
+        assert!(!bucket.is_full(1_000_000_000) && bucket.is_full(1_100_000_000));
+    }
+
+    #[test]
+    fn time_that_goes_back_gives_nothing_away() {
+        let mut bucket = TokenBucket::new(1, 0);
+        assert!(bucket.take(1_000_000_000));
+        assert!(!bucket.take(0) && !bucket.take(1_000_000_000));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::admission::Admission;
+use crate::auth::{self, Auth, AuthError};
 use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, RetentionClass};
 use crate::core::{Core, WAKER};
@@ -26,6 +27,7 @@ use crate::feed::registry::{FeedError, Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
 use crate::metrics::{self, CoreMetrics, Snapshot};
 use crate::socket;
+use crate::watch::Watch;
 
 /// How often feeds are tidied and signals looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -41,6 +43,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The tokens or keys of `[auth]` cannot be used.
+    #[error("{0}")]
+    Auth(#[from] AuthError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -59,6 +64,7 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: Current<Config>,
+    pub(crate) auth: Current<Auth>,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
@@ -100,6 +106,7 @@ impl Wake for EventfdWake {
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
+    auth_files: Mutex<Watch>,
     address: SocketAddr,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -112,6 +119,9 @@ impl Engine {
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let wanted = config.server.listen;
+        // Watched from before they are read: a change in between is only read twice.
+        let auth_files = Mutex::new(Watch::new(auth::files(&config)));
+        let auth = Auth::load(&config)?;
         socket::claim(wanted).map_err(|source| StartError::Listen { address: wanted, source })?;
         let mut polls = Vec::new();
         let mut ports = Vec::new();
@@ -124,8 +134,8 @@ impl Engine {
             ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
             polls.push(poll);
         }
-        let shared = Arc::new(Shared::new(config, ports));
-        let mut engine = Self { shared, address: wanted, threads: Vec::new() };
+        let shared = Arc::new(Shared::new(config, auth, ports));
+        let mut engine = Self { shared, auth_files, address: wanted, threads: Vec::new() };
         for (index, poll) in polls.into_iter().enumerate() {
             engine.start_core(index, poll)?;
         }
@@ -194,6 +204,29 @@ impl Engine {
     /// Housekeeping, about once a second.
     pub fn tidy(&self) {
         self.shared.registry.tidy(self.shared.clock.now_ns());
+        let has_changed =
+            self.auth_files.lock().unwrap_or_else(PoisonError::into_inner).has_changed();
+        if has_changed {
+            match self.reload_auth() {
+                Ok(()) => tracing::info!("tokens and keys were read again: a file has changed"),
+                Err(error) => {
+                    tracing::error!(%error, "the tokens and keys of before stay in force")
+                }
+            }
+        }
+    }
+
+    /// Puts the `[auth]` of the settings in force anew. Open connections keep the rights they have.
+    ///
+    /// # Errors
+    /// [`AuthError`]; what was in force stays so.
+    pub fn reload_auth(&self) -> Result<(), AuthError> {
+        let config = self.shared.config.load();
+        let watch = Watch::new(auth::files(&config));
+        let auth = self.shared.auth.load().reload(&config)?;
+        self.shared.auth.replace(auth);
+        *self.auth_files.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+        Ok(())
     }
 
     /// Stops at once: open connections are cut.
@@ -272,7 +305,7 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 }
 
 impl Shared {
-    fn new(config: Config, ports: Vec<Port>) -> Self {
+    fn new(config: Config, auth: Auth, ports: Vec<Port>) -> Self {
         let limits = &config.limits;
         let admission = Admission::new(limits.connections_max, limits.connections_per_source_max);
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
@@ -283,6 +316,7 @@ impl Shared {
             admission,
             clock: Clock::start(),
             config: Current::new(config),
+            auth: Current::new(auth),
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),

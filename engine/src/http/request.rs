@@ -86,6 +86,8 @@ headers! {
     expect "Expect" Refused,
     /// The client's credentials.
     authorization "Authorization" Refused,
+    /// The credentials a browser adds by itself.
+    cookie "Cookie" Refused,
 }
 
 /// What a second header of the same name means.

@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{CloseReason, CoreMetrics, Counter, Role};
+use super::{AuthOutcome, CloseReason, CoreMetrics, Counter, Role};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -130,6 +130,11 @@ impl Scrape {
         refused.retain(|(number, _)| !number.starts_with('2'));
         let help = "Requests that were refused, by status.";
         labelled_counters(encoder, "requests_refused", help, "status", &refused)?;
+
+        let word = |outcome: &AuthOutcome| outcome.word().to_owned();
+        let asked = self.per_label(AuthOutcome::ALL, word, |m| &m.asked);
+        let help = "Requests that needed a token, by what became of them.";
+        labelled_counters(encoder, "authentications", help, "outcome", &asked)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),

@@ -7,6 +7,7 @@
 
 pub mod frames;
 pub mod http;
+pub mod tokens;
 
 use std::fmt::Display;
 use std::io;
