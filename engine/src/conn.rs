@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::auth::Grant;
 use crate::feed::encoding::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::pattern::Topic;
@@ -47,6 +48,8 @@ pub struct Conn {
     pub rest: Rest,
     /// How much more it may publish by POST now; none before it did.
     pub posts: Option<Box<TokenBucket>>,
+    /// What it may do; none where nobody is asked, or before it was.
+    pub grant: Option<Arc<Grant>>,
     /// Where it comes from, for the limit per source.
     pub source: IpAddr,
 }
@@ -160,6 +163,7 @@ impl Conn {
             decoder: Decoder::default(),
             rest: Rest::default(),
             posts: None,
+            grant: None,
             source,
         }
     }

@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use slab::Slab;
 
 use crate::accept::{Accepting, Entrance};
+use crate::auth::Auth;
 use crate::command::Parser;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
@@ -59,6 +60,8 @@ pub struct Core {
     pub(crate) shared: Arc<Shared>,
     /// The settings in force, looked at anew each turn.
     pub(crate) config: View<Config>,
+    /// The rules in force, likewise.
+    pub(crate) auth: View<Auth>,
     pub(crate) metrics: Arc<CoreMetrics>,
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
@@ -140,6 +143,7 @@ impl Core {
             draining: Draining::No,
             census: Census::default(),
             config: shared.config.view(),
+            auth: shared.auth.view(),
             shared,
         })
     }
@@ -204,6 +208,7 @@ impl Core {
         if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
             view.refresh(tls.current());
         }
+        self.auth.refresh(&self.shared.auth);
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use crate::auth::Forbidden;
 use crate::command::{CommandError, Id};
 use crate::envelope::string;
 use crate::epoch::Epoch;
@@ -70,6 +71,12 @@ impl From<CommandError> for Failure {
             _ => ErrorCode::BadRequest,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<Forbidden> for Failure {
+    fn from(forbidden: Forbidden) -> Self {
+        Self::new(ErrorCode::Forbidden, forbidden.to_string())
     }
 }
 

@@ -61,6 +61,8 @@ statuses! {
     NoContent = 204 "No Content" "ok",
     /// The request is malformed or asks for something that does not exist.
     BadRequest = 400 "Bad Request" "bad_request",
+    /// A token is needed, or the one presented is none that counts.
+    Unauthorised = 401 "Unauthorized" "unauthorised",
     /// The topic is not the client's to use.
     Forbidden = 403 "Forbidden" "forbidden",
     /// No such endpoint.

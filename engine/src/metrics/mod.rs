@@ -74,11 +74,13 @@ pub struct CoreMetrics {
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
+    asked: PerOutcome,
 }
 
 type PerRole = [Counter; Role::ALL.len()];
 type PerReason = [Counter; CloseReason::ALL.len()];
 type PerGate = [Counter; Gate::ALL.len()];
+type PerOutcome = [Counter; AuthOutcome::ALL.len()];
 type PerStatus = [Counter; Status::ALL.len()];
 
 /// Bounds from 1.024 µs to 17.2 s, and the rest.
@@ -233,6 +235,40 @@ labels! {
     }
 }
 
+labels! {
+    /// What became of a client that was asked for a token.
+    AuthOutcome {
+        /// It was let in.
+        Accepted = "accepted",
+        /// It has a right token, which does not hold this right.
+        Forbidden = "forbidden",
+        /// It had no token.
+        Missing = "missing",
+        /// What it had is no token.
+        Malformed = "malformed",
+        /// The token is none of ours.
+        Unknown = "unknown",
+        /// The algorithm is not that of the key.
+        Algorithm = "algorithm",
+        /// There is no such key, or more than one.
+        Key = "key",
+        /// The signature does not fit.
+        Signature = "signature",
+        /// It is over.
+        Expired = "expired",
+        /// It has not begun.
+        NotYetValid = "not_yet_valid",
+        /// Somebody else issued it.
+        Issuer = "issuer",
+        /// It was meant for somebody else.
+        Audience = "audience",
+        /// A claim is missing or of the wrong kind.
+        Claim = "claim",
+        /// There are too many subjects.
+        Full = "full",
+    }
+}
+
 impl From<CloseCode> for CloseReason {
     fn from(code: CloseCode) -> Self {
         match code {
@@ -355,6 +391,11 @@ impl CoreMetrics {
     /// A gate turned a client away.
     pub fn turned_away(&self, gate: Gate) {
         self.turned_away[gate as usize].add(1);
+    }
+
+    /// A client was asked for a token, with this outcome.
+    pub fn asked(&self, outcome: AuthOutcome) {
+        self.asked[outcome as usize].add(1);
     }
 
     /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private
