@@ -3,6 +3,7 @@
 
 use crate::feed::pattern::Target;
 use crate::http::origin::Origins;
+use crate::networks::Networks;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
 use crate::tls::ClientAuth;
@@ -27,6 +28,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may use it.
     pub security: Security,
+    /// Who stands in front of it.
+    pub proxy: Proxy,
     /// What feeds keep.
     pub retention: Retention,
     /// What all feeds together keep.
@@ -193,6 +196,17 @@ section! {
     }
 }
 
+section! {
+    /// `[proxy]`
+    Proxy {
+        /// Whose word on a client is believed.
+        #[serde(deserialize_with = "from_text")]
+        trusted: Networks,
+        /// Whether `X-Forwarded-For` says whom the limits of one address hold for.
+        forwarded_for: bool,
+    }
+}
+
 /// `[retention]`: what holds for all topics, and the classes that hold for some.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Retention {
@@ -234,6 +248,10 @@ section! {
     Memory {
         /// All logs together, bytes.
         log_bytes_max: u64,
+        /// What hangs on all connections together, bytes.
+        pending_bytes_max: u64,
+        /// Kernel memory of sockets that lag, bytes; 0 sets no limit.
+        socket_bytes_max: u64,
         /// Time without a publish after which a feed keeps only its last frame, s.
         compact_idle_s: u64,
         /// Time without use after which a topic is forgotten, s.
@@ -415,6 +433,11 @@ impl Config {
             (
                 admin.is_none_or(|admin| admin != address || admin.port() == 0),
                 "admin.listen must not be the address of server.listen".to_owned(),
+            ),
+            (
+                !self.proxy.forwarded_for || !self.proxy.trusted.is_empty(),
+                "proxy.forwarded_for needs proxy.trusted: anybody may send X-Forwarded-For"
+                    .to_owned(),
             ),
             (
                 keepalive.idle_timeout_ms > keepalive.ping_interval_ms,
@@ -608,6 +631,7 @@ mod tests {
     fn rules_between_settings_hold() {
         for (text, part) in [
             ("[keepalive]\nidle_timeout_ms = 30000\n", "must be above keepalive.ping_interval_ms"),
+            ("[proxy]\nforwarded_for = true\n", "needs proxy.trusted"),
             ("[drain]\ndeadline_ms = 1\n", "must not be below drain.window_ms"),
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),

@@ -317,6 +317,20 @@ pub const KNOBS: &[Knob] = &[
                  with 403; empty lets all in. Clients that are no browsers send no origin and \
                  pass.",
     },
+    Knob {
+        section: "proxy",
+        key: "trusted",
+        kind: Kind::Networks,
+        reason: "Proxies and load balancers in front of the engine: only what these say of a \
+                 client is believed, and the limits of one address do not hold for themselves.",
+    },
+    Knob {
+        section: "proxy",
+        key: "forwarded_for",
+        kind: Kind::Switch,
+        reason: "Has the limits of one address hold for the client in X-Forwarded-For, where a \
+                 trusted proxy passes it on: the right-most address that is not trusted.",
+    },
     integer(
         "retention",
         "frames_max",
@@ -349,6 +363,22 @@ pub const KNOBS: &[Knob] = &[
         "log_bytes_max",
         (GIB, MIB, 1 << 40, "bytes"),
         "Bytes of all logs together. When they are used up, feeds keep their last frame only.",
+    ),
+    integer(
+        "memory",
+        "pending_bytes_max",
+        (512 * MIB, MIB, 1 << 40, "bytes"),
+        "Bytes that hang on all connections together: input that is not whole yet, and output \
+         meant for one alone. From seven eighths of it, those who lag and may lose frames go on \
+         with the newest; at the limit nothing new is taken on, and those furthest behind are \
+         disconnected (4503).",
+    ),
+    integer(
+        "memory",
+        "socket_bytes_max",
+        (0, 0, 1 << 40, "bytes"),
+        "Kernel memory of sockets that lag, reckoned as flush.send_buffer_bytes each; beyond it \
+         likewise. 0 sets no limit: flush.lag_age_ms_max ends those who take nothing.",
     ),
     integer(
         "memory",

@@ -31,6 +31,7 @@ use crate::metrics::{self, CoreMetrics, Snapshot};
 use crate::metronome;
 use crate::reload::Reloader;
 use crate::settings::SettingsError;
+use crate::shedding::Usage;
 use crate::socket;
 use crate::tls::{Tls, TlsError};
 use crate::watch::Watch;
@@ -419,6 +420,22 @@ impl Shared {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining_since_ns.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes that hang on connections, and an estimate of what the kernel keeps for those that lag:
+    /// their send buffers are full.
+    pub(crate) fn memory_in_use(&self, config: &Config) -> (Usage, Usage) {
+        let cells = || self.ports.iter().map(|port| &port.metrics);
+        let lagging: u64 = cells().map(|cell| cell.lagging()).sum();
+        let pending = Usage {
+            held_bytes: cells().map(|cell| cell.pending_bytes()).sum(),
+            bytes_max: config.memory.pending_bytes_max,
+        };
+        let sockets = Usage {
+            held_bytes: lagging * config.flush.send_buffer_bytes as u64,
+            bytes_max: config.memory.socket_bytes_max,
+        };
+        (pending, sockets)
     }
 
     pub(crate) fn cores(&self) -> usize {

@@ -80,16 +80,18 @@ impl Level {
 pub struct Shedding {
     /// The level it is at.
     pub level: Level,
+    told: Level,
     told_in_second: u32,
 }
 
 impl Core {
     /// Gives up what the level of the moment asks for; once a tick.
     pub(crate) fn shed(&mut self) {
-        let (pending, sockets) = self.shared.memory_in_use();
+        let (pending, sockets) = self.shared.memory_in_use(&self.config);
         let level = self.shedding.level.next(&[pending, sockets]);
         self.tell_level(level, pending, sockets);
         self.shedding.level = level;
+        self.metrics.set_shedding(level as u64);
         if level >= Level::Conflate {
             self.conflate_lagging();
         }
@@ -104,13 +106,19 @@ impl Core {
     /// One line a second at most, and none while nothing changes.
     fn tell_level(&mut self, level: Level, pending: Usage, sockets: Usage) {
         let second = self.now / TICKS_PER_S;
-        if level == self.shedding.level || self.shedding.told_in_second == second {
+        let shedding = &mut self.shedding;
+        if level == shedding.told || shedding.told_in_second == second {
             return;
         }
-        self.shedding.told_in_second = second;
-        self.metrics.set_shedding(level as u64);
+        (shedding.told, shedding.told_in_second) = (level, second);
         let (pending_bytes, socket_bytes) = (pending.held_bytes, sockets.held_bytes);
-        tracing::warn!(core = self.index, ?level, pending_bytes, socket_bytes, "memory is shed");
+        tracing::warn!(
+            core = self.index,
+            ?level,
+            pending_bytes,
+            socket_bytes,
+            "memory for connections"
+        );
     }
 
     fn conflate_lagging(&mut self) {

@@ -273,7 +273,7 @@ fn a_hangup_has_the_settings_read_again() {
     assert!(wrong["error"].as_str().unwrap().contains("debug.echo"), "{wrong}");
     std::fs::write(&path, "[debug]\necho = true\n[log]\nlevel = \"error\"\n").unwrap();
     serving.signal(Signal::HUP);
-    serving.said("settings read again");
+    assert_eq!(serving.said("setting changed")["name"], "log.level");
     assert_eq!(status(&serving), "HTTP/1.1 426", "and goes on");
     serving.signal(Signal::TERM);
     let (code, said) = serving.end();

@@ -63,6 +63,7 @@ pub struct CoreMetrics {
     pub frames_per_write: Frames,
     /// Connections whose socket has refused bytes and that are not caught up since.
     lagging: Counter,
+    shedding: Counter,
     slot_bytes: Counter,
     pending_bytes: Counter,
     buffer_bytes: Counter,
@@ -386,6 +387,26 @@ impl CoreMetrics {
     /// A request was refused with this status.
     pub fn refused(&self, status: Status) {
         self.refused[status as usize].add(1);
+    }
+
+    /// How much is given up for want of memory: 0 is nothing.
+    pub fn set_shedding(&self, level: u64) {
+        self.shedding.set(level);
+    }
+
+    /// Bytes that hung on a connection are free again before the next count.
+    pub fn gave_up(&self, bytes: u64) {
+        self.pending_bytes.subtract(bytes);
+    }
+
+    /// Bytes that hang on connections, as last counted.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.value()
+    }
+
+    /// Connections that lag.
+    pub fn lagging(&self) -> u64 {
+        self.lagging.value()
     }
 
     /// A gate turned a client away.

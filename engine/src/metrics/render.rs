@@ -176,8 +176,10 @@ impl Scrape {
         let help = "User memory held, by what for.";
         labelled_gauges(encoder, "memory", Some(&Unit::Bytes), help, ("kind", &memory))?;
         let lagging = self.sum(|m| &m.lagging);
+        let shed = self.cells.iter().map(|cells| cells.shedding.value()).max().unwrap_or(0);
         for (name, help, value) in [
             ("connections_lagging", "Connections that wait for their socket.", lagging),
+            ("shedding", "Given up for want of memory: 0 nothing, 1 frames, 2 connections.", shed),
             ("topics", "Topics known.", self.snapshot.topics),
             ("patterns", "Patterns that somebody follows.", self.snapshot.patterns),
             ("cores", "Event loops running.", self.cells.len() as u64),
