@@ -3,12 +3,11 @@
 //! very bytes that stood in the line, never a re-serialised value, so numbers and spacing reach
 //! subscribers as they were written.
 
+use crate::data64;
 use crate::feed::pattern::{Target, Topic, TopicError};
 use crate::frame::Kind;
 use crate::nearest::hint;
 use crate::subscription::{LATEST_AND_LAG, Mode, Options, Rate, RateError, UnknownWord};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use simd_json::Buffers;
 use simd_json::prelude::ValueAsScalar;
 use simd_json::tape::{Object, Value};
@@ -340,7 +339,7 @@ impl<'t, 'i> Members<'t, 'i> {
             }
             (None, Some(_)) if is_text => Err(wrong("text", "false beside data64")),
             (None, Some(data64)) => {
-                let bytes = data64.as_str().and_then(|text| STANDARD.decode(text).ok());
+                let bytes = data64.as_str().and_then(data64::read);
                 let bytes = bytes.ok_or(wrong("data64", "a string of base64"))?;
                 Ok((Kind::Binary, Cow::Owned(bytes)))
             }

@@ -1,12 +1,10 @@
 //! The envelopes of multiplexed data messages: which feed and number a payload has, as JSON or as
 //! bytes. Must not know frames, lanes or sockets: it appends payloads.
 
-use std::io::Write;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 
+use crate::append;
+use crate::data64;
 use crate::feed::encoding::Message;
 use crate::frame::Kind;
 
@@ -14,8 +12,8 @@ use crate::frame::Kind;
 /// string beside `"text":true`, bytes as base64 in `data64`.
 pub fn json(out: &mut Vec<u8>, topic: &str, seq: u64, message: Message<'_>) {
     out.extend_from_slice(br#"{"topic":"#);
-    string(out, topic);
-    put(out, format_args!(r#","seq":{seq},"#));
+    append::json_string(out, topic);
+    append::text(out, format_args!(r#","seq":{seq},"#));
     match (message.kind, std::str::from_utf8(message.payload)) {
         (Kind::Text, Ok(text)) if is_json(message.payload) => {
             out.extend_from_slice(br#""data":"#);
@@ -23,12 +21,12 @@ pub fn json(out: &mut Vec<u8>, topic: &str, seq: u64, message: Message<'_>) {
         }
         (Kind::Text, Ok(text)) => {
             out.extend_from_slice(br#""data":"#);
-            string(out, text);
+            append::json_string(out, text);
             out.extend_from_slice(br#","text":true"#);
         }
         _ => {
             out.extend_from_slice(br#""data64":""#);
-            base64(out, message.payload);
+            data64::append(out, message.payload);
             out.push(b'"');
         }
     }
@@ -47,28 +45,14 @@ pub fn binary(out: &mut Vec<u8>, feed: u64, seq: u64, message: Message<'_>) {
 /// The message that tells which number stands for `topic`.
 pub fn announcement(topic: &str, feed: u64) -> Vec<u8> {
     let mut out = br#"{"topic":"#.to_vec();
-    string(&mut out, topic);
-    put(&mut out, format_args!(r#","feed":{feed}}}"#));
+    append::json_string(&mut out, topic);
+    append::text(&mut out, format_args!(r#","feed":{feed}}}"#));
     out
-}
-
-/// Appends a JSON string.
-pub fn string(out: &mut Vec<u8>, text: &str) {
-    // Writing a string to memory cannot fail.
-    let _ = serde_json::to_writer(&mut *out, text);
 }
 
 /// By the grammar alone: a number may be larger than any type of ours.
 fn is_json(payload: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(payload).is_ok()
-}
-
-fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
-    let slot = out.get_mut(start..).unwrap_or_default();
-    let written = STANDARD.encode_slice(bytes, slot);
-    debug_assert!(written.is_ok(), "the room was made for it");
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -79,14 +63,11 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn put(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {
-    // Writing to memory cannot fail.
-    let _ = out.write_fmt(args);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
     fn json_of(topic: &str, seq: u64, kind: Kind, payload: &[u8]) -> String {

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod admin;
 pub mod admission;
+pub mod append;
 pub mod cli;
 pub mod clock;
 pub mod close;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod conn;
 pub mod core;
 pub mod current;
+pub mod data64;
 pub mod deadlines;
 pub mod deflate;
 pub mod doorbell;
