@@ -9,13 +9,14 @@ use crate::feed::encoding::Message;
 use crate::frame::Kind;
 
 /// Appends `{"topic":…,"seq":…,"data":…}`. Text that is JSON stands there as it is, other text as a
-/// string beside `"text":true`, bytes as base64 in `data64`.
+/// string beside `"text":true`, bytes as base64 in `data64`. What nests too deeply to be read by
+/// every client counts as text.
 pub fn json(out: &mut Vec<u8>, topic: &str, seq: u64, message: Message<'_>) {
     out.extend_from_slice(br#"{"topic":"#);
     append::json_string(out, topic);
     append::text(out, format_args!(r#","seq":{seq},"#));
     match (message.kind, std::str::from_utf8(message.payload)) {
-        (Kind::Text, Ok(text)) if is_json(message.payload) => {
+        (Kind::Text, Ok(text)) if is_embeddable(message.payload) => {
             out.extend_from_slice(br#""data":"#);
             out.extend_from_slice(text.as_bytes());
         }
@@ -50,6 +51,27 @@ pub fn announcement(topic: &str, feed: u64) -> Vec<u8> {
     out
 }
 
+fn is_embeddable(payload: &[u8]) -> bool {
+    is_json(payload) && is_shallow(payload)
+}
+
+/// Whether `json`, which is valid, nests at most [`JSON_DEPTH_MAX`] deep. The check of the grammar
+/// does not recurse, and so accepts any depth.
+fn is_shallow(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0_u32, false, false);
+    json.iter().all(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth <= JSON_DEPTH_MAX
+    })
+}
+
 /// By the grammar alone: a number may be larger than any type of ours.
 fn is_json(payload: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(payload).is_ok()
@@ -62,6 +84,10 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     }
     out.push(value as u8);
 }
+
+/// The deepest nesting of JSON that is embedded: with the envelope's own level 64, where the limits
+/// of widespread parsers begin. One publisher must not make envelopes unreadable to others.
+const JSON_DEPTH_MAX: u32 = 63;
 
 #[cfg(test)]
 mod tests {
@@ -117,6 +143,18 @@ mod tests {
         ] {
             assert_eq!(is_json(text.as_bytes()), is, "{text}");
         }
+    }
+
+    #[test]
+    fn deep_nesting_is_text() {
+        let nested = |depth: usize| "[".repeat(depth) + "\"]\\\"[\"" + &"]".repeat(depth);
+        for depth in [1, 63, 64, 100_000] {
+            let envelope = json_of("t", 1, Kind::Text, nested(depth).as_bytes());
+            let value: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+            assert_eq!(value["text"].as_bool().is_some(), depth > 63, "{depth}");
+        }
+        let wide = format!("[{}\"{}\"]", "[{}],".repeat(99), "[".repeat(99));
+        assert!(json_of("t", 1, Kind::Text, wide.as_bytes()).contains(&wide));
     }
 
     proptest! {
