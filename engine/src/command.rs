@@ -6,7 +6,7 @@
 use crate::data64;
 use crate::feed::pattern::{Target, Topic, TopicError};
 use crate::frame::Kind;
-use crate::nearest::hint;
+use crate::nearest::{clip, hint};
 use crate::subscription::{LATEST_AND_LAG, Mode, Options, Rate, RateError, UnknownWord};
 use simd_json::Buffers;
 use simd_json::prelude::ValueAsScalar;
@@ -281,7 +281,8 @@ fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<(), CommandError
 }
 
 fn unknown_key(key: &str, known: &[&str]) -> CommandError {
-    CommandError::UnknownKey { key: key.to_owned(), hint: hint(key, known) }
+    let key = clip(key);
+    CommandError::UnknownKey { hint: hint(&key, known), key }
 }
 
 /// The members of a command. `data` is known by its place among them too, because its bytes are
@@ -541,6 +542,19 @@ mod tests {
             let (named, error) = command(line).unwrap_err();
             assert_eq!(named.as_deref(), id, "{line}");
             assert!(error.starts_with(message), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn messages_repeat_only_the_start_of_what_was_wrong() {
+        let long = "k".repeat(1 << 20);
+        for text in [
+            format!(r#"{{"{long}":1}}"#),
+            format!(r#"{{"subscribe":{{"topic":"a","{long}":1}}}}"#),
+            format!(r#"{{"subscribe":{{"topic":"a","from":"{long}"}}}}"#),
+        ] {
+            let (_, error) = command(&text).unwrap_err();
+            assert!(error.len() < 300, "{} bytes", error.len());
         }
     }
 

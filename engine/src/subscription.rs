@@ -2,7 +2,7 @@
 //! Only the choices and their words; the log gives them their effect.
 
 use crate::epoch::{Epoch, Position};
-use crate::nearest::hint;
+use crate::nearest::{clip, hint};
 use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
@@ -166,7 +166,8 @@ words!(LagPolicy:
     "disconnect" => Disconnect, "skip-to-oldest" => SkipToOldest, "skip-to-latest" => SkipToLatest);
 
 fn unknown(word: &str, known: &[&str]) -> UnknownWord {
-    UnknownWord { word: word.to_owned(), hint: hint(word, known) }
+    let word = clip(word);
+    UnknownWord { hint: hint(&word, known), word }
 }
 
 #[cfg(test)]
