@@ -100,6 +100,10 @@ impl FromStr for Rate {
     type Err = RateError;
 
     fn from_str(text: &str) -> Result<Self, RateError> {
+        // The standard parser would also take a sign.
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(RateError);
+        }
         Self::new(text.parse().map_err(|_| RateError)?)
     }
 }
@@ -194,5 +198,15 @@ mod tests {
         );
         let error = "zz".parse::<From>().unwrap_err();
         assert!(error.to_string().ends_with("known are latest, last, oldest, {epoch}-{seq}"));
+    }
+
+    #[test]
+    fn a_rate_is_a_whole_number_within_its_range() {
+        for (text, per_s) in [("1", 1), ("60", 60), ("1000", 1000)] {
+            assert_eq!(text.parse::<Rate>().map(Rate::per_s), Ok(per_s));
+        }
+        for text in ["0", "1001", "-1", "+1", "1.0", "", "65537", "99999999999999999999"] {
+            assert_eq!(text.parse::<Rate>(), Err(RateError), "{text}");
+        }
     }
 }
