@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod admin;
 pub mod admission;
+pub mod append;
 pub mod auth;
 pub mod cli;
 pub mod clock;
@@ -16,6 +17,7 @@ pub mod config;
 pub mod conn;
 pub mod core;
 pub mod current;
+pub mod data64;
 pub mod deadlines;
 pub mod deflate;
 pub mod doorbell;
