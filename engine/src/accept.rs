@@ -10,6 +10,7 @@ use mio::{Interest, Token};
 use crate::conn::Conn;
 use crate::core::Core;
 use crate::timer::{self, Tick};
+use crate::transport::Transport;
 
 /// Connections accepted in one turn: a storm of them must not hold up delivery.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -74,7 +75,7 @@ impl Core {
             return;
         }
         let now = self.now;
-        entry.insert(Conn::new(stream, source, now));
+        entry.insert(Conn::new(Transport::new(stream), source, now));
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.config.limits.handshake_ms_max));
         match admitted {

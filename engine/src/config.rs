@@ -23,6 +23,8 @@ pub struct Config {
     pub memory: Memory,
     /// How sockets are written to.
     pub flush: Flush,
+    /// How messages are deflated.
+    pub compression: Compression,
     /// How the dead are found.
     pub keepalive: Keepalive,
     /// How it ends.
@@ -69,6 +71,8 @@ section! {
         connections_per_source_max: usize,
         /// Topics that exist at once.
         topics_max: usize,
+        /// Subscriptions of one multiplexed connection.
+        subscriptions_per_connection_max: usize,
         /// Messages a second of one publishing connection; 0 sets no limit.
         publishes_per_s_max: u32,
     }
@@ -135,6 +139,18 @@ section! {
         send_buffer_bytes: usize,
         /// How long a socket may take no bytes, ms.
         lag_age_ms_max: u64,
+    }
+}
+
+section! {
+    /// `[compression]`
+    Compression {
+        /// Whether permessage-deflate is agreed to.
+        enabled: bool,
+        /// Effort, 1 to 9.
+        level: u8,
+        /// Messages below this many bytes are sent as they are.
+        bytes_min: u32,
     }
 }
 

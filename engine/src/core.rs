@@ -3,7 +3,7 @@
 //! Must not take a lock while flushing, and does not know what bytes mean (that is `session`).
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +13,21 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::accept::Accepting;
+use crate::command::Parser;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
 use crate::current::View;
 use crate::deadlines::Census;
+use crate::deflate::Inflater;
 use crate::doorbell::Doorbell;
 use crate::ending::Draining;
 use crate::flush::{FlushState, FlushStats};
 use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
-use crate::sweep::{Lanes, Step};
+use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
+use crate::tls_stream::Scratch;
+use crate::transport::Reading;
 
 /// The listener's token; connections use their slab keys.
 pub const LISTENER: Token = Token(usize::MAX);
@@ -38,8 +42,11 @@ const READ_BYTES_PER_TURN: usize = 256 << 10;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
 const MOVES_PER_TURN: usize = 4096;
+/// Members marked in one turn: marking is cheap, and whoever is marked by more lanes needs fewer
+/// writes.
+const MARKS_PER_TURN: usize = 16 << 10;
 /// Private bytes above which a connection is not read until they are out.
-const OUTBOX_BYTES_HELD: usize = 64 << 10;
+pub(crate) const OUTBOX_BYTES_HELD: usize = 64 << 10;
 /// How soon a publisher that is ahead of the subscribers is read again.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -53,7 +60,13 @@ pub struct Core {
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
     pub(crate) buffer: Vec<u8>,
-    /// Publishers that are ahead of the subscribers.
+    pub(crate) scratch: Scratch,
+    /// Inflates what clients sent deflated.
+    pub(crate) inflater: Inflater,
+    /// Reads the commands of multiplexed clients.
+    pub(crate) commands: Parser,
+    /// Connections whose kept bytes are looked at again: publishers that were ahead of the
+    /// subscribers, and whoever waited for its answers to be out.
     pub(crate) paced: Vec<u32>,
     pub(crate) draining: Draining,
     pub(crate) census: Census,
@@ -66,8 +79,19 @@ pub struct Core {
     pub(crate) listener: TcpListener,
     pub(crate) accepting: Accepting,
     pub(crate) accept_warning_due: Tick,
+    /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
+    marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
+}
+
+/// What waits for a flush.
+#[derive(Debug)]
+enum Marked {
+    /// A connection with subscriptions that are behind.
+    Conn(u32),
+    /// A sweep; all it visited stand before it.
+    Sweep(Swept),
 }
 
 impl Core {
@@ -90,12 +114,16 @@ impl Core {
             lanes: Lanes::new(Arc::clone(&port.doorbell)),
             conns: Slab::new(),
             buffer: vec![0; buffer_bytes],
+            scratch: Scratch::default(),
             paced: Vec::new(),
             index,
             poll,
             listener,
             accepting: Accepting::More,
             accept_warning_due: 0,
+            marked: VecDeque::new(),
+            inflater: Inflater::default(),
+            commands: Parser::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
             wheel: Wheel::default(),
@@ -138,6 +166,7 @@ impl Core {
 
     fn timeout(&self) -> Option<Duration> {
         let more_to_do = !self.ready.is_empty()
+            || !self.marked.is_empty()
             || !self.readable.is_empty()
             || self.lanes.is_sweeping()
             || self.accepting == Accepting::More;
@@ -243,24 +272,38 @@ impl Core {
             return 0;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let received = conn.stream.read(&mut buffer);
-        let read = match received {
-            Ok(0) => {
-                self.end(key, CloseReason::PeerGone);
-                0
-            }
-            Ok(count) => {
-                self.received(key, &mut buffer[..count]);
-                self.after_read(key, count == buffer.len());
-                count
-            }
-            Err(error) => {
-                self.read_failed(key, &error);
-                0
-            }
-        };
+        let read = conn.transport.read(&mut buffer, &mut self.scratch);
+        let bytes = read.as_ref().map_or(0, |reading| reading.bytes);
+        match read {
+            Ok(reading) => self.take_reading(key, reading, &mut buffer),
+            Err(error) => self.read_failed(key, &error),
+        }
         self.buffer = buffer;
-        read
+        bytes
+    }
+
+    fn take_reading(&mut self, key: u32, reading: Reading, buffer: &mut [u8]) {
+        if reading.opened {
+            self.metrics.tls_opened();
+        }
+        if reading.bytes > 0 {
+            self.received(key, &mut buffer[..reading.bytes]);
+        }
+        if reading.ended {
+            return self.end(key, CloseReason::PeerGone);
+        }
+        self.after_read(key, reading.filled);
+        self.push_held(key, reading.opened);
+    }
+
+    /// Has an event announced for what the TLS session itself could not send, and sends what had
+    /// to wait for it to be open.
+    fn push_held(&mut self, key: u32, opened: bool) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        let held = conn.transport.held_bytes() > 0 && conn.delivery.state() != FlushState::Blocked;
+        if held || opened && conn.has_unsent() {
+            self.flush(key);
+        }
     }
 
     fn received(&mut self, key: u32, bytes: &mut [u8]) {
@@ -306,7 +349,8 @@ impl Core {
     /// event will announce more. At the peer's end only reading on shows that it has ended.
     fn after_read(&mut self, key: u32, filled: bool) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.read_held = conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        let unsent_bytes = conn.delivery.outbox().pending().len() + conn.transport.held_bytes();
+        conn.queued.read_held |= unsent_bytes > OUTBOX_BYTES_HELD;
         if filled || conn.queued.read_closed {
             self.queue_read(key);
         }
@@ -328,28 +372,28 @@ impl Core {
         if !self.lanes.moved(lane) {
             return;
         }
-        let members: Vec<u32> = self.lanes.members(lane).iter().map(|member| member.conn).collect();
-        for key in members {
-            self.lapse(key);
+        for member in self.lanes.members(lane).to_vec() {
+            self.lapse(member);
         }
         self.lanes.drop_passed(lane);
     }
 
-    fn lapse(&mut self, key: u32) {
+    fn lapse(&mut self, member: Member) {
         let mut stats = FlushStats::default();
-        let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        let lapsed = conn.delivery.lapse(&self.lanes, &mut stats);
+        let Some(conn) = self.conns.get_mut(member.conn as usize) else { return };
+        let lapsed = conn.delivery.lapse_at(member.subscription, &self.lanes, &mut stats);
         self.count(&stats);
         if let Err(end) = lapsed {
-            self.end_delivery(key, end);
+            self.end_delivery(member.conn, end);
         }
     }
 
     /// Flushes up to a slice's worth of connections: first those that wait for budget, then those
-    /// the sweeps visit.
+    /// the sweeps visit. A multiplexed one is only marked when visited: once all lanes that moved
+    /// have marked it, one write carries everything.
     fn flush_some(&mut self) {
-        let mut sockets_left = self.config.flush.sockets_per_slice;
         let bytes_end = self.metrics.bytes_out.value() + self.config.flush.bytes_per_slice as u64;
+        let mut sockets_left = self.config.flush.sockets_per_slice;
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(conn) = self.conns.get_mut(key as usize) {
@@ -358,15 +402,24 @@ impl Core {
                 sockets_left = sockets_left.saturating_sub(1);
             }
         }
-        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+        self.sweep_some(sockets_left, bytes_end);
+        self.flush_marked(bytes_end);
+    }
+
+    fn sweep_some(&mut self, mut sockets_left: usize, bytes_end: u64) {
+        let mut marks_left = MARKS_PER_TURN;
+        while sockets_left > 0 && marks_left > 0 && self.metrics.bytes_out.value() < bytes_end {
             match self.lanes.step() {
                 Step::Idle => return,
-                Step::Finished { published_ns } => {
-                    let now_ns = self.shared.clock.now_ns();
-                    self.metrics.swept(now_ns.saturating_sub(published_ns));
-                }
-                Step::Visit(key) => {
-                    if self.conns[key as usize].delivery.state() == FlushState::CaughtUp {
+                Step::Finished(swept) if self.marked.is_empty() => self.swept(&swept),
+                Step::Finished(swept) => self.marked.push_back(Marked::Sweep(swept)),
+                Step::Visit(Member { conn: key, subscription }) => {
+                    let delivery = &mut self.conns[key as usize].delivery;
+                    if delivery.is_multiplexed() {
+                        delivery.mark(subscription);
+                        self.queue_flush(key);
+                        marks_left -= 1;
+                    } else if delivery.state() == FlushState::CaughtUp {
                         self.flush(key);
                         sockets_left -= 1;
                     }
@@ -375,12 +428,51 @@ impl Core {
         }
     }
 
+    fn flush_marked(&mut self, bytes_end: u64) {
+        let mut sockets_left = self.config.flush.sockets_per_slice;
+        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+            match self.marked.pop_front() {
+                None => return,
+                Some(Marked::Sweep(swept)) => self.swept(&swept),
+                Some(Marked::Conn(key)) => {
+                    let Some(conn) = self.conns.get_mut(key as usize) else { continue };
+                    conn.queued.marked = false;
+                    if conn.delivery.state() == FlushState::CaughtUp {
+                        self.flush(key);
+                        sockets_left -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn swept(&self, swept: &Swept) {
+        swept.confirm();
+        self.metrics.swept(self.now_ns().saturating_sub(swept.published_ns));
+    }
+
+    /// Has a connection flushed in this turn or a later one, unless it is going to be anyway.
+    pub(crate) fn queue_flush(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.delivery.state() == FlushState::CaughtUp
+            && !std::mem::replace(&mut conn.queued.marked, true)
+        {
+            self.marked.push_back(Marked::Conn(key));
+        }
+    }
+
+    /// The engine's clock.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.shared.clock.now_ns()
+    }
+
     /// Sends what waits for a connection, and notes where that leaves it.
     pub(crate) fn flush(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let mut stats = FlushStats::default();
         let bytes_max = self.config.flush.bytes_per_socket;
-        let flushed = conn.delivery.flush(&self.lanes, &mut conn.stream, bytes_max, &mut stats);
+        let mut wire = conn.transport.wire(&mut self.scratch);
+        let flushed = conn.delivery.flush(&self.lanes, &mut wire, bytes_max, &mut stats);
         self.count(&stats);
         match flushed {
             Ok(state) => self.after_flush(key, state, stats.bytes > 0),
@@ -414,7 +506,7 @@ impl Core {
                 if matches!(conn.role, Role::Closing(_)) {
                     self.sent_last(key);
                 } else if held {
-                    self.queue_read(key);
+                    self.paced.push(key);
                 }
             }
             FlushState::Ready => {

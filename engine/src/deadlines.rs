@@ -5,7 +5,7 @@
 use crate::close::{Close, CloseCode};
 use crate::conn::{Conn, Role};
 use crate::core::Core;
-use crate::feed::lane::LaneKind;
+use crate::feed::encoding::LaneKind;
 use crate::frame::{Opcode, encode};
 use crate::sse;
 use crate::timer::{self, Tick};
@@ -64,7 +64,7 @@ impl Core {
                 self.close(key, &CloseCode::Stalled.into());
             }
             _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
-            Role::Subscriber(LaneKind::Sse) => self.ping(key, now, ping),
+            Role::Subscriber(LaneKind::SSE) => self.ping(key, now, ping),
             // One that lagged for long was not asked meanwhile: it is asked first.
             _ if silent >= ping && !conn.queued.pinged => {
                 self.ping(key, now, idle.saturating_sub(ping));
@@ -81,7 +81,7 @@ impl Core {
     fn ping(&mut self, key: u32, now: Tick, again: Tick) {
         let conn = &mut self.conns[key as usize];
         conn.queued.pinged = true;
-        if matches!(conn.role, Role::Subscriber(LaneKind::Sse)) {
+        if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
             let mut comment = Vec::new();
             sse::ping(&mut comment);
             conn.delivery.push_private(&comment);
@@ -102,8 +102,9 @@ impl Core {
         self.census.next = end;
         if end == slots {
             let pending_bytes = std::mem::take(&mut self.census).bytes;
+            let buffer_bytes = (self.buffer.capacity() + self.scratch.memory_bytes()) as u64;
             let slot_bytes = (slots * size_of::<Conn>()) as u64;
-            self.metrics.set_memory(slot_bytes, pending_bytes, self.buffer.capacity() as u64);
+            self.metrics.set_memory(slot_bytes, pending_bytes, buffer_bytes);
         }
     }
 }

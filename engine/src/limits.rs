@@ -117,6 +117,13 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
+        "subscriptions_per_connection_max",
+        (4096, 1, 1_000_000, "subscriptions"),
+        "Subscriptions of one multiplexed connection. Each costs about 150 bytes. Beyond it: an \
+         error reply.",
+    ),
+    integer(
+        "limits",
         "publishes_per_s_max",
         (0, 0, 10_000_000, "messages/s"),
         "Messages that one publishing connection may send, averaged over a second. Beyond it: \
@@ -199,6 +206,19 @@ pub const KNOBS: &[Knob] = &[
         "lag_age_ms_max",
         (10_000, 100, DAY_MS, "ms"),
         "How long a socket may take no bytes at all. Beyond it: close code 4410.",
+    ),
+    Knob {
+        section: "compression",
+        key: "enabled",
+        kind: Kind::Switch,
+        reason: "Whether permessage-deflate (RFC 7692) is agreed to where a client offers it.",
+    },
+    integer("compression", "level", (6, 1, 9, "of 9"), "Effort."),
+    integer(
+        "compression",
+        "bytes_min",
+        (64, 0, MIB, "bytes"),
+        "Messages below this are sent as they are.",
     ),
     integer(
         "keepalive",

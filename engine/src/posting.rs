@@ -4,7 +4,7 @@
 use crate::command;
 use crate::conn::{PostTarget, Posting, Role};
 use crate::core::Core;
-use crate::feed::lane::Message;
+use crate::feed::encoding::Message;
 use crate::feed::log::Published;
 use crate::feed::pattern::Topic;
 use crate::frame::Kind;

@@ -19,12 +19,13 @@ use crate::core::{Core, WAKER};
 use crate::current::Current;
 use crate::doorbell::{Doorbell, Wake};
 use crate::epoch::Epoch;
-use crate::feed::lane::Message;
+use crate::feed::encoding::Message;
 use crate::feed::log::Published;
 use crate::feed::pattern::Topic;
 use crate::feed::registry::{FeedError, Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
 use crate::metrics::{self, CoreMetrics, Snapshot};
+use crate::metronome;
 use crate::socket;
 
 /// How often feeds are tidied and signals looked at.
@@ -62,6 +63,8 @@ pub struct Shared {
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
+    /// What the metronome counts.
+    pub(crate) metronome: Arc<CoreMetrics>,
     ports: Vec<Port>,
     ready: AtomicBool,
     stopped: AtomicBool,
@@ -102,6 +105,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     address: SocketAddr,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    metronome: Option<JoinHandle<()>>,
 }
 
 impl Engine {
@@ -125,7 +129,9 @@ impl Engine {
             polls.push(poll);
         }
         let shared = Arc::new(Shared::new(config, ports));
-        let mut engine = Self { shared, address: wanted, threads: Vec::new() };
+        let metronome = start_metronome(&shared)?;
+        let mut engine =
+            Self { shared, address: wanted, threads: Vec::new(), metronome: Some(metronome) };
         for (index, poll) in polls.into_iter().enumerate() {
             engine.start_core(index, poll)?;
         }
@@ -207,6 +213,11 @@ impl Engine {
     fn halt(&mut self) -> io::Result<()> {
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.wake_all();
+        self.shared.registry.rated().stop();
+        if let Some(metronome) = self.metronome.take() {
+            // It cannot fail but by a panic, which its thread has told.
+            let _ = metronome.join();
+        }
         let mut ended = Ok(());
         for thread in self.threads.drain(..) {
             let result = thread.join();
@@ -225,6 +236,11 @@ impl Drop for Engine {
         // Whoever wants to know how the cores ended calls `stop`.
         let _ = self.halt();
     }
+}
+
+fn start_metronome(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    Builder::new().name("metronome".into()).spawn(move || metronome::run(&shared))
 }
 
 fn run_core(
@@ -283,6 +299,7 @@ impl Shared {
             admission,
             clock: Clock::start(),
             config: Current::new(config),
+            metronome: Arc::default(),
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -332,7 +349,8 @@ impl Shared {
     }
 
     pub(crate) fn render_metrics(&self) -> String {
-        let cells: Vec<_> = self.ports.iter().map(|port| Arc::clone(&port.metrics)).collect();
+        let cores = self.ports.iter().map(|port| Arc::clone(&port.metrics));
+        let cells: Vec<_> = cores.chain([Arc::clone(&self.metronome)]).collect();
         let usage = self.registry.usage();
         let snapshot = Snapshot {
             topics: usage.topics as u64,

@@ -7,13 +7,12 @@ use std::borrow::Cow;
 use crate::admission::Full;
 use crate::close::{Close, CloseCode};
 use crate::conn::{Closing, PostTarget, Publisher, Role};
-use crate::core::Core;
+use crate::core::{Core, OUTBOX_BYTES_HELD};
+use crate::feed::encoding::{self, Deflation, Form, LaneKind, Message};
 use crate::feed::lag::Gap;
-use crate::feed::lane::{LaneKind, Message};
-use crate::feed::log::{Published, Subscribed};
-use crate::feed::pattern::{Target, Topic};
+use crate::feed::log::{FeedName, Published, Subscribed};
+use crate::feed::pattern::Topic;
 use crate::feed::registry::FeedError;
-use crate::flush::Subscription;
 use crate::frame::decode::{Decoded, Event};
 use crate::frame::{Kind, Opcode, encode};
 use crate::http::handshake::Handshake;
@@ -24,6 +23,7 @@ use crate::http::route::{Route, Settings};
 use crate::metrics::CloseReason;
 use crate::rate::TokenBucket;
 use crate::subscription::{LagPolicy, Options};
+use crate::subscriptions::Subscription;
 use crate::sweep::Member;
 
 /// What became of some bytes.
@@ -73,7 +73,8 @@ impl Core {
 
     fn consume_frame(&mut self, key: u32, bytes: &mut [u8]) -> Consumed {
         let bytes_max = self.config.limits.message_bytes_max;
-        let decoded = self.conns[key as usize].decoder.next(bytes, bytes_max);
+        let conn = &mut self.conns[key as usize];
+        let decoded = conn.decoder.next(bytes, bytes_max, conn.inflates);
         let (consumed, event) = match decoded {
             Ok(Decoded::Need(need)) => return Consumed::Need(need),
             Ok(Decoded::Frame { consumed, event }) => (consumed, event),
@@ -84,15 +85,33 @@ impl Core {
         };
         self.metrics.frames_in.add(1);
         match event {
-            Event::Message { kind, payload } => self.message(key, kind, payload),
+            Event::Message { kind, payload, is_deflated: true } => {
+                self.deflated_message(key, kind, &payload);
+            }
+            Event::Message { kind, payload, .. } => self.message(key, kind, payload),
             Event::Ping(payload) => self.pong(key, payload),
             Event::Pong(_) | Event::Absorbed => {}
             Event::Close { code, .. } => self.peer_closed(key, code),
         }
-        if self.conns.get(key as usize).is_some_and(|conn| conn.queued.paced) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return Consumed::Rest };
+        // One short command may bring a long answer: the next waits until that is out.
+        conn.queued.read_held |= conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        if conn.queued.paced || conn.queued.read_held {
             return Consumed::Hold(consumed);
         }
         Consumed::Bytes(consumed)
+    }
+
+    fn deflated_message(&mut self, key: u32, kind: Kind, deflated: &[u8]) {
+        let bytes_max = self.config.limits.message_bytes_max as usize;
+        let inflated = match kind {
+            Kind::Text => self.inflater.text(deflated, bytes_max),
+            Kind::Binary => self.inflater.message(deflated, bytes_max),
+        };
+        match inflated {
+            Ok(payload) => self.message(key, kind, Cow::Owned(payload)),
+            Err(close) => self.broke_protocol(key, &close),
+        }
     }
 
     /// After this nothing from the peer can be understood, not even its close frame.
@@ -105,15 +124,14 @@ impl Core {
         self.say_last(key, &frame, Closing::AwaitEnd);
     }
 
-    fn message(&mut self, key: u32, kind: Kind, payload: Cow<'_, [u8]>) {
+    fn message(&mut self, key: u32, kind: Kind, mut payload: Cow<'_, [u8]>) {
         match self.conns[key as usize].role {
             Role::Publisher(_) => self.publish_from(key, Message { kind, payload: &payload }),
-            Role::Echo => {
-                let header = encode::header(kind.into(), payload.len() as u64);
+            Role::Echo(deflate) => {
                 let delivery = &mut self.conns[key as usize].delivery;
-                delivery.push_private(&header);
-                delivery.push_private(&payload);
+                delivery.push_private(&encoding::message_frame(deflate, kind, &payload));
             }
+            Role::Multiplexed(_) => self.obey(key, kind, payload.to_mut()),
             Role::Subscriber(_) => {
                 let reason = "this socket only receives: publish on /v1/publish/{topic}";
                 self.close(key, &Close::new(CloseCode::Unsupported, reason));
@@ -124,7 +142,7 @@ impl Core {
     }
 
     fn publish_from(&mut self, key: u32, message: Message<'_>) {
-        let now_ns = self.shared.clock.now_ns();
+        let now_ns = self.now_ns();
         let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
         if !publisher.rate.take(now_ns) {
             let per_s = self.config.limits.publishes_per_s_max;
@@ -140,7 +158,7 @@ impl Core {
 
     /// Counts a publish, and has a publisher that is ahead of the subscribers wait.
     pub(crate) fn published(&mut self, key: u32, published: Published) {
-        self.metrics.published(published.encodes);
+        self.metrics.published(published.encodes, published.deflates);
         let conn = &mut self.conns[key as usize];
         if published.behind && !std::mem::replace(&mut conn.queued.paced, true) {
             self.metrics.paced();
@@ -161,7 +179,7 @@ impl Core {
         let conn = &mut self.conns[key as usize];
         if let Role::Closing(closing) = &mut conn.role {
             *closing = Closing::AfterFlush;
-            if conn.delivery.outbox().is_empty() {
+            if !conn.has_unsent() {
                 self.end(key, CloseReason::Done);
             }
             return;
@@ -229,23 +247,36 @@ impl Core {
             Route::PublishMany { body } => self.begin_post(key, PostTarget::Many, body, request)?,
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;
-                let lane = self.open_lane(&target, LaneKind::Raw)?;
-                self.conns[key as usize].delivery.push_private(&handshake.response());
-                self.subscribe(key, lane, LaneKind::Raw, options);
+                let name = FeedName { target, rate: options.rate };
+                let handshake = self.with_deflate(handshake, request);
+                let kind = self.lane_kind(Form::Raw, &handshake);
+                let lane = self.open_lane(&name, kind)?;
+                self.accept_upgrade(key, &handshake);
+                self.subscribe(key, lane, options);
             }
             Route::FeedEvents { target, options } => {
                 self.admit_work()?;
-                let lane = self.open_lane(&target, LaneKind::Sse)?;
+                let name = FeedName { target, rate: options.rate };
+                let lane = self.open_lane(&name, LaneKind::SSE)?;
                 self.conns[key as usize].delivery.push_private(EVENT_STREAM_HEAD);
-                self.subscribe(key, lane, LaneKind::Sse, options);
+                self.subscribe(key, lane, options);
+            }
+            Route::Multiplexed { form, handshake } => {
+                self.admit_work()?;
+                let handshake = self.with_deflate(handshake, request);
+                let kind = self.lane_kind(form, &handshake);
+                self.begin_multiplexed(key, kind, &handshake);
             }
             Route::PublishSocket { topic, handshake } => {
                 self.admit_work()?;
+                let handshake = self.with_deflate(handshake, request);
                 self.begin_publisher(key, topic, &handshake);
             }
             Route::Echo { handshake } => {
                 self.admit_work()?;
-                self.upgrade(key, Role::Echo, &handshake);
+                let handshake = self.with_deflate(handshake, request);
+                let deflate = self.lane_kind(Form::Raw, &handshake).deflate;
+                self.upgrade(key, Role::Echo(deflate), &handshake);
             }
         }
         Ok(())
@@ -298,14 +329,27 @@ impl Core {
 
     fn begin_publisher(&mut self, key: u32, topic: Topic, handshake: &Handshake) {
         let per_s = self.config.limits.publishes_per_s_max;
-        let rate = TokenBucket::new(per_s, self.shared.clock.now_ns());
+        let rate = TokenBucket::new(per_s, self.now_ns());
         let publisher = Publisher { topic, held: None, rate };
         self.upgrade(key, Role::Publisher(Box::new(publisher)), handshake);
     }
 
-    fn upgrade(&mut self, key: u32, role: Role, handshake: &Handshake) {
-        self.conns[key as usize].delivery.push_private(&handshake.response());
+    pub(crate) fn upgrade(&mut self, key: u32, role: Role, handshake: &Handshake) {
+        self.accept_upgrade(key, handshake);
         self.begin_role(key, role);
+    }
+
+    fn accept_upgrade(&mut self, key: u32, handshake: &Handshake) {
+        let conn = &mut self.conns[key as usize];
+        conn.inflates = handshake.deflate.is_some();
+        conn.delivery.push_private(&handshake.response());
+    }
+
+    fn with_deflate(&self, handshake: Handshake, request: &Request) -> Handshake {
+        match self.config.compression.enabled {
+            true => handshake.with_deflate(request),
+            false => handshake,
+        }
     }
 
     fn begin_role(&mut self, key: u32, role: Role) {
@@ -321,27 +365,27 @@ impl Core {
 
     /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for
     /// it: places its cursor and lets the first flush carry both.
-    fn subscribe(&mut self, key: u32, lane: u32, kind: LaneKind, options: Options) {
-        let feed = self.lanes.feed(lane);
+    fn subscribe(&mut self, key: u32, lane: u32, options: Options) {
+        let (feed, kind) = (self.lanes.feed(lane), self.lanes.reader(lane).kind());
         let lag = options.lag.unwrap_or(feed.retention().lag);
         let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
         let member = self.lanes.join(lane, Member { conn: key, subscription: 0 });
-        let subscription = Subscription { lane, member, cursor, mode: options.mode, lag };
+        let subscription = Subscription::new((lane, member), cursor, options.mode, lag);
         self.conns[key as usize].delivery.subscribe(subscription);
         self.begin_role(key, Role::Subscriber(kind));
         match gap {
-            Some(gap) => self.begin_after_gap(key, kind, lag, gap),
+            Some(gap) => self.begin_after_gap(key, lane, lag, gap),
             None => self.flush(key),
         }
     }
 
     /// A position that is gone is answered honestly: with a notice where the form shows one or the
     /// subscriber chose to skip, else with a close that names what is missing.
-    fn begin_after_gap(&mut self, key: u32, kind: LaneKind, lag: LagPolicy, gap: Gap) {
+    fn begin_after_gap(&mut self, key: u32, lane: u32, lag: LagPolicy, gap: Gap) {
         self.metrics.resumes_after_gap.add(1);
         self.metrics.gap_frames.add(gap.frames());
-        if kind.shows_notices() || lag != LagPolicy::Disconnect {
-            self.conns[key as usize].delivery.tell(kind, gap);
+        if self.lanes.reader(lane).kind().shows_notices() || lag != LagPolicy::Disconnect {
+            self.conns[key as usize].delivery.tell(&self.lanes, lane, gap);
             return self.flush(key);
         }
         let word = gap.reason.word();
@@ -349,10 +393,21 @@ impl Core {
         self.close(key, &Close::new(CloseCode::Lagged, reason));
     }
 
-    fn open_lane(&mut self, target: &Target, kind: LaneKind) -> Result<u32, Refusal> {
+    /// What a client's lane holds: the form it asked for, deflated if that was agreed.
+    fn lane_kind(&self, form: Form, handshake: &Handshake) -> LaneKind {
+        let compression = &self.config.compression;
+        let deflate = handshake.deflate.map(|agreed| Deflation {
+            window_bits: agreed.server_window_bits,
+            level: compression.level,
+            bytes_min: compression.bytes_min,
+        });
+        LaneKind { form, deflate }
+    }
+
+    pub(crate) fn open_lane(&mut self, name: &FeedName, kind: LaneKind) -> Result<u32, FeedError> {
         loop {
-            let now_ns = self.shared.clock.now_ns();
-            let feed = self.shared.registry.feed(target, now_ns)?;
+            let now_ns = self.now_ns();
+            let feed = self.shared.registry.feed(name, now_ns)?;
             if let Some(lane) = self.lanes.find(&feed, kind) {
                 self.lane_moved(lane);
             }

@@ -34,10 +34,12 @@ pub enum Event<'b> {
     /// A complete message: borrowed from the buffer, or owned where it came in fragments, so
     /// that its memory is freed as soon as the receiver is done with it.
     Message {
-        /// Text was checked to be UTF-8.
+        /// Text was checked to be UTF-8, unless it is deflated.
         kind: Kind,
         /// The unmasked payload.
         payload: Cow<'b, [u8]>,
+        /// Whether the payload must be inflated first (RFC 7692 section 6.2).
+        is_deflated: bool,
     },
     /// To be answered with a pong of the same payload.
     Ping(&'b [u8]),
@@ -57,7 +59,8 @@ pub enum Event<'b> {
 impl Decoder {
     /// Reads the first frame of `buf`. Nothing is changed while it is incomplete, so the caller
     /// may call again with the same bytes and more. After an error the connection must be closed
-    /// (RFC 6455 section 7.1.7) and the decoder not be used again.
+    /// (RFC 6455 section 7.1.7) and the decoder not be used again. Messages may be deflated only
+    /// where that `is_deflate_agreed`.
     ///
     /// # Errors
     /// The close to send: 1002, 1007 or 1009.
@@ -65,8 +68,9 @@ impl Decoder {
         &mut self,
         buf: &'b mut [u8],
         message_bytes_max: u32,
+        is_deflate_agreed: bool,
     ) -> Result<Decoded<'b>, Close> {
-        let Some(head) = Head::parse(buf)? else {
+        let Some(head) = Head::parse(buf, is_deflate_agreed)? else {
             return Ok(Decoded::Need(header_bytes(buf)));
         };
         self.check_order(head.opcode)?;
@@ -75,7 +79,7 @@ impl Decoder {
             return Ok(Decoded::Need(head.bytes + head.len));
         };
         mask::apply(payload, head.mask);
-        let event = self.accept(head.opcode, head.is_final, payload)?;
+        let event = self.accept(&head, payload)?;
         Ok(Decoded::Frame { consumed: head.bytes + head.len, event })
     }
 
@@ -109,16 +113,11 @@ impl Decoder {
         Ok(())
     }
 
-    fn accept<'b>(
-        &mut self,
-        opcode: OpCode,
-        is_final: bool,
-        payload: &'b [u8],
-    ) -> Result<Event<'b>, Close> {
-        match opcode {
-            OpCode::Data(Data::Text) => self.accept_first(Kind::Text, is_final, payload),
-            OpCode::Data(Data::Binary) => self.accept_first(Kind::Binary, is_final, payload),
-            OpCode::Data(Data::Continue) => self.accept_more(is_final, payload),
+    fn accept<'b>(&mut self, head: &Head, payload: &'b [u8]) -> Result<Event<'b>, Close> {
+        match head.opcode {
+            OpCode::Data(Data::Text) => self.accept_first(Kind::Text, head, payload),
+            OpCode::Data(Data::Binary) => self.accept_first(Kind::Binary, head, payload),
+            OpCode::Data(Data::Continue) => self.accept_more(head.is_final, payload),
             OpCode::Control(Control::Ping) => Ok(Event::Ping(payload)),
             OpCode::Control(Control::Pong) => Ok(Event::Pong(payload)),
             OpCode::Control(Control::Close) => accept_close(payload),
@@ -131,19 +130,22 @@ impl Decoder {
     fn accept_first<'b>(
         &mut self,
         kind: Kind,
-        is_final: bool,
+        head: &Head,
         payload: &'b [u8],
     ) -> Result<Event<'b>, Close> {
-        if !is_final {
-            let mut assembly = Box::new(Assembly { kind, payload: Vec::new(), text_bytes: 0 });
+        let is_deflated = head.is_deflated;
+        if !head.is_final {
+            let payload_so_far = Vec::new();
+            let mut assembly =
+                Box::new(Assembly { kind, is_deflated, payload: payload_so_far, text_bytes: 0 });
             assembly.append(payload)?;
             self.assembly = Some(assembly);
             return Ok(Event::Absorbed);
         }
-        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+        if kind == Kind::Text && !is_deflated && std::str::from_utf8(payload).is_err() {
             return Err(CloseCode::InvalidText.into());
         }
-        Ok(Event::Message { kind, payload: Cow::Borrowed(payload) })
+        Ok(Event::Message { kind, payload: Cow::Borrowed(payload), is_deflated })
     }
 
     fn accept_more<'b>(&mut self, is_final: bool, payload: &[u8]) -> Result<Event<'b>, Close> {
@@ -162,6 +164,7 @@ impl Decoder {
 #[derive(Debug)]
 struct Assembly {
     kind: Kind,
+    is_deflated: bool,
     payload: Vec<u8>,
     /// How much of the start of a text is known to be whole characters.
     text_bytes: usize,
@@ -171,7 +174,7 @@ impl Assembly {
     /// Bad text is refused in the fragment that shows it, not at the message's end.
     fn append(&mut self, fragment: &[u8]) -> Result<(), Close> {
         self.payload.extend_from_slice(fragment);
-        if self.kind == Kind::Binary {
+        if !self.is_plain_text() {
             return Ok(());
         }
         let unchecked = self.payload.get(self.text_bytes..).unwrap_or_default();
@@ -185,10 +188,16 @@ impl Assembly {
     }
 
     fn finish<'b>(self) -> Result<Event<'b>, Close> {
-        if self.kind == Kind::Text && self.text_bytes != self.payload.len() {
+        if self.is_plain_text() && self.text_bytes != self.payload.len() {
             return Err(CloseCode::InvalidText.into());
         }
-        Ok(Event::Message { kind: self.kind, payload: Cow::Owned(self.payload) })
+        let Self { kind, is_deflated, payload, .. } = self;
+        Ok(Event::Message { kind, payload: Cow::Owned(payload), is_deflated })
+    }
+
+    /// Deflated text can be checked only when it is inflated.
+    fn is_plain_text(&self) -> bool {
+        self.kind == Kind::Text && !self.is_deflated
     }
 }
 
@@ -196,6 +205,7 @@ impl Assembly {
 struct Head {
     opcode: OpCode,
     is_final: bool,
+    is_deflated: bool,
     mask: [u8; 4],
     /// The header's own length.
     bytes: usize,
@@ -204,12 +214,13 @@ struct Head {
 }
 
 impl Head {
-    fn parse(buf: &[u8]) -> Result<Option<Self>, Close> {
+    fn parse(buf: &[u8], is_deflate_agreed: bool) -> Result<Option<Self>, Close> {
         let mut cursor = io::Cursor::new(buf);
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| protocol("reserved opcode"))?;
         let Some((header, len)) = parsed else {
             return Ok(None);
         };
+        check_reserved_bits(&header, is_deflate_agreed)?;
         let mask = check_header(&header, len)?;
         let bytes = header.len(len);
         // Section 5.2: "the minimal number of bytes MUST be used to encode the length".
@@ -217,16 +228,24 @@ impl Head {
             return Err(protocol("length not in its shortest form"));
         }
         let len = usize::try_from(len).map_err(|_| CloseCode::TooBig)?;
-        Ok(Some(Self { opcode: header.opcode, is_final: header.is_final, mask, bytes, len }))
+        let FrameHeader { opcode, is_final, rsv1: is_deflated, .. } = header;
+        Ok(Some(Self { opcode, is_final, is_deflated, mask, bytes, len }))
     }
+}
+
+/// Section 5.2: reserved bits are 0 unless an extension was negotiated. Deflate uses the first, on
+/// the first frame of a message (RFC 7692 section 6.1).
+fn check_reserved_bits(header: &FrameHeader, is_deflate_agreed: bool) -> Result<(), Close> {
+    let begins_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+    let may_be_deflated = is_deflate_agreed && begins_message;
+    if header.rsv1 && !may_be_deflated || header.rsv2 || header.rsv3 {
+        return Err(protocol("reserved bit set without an extension"));
+    }
+    Ok(())
 }
 
 /// Returns the mask's key.
 fn check_header(header: &FrameHeader, len: u64) -> Result<[u8; 4], Close> {
-    // Section 5.2: reserved bits are 0 unless an extension was negotiated; none is.
-    if header.rsv1 || header.rsv2 || header.rsv3 {
-        return Err(protocol("reserved bit set without an extension"));
-    }
     // Section 5.1: "a server MUST close the connection upon receiving a frame that is not masked".
     let Some(mask) = header.mask else {
         return Err(protocol("client frame is not masked"));
@@ -330,14 +349,14 @@ mod tests {
     fn drain(decoder: &mut Decoder, buf: &mut Vec<u8>, seen: &mut Vec<Seen>) -> Result<(), Close> {
         loop {
             let len = buf.len();
-            match decoder.next(buf, MAX)? {
+            match decoder.next(buf, MAX, false)? {
                 Decoded::Need(need) => {
                     assert!(need > len, "asked for {need} with {len} there");
                     return Ok(());
                 }
                 Decoded::Frame { consumed, event } => {
                     match event {
-                        Event::Message { kind, payload } => {
+                        Event::Message { kind, payload, .. } => {
                             seen.push(Seen::Message(kind, payload.into_owned()));
                         }
                         Event::Ping(payload) => seen.push(Seen::Ping(payload.to_vec())),
@@ -358,16 +377,55 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_frame_of_a_message_may_be_deflated_and_only_where_agreed() {
+        let next = |first_byte: u8, agreed: bool| {
+            let mut frame = client_frame(first_byte & 0x0F, first_byte & 0x80 != 0, b"\xFF");
+            frame[0] = first_byte;
+            let mut decoder = Decoder::default();
+            if first_byte & 0x0F == 0 {
+                decoder.next(&mut client_frame(2, false, b""), MAX, agreed).unwrap();
+            }
+            match decoder.next(&mut frame, MAX, agreed) {
+                Ok(Decoded::Frame { event: Event::Message { is_deflated, .. }, .. }) => {
+                    Ok(is_deflated)
+                }
+                Ok(_) => Ok(false),
+                Err(close) => Err(close.code.code()),
+            }
+        };
+        // Text is not checked before it is inflated.
+        assert_eq!((next(0xC1, true), next(0xC2, true)), (Ok(true), Ok(true)));
+        assert_eq!((next(0xC1, false), next(0x81, true)), (Err(1002), Err(1007)));
+        assert_eq!((next(0xC0, true), next(0xC9, true)), (Err(1002), Err(1002)));
+        assert_eq!((next(0xA2, true), next(0xD2, true)), (Err(1002), Err(1002)));
+        assert_eq!(next(0x41, true), Ok(false), "a first fragment");
+    }
+
+    #[test]
+    fn fragments_of_a_deflated_text_are_joined_unchecked() {
+        let mut decoder = Decoder::default();
+        let mut first = client_frame(1, false, b"\xFF");
+        first[0] |= 0x40;
+        decoder.next(&mut first, MAX, true).unwrap();
+        let mut last = client_frame(0, true, b"\xFE");
+        let Ok(Decoded::Frame { event, .. }) = decoder.next(&mut last, MAX, true) else {
+            panic!("no frame")
+        };
+        let payload = Cow::Borrowed(&b"\xFF\xFE"[..]);
+        assert_eq!(event, Event::Message { kind: Kind::Text, payload, is_deflated: true });
+    }
+
+    #[test]
     fn an_idle_decoder_is_one_pointer_and_a_delivered_message_is_not_kept() {
         assert_eq!(size_of::<Decoder>(), 8);
         let mut decoder = Decoder::default();
         let mut first = client_frame(2, false, &[7; 1000]);
         assert!(matches!(
-            decoder.next(&mut first, MAX),
+            decoder.next(&mut first, MAX, false),
             Ok(Decoded::Frame { event: Event::Absorbed, .. })
         ));
         assert!(decoder.held_bytes() >= 1000);
-        decoder.next(&mut client_frame(0, true, &[]), MAX).unwrap();
+        decoder.next(&mut client_frame(0, true, &[]), MAX, false).unwrap();
         assert_eq!(decoder.held_bytes(), 0);
     }
 

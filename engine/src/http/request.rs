@@ -68,6 +68,8 @@ headers! {
     sec_websocket_key "Sec-WebSocket-Key" Refused,
     /// The version of the WebSocket protocol.
     sec_websocket_version "Sec-WebSocket-Version" Refused,
+    /// The extensions offered.
+    sec_websocket_extensions "Sec-WebSocket-Extensions" Joined,
     /// The subprotocols offered.
     sec_websocket_protocol "Sec-WebSocket-Protocol" Joined,
     /// The media types the client takes.

@@ -2,16 +2,22 @@
 //! It serves nothing: every check that needs a feed, a limit or a clock is made by the core.
 
 use super::body::{Body, Framing};
-use super::handshake::Handshake;
+use super::handshake::{Handshake, choose_protocol};
 use super::options;
 use super::refusal::Refusal;
 use super::request::{Method, Request, has_token};
 use super::response::Status;
 use crate::epoch::Position;
+use crate::feed::encoding::Form;
 use crate::feed::pattern::{Target, Topic, TopicError};
 use crate::frame::Kind;
 use crate::subscription::{From, Options};
 use percent_encoding::percent_decode_str;
+
+/// The subprotocol whose messages are JSON objects.
+pub const PROTOCOL_JSON: &str = "gridcast.v1.json";
+/// The subprotocol whose data messages are binary envelopes.
+pub const PROTOCOL_BINARY: &str = "gridcast.v1.bin";
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -53,6 +59,13 @@ pub enum Route {
         /// The body's reader.
         body: Body,
     },
+    /// Many subscriptions, publishes and replies over one WebSocket.
+    Multiplexed {
+        /// What messages look like: the subprotocol.
+        form: Form,
+        /// The checked handshake.
+        handshake: Handshake,
+    },
     /// A socket that gets its messages back.
     Echo {
         /// The checked handshake.
@@ -80,6 +93,7 @@ pub struct Settings {
 /// The endpoints, before methods are looked at.
 enum Endpoint<'p> {
     Feed(&'p str),
+    Multiplexed,
     Publish(&'p str),
     PublishMany,
     Echo,
@@ -119,6 +133,7 @@ impl<'p> Endpoint<'p> {
         }
         match path {
             "/v1/publish" => Ok(Self::PublishMany),
+            "/v1/ws" => Ok(Self::Multiplexed),
             "/v1/echo" if echo => Ok(Self::Echo),
             "/healthz" => Ok(Self::Health),
             "/readyz" => Ok(Self::Ready),
@@ -129,7 +144,7 @@ impl<'p> Endpoint<'p> {
 
     const fn methods(&self) -> &'static str {
         match self {
-            Self::Feed(_) | Self::Echo => "GET, OPTIONS",
+            Self::Feed(_) | Self::Multiplexed | Self::Echo => "GET, OPTIONS",
             Self::Publish(_) => "GET, POST, OPTIONS",
             Self::PublishMany => "POST, OPTIONS",
             Self::Health | Self::Ready | Self::Metrics => "GET, HEAD, OPTIONS",
@@ -148,6 +163,7 @@ impl<'p> Endpoint<'p> {
                 let topic = publish_topic(request, rest)?;
                 Ok(Route::PublishSocket { topic, handshake: require_websocket(request)? })
             }
+            Self::Multiplexed => multiplexed(request),
             Self::Echo => Ok(Route::Echo { handshake: require_websocket(request)? }),
             Self::PublishMany => Err(self.refuse_method()),
             Self::Health | Self::Ready | Self::Metrics => self.head(),
@@ -182,14 +198,10 @@ impl<'p> Endpoint<'p> {
 
 fn missing(path: &str) -> &'static str {
     match path {
-        "/v1/ws" => {
-            "the multiplexed protocol is not in this version: use /v1/feed/{topic} and \
-             /v1/publish/{topic}"
-        }
         "/v1/echo" => "echo is off: [debug] echo = true turns it on",
         "/v1/feed" => "which topic or pattern? /v1/feed/{topic}",
         _ => {
-            "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/publish, \
+            "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/ws, /v1/publish, \
              /v1/publish/{topic}, /healthz, /readyz and /metrics"
         }
     }
@@ -226,6 +238,20 @@ fn feed(request: &Request, rest: &str) -> Result<Route, Refusal> {
         options.from = resume(id)?;
     }
     Ok(Route::FeedEvents { target, options })
+}
+
+/// Without a subprotocol the client gets the one it can read without a table.
+fn multiplexed(request: &Request) -> Result<Route, Refusal> {
+    options::refuse_any(request.query.as_deref())?;
+    let handshake = require_websocket(request)?;
+    let offered = request.headers.sec_websocket_protocol.as_deref();
+    let chosen = choose_protocol(offered, &[PROTOCOL_JSON, PROTOCOL_BINARY])?;
+    let form = if chosen == Some(PROTOCOL_BINARY) { Form::Binary } else { Form::Json };
+    let handshake = match chosen {
+        Some(protocol) => handshake.with_protocol(protocol),
+        None => handshake,
+    };
+    Ok(Route::Multiplexed { form, handshake })
 }
 
 fn resume(last_event_id: &str) -> Result<From, Refusal> {
@@ -369,6 +395,26 @@ mod tests {
     }
 
     #[test]
+    fn the_subprotocol_chooses_the_form() {
+        for (offer, expected) in [
+            ("", Form::Json),
+            ("Sec-WebSocket-Protocol: gridcast.v1.json\r\n", Form::Json),
+            ("Sec-WebSocket-Protocol: x, gridcast.v1.bin, gridcast.v1.json\r\n", Form::Binary),
+        ] {
+            let headers = format!("{WEBSOCKET}{offer}");
+            let Ok(Route::Multiplexed { form, handshake }) = route("GET /v1/ws", &headers) else {
+                panic!("{offer}")
+            };
+            assert_eq!(form, expected);
+            let answer = String::from_utf8(handshake.response()).unwrap();
+            assert_eq!(answer.contains("Sec-WebSocket-Protocol: gridcast"), !offer.is_empty());
+        }
+        let unknown = format!("{WEBSOCKET}Sec-WebSocket-Protocol: mqtt\r\n");
+        let refusal = route("GET /v1/ws", &unknown).unwrap_err();
+        assert_eq!(refusal.message, "the subprotocols here are gridcast.v1.json, gridcast.v1.bin");
+    }
+
+    #[test]
     fn operations_answer_get_head_and_options() {
         assert!(matches!(route("GET /healthz", ""), Ok(Route::Health)));
         assert!(matches!(route("HEAD /readyz?x=1", ""), Ok(Route::Ready)));
@@ -381,7 +427,7 @@ mod tests {
     fn refusals_have_their_status() {
         for (line, headers, status) in [
             ("GET /", "", 404),
-            ("GET /v1/ws", WEBSOCKET, 404),
+            ("GET /v1/ws", "", 426),
             ("GET /v1/echo", WEBSOCKET, 404),
             ("GET /v1/feed/a", "Accept: */*\r\n", 406),
             ("GET /v1/feed/", EVENTS, 400),
@@ -417,7 +463,7 @@ mod tests {
         assert_eq!(refusal.header, Some(("Allow", "GET, POST, OPTIONS")));
         let cut_at_the_hash = route("GET /v1/feed/pmu/", EVENTS).unwrap_err();
         assert!(cut_at_the_hash.message.contains("%23"), "{}", cut_at_the_hash.message);
-        assert!(route("GET /v1/ws", "").unwrap_err().message.contains("not in this version"));
+        assert!(route("GET /v1/echo", "").unwrap_err().message.contains("[debug]"));
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct CoreMetrics {
     pub publishes: Counter,
     /// Encodings made for them: one for each form somebody uses, in the topic and in patterns.
     pub encodes: Counter,
+    /// Of those, encodings that took deflating.
+    pub deflates: Counter,
+    /// Commands of multiplexed clients that were refused.
+    pub commands_refused: Counter,
     /// Times that a publisher ahead of its subscribers was made to wait.
     pub publishes_paced: Counter,
     /// Frames whose last byte the kernel took.
@@ -66,6 +70,9 @@ pub struct CoreMetrics {
     closing: PerReason,
     closed: PerReason,
     refused: PerStatus,
+    /// TLS handshakes completed.
+    pub tls_handshakes: Counter,
+    tls_failures: [Counter; TlsFailure::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
@@ -135,6 +142,8 @@ labels! {
         Events = "events",
         /// A WebSocket that publishes.
         Publisher = "publisher",
+        /// A WebSocket that follows many feeds, publishes, and is answered.
+        Multiplexed = "multiplexed",
         /// A WebSocket that gets its messages back.
         Echo = "echo",
     }
@@ -178,6 +187,26 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a TLS handshake was not completed.
+    TlsFailure {
+        /// The client speaks HTTP without TLS.
+        NotTls = "not_tls",
+        /// No version, cipher or protocol that both know.
+        Incompatible = "incompatible",
+        /// The client's certificate is missing or not trusted.
+        Certificate = "certificate",
+        /// The client broke it off and said so: most often it does not trust our certificate.
+        Refused = "refused",
+        /// What came was no TLS, or broke its rules.
+        Protocol = "protocol",
+        /// It was not done in time.
+        Timeout = "timeout",
+        /// The connection ended before.
+        Gone = "gone",
+    }
+}
+
 impl From<CloseCode> for CloseReason {
     fn from(code: CloseCode) -> Self {
         match code {
@@ -215,10 +244,16 @@ impl CoreMetrics {
         self.bytes_in.add(bytes as u64);
     }
 
-    /// A message was published, in so many encodings.
-    pub fn published(&self, encodes: u32) {
+    /// A message was published, in so many encodings, so many of them deflated.
+    pub fn published(&self, encodes: u32, deflates: u32) {
         self.publishes.add(1);
+        self.encoded(encodes, deflates);
+    }
+
+    /// So many encodings were made, so many of them deflated.
+    pub fn encoded(&self, encodes: u32, deflates: u32) {
         self.encodes.add(u64::from(encodes));
+        self.deflates.add(u64::from(deflates));
     }
 
     /// A connection began to lag.
@@ -274,6 +309,16 @@ impl CoreMetrics {
     /// A connection is gone.
     pub fn closed(&self, reason: CloseReason) {
         self.closed[reason as usize].add(1);
+    }
+
+    /// A TLS handshake was completed.
+    pub fn tls_opened(&self) {
+        self.tls_handshakes.add(1);
+    }
+
+    /// A TLS handshake was not completed.
+    pub fn tls_failed(&self, failure: TlsFailure) {
+        self.tls_failures[failure as usize].add(1);
     }
 
     /// A request was refused with this status.

@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{CloseReason, CoreMetrics, Counter, Role};
+use super::{CloseReason, CoreMetrics, Counter, Role, TlsFailure};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -50,7 +50,7 @@ struct Scrape {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 15] = [
+const TOTALS: [Total; 18] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -67,6 +67,10 @@ const TOTALS: [Total; 15] = [
         "Encodings made: one a message for each form in use, in its topic and in patterns.",
         |m| &m.encodes,
     ),
+    ("deflates", None, "Of those, encodings that took deflating.", |m| &m.deflates),
+    ("commands_refused", None, "Commands of multiplexed clients that were refused.", |m| {
+        &m.commands_refused
+    }),
     (
         "publishes_paced",
         None,
@@ -91,6 +95,7 @@ const TOTALS: [Total; 15] = [
         |m| &m.resumes_after_gap,
     ),
     ("gap_frames", None, "Frames that subscribers were told they missed.", |m| &m.gap_frames),
+    ("tls_handshakes", None, "TLS handshakes completed.", |m| &m.tls_handshakes),
 ];
 
 impl Collector for Scrape {
@@ -130,6 +135,11 @@ impl Scrape {
         refused.retain(|(number, _)| !number.starts_with('2'));
         let help = "Requests that were refused, by status.";
         labelled_counters(encoder, "requests_refused", help, "status", &refused)?;
+
+        let word = |failure: &TlsFailure| failure.word().to_owned();
+        let failures = self.per_label(TlsFailure::ALL, word, |m| &m.tls_failures);
+        let help = "TLS handshakes that were not completed, by reason.";
+        labelled_counters(encoder, "tls_handshakes_failed", help, "reason", &failures)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),

@@ -17,6 +17,7 @@ use gridcast::config::Config;
 use gridcast::server::{Engine, StartError};
 use gridcast::settings::Settings;
 use socket2::{Domain, Socket, Type};
+use tungstenite::client::IntoClientRequest;
 use tungstenite::{Error, Message, WebSocket};
 
 /// How long anything may take before a test gives up: far more than it ever should.
@@ -89,6 +90,11 @@ impl Server {
         self.websocket(&format!("/v1/feed/{feed}"))
     }
 
+    /// A multiplexed client of this subprotocol.
+    pub fn multiplexed(&self, protocol: &str) -> Client {
+        Client::with_header(self.connect(), "/v1/ws", "Sec-WebSocket-Protocol", protocol)
+    }
+
     /// A raw publisher to `topic`.
     pub fn publisher(&self, topic: &str) -> Client {
         self.websocket(&format!("/v1/publish/{topic}"))
@@ -129,7 +135,7 @@ impl Server {
 
     /// Connections there are, whatever for.
     pub fn connections(&self) -> u64 {
-        let roles = ["subscriber", "events", "publisher", "echo", "request"];
+        let roles = ["subscriber", "events", "multiplexed", "publisher", "echo", "request"];
         roles.iter().map(|role| self.metric(&format!("connections{{role=\"{role}\"}}"))).sum()
     }
 
@@ -196,6 +202,14 @@ impl Client {
     pub fn over(stream: TcpStream, path: &str) -> Self {
         let url = format!("ws://engine.test{path}");
         let (socket, _) = tungstenite::client(url, stream).unwrap();
+        Self { socket }
+    }
+
+    /// Shakes hands for `path` with one more header.
+    pub fn with_header(stream: TcpStream, path: &str, name: &'static str, value: &str) -> Self {
+        let mut request = format!("ws://engine.test{path}").into_client_request().unwrap();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        let (socket, _) = tungstenite::client(request, stream).unwrap();
         Self { socket }
     }
 
