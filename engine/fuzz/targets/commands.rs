@@ -4,12 +4,18 @@
 
 use std::borrow::Cow;
 
-use gridcast::command;
+use gridcast::command::{self, Parser};
 use gridcast::frame::Kind;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {
+    // The parser of multiplexed commands overwrites what it reads, and is used again.
+    let mut parser = Parser::default();
+    for _ in 0..2 {
+        let command = parser.command(&mut data.to_vec()).is_ok();
+        assert!(!command || serde_json::from_slice::<Value>(data).is_ok(), "taken, but no JSON");
+    }
     let lines = data.split(|&byte| byte == b'\n').count() as u64;
     for (line, publish) in command::publishes(data) {
         assert!((1..=lines).contains(&line), "line {line} of {lines}");

@@ -9,17 +9,19 @@ use libfuzzer_sys::fuzz_target;
 const MESSAGE_BYTES_MAX: u32 = 300;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&piece_bytes, stream)) = data.split_first() else { return };
-    let pieces = decode(stream, usize::from(piece_bytes).max(1));
-    assert_eq!(pieces, decode(stream, stream.len().max(1)), "cut into {piece_bytes}");
+    let Some((&first, stream)) = data.split_first() else { return };
+    let (piece_bytes, is_deflate_agreed) = (usize::from(first >> 1).max(1), first & 1 == 1);
+    let pieces = decode(stream, piece_bytes, is_deflate_agreed);
+    let whole = decode(stream, stream.len().max(1), is_deflate_agreed);
+    assert_eq!(pieces, whole, "cut into {piece_bytes}");
 });
 
 /// What a stream that comes in pieces means, in words.
-fn decode(stream: &[u8], piece_bytes: usize) -> Vec<String> {
+fn decode(stream: &[u8], piece_bytes: usize, is_deflate_agreed: bool) -> Vec<String> {
     let (mut decoder, mut buffer, mut said) = (Decoder::default(), Vec::new(), Vec::new());
     for piece in stream.chunks(piece_bytes) {
         buffer.extend_from_slice(piece);
-        if !drain(&mut decoder, &mut buffer, &mut said) {
+        if !drain(&mut decoder, &mut buffer, is_deflate_agreed, &mut said) {
             break;
         }
     }
@@ -27,10 +29,15 @@ fn decode(stream: &[u8], piece_bytes: usize) -> Vec<String> {
 }
 
 /// Reads whole frames; false after a close by the decoder.
-fn drain(decoder: &mut Decoder, buffer: &mut Vec<u8>, said: &mut Vec<String>) -> bool {
+fn drain(
+    decoder: &mut Decoder,
+    buffer: &mut Vec<u8>,
+    is_deflate_agreed: bool,
+    said: &mut Vec<String>,
+) -> bool {
     loop {
         let there = buffer.len();
-        let consumed = match decoder.next(buffer, MESSAGE_BYTES_MAX) {
+        let consumed = match decoder.next(buffer, MESSAGE_BYTES_MAX, is_deflate_agreed) {
             Ok(Decoded::Need(bytes)) => {
                 assert!(bytes > there, "asked for {bytes} with {there} there");
                 assert!(bytes <= 14 + MESSAGE_BYTES_MAX as usize, "asked for {bytes}");
