@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn the_sample_file_is_generated_from_the_table() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("gridcast.toml");
-        let expected = SAMPLE_HEAD.to_owned() + &Settings::default().print() + SAMPLE_CLASS;
+        let expected = SAMPLE_HEAD.to_owned() + &Settings::default().print() + SAMPLE_ROWS;
         if std::env::var_os("UPDATE_SAMPLE").is_some() {
             fs::write(&path, &expected).unwrap();
         }
@@ -251,7 +251,7 @@ mod tests {
 
 ";
 
-    const SAMPLE_CLASS: &str = r#"
+    const SAMPLE_ROWS: &str = r##"
 # Topics with needs of their own. The first class whose pattern matches a topic holds for it; what
 # it does not say, [retention] says.
 #
@@ -260,5 +260,16 @@ mod tests {
 # bytes_max = 16777216
 # age_ms_max = 86400000
 # lag = "skip-to-oldest"
-"#;
+
+# Tokens without a signature, for few clients. One of token, token_file and sha256 says which it is;
+# a pattern covers topics and narrower patterns, and topics that start with $ only if it does too.
+#
+# [[auth.token]]
+# name = "wall"
+# token_file = "/etc/gridcast/wall.token"
+# subscribe = ["#", "$sys/#"]
+# publish = []
+# admin = false
+# publishes_per_s_max = 0
+"##;
 }

@@ -7,6 +7,7 @@ use crate::subscription::LagPolicy;
 use crate::tls::ClientAuth;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,6 +18,8 @@ use std::str::FromStr;
 pub struct Config {
     /// Where and how it runs.
     pub server: Server,
+    /// Who may do what.
+    pub auth: Authentication,
     /// How what is sent is kept secret.
     pub tls: Tls,
     /// What one client, or all together, may ask for.
@@ -57,6 +60,77 @@ section! {
         cores: usize,
         /// Whether listening beyond loopback is meant.
         insecure: bool,
+    }
+}
+
+section! {
+    /// `[auth]`
+    Authentication {
+        /// A JSON Web Key Set; empty for none.
+        jwks: PathBuf,
+        /// The secret of HS256; empty for none.
+        hs256_secret_file: PathBuf,
+        /// The issuer that tokens must have; empty for any.
+        issuer: String,
+        /// Of which tokens must name one.
+        audience: Vec<String>,
+        /// How far clocks may be apart, s.
+        leeway_s: u64,
+        /// Whether tokens need not expire.
+        unlimited: bool,
+        /// The cookie that may hold a token; empty for none.
+        cookie: String,
+        /// Messages a second of one subject; 0 sets no limit.
+        publishes_per_s_max: u32,
+        /// Subjects whose publishing is limited at once.
+        subjects_max: usize,
+        /// Whether `/metrics` needs a token of an administrator.
+        metrics: bool,
+        /// Tokens without a signature, and what they may.
+        token: Vec<StaticToken>,
+    }
+}
+
+section! {
+    /// `[[auth.token]]`
+    StaticToken {
+        /// Who it stands for.
+        name: String,
+        /// The token itself, if it is here.
+        token: Secret,
+        /// The file that holds it, if one does.
+        token_file: PathBuf,
+        /// Its SHA-256 in hexadecimal, if only that is known.
+        sha256: String,
+        /// What it may subscribe to.
+        #[serde(deserialize_with = "from_texts")]
+        subscribe: Vec<Target>,
+        /// What it may publish to.
+        #[serde(deserialize_with = "from_texts")]
+        publish: Vec<Target>,
+        /// Whether it may administer the engine.
+        admin: bool,
+        /// Messages a second; 0 sets no limit.
+        publishes_per_s_max: u32,
+    }
+}
+
+/// A text that does not show itself.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
     }
 }
 
@@ -260,9 +334,16 @@ impl Config {
     /// Everything that is wrong, in words.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let table = settings.table()?;
+        let limits_origins = limits_origins(&table);
         let config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
-        let broken = config.broken_rules();
+        let mut broken = config.broken_rules();
+        if !config.auth.cookie.is_empty() && !limits_origins {
+            broken.push(
+                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
+                    .to_owned(),
+            );
+        }
         if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
     }
 
@@ -286,10 +367,12 @@ impl Config {
         let (keepalive, drain) = (&self.keepalive, &self.drain);
         let rules = [
             (
-                address.ip().to_canonical().is_loopback() || self.server.insecure,
+                address.ip().to_canonical().is_loopback()
+                    || self.auth.is_on()
+                    || self.server.insecure,
                 format!(
-                    "server.listen = \"{address}\" is reachable from other machines, and this \
-                     version asks nobody who they are: set server.insecure = true if that is \
+                    "server.listen = \"{address}\" is reachable from other machines, and nobody \
+                     is asked who they are: set up [auth], or server.insecure = true if that is \
                      meant"
                 ),
             ),
@@ -344,6 +427,30 @@ impl Config {
             )
         })
     }
+}
+
+impl Authentication {
+    /// Whether clients are asked who they are.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        !self.token.is_empty() || is_set(&self.jwks) || is_set(&self.hs256_secret_file)
+    }
+}
+
+/// Whether pages of certain origins only may use the engine from a browser.
+fn limits_origins(settings: &toml::Table) -> bool {
+    let security = settings.get("security");
+    let origins = security.and_then(|security| security.get("origins")?.as_array());
+    origins.is_some_and(|origins| !origins.is_empty())
+}
+
+fn from_texts<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: String| text.parse().map_err(|error| format!("`{text}`: {error}"));
+    texts.into_iter().map(parse).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 impl Tls {
@@ -411,7 +518,7 @@ mod tests {
                 Kind::Switch => "true".to_owned(),
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
-                Kind::Path => "a.pem".to_owned(),
+                Kind::Path | Kind::Text { .. } | Kind::List => "a".to_owned(),
                 Kind::Networks => "127.0.0.1".to_owned(),
             };
             assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
@@ -447,6 +554,7 @@ mod tests {
             let listen = format!("[server]\nlisten = \"{address}\"\n");
             assert!(config(&listen).unwrap_err().contains("server.insecure = true"), "{address}");
             assert!(config(&format!("{listen}insecure = true\n")).is_ok());
+            assert!(config(&format!("{listen}[auth]\njwks = \"keys.json\"\n")).is_ok());
         }
         for address in ["127.0.0.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(config(&format!("[server]\nlisten = \"{address}\"\n")).is_ok(), "{address}");
@@ -486,7 +594,29 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_typed_and_do_not_show_themselves() {
+        let config = config(
+            "[auth]\npublishes_per_s_max = 7\n[[auth.token]]\nname = \"a\"\ntoken = \"hush\"\n\
+             subscribe = [\"pmu/#\", \"alarms\"]\n",
+        )
+        .unwrap();
+        let token = &config.auth.token[0];
+        assert_eq!((token.token.reveal(), token.publishes_per_s_max), ("hush", 7));
+        assert_eq!(token.subscribe[0].as_str(), "pmu/#");
+        assert!(config.auth.is_on() && !Config::default().auth.is_on());
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_cookie_needs_origins() {
+        let error = config("[auth]\ncookie = \"gridcast\"\n").unwrap_err();
+        assert!(error.contains("auth.cookie needs security.origins"), "{error}");
+    }
+
+    #[test]
     fn a_pattern_that_is_none_is_refused() {
+        let error = config("[[auth.token]]\nname = \"a\"\npublish = [\"a+\"]\n").unwrap_err();
+        assert!(error.contains("`a+`: `+` stands alone in its segment"), "{error}");
         let error = config("[[retention.class]]\npattern = \"a/#/b\"\n").unwrap_err();
         assert!(error.contains("`#` stands in the last segment only"), "{error}");
     }

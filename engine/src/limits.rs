@@ -41,9 +41,61 @@ pub enum Kind {
     },
     /// A file; none when nothing is said.
     Path,
+    /// Any text; none when nothing is said.
+    Text {
+        /// Whether nobody may see it who did not write it.
+        is_secret: bool,
+    },
+    /// Any number of texts; none when nothing is said.
+    List,
     /// Networks, as [`Networks`](crate::networks::Networks) reads them; none when nothing is said.
     Networks,
 }
+
+/// A table that a file may hold any number of times, `[[section.key]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// The section it belongs to.
+    pub section: &'static str,
+    /// Its name there.
+    pub key: &'static str,
+    /// What it says for itself; the first of these it must say.
+    pub own: &'static [Knob],
+    /// The settings of its section that it may say again.
+    pub inherited: &'static [&'static str],
+}
+
+/// Every such table.
+pub const ROWS: &[Rows] = &[
+    Rows {
+        section: "retention",
+        key: "class",
+        own: &[text("retention.class", "pattern", "The topics it holds for.")],
+        inherited: &["frames_max", "bytes_max", "age_ms_max", "lag"],
+    },
+    Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s_max"] },
+];
+
+/// What an `[[auth.token]]` says.
+const TOKEN: &[Knob] = &[
+    text("auth.token", "name", "Who it stands for, in logs and limits."),
+    Knob {
+        section: "auth.token",
+        key: "token",
+        kind: Kind::Text { is_secret: true },
+        reason: "The token itself.",
+    },
+    path("auth.token", "token_file", "The file that holds it."),
+    text("auth.token", "sha256", "Its SHA-256 in hexadecimal."),
+    list("auth.token", "subscribe", "Topics and patterns it may subscribe to."),
+    list("auth.token", "publish", "Topics and patterns it may publish to."),
+    Knob {
+        section: "auth.token",
+        key: "admin",
+        kind: Kind::Switch,
+        reason: "Whether it may administer the engine.",
+    },
+];
 
 /// The words of `log.format`.
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
@@ -60,8 +112,8 @@ const GIB: u64 = 1 << 30;
 const DAY_MS: u64 = 86_400_000;
 const YEAR_S: u64 = 31_536_000;
 
-/// Every setting, in the order of the file. What the settings of `retention` say for all topics, a
-/// `[[retention.class]]` may say again for those that its `pattern` matches.
+/// Every setting, in the order of the file. What those of `retention` and `auth` say for all, a row
+/// of [`ROWS`] may say again for some.
 pub const KNOBS: &[Knob] = &[
     Knob {
         section: "server",
@@ -79,8 +131,71 @@ pub const KNOBS: &[Knob] = &[
         section: "server",
         key: "insecure",
         kind: Kind::Switch,
-        reason: "Listening beyond loopback needs this said aloud: nobody is asked who they are, \
-                 so everybody who reaches the port may publish and subscribe.",
+        reason: "Listening beyond loopback without [auth] needs this said aloud: nobody is asked \
+                 who they are, so everybody who reaches the port may publish and subscribe.",
+    },
+    path(
+        "auth",
+        "jwks",
+        "The public keys, as a JSON Web Key Set, that sign JSON Web Tokens (RS256, ES256, EdDSA). \
+         Read again when the file changes. With this, a secret or an [[auth.token]], every client \
+         needs a token.",
+    ),
+    path(
+        "auth",
+        "hs256_secret_file",
+        "The secret of at least 32 bytes that signs JSON Web Tokens by HS256; a line break at its \
+         end does not count. Whoever can check such tokens can make them: prefer auth.jwks.",
+    ),
+    text(
+        "auth",
+        "issuer",
+        "The `iss` that tokens must have. When nothing is said, any: then no other issuer may use \
+         these keys.",
+    ),
+    list(
+        "auth",
+        "audience",
+        "The `aud` of which tokens must name one. When nothing is said, tokens that name an \
+         audience are refused: they were meant for somebody else.",
+    ),
+    integer(
+        "auth",
+        "leeway_s",
+        (5, 0, 600, "s"),
+        "How far the clock of the issuer may be from ours when `exp` and `nbf` are judged.",
+    ),
+    Knob {
+        section: "auth",
+        key: "unlimited",
+        kind: Kind::Switch,
+        reason: "Takes tokens without `exp` as well. They hold until their key is taken away.",
+    },
+    text(
+        "auth",
+        "cookie",
+        "The cookie in which a token may come, because browsers cannot set headers on a \
+         WebSocket. Needs security.origins: browsers send cookies for any page that asks.",
+    ),
+    integer(
+        "auth",
+        "publishes_per_s_max",
+        (0, 0, 10_000_000, "messages/s"),
+        "Messages that all connections of one token, or of one `sub`, may publish together, \
+         averaged over a second, unless the token says otherwise. 0 sets no limit.",
+    ),
+    integer(
+        "auth",
+        "subjects_max",
+        (100_000, 1, 10_000_000, "subjects"),
+        "Subjects whose publishing is limited at once. Beyond it, new ones are answered 503.",
+    ),
+    Knob {
+        section: "auth",
+        key: "metrics",
+        kind: Kind::Switch,
+        reason: "Asks for a token with admin = true at /metrics too. Off, because it tells counts \
+                 and no topics, and many scrapers carry no tokens.",
     },
     path(
         "tls",
@@ -245,14 +360,23 @@ pub const KNOBS: &[Knob] = &[
         section: "compression",
         key: "enabled",
         kind: Kind::Switch,
-        reason: "Whether permessage-deflate (RFC 7692) is agreed to where a client offers it.",
+        reason: "Agrees to permessage-deflate with clients that offer it. A message is deflated \
+                 once for all of them, but small frames hardly shrink and every client spends time \
+                 on inflating: worth it for text over links that are paid by the byte.",
     },
-    integer("compression", "level", (6, 1, 9, "of 9"), "Effort."),
+    integer(
+        "compression",
+        "level",
+        (6, 1, 9, "of zlib's levels"),
+        "How hard to try: 1 is fastest, 9 smallest. A message is deflated once however many \
+         subscribers it has, so the balance most programs choose is affordable.",
+    ),
     integer(
         "compression",
         "bytes_min",
-        (64, 0, MIB, "bytes"),
-        "Messages below this are sent as they are.",
+        (64, 1, 64 * MIB, "bytes"),
+        "Smaller messages are sent as they are: each is deflated for itself, and there is little \
+         in so few bytes that could repeat.",
     ),
     integer(
         "keepalive",
@@ -333,6 +457,29 @@ const fn path(section: &'static str, key: &'static str, reason: &'static str) ->
     Knob { section, key, kind: Kind::Path, reason }
 }
 
+const fn text(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::Text { is_secret: false }, reason }
+}
+
+const fn list(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::List, reason }
+}
+
+impl Rows {
+    /// Its name in messages and in the file, `section.key`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// What its tables may say.
+    pub fn knobs(&self) -> impl Iterator<Item = &'static Knob> + use<> {
+        let inherited = self.inherited.iter();
+        let section = self.section;
+        self.own.iter().chain(inherited.filter_map(move |key| Knob::find(section, key)))
+    }
+}
+
 impl Knob {
     /// Its name in messages and flags, `section.key`.
     #[must_use]
@@ -388,6 +535,14 @@ mod tests {
 
     #[test]
     fn every_reason_is_a_sentence() {
-        assert!(KNOBS.iter().all(|knob| knob.reason.ends_with('.')));
+        let own = ROWS.iter().flat_map(|rows| rows.own);
+        assert!(KNOBS.iter().chain(own).all(|knob| knob.reason.ends_with('.')));
+    }
+
+    #[test]
+    fn what_rows_inherit_is_there() {
+        for rows in ROWS {
+            assert_eq!(rows.knobs().count(), rows.own.len() + rows.inherited.len());
+        }
     }
 }

@@ -77,6 +77,7 @@ impl Core {
         let decoded = conn.decoder.next(bytes, bytes_max, conn.inflates);
         let (consumed, event) = match decoded {
             Ok(Decoded::Need(need)) => return Consumed::Need(need),
+            Ok(Decoded::Part(bytes)) => return Consumed::Bytes(bytes),
             Ok(Decoded::Frame { consumed, event }) => (consumed, event),
             Err(close) => {
                 self.broke_protocol(key, &close);
@@ -408,7 +409,7 @@ impl Core {
     fn lane_kind(&self, form: Form, handshake: &Handshake) -> LaneKind {
         let compression = &self.config.compression;
         let deflate = handshake.deflate.map(|agreed| Deflation {
-            window_bits: agreed.server_window_bits,
+            window_bits: agreed.server_window_bits(),
             level: compression.level,
             bytes_min: compression.bytes_min,
         });
