@@ -41,6 +41,7 @@ impl Core {
         }
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listener.accept() {
+                Ok((_, peer)) if self.turns_away(peer.ip()) => {}
                 Ok((stream, peer)) => self.admit(stream, peer.ip()),
                 Err(error) => {
                     self.accepting = self.after_accept_error(&error);
@@ -67,6 +68,7 @@ impl Core {
 
     fn admit(&mut self, mut stream: TcpStream, source: IpAddr) {
         let admitted = self.shared.admission.enter(source);
+        let expects_header = self.expects_header();
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -85,10 +87,13 @@ impl Core {
             }
         };
         let now = self.now;
-        entry.insert(Conn::new(transport, source, now));
+        let conn = entry.insert(Conn::new(transport, source, now));
+        conn.queued.arriving = expects_header;
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.config.limits.handshake_ms_max));
         match admitted {
+            // Whose connection it is, and so whether it is one too many, its header will say.
+            _ if expects_header => self.queue_read(key),
             Ok(()) => self.queue_read(key),
             Err(refusal) => self.refuse(key, refusal),
         }

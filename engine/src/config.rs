@@ -2,6 +2,8 @@
 //! It reads no file and no environment: `settings` has done that.
 
 use crate::feed::pattern::Target;
+use crate::networks::Networks;
+use crate::proxy::Versions;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
 use crate::tls::ClientAuth;
@@ -22,6 +24,8 @@ pub struct Config {
     pub auth: Authentication,
     /// How what is sent is kept secret.
     pub tls: Tls,
+    /// Who speaks for clients.
+    pub proxy: Proxy,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
     /// What feeds keep.
@@ -147,6 +151,17 @@ section! {
         client_auth: ClientAuth,
         /// Steps of handshakes in one turn of a core.
         handshakes_per_turn: usize,
+    }
+}
+
+section! {
+    /// `[proxy]`
+    Proxy {
+        /// The header that connections begin with.
+        protocol: Versions,
+        /// From whom it is believed.
+        #[serde(deserialize_with = "from_text")]
+        trusted: Networks,
     }
 }
 
@@ -409,6 +424,9 @@ impl Config {
         let mut broken: Vec<String> =
             rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
         broken.extend(self.tls.broken_rules());
+        if self.proxy.protocol != Versions::Off && self.proxy.trusted.is_empty() {
+            broken.push("proxy.protocol needs proxy.trusted: the balancers' addresses".to_owned());
+        }
         broken.extend(self.classes_above_the_budget());
         broken
     }
@@ -569,6 +587,7 @@ mod tests {
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),
             ("[tls]\ncertificate = \"a\"\n", "tls.certificate and tls.key must be set together"),
+            ("[proxy]\nprotocol = \"v2\"\n", "proxy.protocol needs proxy.trusted"),
             ("[tls]\nclient_auth = \"required\"\n", "tls.client_ca must be set"),
             ("[tls]\nclient_ca = \"a\"\nclient_auth = \"optional\"\n", "needs tls.certificate"),
             ("[memory]\nlog_bytes_max = 1048576\n[retention]\nbytes_max = 1048577\n", "all topics"),

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod arriving;
 pub mod cli;
 pub mod clock;
 pub mod close;
@@ -33,6 +34,7 @@ pub mod nearest;
 pub mod networks;
 pub mod outbox;
 pub mod posting;
+pub mod proxy;
 pub mod rate;
 pub mod reply;
 pub mod server;

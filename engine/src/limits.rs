@@ -103,6 +103,9 @@ pub const LOG_FORMATS: &[&str] = &["text", "json"];
 /// The words of `tls.client_auth`.
 pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
 
+/// The words of `proxy.protocol`.
+pub const PROXY_VERSIONS: &[&str] = &["off", "v1", "v2", "any"];
+
 /// The words of `log.level`.
 pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
 
@@ -224,6 +227,21 @@ pub const KNOBS: &[Knob] = &[
          key and 1 ms with an RSA key: more at once would hold up everybody else when very many \
          clients come back together. Those that wait are not timed out meanwhile.",
     ),
+    Knob {
+        section: "proxy",
+        key: "protocol",
+        kind: Kind::Word(PROXY_VERSIONS),
+        reason: "Whether balancers say in a PROXY header, before the first byte and before TLS, \
+                 whose connection it is: limits per source then hold for that address. A port that \
+                 expects the header takes no connection without it.",
+    },
+    Knob {
+        section: "proxy",
+        key: "trusted",
+        kind: Kind::Networks,
+        reason: "The balancers, as addresses and networks. Nobody else may connect while \
+                 proxy.protocol is on, because anybody could claim to be anybody.",
+    },
     integer(
         "limits",
         "message_bytes_max",

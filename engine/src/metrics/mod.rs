@@ -73,6 +73,7 @@ pub struct CoreMetrics {
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
+    proxy_refusals: [Counter; ProxyRefusal::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
@@ -184,6 +185,16 @@ labels! {
         RateLimited = "rate_limited",
         /// See [`CloseCode::OverCapacity`].
         OverCapacity = "over_capacity",
+    }
+}
+
+labels! {
+    /// Why a connection was turned away that had to begin with a PROXY header.
+    ProxyRefusal {
+        /// It came from elsewhere than the balancers.
+        Untrusted = "untrusted",
+        /// It did not begin with one.
+        Header = "header",
     }
 }
 
@@ -319,6 +330,11 @@ impl CoreMetrics {
     /// A TLS handshake was not completed.
     pub fn tls_failed(&self, failure: TlsFailure) {
         self.tls_failures[failure as usize].add(1);
+    }
+
+    /// A connection that had to begin with a PROXY header was turned away.
+    pub fn proxy_refused(&self, refusal: ProxyRefusal) {
+        self.proxy_refusals[refusal as usize].add(1);
     }
 
     /// A request was refused with this status.

@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{CloseReason, CoreMetrics, Counter, Role, TlsFailure};
+use super::{CloseReason, CoreMetrics, Counter, ProxyRefusal, Role, TlsFailure};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -140,6 +140,11 @@ impl Scrape {
         let failures = self.per_label(TlsFailure::ALL, word, |m| &m.tls_failures);
         let help = "TLS handshakes that were not completed, by reason.";
         labelled_counters(encoder, "tls_handshakes_failed", help, "reason", &failures)?;
+
+        let word = |refusal: &ProxyRefusal| refusal.word().to_owned();
+        let refusals = self.per_label(ProxyRefusal::ALL, word, |m| &m.proxy_refusals);
+        let help = "Connections without the PROXY header they had to begin with, by reason.";
+        labelled_counters(encoder, "proxy_refusals", help, "reason", &refusals)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
