@@ -76,6 +76,7 @@ pub struct CoreMetrics {
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
     asked: PerOutcome,
+    proxy_refusals: [Counter; ProxyRefusal::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
@@ -213,6 +214,16 @@ labels! {
         Draining = "draining",
         /// Memory is short: the most lagged were disconnected.
         Memory = "memory",
+    }
+}
+
+labels! {
+    /// Why a connection was turned away that had to begin with a PROXY header.
+    ProxyRefusal {
+        /// It came from elsewhere than the balancers.
+        Untrusted = "untrusted",
+        /// It did not begin with one.
+        Header = "header",
     }
 }
 
@@ -382,6 +393,11 @@ impl CoreMetrics {
     /// A TLS handshake was not completed.
     pub fn tls_failed(&self, failure: TlsFailure) {
         self.tls_failures[failure as usize].add(1);
+    }
+
+    /// A connection that had to begin with a PROXY header was turned away.
+    pub fn proxy_refused(&self, refusal: ProxyRefusal) {
+        self.proxy_refusals[refusal as usize].add(1);
     }
 
     /// A request was refused with this status.
