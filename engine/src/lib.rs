@@ -38,6 +38,7 @@ pub mod posting;
 pub mod rate;
 pub mod reload;
 pub mod reply;
+pub mod restart;
 pub mod server;
 pub mod session;
 pub mod settings;
