@@ -106,6 +106,10 @@ impl Core {
         }
         self.metrics.closed(reason);
         self.shared.admission.leave(conn.source, self.now_ns());
+        // Without connections a core sleeps, and counts nothing any more.
+        if self.conns.is_empty() {
+            self.metrics.emptied();
+        }
     }
 
     /// The end of the TLS session, if there is one.

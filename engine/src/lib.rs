@@ -43,6 +43,7 @@ pub mod proxy;
 pub mod rate;
 pub mod reload;
 pub mod reply;
+pub mod restart;
 pub mod rights;
 pub mod server;
 pub mod session;

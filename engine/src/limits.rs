@@ -540,27 +540,6 @@ const fn integer(
     Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
 }
 
-/// Settings that are read once, when the engine starts.
-const STARTING: &[&str] = &[
-    "server.listen",
-    "server.cores",
-    "tls.certificate",
-    "tls.key",
-    "tls.client_ca",
-    "tls.client_auth",
-    "admin.listen",
-    "limits.topics_max",
-    "retention.frames_max",
-    "retention.bytes_max",
-    "retention.age_ms_max",
-    "retention.lag",
-    "retention.class",
-    "memory.log_bytes_max",
-    "memory.compact_idle_s",
-    "memory.topic_idle_s",
-    "flush.send_buffer_bytes",
-    "log.format",
-];
 /// A file.
 const fn path(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
     Knob { section, key, kind: Kind::Path, reason }
@@ -581,12 +560,6 @@ impl Rows {
         format!("{}.{}", self.section, self.key)
     }
 
-    /// True when a change needs a restart; any other takes effect at SIGHUP.
-    #[must_use]
-    pub fn needs_restart(&self) -> bool {
-        STARTING.contains(&self.name().as_str())
-    }
-
     /// What its tables may say.
     pub fn knobs(&self) -> impl Iterator<Item = &'static Knob> + use<> {
         let inherited = self.inherited.iter();
@@ -596,12 +569,6 @@ impl Rows {
 }
 
 impl Knob {
-    /// True when a change needs a restart; any other takes effect at SIGHUP.
-    #[must_use]
-    pub fn needs_restart(&self) -> bool {
-        STARTING.contains(&self.name().as_str())
-    }
-
     /// Its name in messages and flags, `section.key`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -652,13 +619,6 @@ mod tests {
             };
             assert!(knob.key.contains(expected), "{} in {unit}", knob.name());
         }
-    }
-
-    #[test]
-    fn what_needs_a_restart_exists() {
-        let knobs = KNOBS.iter().filter(|knob| knob.needs_restart()).count();
-        let rows = ROWS.iter().filter(|rows| rows.needs_restart()).count();
-        assert_eq!(knobs + rows, STARTING.len());
     }
 
     #[test]
