@@ -50,7 +50,9 @@ fn full_buffer() -> (Vec<u8>, u64) {
 
 fn decode(buffer: &mut [u8]) -> u64 {
     let (mut decoder, mut rest, mut frames) = (Decoder::default(), buffer, 0);
-    while let Decoded::Frame { consumed, event } = decoder.next(rest, MESSAGE_BYTES_MAX).unwrap() {
+    while let Decoded::Frame { consumed, event } =
+        decoder.next(rest, MESSAGE_BYTES_MAX, false).unwrap()
+    {
         black_box(event);
         rest = &mut rest[consumed..];
         frames += 1;

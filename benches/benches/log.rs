@@ -12,14 +12,15 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use gridcast::doorbell::{Doorbell, Tap, Wake};
 use gridcast::epoch::Epoch;
-use gridcast::feed::lane::{LaneKind, Message};
-use gridcast::feed::log::{Feed, Opened};
+use gridcast::feed::encoding::{LaneKind, Message};
+use gridcast::feed::log::{Feed, FeedName, Opened};
 use gridcast::feed::pattern::{Pattern, Target, Topic};
 use gridcast::feed::registry::{Registry, RegistryOptions};
 use gridcast::feed::retention::{Retention, RetentionClasses};
-use gridcast::flush::{Delivery, FlushState, FlushStats, Socket, Subscription};
+use gridcast::flush::{Delivery, FlushState, FlushStats, Socket};
 use gridcast::frame::Kind;
 use gridcast::subscription::{From, LagPolicy, Mode};
+use gridcast::subscriptions::Subscription;
 use gridcast::sweep::{Lanes, Member, Step};
 
 const TOPIC: &str = "pmu/1001/data";
@@ -54,7 +55,7 @@ fn publish(criterion: &mut Criterion) {
     for sse_lanes in [0, 1] {
         group.bench_function(BenchmarkId::new("SSE lanes", sse_lanes), |bencher| {
             let mut bed = Bed::new(0);
-            let _tap = (sse_lanes > 0).then(|| bed.tap(LaneKind::Sse));
+            let _tap = (sse_lanes > 0).then(|| bed.tap(LaneKind::SSE));
             bencher.iter(|| bed.publish());
         });
     }
@@ -72,7 +73,7 @@ fn walk(criterion: &mut Criterion) {
     let frames = 1_000;
     let mut bed = Bed::new(0);
     (0..frames).for_each(|_| bed.publish());
-    let opened = bed.feed().open(LaneKind::Raw, &bed.doorbell, 0).unwrap();
+    let opened = bed.feed().open(LaneKind::RAW, &bed.doorbell, 0).unwrap();
     let mut group = criterion.benchmark_group("log/walk");
     group.throughput(Throughput::Elements(frames));
     group.bench_function("1000 frames", |bencher| {
@@ -149,14 +150,16 @@ impl Bed {
             epoch: Epoch(1),
         });
         for pattern in &PATTERNS[..patterns] {
-            registry.feed(&Target::Pattern(Pattern::new(pattern).unwrap()), 0).unwrap();
+            let target = Target::Pattern(Pattern::new(pattern).unwrap());
+            registry.feed(&FeedName { target, rate: None }, 0).unwrap();
         }
         let doorbell = Arc::new(Doorbell::new(Box::new(Awake)));
         Self { registry, topic: Topic::new(TOPIC).unwrap(), held: None, doorbell, now_ns: 0 }
     }
 
     fn feed(&self) -> Arc<Feed> {
-        self.registry.feed(&Target::Topic(self.topic.clone()), self.now_ns).unwrap()
+        let name = FeedName { target: Target::Topic(self.topic.clone()), rate: None };
+        self.registry.feed(&name, self.now_ns).unwrap()
     }
 
     /// Opens a lane, whose reader is let go of: one that nobody refreshes keeps every segment.
@@ -186,13 +189,13 @@ impl Core {
         let bed = Bed::new(0);
         let mut lanes = Lanes::new(Arc::clone(&bed.doorbell));
         let feed = bed.feed();
-        let lane = lanes.open(&feed, LaneKind::Raw).unwrap();
+        let lane = lanes.open(&feed, LaneKind::RAW).unwrap();
         let subscribe = |conn| {
             let cursor = feed.place(lanes.reader(lane), &From::Latest).cursor;
             let member = lanes.join(lane, Member { conn, subscription: 0 });
             let mut delivery = Delivery::default();
             let (mode, lag) = (Mode::Lossless, LagPolicy::Disconnect);
-            delivery.subscribe(Subscription { lane, member, cursor, mode, lag });
+            delivery.subscribe(Subscription::new((lane, member), cursor, mode, lag));
             delivery
         };
         let deliveries = (0..subscribers).map(subscribe).collect();
@@ -217,11 +220,11 @@ impl Core {
         let mut visits = 0;
         loop {
             match self.lanes.step() {
-                Step::Visit(conn) => {
-                    visit(self, conn);
+                Step::Visit(member) => {
+                    visit(self, member.conn);
                     visits += 1;
                 }
-                Step::Finished { .. } => {}
+                Step::Finished(swept) => swept.confirm(),
                 Step::Idle => return visits,
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::reload::Reloader;
 use crate::settings::{Settings, SettingsError};
 use crate::{close, logging};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 /// A WebSocket broadcast engine: many publishers, very many subscribers, every frame encoded once.
 ///
 /// Without a command it serves until SIGTERM or SIGINT, then drains; a second signal ends it at
-/// once. Subscribe at /v1/feed/{topic or pattern}, publish at /v1/publish/{topic}; look at
+/// once; SIGHUP reads the settings again. Subscribe at /v1/feed/{topic or pattern}, publish at /v1/publish/{topic}; look at
 /// /healthz, /readyz and /metrics.
 ///
 /// Settings come from four layers, the later wins: defaults, the file of --config, environment
@@ -80,23 +81,32 @@ struct ConfigArgs {
 const EXIT_USAGE: u8 = 2;
 
 /// Does what the command line says. `serve` runs the engine until it is done.
-pub fn run<E: Display>(cli: Cli, serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode {
+pub fn run<E: Display>(
+    cli: Cli,
+    serve: impl FnOnce(Config, Reloader) -> Result<(), E>,
+) -> ExitCode {
     match cli.command {
-        None => start(&cli.layers, serve),
+        None => start(cli.layers, serve),
         Some(Command::Config(args)) => config(&cli.layers, &args),
         Some(Command::CloseCodes) => print(&close::table()),
     }
 }
 
-fn start<E: Display>(layers: &Layers, serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode {
-    let config = match layers.read(None).and_then(|settings| Config::new(&settings)) {
-        Ok(config) => config,
+fn start<E: Display>(
+    layers: Layers,
+    serve: impl FnOnce(Config, Reloader) -> Result<(), E>,
+) -> ExitCode {
+    let read = layers.read(None).and_then(|settings| Ok((Config::new(&settings)?, settings)));
+    let (config, settings) = match read {
+        Ok(read) => read,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    if let Err(error) = logging::init(&config.log) {
-        return fail(1, error);
-    }
-    match serve(config) {
+    let level = match logging::init(&config.log) {
+        Ok(level) => level,
+        Err(error) => return fail(1, error),
+    };
+    let reloader = Reloader::new(settings, Box::new(move || layers.read(None)), level);
+    match serve(config, reloader) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, error),
     }
@@ -227,7 +237,7 @@ mod tests {
     fn serving_gets_the_settings_and_its_failure_the_exit_code() {
         let seen = RefCell::new(None);
         let cli = Cli::parse_from(["gridcast", "--listen", "0.0.0.0:1"]);
-        let code = run(cli, |config| {
+        let code = run(cli, |config, _| {
             seen.replace(Some(config));
             Ok::<(), String>(())
         });

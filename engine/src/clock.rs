@@ -22,5 +22,10 @@ impl Clock {
 
 /// Milliseconds of UTC since 1970; zero if the machine's clock is before that.
 pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+    unix_ns() / 1_000_000
+}
+
+/// Nanoseconds of UTC since 1970; zero if the machine's clock is before that.
+pub fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
 }

@@ -1,16 +1,60 @@
-//! Publish commands: lines of JSON in, topics and payloads out.
-//! It applies nothing: the caller publishes. A payload is the very bytes that stood in the line,
-//! never a re-serialised value, so numbers and spacing reach subscribers as they were written.
+//! Commands: JSON in, what is asked for out. Lines of a POST publish; messages of a multiplexed
+//! client subscribe and unsubscribe as well. It applies nothing: the caller does. A payload is the
+//! very bytes that stood in the line, never a re-serialised value, so numbers and spacing reach
+//! subscribers as they were written.
 
-use crate::feed::pattern::{Topic, TopicError};
+use crate::feed::pattern::{Target, Topic, TopicError};
 use crate::frame::Kind;
+use crate::nearest::hint;
+use crate::subscription::{LATEST_AND_LAG, Mode, Options, Rate, RateError, UnknownWord};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use simd_json::Buffers;
 use simd_json::prelude::ValueAsScalar;
 use simd_json::tape::{Object, Value};
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
 use thiserror::Error;
+
+/// What a multiplexed client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command<'l> {
+    /// What the reply is called by; without it there is none.
+    pub id: Option<Id>,
+    /// What is asked for.
+    pub action: Action<'l>,
+}
+
+/// What a multiplexed client may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action<'l> {
+    /// To follow a topic or a pattern.
+    Subscribe {
+        /// What to follow.
+        target: Target,
+        /// How.
+        options: Options,
+    },
+    /// To follow it no longer.
+    Unsubscribe {
+        /// What was followed.
+        target: Target,
+    },
+    /// To publish a message.
+    Publish(Publish<'l>),
+}
+
+/// The client's name for a command: a JSON number or string, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id(String);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// One message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +77,13 @@ pub enum CommandError {
     #[error("a command is a JSON object")]
     NotObject,
     /// A key that means nothing here.
-    #[error("unknown key `{0}`: known are topic, data, data64 and text")]
-    UnknownKey(String),
+    #[error("unknown key `{key}`: {hint}")]
+    UnknownKey {
+        /// What was written.
+        key: String,
+        /// What to write instead.
+        hint: String,
+    },
     /// A key that stands there twice.
     #[error("key `{0}` twice")]
     DoubledKey(String),
@@ -58,6 +107,23 @@ pub enum CommandError {
     /// Neither `data` nor `data64`, or both.
     #[error("exactly one of `data` and `data64` is needed")]
     NotOnePayload,
+    /// None of the actions, or several.
+    #[error("exactly one of `subscribe`, `unsubscribe` and `publish` is needed")]
+    NotOneAction,
+    /// A subscription option with a value that is none of its own.
+    #[error("`{key}`: {error}")]
+    Option {
+        /// The option.
+        key: &'static str,
+        /// What is wrong.
+        error: UnknownWord,
+    },
+    /// A rate that is none.
+    #[error("`rate`: {0}")]
+    Rate(#[from] RateError),
+    /// Options that exclude each other.
+    #[error("{LATEST_AND_LAG}")]
+    LatestAndLag,
 }
 
 /// The commands of `body`, one a line, with the number of their line counted from 1. Empty lines
@@ -70,25 +136,153 @@ pub fn publishes(body: &[u8]) -> impl Iterator<Item = (u64, Result<Publish<'_>, 
 
 /// A parser whose buffers are used again for every line.
 #[derive(Default)]
-struct Parser {
+pub struct Parser {
     /// The copy of the line that simd-json works on: it unescapes strings over what it reads, so
     /// the original is kept to cut the payload from.
     scratch: Vec<u8>,
     buffers: Buffers,
 }
 
+impl fmt::Debug for Parser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parser").field("scratch_bytes", &self.scratch.capacity()).finish()
+    }
+}
+
 impl Parser {
+    /// Reads one message of a multiplexed client.
+    ///
+    /// # Errors
+    /// [`CommandError`], with the id if it could be read, so that the answer can name it.
+    pub fn command<'l>(
+        &mut self,
+        line: &'l [u8],
+    ) -> Result<Command<'l>, (Option<Id>, CommandError)> {
+        self.parse(line, |object, spans| {
+            let mut id = None;
+            let action = read_command(object, spans, &mut id);
+            action.map_err(|error| (id.clone(), error)).map(|action| Command { id, action })
+        })
+        .map_err(|error| (None, error))?
+    }
+
     fn publish<'l>(&mut self, line: &'l [u8]) -> Result<Publish<'l>, CommandError> {
+        self.parse(line, |object, spans| Members::read(object)?.publish(spans))?
+    }
+
+    fn parse<'l, T>(
+        &mut self,
+        line: &'l [u8],
+        read: impl FnOnce(&Object<'_, '_>, &Spans<'l, '_>) -> T,
+    ) -> Result<T, CommandError> {
         self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
         self.scratch.extend_from_slice(line);
         let tape = simd_json::to_tape_with_buffers(&mut self.scratch, &mut self.buffers)
             .map_err(|error| CommandError::NotJson(error.to_string()))?;
         let object = tape.as_value().as_object().ok_or(CommandError::NotObject)?;
-        let members = Members::read(&object)?;
-        let spans = Spans { line, structurals: self.buffers.structural_indexes() };
-        let (kind, payload) = members.payload(&spans)?;
-        Ok(Publish { topic: members.topic()?, kind, payload })
+        let structurals = self.buffers.structural_indexes();
+        Ok(read(&object, &Spans { line, structurals, within: 0..line.len() }))
     }
+}
+
+fn read_command<'l>(
+    object: &Object<'_, '_>,
+    spans: &Spans<'l, '_>,
+    id: &mut Option<Id>,
+) -> Result<Action<'l>, CommandError> {
+    // The id first, wherever it stands, so that every error can name it.
+    for (place, _) in object.iter().enumerate().filter(|(_, (key, _))| *key == "id") {
+        if id.replace(read_id(spans.value(place))?).is_some() {
+            return Err(CommandError::DoubledKey("id".to_owned()));
+        }
+    }
+    let mut action = None;
+    for (place, (key, value)) in object.iter().enumerate().filter(|(_, (key, _))| *key != "id") {
+        let (name, object) = match ACTIONS.iter().find(|known| **known == key) {
+            Some(name) => (*name, value.as_object().ok_or(wrong(name, "an object"))?),
+            None => return Err(unknown_key(key, &["id", "subscribe", "unsubscribe", "publish"])),
+        };
+        let parsed = match name {
+            "subscribe" => read_subscribe(&object)?,
+            "unsubscribe" => read_unsubscribe(&object)?,
+            _ => Action::Publish(Members::read(&object)?.publish(&spans.inner(place))?),
+        };
+        if action.replace(parsed).is_some() {
+            return Err(CommandError::NotOneAction);
+        }
+    }
+    action.ok_or(CommandError::NotOneAction)
+}
+
+fn read_id(written: Option<&[u8]>) -> Result<Id, CommandError> {
+    let is_id = |text: &&str| {
+        let starts = text.starts_with('"') || text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        starts && text.len() <= ID_BYTES_MAX
+    };
+    let text = written.and_then(|bytes| std::str::from_utf8(bytes).ok()).filter(is_id);
+    let wanted = "an integer or a string of at most 64 bytes";
+    text.map(|text| Id(text.to_owned())).ok_or(wrong("id", wanted))
+}
+
+fn read_subscribe(object: &Object<'_, '_>) -> Result<Action<'static>, CommandError> {
+    let (mut target, mut from, mut mode, mut rate, mut lag) = (None, None, None, None, None);
+    for (key, value) in object.iter() {
+        match key {
+            "topic" => once(&mut target, key, read_target(value)?)?,
+            "from" => once(&mut from, key, read_word("from", value)?)?,
+            "mode" => once(&mut mode, key, read_word("mode", value)?)?,
+            "lag" => once(&mut lag, key, read_word("lag", value)?)?,
+            "rate" => once(&mut rate, key, read_rate(value)?)?,
+            _ => return Err(unknown_key(key, &["topic", "from", "mode", "rate", "lag"])),
+        }
+    }
+    let target = target.ok_or(CommandError::NoTopic)?;
+    let mode = mode.unwrap_or_default();
+    if mode == Mode::Latest && lag.is_some() {
+        return Err(CommandError::LatestAndLag);
+    }
+    let options = Options { from: from.unwrap_or_default(), mode, rate, lag };
+    Ok(Action::Subscribe { target, options })
+}
+
+fn read_unsubscribe(object: &Object<'_, '_>) -> Result<Action<'static>, CommandError> {
+    let mut target = None;
+    for (key, value) in object.iter() {
+        match key {
+            "topic" => once(&mut target, key, read_target(value)?)?,
+            _ => return Err(unknown_key(key, &["topic"])),
+        }
+    }
+    target.map(|target| Action::Unsubscribe { target }).ok_or(CommandError::NoTopic)
+}
+
+fn read_target(value: Value<'_, '_>) -> Result<Target, CommandError> {
+    Ok(value.as_str().ok_or(wrong("topic", "a string"))?.parse()?)
+}
+
+fn read_word<T: FromStr<Err = UnknownWord>>(
+    key: &'static str,
+    value: Value<'_, '_>,
+) -> Result<T, CommandError> {
+    let word = value.as_str().ok_or(wrong(key, "a string"))?;
+    word.parse().map_err(|error| CommandError::Option { key, error })
+}
+
+fn read_rate(value: Value<'_, '_>) -> Result<Rate, CommandError> {
+    let per_s = value.as_u64().ok_or(wrong("rate", "a whole number of frames a second"))?;
+    Ok(Rate::new(per_s)?)
+}
+
+fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<(), CommandError> {
+    match slot.replace(value) {
+        Some(_) => Err(CommandError::DoubledKey(key.to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn unknown_key(key: &str, known: &[&str]) -> CommandError {
+    CommandError::UnknownKey { key: key.to_owned(), hint: hint(key, known) }
 }
 
 /// The members of a command. `data` is known by its place among them too, because its bytes are
@@ -105,18 +299,20 @@ impl<'t, 'i> Members<'t, 'i> {
     fn read(object: &Object<'t, 'i>) -> Result<Self, CommandError> {
         let mut members = Self::default();
         for (place, (key, value)) in object.iter().enumerate() {
-            let is_doubled = match key {
-                "topic" => members.topic.replace(value).is_some(),
-                "data" => members.data.replace((place, value)).is_some(),
-                "data64" => members.data64.replace(value).is_some(),
-                "text" => members.text.replace(value).is_some(),
-                _ => return Err(CommandError::UnknownKey(key.to_owned())),
-            };
-            if is_doubled {
-                return Err(CommandError::DoubledKey(key.to_owned()));
+            match key {
+                "topic" => once(&mut members.topic, key, value)?,
+                "data" => once(&mut members.data, key, (place, value))?,
+                "data64" => once(&mut members.data64, key, value)?,
+                "text" => once(&mut members.text, key, value)?,
+                _ => return Err(unknown_key(key, &["topic", "data", "data64", "text"])),
             }
         }
         Ok(members)
+    }
+
+    fn publish<'l>(&self, spans: &Spans<'l, '_>) -> Result<Publish<'l>, CommandError> {
+        let (kind, payload) = self.payload(spans)?;
+        Ok(Publish { topic: self.topic()?, kind, payload })
     }
 
     fn topic(&self) -> Result<Topic, CommandError> {
@@ -158,15 +354,27 @@ impl<'t, 'i> Members<'t, 'i> {
 struct Spans<'l, 's> {
     line: &'l [u8],
     structurals: &'s [u32],
+    /// Where the object itself stands.
+    within: Range<usize>,
 }
 
-impl<'l> Spans<'l, '_> {
+impl<'l, 's> Spans<'l, 's> {
     /// The bytes of the value of the member at `place`, without the space around it.
     fn value(&self, place: usize) -> Option<&'l [u8]> {
+        self.line.get(self.range(place)?).map(<[u8]>::trim_ascii)
+    }
+
+    /// The spans of the object that is the value of the member at `place`.
+    fn inner(&self, place: usize) -> Spans<'l, 's> {
+        let within = self.range(place).unwrap_or(0..0);
+        Spans { line: self.line, structurals: self.structurals, within }
+    }
+
+    fn range(&self, place: usize) -> Option<Range<usize>> {
         let (mut depth, mut colons, mut start) = (0_u32, 0, None);
-        for &at in self.structurals {
-            let at = at as usize;
-            match self.line.get(at)? {
+        let first = self.structurals.partition_point(|at| (*at as usize) < self.within.start);
+        for at in self.structurals.iter().skip(first).map(|at| *at as usize) {
+            match self.line.get(..self.within.end)?.get(at)? {
                 b'{' | b'[' => depth += 1,
                 b':' if depth == 1 => {
                     if colons == place {
@@ -176,13 +384,13 @@ impl<'l> Spans<'l, '_> {
                 }
                 b',' if depth == 1 => {
                     if let Some(start) = start {
-                        return self.line.get(start..at).map(<[u8]>::trim_ascii);
+                        return Some(start..at);
                     }
                 }
                 b'}' | b']' => {
                     depth = depth.checked_sub(1)?;
                     if let (0, Some(start)) = (depth, start) {
-                        return self.line.get(start..at).map(<[u8]>::trim_ascii);
+                        return Some(start..at);
                     }
                 }
                 _ => {}
@@ -195,6 +403,14 @@ impl<'l> Spans<'l, '_> {
 const fn wrong(key: &'static str, wanted: &'static str) -> CommandError {
     CommandError::WrongValue { key, wanted }
 }
+
+const ACTIONS: [&str; 3] = ["subscribe", "unsubscribe", "publish"];
+
+/// The longest id, bytes as written.
+const ID_BYTES_MAX: usize = 64;
+
+/// Scratch memory kept between lines: one large message must not cost for ever.
+const SCRATCH_BYTES_KEPT: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -262,6 +478,73 @@ mod tests {
         }
     }
 
+    fn command(line: &str) -> Result<Command<'_>, (Option<String>, String)> {
+        let error =
+            |(id, error): (Option<Id>, CommandError)| (id.map(|id| id.0), error.to_string());
+        Parser::default().command(line.as_bytes()).map_err(error)
+    }
+
+    #[test]
+    fn the_documented_commands_are_read() {
+        let Command { id, action } =
+            command(r#"{"id":1,"subscribe":{"topic":"pmu/1001","from":"last"}}"#).unwrap();
+        assert_eq!(id, Some(Id("1".into())));
+        let options = Options { from: "last".parse().unwrap(), ..Options::default() };
+        assert_eq!(action, Action::Subscribe { target: "pmu/1001".parse().unwrap(), options });
+        let Command { action, .. } = command(
+            r#"{"subscribe":{"rate":10,"topic":"pmu/#","mode":"latest","from":"k3-41"},"id":"a"}"#,
+        )
+        .unwrap();
+        let options = Options {
+            from: "k3-41".parse().unwrap(),
+            mode: Mode::Latest,
+            rate: Some(Rate::new(10).unwrap()),
+            lag: None,
+        };
+        assert_eq!(action, Action::Subscribe { target: "pmu/#".parse().unwrap(), options });
+        let Command { id, action } = command(r#"{"unsubscribe":{"topic":"a"},"id":"x"}"#).unwrap();
+        assert_eq!(id, Some(Id("\"x\"".into())));
+        assert_eq!(action, Action::Unsubscribe { target: "a".parse().unwrap() });
+        let line = r#" { "publish" : {"topic":"alarms", "data": {"a": 1} } , "id" : -3 } "#;
+        let Command { id, action } = command(line).unwrap();
+        let Action::Publish(publish) = action else { panic!("no publish") };
+        assert_eq!((id, &*publish.payload), (Some(Id("-3".into())), &br#"{"a": 1}"#[..]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_is_named_with_its_id() {
+        for (line, id, message) in [
+            ("[]", None, "a command is a JSON object"),
+            ("{}", None, "exactly one of `subscribe`"),
+            (r#"{"id":7}"#, Some("7"), "exactly one of `subscribe`"),
+            (r#"{"id":{},"publish":{}}"#, None, "`id` must be an integer or a string"),
+            (r#"{"id":1,"id":2}"#, Some("2"), "key `id` twice"),
+            (r#"{"subscribe":1,"id":7}"#, Some("7"), "`subscribe` must be an object"),
+            (r#"{"subscrib":{},"id":7}"#, Some("7"), "unknown key `subscrib`: did you mean"),
+            (
+                r#"{"id":7,"subscribe":{"topic":"a"},"publish":{"topic":"a","data":1}}"#,
+                Some("7"),
+                "exactly one of `subscribe`",
+            ),
+            (r#"{"id":7,"subscribe":{}}"#, Some("7"), "`topic` is missing"),
+            (r#"{"id":7,"subscribe":{"topic":"a","form":1}}"#, Some("7"), "unknown key `form`"),
+            (r#"{"id":7,"subscribe":{"topic":"a","from":"lst"}}"#, Some("7"), "`from`: unknown"),
+            (r#"{"id":7,"subscribe":{"topic":"a","rate":0}}"#, Some("7"), "`rate`: "),
+            (r#"{"id":7,"subscribe":{"topic":"a","rate":1.5}}"#, Some("7"), "`rate` must be"),
+            (
+                r#"{"id":7,"subscribe":{"topic":"a","mode":"latest","lag":"disconnect"}}"#,
+                Some("7"),
+                "`lag` belongs to",
+            ),
+            (r#"{"id":7,"unsubscribe":{"topic":"a","x":1}}"#, Some("7"), "unknown key `x`"),
+            (r#"{"id":7,"publish":{"topic":"$sys/a","data":1}}"#, Some("7"), "topics that start"),
+        ] {
+            let (named, error) = command(line).unwrap_err();
+            assert_eq!(named.as_deref(), id, "{line}");
+            assert!(error.starts_with(message), "{line}: {error}");
+        }
+    }
+
     #[test]
     fn control_characters_in_a_string_are_not_json() {
         assert!(one("{\"topic\":\"t\",\"data\":\"a\tb\"}").is_err());
@@ -299,6 +582,7 @@ mod tests {
 
         #[test]
         fn noise_never_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Parser::default().command(&body).is_err());
             prop_assert!(publishes(&body).count() <= body.len());
         }
     }

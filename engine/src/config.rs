@@ -2,8 +2,10 @@
 //! It reads no file and no environment: `settings` has done that.
 
 use crate::feed::pattern::Target;
+use crate::http::origin::Origins;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
+use crate::tls::ClientAuth;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -19,18 +21,26 @@ pub struct Config {
     pub server: Server,
     /// Who may do what.
     pub auth: Authentication,
+    /// How what is sent is kept secret.
+    pub tls: Tls,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
+    /// Who may use it.
+    pub security: Security,
     /// What feeds keep.
     pub retention: Retention,
     /// What all feeds together keep.
     pub memory: Memory,
     /// How sockets are written to.
     pub flush: Flush,
+    /// How messages are deflated.
+    pub compression: Compression,
     /// How the dead are found.
     pub keepalive: Keepalive,
     /// How it ends.
     pub drain: Drain,
+    /// Where it is looked after.
+    pub admin: Admin,
     /// What only tests need.
     pub debug: Debugging,
     /// What it tells.
@@ -130,6 +140,22 @@ impl fmt::Debug for Secret {
 }
 
 section! {
+    /// `[tls]`
+    Tls {
+        /// The certificate and those that lead to its authority; empty for plain HTTP.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+        /// The authorities of clients' certificates.
+        client_ca: PathBuf,
+        /// Whether clients show certificates.
+        client_auth: ClientAuth,
+        /// Steps of handshakes in one turn of a core.
+        handshakes_per_turn: usize,
+    }
+}
+
+section! {
     /// `[limits]`
     Limits {
         /// The largest message and the largest body, bytes.
@@ -138,14 +164,33 @@ section! {
         header_bytes_max: u32,
         /// How long a request may take to arrive, ms.
         handshake_ms_max: u64,
+        /// How long a body may take to arrive, ms.
+        body_ms_max: u64,
         /// Open connections of the engine.
         connections_max: usize,
         /// Open connections of one source; 0 sets no limit.
         connections_per_source_max: usize,
+        /// Connections a second of one source; 0 sets no limit.
+        handshakes_per_s_per_source: u32,
+        /// Connections a second of all sources; 0 sets no limit.
+        accepts_per_s_max: u32,
+        /// Pings and commands of one connection in a second; 0 sets no limit.
+        controls_per_s_max: u32,
         /// Topics that exist at once.
         topics_max: usize,
+        /// Subscriptions of one multiplexed connection.
+        subscriptions_per_connection_max: usize,
         /// Messages a second of one publishing connection; 0 sets no limit.
         publishes_per_s_max: u32,
+    }
+}
+
+section! {
+    /// `[security]`
+    Security {
+        /// The pages that may use the engine.
+        #[serde(deserialize_with = "from_text")]
+        origins: Origins,
     }
 }
 
@@ -214,6 +259,18 @@ section! {
 }
 
 section! {
+    /// `[compression]`
+    Compression {
+        /// Whether permessage-deflate is agreed to.
+        enabled: bool,
+        /// Effort, 1 to 9.
+        level: u8,
+        /// Messages below this many bytes are sent as they are.
+        bytes_min: u32,
+    }
+}
+
+section! {
     /// `[keepalive]`
     Keepalive {
         /// Silence after which a client is pinged, ms.
@@ -236,6 +293,15 @@ section! {
         reconnect_ms_min: u64,
         /// The longest such delay, ms.
         reconnect_ms_max: u64,
+    }
+}
+
+section! {
+    /// `[admin]`
+    Admin {
+        /// Where administrators connect; none for the clients' listener.
+        #[serde(deserialize_with = "from_text_if_any")]
+        listen: Option<SocketAddr>,
     }
 }
 
@@ -299,16 +365,9 @@ impl Config {
     /// Everything that is wrong, in words.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let table = settings.table()?;
-        let limits_origins = limits_origins(&table);
         let config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
-        let mut broken = config.broken_rules();
-        if !config.auth.cookie.is_empty() && !limits_origins {
-            broken.push(
-                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
-                    .to_owned(),
-            );
-        }
+        let broken = config.broken_rules();
         if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
     }
 
@@ -329,6 +388,7 @@ impl Config {
 
     fn broken_rules(&self) -> Vec<String> {
         let address = self.server.listen;
+        let admin = self.admin.listen;
         let (keepalive, drain) = (&self.keepalive, &self.drain);
         let rules = [
             (
@@ -340,6 +400,21 @@ impl Config {
                      is asked who they are: set up [auth], or server.insecure = true if that is \
                      meant"
                 ),
+            ),
+            (
+                admin.is_none_or(|a| a.ip().to_canonical().is_loopback() || self.server.insecure),
+                "admin.listen is reachable from other machines, which could read the metrics: set \
+                 server.insecure = true if that is meant"
+                    .to_owned(),
+            ),
+            (
+                admin.is_none_or(|admin| admin != address || admin.port() == 0),
+                "admin.listen must not be the address of server.listen".to_owned(),
+            ),
+            (
+                self.auth.cookie.is_empty() || !self.security.origins.is_any(),
+                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
+                    .to_owned(),
             ),
             (
                 keepalive.idle_timeout_ms > keepalive.ping_interval_ms,
@@ -373,6 +448,7 @@ impl Config {
         ];
         let mut broken: Vec<String> =
             rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
+        broken.extend(self.tls.broken_rules());
         broken.extend(self.classes_above_the_budget());
         broken
     }
@@ -402,19 +478,40 @@ impl Authentication {
     }
 }
 
-/// Whether pages of certain origins only may use the engine from a browser.
-fn limits_origins(settings: &toml::Table) -> bool {
-    let security = settings.get("security");
-    let origins = security.and_then(|security| security.get("origins")?.as_array());
-    origins.is_some_and(|origins| !origins.is_empty())
-}
-
 fn from_texts<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let parse = |text: String| text.parse().map_err(|error| format!("`{text}`: {error}"));
     texts.into_iter().map(parse).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+impl Tls {
+    fn broken_rules(&self) -> impl Iterator<Item = String> {
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        let (certificate, key) = (is_set(&self.certificate), is_set(&self.key));
+        let (client_ca, client_auth) =
+            (is_set(&self.client_ca), self.client_auth != ClientAuth::None);
+        let rules = [
+            (certificate == key, "tls.certificate and tls.key must be set together, or neither"),
+            (
+                client_ca == client_auth,
+                "tls.client_ca must be set when tls.client_auth is optional or required, and only \
+                 then",
+            ),
+            (certificate || !client_ca, "tls.client_ca needs tls.certificate and tls.key as well"),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
+    }
+}
+
+/// None for an empty text.
+fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
+    value.transpose()
 }
 
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
@@ -464,6 +561,8 @@ mod tests {
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
                 Kind::Path | Kind::Text { .. } | Kind::List => "a".to_owned(),
+                Kind::Networks => "127.0.0.1".to_owned(),
+                Kind::Origins => "https://a.example".to_owned(),
             };
             assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
         }
@@ -512,6 +611,9 @@ mod tests {
             ("[drain]\ndeadline_ms = 1\n", "must not be below drain.window_ms"),
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),
+            ("[tls]\ncertificate = \"a\"\n", "tls.certificate and tls.key must be set together"),
+            ("[tls]\nclient_auth = \"required\"\n", "tls.client_ca must be set"),
+            ("[tls]\nclient_ca = \"a\"\nclient_auth = \"optional\"\n", "needs tls.certificate"),
             ("[memory]\nlog_bytes_max = 1048576\n[retention]\nbytes_max = 1048577\n", "all topics"),
         ] {
             let error = config(text).unwrap_err();

@@ -4,34 +4,42 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
-
 use crate::auth::Grant;
-use crate::feed::lane::LaneKind;
+use crate::feed::encoding::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::pattern::Topic;
 use crate::flush::Delivery;
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
+use crate::http::response::Exchange;
+use crate::http::route::Door;
 use crate::metrics;
-use crate::rate::TokenBucket;
+use crate::multiplex::Multiplexed;
+use crate::rate::{PerSecond, TokenBucket};
 use crate::timer::Tick;
+use crate::transport::Transport;
 
 /// One peer.
 #[derive(Debug)]
 pub struct Conn {
     /// The sending half; first, because a sweep touches little else.
     pub delivery: Delivery,
-    /// The socket.
-    pub stream: TcpStream,
+    /// The socket, and the TLS session on it if there is one.
+    pub transport: Transport,
     /// Which queues of its core it stands in.
     pub queued: Queued,
+    /// How many pings and commands it has sent this second.
+    pub controls: PerSecond,
     /// When it began to lag; 0 while it does not.
     pub lagging_since: Tick,
     /// When it was last heard of.
     pub heard: Tick,
     /// When the wheel will bring it up; an entry for another tick is stale.
     pub due: Tick,
+    /// Whether its messages may be deflated.
+    pub inflates: bool,
+    /// Which endpoints it may ask for.
+    pub door: Door,
     /// What it is for.
     pub role: Role,
     /// Fragments of an unfinished message.
@@ -51,6 +59,8 @@ pub struct Conn {
 pub struct Queued {
     /// Among those to be flushed although no event will come.
     pub ready: bool,
+    /// Among those to be flushed once all that moved is known.
+    pub marked: bool,
     /// Among those to be read although no event will come.
     pub readable: bool,
     /// The peer has sent all it will; read to the end.
@@ -70,10 +80,12 @@ pub enum Role {
     Request(Option<Box<Posting>>),
     /// Following a feed, as WebSocket or as event stream.
     Subscriber(LaneKind),
+    /// Following many feeds, publishing and being answered over one WebSocket.
+    Multiplexed(Box<Multiplexed>),
     /// Publishing to one topic over a WebSocket.
     Publisher(Box<Publisher>),
-    /// Having its messages sent back.
-    Echo,
+    /// Having its messages sent back, deflated or not.
+    Echo(Option<Deflation>),
     /// Told to go: a close frame or last response is out or waits.
     Closing(Closing),
 }
@@ -82,10 +94,11 @@ impl Role {
     /// Its name in the metrics; none while there is no more to say than that it is open.
     pub fn label(&self) -> Option<metrics::Role> {
         match self {
-            Self::Subscriber(LaneKind::Raw) => Some(metrics::Role::Subscriber),
-            Self::Subscriber(LaneKind::Sse) => Some(metrics::Role::Events),
+            Self::Subscriber(kind) if kind.form == Form::Sse => Some(metrics::Role::Events),
+            Self::Subscriber(_) => Some(metrics::Role::Subscriber),
+            Self::Multiplexed(_) => Some(metrics::Role::Multiplexed),
             Self::Publisher(_) => Some(metrics::Role::Publisher),
-            Self::Echo => Some(metrics::Role::Echo),
+            Self::Echo(_) => Some(metrics::Role::Echo),
             Self::Request(_) | Self::Closing(_) => None,
         }
     }
@@ -98,8 +111,8 @@ pub struct Posting {
     pub target: PostTarget,
     /// The reader of the body's framing.
     pub body: Body,
-    /// Whether the connection may carry another request.
-    pub keep_alive: bool,
+    /// How the answer is sent.
+    pub exchange: Exchange,
 }
 
 /// Where a POST publishes to.
@@ -135,14 +148,17 @@ pub enum Closing {
 
 impl Conn {
     /// A connection that was just accepted.
-    pub fn new(stream: TcpStream, source: IpAddr, now: Tick) -> Self {
+    pub fn new(transport: Transport, source: IpAddr, now: Tick) -> Self {
         Self {
             delivery: Delivery::default(),
-            stream,
+            transport,
             queued: Queued::default(),
+            controls: PerSecond::default(),
             lagging_since: 0,
             heard: now,
             due: 0,
+            inflates: false,
+            door: Door::All,
             role: Role::Request(None),
             decoder: Decoder::default(),
             rest: Rest::default(),
@@ -154,12 +170,29 @@ impl Conn {
 
     /// True when it speaks WebSocket: it may be pinged and is closed with a close frame.
     pub fn is_websocket(&self) -> bool {
-        matches!(self.role, Role::Subscriber(LaneKind::Raw) | Role::Publisher(_) | Role::Echo)
+        match &self.role {
+            Role::Subscriber(kind) => kind.form != Form::Sse,
+            Role::Multiplexed(_) | Role::Publisher(_) | Role::Echo(_) => true,
+            Role::Request(_) | Role::Closing(_) => false,
+        }
+    }
+
+    /// True when it waits for its turn of TLS handshakes.
+    pub fn awaits_handshake(&self) -> bool {
+        self.queued.readable && self.transport.is_handshaking()
+    }
+
+    /// True when bytes wait that the kernel has not taken, those of feeds not counted.
+    pub fn has_unsent(&self) -> bool {
+        !self.delivery.outbox().is_empty() || self.transport.held_bytes() > 0
     }
 
     /// Bytes of user memory held beside the slot itself.
     pub fn memory_bytes(&self) -> usize {
-        self.rest.memory_bytes() + self.decoder.held_bytes() + self.delivery.outbox().memory_bytes()
+        self.rest.memory_bytes()
+            + self.decoder.held_bytes()
+            + self.delivery.outbox().memory_bytes()
+            + self.transport.memory_bytes()
     }
 }
 

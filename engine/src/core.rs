@@ -3,33 +3,40 @@
 //! Must not take a lock while flushing, and does not know what bytes mean (that is `session`).
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
+use rustls::ServerConfig;
 use slab::Slab;
 
-use crate::accept::Accepting;
+use crate::accept::{Accepting, Entrance};
 use crate::auth::Auth;
+use crate::command::Parser;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
 use crate::current::View;
 use crate::deadlines::Census;
+use crate::deflate::Inflater;
 use crate::doorbell::Doorbell;
 use crate::ending::Draining;
 use crate::flush::{FlushState, FlushStats};
 use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
-use crate::sweep::{Lanes, Step};
+use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
+use crate::tls::Tls;
+use crate::tls_stream::Scratch;
+use crate::transport::Reading;
 
 /// The listener's token; connections use their slab keys.
 pub const LISTENER: Token = Token(usize::MAX);
 /// The waker's token.
 pub const WAKER: Token = Token(usize::MAX - 1);
+/// The token of the administrators' listener.
+pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -39,8 +46,11 @@ const READ_BYTES_PER_TURN: usize = 256 << 10;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
 const MOVES_PER_TURN: usize = 4096;
+/// Members marked in one turn: marking is cheap, and whoever is marked by more lanes needs fewer
+/// writes.
+const MARKS_PER_TURN: usize = 16 << 10;
 /// Private bytes above which a connection is not read until they are out.
-const OUTBOX_BYTES_HELD: usize = 64 << 10;
+pub(crate) const OUTBOX_BYTES_HELD: usize = 64 << 10;
 /// How soon a publisher that is ahead of the subscribers is read again.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -56,7 +66,13 @@ pub struct Core {
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
     pub(crate) buffer: Vec<u8>,
-    /// Publishers that are ahead of the subscribers.
+    pub(crate) scratch: Scratch,
+    /// Inflates what clients sent deflated.
+    pub(crate) inflater: Inflater,
+    /// Reads the commands of multiplexed clients.
+    pub(crate) commands: Parser,
+    /// Connections whose kept bytes are looked at again: publishers that were ahead of the
+    /// subscribers, and whoever waited for its answers to be out.
     pub(crate) paced: Vec<u32>,
     pub(crate) draining: Draining,
     pub(crate) census: Census,
@@ -66,25 +82,41 @@ pub struct Core {
     pub(crate) index: usize,
     pub(crate) poll: Poll,
     doorbell: Arc<Doorbell>,
-    pub(crate) listener: TcpListener,
-    pub(crate) accepting: Accepting,
+    pub(crate) entrances: Vec<Entrance>,
     pub(crate) accept_warning_due: Tick,
+    /// The certificate in force; none while the port speaks plain HTTP.
+    pub(crate) tls: Option<View<ServerConfig>>,
+    /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
+    marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
+    /// As `readable`, for those whose TLS handshake is not done.
+    handshakes: VecDeque<u32>,
+}
+
+/// What waits for a flush.
+#[derive(Debug)]
+enum Marked {
+    /// A connection with subscriptions that are behind.
+    Conn(u32),
+    /// A sweep; all it visited stand before it.
+    Sweep(Swept),
 }
 
 impl Core {
     /// A core that is about to run on the calling thread.
     ///
     /// # Errors
-    /// When the listener cannot be registered.
+    /// When a listener cannot be registered.
     pub fn new(
         shared: Arc<Shared>,
         index: usize,
         poll: Poll,
-        mut listener: TcpListener,
+        mut entrances: Vec<Entrance>,
     ) -> io::Result<Self> {
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        for entrance in &mut entrances {
+            entrance.register(poll.registry())?;
+        }
         let port = shared.port(index);
         let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.load().read_bytes_min());
         Ok(Self {
@@ -93,20 +125,25 @@ impl Core {
             lanes: Lanes::new(Arc::clone(&port.doorbell)),
             conns: Slab::new(),
             buffer: vec![0; buffer_bytes],
+            scratch: Scratch::default(),
             paced: Vec::new(),
             index,
             poll,
-            listener,
-            accepting: Accepting::More,
+            entrances,
             accept_warning_due: 0,
+            marked: VecDeque::new(),
+            inflater: Inflater::default(),
+            commands: Parser::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            tls: shared.tls.as_ref().map(Tls::view),
             wheel: Wheel::default(),
             now: 0,
             draining: Draining::No,
             census: Census::default(),
             config: shared.config.view(),
-            auth: shared.auth.view(),
+            auth: shared.rules.current().view(),
             shared,
         })
     }
@@ -142,16 +179,18 @@ impl Core {
 
     fn timeout(&self) -> Option<Duration> {
         let more_to_do = !self.ready.is_empty()
+            || !self.marked.is_empty()
             || !self.readable.is_empty()
+            || !self.handshakes.is_empty()
             || self.lanes.is_sweeping()
-            || self.accepting == Accepting::More;
+            || self.accepts(Accepting::More);
         if more_to_do {
             Some(Duration::ZERO)
         } else if !self.paced.is_empty() {
             Some(PACE)
         } else if self.wheel.is_empty()
             && matches!(self.draining, Draining::No)
-            && self.accepting == Accepting::Waiting
+            && self.entrances.iter().all(|entrance| entrance.accepting == Accepting::Waiting)
         {
             None
         } else {
@@ -162,14 +201,21 @@ impl Core {
     /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
     /// comes first, so that everything published in a turn leaves in the same writes.
     fn turn(&mut self, events: &Events) {
-        self.config.refresh(&self.shared.config);
-        self.auth.refresh(&self.shared.auth);
+        if self.config.refresh(&self.shared.config) {
+            let buffer_bytes = self.buffer.len().max(self.config.read_bytes_min());
+            self.buffer.resize(buffer_bytes, 0);
+        }
+        if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
+            view.refresh(tls.current());
+        }
+        self.auth.refresh(self.shared.rules.current());
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);
         }
         self.accept();
         self.read_some();
+        self.shake_hands();
         for _ in 0..MOVES_PER_TURN {
             let Some(lane) = self.doorbell.take() else { break };
             self.lane_moved(lane);
@@ -182,9 +228,7 @@ impl Core {
     fn take_event(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
-            // While accepting rests for want of descriptors, a newcomer is no reason to try again.
-            LISTENER if self.accepting == Accepting::Waiting => self.accepting = Accepting::More,
-            LISTENER => {}
+            token @ (LISTENER | ADMIN_LISTENER) => self.somebody_came(token),
             Token(key) => {
                 let key = key as u32;
                 let Some(conn) = self.conns.get_mut(key as usize) else { return };
@@ -202,8 +246,12 @@ impl Core {
     /// Queues a connection to be read in this or a later turn.
     pub(crate) fn queue_read(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if !std::mem::replace(&mut conn.queued.readable, true) {
-            self.readable.push_back(key);
+        if std::mem::replace(&mut conn.queued.readable, true) {
+            return;
+        }
+        match conn.transport.is_handshaking() {
+            true => self.handshakes.push_back(key),
+            false => self.readable.push_back(key),
         }
     }
 
@@ -229,6 +277,22 @@ impl Core {
         }
     }
 
+    /// Takes some TLS handshakes a step further: each may cost as much as a hundred writes.
+    fn shake_hands(&mut self) {
+        for _ in 0..self.config.tls.handshakes_per_turn {
+            let Some(key) = self.handshakes.pop_front() else { return };
+            match self.conns.get(key as usize) {
+                // Nobody is there any more to be given the costly answer.
+                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
+                    self.end(key, CloseReason::PeerGone);
+                }
+                _ => {
+                    self.read(key);
+                }
+            }
+        }
+    }
+
     /// Lets a publisher that was made to wait go on, with what it had sent already.
     fn resume(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
@@ -248,24 +312,38 @@ impl Core {
             return 0;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let received = conn.stream.read(&mut buffer);
-        let read = match received {
-            Ok(0) => {
-                self.end(key, CloseReason::PeerGone);
-                0
-            }
-            Ok(count) => {
-                self.received(key, &mut buffer[..count]);
-                self.after_read(key, count == buffer.len());
-                count
-            }
-            Err(error) => {
-                self.read_failed(key, &error);
-                0
-            }
-        };
+        let read = conn.transport.read(&mut buffer, &mut self.scratch);
+        let bytes = read.as_ref().map_or(0, |reading| reading.bytes);
+        match read {
+            Ok(reading) => self.take_reading(key, reading, &mut buffer),
+            Err(error) => self.read_failed(key, &error),
+        }
         self.buffer = buffer;
-        read
+        bytes
+    }
+
+    fn take_reading(&mut self, key: u32, reading: Reading, buffer: &mut [u8]) {
+        if reading.opened {
+            self.metrics.tls_opened();
+        }
+        if reading.bytes > 0 {
+            self.received(key, &mut buffer[..reading.bytes]);
+        }
+        if reading.ended {
+            return self.end(key, CloseReason::PeerGone);
+        }
+        self.after_read(key, reading.filled);
+        self.push_held(key, reading.opened);
+    }
+
+    /// Has an event announced for what the TLS session itself could not send, and sends what had
+    /// to wait for it to be open.
+    fn push_held(&mut self, key: u32, opened: bool) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        let held = conn.transport.held_bytes() > 0 && conn.delivery.state() != FlushState::Blocked;
+        if held || opened && conn.has_unsent() {
+            self.flush(key);
+        }
     }
 
     fn received(&mut self, key: u32, bytes: &mut [u8]) {
@@ -311,7 +389,8 @@ impl Core {
     /// event will announce more. At the peer's end only reading on shows that it has ended.
     fn after_read(&mut self, key: u32, filled: bool) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.read_held = conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        let unsent_bytes = conn.delivery.outbox().pending().len() + conn.transport.held_bytes();
+        conn.queued.read_held |= unsent_bytes > OUTBOX_BYTES_HELD;
         if filled || conn.queued.read_closed {
             self.queue_read(key);
         }
@@ -321,7 +400,10 @@ impl Core {
         match error.kind() {
             io::ErrorKind::WouldBlock => {}
             io::ErrorKind::Interrupted => self.queue_read(key),
-            _ => self.end(key, CloseReason::PeerGone),
+            _ => {
+                self.tell_not_tls(key);
+                self.end(key, CloseReason::PeerGone);
+            }
         }
     }
 
@@ -333,28 +415,28 @@ impl Core {
         if !self.lanes.moved(lane) {
             return;
         }
-        let members: Vec<u32> = self.lanes.members(lane).iter().map(|member| member.conn).collect();
-        for key in members {
-            self.lapse(key);
+        for member in self.lanes.members(lane).to_vec() {
+            self.lapse(member);
         }
         self.lanes.drop_passed(lane);
     }
 
-    fn lapse(&mut self, key: u32) {
+    fn lapse(&mut self, member: Member) {
         let mut stats = FlushStats::default();
-        let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        let lapsed = conn.delivery.lapse(&self.lanes, &mut stats);
+        let Some(conn) = self.conns.get_mut(member.conn as usize) else { return };
+        let lapsed = conn.delivery.lapse_at(member.subscription, &self.lanes, &mut stats);
         self.count(&stats);
         if let Err(end) = lapsed {
-            self.end_delivery(key, end);
+            self.end_delivery(member.conn, end);
         }
     }
 
     /// Flushes up to a slice's worth of connections: first those that wait for budget, then those
-    /// the sweeps visit.
+    /// the sweeps visit. A multiplexed one is only marked when visited: once all lanes that moved
+    /// have marked it, one write carries everything.
     fn flush_some(&mut self) {
-        let mut sockets_left = self.config.flush.sockets_per_slice;
         let bytes_end = self.metrics.bytes_out.value() + self.config.flush.bytes_per_slice as u64;
+        let mut sockets_left = self.config.flush.sockets_per_slice;
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(conn) = self.conns.get_mut(key as usize) {
@@ -363,15 +445,24 @@ impl Core {
                 sockets_left = sockets_left.saturating_sub(1);
             }
         }
-        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+        self.sweep_some(sockets_left, bytes_end);
+        self.flush_marked(bytes_end);
+    }
+
+    fn sweep_some(&mut self, mut sockets_left: usize, bytes_end: u64) {
+        let mut marks_left = MARKS_PER_TURN;
+        while sockets_left > 0 && marks_left > 0 && self.metrics.bytes_out.value() < bytes_end {
             match self.lanes.step() {
                 Step::Idle => return,
-                Step::Finished { published_ns } => {
-                    let now_ns = self.shared.clock.now_ns();
-                    self.metrics.swept(now_ns.saturating_sub(published_ns));
-                }
-                Step::Visit(key) => {
-                    if self.conns[key as usize].delivery.state() == FlushState::CaughtUp {
+                Step::Finished(swept) if self.marked.is_empty() => self.swept(&swept),
+                Step::Finished(swept) => self.marked.push_back(Marked::Sweep(swept)),
+                Step::Visit(Member { conn: key, subscription }) => {
+                    let delivery = &mut self.conns[key as usize].delivery;
+                    if delivery.is_multiplexed() {
+                        delivery.mark(subscription);
+                        self.queue_flush(key);
+                        marks_left -= 1;
+                    } else if delivery.state() == FlushState::CaughtUp {
                         self.flush(key);
                         sockets_left -= 1;
                     }
@@ -380,12 +471,51 @@ impl Core {
         }
     }
 
+    fn flush_marked(&mut self, bytes_end: u64) {
+        let mut sockets_left = self.config.flush.sockets_per_slice;
+        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+            match self.marked.pop_front() {
+                None => return,
+                Some(Marked::Sweep(swept)) => self.swept(&swept),
+                Some(Marked::Conn(key)) => {
+                    let Some(conn) = self.conns.get_mut(key as usize) else { continue };
+                    conn.queued.marked = false;
+                    if conn.delivery.state() == FlushState::CaughtUp {
+                        self.flush(key);
+                        sockets_left -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn swept(&self, swept: &Swept) {
+        swept.confirm();
+        self.metrics.swept(self.now_ns().saturating_sub(swept.published_ns));
+    }
+
+    /// Has a connection flushed in this turn or a later one, unless it is going to be anyway.
+    pub(crate) fn queue_flush(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.delivery.state() == FlushState::CaughtUp
+            && !std::mem::replace(&mut conn.queued.marked, true)
+        {
+            self.marked.push_back(Marked::Conn(key));
+        }
+    }
+
+    /// The engine's clock.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.shared.clock.now_ns()
+    }
+
     /// Sends what waits for a connection, and notes where that leaves it.
     pub(crate) fn flush(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let mut stats = FlushStats::default();
         let bytes_max = self.config.flush.bytes_per_socket;
-        let flushed = conn.delivery.flush(&self.lanes, &mut conn.stream, bytes_max, &mut stats);
+        let mut wire = conn.transport.wire(&mut self.scratch);
+        let flushed = conn.delivery.flush(&self.lanes, &mut wire, bytes_max, &mut stats);
         self.count(&stats);
         match flushed {
             Ok(state) => self.after_flush(key, state, stats.bytes > 0),
@@ -419,7 +549,7 @@ impl Core {
                 if matches!(conn.role, Role::Closing(_)) {
                     self.sent_last(key);
                 } else if held {
-                    self.queue_read(key);
+                    self.paced.push(key);
                 }
             }
             FlushState::Ready => {

@@ -5,7 +5,7 @@
 use crate::close::{Close, CloseCode};
 use crate::conn::{Conn, Role};
 use crate::core::Core;
-use crate::feed::lane::LaneKind;
+use crate::feed::encoding::LaneKind;
 use crate::frame::{Opcode, encode};
 use crate::sse;
 use crate::timer::{self, Tick};
@@ -54,8 +54,7 @@ impl Core {
         }
         let config = &self.config;
         let ticks = timer::tick_of_ms;
-        let (handshake, lag) =
-            (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));
+        let lag = ticks(config.flush.lag_age_ms_max);
         let (ping, idle) =
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
@@ -63,13 +62,24 @@ impl Core {
         let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => self.cut(key),
-            Role::Request(_) if silent >= handshake => self.request_timed_out(key),
-            Role::Request(_) => self.set_due(key, conn.heard + handshake),
+            // It has sent what it had to; that its turn has not come is no fault of its own.
+            Role::Request(_) if conn.awaits_handshake() => {
+                self.set_due(key, now + ticks(config.limits.handshake_ms_max));
+            }
+            Role::Request(posting) => {
+                let limits = &config.limits;
+                let ms_max =
+                    posting.as_ref().map_or(limits.handshake_ms_max, |_| limits.body_ms_max);
+                if silent >= ticks(ms_max) {
+                    return self.request_timed_out(key, ms_max);
+                }
+                self.set_due(key, conn.heard + ticks(ms_max));
+            }
             _ if conn.lagging_since > 0 && lagging >= lag => {
                 self.close(key, &CloseCode::Stalled.into());
             }
             _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
-            Role::Subscriber(LaneKind::Sse) => self.ping(key, now, ping),
+            Role::Subscriber(LaneKind::SSE) => self.ping(key, now, ping),
             // One that lagged for long was not asked meanwhile: it is asked first.
             _ if silent >= ping && !conn.queued.pinged => {
                 self.ping(key, now, idle.saturating_sub(ping));
@@ -86,7 +96,7 @@ impl Core {
     fn ping(&mut self, key: u32, now: Tick, again: Tick) {
         let conn = &mut self.conns[key as usize];
         conn.queued.pinged = true;
-        if matches!(conn.role, Role::Subscriber(LaneKind::Sse)) {
+        if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
             let mut comment = Vec::new();
             sse::ping(&mut comment);
             conn.delivery.push_private(&comment);
@@ -107,8 +117,9 @@ impl Core {
         self.census.next = end;
         if end == slots {
             let pending_bytes = std::mem::take(&mut self.census).bytes;
+            let buffer_bytes = (self.buffer.capacity() + self.scratch.memory_bytes()) as u64;
             let slot_bytes = (slots * size_of::<Conn>()) as u64;
-            self.metrics.set_memory(slot_bytes, pending_bytes, self.buffer.capacity() as u64);
+            self.metrics.set_memory(slot_bytes, pending_bytes, buffer_bytes);
         }
     }
 }

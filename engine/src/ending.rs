@@ -2,17 +2,16 @@
 //! and the drain that ends them all in good order. Owns no state but the drain's list. Must not
 //! decide that one has to go: its callers do.
 
-use std::net::Shutdown;
-
 use crate::close::{Close, CloseCode};
-use crate::conn::{Closing, Role};
+use crate::conn::{Closing, Conn, Role};
 use crate::core::Core;
-use crate::feed::lane::LaneKind;
+use crate::feed::encoding::LaneKind;
 use crate::flush::{FlushEnd, FlushState};
 use crate::frame::encode;
-use crate::metrics::CloseReason;
+use crate::metrics::{CloseReason, TlsFailure};
 use crate::socket;
 use crate::sse;
+use crate::subscriptions::Subscription;
 use crate::timer;
 
 impl Core {
@@ -33,7 +32,7 @@ impl Core {
     pub(crate) fn close(&mut self, key: u32, close: &Close) {
         let Some(conn) = self.conns.get(key as usize) else { return };
         let last = match conn.role {
-            Role::Subscriber(LaneKind::Sse) => {
+            Role::Subscriber(LaneKind::SSE) => {
                 let mut event = Vec::new();
                 sse::close(&mut event, close.code.code(), &close.reason);
                 sse::end(&mut event);
@@ -71,7 +70,7 @@ impl Core {
         match conn.role {
             Role::Closing(Closing::AfterFlush) => self.end(key, CloseReason::Done),
             // The peer may be gone already; else it ends the connection when it sees our end.
-            Role::Closing(Closing::AwaitEnd) if conn.stream.shutdown(Shutdown::Write).is_err() => {
+            Role::Closing(Closing::AwaitEnd) if conn.transport.shutdown_write().is_err() => {
                 self.end(key, CloseReason::PeerGone);
             }
             _ => {}
@@ -83,8 +82,8 @@ impl Core {
     /// nobody.
     pub(crate) fn cut(&mut self, key: u32) {
         let Some(conn) = self.conns.get(key as usize) else { return };
-        if !conn.delivery.outbox().is_empty()
-            && let Err(error) = socket::reset_on_close(&conn.stream)
+        if conn.has_unsent()
+            && let Err(error) = socket::reset_on_close(conn.transport.socket())
         {
             tracing::debug!(%error, "a connection could not be set to be reset");
         }
@@ -97,7 +96,8 @@ impl Core {
             return;
         }
         self.unsubscribe(key);
-        let conn = self.conns.remove(key as usize);
+        let mut conn = self.conns.remove(key as usize);
+        self.end_transport(&mut conn, reason);
         if let Some(label) = conn.role.label() {
             self.metrics.role_ended(label);
         }
@@ -105,21 +105,36 @@ impl Core {
             self.metrics.lag_ended();
         }
         self.metrics.closed(reason);
-        self.shared.admission.leave(conn.source);
+        self.shared.admission.leave(conn.source, self.now_ns());
+    }
+
+    /// The end of the TLS session, if there is one.
+    fn end_transport(&self, conn: &mut Conn, reason: CloseReason) {
+        if conn.transport.is_handshaking() {
+            let otherwise = match reason {
+                CloseReason::Timeout => TlsFailure::Timeout,
+                _ => TlsFailure::Gone,
+            };
+            self.metrics.tls_failed(conn.transport.failure().unwrap_or(otherwise));
+        }
+        conn.transport.take_leave();
     }
 
     /// Takes a connection out of its lanes and tells those who changed places.
     pub(crate) fn unsubscribe(&mut self, key: u32) {
-        let now_ns = self.shared.clock.now_ns();
         let conn = &mut self.conns[key as usize];
         for subscription in conn.delivery.unsubscribe_all(&self.lanes) {
-            let moved = self.lanes.leave(subscription.lane, subscription.member, now_ns);
-            if let Some(member) = moved {
-                let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
-                if let Some(moved) = other.get_mut(member.subscription as usize) {
-                    moved.member = subscription.member;
-                }
-            }
+            self.leave_lane(subscription);
+        }
+    }
+
+    /// Takes a subscription that is no more out of its lane and tells who changed places.
+    pub(crate) fn leave_lane(&mut self, gone: Subscription) {
+        let now_ns = self.now_ns();
+        let Some(member) = self.lanes.leave(gone.lane, gone.member, now_ns) else { return };
+        let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
+        if let Some(moved) = other.get_mut(member.subscription as usize) {
+            moved.member = gone.member;
         }
     }
 
@@ -127,6 +142,16 @@ impl Core {
         let keys: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
         for key in keys {
             self.end(key, CloseReason::Draining);
+        }
+    }
+
+    /// Tells a browser, which comes back by itself, when to do so.
+    fn have_retried(&mut self, key: u32, delay_ms: u64) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
+            let mut field = Vec::new();
+            sse::retry(&mut field, delay_ms);
+            conn.delivery.push_private(&field);
         }
     }
 
@@ -148,6 +173,7 @@ impl Core {
         for key in left.split_off(left_then.min(left.len())) {
             let delay_ms = self.shared.reconnect_ms(key);
             let reason = format!("draining: reconnect in {delay_ms} ms");
+            self.have_retried(key, delay_ms);
             self.close(key, &Close::new(CloseCode::Draining, reason));
         }
         if self.conns.is_empty() || progress.is_over {

@@ -10,18 +10,26 @@
 //! * `Blocked`: bytes wait and the socket refused them. A writable event will come.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
 use crate::feed::cursor::Cursor;
-use crate::feed::lag::{self, Gap, Lapse};
-use crate::feed::lane::{LaneKind, LaneReader};
+use crate::feed::encoding::announcement;
+use crate::feed::lag::{self, Gap, GapReason, Lapse};
 use crate::outbox::Outbox;
-use crate::subscription::{LagPolicy, Mode};
+use crate::subscription::Mode;
+use crate::subscriptions::{Subscription, Subscriptions};
 use crate::sweep::Lanes;
 
-/// Most slices one write gathers: lanes cross few segments, and a long gather only delays others.
-const GATHER_MAX: usize = 16;
+/// Most slices one write gathers: a dashboard follows a few dozen topics, and a longer gather only
+/// delays others.
+const GATHER_MAX: usize = 64;
+/// Bytes of one feed in a write that others wait for as well: a replay must not hold up what is
+/// live.
+const SHARE_BYTES_MAX: u64 = 16 << 10;
+/// Private bytes above which nothing is conflated, so that the notices of it have a bound.
+const NOTICE_BYTES_MAX: usize = 64 << 10;
 
 /// Something that takes bytes without blocking.
 pub trait Socket {
@@ -30,6 +38,15 @@ pub trait Socket {
     /// # Errors
     /// As `write(2)`.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends what the socket itself holds back of bytes it took; answers whether all of it is out.
+    /// If not, a writable event will follow. A socket that holds nothing back has no more to say.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    fn push(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// See the file header.
@@ -41,21 +58,6 @@ pub enum FlushState {
     Ready,
     /// Bytes wait for the socket.
     Blocked,
-}
-
-/// A subscription of one connection: a cursor, and what to do when it falls behind.
-#[derive(Clone, Copy, Debug)]
-pub struct Subscription {
-    /// The core's key of the lane.
-    pub lane: u32,
-    /// Index among the lane's members, kept by [`Lanes`].
-    pub member: u32,
-    /// Where it stands.
-    pub cursor: Cursor,
-    /// What lagging means to it.
-    pub mode: Mode,
-    /// What to do when retention passes it.
-    pub lag: LagPolicy,
 }
 
 /// What flushes did, for metrics; added up by the owner.
@@ -99,24 +101,17 @@ pub struct Delivery {
     lags: bool,
 }
 
-#[derive(Debug)]
-enum Subscriptions {
-    /// The usual case costs no allocation.
-    One(Option<Subscription>),
-    Many(Vec<Subscription>),
-}
-
 /// Where gathered bytes came from.
 #[derive(Clone, Copy)]
 enum Source {
     Outbox,
-    Feed(usize),
+    Feed(u32),
 }
 
 impl Default for Delivery {
     fn default() -> Self {
         Self {
-            subscriptions: Subscriptions::One(None),
+            subscriptions: Subscriptions::default(),
             outbox: Outbox::default(),
             state: FlushState::CaughtUp,
             lags: false,
@@ -137,38 +132,49 @@ impl Delivery {
 
     /// The subscriptions, in no particular order.
     pub fn subscriptions(&self) -> &[Subscription] {
-        match &self.subscriptions {
-            Subscriptions::One(one) => one.as_slice(),
-            Subscriptions::Many(many) => many,
-        }
+        self.subscriptions.all()
     }
 
     /// The subscriptions, to be moved by [`Lanes`].
     pub fn subscriptions_mut(&mut self) -> &mut [Subscription] {
-        match &mut self.subscriptions {
-            Subscriptions::One(one) => one.as_mut_slice(),
-            Subscriptions::Many(many) => many,
-        }
+        self.subscriptions.all_mut()
+    }
+
+    /// Makes this the sending half of a connection that may have many subscriptions.
+    pub fn multiplex(&mut self) {
+        debug_assert!(self.subscriptions().is_empty(), "before the first subscription");
+        self.subscriptions = Subscriptions::many();
+    }
+
+    /// True when it may have many subscriptions: then one that is behind is [marked](Self::mark)
+    /// first, so that one write carries what all of them wait for.
+    pub fn is_multiplexed(&self) -> bool {
+        self.subscriptions.is_many()
     }
 
     /// Adds a subscription; its index is the number there were.
     pub fn subscribe(&mut self, subscription: Subscription) {
-        match &mut self.subscriptions {
-            Subscriptions::One(one @ None) => *one = Some(subscription),
-            Subscriptions::One(Some(first)) => {
-                self.subscriptions = Subscriptions::Many(vec![*first, subscription]);
-            }
-            Subscriptions::Many(many) => many.push(subscription),
+        self.subscriptions.add(subscription);
+    }
+
+    /// Notes that a subscription of a multiplexed connection may have something to send.
+    pub fn mark(&mut self, index: u32) {
+        self.subscriptions.mark(index);
+    }
+
+    /// Takes one subscription out, finishing from the outbox what it has torn. The last one takes
+    /// its index, and [`Lanes`] must be told.
+    pub fn unsubscribe(&mut self, index: u32, lanes: &Lanes) -> Option<Subscription> {
+        if self.torn() == Some(index) {
+            self.save_torn_frame(lanes);
         }
+        self.subscriptions.remove(index)
     }
 
     /// Takes all subscriptions out. A frame that was torn is finished from the outbox.
     pub fn unsubscribe_all(&mut self, lanes: &Lanes) -> Vec<Subscription> {
         self.save_torn_frame(lanes);
-        match std::mem::replace(&mut self.subscriptions, Subscriptions::One(None)) {
-            Subscriptions::One(one) => one.into_iter().collect(),
-            Subscriptions::Many(many) => many,
-        }
+        std::mem::take(&mut self.subscriptions).into_all()
     }
 
     /// Queues whole private frames, to go out at the next frame boundary.
@@ -215,73 +221,105 @@ impl Delivery {
             FlushState::Ready => self.lags,
             FlushState::Blocked => true,
         };
+        self.subscriptions.forget_caught_up(lanes);
         self.check(lanes);
         Ok(self.state)
     }
 
-    /// Applies the lag policy wherever retention has passed a cursor. Must be called before a
-    /// reader lets passed segments go, because the rest of a torn frame is copied from there.
-    ///
-    /// # Errors
-    /// [`FlushEnd::Lapsed`] when the policy is to disconnect.
-    pub fn lapse(&mut self, lanes: &Lanes, stats: &mut FlushStats) -> Result<(), FlushEnd> {
-        for index in 0..self.subscriptions().len() {
-            let Subscription { lane, cursor, .. } = self.subscriptions()[index];
-            if lanes.reader(lane).has_lapped(cursor) {
-                self.lapse_one(lanes.reader(lane), index, stats)?;
-            }
+    /// Applies the lag policy wherever retention has passed a cursor.
+    fn lapse(&mut self, lanes: &Lanes, stats: &mut FlushStats) -> Result<(), FlushEnd> {
+        for at in 0..self.subscriptions.behind().len() {
+            self.lapse_at(self.subscriptions.behind()[at], lanes, stats)?;
         }
         Ok(())
     }
 
-    fn lapse_one(
+    /// Applies the lag policy to one subscription if retention has passed its cursor. Must be
+    /// called before a reader lets passed segments go, because the rest of a torn frame is copied
+    /// from there.
+    ///
+    /// # Errors
+    /// [`FlushEnd::Lapsed`] when the policy is to disconnect.
+    pub fn lapse_at(
         &mut self,
-        reader: &LaneReader,
-        index: usize,
+        index: u32,
+        lanes: &Lanes,
         stats: &mut FlushStats,
     ) -> Result<(), FlushEnd> {
-        let Subscription { cursor, mode, lag: policy, .. } = self.subscriptions()[index];
+        let Some(&subscription) = self.subscriptions().get(index as usize) else { return Ok(()) };
+        let Subscription { lane, cursor, mode, lag: policy, .. } = subscription;
+        let reader = lanes.reader(lane);
+        if !reader.has_lapped(cursor) {
+            return Ok(());
+        }
         if cursor.is_torn() {
             self.outbox.push_torn_rest(reader.torn_rest(cursor));
         }
+        let next = Cursor::at(cursor.frame_pos, cursor.seq + u64::from(cursor.is_torn()));
         if mode == Mode::Latest {
             // It asked for the newest only: what retention has passed is left out like the rest.
-            let (newest, from) = (reader.newest(), cursor.seq + u64::from(cursor.is_torn()));
-            stats.frames_conflated += newest.seq.saturating_sub(from);
-            self.subscriptions_mut()[index].cursor = newest;
+            self.skip_to_newest(index, next, lanes, stats);
             return Ok(());
         }
         let (resume, end) = match lag::lapse(policy, cursor, reader) {
             Lapse::Resume(resume) => (resume, Ok(())),
             Lapse::Disconnect(gap) => (reader.oldest(), Err(FlushEnd::Lapsed(gap))),
             Lapse::Skip(gap, resume) => {
-                self.tell(reader.kind(), gap);
+                self.tell(lanes, lane, gap);
+                self.announce(lanes, lane, gap.from..resume.seq);
                 stats.gaps += 1;
                 stats.gap_frames += gap.frames();
                 (resume, Ok(()))
             }
         };
-        self.subscriptions_mut()[index].cursor = resume;
+        self.subscriptions_mut()[index as usize].cursor = resume;
         end
     }
 
-    /// Queues the notice of `gap` in the form of a lane of `kind`.
-    pub fn tell(&mut self, kind: LaneKind, gap: Gap) {
-        self.outbox.push(&kind.gap_notice(gap));
+    /// Queues the notice of `gap` in the form of a lane.
+    pub fn tell(&mut self, lanes: &Lanes, lane: u32, gap: Gap) {
+        let notice = lanes.reader(lane).kind().gap_notice(lanes.feed(lane).target(), gap);
+        self.outbox.push(&notice);
+    }
+
+    /// Tells the numbers of topics that were announced in frames this connection does not get.
+    fn announce(&mut self, lanes: &Lanes, lane: u32, seqs: Range<u64>) {
+        let reader = lanes.reader(lane);
+        if reader.has_announced_since(seqs.start) {
+            for origin in lanes.feed(lane).announced(reader.kind(), seqs) {
+                self.outbox.push(&announcement(&origin));
+            }
+        }
     }
 
     /// Moves the cursors of `mode=latest` subscriptions to the newest frame, at a frame boundary.
     fn conflate(&mut self, lanes: &Lanes, stats: &mut FlushStats) {
-        for subscription in self.subscriptions_mut() {
-            let cursor = subscription.cursor;
-            if subscription.mode != Mode::Latest || cursor.is_torn() {
-                continue;
+        for at in 0..self.subscriptions.behind().len() {
+            let index = self.subscriptions.behind()[at];
+            let Subscription { mode, cursor, .. } = self.subscriptions()[index as usize];
+            let has_room = self.outbox.pending().len() <= NOTICE_BYTES_MAX;
+            if mode == Mode::Latest && !cursor.is_torn() && has_room {
+                self.skip_to_newest(index, cursor, lanes, stats);
             }
-            let newest = lanes.reader(subscription.lane).newest();
-            if newest.seq > cursor.seq {
-                stats.frames_conflated += newest.seq - cursor.seq;
-                subscription.cursor = newest;
+        }
+    }
+
+    /// Leaves out what lies between `from`, the frame that would be next, and the newest one. A
+    /// multiplexed subscriber is told how much that was.
+    fn skip_to_newest(&mut self, index: u32, from: Cursor, lanes: &Lanes, stats: &mut FlushStats) {
+        let lane = self.subscriptions()[index as usize].lane;
+        let reader = lanes.reader(lane);
+        let newest = reader.newest();
+        if newest.seq > from.seq {
+            stats.frames_conflated += newest.seq - from.seq;
+            if reader.kind().is_multiplexed() {
+                let reason = GapReason::Conflated;
+                self.tell(lanes, lane, Gap { from: from.seq, to: newest.seq - 1, reason });
+                self.announce(lanes, lane, from.seq..newest.seq);
             }
+        }
+        if newest.frame_pos > from.frame_pos {
+            self.subscriptions_mut()[index as usize].cursor = newest;
         }
     }
 
@@ -292,6 +330,10 @@ impl Delivery {
         bytes_max: usize,
         stats: &mut FlushStats,
     ) -> io::Result<Written> {
+        if !socket.push()? {
+            stats.writes_blocked += 1;
+            return Ok(Written::Part);
+        }
         let (answer, pieces, given) = {
             let mut gather = Gather::default();
             self.gather(lanes, bytes_max, &mut gather);
@@ -312,7 +354,7 @@ impl Delivery {
         stats.writes += 1;
         stats.bytes += taken as u64;
         self.advance(lanes, &pieces, taken, stats);
-        if taken < given {
+        if taken < given || !socket.push()? {
             stats.writes_partial += 1;
             return Ok(Written::Part);
         }
@@ -324,20 +366,31 @@ impl Delivery {
         gather.bytes_max = bytes_max;
         let torn = self.torn();
         if let Some(index) = torn {
-            let Subscription { lane, cursor, mode, .. } = self.subscriptions()[index];
+            let Subscription { lane, cursor, mode, .. } = self.subscriptions()[index as usize];
             let rest = lanes.reader(lane).torn_rest(cursor);
             gather.push(Source::Feed(index), rest);
             gather.push(Source::Outbox, self.outbox.pending());
             // Behind the torn frame of a `latest` subscription comes the newest, not the next.
-            if mode == Mode::Lossless {
+            if mode == Mode::Lossless && !self.is_multiplexed() {
                 gather.push_feed(lanes, index, cursor.pos() + rest.len() as u64, self);
             }
         } else {
             gather.push(Source::Outbox, self.outbox.pending());
         }
-        for (index, subscription) in self.subscriptions().iter().enumerate() {
-            if Some(index) != torn {
-                gather.push_feed(lanes, index, subscription.cursor.pos(), self);
+        let behind = self.subscriptions.behind();
+        if !self.is_multiplexed() {
+            if let (None, [index]) = (torn, behind) {
+                let pos = self.subscriptions()[0].cursor.pos();
+                gather.push_feed(lanes, *index, pos, self);
+            }
+            return;
+        }
+        let share_bytes_max = if behind.len() > 1 { SHARE_BYTES_MAX } else { u64::MAX };
+        for &index in behind.iter().filter(|index| Some(**index) != torn) {
+            let Subscription { lane, cursor, .. } = self.subscriptions()[index as usize];
+            let share = lanes.reader(lane).share(cursor, share_bytes_max);
+            if !gather.push(Source::Feed(index), share) {
+                return;
             }
         }
     }
@@ -357,7 +410,7 @@ impl Delivery {
                 _ if part == 0 => break,
                 Source::Outbox => self.outbox.advance(part),
                 Source::Feed(index) => {
-                    let subscription = &mut self.subscriptions_mut()[index];
+                    let subscription = &mut self.subscriptions_mut()[index as usize];
                     let reader = lanes.reader(subscription.lane);
                     let moved = reader.advance(subscription.cursor, part as u64);
                     stats.frames += moved.seq - subscription.cursor.seq;
@@ -369,21 +422,23 @@ impl Delivery {
 
     fn is_caught_up(&self, lanes: &Lanes) -> bool {
         self.outbox.is_empty()
-            && self.subscriptions().iter().all(|subscription| {
+            && self.subscriptions.behind().iter().all(|&index| {
+                let subscription = self.subscriptions()[index as usize];
                 subscription.cursor.pos() == lanes.reader(subscription.lane).head().pos
             })
     }
 
-    fn torn(&self) -> Option<usize> {
-        self.subscriptions().iter().position(|subscription| subscription.cursor.is_torn())
+    fn torn(&self) -> Option<u32> {
+        let is_torn = |index: &u32| self.subscriptions()[*index as usize].cursor.is_torn();
+        self.subscriptions.behind().iter().copied().find(is_torn)
     }
 
     fn save_torn_frame(&mut self, lanes: &Lanes) {
         let Some(index) = self.torn() else { return };
-        let subscription = self.subscriptions()[index];
+        let subscription = self.subscriptions()[index as usize];
         let rest = lanes.reader(subscription.lane).torn_rest(subscription.cursor);
         self.outbox.push_torn_rest(rest);
-        self.subscriptions_mut()[index].cursor.torn_bytes = 0;
+        self.subscriptions_mut()[index as usize].cursor.torn_bytes = 0;
     }
 
     /// What must hold after every flush.
@@ -427,8 +482,8 @@ impl<'a> Gather<'a> {
         !self.is_full()
     }
 
-    fn push_feed(&mut self, lanes: &'a Lanes, index: usize, pos: u64, delivery: &Delivery) {
-        let lane = delivery.subscriptions()[index].lane;
+    fn push_feed(&mut self, lanes: &'a Lanes, index: u32, pos: u64, delivery: &Delivery) {
+        let lane = delivery.subscriptions()[index as usize].lane;
         lanes.reader(lane).slices(pos, |bytes| self.push(Source::Feed(index), bytes));
     }
 

@@ -34,7 +34,7 @@ pub enum Kind {
     Switch,
     /// One of some words; the first when nothing is said.
     Word(&'static [&'static str]),
-    /// An address and a port.
+    /// An address and a port; where the default is none, it may be left empty.
     Address {
         /// When nothing is said.
         default: &'static str,
@@ -48,6 +48,10 @@ pub enum Kind {
     },
     /// Any number of texts; none when nothing is said.
     List,
+    /// Networks, as [`Networks`](crate::networks::Networks) reads them; none when nothing is said.
+    Networks,
+    /// Pages, as [`Origins`](crate::http::origin::Origins) reads them; all when nothing is said.
+    Origins,
 }
 
 /// A table that a file may hold any number of times, `[[section.key]]`.
@@ -61,6 +65,8 @@ pub struct Rows {
     pub own: &'static [Knob],
     /// The settings of its section that it may say again.
     pub inherited: &'static [&'static str],
+    /// True when a change needs a restart; any other takes effect at SIGHUP.
+    pub needs_restart: bool,
 }
 
 /// Every such table.
@@ -70,8 +76,15 @@ pub const ROWS: &[Rows] = &[
         key: "class",
         own: &[text("retention.class", "pattern", "The topics it holds for.")],
         inherited: &["frames_max", "bytes_max", "age_ms_max", "lag"],
+        needs_restart: true,
     },
-    Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s_max"] },
+    Rows {
+        section: "auth",
+        key: "token",
+        own: TOKEN,
+        inherited: &["publishes_per_s_max"],
+        needs_restart: false,
+    },
 ];
 
 /// What an `[[auth.token]]` says.
@@ -97,6 +110,9 @@ const TOKEN: &[Knob] = &[
 
 /// The words of `log.format`.
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
+
+/// The words of `tls.client_auth`.
+pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
 
 /// The words of `log.level`.
 pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
@@ -192,6 +208,33 @@ pub const KNOBS: &[Knob] = &[
         reason: "Asks for a token with admin = true at /metrics too. Off, because it tells counts \
                  and no topics, and many scrapers carry no tokens.",
     },
+    path(
+        "tls",
+        "certificate",
+        "The certificate that clients are shown, in PEM form, with those that lead to its \
+         authority after it. With a key the port speaks TLS only; without, plain HTTP. Read again \
+         when the file changes.",
+    ),
+    path("tls", "key", "The private key of that certificate, in PEM form. Read again likewise."),
+    path(
+        "tls",
+        "client_ca",
+        "The authorities, in PEM form, of which clients show certificates. Needs tls.client_auth.",
+    ),
+    Knob {
+        section: "tls",
+        key: "client_auth",
+        kind: Kind::Word(CLIENT_AUTHS),
+        reason: "Whether clients show a certificate of tls.client_ca: those that have one, or all.",
+    },
+    integer(
+        "tls",
+        "handshakes_per_turn",
+        (8, 1, 4096, "handshakes"),
+        "Steps of TLS handshakes between two rounds of delivery. A step costs 0.1 ms with an ECDSA \
+         key and 1 ms with an RSA key: more at once would hold up everybody else when very many \
+         clients come back together. Those that wait are not timed out meanwhile.",
+    ),
     integer(
         "limits",
         "message_bytes_max",
@@ -213,6 +256,12 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
+        "body_ms_max",
+        (30_000, 100, 3_600_000, "ms"),
+        "How long the body of a POST may take to arrive once its head is there. Beyond it: 408.",
+    ),
+    integer(
+        "limits",
         "connections_max",
         (1_000_000, 1, 100_000_000, "connections"),
         "Open connections of the whole engine. Beyond it: 503. The descriptor limit of the \
@@ -227,10 +276,40 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
+        "handshakes_per_s_per_source",
+        (0, 0, 1_000_000, "handshakes/s"),
+        "Connections that one address, for IPv6 one /64, may open, averaged over a second. Beyond \
+         it: 429. 0 sets no limit: behind a proxy all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "accepts_per_s_max",
+        (0, 0, 10_000_000, "connections/s"),
+        "Connections that all clients together may open, averaged over a second. Beyond it: 503 \
+         with Retry-After. 0 sets no limit: accepting takes turns with delivery, so a storm is \
+         spread over time rather than refused.",
+    ),
+    integer(
+        "limits",
+        "controls_per_s_max",
+        (10_000, 0, 10_000_000, "controls/s"),
+        "Pings, pongs and commands, publishes not included, that one connection may send within \
+         a second. Beyond it: close code 4429. The default lets a client subscribe to all it may \
+         at once. 0 sets no limit.",
+    ),
+    integer(
+        "limits",
         "topics_max",
         (1_000_000, 1, 100_000_000, "topics"),
         "Topics that exist at once. A topic exists from its first use until memory.topic_idle_s \
          after its last.",
+    ),
+    integer(
+        "limits",
+        "subscriptions_per_connection_max",
+        (4096, 1, 1_000_000, "subscriptions"),
+        "Subscriptions of one multiplexed connection. Each costs about 150 bytes. Beyond it: an \
+         error reply.",
     ),
     integer(
         "limits",
@@ -240,6 +319,14 @@ pub const KNOBS: &[Knob] = &[
          close code 4429, or 429. 0 sets no limit: a publisher that is ahead of its subscribers \
          is slowed by not reading its socket.",
     ),
+    Knob {
+        section: "security",
+        key: "origins",
+        kind: Kind::Origins,
+        reason: "Pages that may use the engine from a browser, as in \"https://app.example.com, \
+                 https://*.example.org\". Others are refused with 403; empty lets all in. \
+                 Clients that are no browsers send no origin and pass.",
+    },
     integer(
         "retention",
         "frames_max",
@@ -317,6 +404,28 @@ pub const KNOBS: &[Knob] = &[
         (10_000, 100, DAY_MS, "ms"),
         "How long a socket may take no bytes at all. Beyond it: close code 4410.",
     ),
+    Knob {
+        section: "compression",
+        key: "enabled",
+        kind: Kind::Switch,
+        reason: "Agrees to permessage-deflate with clients that offer it. A message is deflated \
+                 once for all of them, but small frames hardly shrink and every client spends time \
+                 on inflating: worth it for text over links that are paid by the byte.",
+    },
+    integer(
+        "compression",
+        "level",
+        (6, 1, 9, "of zlib's levels"),
+        "How hard to try: 1 is fastest, 9 smallest. A message is deflated once however many \
+         subscribers it has, so the balance most programs choose is affordable.",
+    ),
+    integer(
+        "compression",
+        "bytes_min",
+        (64, 1, 64 * MIB, "bytes"),
+        "Smaller messages are sent as they are: each is deflated for itself, and there is little \
+         in so few bytes that could repeat.",
+    ),
     integer(
         "keepalive",
         "ping_interval_ms",
@@ -362,6 +471,14 @@ pub const KNOBS: &[Knob] = &[
         "The longest such delay; each client is given one in between.",
     ),
     Knob {
+        section: "admin",
+        key: "listen",
+        kind: Kind::Address { default: "" },
+        reason: "A listener of their own for /metrics and /v1/admin/*, which the other one then \
+                 does not serve. Empty leaves them with the clients' endpoints. /v1/admin/* is for \
+                 loopback only.",
+    },
+    Knob {
         section: "debug",
         key: "echo",
         kind: Kind::Switch,
@@ -391,6 +508,7 @@ const fn integer(
     Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
 }
 
+/// A file.
 const fn path(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
     Knob { section, key, kind: Kind::Path, reason }
 }
@@ -417,8 +535,30 @@ impl Rows {
         self.own.iter().chain(inherited.filter_map(move |key| Knob::find(section, key)))
     }
 }
+/// Settings that are read once, when the engine starts.
+const STARTING: &[&str] = &[
+    "server.listen",
+    "server.cores",
+    "admin.listen",
+    "limits.topics_max",
+    "retention.frames_max",
+    "retention.bytes_max",
+    "retention.age_ms_max",
+    "retention.lag",
+    "memory.log_bytes_max",
+    "memory.compact_idle_s",
+    "memory.topic_idle_s",
+    "flush.send_buffer_bytes",
+    "log.format",
+];
 
 impl Knob {
+    /// True when a change needs a restart; any other takes effect at SIGHUP.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        STARTING.contains(&self.name().as_str())
+    }
+
     /// Its name in messages and flags, `section.key`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -464,11 +604,16 @@ mod tests {
                 "bytes" => "bytes",
                 "ms" => "_ms",
                 "s" => "_s",
-                "messages/s" => "_per_s",
+                "messages/s" | "handshakes/s" | "connections/s" | "controls/s" => "_per_s",
                 _ => continue,
             };
             assert!(knob.key.contains(expected), "{} in {unit}", knob.name());
         }
+    }
+
+    #[test]
+    fn what_needs_a_restart_exists() {
+        assert_eq!(KNOBS.iter().filter(|knob| knob.needs_restart()).count(), STARTING.len());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Settings as written: four layers, each value checked and remembered with where it came from.
 //! It knows names, types and ranges; what values mean together is `config`'s business.
 
+use crate::http::origin::Origins;
 use crate::limits::{KNOBS, Kind, Knob, ROWS, Rows};
 use crate::nearest::nearest;
+use crate::networks::Networks;
 use std::fmt::{self, Write};
 use thiserror::Error;
 use toml::{Table, Value};
@@ -18,6 +20,19 @@ pub enum Origin {
     Environment(String),
     /// This flag of the command line.
     Flag(String),
+}
+
+/// A setting with another value than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name, `section.key`.
+    pub name: String,
+    /// The value in force.
+    pub from: String,
+    /// The value wanted.
+    pub to: String,
+    /// True when only a restart brings it.
+    pub needs_restart: bool,
 }
 
 /// What is wrong, one line each.
@@ -111,6 +126,42 @@ impl Settings {
         Ok(table)
     }
 
+    /// The settings whose values are others in `newer`.
+    #[must_use]
+    pub fn changes(&self, newer: &Self) -> Vec<Change> {
+        let values = self.values.iter().zip(&newer.values);
+        let changed = KNOBS.iter().zip(values).filter(|(_, (old, new))| old.0 != new.0);
+        let mut changes: Vec<Change> = changed
+            .map(|(knob, ((old, _), (new, _)))| Change {
+                name: knob.name(),
+                from: knob.kind.show(old),
+                to: knob.kind.show(new),
+                needs_restart: knob.needs_restart(),
+            })
+            .collect();
+        let rows = ROWS.iter().zip(self.rows.iter().zip(&newer.rows));
+        changes.extend(rows.filter(|(_, (old, new))| old != new).map(|(rows, (old, new))| {
+            let count = |tables: &[Table]| format!("{} tables", tables.len());
+            let (from, to) = (count(old), count(new));
+            Change { name: rows.name(), from, to, needs_restart: rows.needs_restart }
+        }));
+        changes
+    }
+
+    /// Takes over the values of `newer` that need no restart.
+    pub fn adopt(&mut self, newer: Self) {
+        for (knob, (old, new)) in KNOBS.iter().zip(self.values.iter_mut().zip(newer.values)) {
+            if !knob.needs_restart() {
+                *old = new;
+            }
+        }
+        for (rows, (old, new)) in ROWS.iter().zip(self.rows.iter_mut().zip(newer.rows)) {
+            if !rows.needs_restart {
+                *old = new;
+            }
+        }
+    }
+
     /// The values as a file with comments: each setting's reason, unit, range and origin.
     #[must_use]
     pub fn print(&self) -> String {
@@ -198,7 +249,12 @@ impl Settings {
             Kind::Integer { .. } => text.parse().map(Value::Integer).ok(),
             Kind::Switch => text.parse().map(Value::Boolean).ok(),
             Kind::List => Some(Value::Array(items(text))),
-            Kind::Word(_) | Kind::Address { .. } | Kind::Path | Kind::Text { .. } => None,
+            Kind::Word(_)
+            | Kind::Address { .. }
+            | Kind::Path
+            | Kind::Networks
+            | Kind::Origins
+            | Kind::Text { .. } => None,
         };
         // What is no number or switch stays text, and is refused with what would be right.
         self.set(knob, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
@@ -233,7 +289,9 @@ impl Kind {
             Self::Switch => Value::Boolean(false),
             Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
             Self::Address { default } => Value::String(default.to_owned()),
-            Self::Path | Self::Text { .. } => Value::String(String::new()),
+            Self::Path | Self::Networks | Self::Origins | Self::Text { .. } => {
+                Value::String(String::new())
+            }
             Self::List => Value::Array(Vec::new()),
         }
     }
@@ -252,9 +310,11 @@ impl Kind {
                 u64::try_from(*value).is_ok_and(|value| (*min..=*max).contains(&value))
             }
             (Self::Word(words), Value::String(word)) => words.contains(&word.as_str()),
-            (Self::Address { .. }, Value::String(text)) => {
-                text.parse::<std::net::SocketAddr>().is_ok()
+            (Self::Address { default }, Value::String(text)) => {
+                text == default || text.parse::<std::net::SocketAddr>().is_ok()
             }
+            (Self::Networks, Value::String(text)) => text.parse::<Networks>().is_ok(),
+            (Self::Origins, Value::String(text)) => text.parse::<Origins>().is_ok(),
             (Self::Switch, value) => value.is_bool(),
             // What was hidden when it was printed must not become the secret.
             (Self::Text { is_secret: true }, Value::String(text)) => text != HIDDEN,
@@ -279,6 +339,8 @@ impl fmt::Display for Kind {
             }
             Self::Text { .. } => f.write_str("a text, or \"\" for none"),
             Self::List => f.write_str("a list of texts, in the environment separated by commas"),
+            Self::Networks => f.write_str("\"10.0.0.0/8, 127.0.0.1\" and the like, or \"\""),
+            Self::Origins => f.write_str("\"https://a.example, https://*.b.example\" or \"\""),
         }
     }
 }
@@ -397,6 +459,26 @@ mod tests {
         let text = settings.print();
         assert!(text.contains("(flag --cores)\ncores = 3\n"), "{text}");
         assert!(text.contains("(file f.toml)\ntopics_max = 10\n"), "{text}");
+    }
+
+    #[test]
+    fn newer_settings_are_adopted_as_far_as_no_restart_is_needed() {
+        let (mut settings, mut newer) = (Settings::default(), Settings::default());
+        newer.add_flag("--set", "server.cores", "3");
+        newer.add_flag("--set", "debug.echo", "true");
+        let told = |name: &str, from: &str, to: &str, needs_restart| Change {
+            name: name.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            needs_restart,
+        };
+        let restart = told("server.cores", "0", "3", true);
+        let changes = settings.changes(&newer);
+        assert_eq!(changes, [restart.clone(), told("debug.echo", "false", "true", false)]);
+        settings.adopt(newer.clone());
+        assert_eq!(settings.changes(&newer), [restart], "and is told again");
+        newer.add_file("f.toml", "[[retention.class]]\npattern = \"a\"\n");
+        assert_eq!(settings.changes(&newer)[1].name, "retention.class");
     }
 
     #[test]

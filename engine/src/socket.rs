@@ -1,7 +1,7 @@
-//! Sockets as the kernel gives them: listeners with the options mio does not set, the write half of
-//! a connection, and a private descriptor table per core. Must not know HTTP, WebSocket or feeds.
+//! Sockets as the kernel gives them: listeners with the options mio does not set, and a private
+//! descriptor table per core. Must not know HTTP, WebSocket or feeds.
 
-use std::io::{self, IoSlice, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,8 +9,6 @@ use mio::net::{TcpListener, TcpStream};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::UnshareFlags;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
-
-use crate::flush::Socket;
 
 /// Connections the kernel may hold completed but not yet accepted; it caps this at `somaxconn`.
 const BACKLOG: i32 = 65_535;
@@ -80,14 +78,4 @@ pub fn unshare_descriptors() -> io::Result<()> {
     // closed by its own thread's end, never by another's.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }?;
     Ok(())
-}
-
-impl Socket for TcpStream {
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // `write` is measurably cheaper than `writev` of one slice, and one slice is the rule.
-        match slices {
-            [one] => Write::write(self, one),
-            many => self.write_vectored(many),
-        }
-    }
 }

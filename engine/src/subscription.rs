@@ -4,6 +4,7 @@
 use crate::epoch::{Epoch, Position};
 use crate::nearest::hint;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -55,8 +56,52 @@ pub struct Options {
     pub from: From,
     /// What happens while it lags.
     pub mode: Mode,
+    /// Where set, only the newest frame of each topic, at most so often.
+    pub rate: Option<Rate>,
     /// What happens when it is lapped; `None` leaves it to the feed's class.
     pub lag: Option<LagPolicy>,
+}
+
+/// Why `mode` and `lag` do not combine.
+pub const LATEST_AND_LAG: &str = "`lag` belongs to mode=lossless: mode=latest is never lapped";
+
+/// The highest rate, frames a second. A PMU sends 120; above a thousand a timer is no better than
+/// every frame.
+pub const RATE_PER_S_MAX: u16 = 1000;
+
+/// Frames of one topic in a second, at most. A whole number, so that all who ask for about the same
+/// share one feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rate(NonZeroU16);
+
+/// A number that is no rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a whole number from 1 to {RATE_PER_S_MAX} frames a second")]
+pub struct RateError;
+
+impl Rate {
+    /// A rate of `per_s` frames a second.
+    ///
+    /// # Errors
+    /// [`RateError`] beyond the range.
+    pub fn new(per_s: u64) -> Result<Self, RateError> {
+        let per_s = u16::try_from(per_s).ok().filter(|per_s| *per_s <= RATE_PER_S_MAX);
+        per_s.and_then(NonZeroU16::new).map(Self).ok_or(RateError)
+    }
+
+    /// Frames a second.
+    #[must_use]
+    pub const fn per_s(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        Self::new(text.parse().map_err(|_| RateError)?)
+    }
 }
 
 /// A word that is none of the known ones.

@@ -10,7 +10,8 @@ use slab::Slab;
 
 use crate::doorbell::{Doorbell, Tap};
 use crate::epoch::Epoch;
-use crate::feed::lane::{Head, LaneKind, LaneReader};
+use crate::feed::encoding::LaneKind;
+use crate::feed::lane::{Head, LaneReader};
 use crate::feed::log::Feed;
 
 /// Visits to one lane before the next lane gets its turn.
@@ -28,17 +29,30 @@ pub struct Member {
 }
 
 /// What a sweep does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Step {
-    /// Flush this connection.
-    Visit(u32),
-    /// A lane's sweep is over; the oldest frame it brought was published at this time, in ns.
-    Finished {
-        /// Time of publish on the engine's clock.
-        published_ns: u64,
-    },
+    /// This member is behind: flush its connection, or have it flushed soon.
+    Visit(Member),
+    /// A lane's sweep is over. Say so by [`Swept::confirm`] when all it visited are flushed.
+    Finished(Swept),
     /// Nothing has moved.
     Idle,
+}
+
+/// A sweep that has visited everybody.
+#[derive(Clone, Debug)]
+pub struct Swept {
+    tap: Arc<Tap>,
+    target: Head,
+    /// When the oldest frame it brought was published, on the engine's clock.
+    pub published_ns: u64,
+}
+
+impl Swept {
+    /// Lets publishers know how far this core is.
+    pub fn confirm(&self) {
+        self.tap.set_swept(self.target.pos, self.target.seq);
+    }
 }
 
 /// All lanes of one core.
@@ -133,6 +147,18 @@ impl Lanes {
         moved
     }
 
+    /// Notes that a member's subscription has another index from now on.
+    pub fn renumber(&mut self, key: u32, index: u32, subscription: u32) {
+        self.lanes[key as usize].members[index as usize].subscription = subscription;
+    }
+
+    /// Closes a lane that was opened for somebody who did not join it after all.
+    pub fn close_if_unused(&mut self, key: u32) {
+        if self.lanes.get(key as usize).is_some_and(|lane| lane.members.is_empty()) {
+            self.close(key);
+        }
+    }
+
     fn close(&mut self, key: u32) {
         let lane = self.lanes.remove(key as usize);
         lane.feed.shut(lane.reader.kind(), &lane.tap);
@@ -206,15 +232,15 @@ impl Lanes {
         }
         self.quantum -= 1;
         let lane = &mut self.lanes[key as usize];
-        if let Some(conn) = lane.next_visit() {
-            return Step::Visit(conn);
+        if let Some(member) = lane.next_visit() {
+            return Step::Visit(member);
         }
-        let published_ns = lane.end_sweep();
+        let swept = lane.end_sweep();
         if lane.sweep.is_none() {
             self.sweeping.pop_front();
             self.quantum = QUANTUM;
         }
-        Step::Finished { published_ns }
+        swept.map_or(Step::Idle, Step::Finished)
     }
 }
 
@@ -234,7 +260,7 @@ impl CoreLane {
         }
     }
 
-    fn next_visit(&mut self) -> Option<u32> {
+    fn next_visit(&mut self) -> Option<Member> {
         let sweep = self.sweep.as_mut()?;
         if sweep.left == 0 || self.members.is_empty() {
             return None;
@@ -242,16 +268,15 @@ impl CoreLane {
         let index = sweep.next % self.members.len();
         sweep.next = index + 1;
         sweep.left -= 1;
-        Some(self.members[index].conn)
+        Some(self.members[index])
     }
 
     /// Ends the sweep, and begins the next at once if the lane has moved meanwhile.
-    fn end_sweep(&mut self) -> u64 {
-        let Some(sweep) = self.sweep.take() else { return 0 };
-        self.tap.set_swept(sweep.target.pos, sweep.target.seq);
+    fn end_sweep(&mut self) -> Option<Swept> {
+        let Sweep { target, published_ns, .. } = self.sweep.take()?;
         if let Some(published_ns) = self.again.take() {
             self.begin_sweep(published_ns);
         }
-        sweep.published_ns
+        Some(Swept { tap: Arc::clone(&self.tap), target, published_ns })
     }
 }

@@ -58,6 +58,7 @@ fn requests_that_are_wrong_are_refused_with_400() {
             ("GET /v1/feed/a HTTP/1.1", UPGRADE.replace("Connection: Upgrade\r\n", ""), 400),
             ("GET /v1/feed/a HTTP/1.1", UPGRADE.replace("dGhl", "!!!!"), 400),
             ("GET /v1/publish/a/%23 HTTP/1.1", UPGRADE.into(), 400),
+            ("GET /v1/ws HTTP/1.1", format!("{UPGRADE}Sec-WebSocket-Protocol: x\r\n"), 400),
             ("GET /healthz HTTP/1.1", "Content-Length: 1\r\n".into(), 400),
             ("GET /healthz HTTP/1.1", "Host: again\r\n".into(), 400),
             ("GET /healthz HTTP/1.1", "No colon\r\n".into(), 400),
@@ -79,7 +80,7 @@ fn requests_that_ask_for_something_else_are_refused_with_their_status() {
             ("POST /v1/publish/$sys/a HTTP/1.1", "Content-Length: 1\r\n".into(), 403),
             ("GET /v1/publish/%24sys/a HTTP/1.1", UPGRADE.into(), 403),
             ("GET / HTTP/1.1", String::new(), 404),
-            ("GET /v1/ws HTTP/1.1", UPGRADE.into(), 404),
+            ("GET /v2/ws HTTP/1.1", UPGRADE.into(), 404),
             ("GET /v1/echo HTTP/1.1", UPGRADE.into(), 404),
             ("DELETE /healthz HTTP/1.1", String::new(), 405),
             ("POST /v1/feed/a HTTP/1.1", "Content-Length: 0\r\n".into(), 405),
@@ -145,9 +146,15 @@ fn a_request_that_trickles_in_is_timed_out() {
 
 #[test]
 fn a_body_that_does_not_come_is_timed_out() {
-    let server = Server::start(&[("limits.handshake_ms_max", "200")]);
+    let server = Server::start(&[("limits.body_ms_max", "200")]);
     let request = "POST /v1/publish/a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc";
-    check_refusal("half a body", &ask(&server, request.as_bytes()), 408);
+    let refused = ask(&server, request.as_bytes());
+    check_refusal("half a body", &refused, 408);
+    assert_eq!(
+        refused.json()["error"]["message"],
+        "the request was not complete within 200 ms",
+        "the body's time, not that of the head"
+    );
 }
 
 #[test]

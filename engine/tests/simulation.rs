@@ -2,9 +2,14 @@
 //! come back, or break. After every step the invariants are checked against an oracle that knows
 //! everything that was published. No clock, no thread, no real socket.
 //!
+//! `peer` holds the oracle: what a subscriber was promised and what it has understood.
+//!
 //! One seed is replayed with `SEED=123 cargo test -p gridcast --test simulation`; more seeds are
 //! run with `SEEDS=5000`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+#[path = "simulation/peer.rs"]
+mod peer;
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -12,26 +17,30 @@ use std::sync::Arc;
 
 use gridcast::doorbell::{Doorbell, Wake};
 use gridcast::epoch::Epoch;
+use gridcast::feed::encoding::{Form, LaneKind, Message, announcement};
 use gridcast::feed::lag::Gap;
-use gridcast::feed::lane::{LaneKind, Message};
-use gridcast::feed::log::Feed;
-use gridcast::feed::pattern::{Pattern, Target, Topic};
+use gridcast::feed::log::{Feed, FeedName};
+use gridcast::feed::pattern::{Target, Topic};
 use gridcast::feed::registry::{Registry, RegistryOptions};
 use gridcast::feed::retention::{Retention, RetentionClasses};
-use gridcast::flush::{Delivery, FlushEnd, FlushState, FlushStats, Socket, Subscription};
+use gridcast::flush::{Delivery, FlushEnd, FlushState, FlushStats, Socket};
 use gridcast::frame::{Kind, encode};
 use gridcast::sse;
-use gridcast::subscription::{From, LagPolicy, Mode};
+use gridcast::subscription::{From, LagPolicy, Mode, Rate};
+use gridcast::subscriptions::Subscription;
 use gridcast::sweep::{Lanes, Member, Step};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
-const SEEDS_DEFAULT: u64 = 256;
+use peer::{BINARY, DEFLATED, Entry, JSON, Peer, Published};
+
+const SEEDS_DEFAULT: u64 = 1024;
 const STEPS: usize = 400;
 const TOPICS: [&str; 4] = ["pmu/1", "pmu/2", "alarms", "pmu/1/raw"];
 const TARGETS: [&str; 6] = ["pmu/1", "pmu/2", "alarms", "pmu/+", "pmu/#", "#"];
+const RATES: [Option<u64>; 4] = [None, None, None, Some(10)];
 
 #[test]
 fn every_seed_keeps_every_promise() {
@@ -57,14 +66,15 @@ struct World {
     lanes: Lanes,
     conns: Slab<Conn>,
     ready: Vec<u32>,
+    marked: Vec<u32>,
     publishers: HashMap<&'static str, Option<Arc<Feed>>>,
-    published: HashMap<Epoch, Vec<Payload>>,
+    published: Published,
+    /// What rated feeds hold back, in the order of each topic's first message.
+    held: HashMap<Epoch, Vec<Entry>>,
     /// Makes every payload another.
     serial: u64,
     stats: FlushStats,
 }
-
-type Payload = (Kind, Vec<u8>);
 
 struct Conn {
     delivery: Delivery,
@@ -79,22 +89,6 @@ struct FakeSocket {
     room: usize,
     taken: Vec<u8>,
     broken: bool,
-}
-
-/// What a subscriber was promised and what it has understood so far.
-struct Peer {
-    kind: LaneKind,
-    wants: Vec<Want>,
-    /// Gaps that were told and not yet seen in the numbers.
-    told: Vec<(u64, u64)>,
-    parsed: usize,
-    closed: Option<String>,
-}
-
-struct Want {
-    epoch: Epoch,
-    next_seq: u64,
-    mode: Mode,
 }
 
 struct Quiet;
@@ -142,8 +136,10 @@ impl World {
             doorbell,
             conns: Slab::new(),
             ready: Vec::new(),
+            marked: Vec::new(),
             publishers: HashMap::new(),
             published: HashMap::new(),
+            held: HashMap::new(),
             serial: 0,
             stats: FlushStats::default(),
         }
@@ -157,9 +153,11 @@ impl World {
                 35..45 => self.connect(),
                 45..65 => self.give_room(),
                 65..85 => self.flush_some(),
-                85..90 => self.speak_privately(),
+                85..87 => self.change_subscriptions(),
+                87..90 => self.speak_privately(),
                 90..94 => self.break_one(),
-                94..97 => self.registry.tidy(self.now_ns),
+                94..96 => self.registry.tidy(self.now_ns),
+                96..98 => self.release(),
                 _ => self.leave_one(),
             }
             self.check();
@@ -179,33 +177,52 @@ impl World {
             let published =
                 self.registry.publish(&name, held, message, self.now_ns).expect("within limits");
             let log = self.published.entry(held.as_ref().unwrap().epoch()).or_default();
-            log.push((kind, payload.clone()));
+            let entry = Entry { topic, kind, payload: payload.clone() };
+            log.push(entry.clone());
             assert_eq!(published.seq, log.len() as u64, "numbers are dense and begin at 1");
-            self.repeat(&name, &(kind, payload));
+            self.repeat(&name, &entry);
         }
     }
 
-    /// The oracle's idea of patterns: every open one that matches gets the message, in this order.
-    fn repeat(&mut self, topic: &Topic, message: &Payload) {
-        for target in TARGETS {
-            let Ok(pattern) = Pattern::new(target) else { continue };
-            let target = Target::Pattern(pattern);
-            if target.matches(topic) && self.is_open(&target) {
-                let feed = self.registry.feed(&target, self.now_ns).unwrap();
-                self.published.entry(feed.epoch()).or_default().push(message.clone());
+    /// The oracle's idea of patterns and rates: every open one that matches gets the message, in
+    /// this order; a rated one holds it back.
+    fn repeat(&mut self, topic: &Topic, entry: &Entry) {
+        for name in all_names().filter(|name| name.target.matches(topic)) {
+            let is_topic = matches!(name.target, Target::Topic(_));
+            if is_topic && name.rate.is_none() || !self.is_open(&name) {
+                continue;
+            }
+            let epoch = self.registry.feed(&name, self.now_ns).unwrap().epoch();
+            if name.rate.is_none() {
+                self.published.entry(epoch).or_default().push(entry.clone());
+                continue;
+            }
+            let held = self.held.entry(epoch).or_default();
+            match held.iter_mut().find(|other| other.topic == entry.topic) {
+                Some(older) => *older = entry.clone(),
+                None => held.push(entry.clone()),
             }
         }
     }
 
-    /// Looking a pattern up creates it, so the oracle asks only for those it has seen created.
-    fn is_open(&self, target: &Target) -> bool {
+    /// An instant of the grid: rated feeds publish what they hold.
+    fn release(&mut self) {
+        for feed in self.registry.rated().due(0, u64::MAX / 2) {
+            feed.release(self.now_ns);
+            let held = self.held.remove(&feed.epoch()).unwrap_or_default();
+            self.published.entry(feed.epoch()).or_default().extend(held);
+        }
+    }
+
+    /// Looking a feed up creates it, so the oracle asks only for those it has seen created.
+    fn is_open(&self, name: &FeedName) -> bool {
         self.conns
             .iter()
             .flat_map(|(_, conn)| conn.delivery.subscriptions())
-            .any(|subscription| self.lanes.feed(subscription.lane).target() == target)
+            .any(|subscription| self.lanes.feed(subscription.lane).name() == name)
     }
 
-    fn payload(&mut self) -> Payload {
+    fn payload(&mut self) -> (Kind, Vec<u8>) {
         let len = match self.rng.random_range(0..20) {
             0 => self.rng.random_range(3_000..9_000),
             1..4 => self.rng.random_range(120..130),
@@ -222,41 +239,51 @@ impl World {
         if self.conns.len() >= 24 {
             return;
         }
-        let kind = if self.rng.random_ratio(1, 3) { LaneKind::Sse } else { LaneKind::Raw };
-        let entry = self.conns.insert(Conn {
+        let kinds = [LaneKind::RAW, LaneKind::SSE, JSON, BINARY, DEFLATED];
+        let kind = *kinds.choose(&mut self.rng).unwrap();
+        let room = self.rng.random_range(0..4_000);
+        let key = self.conns.insert(Conn {
             delivery: Delivery::default(),
-            socket: FakeSocket {
-                room: self.rng.random_range(0..4_000),
-                taken: Vec::new(),
-                broken: false,
-            },
-            peer: Peer { kind, wants: Vec::new(), told: Vec::new(), parsed: 0, closed: None },
+            socket: FakeSocket { room, taken: Vec::new(), broken: false },
+            peer: Peer::new(kind),
             queued: false,
             closing: false,
-        });
-        let feeds = if self.rng.random_ratio(1, 4) { self.rng.random_range(2..4) } else { 1 };
-        // A raw frame does not say its feed, and a notice in no form does: where several share a
-        // socket they must not overlap, nor skip.
-        let several = feeds > 1;
-        let disjoint = several && kind == LaneKind::Raw;
-        let mut targets = if disjoint { TARGETS[..3].to_vec() } else { TARGETS.to_vec() };
-        for _ in 0..feeds {
-            let target = targets.swap_remove(self.rng.random_range(0..targets.len()));
-            self.subscribe(entry as u32, target, several);
-        }
-        self.flush(entry as u32);
+        }) as u32;
+        let count = if kind.is_multiplexed() {
+            self.conns[key as usize].delivery.multiplex();
+            self.rng.random_range(1..6)
+        } else {
+            1
+        };
+        (0..count).for_each(|_| self.subscribe(key));
+        self.flush(key);
     }
 
-    fn subscribe(&mut self, key: u32, target: &str, may_not_skip: bool) {
+    /// Subscribes to something the connection does not follow yet.
+    fn subscribe(&mut self, key: u32) {
         let kind = self.conns[key as usize].peer.kind;
-        let target: Target = target.parse().unwrap();
+        let target: Target = TARGETS.choose(&mut self.rng).unwrap().parse().unwrap();
+        let rate = RATES.choose(&mut self.rng).unwrap().map(|per_s| Rate::new(per_s).unwrap());
+        // Envelopes in JSON do not say which of two overlapping subscriptions they are for, and
+        // announcements not which of two overlapping patterns.
+        let overlap = |other: &Target| {
+            let both = |topic: &Topic| other.matches(topic) && target.matches(topic);
+            let is_pattern = |target: &Target| matches!(target, Target::Pattern(_));
+            let unclear = kind.form == Form::Json || is_pattern(other) && is_pattern(&target);
+            unclear && TOPICS.iter().any(|text| both(&Topic::new(text).unwrap()))
+        };
+        if self.followed(key).any(|name| name.target == target || overlap(&name.target)) {
+            return;
+        }
+        let name = FeedName { target, rate };
         // A pattern nobody follows may linger with frames the oracle did not see; a fresh one is
         // what a first subscriber gets after it is forgotten.
-        if matches!(target, Target::Pattern(_)) && !self.is_open(&target) {
+        let is_plain_topic = matches!(name.target, Target::Topic(_)) && rate.is_none();
+        if !is_plain_topic && !self.is_open(&name) {
             self.registry.tidy(self.now_ns + 60_000_000_000);
         }
         let (feed, lane) = loop {
-            let feed = self.registry.feed(&target, self.now_ns).unwrap();
+            let feed = self.registry.feed(&name, self.now_ns).unwrap();
             if let Some(lane) = self.lanes.find(&feed, kind) {
                 self.moved(lane);
             }
@@ -269,15 +296,52 @@ impl World {
         let lag = *[LagPolicy::Disconnect, LagPolicy::SkipToOldest, LagPolicy::SkipToLatest]
             .choose(&mut self.rng)
             .unwrap();
-        let lag = if may_not_skip { LagPolicy::Disconnect } else { lag };
         let placed = feed.place(self.lanes.reader(lane), &from);
         assert!(placed.gap.is_none(), "only a position can be gone");
-        let subscription = self.conns[key as usize].delivery.subscriptions().len() as u32;
-        let member = self.lanes.join(lane, Member { conn: key, subscription });
         let cursor = placed.cursor;
         let conn = &mut self.conns[key as usize];
-        conn.delivery.subscribe(Subscription { lane, member, cursor, mode, lag });
-        conn.peer.wants.push(Want { epoch: feed.epoch(), next_seq: cursor.seq, mode });
+        let index = conn.delivery.subscriptions().len() as u32;
+        let member = self.lanes.join(lane, Member { conn: key, subscription: index });
+        for origin in feed.announced(kind, 0..cursor.seq) {
+            conn.delivery.push_private(&announcement(&origin));
+        }
+        conn.delivery.subscribe(Subscription::new((lane, member), cursor, mode, lag));
+        conn.peer.follow(&feed, cursor.seq, mode);
+    }
+
+    fn followed(&self, key: u32) -> impl Iterator<Item = &FeedName> {
+        let subscriptions = self.conns[key as usize].delivery.subscriptions().iter();
+        subscriptions.map(|subscription| self.lanes.feed(subscription.lane).name())
+    }
+
+    /// What a multiplexed client may do at any time.
+    fn change_subscriptions(&mut self) {
+        let Some(key) = self.any() else { return };
+        let conn = &self.conns[key as usize];
+        if conn.closing || !conn.peer.kind.is_multiplexed() {
+            return;
+        }
+        let count = conn.delivery.subscriptions().len() as u32;
+        if count > 0 && self.rng.random() {
+            let index = self.rng.random_range(0..count);
+            self.unsubscribe_one(key, index);
+        } else {
+            self.subscribe(key);
+        }
+        if self.conns[key as usize].delivery.state() != FlushState::Blocked {
+            self.flush(key);
+        }
+    }
+
+    fn unsubscribe_one(&mut self, key: u32, index: u32) {
+        let gone = self.conns[key as usize].delivery.unsubscribe(index, &self.lanes).unwrap();
+        let epoch = self.lanes.feed(gone.lane).epoch();
+        self.leave(gone);
+        let conn = &mut self.conns[key as usize];
+        conn.peer.unfollow(epoch);
+        if let Some(moved) = conn.delivery.subscriptions().get(index as usize) {
+            self.lanes.renumber(moved.lane, moved.member, index);
+        }
     }
 
     fn give_room(&mut self) {
@@ -300,16 +364,13 @@ impl World {
         if conn.closing {
             return;
         }
-        match conn.peer.kind {
-            LaneKind::Raw => {
-                let pong = encode::control(gridcast::frame::Opcode::Pong, b"are you there");
-                conn.delivery.push_private(&pong);
-            }
-            LaneKind::Sse => {
-                let mut comment = Vec::new();
-                sse::ping(&mut comment);
-                conn.delivery.push_private(&comment);
-            }
+        if conn.peer.kind == LaneKind::SSE {
+            let mut comment = Vec::new();
+            sse::ping(&mut comment);
+            conn.delivery.push_private(&comment);
+        } else {
+            let pong = encode::control(gridcast::frame::Opcode::Pong, b"are you there");
+            conn.delivery.push_private(&pong);
         }
         if conn.delivery.state() != FlushState::Blocked {
             self.flush(key);
@@ -342,6 +403,9 @@ impl World {
         while let Some(lane) = self.doorbell.take() {
             self.moved(lane);
         }
+        for key in std::mem::take(&mut self.marked) {
+            self.flush(key);
+        }
         for key in std::mem::take(&mut self.ready) {
             if let Some(conn) = self.conns.get_mut(key as usize) {
                 conn.queued = false;
@@ -351,10 +415,18 @@ impl World {
         for _ in 0..self.rng.random_range(1..40) {
             match self.lanes.step() {
                 Step::Idle => return,
-                Step::Finished { .. } => {}
-                Step::Visit(key) => {
-                    if self.conns[key as usize].delivery.state() == FlushState::CaughtUp {
-                        self.flush(key);
+                Step::Finished(swept) => swept.confirm(),
+                Step::Visit(Member { conn: key, subscription }) => {
+                    let delivery = &mut self.conns[key as usize].delivery;
+                    delivery.mark(subscription);
+                    // Marked ones are flushed later, or at once, or by whoever comes first.
+                    let at_once = !delivery.is_multiplexed() || self.rng.random();
+                    if delivery.state() == FlushState::CaughtUp {
+                        if at_once {
+                            self.flush(key);
+                        } else {
+                            self.marked.push(key);
+                        }
                     }
                 }
             }
@@ -365,10 +437,10 @@ impl World {
         if !self.lanes.moved(lane) {
             return;
         }
-        let members: Vec<u32> = self.lanes.members(lane).iter().map(|m| m.conn).collect();
-        for key in members {
+        for Member { conn: key, subscription } in self.lanes.members(lane).to_vec() {
             let Some(conn) = self.conns.get_mut(key as usize) else { continue };
-            if let Err(end) = conn.delivery.lapse(&self.lanes, &mut self.stats) {
+            let lapsed = conn.delivery.lapse_at(subscription, &self.lanes, &mut self.stats);
+            if let Err(end) = lapsed {
                 self.ended(key, end);
             }
         }
@@ -396,15 +468,12 @@ impl World {
                 let conn = &mut self.conns[key as usize];
                 conn.closing = true;
                 let reason = format!("missed {}-{}", gap.from, gap.to);
-                match conn.peer.kind {
-                    LaneKind::Raw => {
-                        conn.delivery.push_private(&encode::close(4409, &reason));
-                    }
-                    LaneKind::Sse => {
-                        let mut last = Vec::new();
-                        sse::close(&mut last, 4409, &reason);
-                        conn.delivery.push_private(&last);
-                    }
+                if conn.peer.kind == LaneKind::SSE {
+                    let mut last = Vec::new();
+                    sse::close(&mut last, 4409, &reason);
+                    conn.delivery.push_private(&last);
+                } else {
+                    conn.delivery.push_private(&encode::close(4409, &reason));
                 }
                 if conn.delivery.state() != FlushState::Blocked {
                     self.flush(key);
@@ -420,15 +489,16 @@ impl World {
 
     fn unsubscribe(&mut self, key: u32) {
         let subscriptions = self.conns[key as usize].delivery.unsubscribe_all(&self.lanes);
-        for subscription in subscriptions {
-            let moved = self.lanes.leave(subscription.lane, subscription.member, self.now_ns);
-            if let Some(member) = moved
-                && let Some(conn) = self.conns.get_mut(member.conn as usize)
-                && let Some(other) =
-                    conn.delivery.subscriptions_mut().get_mut(member.subscription as usize)
-            {
-                other.member = subscription.member;
-            }
+        subscriptions.into_iter().for_each(|gone| self.leave(gone));
+    }
+
+    fn leave(&mut self, gone: Subscription) {
+        if let Some(member) = self.lanes.leave(gone.lane, gone.member, self.now_ns)
+            && let Some(conn) = self.conns.get_mut(member.conn as usize)
+            && let Some(other) =
+                conn.delivery.subscriptions_mut().get_mut(member.subscription as usize)
+        {
+            other.member = gone.member;
         }
     }
 
@@ -452,6 +522,7 @@ impl World {
 
     /// Once every socket takes everything, everyone who stayed has everything that was promised.
     fn settle(mut self) {
+        self.release();
         for _ in 0..10_000 {
             for key in self.conns.iter().map(|(key, _)| key as u32).collect::<Vec<_>>() {
                 let Some(conn) = self.conns.get_mut(key as usize) else { continue };
@@ -462,7 +533,8 @@ impl World {
             }
             self.flush_some();
             let quiet = self.doorbell.take().map(|lane| self.moved(lane)).is_none();
-            if quiet && self.ready.is_empty() && !self.lanes.is_sweeping() {
+            let idle = self.ready.is_empty() && self.marked.is_empty();
+            if quiet && idle && !self.lanes.is_sweeping() {
                 break;
             }
         }
@@ -473,11 +545,7 @@ impl World {
             if conn.peer.closed.is_some() {
                 continue;
             }
-            assert!(conn.peer.told.is_empty(), "a gap that was told is the one that is there");
-            for want in &conn.peer.wants {
-                let last = self.published.get(&want.epoch).map_or(0, |log| log.len() as u64);
-                assert_eq!(want.next_seq, last + 1, "connection {key} has the newest frame");
-            }
+            conn.peer.check_complete(key, &self.published);
         }
         self.empties_completely();
     }
@@ -496,133 +564,19 @@ impl World {
     }
 }
 
+fn all_names() -> impl Iterator<Item = FeedName> {
+    TARGETS.iter().flat_map(|target| {
+        [None, Some(Rate::new(10).unwrap())]
+            .map(|rate| FeedName { target: target.parse().unwrap(), rate })
+    })
+}
+
 fn retention(rng: &mut StdRng) -> Retention {
     Retention {
         frames_max: *[u64::MAX, 1, 7, 100].choose(rng).unwrap(),
         bytes_max: *[1 << 20, 0, 500, 20_000].choose(rng).unwrap(),
         age_ns_max: *[None, None, Some(5_000)].choose(rng).unwrap(),
         lag: LagPolicy::Disconnect,
-    }
-}
-
-impl Peer {
-    /// Understands what has arrived in whole and checks it against what was published.
-    fn read(&mut self, taken: &[u8], published: &HashMap<Epoch, Vec<Payload>>) {
-        while let Some(frame) = self.next_frame(&taken[self.parsed..]) {
-            let frame = &taken[self.parsed..self.parsed + frame];
-            self.parsed += frame.len();
-            assert!(self.closed.is_none(), "nothing follows a close");
-            match self.kind {
-                LaneKind::Raw => self.read_raw(frame, published),
-                LaneKind::Sse => self.read_event(frame, published),
-            }
-        }
-    }
-
-    fn next_frame(&self, bytes: &[u8]) -> Option<usize> {
-        let len = match self.kind {
-            LaneKind::Raw => encode::frame_len(bytes)?,
-            LaneKind::Sse => sse::chunk_len(bytes)?,
-        } as usize;
-        (len <= bytes.len()).then_some(len)
-    }
-
-    fn read_raw(&mut self, frame: &[u8], published: &HashMap<Epoch, Vec<Payload>>) {
-        match frame[0] {
-            0x81 | 0x82 => {
-                let (kind, payload) = encode::message(frame).expect("a data frame");
-                self.got(&(kind, payload.to_vec()), published);
-            }
-            0x8A => assert_eq!(&frame[2..], b"are you there"),
-            0x89 => {
-                let notice: serde_json::Value = serde_json::from_slice(&frame[2..]).unwrap();
-                self.missed(&notice["gap"]);
-                let (_, to) = self.told.pop().unwrap();
-                self.wants[0].next_seq = to + 1;
-            }
-            0x88 => self.closed = Some(String::from_utf8_lossy(&frame[4..]).into_owned()),
-            other => panic!("frame of first byte {other:#x}: bytes were torn or mixed"),
-        }
-    }
-
-    /// A raw frame does not say its feed: some wanted feed must have exactly this one next. With
-    /// `mode=latest` a jump ahead is allowed.
-    fn got(&mut self, message: &Payload, published: &HashMap<Epoch, Vec<Payload>>) {
-        let log = |want: &Want| published.get(&want.epoch).map_or(&[][..], Vec::as_slice);
-        let exact = self
-            .wants
-            .iter()
-            .position(|want| log(want).get(want.next_seq as usize - 1) == Some(message));
-        if let Some(index) = exact {
-            self.wants[index].next_seq += 1;
-            return;
-        }
-        for want in self.wants.iter_mut().filter(|want| want.mode == Mode::Latest) {
-            let from = want.next_seq as usize;
-            let ahead = published.get(&want.epoch).map_or(&[][..], Vec::as_slice);
-            if let Some(at) = ahead.iter().skip(from).position(|other| other == message) {
-                want.next_seq = (from + at + 2) as u64;
-                return;
-            }
-        }
-        panic!("a frame that is not the next of any feed: lost, repeated or out of order");
-    }
-
-    /// A notice does not say its feed: one of them must have stood at exactly this place.
-    fn missed(&mut self, gap: &serde_json::Value) {
-        let [from, to] = ["from", "to"].map(|key| gap[key].as_u64().unwrap());
-        assert!(from <= to, "an empty gap is not told");
-        // A reader that stands still can be passed twice before it reads of the first time.
-        if let Some(earlier) = self.told.iter_mut().find(|(_, before)| before + 1 == from) {
-            earlier.1 = to;
-            return;
-        }
-        let stood_there = |want: &Want| {
-            want.next_seq == from || (want.mode == Mode::Latest && want.next_seq < from)
-        };
-        assert!(self.wants.iter().any(stood_there), "the gap begins where a feed stood");
-        self.told.push((from, to));
-    }
-
-    fn read_event(&mut self, chunk: &[u8], published: &HashMap<Epoch, Vec<Payload>>) {
-        let text = String::from_utf8_lossy(chunk);
-        let (_, body) = text.split_once("\r\n").unwrap();
-        let field =
-            |name: &str| body.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-        match (field("id: "), field("event: ").as_deref()) {
-            (Some(id), _) => self.got_event(&id, body, published),
-            (None, Some("gap")) => {
-                let gap: serde_json::Value =
-                    serde_json::from_str(&field("data: ").unwrap()).unwrap();
-                self.missed(&gap);
-            }
-            (None, Some("close")) => self.closed = field("data: "),
-            (None, None) => assert!(body.starts_with(':'), "only comments have no name: {body}"),
-            other => panic!("unknown event {other:?}"),
-        }
-    }
-
-    fn got_event(&mut self, id: &str, body: &str, published: &HashMap<Epoch, Vec<Payload>>) {
-        let (epoch, seq) = id.split_once('-').unwrap();
-        let (epoch, seq): (Epoch, u64) = (epoch.parse().unwrap(), seq.parse().unwrap());
-        let want = self.wants.iter_mut().find(|want| want.epoch == epoch).expect("a wanted feed");
-        if want.mode == Mode::Latest {
-            self.told.retain(|&(_, to)| to >= seq);
-        } else if let Some(at) =
-            self.told.iter().position(|&(from, to)| from == want.next_seq && to < seq)
-        {
-            want.next_seq = self.told.swap_remove(at).1 + 1;
-        }
-        let jump_allowed = want.mode == Mode::Latest && seq > want.next_seq;
-        assert!(seq == want.next_seq || jump_allowed, "{seq} came, {} was next", want.next_seq);
-        want.next_seq = seq + 1;
-        let (kind, payload) = &published[&epoch][seq as usize - 1];
-        if *kind == Kind::Text {
-            let data = format!("data: {}", String::from_utf8_lossy(payload));
-            assert!(body.lines().any(|line| line == data), "payload of {seq}");
-        } else {
-            assert!(body.contains("event: binary"));
-        }
     }
 }
 

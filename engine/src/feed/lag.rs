@@ -32,6 +32,8 @@ pub enum GapReason {
     Expired,
     /// The epoch asked for is not this feed's: what lay between is unknown.
     Epoch,
+    /// The subscriber asked for the newest frame only, and was behind.
+    Conflated,
 }
 
 impl GapReason {
@@ -41,6 +43,7 @@ impl GapReason {
             Self::Lagged => "lagged",
             Self::Expired => "expired",
             Self::Epoch => "epoch",
+            Self::Conflated => "conflated",
         }
     }
 }

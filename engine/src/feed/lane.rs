@@ -5,13 +5,10 @@
 
 use std::collections::VecDeque;
 
-use crate::epoch::Epoch;
 use crate::feed::cursor::Cursor;
-use crate::feed::lag::Gap;
+use crate::feed::encoding::{Announcing, Encoder, LaneKind, Message, Place};
 use crate::feed::retention::Retention;
 use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
-use crate::frame::{Kind, Opcode, encode};
-use crate::sse;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Capacity of a lane's first segment: small, so that a quiet topic is cheap.
@@ -19,73 +16,6 @@ const SEGMENT_BYTES_FIRST: u32 = 4 << 10;
 /// Capacity at which doubling stops: large enough that crossing a boundary is rare, small enough
 /// that retention by whole segments stays close to what was asked for.
 const SEGMENT_BYTES_MAX: u32 = 256 << 10;
-
-/// A published message, before any encoding.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    /// Text or binary, as published.
-    pub kind: Kind,
-    /// The publisher's bytes.
-    pub payload: &'a [u8],
-}
-
-/// The encodings there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LaneKind {
-    /// The payload as one WebSocket frame. Always open: it is the feed's log.
-    Raw,
-    /// A Server-Sent Event in one HTTP chunk.
-    Sse,
-}
-
-impl LaneKind {
-    /// Every kind, for listings.
-    pub const ALL: [Self; 2] = [Self::Raw, Self::Sse];
-
-    /// The word for labels.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Sse => "sse",
-        }
-    }
-
-    /// Length of the frame that begins `bytes`, which holds at least its header.
-    pub fn frame_len(self, bytes: &[u8]) -> u64 {
-        let len = match self {
-            Self::Raw => encode::frame_len(bytes),
-            Self::Sse => sse::chunk_len(bytes),
-        };
-        debug_assert!(len.is_some(), "a lane holds only whole frames");
-        // A frame without a length would stall a walk; one byte keeps it moving in release builds.
-        len.unwrap_or(1).max(1)
-    }
-
-    /// The notice that tells a subscriber of this lane about `gap`.
-    ///
-    /// A raw socket carries only payloads, so the notice is the application data of a ping
-    /// (RFC 6455 section 5.5.2): it adds no message and every client answers it.
-    pub fn gap_notice(self, gap: Gap) -> Vec<u8> {
-        match self {
-            Self::Raw => {
-                let Gap { from, to, reason } = gap;
-                let word = reason.word();
-                let text = format!(r#"{{"gap":{{"from":{from},"to":{to},"reason":"{word}"}}}}"#);
-                encode::control(Opcode::Ping, text.as_bytes()).to_vec()
-            }
-            Self::Sse => {
-                let mut event = Vec::new();
-                sse::gap(&mut event, gap.from, gap.to, gap.reason.word());
-                event
-            }
-        }
-    }
-
-    /// True when the lane's form has room for a notice that every client sees.
-    pub fn shows_notices(self) -> bool {
-        matches!(self, Self::Sse)
-    }
-}
 
 /// Where a lane ends, or where a sweep began: a position and the sequence number found there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,16 +29,56 @@ pub struct Head {
 /// The appending side of a lane. Lives under its feed's lock.
 #[derive(Debug)]
 pub struct LaneWriter {
-    kind: LaneKind,
-    segment_bytes_max: u32,
-    writer: SegmentWriter,
-    retained: VecDeque<Arc<Segment>>,
+    encoder: Encoder,
+    chain: Chain,
     tail: Arc<AtomicU64>,
     tail_seq: u64,
     last_frame_bytes: u64,
     marks: VecDeque<Mark>,
-    scratch: Vec<u8>,
+}
+
+/// The segments of a lane, and the one that grows.
+#[derive(Debug)]
+struct Chain {
+    segment_bytes_max: u32,
+    writer: SegmentWriter,
+    retained: VecDeque<Arc<Segment>>,
     budget: std::sync::Arc<LogBudget>,
+}
+
+impl Chain {
+    fn head(&self) -> Head {
+        let extent = self.writer.extent();
+        let segment = self.writer.segment();
+        Head {
+            pos: segment.base() + u64::from(extent.bytes),
+            seq: segment.first_seq() + u64::from(extent.frames),
+        }
+    }
+
+    /// Publishes one frame, given in parts. Answers its length.
+    fn append(&mut self, parts: &[&[u8]]) -> u64 {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if self.writer.room() < len {
+            self.extend(len);
+        }
+        let fitted = self.writer.append(parts);
+        debug_assert!(fitted, "extend made room");
+        len as u64
+    }
+
+    /// Begins a new segment that has room for a frame of `len` bytes.
+    fn extend(&mut self, len: usize) {
+        let capacity = self.writer.extent().bytes.saturating_mul(2);
+        let capacity = capacity.clamp(SEGMENT_BYTES_FIRST, self.segment_bytes_max).max(len as u32);
+        let head = self.head();
+        self.link(SegmentWriter::new(head.pos, head.seq, capacity, &self.budget));
+    }
+
+    fn link(&mut self, next: SegmentWriter) {
+        self.retained.push_back(Arc::clone(next.segment()));
+        std::mem::replace(&mut self.writer, next).link(&self.writer);
+    }
 }
 
 /// A frame boundary and when it was the head: lets retention go by age without a time per frame.
@@ -132,32 +102,33 @@ impl LaneWriter {
         let quarter = u32::try_from(retention.bytes_max / 4).unwrap_or(SEGMENT_BYTES_MAX);
         let writer = SegmentWriter::new(0, first_seq, SEGMENT_BYTES_FIRST, budget);
         Self {
-            kind,
-            segment_bytes_max: quarter.clamp(SEGMENT_BYTES_FIRST, SEGMENT_BYTES_MAX),
-            retained: VecDeque::from([Arc::clone(writer.segment())]),
-            writer,
+            encoder: Encoder::new(kind),
+            chain: Chain {
+                segment_bytes_max: quarter.clamp(SEGMENT_BYTES_FIRST, SEGMENT_BYTES_MAX),
+                retained: VecDeque::from([Arc::clone(writer.segment())]),
+                writer,
+                budget: std::sync::Arc::clone(budget),
+            },
             tail: Arc::new(AtomicU64::new(0)),
             tail_seq: first_seq,
             last_frame_bytes: 0,
             marks: VecDeque::new(),
-            scratch: Vec::new(),
-            budget: std::sync::Arc::clone(budget),
         }
     }
 
     /// Which encoding this is.
     pub fn kind(&self) -> LaneKind {
-        self.kind
+        self.encoder.kind()
+    }
+
+    /// What makes its frames.
+    pub fn encoder(&mut self) -> &mut Encoder {
+        &mut self.encoder
     }
 
     /// Where the next frame goes.
     pub fn head(&self) -> Head {
-        let extent = self.writer.extent();
-        let segment = self.writer.segment();
-        Head {
-            pos: segment.base() + u64::from(extent.bytes),
-            seq: segment.first_seq() + u64::from(extent.frames),
-        }
+        self.chain.head()
     }
 
     /// The oldest retained frame.
@@ -165,45 +136,10 @@ impl LaneWriter {
         Cursor::at(self.tail.load(Ordering::Relaxed), self.tail_seq)
     }
 
-    /// Encodes `message` as the next frame and publishes it.
-    pub fn append(&mut self, epoch: Epoch, message: Message<'_>) {
-        match self.kind {
-            LaneKind::Raw => {
-                let header = encode::header(message.kind.into(), message.payload.len() as u64);
-                self.append_parts(&[&header, message.payload]);
-            }
-            LaneKind::Sse => {
-                let mut scratch = std::mem::take(&mut self.scratch);
-                scratch.clear();
-                let seq = self.head().seq;
-                sse::event(&mut scratch, epoch, seq, message.kind, message.payload);
-                self.append_parts(&[&scratch]);
-                self.scratch = scratch;
-            }
-        }
-    }
-
-    fn append_parts(&mut self, parts: &[&[u8]]) {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        if self.writer.room() < len {
-            self.extend(len);
-        }
-        let fitted = self.writer.append(parts);
-        debug_assert!(fitted, "extend made room");
-        self.last_frame_bytes = len as u64;
-    }
-
-    /// Begins a new segment that has room for a frame of `len` bytes.
-    fn extend(&mut self, len: usize) {
-        let capacity = self.writer.extent().bytes.saturating_mul(2);
-        let capacity = capacity.clamp(SEGMENT_BYTES_FIRST, self.segment_bytes_max).max(len as u32);
-        let head = self.head();
-        self.link(SegmentWriter::new(head.pos, head.seq, capacity, &self.budget));
-    }
-
-    fn link(&mut self, next: SegmentWriter) {
-        self.retained.push_back(Arc::clone(next.segment()));
-        std::mem::replace(&mut self.writer, next).link(&self.writer);
+    /// Encodes `message`, whose number must be the next, and publishes it.
+    pub fn append(&mut self, place: Place<'_>, message: Message<'_>) {
+        debug_assert_eq!(place.seq, self.head().seq, "numbers are dense");
+        self.last_frame_bytes = self.chain.append(&self.encoder.encode(place, message));
     }
 
     /// Gives up what `retention` no longer covers; the last frame always stays. Returns true when
@@ -224,7 +160,7 @@ impl LaneWriter {
     /// By bytes, whole segments go at a time: what stays is at least `bytes_max`.
     fn retain_bytes(&mut self, bytes_max: u64, head: Head) {
         let keep_from = head.pos.saturating_sub(bytes_max.max(self.last_frame_bytes));
-        let cut = self.retained.iter().rev().find(|segment| segment.base() <= keep_from);
+        let cut = self.chain.retained.iter().rev().find(|segment| segment.base() <= keep_from);
         if let Some((pos, seq)) = cut.map(|segment| (segment.base(), segment.first_seq())) {
             self.advance_tail(Cursor::at(pos, seq));
         }
@@ -262,15 +198,15 @@ impl LaneWriter {
         if at.seq >= seq {
             return;
         }
-        let skip = self.retained.partition_point(|segment| segment.first_seq() <= seq) - 1;
-        let segment = &self.retained[skip];
+        let skip = self.chain.retained.partition_point(|segment| segment.first_seq() <= seq) - 1;
+        let segment = &self.chain.retained[skip];
         if segment.first_seq() > at.seq {
             at = Cursor::at(segment.base(), segment.first_seq());
         }
-        let bytes = segment.bytes();
+        let (kind, bytes) = (self.encoder.kind(), segment.bytes());
         while at.seq < seq {
             let rest = &bytes[(at.frame_pos - segment.base()) as usize..];
-            at = Cursor::at(at.frame_pos + self.kind.frame_len(rest), at.seq + 1);
+            at = Cursor::at(at.frame_pos + kind.frame_len(rest), at.seq + 1);
         }
         self.advance_tail(at);
     }
@@ -284,8 +220,8 @@ impl LaneWriter {
 
     fn drop_passed(&mut self) {
         let tail = self.tail.load(Ordering::Relaxed);
-        while self.retained.len() > 1 && self.retained[1].base() <= tail {
-            self.retained.pop_front();
+        while self.chain.retained.len() > 1 && self.chain.retained[1].base() <= tail {
+            self.chain.retained.pop_front();
         }
     }
 
@@ -293,28 +229,28 @@ impl LaneWriter {
     /// Positions and sequence numbers go on. Returns true when anything was given back.
     pub fn compact(&mut self) -> bool {
         let head = self.head();
-        let capacity: u64 = self.retained.iter().map(|segment| segment.capacity()).sum();
-        if self.scratch.capacity() as u64 + capacity <= self.last_frame_bytes {
+        let capacity: u64 = self.chain.retained.iter().map(|segment| segment.capacity()).sum();
+        if self.encoder.scratch_bytes() as u64 + capacity <= self.last_frame_bytes {
             return false;
         }
-        self.scratch = Vec::new();
+        self.encoder.release_scratch();
         self.marks.clear();
         if head.seq == self.tail_seq {
             return false;
         }
         self.advance_tail_to_seq(head.seq - 1);
         let last = self.tail();
-        let source = Arc::clone(self.writer.segment());
+        let source = Arc::clone(self.chain.writer.segment());
         let from = (last.frame_pos - source.base()) as usize;
         // Filled before it is linked: a reader must never see the head go back.
         let mut next = SegmentWriter::new(
             last.frame_pos,
             last.seq,
             self.last_frame_bytes as u32,
-            &self.budget,
+            &self.chain.budget,
         );
         next.append(&[&source.bytes()[from..]]);
-        self.link(next);
+        self.chain.link(next);
         self.drop_passed();
         true
     }
@@ -322,9 +258,10 @@ impl LaneWriter {
     /// A reader that sees everything retained.
     pub fn reader(&self) -> LaneReader {
         let mut reader = LaneReader {
-            kind: self.kind,
-            segments: self.retained.clone(),
+            kind: self.encoder.kind(),
+            segments: self.chain.retained.clone(),
             tail: Arc::clone(&self.tail),
+            announcing: self.encoder.announcing(),
             head: Head::default(),
         };
         reader.refresh();
@@ -333,7 +270,7 @@ impl LaneWriter {
 
     /// Bytes allocated to retained segments.
     pub fn retained_bytes(&self) -> u64 {
-        self.retained.iter().map(|segment| segment.capacity()).sum()
+        self.chain.retained.iter().map(|segment| segment.capacity()).sum()
     }
 }
 
@@ -343,6 +280,7 @@ pub struct LaneReader {
     kind: LaneKind,
     segments: VecDeque<Arc<Segment>>,
     tail: Arc<AtomicU64>,
+    announcing: std::sync::Arc<Announcing>,
     head: Head,
 }
 
@@ -373,6 +311,12 @@ impl LaneReader {
     /// head this reader knows.
     pub fn tail_pos(&self) -> u64 {
         self.tail.load(Ordering::Acquire).min(self.head.pos)
+    }
+
+    /// True when frame `seq` or a later one announced a topic, so that whoever skips it must ask
+    /// the feed what he misses.
+    pub fn has_announced_since(&self, seq: u64) -> bool {
+        self.announcing.last() >= seq.max(1)
     }
 
     /// True when [`drop_passed`](Self::drop_passed) would give segments up.
@@ -468,6 +412,25 @@ impl LaneReader {
             }
             at = Cursor::at(at.frame_pos + len, at.seq + 1);
         }
+    }
+
+    /// Whole frames, or the end of a torn one and whole frames, from `cursor` on: all of its
+    /// segment, or where that is more than `bytes_max` as many as end within it, but at least one.
+    pub fn share(&self, cursor: Cursor, bytes_max: u64) -> &[u8] {
+        let bytes = self.bytes_from(cursor.pos());
+        if bytes.len() as u64 <= bytes_max {
+            return bytes;
+        }
+        let end = cursor.pos() + bytes_max;
+        let mut at = self.after(cursor);
+        while at.frame_pos < end {
+            let next = self.after(at);
+            if next.frame_pos > end {
+                break;
+            }
+            at = next;
+        }
+        &bytes[..(at.frame_pos - cursor.pos()) as usize]
     }
 
     /// Hands the published bytes from `pos` on to `take`, one slice a segment, until the head or

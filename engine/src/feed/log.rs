@@ -2,27 +2,42 @@
 //! lock under which frames get their `seq`, who must be rung, and what is retained. Must not know
 //! sockets or clocks; `now_ns` is handed in.
 
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::doorbell::{Doorbell, Tap};
 use crate::epoch::Epoch;
 use crate::feed::cursor::Cursor;
+use crate::feed::encoding::{LaneKind, Message, Origin, Place};
+use crate::feed::held::Held;
 use crate::feed::lag::{Gap, GapReason};
-use crate::feed::lane::{LaneKind, LaneReader, LaneWriter, Message};
+use crate::feed::lane::{LaneReader, LaneWriter};
 use crate::feed::pattern::Target;
 use crate::feed::retention::Retention;
 use crate::feed::segment::LogBudget;
 use crate::frame::encode;
-use crate::subscription::From;
+use crate::subscription::{From, Rate};
 
 /// An ordered stream of frames.
 #[derive(Debug)]
 pub struct Feed {
-    target: Target,
+    name: FeedName,
     epoch: Epoch,
+    /// What frames say they come from where they do not name a topic of their own.
+    own: Arc<Origin>,
     retention: Retention,
     budget: Arc<LogBudget>,
     state: Mutex<State>,
+}
+
+/// What tells one feed from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeedName {
+    /// The topic, or the pattern whose topics' frames it repeats.
+    pub target: Target,
+    /// Where set, only the newest frame of each topic is repeated, so many times a second.
+    pub rate: Option<Rate>,
 }
 
 #[derive(Debug)]
@@ -30,8 +45,12 @@ struct State {
     raw: OpenLane,
     /// Encodings beside the log; each is here while somebody uses it.
     derived: Vec<OpenLane>,
-    /// Pattern feeds that repeat this topic.
-    repeats: Vec<Arc<Feed>>,
+    /// Pattern feeds and rated feeds that repeat this topic.
+    repeats: Vec<Repeat>,
+    /// Of each retained frame where it comes from; only where that is not the feed's own topic.
+    origins: VecDeque<Arc<Origin>>,
+    /// Where the feed is rated, what came since the last instant of its grid.
+    held: Held,
     subscribers: u32,
     last_publish_ns: u64,
     left_ns: u64,
@@ -42,6 +61,12 @@ struct State {
 struct OpenLane {
     writer: LaneWriter,
     taps: Vec<Arc<Tap>>,
+}
+
+#[derive(Debug)]
+struct Repeat {
+    feed: Arc<Feed>,
+    origin: Arc<Origin>,
 }
 
 /// The answer to a publish.
@@ -55,6 +80,8 @@ pub struct Published {
     pub subscribers: u64,
     /// Encodings made of it, in the topic and in every pattern that repeats it.
     pub encodes: u32,
+    /// Of them, how many took deflating.
+    pub deflates: u32,
     /// True when cores are so far behind that the publisher should wait before the next message.
     pub behind: bool,
 }
@@ -91,28 +118,43 @@ pub struct Opened {
 impl Feed {
     /// An empty feed whose first frame will be number 1.
     pub fn new(
-        target: Target,
-        epoch: Epoch,
+        name: FeedName,
+        (epoch, number): (Epoch, u64),
         retention: Retention,
         budget: &Arc<LogBudget>,
         now_ns: u64,
     ) -> Self {
-        let raw = OpenLane::new(LaneWriter::new(LaneKind::Raw, 1, &retention, budget));
+        let raw = OpenLane::new(LaneWriter::new(LaneKind::RAW, 1, &retention, budget));
         let state = State {
             raw,
             derived: Vec::new(),
             repeats: Vec::new(),
+            origins: VecDeque::new(),
+            held: Held::default(),
             subscribers: 0,
             last_publish_ns: now_ns,
             left_ns: now_ns,
             closed: false,
         };
-        Self { target, epoch, retention, budget: Arc::clone(budget), state: Mutex::new(state) }
+        let own = Arc::new(Origin { topic: name.target.text(), number });
+        let budget = Arc::clone(budget);
+        Self { name, epoch, own, retention, budget, state: Mutex::new(state) }
     }
 
     /// The topic, or the pattern whose topics' frames it repeats in the order of publishing.
     pub fn target(&self) -> &Target {
-        &self.target
+        &self.name.target
+    }
+
+    /// What tells it from other feeds.
+    pub fn name(&self) -> &FeedName {
+        &self.name
+    }
+
+    /// The number that stands for it in binary envelopes. Where it is a pattern, each of its topics
+    /// has another one beside.
+    pub fn number(&self) -> u64 {
+        self.own.number
     }
 
     /// The incarnation of this numbering.
@@ -142,43 +184,91 @@ impl Feed {
             state.compact();
             return Err(PublishError::OverBudget);
         }
-        let mut published = self.append(&mut state, message, now_ns);
-        state.repeats.retain(|feed| match feed.repeat(message, now_ns) {
-            Some(repeated) => {
-                published.subscribers += repeated.subscribers;
-                published.encodes += repeated.encodes;
-                published.behind |= repeated.behind;
-                true
+        let mut published = self.append(&mut state, message, &self.own, now_ns);
+        state.repeats.retain(|Repeat { feed, origin }| {
+            match feed.repeat(message, origin, now_ns) {
+                Some(repeated) => {
+                    published.add(&repeated);
+                    true
+                }
+                None => false,
             }
-            None => false,
         });
         Ok(published)
     }
 
-    /// Appends a topic's frame to this pattern feed; none once the feed is closed.
-    fn repeat(&self, message: Message<'_>, now_ns: u64) -> Option<Published> {
+    /// Takes in a topic's frame; none once the feed is closed. A rated feed holds it back.
+    fn repeat(&self, message: Message<'_>, origin: &Arc<Origin>, now_ns: u64) -> Option<Published> {
         let mut state = self.lock();
-        (!state.closed).then(|| self.append(&mut state, message, now_ns))
+        if state.closed {
+            return None;
+        }
+        if self.name.rate.is_none() {
+            return Some(self.append(&mut state, message, origin, now_ns));
+        }
+        state.held.hold(origin, message);
+        let subscribers = u64::from(state.subscribers);
+        let (epoch, seq) = (self.epoch, state.raw.writer.head().seq);
+        Some(Published { epoch, seq, subscribers, encodes: 0, deflates: 0, behind: false })
     }
 
-    fn append(&self, state: &mut State, message: Message<'_>, now_ns: u64) -> Published {
+    /// An instant of a rated feed's grid: the newest frame of each topic since the last one is
+    /// published. Answers how many encodings that took, and of them how many deflating.
+    pub fn release(&self, now_ns: u64) -> (u32, u32) {
+        let mut state = self.lock();
+        let mut held = std::mem::take(&mut state.held);
+        let (mut encodes, mut deflates) = (0, 0);
+        held.release(|origin, message| {
+            let published = self.append(&mut state, message, origin, now_ns);
+            encodes += published.encodes;
+            deflates += published.deflates;
+        });
+        state.held = held;
+        (encodes, deflates)
+    }
+
+    fn append(
+        &self,
+        state: &mut State,
+        message: Message<'_>,
+        origin: &Arc<Origin>,
+        now_ns: u64,
+    ) -> Published {
         let retention = self.effective_retention();
         let seq = state.raw.writer.head().seq;
         state.last_publish_ns = now_ns;
-        let mut behind = false;
-        for lane in std::iter::once(&mut state.raw).chain(&mut state.derived) {
-            lane.writer.append(self.epoch, message);
+        let place = self.place_of(seq, origin);
+        if place.announce {
+            state.origins.push_back(Arc::clone(origin));
+        }
+        let (mut behind, mut deflates) = (false, 0);
+        for lane in state.lanes() {
+            let deflates_before = lane.writer.encoder().deflates();
+            lane.writer.append(place, message);
+            deflates += lane.writer.encoder().deflates() - deflates_before;
             lane.writer.retain(&retention, now_ns);
             behind |= lane.is_behind(&retention);
             lane.taps.iter().for_each(|tap| tap.mark(now_ns));
         }
-        let encodes = 1 + state.derived.len() as u32;
+        state.trim_origins();
         Published {
             epoch: self.epoch,
             seq,
             subscribers: u64::from(state.subscribers),
-            encodes,
+            encodes: 1 + state.derived.len() as u32,
+            deflates: deflates as u32,
             behind,
+        }
+    }
+
+    /// Only the frames of a pattern come from topics it does not name.
+    fn place_of<'a>(&'a self, seq: u64, origin: &'a Arc<Origin>) -> Place<'a> {
+        let announce = matches!(self.name.target, Target::Pattern(_));
+        Place {
+            epoch: self.epoch,
+            seq,
+            origin: if announce { origin } else { &self.own },
+            announce,
         }
     }
 
@@ -193,14 +283,38 @@ impl Feed {
         if state.closed {
             return None;
         }
-        let epoch = self.epoch;
-        let (retention, budget) = (&self.retention, &self.budget);
-        let lane = state.lane_or_open(kind, |log| backfill(kind, epoch, retention, budget, log));
+        let lane = state.lane_or_open(kind, |log, origins| self.backfill(kind, log, origins));
         let tap = Arc::new(Tap::new(Arc::clone(doorbell), lane_key));
         let reader = lane.writer.reader();
         tap.set_swept(reader.head().pos, reader.head().seq);
         lane.taps.push(Arc::clone(&tap));
         Some(Opened { reader, tap })
+    }
+
+    /// A new lane holding what the log holds, in encoding `kind`.
+    fn backfill(
+        &self,
+        kind: LaneKind,
+        log: &LaneWriter,
+        origins: &VecDeque<Arc<Origin>>,
+    ) -> LaneWriter {
+        let reader = log.reader();
+        let mut at = reader.oldest();
+        let mut lane = LaneWriter::new(kind, at.seq, &self.retention, &self.budget);
+        let first = at.seq;
+        while at.seq < reader.head().seq {
+            let next = reader.after(at);
+            let origin = origins.get((at.seq - first) as usize).unwrap_or(&self.own);
+            reader.slices(at.frame_pos, |slice| {
+                let frame = &slice[..(next.frame_pos - at.frame_pos) as usize];
+                if let Some((kind, payload)) = encode::message(frame) {
+                    lane.append(self.place_of(at.seq, origin), Message { kind, payload });
+                }
+                false
+            });
+            at = next;
+        }
+        lane
     }
 
     /// Gives up what [`open`](Self::open) gave.
@@ -237,9 +351,27 @@ impl Feed {
         }
     }
 
-    /// Has `feed`, a pattern that matches, repeat this topic from now on.
-    pub fn add_repeat(&self, feed: &Arc<Feed>) {
-        self.lock().repeats.push(Arc::clone(feed));
+    /// Has `feed`, whose target matches, repeat this topic from now on, under number `number`.
+    pub fn add_repeat(&self, feed: &Arc<Feed>, number: u64) {
+        let origin = Arc::new(Origin { topic: self.name.target.text(), number });
+        self.lock().repeats.push(Repeat { feed: Arc::clone(feed), origin });
+    }
+
+    /// The topics whose numbers the frames `seqs` of lane `kind` announce: whoever does not get
+    /// those frames must be told otherwise.
+    pub fn announced(&self, kind: LaneKind, seqs: Range<u64>) -> Vec<Arc<Origin>> {
+        let mut state = self.lock();
+        let lane = state.lane(kind);
+        lane.map_or(Vec::new(), |lane| lane.writer.encoder().announced_in(seqs))
+    }
+
+    /// Tells those who repeat this topic that it is no more.
+    fn leave_repeats(&self, state: &mut State) {
+        for Repeat { feed, origin } in state.repeats.drain(..) {
+            let mut other = feed.lock();
+            other.held.forget(&origin.topic);
+            other.lanes().for_each(|lane| lane.writer.encoder().leave(origin.number));
+        }
     }
 
     /// Housekeeping, about once a second: retention by age, and the memory of a feed that has been
@@ -247,15 +379,17 @@ impl Feed {
     pub fn tidy(&self, now_ns: u64, idle_ns: u64) {
         let retention = self.effective_retention();
         let state = &mut *self.lock();
-        state.repeats.retain(|feed| !feed.is_closed());
+        state.repeats.retain(|repeat| !repeat.feed.is_closed());
         let idle = now_ns.saturating_sub(state.last_publish_ns) >= idle_ns;
-        for lane in std::iter::once(&mut state.raw).chain(&mut state.derived) {
+        for lane in state.lanes() {
             let moved = lane.writer.retain(&retention, now_ns);
             // Readers are rung so that they let go of the memory as well.
             if moved | (idle && lane.writer.compact()) {
                 lane.taps.iter().for_each(|tap| tap.mark(now_ns));
             }
         }
+        state.trim_origins();
+        state.forget_announced();
     }
 
     /// True when nobody subscribes, nobody did within `idle_ns`, and a topic was not published to
@@ -268,12 +402,15 @@ impl Feed {
     /// to look it up again.
     pub fn close_if_unused(&self, now_ns: u64, idle_ns: u64) -> bool {
         let mut state = self.lock();
-        state.closed |= state.is_unused(self.is_topic(), now_ns, idle_ns);
+        if !state.closed && state.is_unused(self.is_topic(), now_ns, idle_ns) {
+            state.closed = true;
+            self.leave_repeats(&mut state);
+        }
         state.closed
     }
 
     fn is_topic(&self) -> bool {
-        matches!(self.target, Target::Topic(_))
+        self.name.rate.is_none() && matches!(self.name.target, Target::Topic(_))
     }
 
     /// True once the feed has been retired.
@@ -288,23 +425,41 @@ impl Feed {
 }
 
 impl State {
+    fn lanes(&mut self) -> impl Iterator<Item = &mut OpenLane> {
+        std::iter::once(&mut self.raw).chain(&mut self.derived)
+    }
+
     fn lane(&mut self, kind: LaneKind) -> Option<&mut OpenLane> {
-        std::iter::once(&mut self.raw)
-            .chain(&mut self.derived)
-            .find(|lane| lane.writer.kind() == kind)
+        self.lanes().find(|lane| lane.writer.kind() == kind)
+    }
+
+    /// Topics that are no more stay announced while frames of theirs are retained.
+    fn forget_announced(&mut self) {
+        if self.lanes().any(|lane| lane.writer.encoder().has_gone()) {
+            let retained: BTreeSet<u64> = self.origins.iter().map(|origin| origin.number).collect();
+            self.lanes().for_each(|lane| lane.writer.encoder().forget_gone(&retained));
+        }
+    }
+
+    /// Keeps one origin for each frame the log keeps.
+    fn trim_origins(&mut self) {
+        if !self.origins.is_empty() {
+            let kept = (self.raw.writer.head().seq - self.raw.writer.tail().seq) as usize;
+            self.origins.drain(..self.origins.len().saturating_sub(kept));
+        }
     }
 
     fn lane_or_open(
         &mut self,
         kind: LaneKind,
-        backfill: impl FnOnce(&LaneWriter) -> LaneWriter,
+        backfill: impl FnOnce(&LaneWriter, &VecDeque<Arc<Origin>>) -> LaneWriter,
     ) -> &mut OpenLane {
-        if kind == LaneKind::Raw {
+        if kind == LaneKind::RAW {
             return &mut self.raw;
         }
         let index = self.derived.iter().position(|lane| lane.writer.kind() == kind);
         let index = index.unwrap_or_else(|| {
-            self.derived.push(OpenLane::new(backfill(&self.raw.writer)));
+            self.derived.push(OpenLane::new(backfill(&self.raw.writer, &self.origins)));
             self.derived.len() - 1
         });
         &mut self.derived[index]
@@ -317,10 +472,20 @@ impl State {
     }
 
     fn compact(&mut self) {
-        self.raw.writer.compact();
-        self.derived.iter_mut().for_each(|lane| {
+        self.lanes().for_each(|lane| {
             lane.writer.compact();
         });
+        self.trim_origins();
+    }
+}
+
+impl Published {
+    /// Adds what a feed that repeats the message made of it.
+    fn add(&mut self, repeated: &Self) {
+        self.subscribers += repeated.subscribers;
+        self.encodes += repeated.encodes;
+        self.deflates += repeated.deflates;
+        self.behind |= repeated.behind;
     }
 }
 
@@ -339,31 +504,6 @@ impl OpenLane {
                 || head.seq.saturating_sub(seq) > retention.frames_max / 2
         })
     }
-}
-
-/// A new lane holding what the log holds, in encoding `kind`.
-fn backfill(
-    kind: LaneKind,
-    epoch: Epoch,
-    retention: &Retention,
-    budget: &Arc<LogBudget>,
-    log: &LaneWriter,
-) -> LaneWriter {
-    let reader = log.reader();
-    let mut at = reader.oldest();
-    let mut lane = LaneWriter::new(kind, at.seq, retention, budget);
-    while at.seq < reader.head().seq {
-        let next = reader.after(at);
-        reader.slices(at.frame_pos, |slice| {
-            let frame = &slice[..(next.frame_pos - at.frame_pos) as usize];
-            if let Some((kind, payload)) = encode::message(frame) {
-                lane.append(epoch, Message { kind, payload });
-            }
-            false
-        });
-        at = next;
-    }
-    lane
 }
 
 fn place_after(reader: &LaneReader, seq: u64) -> Subscribed {

@@ -5,10 +5,13 @@
 //! cannot.
 
 pub mod cursor;
+pub mod encoding;
+pub mod held;
 pub mod lag;
 pub mod lane;
 pub mod log;
 pub mod pattern;
+pub mod rated;
 pub mod registry;
 pub mod retention;
 pub mod segment;

@@ -18,7 +18,7 @@ pub struct Topic(Arc<str>);
 pub struct Pattern(Arc<str>);
 
 /// What a subscription names: one topic, or every topic a pattern matches.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     /// Exactly this topic.
     Topic(Topic),
@@ -170,6 +170,14 @@ impl Target {
         match self {
             Self::Topic(topic) => topic.as_str(),
             Self::Pattern(pattern) => pattern.as_str(),
+        }
+    }
+
+    /// The text, shared.
+    #[must_use]
+    pub fn text(&self) -> Arc<str> {
+        match self {
+            Self::Topic(Topic(text)) | Self::Pattern(Pattern(text)) => Arc::clone(text),
         }
     }
 

@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::epoch::Epoch;
-use crate::feed::lane::Message;
-use crate::feed::log::{Feed, PublishError, Published};
-use crate::feed::pattern::{Pattern, Target, Topic};
+use crate::feed::encoding::Message;
+use crate::feed::log::{Feed, FeedName, PublishError, Published};
+use crate::feed::pattern::{Target, Topic};
+use crate::feed::rated::Rated;
 use crate::feed::retention::RetentionClasses;
 use crate::feed::segment::LogBudget;
 
-/// How long a pattern outlives its last subscriber: long enough for a wall that reconnects to find
-/// its position again, short enough that a pattern nobody follows costs its topics little.
-const PATTERN_LINGER_NS: u64 = 30_000_000_000;
+/// How long a pattern or a rated feed outlives its last subscriber: long enough for a wall that
+/// reconnects to find its position again, short enough that one nobody follows costs its topics
+/// little.
+const REPEATING_LINGER_NS: u64 = 30_000_000_000;
 
 /// Bounds and defaults of a registry.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct Registry {
     options: RegistryOptions,
     budget: Arc<LogBudget>,
     next_epoch: AtomicU64,
+    next_number: AtomicU64,
+    rated: Rated,
 }
 
 /// Ordered maps: names come from the network, and a tree has no worst case a stranger could choose;
@@ -48,7 +52,8 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Feeds {
     topics: BTreeMap<Topic, Arc<Feed>>,
-    patterns: BTreeMap<Pattern, Arc<Feed>>,
+    /// Patterns, and whatever is rated: they repeat what topics get.
+    repeating: BTreeMap<FeedName, Arc<Feed>>,
 }
 
 /// Why a feed could not be had.
@@ -67,7 +72,7 @@ pub enum FeedError {
 pub struct RegistryUsage {
     /// Topics known.
     pub topics: usize,
-    /// Patterns somebody follows.
+    /// Patterns somebody follows, and topics or patterns somebody follows at a rate.
     pub patterns: usize,
     /// Bytes allocated to logs.
     pub log_bytes: u64,
@@ -80,18 +85,20 @@ impl Registry {
             feeds: RwLock::default(),
             budget: Arc::new(LogBudget::new(options.log_bytes_max)),
             next_epoch: AtomicU64::new(options.epoch.0),
+            next_number: AtomicU64::new(1),
+            rated: Rated::default(),
             options,
         }
     }
 
-    /// The feed of `target`, created if need be.
+    /// The feed of `name`, created if need be.
     ///
     /// # Errors
     /// [`FeedError`] when a limit forbids a new one.
-    pub fn feed(&self, target: &Target, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
-        match target {
-            Target::Topic(topic) => self.topic(topic, now_ns),
-            Target::Pattern(pattern) => self.pattern(pattern, now_ns),
+    pub fn feed(&self, name: &FeedName, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
+        match (&name.target, name.rate) {
+            (Target::Topic(topic), None) => self.topic(topic, now_ns),
+            _ => self.repeating(name, now_ns),
         }
     }
 
@@ -104,28 +111,32 @@ impl Registry {
             return Ok(Arc::clone(feed));
         }
         self.admit(&feeds)?;
-        let feed = self.create(Target::Topic(topic.clone()), now_ns);
-        let matching = feeds.patterns.iter().filter(|(pattern, _)| pattern.matches(topic));
-        matching.for_each(|(_, repeat)| feed.add_repeat(repeat));
+        let name = FeedName { target: Target::Topic(topic.clone()), rate: None };
+        let feed = self.create(name, now_ns);
+        let matching = feeds.repeating.values().filter(|other| other.target().matches(topic));
+        matching.for_each(|other| feed.add_repeat(other, self.number()));
         feeds.topics.insert(topic.clone(), Arc::clone(&feed));
         Ok(feed)
     }
 
-    fn pattern(&self, pattern: &Pattern, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
-        if let Some(feed) = self.read().patterns.get(pattern) {
+    fn repeating(&self, name: &FeedName, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
+        if let Some(feed) = self.read().repeating.get(name) {
             return Ok(Arc::clone(feed));
         }
         let mut feeds = self.write();
-        if let Some(feed) = feeds.patterns.get(pattern) {
+        if let Some(feed) = feeds.repeating.get(name) {
             return Ok(Arc::clone(feed));
         }
         if self.budget.is_tight() {
             return Err(FeedError::OverBudget);
         }
-        let feed = self.create(Target::Pattern(pattern.clone()), now_ns);
-        let matching = feeds.topics.iter().filter(|(topic, _)| pattern.matches(topic));
-        matching.for_each(|(_, topic_feed)| topic_feed.add_repeat(&feed));
-        feeds.patterns.insert(pattern.clone(), Arc::clone(&feed));
+        let feed = self.create(name.clone(), now_ns);
+        let matching = feeds.topics.iter().filter(|(topic, _)| name.target.matches(topic));
+        matching.for_each(|(_, topic_feed)| topic_feed.add_repeat(&feed, self.number()));
+        feeds.repeating.insert(name.clone(), Arc::clone(&feed));
+        if let Some(rate) = name.rate {
+            self.rated.add(rate, &feed);
+        }
         Ok(feed)
     }
 
@@ -139,10 +150,19 @@ impl Registry {
         Ok(())
     }
 
-    fn create(&self, target: Target, now_ns: u64) -> Arc<Feed> {
-        let retention = self.options.classes.find(&target);
+    fn create(&self, name: FeedName, now_ns: u64) -> Arc<Feed> {
+        let retention = self.options.classes.find(&name.target);
         let epoch = Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Feed::new(target, epoch, retention, &self.budget, now_ns))
+        Arc::new(Feed::new(name, (epoch, self.number()), retention, &self.budget, now_ns))
+    }
+
+    fn number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The feeds that publish by the clock.
+    pub fn rated(&self) -> &Rated {
+        &self.rated
     }
 
     /// Publishes to `topic` through `held`, a publisher's own handle, which is looked up when empty
@@ -186,15 +206,15 @@ impl Registry {
 
     fn all(&self) -> Vec<Arc<Feed>> {
         let feeds = self.read();
-        feeds.topics.values().chain(feeds.patterns.values()).cloned().collect()
+        feeds.topics.values().chain(feeds.repeating.values()).cloned().collect()
     }
 
     /// A feed is closed under the write lock, so that nobody finds it in the map afterwards.
     fn forget_unused(&self, feeds: &[Arc<Feed>], now_ns: u64) {
         for feed in feeds {
-            let idle_ns = match feed.target() {
-                Target::Topic(_) => self.options.forget_after_ns,
-                Target::Pattern(_) => PATTERN_LINGER_NS,
+            let idle_ns = match (feed.target(), feed.name().rate) {
+                (Target::Topic(_), None) => self.options.forget_after_ns,
+                _ => REPEATING_LINGER_NS,
             };
             if !feed.is_unused(now_ns, idle_ns) {
                 continue;
@@ -203,10 +223,13 @@ impl Registry {
             if !feed.close_if_unused(now_ns, idle_ns) {
                 continue;
             }
-            match feed.target() {
-                Target::Topic(topic) => map.topics.remove(topic),
-                Target::Pattern(pattern) => map.patterns.remove(pattern),
+            match (feed.target(), feed.name().rate) {
+                (Target::Topic(topic), None) => map.topics.remove(topic),
+                _ => map.repeating.remove(feed.name()),
             };
+            if let Some(rate) = feed.name().rate {
+                self.rated.remove(rate, feed);
+            }
         }
     }
 
@@ -215,7 +238,7 @@ impl Registry {
         let feeds = self.read();
         RegistryUsage {
             topics: feeds.topics.len(),
-            patterns: feeds.patterns.len(),
+            patterns: feeds.repeating.len(),
             log_bytes: self.budget.used_bytes(),
         }
     }

@@ -1,5 +1,5 @@
 //! Client frames: unmasks in place, joins fragments, and refuses whatever RFC 6455 forbids.
-//! It owns the bytes of an unfinished fragmented message and nothing else; it reads no socket.
+//! It owns the bytes of an unfinished message and nothing else; it reads no socket.
 
 use super::{CONTROL_BYTES_MAX, Kind, mask};
 use crate::close::{Close, CloseCode};
@@ -8,7 +8,7 @@ use std::io;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// The decoder of one connection: one pointer while no fragmented message is open.
+/// The decoder of one connection: one pointer while no message is open.
 #[derive(Debug, Default)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
@@ -19,6 +19,8 @@ pub struct Decoder {
 pub enum Decoded<'b> {
     /// The first frame is incomplete: it needs at least this many bytes in all.
     Need(usize),
+    /// So many bytes of a data frame whose rest is still to come were taken in.
+    Part(usize),
     /// A whole frame was read.
     Frame {
         /// The bytes it took from the start of the buffer.
@@ -34,10 +36,12 @@ pub enum Event<'b> {
     /// A complete message: borrowed from the buffer, or owned where it came in fragments, so
     /// that its memory is freed as soon as the receiver is done with it.
     Message {
-        /// Text was checked to be UTF-8.
+        /// Text was checked to be UTF-8, unless it is deflated.
         kind: Kind,
         /// The unmasked payload.
         payload: Cow<'b, [u8]>,
+        /// Whether the payload must be inflated first (RFC 7692 section 6.2).
+        is_deflated: bool,
     },
     /// To be answered with a pong of the same payload.
     Ping(&'b [u8]),
@@ -55,9 +59,11 @@ pub enum Event<'b> {
 }
 
 impl Decoder {
-    /// Reads the first frame of `buf`. Nothing is changed while it is incomplete, so the caller
-    /// may call again with the same bytes and more. After an error the connection must be closed
-    /// (RFC 6455 section 7.1.7) and the decoder not be used again.
+    /// Reads the first frame of `buf`, or as much of a data frame as is there: bad text shows as
+    /// soon as it arrives. A header or control frame that is incomplete changes nothing, and the
+    /// caller may call again with the same bytes and more. After an error the connection must be
+    /// closed (RFC 6455 section 7.1.7) and the decoder not be used again. Messages may be deflated
+    /// only where that `is_deflate_agreed`.
     ///
     /// # Errors
     /// The close to send: 1002, 1007 or 1009.
@@ -65,21 +71,65 @@ impl Decoder {
         &mut self,
         buf: &'b mut [u8],
         message_bytes_max: u32,
+        is_deflate_agreed: bool,
     ) -> Result<Decoded<'b>, Close> {
-        let Some(head) = Head::parse(buf)? else {
+        if let Some(assembly) = &mut self.assembly
+            && let Some(open) = assembly.open.take()
+        {
+            return self.go_on(open, buf);
+        }
+        let Some(head) = Head::parse(buf, is_deflate_agreed)? else {
             return Ok(Decoded::Need(header_bytes(buf)));
         };
         self.check_order(head.opcode)?;
         self.check_size(&head, message_bytes_max)?;
-        let Some(payload) = buf.get_mut(head.bytes..).and_then(|b| b.get_mut(..head.len)) else {
-            return Ok(Decoded::Need(head.bytes + head.len));
-        };
+        if buf.len() < head.bytes + head.len {
+            return self.begin_part(&head, buf);
+        }
+        let payload = buf.get_mut(head.bytes..).unwrap_or_default();
+        let payload = payload.get_mut(..head.len).unwrap_or_default();
         mask::apply(payload, head.mask);
-        let event = self.accept(head.opcode, head.is_final, payload)?;
+        let event = self.accept(&head, payload)?;
         Ok(Decoded::Frame { consumed: head.bytes + head.len, event })
     }
 
-    /// The bytes held for an unfinished fragmented message.
+    /// Takes in the beginning of a data frame.
+    fn begin_part<'b>(&mut self, head: &Head, buf: &'b mut [u8]) -> Result<Decoded<'b>, Close> {
+        let kind = match head.opcode {
+            OpCode::Data(Data::Text) => Kind::Text,
+            OpCode::Data(_) => Kind::Binary,
+            OpCode::Control(_) => return Ok(Decoded::Need(head.bytes + head.len)),
+        };
+        // A continuation goes on with what there is, whatever kind that is.
+        let is_deflated = head.is_deflated;
+        self.assembly.get_or_insert_with(|| Box::new(Assembly::new(kind, is_deflated)));
+        let open = OpenFrame { left: head.len, mask: head.mask, is_final: head.is_final };
+        let taken = self.go_on(open, buf.get_mut(head.bytes..).unwrap_or_default())?;
+        match taken {
+            Decoded::Part(bytes) => Ok(Decoded::Part(head.bytes + bytes)),
+            whole => Ok(whole),
+        }
+    }
+
+    /// Takes in more of the frame that is open, and the rest of it if that is there.
+    fn go_on<'b>(&mut self, open: OpenFrame, buf: &mut [u8]) -> Result<Decoded<'b>, Close> {
+        let bytes = open.left.min(buf.len());
+        let part = buf.get_mut(..bytes).unwrap_or_default();
+        mask::apply(part, open.mask);
+        let OpenFrame { left, mut mask, is_final } = open;
+        if bytes == left {
+            let event = self.accept_more(is_final, part)?;
+            return Ok(Decoded::Frame { consumed: bytes, event });
+        }
+        mask.rotate_left(bytes % 4);
+        if let Some(assembly) = &mut self.assembly {
+            assembly.append(part)?;
+            assembly.open = Some(OpenFrame { left: left - bytes, mask, is_final });
+        }
+        Ok(Decoded::Part(bytes))
+    }
+
+    /// The bytes held for an unfinished message.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.assembly.as_ref().map_or(0, |assembly| assembly.payload.capacity())
@@ -109,16 +159,11 @@ impl Decoder {
         Ok(())
     }
 
-    fn accept<'b>(
-        &mut self,
-        opcode: OpCode,
-        is_final: bool,
-        payload: &'b [u8],
-    ) -> Result<Event<'b>, Close> {
-        match opcode {
-            OpCode::Data(Data::Text) => self.accept_first(Kind::Text, is_final, payload),
-            OpCode::Data(Data::Binary) => self.accept_first(Kind::Binary, is_final, payload),
-            OpCode::Data(Data::Continue) => self.accept_more(is_final, payload),
+    fn accept<'b>(&mut self, head: &Head, payload: &'b [u8]) -> Result<Event<'b>, Close> {
+        match head.opcode {
+            OpCode::Data(Data::Text) => self.accept_first(Kind::Text, head, payload),
+            OpCode::Data(Data::Binary) => self.accept_first(Kind::Binary, head, payload),
+            OpCode::Data(Data::Continue) => self.accept_more(head.is_final, payload),
             OpCode::Control(Control::Ping) => Ok(Event::Ping(payload)),
             OpCode::Control(Control::Pong) => Ok(Event::Pong(payload)),
             OpCode::Control(Control::Close) => accept_close(payload),
@@ -131,19 +176,20 @@ impl Decoder {
     fn accept_first<'b>(
         &mut self,
         kind: Kind,
-        is_final: bool,
+        head: &Head,
         payload: &'b [u8],
     ) -> Result<Event<'b>, Close> {
-        if !is_final {
-            let mut assembly = Box::new(Assembly { kind, payload: Vec::new(), text_bytes: 0 });
+        let is_deflated = head.is_deflated;
+        if !head.is_final {
+            let mut assembly = Box::new(Assembly::new(kind, is_deflated));
             assembly.append(payload)?;
             self.assembly = Some(assembly);
             return Ok(Event::Absorbed);
         }
-        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+        if kind == Kind::Text && !is_deflated && std::str::from_utf8(payload).is_err() {
             return Err(CloseCode::InvalidText.into());
         }
-        Ok(Event::Message { kind, payload: Cow::Borrowed(payload) })
+        Ok(Event::Message { kind, payload: Cow::Borrowed(payload), is_deflated })
     }
 
     fn accept_more<'b>(&mut self, is_final: bool, payload: &[u8]) -> Result<Event<'b>, Close> {
@@ -158,20 +204,36 @@ impl Decoder {
     }
 }
 
-/// An unfinished fragmented message.
+/// A data frame of which a part has arrived.
+#[derive(Debug)]
+struct OpenFrame {
+    /// Bytes to come.
+    left: usize,
+    /// The key, turned to the next of them.
+    mask: [u8; 4],
+    is_final: bool,
+}
+
+/// An unfinished message.
 #[derive(Debug)]
 struct Assembly {
     kind: Kind,
+    is_deflated: bool,
     payload: Vec<u8>,
     /// How much of the start of a text is known to be whole characters.
     text_bytes: usize,
+    open: Option<OpenFrame>,
 }
 
 impl Assembly {
+    fn new(kind: Kind, is_deflated: bool) -> Self {
+        Self { kind, is_deflated, payload: Vec::new(), text_bytes: 0, open: None }
+    }
+
     /// Bad text is refused in the fragment that shows it, not at the message's end.
     fn append(&mut self, fragment: &[u8]) -> Result<(), Close> {
         self.payload.extend_from_slice(fragment);
-        if self.kind == Kind::Binary {
+        if !self.is_plain_text() {
             return Ok(());
         }
         let unchecked = self.payload.get(self.text_bytes..).unwrap_or_default();
@@ -185,10 +247,16 @@ impl Assembly {
     }
 
     fn finish<'b>(self) -> Result<Event<'b>, Close> {
-        if self.kind == Kind::Text && self.text_bytes != self.payload.len() {
+        if self.is_plain_text() && self.text_bytes != self.payload.len() {
             return Err(CloseCode::InvalidText.into());
         }
-        Ok(Event::Message { kind: self.kind, payload: Cow::Owned(self.payload) })
+        let Self { kind, is_deflated, payload, .. } = self;
+        Ok(Event::Message { kind, payload: Cow::Owned(payload), is_deflated })
+    }
+
+    /// Deflated text can be checked only when it is inflated.
+    fn is_plain_text(&self) -> bool {
+        self.kind == Kind::Text && !self.is_deflated
     }
 }
 
@@ -196,6 +264,7 @@ impl Assembly {
 struct Head {
     opcode: OpCode,
     is_final: bool,
+    is_deflated: bool,
     mask: [u8; 4],
     /// The header's own length.
     bytes: usize,
@@ -204,12 +273,13 @@ struct Head {
 }
 
 impl Head {
-    fn parse(buf: &[u8]) -> Result<Option<Self>, Close> {
+    fn parse(buf: &[u8], is_deflate_agreed: bool) -> Result<Option<Self>, Close> {
         let mut cursor = io::Cursor::new(buf);
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| protocol("reserved opcode"))?;
         let Some((header, len)) = parsed else {
             return Ok(None);
         };
+        check_reserved_bits(&header, is_deflate_agreed)?;
         let mask = check_header(&header, len)?;
         let bytes = header.len(len);
         // Section 5.2: "the minimal number of bytes MUST be used to encode the length".
@@ -217,16 +287,24 @@ impl Head {
             return Err(protocol("length not in its shortest form"));
         }
         let len = usize::try_from(len).map_err(|_| CloseCode::TooBig)?;
-        Ok(Some(Self { opcode: header.opcode, is_final: header.is_final, mask, bytes, len }))
+        let FrameHeader { opcode, is_final, rsv1: is_deflated, .. } = header;
+        Ok(Some(Self { opcode, is_final, is_deflated, mask, bytes, len }))
     }
+}
+
+/// Section 5.2: reserved bits are 0 unless an extension was negotiated. Deflate uses the first, on
+/// the first frame of a message (RFC 7692 section 6.1).
+fn check_reserved_bits(header: &FrameHeader, is_deflate_agreed: bool) -> Result<(), Close> {
+    let begins_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+    let may_be_deflated = is_deflate_agreed && begins_message;
+    if header.rsv1 && !may_be_deflated || header.rsv2 || header.rsv3 {
+        return Err(protocol("reserved bit set without an extension"));
+    }
+    Ok(())
 }
 
 /// Returns the mask's key.
 fn check_header(header: &FrameHeader, len: u64) -> Result<[u8; 4], Close> {
-    // Section 5.2: reserved bits are 0 unless an extension was negotiated; none is.
-    if header.rsv1 || header.rsv2 || header.rsv3 {
-        return Err(protocol("reserved bit set without an extension"));
-    }
     // Section 5.1: "a server MUST close the connection upon receiving a frame that is not masked".
     let Some(mask) = header.mask else {
         return Err(protocol("client frame is not masked"));
@@ -330,14 +408,19 @@ mod tests {
     fn drain(decoder: &mut Decoder, buf: &mut Vec<u8>, seen: &mut Vec<Seen>) -> Result<(), Close> {
         loop {
             let len = buf.len();
-            match decoder.next(buf, MAX)? {
+            match decoder.next(buf, MAX, false)? {
                 Decoded::Need(need) => {
                     assert!(need > len, "asked for {need} with {len} there");
                     return Ok(());
                 }
+                Decoded::Part(bytes) => {
+                    assert_eq!(bytes, len, "a part is all that is there");
+                    buf.clear();
+                    return Ok(());
+                }
                 Decoded::Frame { consumed, event } => {
                     match event {
-                        Event::Message { kind, payload } => {
+                        Event::Message { kind, payload, .. } => {
                             seen.push(Seen::Message(kind, payload.into_owned()));
                         }
                         Event::Ping(payload) => seen.push(Seen::Ping(payload.to_vec())),
@@ -358,16 +441,66 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_frame_of_a_message_may_be_deflated_and_only_where_agreed() {
+        let next = |first_byte: u8, agreed: bool| {
+            let mut frame = client_frame(first_byte & 0x0F, first_byte & 0x80 != 0, b"\xFF");
+            frame[0] = first_byte;
+            let mut decoder = Decoder::default();
+            if first_byte & 0x0F == 0 {
+                decoder.next(&mut client_frame(2, false, b""), MAX, agreed).unwrap();
+            }
+            match decoder.next(&mut frame, MAX, agreed) {
+                Ok(Decoded::Frame { event: Event::Message { is_deflated, .. }, .. }) => {
+                    Ok(is_deflated)
+                }
+                Ok(_) => Ok(false),
+                Err(close) => Err(close.code.code()),
+            }
+        };
+        // Text is not checked before it is inflated.
+        assert_eq!((next(0xC1, true), next(0xC2, true)), (Ok(true), Ok(true)));
+        assert_eq!((next(0xC1, false), next(0x81, true)), (Err(1002), Err(1007)));
+        assert_eq!((next(0xC0, true), next(0xC9, true)), (Err(1002), Err(1002)));
+        assert_eq!((next(0xA2, true), next(0xD2, true)), (Err(1002), Err(1002)));
+        assert_eq!(next(0x41, true), Ok(false), "a first fragment");
+    }
+
+    #[test]
+    fn bad_text_is_refused_before_its_frame_is_whole() {
+        let mut frame = client_frame(1, true, b"good\xF4\x90 and 100 bytes to come");
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.next(&mut frame[..10], MAX, false), Ok(Decoded::Part(10)));
+        let mut byte = [frame[10]];
+        assert_eq!(decoder.next(&mut byte, MAX, false), Ok(Decoded::Part(1)));
+        let close = decoder.next(&mut [frame[11]], MAX, false).unwrap_err();
+        assert_eq!(close.code, CloseCode::InvalidText);
+    }
+
+    #[test]
+    fn fragments_of_a_deflated_text_are_joined_unchecked() {
+        let mut decoder = Decoder::default();
+        let mut first = client_frame(1, false, b"\xFF");
+        first[0] |= 0x40;
+        decoder.next(&mut first, MAX, true).unwrap();
+        let mut last = client_frame(0, true, b"\xFE");
+        let Ok(Decoded::Frame { event, .. }) = decoder.next(&mut last, MAX, true) else {
+            panic!("no frame")
+        };
+        let payload = Cow::Borrowed(&b"\xFF\xFE"[..]);
+        assert_eq!(event, Event::Message { kind: Kind::Text, payload, is_deflated: true });
+    }
+
+    #[test]
     fn an_idle_decoder_is_one_pointer_and_a_delivered_message_is_not_kept() {
         assert_eq!(size_of::<Decoder>(), 8);
         let mut decoder = Decoder::default();
         let mut first = client_frame(2, false, &[7; 1000]);
         assert!(matches!(
-            decoder.next(&mut first, MAX),
+            decoder.next(&mut first, MAX, false),
             Ok(Decoded::Frame { event: Event::Absorbed, .. })
         ));
         assert!(decoder.held_bytes() >= 1000);
-        decoder.next(&mut client_frame(0, true, &[]), MAX).unwrap();
+        decoder.next(&mut client_frame(0, true, &[]), MAX, false).unwrap();
         assert_eq!(decoder.held_bytes(), 0);
     }
 

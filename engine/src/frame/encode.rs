@@ -33,6 +33,17 @@ pub fn header(opcode: Opcode, len: u64) -> Header {
     header
 }
 
+/// The header of an unfragmented frame whose payload of `len` bytes is deflated: RSV1 is set
+/// (RFC 7692 section 6).
+#[must_use]
+pub fn deflated_header(opcode: Opcode, len: u64) -> Header {
+    let mut header = header(opcode, len);
+    if let Some(first) = header.first_mut() {
+        *first |= RSV1;
+    }
+    header
+}
+
 /// The total length, header included, of the server frame that starts at `bytes[0]`; `None`
 /// while its header is incomplete. Only for bytes the engine encoded itself.
 #[inline]
@@ -87,6 +98,7 @@ pub fn close(code: u16, reason: &str) -> Control {
 }
 
 const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0F;
 const LEN_16: u8 = 126;
 const LEN_64: u8 = 127;

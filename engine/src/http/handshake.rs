@@ -1,7 +1,8 @@
 //! The opening handshake of RFC 6455 section 4.2, server side.
-//! It checks and answers; which endpoints may be upgraded is the route's business. No extension
-//! is ever accepted, so frames carry plain payloads.
+//! It checks and answers; which endpoints may be upgraded, and whether deflating is on, is decided
+//! elsewhere.
 
+use super::extensions::{self, Agreed};
 use super::refusal::Refusal;
 use super::request::{Method, Request, has_token};
 use super::response::Status;
@@ -13,6 +14,9 @@ use tungstenite::handshake::derive_accept_key;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     accept_key: String,
+    /// The terms on which messages are deflated; none sends them as they are.
+    pub deflate: Option<Agreed>,
+    protocol: Option<&'static str>,
 }
 
 impl Handshake {
@@ -42,20 +46,54 @@ impl Handshake {
         if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
             return Err(Refusal::bad("Sec-WebSocket-Key is 16 bytes in base64"));
         }
-        Ok(Self { accept_key: derive_accept_key(key.as_bytes()) })
+        Ok(Self { accept_key: derive_accept_key(key.as_bytes()), deflate: None, protocol: None })
+    }
+
+    /// Agrees to permessage-deflate if the client offers it.
+    #[must_use]
+    pub fn with_deflate(self, request: &Request) -> Self {
+        let offers = request.headers.sec_websocket_extensions.as_deref();
+        Self { deflate: extensions::negotiate(offers, true), ..self }
+    }
+
+    /// Answers with this subprotocol.
+    #[must_use]
+    pub fn with_protocol(self, protocol: &'static str) -> Self {
+        Self { protocol: Some(protocol), ..self }
     }
 
     /// The bytes of `101 Switching Protocols`.
     #[must_use]
     pub fn response(&self) -> Vec<u8> {
+        let line = |name: &str, value: &str| format!("Sec-WebSocket-{name}: {value}\r\n");
+        let protocol = self.protocol.map_or(String::new(), |chosen| line("Protocol", chosen));
+        let deflate =
+            self.deflate.map_or(String::new(), |agreed| line("Extensions", &agreed.header()));
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Upgrade: websocket\r\n\
              Connection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n\r\n",
+             Sec-WebSocket-Accept: {}\r\n{protocol}{deflate}\r\n",
             self.accept_key
         )
         .into_bytes()
+    }
+}
+
+/// The first of the client's subprotocols that is among `known`.
+///
+/// # Errors
+/// 400 when it offered only others.
+pub fn choose_protocol(
+    offered: Option<&str>,
+    known: &[&'static str],
+) -> Result<Option<&'static str>, Refusal> {
+    let Some(offered) = offered.filter(|offered| !offered.is_empty()) else { return Ok(None) };
+    let mut offers = offered.split(',').map(str::trim);
+    let chosen = offers.find_map(|offer| known.iter().find(|known| **known == offer).copied());
+    match chosen {
+        Some(protocol) => Ok(Some(protocol)),
+        None => Err(Refusal::bad(format!("the subprotocols here are {}", known.join(", ")))),
     }
 }
 
@@ -78,6 +116,26 @@ mod tests {
         assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(!response.contains("Extensions"));
         assert!(response.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_is_chosen_is_answered() {
+        let request = Request::parse(HEAD.as_bytes(), 4096).unwrap().unwrap().0;
+        let handshake = Handshake::check(&request).unwrap();
+        let response = handshake.with_protocol("a").with_deflate(&request).response();
+        let response = String::from_utf8(response).unwrap();
+        assert!(response.contains("\r\nSec-WebSocket-Protocol: a\r\n"));
+        assert!(response.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "));
+        assert!(response.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn the_clients_order_decides_among_known_protocols() {
+        let known = ["a", "b"];
+        assert_eq!(choose_protocol(Some("x, b,a"), &known), Ok(Some("b")));
+        assert_eq!(choose_protocol(None, &known), Ok(None));
+        assert_eq!(choose_protocol(Some(""), &known), Ok(None), "a header without a value");
+        assert_eq!(choose_protocol(Some("A"), &known).unwrap_err().status.number(), 400);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! Everything here is bytes to values and values to bytes: no socket, no clock, no feed.
 
 pub mod body;
+pub mod extensions;
 pub mod handshake;
 pub mod options;
+pub mod origin;
 pub mod refusal;
 pub mod request;
 pub mod response;

@@ -3,32 +3,33 @@
 
 use super::refusal::Refusal;
 use crate::nearest::hint;
-use crate::subscription::{Mode, Options, UnknownWord};
+use crate::subscription::{LATEST_AND_LAG, Mode, Options};
 use percent_encoding::percent_decode_str;
+use std::fmt::Display;
 use std::str::FromStr;
 
 const KEYS: [&str; 4] = ["from", "mode", "lag", "rate"];
 
-/// Reads `from`, `mode` and `lag`.
+/// Reads `from`, `mode`, `lag` and `rate`.
 ///
 /// # Errors
 /// 400 that names the key or value, and the nearest right one.
 pub fn parse(query: Option<&str>) -> Result<Options, Refusal> {
-    let (mut from, mut mode, mut lag) = (None, None, None);
+    let (mut from, mut mode, mut lag, mut rate) = (None, None, None, None);
     for (key, value) in pairs(query)? {
         match key.as_str() {
             "from" => set(&mut from, &key, &value)?,
             "mode" => set(&mut mode, &key, &value)?,
             "lag" => set(&mut lag, &key, &value)?,
-            "rate" => return Err(Refusal::bad("`rate` is not supported by this version")),
+            "rate" => set(&mut rate, &key, &value)?,
             _ => return Err(unknown_key(&key, &KEYS)),
         }
     }
-    let options = Options { from: from.unwrap_or_default(), mode: mode.unwrap_or_default(), lag };
-    if options.mode == Mode::Latest && options.lag.is_some() {
-        return Err(Refusal::bad("`lag` belongs to mode=lossless: mode=latest is never lapped"));
+    let (from, mode) = (from.unwrap_or_default(), mode.unwrap_or_default());
+    if mode == Mode::Latest && lag.is_some() {
+        return Err(Refusal::bad(LATEST_AND_LAG));
     }
-    Ok(options)
+    Ok(Options { from, mode, rate, lag })
 }
 
 /// For endpoints without options.
@@ -59,7 +60,7 @@ fn decode(text: &str) -> Result<String, Refusal> {
     }
 }
 
-fn set<T: FromStr<Err = UnknownWord>>(
+fn set<T: FromStr<Err: Display>>(
     slot: &mut Option<T>,
     key: &str,
     value: &str,
@@ -80,7 +81,7 @@ fn unknown_key(key: &str, known: &[&str]) -> Refusal {
 mod tests {
     use super::*;
     use crate::epoch::Epoch;
-    use crate::subscription::{From, LagPolicy};
+    use crate::subscription::{From, LagPolicy, Rate};
 
     #[test]
     fn nothing_said_is_the_default() {
@@ -94,9 +95,11 @@ mod tests {
         let expected = Options {
             from: From::After { epoch: Epoch(723), seq: 7 },
             mode: Mode::Lossless,
+            rate: Some(Rate::new(10).unwrap()),
             lag: Some(LagPolicy::SkipToOldest),
         };
-        assert_eq!(parse(Some("from=k3%2D7&mode=lossless&lag=skip-to-oldest")), Ok(expected));
+        let query = "from=k3%2D7&mode=lossless&rate=10&lag=skip-to-oldest";
+        assert_eq!(parse(Some(query)), Ok(expected));
     }
 
     #[test]
@@ -106,7 +109,7 @@ mod tests {
             ("from=lest", "option `from`: unknown value `lest`: did you mean `last`?"),
             ("mode", "option `mode`: unknown value ``: known are lossless, latest"),
             ("from=last&from=last", "option `from` twice"),
-            ("rate=10", "`rate` is not supported by this version"),
+            ("rate=0", "option `rate`: a whole number from 1 to 1000 frames a second"),
             ("a=%FF", "an option is not UTF-8"),
             ("xyzzy=1", "unknown option `xyzzy`: known are from, mode, lag, rate"),
         ] {

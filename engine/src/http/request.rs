@@ -68,6 +68,8 @@ headers! {
     sec_websocket_key "Sec-WebSocket-Key" Refused,
     /// The version of the WebSocket protocol.
     sec_websocket_version "Sec-WebSocket-Version" Refused,
+    /// The extensions offered.
+    sec_websocket_extensions "Sec-WebSocket-Extensions" Joined,
     /// The subprotocols offered.
     sec_websocket_protocol "Sec-WebSocket-Protocol" Joined,
     /// The media types the client takes.
@@ -84,6 +86,8 @@ headers! {
     origin "Origin" Refused,
     /// What the client waits for before it sends the body.
     expect "Expect" Refused,
+    /// The way a request came over proxies: each adds whom it had it from.
+    x_forwarded_for "X-Forwarded-For" Joined,
     /// The client's credentials.
     authorization "Authorization" Refused,
     /// The credentials a browser adds by itself.

@@ -2,16 +2,22 @@
 //! It serves nothing: every check that needs a feed, a limit or a clock is made by the core.
 
 use super::body::{Body, Framing};
-use super::handshake::Handshake;
+use super::handshake::{Handshake, choose_protocol};
 use super::options;
 use super::refusal::Refusal;
 use super::request::{Method, Request, has_token};
 use super::response::Status;
 use crate::epoch::Position;
+use crate::feed::encoding::Form;
 use crate::feed::pattern::{Target, Topic, TopicError};
 use crate::frame::Kind;
 use crate::subscription::{From, Options};
 use percent_encoding::percent_decode_str;
+
+/// The subprotocol whose messages are JSON objects.
+pub const PROTOCOL_JSON: &str = "gridcast.v1.json";
+/// The subprotocol whose data messages are binary envelopes.
+pub const PROTOCOL_BINARY: &str = "gridcast.v1.bin";
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -53,6 +59,13 @@ pub enum Route {
         /// The body's reader.
         body: Body,
     },
+    /// Many subscriptions, publishes and replies over one WebSocket.
+    Multiplexed {
+        /// What messages look like: the subprotocol.
+        form: Form,
+        /// The checked handshake.
+        handshake: Handshake,
+    },
     /// A socket that gets its messages back.
     Echo {
         /// The checked handshake.
@@ -64,6 +77,10 @@ pub enum Route {
     Ready,
     /// OpenMetrics text; also for `HEAD`.
     Metrics,
+    /// How the engine is, for administrators.
+    Status,
+    /// The engine is to drain, says an administrator.
+    Drain,
     /// `OPTIONS`: the methods of the endpoint.
     Allow(&'static str),
 }
@@ -75,17 +92,34 @@ pub struct Settings {
     pub echo: bool,
     /// The largest body, bytes.
     pub body_bytes_max: u32,
+    /// Where the request came in.
+    pub door: Door,
+}
+
+/// Which endpoints a listener has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of clients, and the two probes.
+    Clients,
+    /// Those of administrators, and the two probes.
+    Admins,
 }
 
 /// The endpoints, before methods are looked at.
 enum Endpoint<'p> {
     Feed(&'p str),
+    Multiplexed,
     Publish(&'p str),
     PublishMany,
     Echo,
     Health,
     Ready,
     Metrics,
+    Status,
+    Drain,
 }
 
 impl Route {
@@ -98,11 +132,13 @@ impl Route {
             return Ok(Self::Allow("GET, HEAD, POST, OPTIONS"));
         }
         let endpoint = Endpoint::of(&request.path, settings.echo)?;
+        endpoint.check_door(settings.door)?;
         let framing = check_framing(request)?;
         match request.method {
             Method::Options => Ok(Self::Allow(endpoint.methods())),
             Method::Get => endpoint.get(request),
             Method::Head => endpoint.head(),
+            Method::Post if matches!(endpoint, Endpoint::Drain) => drain(request, framing),
             Method::Post => endpoint.post(request, Body::new(framing, settings.body_bytes_max)),
             Method::Other => Err(endpoint.refuse_method()),
         }
@@ -119,20 +155,37 @@ impl<'p> Endpoint<'p> {
         }
         match path {
             "/v1/publish" => Ok(Self::PublishMany),
+            "/v1/ws" => Ok(Self::Multiplexed),
             "/v1/echo" if echo => Ok(Self::Echo),
             "/healthz" => Ok(Self::Health),
             "/readyz" => Ok(Self::Ready),
             "/metrics" => Ok(Self::Metrics),
+            "/v1/admin/status" => Ok(Self::Status),
+            "/v1/admin/drain" => Ok(Self::Drain),
             _ => Err(Refusal::new(Status::NotFound, missing(path))),
         }
     }
 
+    fn check_door(&self, door: Door) -> Result<(), Refusal> {
+        let is_served = match (door, self) {
+            (Door::All, _) | (_, Self::Health | Self::Ready) => true,
+            (door, Self::Metrics | Self::Status | Self::Drain) => door == Door::Admins,
+            (door, _) => door == Door::Clients,
+        };
+        if is_served {
+            return Ok(());
+        }
+        Err(Refusal::new(Status::NotFound, "another listener has this endpoint (admin.listen)"))
+    }
+
     const fn methods(&self) -> &'static str {
         match self {
-            Self::Feed(_) | Self::Echo => "GET, OPTIONS",
+            Self::Feed(_) | Self::Multiplexed | Self::Echo => "GET, OPTIONS",
             Self::Publish(_) => "GET, POST, OPTIONS",
             Self::PublishMany => "POST, OPTIONS",
             Self::Health | Self::Ready | Self::Metrics => "GET, HEAD, OPTIONS",
+            Self::Status => "GET, OPTIONS",
+            Self::Drain => "POST, OPTIONS",
         }
     }
 
@@ -148,8 +201,10 @@ impl<'p> Endpoint<'p> {
                 let topic = publish_topic(request, rest)?;
                 Ok(Route::PublishSocket { topic, handshake: require_websocket(request)? })
             }
+            Self::Multiplexed => multiplexed(request),
             Self::Echo => Ok(Route::Echo { handshake: require_websocket(request)? }),
-            Self::PublishMany => Err(self.refuse_method()),
+            Self::Status => Ok(Route::Status),
+            Self::PublishMany | Self::Drain => Err(self.refuse_method()),
             Self::Health | Self::Ready | Self::Metrics => self.head(),
         }
     }
@@ -180,17 +235,19 @@ impl<'p> Endpoint<'p> {
     }
 }
 
+fn drain(request: &Request, framing: Framing) -> Result<Route, Refusal> {
+    options::refuse_any(request.query.as_deref())?;
+    if framing.is_empty() { Ok(Route::Drain) } else { Err(Refusal::bad("a drain has no body")) }
+}
+
 fn missing(path: &str) -> &'static str {
     match path {
-        "/v1/ws" => {
-            "the multiplexed protocol is not in this version: use /v1/feed/{topic} and \
-             /v1/publish/{topic}"
-        }
         "/v1/echo" => "echo is off: [debug] echo = true turns it on",
         "/v1/feed" => "which topic or pattern? /v1/feed/{topic}",
         _ => {
-            "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/publish, \
-             /v1/publish/{topic}, /healthz, /readyz and /metrics"
+            "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/ws, /v1/publish, \
+             /v1/publish/{topic}, /v1/admin/status, /v1/admin/drain, /healthz, /readyz and \
+             /metrics"
         }
     }
 }
@@ -226,6 +283,20 @@ fn feed(request: &Request, rest: &str) -> Result<Route, Refusal> {
         options.from = resume(id)?;
     }
     Ok(Route::FeedEvents { target, options })
+}
+
+/// Without a subprotocol the client gets the one it can read without a table.
+fn multiplexed(request: &Request) -> Result<Route, Refusal> {
+    options::refuse_any(request.query.as_deref())?;
+    let handshake = require_websocket(request)?;
+    let offered = request.headers.sec_websocket_protocol.as_deref();
+    let chosen = choose_protocol(offered, &[PROTOCOL_JSON, PROTOCOL_BINARY])?;
+    let form = if chosen == Some(PROTOCOL_BINARY) { Form::Binary } else { Form::Json };
+    let handshake = match chosen {
+        Some(protocol) => handshake.with_protocol(protocol),
+        None => handshake,
+    };
+    Ok(Route::Multiplexed { form, handshake })
 }
 
 fn resume(last_event_id: &str) -> Result<From, Refusal> {
@@ -307,7 +378,7 @@ mod tests {
     fn route_with(echo: bool, line: &str, headers: &str) -> Result<Route, Refusal> {
         let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
         let (request, _) = Request::parse(text.as_bytes(), 4096).unwrap().unwrap();
-        Route::of(&request, Settings { echo, body_bytes_max: 100 })
+        Route::of(&request, Settings { echo, body_bytes_max: 100, door: Door::All })
     }
 
     fn route(line: &str, headers: &str) -> Result<Route, Refusal> {
@@ -369,6 +440,26 @@ mod tests {
     }
 
     #[test]
+    fn the_subprotocol_chooses_the_form() {
+        for (offer, expected) in [
+            ("", Form::Json),
+            ("Sec-WebSocket-Protocol: gridcast.v1.json\r\n", Form::Json),
+            ("Sec-WebSocket-Protocol: x, gridcast.v1.bin, gridcast.v1.json\r\n", Form::Binary),
+        ] {
+            let headers = format!("{WEBSOCKET}{offer}");
+            let Ok(Route::Multiplexed { form, handshake }) = route("GET /v1/ws", &headers) else {
+                panic!("{offer}")
+            };
+            assert_eq!(form, expected);
+            let answer = String::from_utf8(handshake.response()).unwrap();
+            assert_eq!(answer.contains("Sec-WebSocket-Protocol: gridcast"), !offer.is_empty());
+        }
+        let unknown = format!("{WEBSOCKET}Sec-WebSocket-Protocol: mqtt\r\n");
+        let refusal = route("GET /v1/ws", &unknown).unwrap_err();
+        assert_eq!(refusal.message, "the subprotocols here are gridcast.v1.json, gridcast.v1.bin");
+    }
+
+    #[test]
     fn operations_answer_get_head_and_options() {
         assert!(matches!(route("GET /healthz", ""), Ok(Route::Health)));
         assert!(matches!(route("HEAD /readyz?x=1", ""), Ok(Route::Ready)));
@@ -378,10 +469,34 @@ mod tests {
     }
 
     #[test]
+    fn each_door_has_its_endpoints_and_both_have_the_probes() {
+        let served = |door: Door, line: &str, headers: &str| {
+            let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
+            let (request, _) = Request::parse(text.as_bytes(), 4096).unwrap().unwrap();
+            Route::of(&request, Settings { echo: true, body_bytes_max: 9, door }).is_ok()
+        };
+        for (line, headers, clients, admins) in [
+            ("GET /healthz", "", true, true),
+            ("GET /readyz", "", true, true),
+            ("GET /metrics", "", false, true),
+            ("GET /v1/admin/status", "", false, true),
+            ("POST /v1/admin/drain", "", false, true),
+            ("GET /v1/feed/a", EVENTS, true, false),
+            ("GET /v1/ws", WEBSOCKET, true, false),
+            ("GET /v1/echo", WEBSOCKET, true, false),
+            ("POST /v1/publish/a", "Content-Length: 1\r\n", true, false),
+        ] {
+            assert!(served(Door::All, line, headers), "{line}");
+            assert_eq!(served(Door::Clients, line, headers), clients, "{line}");
+            assert_eq!(served(Door::Admins, line, headers), admins, "{line}");
+        }
+    }
+
+    #[test]
     fn refusals_have_their_status() {
         for (line, headers, status) in [
             ("GET /", "", 404),
-            ("GET /v1/ws", WEBSOCKET, 404),
+            ("GET /v1/ws", "", 426),
             ("GET /v1/echo", WEBSOCKET, 404),
             ("GET /v1/feed/a", "Accept: */*\r\n", 406),
             ("GET /v1/feed/", EVENTS, 400),
@@ -400,6 +515,10 @@ mod tests {
             ("POST /v1/publish/a", "", 411),
             ("POST /v1/publish/a", "Content-Length: 101\r\n", 413),
             ("POST /v1/publish", "Content-Length: 1\r\n", 415),
+            ("GET /v1/admin/drain", "", 405),
+            ("POST /v1/admin/status", "Content-Length: 0\r\n", 405),
+            ("POST /v1/admin/drain", "Content-Length: 1\r\n", 400),
+            ("POST /v1/admin/drain?now=1", "", 400),
             ("PUT /v1/publish/a", "Content-Length: 1\r\n", 405),
             ("GET /v1/publish", "", 405),
             ("POST /metrics", "Content-Length: 0\r\n", 405),
@@ -417,7 +536,7 @@ mod tests {
         assert_eq!(refusal.header, Some(("Allow", "GET, POST, OPTIONS")));
         let cut_at_the_hash = route("GET /v1/feed/pmu/", EVENTS).unwrap_err();
         assert!(cut_at_the_hash.message.contains("%23"), "{}", cut_at_the_hash.message);
-        assert!(route("GET /v1/ws", "").unwrap_err().message.contains("not in this version"));
+        assert!(route("GET /v1/echo", "").unwrap_err().message.contains("[debug]"));
     }
 
     #[test]

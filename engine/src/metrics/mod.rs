@@ -29,6 +29,10 @@ pub struct CoreMetrics {
     pub publishes: Counter,
     /// Encodings made for them: one for each form somebody uses, in the topic and in patterns.
     pub encodes: Counter,
+    /// Of those, encodings that took deflating.
+    pub deflates: Counter,
+    /// Commands of multiplexed clients that were refused.
+    pub commands_refused: Counter,
     /// Times that a publisher ahead of its subscribers was made to wait.
     pub publishes_paced: Counter,
     /// Frames whose last byte the kernel took.
@@ -67,11 +71,16 @@ pub struct CoreMetrics {
     closed: PerReason,
     refused: PerStatus,
     asked: PerOutcome,
+    /// TLS handshakes completed.
+    pub tls_handshakes: Counter,
+    tls_failures: [Counter; TlsFailure::ALL.len()],
+    turned_away: PerGate,
 }
 
 type PerRole = [Counter; Role::ALL.len()];
 type PerReason = [Counter; CloseReason::ALL.len()];
 type PerOutcome = [Counter; AuthOutcome::ALL.len()];
+type PerGate = [Counter; Gate::ALL.len()];
 type PerStatus = [Counter; Status::ALL.len()];
 
 /// Bounds from 1.024 µs to 17.2 s, and the rest.
@@ -137,6 +146,8 @@ labels! {
         Events = "events",
         /// A WebSocket that publishes.
         Publisher = "publisher",
+        /// A WebSocket that follows many feeds, publishes, and is answered.
+        Multiplexed = "multiplexed",
         /// A WebSocket that gets its messages back.
         Echo = "echo",
     }
@@ -214,6 +225,50 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a TLS handshake was not completed.
+    TlsFailure {
+        /// The client speaks HTTP without TLS.
+        NotTls = "not_tls",
+        /// No version, cipher or protocol that both know.
+        Incompatible = "incompatible",
+        /// The client's certificate is missing or not trusted.
+        Certificate = "certificate",
+        /// The client broke it off and said so: most often it does not trust our certificate.
+        Refused = "refused",
+        /// What came was no TLS, or broke its rules.
+        Protocol = "protocol",
+        /// It was not done in time.
+        Timeout = "timeout",
+        /// The connection ended before.
+        Gone = "gone",
+    }
+}
+
+labels! {
+    /// Which gate turned a client away.
+    Gate {
+        /// `limits.connections_max`.
+        Connections = "connections",
+        /// `limits.connections_per_source_max`.
+        Source = "source",
+        /// `limits.handshakes_per_s_per_source`.
+        SourceRate = "source_rate",
+        /// `limits.accepts_per_s_max`.
+        AcceptRate = "accept_rate",
+        /// `security.origins`.
+        Origin = "origin",
+        /// `limits.controls_per_s_max`.
+        Controls = "controls",
+        /// An administrator's endpoint, from elsewhere.
+        Admin = "admin",
+        /// The engine drains or is not ready yet.
+        Draining = "draining",
+        /// Memory is short: the most lagged were disconnected.
+        Memory = "memory",
+    }
+}
+
 impl From<CloseCode> for CloseReason {
     fn from(code: CloseCode) -> Self {
         match code {
@@ -251,10 +306,16 @@ impl CoreMetrics {
         self.bytes_in.add(bytes as u64);
     }
 
-    /// A message was published, in so many encodings.
-    pub fn published(&self, encodes: u32) {
+    /// A message was published, in so many encodings, so many of them deflated.
+    pub fn published(&self, encodes: u32, deflates: u32) {
         self.publishes.add(1);
+        self.encoded(encodes, deflates);
+    }
+
+    /// So many encodings were made, so many of them deflated.
+    pub fn encoded(&self, encodes: u32, deflates: u32) {
         self.encodes.add(u64::from(encodes));
+        self.deflates.add(u64::from(deflates));
     }
 
     /// A connection began to lag.
@@ -312,6 +373,16 @@ impl CoreMetrics {
         self.closed[reason as usize].add(1);
     }
 
+    /// A TLS handshake was completed.
+    pub fn tls_opened(&self) {
+        self.tls_handshakes.add(1);
+    }
+
+    /// A TLS handshake was not completed.
+    pub fn tls_failed(&self, failure: TlsFailure) {
+        self.tls_failures[failure as usize].add(1);
+    }
+
     /// A request was refused with this status.
     pub fn refused(&self, status: Status) {
         self.refused[status as usize].add(1);
@@ -320,6 +391,11 @@ impl CoreMetrics {
     /// A client was asked for a token, with this outcome.
     pub fn asked(&self, outcome: AuthOutcome) {
         self.asked[outcome as usize].add(1);
+    }
+
+    /// A gate turned a client away.
+    pub fn turned_away(&self, gate: Gate) {
+        self.turned_away[gate as usize].add(1);
     }
 
     /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private

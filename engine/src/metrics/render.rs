@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{AuthOutcome, CloseReason, CoreMetrics, Counter, Role};
+use super::{AuthOutcome, CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -50,7 +50,7 @@ struct Scrape {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 15] = [
+const TOTALS: [Total; 18] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -67,6 +67,10 @@ const TOTALS: [Total; 15] = [
         "Encodings made: one a message for each form in use, in its topic and in patterns.",
         |m| &m.encodes,
     ),
+    ("deflates", None, "Of those, encodings that took deflating.", |m| &m.deflates),
+    ("commands_refused", None, "Commands of multiplexed clients that were refused.", |m| {
+        &m.commands_refused
+    }),
     (
         "publishes_paced",
         None,
@@ -91,6 +95,7 @@ const TOTALS: [Total; 15] = [
         |m| &m.resumes_after_gap,
     ),
     ("gap_frames", None, "Frames that subscribers were told they missed.", |m| &m.gap_frames),
+    ("tls_handshakes", None, "TLS handshakes completed.", |m| &m.tls_handshakes),
 ];
 
 impl Collector for Scrape {
@@ -135,6 +140,13 @@ impl Scrape {
         let asked = self.per_label(AuthOutcome::ALL, word, |m| &m.asked);
         let help = "Requests that needed a token, by what became of them.";
         labelled_counters(encoder, "authentications", help, "outcome", &asked)?;
+        let word = |failure: &TlsFailure| failure.word().to_owned();
+        let failures = self.per_label(TlsFailure::ALL, word, |m| &m.tls_failures);
+        let help = "TLS handshakes that were not completed, by reason.";
+        labelled_counters(encoder, "tls_handshakes_failed", help, "reason", &failures)?;
+        let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
+        let help = "Clients that a limit or a rule turned away, by which.";
+        labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),

@@ -5,12 +5,13 @@
 // Each test binary uses its own part of this; a failed step of a test should end it where it is.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod certificates;
 pub mod frames;
 pub mod http;
 pub mod tokens;
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use gridcast::config::Config;
 use gridcast::server::{Engine, StartError};
 use gridcast::settings::Settings;
 use socket2::{Domain, Socket, Type};
+use tungstenite::client::IntoClientRequest;
 use tungstenite::{Error, Message, WebSocket};
 
 /// How long anything may take before a test gives up: far more than it ever should.
@@ -90,6 +92,11 @@ impl Server {
         self.websocket(&format!("/v1/feed/{feed}"))
     }
 
+    /// A multiplexed client of this subprotocol.
+    pub fn multiplexed(&self, protocol: &str) -> Client {
+        Client::with_header(self.connect(), "/v1/ws", "Sec-WebSocket-Protocol", protocol)
+    }
+
     /// A raw publisher to `topic`.
     pub fn publisher(&self, topic: &str) -> Client {
         self.websocket(&format!("/v1/publish/{topic}"))
@@ -130,7 +137,7 @@ impl Server {
 
     /// Connections there are, whatever for.
     pub fn connections(&self) -> u64 {
-        let roles = ["subscriber", "events", "publisher", "echo", "request"];
+        let roles = ["subscriber", "events", "multiplexed", "publisher", "echo", "request"];
         roles.iter().map(|role| self.metric(&format!("connections{{role=\"{role}\"}}"))).sum()
     }
 
@@ -186,17 +193,25 @@ pub enum Told {
     Gone,
 }
 
-/// A WebSocket client.
-pub struct Client {
+/// A WebSocket client, over whatever carries it.
+pub struct Client<S = TcpStream> {
     /// The client library's socket.
-    pub socket: WebSocket<TcpStream>,
+    pub socket: WebSocket<S>,
 }
 
-impl Client {
+impl<S: Read + Write> Client<S> {
     /// Shakes hands for `path` over `stream`.
-    pub fn over(stream: TcpStream, path: &str) -> Self {
+    pub fn over(stream: S, path: &str) -> Self {
         let url = format!("ws://engine.test{path}");
         let (socket, _) = tungstenite::client(url, stream).unwrap();
+        Self { socket }
+    }
+
+    /// Shakes hands for `path` with one more header.
+    pub fn with_header(stream: S, path: &str, name: &'static str, value: &str) -> Self {
+        let mut request = format!("ws://engine.test{path}").into_client_request().unwrap();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        let (socket, _) = tungstenite::client(request, stream).unwrap();
         Self { socket }
     }
 

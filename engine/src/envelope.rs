@@ -1,0 +1,174 @@
+//! The envelopes of multiplexed data messages: which feed and number a payload has, as JSON or as
+//! bytes. Must not know frames, lanes or sockets: it appends payloads.
+
+use std::io::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::IgnoredAny;
+
+use crate::feed::encoding::Message;
+use crate::frame::Kind;
+
+/// Appends `{"topic":…,"seq":…,"data":…}`. Text that is JSON stands there as it is, other text as a
+/// string beside `"text":true`, bytes as base64 in `data64`.
+pub fn json(out: &mut Vec<u8>, topic: &str, seq: u64, message: Message<'_>) {
+    out.extend_from_slice(br#"{"topic":"#);
+    string(out, topic);
+    put(out, format_args!(r#","seq":{seq},"#));
+    match (message.kind, std::str::from_utf8(message.payload)) {
+        (Kind::Text, Ok(text)) if is_json(message.payload) => {
+            out.extend_from_slice(br#""data":"#);
+            out.extend_from_slice(text.as_bytes());
+        }
+        (Kind::Text, Ok(text)) => {
+            out.extend_from_slice(br#""data":"#);
+            string(out, text);
+            out.extend_from_slice(br#","text":true"#);
+        }
+        _ => {
+            out.extend_from_slice(br#""data64":""#);
+            base64(out, message.payload);
+            out.push(b'"');
+        }
+    }
+    out.push(b'}');
+}
+
+/// Appends `varint feed · varint seq · flags · payload`. Varints are unsigned LEB128; bit 0 of the
+/// flags says that the payload is text.
+pub fn binary(out: &mut Vec<u8>, feed: u64, seq: u64, message: Message<'_>) {
+    varint(out, feed);
+    varint(out, seq);
+    out.push(u8::from(message.kind == Kind::Text));
+    out.extend_from_slice(message.payload);
+}
+
+/// The message that tells which number stands for `topic`.
+pub fn announcement(topic: &str, feed: u64) -> Vec<u8> {
+    let mut out = br#"{"topic":"#.to_vec();
+    string(&mut out, topic);
+    put(&mut out, format_args!(r#","feed":{feed}}}"#));
+    out
+}
+
+/// Appends a JSON string.
+pub fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing a string to memory cannot fail.
+    let _ = serde_json::to_writer(&mut *out, text);
+}
+
+/// By the grammar alone: a number may be larger than any type of ours.
+fn is_json(payload: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+}
+
+fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
+    let slot = out.get_mut(start..).unwrap_or_default();
+    let written = STANDARD.encode_slice(bytes, slot);
+    debug_assert!(written.is_ok(), "the room was made for it");
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {
+    // Writing to memory cannot fail.
+    let _ = out.write_fmt(args);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn json_of(topic: &str, seq: u64, kind: Kind, payload: &[u8]) -> String {
+        let mut out = Vec::new();
+        json(&mut out, topic, seq, Message { kind, payload });
+        String::from_utf8(out).unwrap()
+    }
+
+    /// LEB128 by its definition: seven bits a byte, the lowest first.
+    fn read_varint(bytes: &mut &[u8]) -> u64 {
+        let len = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let (own, rest) = bytes.split_at(len);
+        *bytes = rest;
+        own.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F))
+    }
+
+    #[test]
+    fn the_forms_are_the_documented_ones() {
+        assert_eq!(
+            json_of("pmu/1001", 42, Kind::Text, br#"{"f": 50.02}"#),
+            r#"{"topic":"pmu/1001","seq":42,"data":{"f": 50.02}}"#
+        );
+        assert_eq!(
+            json_of("pmu/1001", 43, Kind::Text, b"50,02"),
+            r#"{"topic":"pmu/1001","seq":43,"data":"50,02","text":true}"#
+        );
+        assert_eq!(
+            json_of("pmu/\"1\"", 43, Kind::Binary, &[0, 255]),
+            r#"{"topic":"pmu/\"1\"","seq":43,"data64":"AP8="}"#
+        );
+        assert_eq!(announcement("pmu/1002", 7), br#"{"topic":"pmu/1002","feed":7}"#);
+        let mut out = Vec::new();
+        binary(&mut out, 300, 5, Message { kind: Kind::Text, payload: b"x" });
+        assert_eq!(out, [0xAC, 0x02, 5, 1, b'x']);
+    }
+
+    #[test]
+    fn json_is_what_the_grammar_says() {
+        for (text, is) in [
+            ("1e999999", true),
+            ("123456789012345678901234567890", true),
+            (" [1, 2] ", true),
+            ("", false),
+            ("nul", false),
+            ("{}{}", false),
+            ("01", false),
+        ] {
+            assert_eq!(is_json(text.as_bytes()), is, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives(topic in "[a-z\"\\\\/é]{1,20}", seq: u64, text in ".{0,60}") {
+            let envelope = json_of(&topic, seq, Kind::Text, text.as_bytes());
+            let value: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+            prop_assert_eq!(&value["topic"], &topic);
+            prop_assert_eq!(&value["seq"], seq);
+            match value["text"].as_bool() {
+                Some(true) => prop_assert_eq!(&value["data"], &text),
+                _ => {
+                    let data: serde_json::Value = serde_json::from_str(&text).unwrap();
+                    prop_assert_eq!(&value["data"], &data);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_survive(
+            feed: u64,
+            seq: u64,
+            payload in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
+            let message = Message { kind: Kind::Binary, payload: &payload };
+            let mut out = Vec::new();
+            binary(&mut out, feed, seq, message);
+            let mut rest = out.as_slice();
+            prop_assert_eq!((read_varint(&mut rest), read_varint(&mut rest)), (feed, seq));
+            prop_assert_eq!(rest, [&[0][..], &payload].concat());
+            let envelope = json_of("t", seq, Kind::Binary, &payload);
+            let value: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+            prop_assert_eq!(STANDARD.decode(value["data64"].as_str().unwrap()).unwrap(), payload);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! permessage-deflate over real sockets: agreed to or not, shared by all who agreed, bounded on the
+//! way in. Owns RFC 7692 as a client sees it. Must not test the compressor itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+mod harness;
+
+use std::io::Write as _;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use harness::frames::{self, RawSocket};
+use harness::{Server, http};
+
+const ON: harness::Overrides<'static> =
+    &[("compression.enabled", "true"), ("compression.bytes_min", "32"), ("debug.echo", "true")];
+
+/// A raw socket that offered `extensions`, and what was answered.
+fn open(server: &Server, path: &str, extensions: &str) -> (RawSocket, Option<String>) {
+    let mut stream = server.connect();
+    let offer = format!("Sec-WebSocket-Extensions: {extensions}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{}{offer}\r\n", http::UPGRADE);
+    stream.write_all(request.as_bytes()).unwrap();
+    let head = http::read_head(&mut stream);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let answer = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+    (RawSocket { stream }, answer.map(str::to_owned))
+}
+
+fn deflated(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(payload.len() + 100);
+    Compress::new(Compression::default(), false)
+        .compress_vec(payload, &mut out, FlushCompress::Sync)
+        .unwrap();
+    out.truncate(out.len() - 4);
+    out
+}
+
+fn inflated(payload: &[u8], window_bits: u8) -> Vec<u8> {
+    let whole = [payload, &[0, 0, 0xFF, 0xFF]].concat();
+    let mut out = Vec::with_capacity(1 << 20);
+    Decompress::new_with_window_bits(false, window_bits)
+        .decompress_vec(&whole, &mut out, FlushDecompress::Sync)
+        .unwrap();
+    out
+}
+
+#[test]
+fn it_is_off_unless_turned_on() {
+    let server = Server::start(&[]);
+    assert_eq!(open(&server, "/v1/feed/t", "permessage-deflate").1, None);
+}
+
+#[test]
+fn a_message_is_deflated_once_for_all_who_agreed() {
+    let server = Server::start(ON);
+    let mut agreed: Vec<RawSocket> = (0..10)
+        .map(|_| open(&server, "/v1/feed/t", "permessage-deflate; client_max_window_bits").0)
+        .collect();
+    let mut plain = server.subscribe("t");
+    let text = "{\"frequency\":49.98,\"rocof\":0.01}".repeat(20);
+    server.post("t", &text);
+    server.post("t", "short");
+    assert_eq!(plain.texts(2), [text.as_str(), "short"]);
+    for socket in &mut agreed {
+        let frame = socket.read().unwrap();
+        assert_eq!(frame.first, 0xC1);
+        assert!(frame.payload.len() * 5 < text.len());
+        assert_eq!(inflated(&frame.payload, 15), text.as_bytes());
+        socket.expect(frames::TEXT, b"short");
+    }
+    // The lane is shared by those on one core: at most one for each of the two.
+    server.wait_for("deflates_total", 1);
+}
+
+#[test]
+fn the_window_a_client_asks_for_is_kept() {
+    let server = Server::start(ON);
+    let payload: Vec<u8> = (0..60_000_u32).flat_map(|n| (n % 9973).to_be_bytes()).collect();
+    for bits in [9, 12, 15] {
+        let offer = format!("permessage-deflate; server_max_window_bits={bits}");
+        let (mut socket, answer) = open(&server, "/v1/feed/t", &offer);
+        assert!(answer.unwrap().ends_with(&format!("server_max_window_bits={bits}")));
+        server.publisher("t").say_bytes(&payload);
+        let frame = socket.read().unwrap();
+        assert_eq!(inflated(&frame.payload, bits), payload, "{bits}");
+    }
+}
+
+#[test]
+fn deflated_messages_are_published_inflated() {
+    let server = Server::start(ON);
+    let mut subscriber = server.subscribe("t");
+    let (mut publisher, _) = open(&server, "/v1/publish/t", "permessage-deflate");
+    let text = "grün ".repeat(100);
+    let message = deflated(text.as_bytes());
+    let (first, last) = message.split_at(message.len() / 2);
+    publisher.send(&frames::frame(0x41, first));
+    publisher.send(&frames::frame(0x80, last));
+    publisher.send(&frames::frame(0x81, b"plain"));
+    assert_eq!(subscriber.texts(2), [text.as_str(), "plain"]);
+}
+
+#[test]
+fn bombs_noise_and_bad_text_end_with_their_code() {
+    let server = Server::start(ON);
+    for (first, payload, code) in [
+        (0xC2, deflated(&vec![0; 8 << 20]), 1009),
+        (0xC2, vec![0xFF; 100], 1002),
+        (0xC1, deflated(&[0xFF, 0xFE]), 1007),
+    ] {
+        let (mut socket, _) = open(&server, "/v1/publish/t", "permessage-deflate");
+        socket.send(&frames::frame(first, &payload));
+        assert_eq!(socket.read().unwrap().close_code(), code);
+    }
+    let (mut without, _) = open(&server, "/v1/publish/t", "mux");
+    without.send(&frames::frame(0xC2, &deflated(b"x")));
+    assert_eq!(without.read().unwrap().close_code(), 1002);
+}
+
+#[test]
+fn an_echo_is_deflated_as_well() {
+    let server = Server::start(ON);
+    let (mut socket, _) = open(&server, "/v1/echo", "permessage-deflate");
+    let text = "again ".repeat(50);
+    socket.send(&frames::frame(0xC1, &deflated(text.as_bytes())));
+    let frame = socket.read().unwrap();
+    assert_eq!((frame.first, inflated(&frame.payload, 15)), (0xC1, text.into_bytes()));
+}

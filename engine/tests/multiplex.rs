@@ -1,0 +1,270 @@
+//! The multiplexed endpoint over real sockets: commands and their answers, envelopes of both
+//! subprotocols, gaps, limits. Owns what `wire.md` promises of `/v1/ws`. Must not test what a feed
+//! does in any form.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+mod harness;
+
+use harness::{Client, Server, Told};
+use serde_json::{Value, json};
+
+const JSON: &str = "gridcast.v1.json";
+const BINARY: &str = "gridcast.v1.bin";
+
+/// Sends a command and answers what comes next.
+fn ask(client: &mut Client, command: &Value) -> Value {
+    client.say(&command.to_string());
+    hear(client)
+}
+
+fn hear(client: &mut Client) -> Value {
+    serde_json::from_str(&client.text()).unwrap()
+}
+
+/// A binary envelope: feed, number, flags, payload.
+fn envelope(client: &mut Client) -> (u64, u64, u8, Vec<u8>) {
+    let Told::Binary(bytes) = client.next() else { panic!("no binary message") };
+    let mut rest = bytes.as_slice();
+    let (feed, seq) = (varint(&mut rest), varint(&mut rest));
+    (feed, seq, rest[0], rest[1..].to_vec())
+}
+
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let len = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let (own, rest) = bytes.split_at(len);
+    *bytes = rest;
+    own.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F))
+}
+
+#[test]
+fn a_conversation_goes_as_documented() {
+    let server = Server::start(&[]);
+    let mut client = server.multiplexed(JSON);
+    let epoch = server.epoch("pmu/1001", r#"{"f":49.98}"#);
+    let subscribe = json!({"id": 1, "subscribe": {"topic": "pmu/1001", "from": "last"}});
+    let expected = json!({"id": 1, "subscribed": {"topic": "pmu/1001", "epoch": epoch, "seq": 0}});
+    assert_eq!(ask(&mut client, &subscribe), expected);
+    let first = client.text();
+    assert_eq!(first, r#"{"topic":"pmu/1001","seq":1,"data":{"f":49.98}}"#);
+    let publish = json!({"id": "p", "publish": {"topic": "pmu/1001", "data64": "AP8="}});
+    let (answer, data) = (ask(&mut client, &publish), client.text());
+    let published = json!({"epoch": epoch, "seq": 2, "subscribers": 1});
+    assert_eq!(answer, json!({"id": "p", "published": published}));
+    assert_eq!(data, r#"{"topic":"pmu/1001","seq":2,"data64":"AP8="}"#);
+    server.post("pmu/1001", "no json");
+    assert_eq!(client.text(), r#"{"topic":"pmu/1001","seq":3,"data":"no json","text":true}"#);
+    let unsubscribe = json!({"id": 2, "unsubscribe": {"topic": "pmu/1001"}});
+    let expected = json!({"id": 2, "unsubscribed": {"topic": "pmu/1001"}});
+    assert_eq!(ask(&mut client, &unsubscribe), expected);
+    server.post("pmu/1001", "4");
+    let publish = json!({"id": 3, "publish": {"topic": "pmu/1001", "data": 5}});
+    assert_eq!(ask(&mut client, &publish)["published"]["subscribers"], 0);
+}
+
+#[test]
+fn without_an_id_there_is_no_reply_but_errors_are_told() {
+    let server = Server::start(&[]);
+    let mut client = server.multiplexed(JSON);
+    client.say(r#"{"subscribe":{"topic":"t"}}"#);
+    client.say(r#"{"publish":{"topic":"t","data":"a"}}"#);
+    assert_eq!(client.text(), r#"{"topic":"t","seq":1,"data":"a"}"#);
+    client.say(r#"{"publish":{"topic":"t"}}"#);
+    assert_eq!(hear(&mut client)["error"]["code"], "bad_request");
+}
+
+#[test]
+fn errors_name_the_command_and_close_nothing() {
+    let server = Server::start(&[("limits.subscriptions_per_connection_max", "2")]);
+    let mut client = server.multiplexed(JSON);
+    let subscribe = |topic: &str| json!({"id": 7, "subscribe": {"topic": topic}});
+    ask(&mut client, &subscribe("a"));
+    for (command, code) in [
+        (subscribe("a"), "already_subscribed"),
+        (subscribe("a//b"), "bad_request"),
+        (json!({"id": 7, "unsubscribe": {"topic": "b"}}), "not_subscribed"),
+        (json!({"id": 7, "subscribe": {"topic": "b", "rate": 5000}}), "bad_request"),
+        (json!({"id": 7, "publish": {"topic": "$sys/a", "data": 1}}), "forbidden"),
+        (json!({"id": 7, "publish": {"topic": "a", "data": 1, "qos": 2}}), "bad_request"),
+        (json!({"id": 7}), "bad_request"),
+    ] {
+        let answer = ask(&mut client, &command);
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(code)));
+    }
+    ask(&mut client, &subscribe("b"));
+    let answer = ask(&mut client, &subscribe("c"));
+    assert_eq!(answer["error"]["code"], "too_many_subscriptions");
+    client.say("no json");
+    assert_eq!(hear(&mut client)["error"]["code"], "bad_request");
+    client.say_bytes(b"binary");
+    assert_eq!(hear(&mut client)["error"]["code"], "bad_request");
+    server.wait_for("commands_refused_total", 10);
+    server.post("a", "1");
+    assert_eq!(hear(&mut client)["seq"], 1);
+}
+
+#[test]
+fn binary_envelopes_carry_the_number_that_was_told() {
+    let server = Server::start(&[]);
+    let mut client = server.multiplexed(BINARY);
+    let answer = ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "a"}}));
+    let feed = answer["subscribed"]["feed"].as_u64().unwrap();
+    server.post("a", "text");
+    server.publisher("a").say_bytes(&[1, 2]);
+    assert_eq!(envelope(&mut client), (feed, 1, 1, b"text".to_vec()));
+    assert_eq!(envelope(&mut client), (feed, 2, 0, vec![1, 2]));
+}
+
+#[test]
+fn a_pattern_announces_its_topics_to_whoever_comes_whenever() {
+    let server = Server::start(&[]);
+    let mut early = server.multiplexed(BINARY);
+    ask(&mut early, &json!({"id": 1, "subscribe": {"topic": "pmu/+"}}));
+    server.post("pmu/1", "a");
+    server.post("pmu/2", "b");
+    server.post("pmu/1", "c");
+    let mut numbers = Vec::new();
+    for (topic, payload) in [("pmu/1", "a"), ("pmu/2", "b")] {
+        let announcement = hear(&mut early);
+        assert_eq!(announcement["topic"], topic);
+        let (feed, seq, _, got) = envelope(&mut early);
+        numbers.push(feed);
+        assert_eq!((announcement["feed"].as_u64(), got), (Some(feed), payload.into()));
+        assert_eq!(seq, numbers.len() as u64);
+    }
+    assert_eq!(envelope(&mut early), (numbers[0], 3, 1, b"c".to_vec()));
+    let mut late = server.multiplexed(BINARY);
+    ask(&mut late, &json!({"id": 1, "subscribe": {"topic": "pmu/+"}}));
+    let told: Vec<Value> = (0..2).map(|_| hear(&mut late)).collect();
+    server.post("pmu/2", "d");
+    assert_eq!(envelope(&mut late), (numbers[1], 4, 1, b"d".to_vec()));
+    assert_eq!(told[1], json!({"topic": "pmu/2", "feed": numbers[1]}));
+}
+
+#[test]
+fn a_position_is_resumed_and_one_that_is_gone_is_told() {
+    let server = Server::start(&[("retention.frames_max", "3")]);
+    let epoch = server.epoch("t", "1");
+    server.post_numbers("t", 2, 9);
+    let mut client = server.multiplexed(JSON);
+    let from = |position: String| json!({"id": 1, "subscribe": {"topic": "t", "from": position}});
+    ask(&mut client, &from(format!("{epoch}-7")));
+    assert_eq!(
+        (hear(&mut client)["seq"].clone(), hear(&mut client)["seq"].clone()),
+        (8.into(), 9.into())
+    );
+    for (position, from_seq, reason) in
+        [(format!("{epoch}-2"), 3, "expired"), ("zz-5".to_owned(), 0, "epoch")]
+    {
+        ask(&mut client, &json!({"id": 2, "unsubscribe": {"topic": "t"}}));
+        assert_eq!(ask(&mut client, &from(position))["subscribed"]["seq"], 6);
+        let gap = json!({"topic": "t", "from": from_seq, "to": 6, "reason": reason});
+        assert_eq!(hear(&mut client), json!({"gap": gap}));
+        for seq in 7..=9 {
+            assert_eq!(hear(&mut client)["seq"], seq);
+        }
+    }
+}
+
+#[test]
+fn a_conflated_subscriber_is_told_how_much_it_skipped() {
+    let server = Server::start(&[("flush.send_buffer_bytes", "4096")]);
+    let stream = server.connect_narrow();
+    let mut client = Client::with_header(stream, "/v1/ws", "Sec-WebSocket-Protocol", JSON);
+    let subscribe = json!({"id": 1, "subscribe": {"topic": "t", "mode": "latest"}});
+    ask(&mut client, &subscribe);
+    let mut publisher = server.publisher("t");
+    let payload = "x".repeat(4000);
+    for _ in 0..200 {
+        publisher.say(&payload);
+    }
+    server.wait_for("publishes_total", 200);
+    let (mut next, mut skipped) = (1, 0);
+    while next <= 200 {
+        let message = hear(&mut client);
+        if let Some(gap) = message.get("gap") {
+            assert_eq!((&gap["from"], &gap["reason"]), (&json!(next), &json!("conflated")));
+            let to = gap["to"].as_u64().unwrap();
+            skipped += to + 1 - next;
+            next = to + 1;
+        } else {
+            assert_eq!(message["seq"], next);
+            next += 1;
+        }
+    }
+    assert!(skipped > 0, "a full socket was conflated");
+    assert_eq!(server.metric("frames_conflated_total"), skipped);
+}
+
+#[test]
+fn thousands_of_subscriptions_share_a_socket_and_end_with_it() {
+    const TOPICS: u64 = 3000;
+    let server = Server::start(&[]);
+    let mut client = server.multiplexed(BINARY);
+    for n in 0..TOPICS {
+        client.say(&format!(r#"{{"subscribe":{{"topic":"t/{n}"}}}}"#));
+    }
+    ask(&mut client, &json!({"id": 1, "unsubscribe": {"topic": "t/7"}}));
+    let line = |n: u64| format!("{{\"topic\":\"t/{n}\",\"data\":{n}}}\n");
+    let body: String = (0..TOPICS).map(line).collect();
+    assert_eq!(harness::http::post_many(&server, &body).status, 200);
+    let mut seen: Vec<u64> = (1..TOPICS)
+        .map(|_| String::from_utf8(envelope(&mut client).3).unwrap().parse().unwrap())
+        .collect();
+    seen.sort_unstable();
+    let expected: Vec<u64> = (0..TOPICS).filter(|n| *n != 7).collect();
+    assert_eq!(seen, expected);
+    drop(client);
+    server.wait_until("all left", |server| server.connections() == 0);
+    let subscribers = harness::http::post(&server, "/v1/publish/t/1", "text/plain", b"x");
+    assert_eq!(subscribers.json()["subscribers"], 0);
+}
+
+#[test]
+fn a_flood_of_commands_waits_for_its_answers() {
+    let server = Server::start(&[]);
+    let client = server.multiplexed(JSON);
+    let mut writer = client.socket.get_ref().try_clone().unwrap();
+    let count = 50_000;
+    let commands: Vec<u8> = (0..count)
+        .flat_map(|id| {
+            let command = json!({"id": id, "unsubscribe": {"topic": "nothing"}}).to_string();
+            harness::frames::frame(harness::frames::TEXT, command.as_bytes())
+        })
+        .collect();
+    let writing = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &commands));
+    let mut client = client;
+    for id in 0..count {
+        assert_eq!(hear(&mut client)["id"], id);
+    }
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
+fn without_a_subprotocol_the_client_gets_json() {
+    let server = Server::start(&[]);
+    let mut client = server.websocket("/v1/ws");
+    let answer = ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "a"}}));
+    assert_eq!(answer["subscribed"]["topic"], "a");
+    server.wait_for("connections{role=\"multiplexed\"}", 1);
+}
+
+#[test]
+fn a_replay_does_not_hold_up_what_is_live() {
+    let server = Server::start(&[("flush.send_buffer_bytes", "4096")]);
+    let mut publisher = server.publisher("history");
+    let payload = "x".repeat(1000);
+    for _ in 0..900 {
+        publisher.say(&payload);
+    }
+    server.wait_for("publishes_total", 900);
+    let stream = server.connect_narrow();
+    let mut client = Client::with_header(stream, "/v1/ws", "Sec-WebSocket-Protocol", JSON);
+    ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "live"}}));
+    ask(&mut client, &json!({"id": 2, "subscribe": {"topic": "history", "from": "oldest"}}));
+    server.wait_until("a full socket", |server| server.metric("writes_partial_total") > 0);
+    server.post("live", "1");
+    let replayed = (0..900).take_while(|_| hear(&mut client)["topic"] == "history").count();
+    // What the kernel held already, and a share of what waits.
+    assert!(replayed < 450, "{replayed} frames of history came first");
+}

@@ -1,0 +1,148 @@
+"""What the scripts in this directory share: building, an engine of one's own, its metrics and
+memory, and how a script says that it was skipped. Must not know what any of them checks."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# The exit code of a script that could not run for want of something it names.
+SKIPPED = 77
+START_S = 20
+
+
+def skip(reason):
+    """Ends the script as skipped: neither passed nor failed."""
+    print(f"{Path(sys.argv[0]).name}: SKIPPED: {reason}", file=sys.stderr)
+    sys.exit(SKIPPED)
+
+
+def run(*command, **options):
+    """Runs a command and ends the script where it fails."""
+    done = subprocess.run([str(part) for part in command], check=False, **options)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}")
+    return done
+
+
+def build(*packages, profile="release"):
+    """Builds the programs of `packages`; the directory they are in."""
+    flags = [flag for package in packages for flag in ("-p", package)]
+    run("cargo", "build", "--bins", "--profile", "dev" if profile == "debug" else profile, *flags,
+        cwd=ROOT)
+    return TARGET / profile
+
+
+def add_build_options(parser):
+    """`--profile` and `--no-build`, the same in every script."""
+    parser.add_argument("--profile", default="release", choices=["debug", "release"],
+                        help="build of the programs [default: release]")
+    parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
+
+
+def programs(options, *packages):
+    """The directory of the programs, built unless told otherwise."""
+    return TARGET / options.profile if options.no_build else build(*packages,
+                                                                   profile=options.profile)
+
+
+class Engine:
+    """An engine of one's own on a free port, from entering to leaving a `with`."""
+
+    def __init__(self, binaries, log, *settings, cores=1):
+        self.log = Path(log)
+        self.command = [str(binaries / "gridcast"), "--listen", "127.0.0.1:0", "--cores",
+                        str(cores), *(flag for setting in settings for flag in ("--set", setting))]
+        self.process = self.port = None
+
+    def __enter__(self):
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(self.command, stderr=log)
+        try:
+            self.port = int(wait_for(self._listening, "the engine to listen", START_S)[1])
+        except BaseException:
+            self.process.kill()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(START_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+
+    def _listening(self):
+        if self.process.poll() is not None:
+            sys.exit(f"the engine ended at once (exit {self.process.returncode}):\n"
+                     + self.log.read_text())
+        return re.search(r"listening.*address=127\.0\.0\.1:(\d+)", self.log.read_text())
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self):
+        return f"ws://127.0.0.1:{self.port}"
+
+    def metrics(self):
+        """Every series with its value; nothing while the engine cannot be asked."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return {}
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def connections(self):
+        """Open connections but the one that asks."""
+        return sum(value for name, value in self.metrics().items()
+                   if name.startswith("gridcast_connections{")) - 1
+
+    def rss_bytes(self):
+        """Memory in use; 0 when the engine is gone."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return 0
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        return int(found[1]) * 1024 if found else 0
+
+    def complaints(self):
+        """Lines of the log that tell of an error or a panic."""
+        bad = re.compile(r"\bERROR\b|panicked at")
+        return [line for line in self.log.read_text().splitlines() if bad.search(line)]
+
+
+def wait_for(condition, what, seconds):
+    """What `condition` answers once that is true; the script ends when it does not become so."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > end:
+            sys.exit(f"waited {seconds} s for {what}")
+        time.sleep(0.05)
+    return answer
+
+
+def lost(run_json):
+    """Frames that healthy subscribers of a gridload run missed without being told."""
+    return sum(one["lost"] + one["lost_after_close"] for one in healthy(run_json))
+
+
+def healthy(run_json):
+    """The classes of subscribers that shall get everything."""
+    return [one for one in run_json["totals"]["classes"] if one["kind"] == "healthy"]
