@@ -387,13 +387,7 @@ impl Config {
         let table = settings.table()?;
         let config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
-        let mut broken = config.broken_rules();
-        if !config.auth.cookie.is_empty() && config.security.origins.is_any() {
-            broken.push(
-                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
-                    .to_owned(),
-            );
-        }
+        let broken = config.broken_rules();
         if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
     }
 
@@ -440,6 +434,11 @@ impl Config {
             (
                 !self.proxy.forwarded_for || !self.proxy.trusted.is_empty(),
                 "proxy.forwarded_for needs proxy.trusted: anybody may send X-Forwarded-For"
+                    .to_owned(),
+            ),
+            (
+                self.auth.cookie.is_empty() || !self.security.origins.is_any(),
+                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
                     .to_owned(),
             ),
             (
