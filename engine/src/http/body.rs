@@ -117,6 +117,12 @@ impl Body {
         Ok(Progress { consumed: buf.len() - rest.len(), is_complete })
     }
 
+    /// Bytes of user memory held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.payload.capacity()
+    }
+
     /// The payload read.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {

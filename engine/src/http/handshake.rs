@@ -53,7 +53,7 @@ impl Handshake {
     #[must_use]
     pub fn with_deflate(self, request: &Request) -> Self {
         let offers = request.headers.sec_websocket_extensions.as_deref();
-        Self { deflate: extensions::negotiate(offers), ..self }
+        Self { deflate: extensions::negotiate(offers, true), ..self }
     }
 
     /// Answers with this subprotocol.
@@ -68,7 +68,7 @@ impl Handshake {
         let line = |name: &str, value: &str| format!("Sec-WebSocket-{name}: {value}\r\n");
         let protocol = self.protocol.map_or(String::new(), |chosen| line("Protocol", chosen));
         let deflate =
-            self.deflate.map_or(String::new(), |agreed| line("Extensions", &agreed.answer()));
+            self.deflate.map_or(String::new(), |agreed| line("Extensions", &agreed.header()));
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Upgrade: websocket\r\n\
