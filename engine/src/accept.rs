@@ -1,14 +1,21 @@
 //! Accepting: who comes in, how many in one turn, and what happens when the machine has no room.
 //! Must not read from a connection: once it is in, the core's turn does.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
-use mio::net::TcpStream;
-use mio::{Interest, Token};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use rustls::ServerConfig;
 
+use crate::admission::Full;
+use crate::config::{Config, Limits};
 use crate::conn::Conn;
-use crate::core::Core;
+use crate::core::{ADMIN_LISTENER, Core, LISTENER};
+use crate::current::View;
+use crate::forwarded;
+use crate::http::route::Door;
 use crate::timer::{self, Tick};
 use crate::transport::Transport;
 
@@ -30,20 +37,75 @@ pub(crate) enum Accepting {
     Resting(Tick),
 }
 
+/// A listener, and how far accepting from it has come.
+#[derive(Debug)]
+pub struct Entrance {
+    listener: TcpListener,
+    token: Token,
+    door: Door,
+    pub(crate) accepting: Accepting,
+}
+
+impl Entrance {
+    /// Where clients come in.
+    pub fn clients(listener: TcpListener, door: Door) -> Self {
+        Self { listener, token: LISTENER, door, accepting: Accepting::More }
+    }
+
+    /// Where administrators come in.
+    pub fn admins(listener: TcpListener) -> Self {
+        let door = Door::Admins;
+        Self { listener, token: ADMIN_LISTENER, door, accepting: Accepting::More }
+    }
+
+    /// Has the kernel say when somebody comes.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.register(&mut self.listener, self.token, Interest::READABLE)
+    }
+}
+
 impl Core {
+    /// True when an entrance is in this state.
+    pub(crate) fn accepts(&self, accepting: Accepting) -> bool {
+        self.entrances.iter().any(|entrance| entrance.accepting == accepting)
+    }
+
+    /// While accepting rests for want of descriptors, a newcomer is no reason to try again.
+    pub(crate) fn somebody_came(&mut self, token: Token) {
+        for entrance in &mut self.entrances {
+            if entrance.token == token && entrance.accepting == Accepting::Waiting {
+                entrance.accepting = Accepting::More;
+            }
+        }
+    }
+
     pub(crate) fn accept(&mut self) {
-        match self.accepting {
+        for at in 0..self.entrances.len() {
+            self.accept_at(at);
+        }
+    }
+
+    fn accept_at(&mut self, at: usize) {
+        let entrance = &mut self.entrances[at];
+        let door = entrance.door;
+        match entrance.accepting {
             Accepting::Waiting => return,
             Accepting::Resting(until) if self.now < until => return,
-            _ => self.accepting = Accepting::More,
+            _ => entrance.accepting = Accepting::More,
         }
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer.ip()),
-                Err(error) => {
-                    self.accepting = self.after_accept_error(&error);
-                    return;
-                }
+            let accepted = self.entrances[at].listener.accept();
+            let entered = accepted.and_then(|(stream, peer)| match door {
+                Door::Admins => self.admit(stream, peer.ip(), door),
+                _ if self.turns_away(peer.ip()) => Ok(()),
+                _ => self.admit(stream, peer.ip(), door),
+            });
+            if let Err(error) = entered {
+                self.entrances[at].accepting = self.after_accept_error(&error);
+                return;
             }
         }
     }
@@ -63,24 +125,96 @@ impl Core {
         }
     }
 
-    fn admit(&mut self, mut stream: TcpStream, source: IpAddr) {
-        let admitted = self.shared.admission.enter(source);
+    /// The limits for a connection from `source`: those of one address do not hold for a proxy that
+    /// says whom it passes on.
+    fn limits_of(&self, source: IpAddr) -> Cow<'_, Limits> {
+        let Config { limits, proxy, .. } = &*self.config;
+        let passes_on = proxy.forwarded_for || self.expects_header();
+        if !passes_on || !proxy.trusted.contains(source) {
+            return Cow::Borrowed(limits);
+        }
+        Cow::Owned(Limits {
+            connections_per_source_max: 0,
+            handshakes_per_s_per_source: 0,
+            ..limits.clone()
+        })
+    }
+
+    /// Has the limits of one address hold for whom a trusted proxy passes on.
+    ///
+    /// # Errors
+    /// [`Full`] when that one has too many connections, or opens them too fast.
+    pub(crate) fn take_forwarded(&mut self, key: u32, header: &str) -> Result<(), Full> {
+        let proxy = &self.config.proxy;
+        let conn = &mut self.conns[key as usize];
+        let is_trusted = conn.is_forwarded || proxy.trusted.contains(conn.source);
+        if !proxy.forwarded_for || !is_trusted {
+            return Ok(());
+        }
+        let source = forwarded::source(header, conn.source, &proxy.trusted);
+        if source == conn.source {
+            return Ok(());
+        }
+        conn.is_forwarded = true;
+        self.move_source(key, source)
+    }
+
+    /// Counts a connection for `source` from now on, for whom it was passed on.
+    ///
+    /// # Errors
+    /// [`Full`] when that one has too many connections, or opens them too fast.
+    pub(crate) fn move_source(&mut self, key: u32, source: IpAddr) -> Result<(), Full> {
+        let now_ns = self.now_ns();
+        let before = std::mem::replace(&mut self.conns[key as usize].source, source);
+        self.shared.admission.leave(before, now_ns);
+        // It was accepted already, and is counted at that once.
+        let limits = Limits { accepts_per_s_max: 0, ..self.config.limits.clone() };
+        self.shared.admission.enter(source, &limits, now_ns)
+    }
+
+    /// Takes a connection in, if only to tell it that it is one too many.
+    fn admit(&mut self, mut stream: TcpStream, source: IpAddr, door: Door) -> io::Result<()> {
+        let now_ns = self.now_ns();
+        let admitted = self.shared.admission.enter(source, &self.limits_of(source), now_ns);
+        let expects_header = door != Door::Admins && self.expects_header();
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(key as usize);
         if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
-            tracing::warn!(core = self.index, %error, "cannot watch a connection: dropped");
-            self.shared.admission.leave(source);
-            return;
+            self.shared.admission.leave(source, now_ns);
+            return Err(error);
         }
+        let transport = match transport(stream, self.tls.as_ref()) {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::warn!(core = self.index, %error, "no TLS session: dropped");
+                self.shared.admission.leave(source, now_ns);
+                return Ok(());
+            }
+        };
         let now = self.now;
-        entry.insert(Conn::new(Transport::new(stream), source, now));
+        let conn = entry.insert(Conn::new(transport, source, now));
+        conn.door = door;
+        conn.queued.arriving = expects_header;
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.config.limits.handshake_ms_max));
         match admitted {
+            // Whose connection it is, and so whether it is one too many, its header will say.
+            _ if expects_header => self.queue_read(key),
             Ok(()) => self.queue_read(key),
             Err(refusal) => self.refuse(key, refusal),
         }
+        Ok(())
+    }
+}
+
+fn transport(
+    stream: TcpStream,
+    tls: Option<&View<ServerConfig>>,
+) -> Result<Transport, rustls::Error> {
+    match tls {
+        Some(tls) => Transport::secure(stream, tls.share()),
+        None => Ok(Transport::Plain(stream)),
     }
 }

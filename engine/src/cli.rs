@@ -1,7 +1,9 @@
 //! The command line: its `--help` is the manual's first page. Reads the layers of settings and
 //! says what to do; the engine itself is started by whoever calls `run`.
 
+use crate::auth::Auth;
 use crate::config::Config;
+use crate::reload::Reloader;
 use crate::settings::{Settings, SettingsError};
 use crate::{close, logging};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,8 +16,8 @@ use std::process::ExitCode;
 /// A WebSocket broadcast engine: many publishers, very many subscribers, every frame encoded once.
 ///
 /// Without a command it serves until SIGTERM or SIGINT, then drains; a second signal ends it at
-/// once. Subscribe at /v1/feed/{topic or pattern}, publish at /v1/publish/{topic}; look at
-/// /healthz, /readyz and /metrics.
+/// once. SIGHUP has it read its settings again. Subscribe at /v1/feed/{topic or pattern}, publish
+/// at /v1/publish/{topic}; look at /healthz, /readyz and /metrics.
 ///
 /// Settings come from four layers, the later wins: defaults, the file of --config, environment
 /// variables GRIDCAST_{SECTION}_{KEY}, flags. `gridcast config --print` shows each one with its
@@ -79,23 +81,32 @@ struct ConfigArgs {
 const EXIT_USAGE: u8 = 2;
 
 /// Does what the command line says. `serve` runs the engine until it is done.
-pub fn run<E: Display>(cli: Cli, serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode {
+pub fn run<E: Display>(
+    cli: Cli,
+    serve: impl FnOnce(Config, Reloader) -> Result<(), E>,
+) -> ExitCode {
     match cli.command {
-        None => start(&cli.layers, serve),
+        None => start(cli.layers, serve),
         Some(Command::Config(args)) => config(&cli.layers, &args),
         Some(Command::CloseCodes) => print(&close::table()),
     }
 }
 
-fn start<E: Display>(layers: &Layers, serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode {
-    let config = match layers.read(None).and_then(|settings| Config::new(&settings)) {
-        Ok(config) => config,
+fn start<E: Display>(
+    layers: Layers,
+    serve: impl FnOnce(Config, Reloader) -> Result<(), E>,
+) -> ExitCode {
+    let read = layers.read(None).and_then(|settings| Ok((Config::new(&settings)?, settings)));
+    let (config, settings) = match read {
+        Ok(read) => read,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    if let Err(error) = logging::init(&config.log) {
-        return fail(1, error);
-    }
-    match serve(config) {
+    let level = match logging::init(&config.log) {
+        Ok(level) => level,
+        Err(error) => return fail(1, error),
+    };
+    let reloader = Reloader::new(settings, Box::new(move || layers.read(None)), level);
+    match serve(config, reloader) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, error),
     }
@@ -107,7 +118,11 @@ fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    if let Err(error) = Config::new(&settings) {
+    let config = match Config::new(&settings) {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_USAGE, error),
+    };
+    if let Err(error) = Auth::load(&config) {
         return fail(EXIT_USAGE, error);
     }
     print(if args.print { settings.print() } else { "settings are valid\n".to_owned() }.as_str())
@@ -222,7 +237,7 @@ mod tests {
     fn serving_gets_the_settings_and_its_failure_the_exit_code() {
         let seen = RefCell::new(None);
         let cli = Cli::parse_from(["gridcast", "--listen", "0.0.0.0:1"]);
-        let code = run(cli, |config| {
+        let code = run(cli, |config, _| {
             seen.replace(Some(config));
             Ok::<(), String>(())
         });
@@ -233,7 +248,7 @@ mod tests {
     #[test]
     fn the_sample_file_is_generated_from_the_table() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("gridcast.toml");
-        let expected = SAMPLE_HEAD.to_owned() + &Settings::default().print() + SAMPLE_CLASS;
+        let expected = SAMPLE_HEAD.to_owned() + &Settings::default().print() + SAMPLE_ROWS;
         if std::env::var_os("UPDATE_SAMPLE").is_some() {
             fs::write(&path, &expected).unwrap();
         }
@@ -251,7 +266,7 @@ mod tests {
 
 ";
 
-    const SAMPLE_CLASS: &str = r#"
+    const SAMPLE_ROWS: &str = r##"
 # Topics with needs of their own. The first class whose pattern matches a topic holds for it; what
 # it does not say, [retention] says.
 #
@@ -260,5 +275,16 @@ mod tests {
 # bytes_max = 16777216
 # age_ms_max = 86400000
 # lag = "skip-to-oldest"
-"#;
+
+# Tokens without a signature, for few clients. One of token, token_file and sha256 says which it is;
+# a pattern covers topics and narrower patterns, and topics that start with $ only if it does too.
+#
+# [[auth.token]]
+# name = "wall"
+# token_file = "/etc/gridcast/wall.token"
+# subscribe = ["#", "$sys/#"]
+# publish = []
+# admin = false
+# publishes_per_s_max = 0
+"##;
 }

@@ -2,11 +2,17 @@
 //! It reads no file and no environment: `settings` has done that.
 
 use crate::feed::pattern::Target;
+use crate::http::origin::Origins;
+use crate::networks::Networks;
+use crate::proxy::Versions;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
+use crate::tls::ClientAuth;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The settings of an engine. `limits` says what each one is for.
@@ -15,8 +21,16 @@ use std::str::FromStr;
 pub struct Config {
     /// Where and how it runs.
     pub server: Server,
+    /// Who may do what.
+    pub auth: Authentication,
+    /// How what is sent is kept secret.
+    pub tls: Tls,
+    /// Who speaks for clients.
+    pub proxy: Proxy,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
+    /// Who may use it.
+    pub security: Security,
     /// What feeds keep.
     pub retention: Retention,
     /// What all feeds together keep.
@@ -29,6 +43,8 @@ pub struct Config {
     pub keepalive: Keepalive,
     /// How it ends.
     pub drain: Drain,
+    /// Where it is looked after.
+    pub admin: Admin,
     /// What only tests need.
     pub debug: Debugging,
     /// What it tells.
@@ -57,6 +73,106 @@ section! {
 }
 
 section! {
+    /// `[auth]`
+    Authentication {
+        /// A JSON Web Key Set; empty for none.
+        jwks: PathBuf,
+        /// The secret of HS256; empty for none.
+        hs256_secret_file: PathBuf,
+        /// The issuer that tokens must have; empty for any.
+        issuer: String,
+        /// Of which tokens must name one.
+        audience: Vec<String>,
+        /// How far clocks may be apart, s.
+        leeway_s: u64,
+        /// Whether tokens need not expire.
+        unlimited: bool,
+        /// The cookie that may hold a token; empty for none.
+        cookie: String,
+        /// Messages a second of one subject; 0 sets no limit.
+        publishes_per_s_max: u32,
+        /// Subjects whose publishing is limited at once.
+        subjects_max: usize,
+        /// Whether `/metrics` needs a token of an administrator.
+        metrics: bool,
+        /// Tokens without a signature, and what they may.
+        token: Vec<StaticToken>,
+    }
+}
+
+section! {
+    /// `[[auth.token]]`
+    StaticToken {
+        /// Who it stands for.
+        name: String,
+        /// The token itself, if it is here.
+        token: Secret,
+        /// The file that holds it, if one does.
+        token_file: PathBuf,
+        /// Its SHA-256 in hexadecimal, if only that is known.
+        sha256: String,
+        /// What it may subscribe to.
+        #[serde(deserialize_with = "from_texts")]
+        subscribe: Vec<Target>,
+        /// What it may publish to.
+        #[serde(deserialize_with = "from_texts")]
+        publish: Vec<Target>,
+        /// Whether it may administer the engine.
+        admin: bool,
+        /// Messages a second; 0 sets no limit.
+        publishes_per_s_max: u32,
+    }
+}
+
+/// A text that does not show itself.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+section! {
+    /// `[tls]`
+    Tls {
+        /// The certificate and those that lead to its authority; empty for plain HTTP.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+        /// The authorities of clients' certificates.
+        client_ca: PathBuf,
+        /// Whether clients show certificates.
+        client_auth: ClientAuth,
+        /// Steps of handshakes in one turn of a core.
+        handshakes_per_turn: usize,
+    }
+}
+
+section! {
+    /// `[proxy]`
+    Proxy {
+        /// The header that connections begin with.
+        protocol: Versions,
+        /// Whose word on a client is believed.
+        #[serde(deserialize_with = "from_text")]
+        trusted: Networks,
+        /// Whether `X-Forwarded-For` says whom the limits of one address hold for.
+        forwarded_for: bool,
+    }
+}
+
+section! {
     /// `[limits]`
     Limits {
         /// The largest message and the largest body, bytes.
@@ -65,16 +181,32 @@ section! {
         header_bytes_max: u32,
         /// How long a request may take to arrive, ms.
         handshake_ms_max: u64,
+        /// How long a body may take to arrive, ms.
+        body_ms_max: u64,
         /// Open connections of the engine.
         connections_max: usize,
         /// Open connections of one source; 0 sets no limit.
         connections_per_source_max: usize,
+        /// Connections a second of one source; 0 sets no limit.
+        handshakes_per_s_per_source: u32,
+        /// Connections a second of all sources; 0 sets no limit.
+        accepts_per_s_max: u32,
+        /// Pings and commands of one connection in a second; 0 sets no limit.
+        controls_per_s_max: u32,
         /// Topics that exist at once.
         topics_max: usize,
         /// Subscriptions of one multiplexed connection.
         subscriptions_per_connection_max: usize,
         /// Messages a second of one publishing connection; 0 sets no limit.
         publishes_per_s_max: u32,
+    }
+}
+
+section! {
+    /// `[security]`
+    Security {
+        /// The pages that may use the engine.
+        origins: Origins,
     }
 }
 
@@ -119,6 +251,10 @@ section! {
     Memory {
         /// All logs together, bytes.
         log_bytes_max: u64,
+        /// What hangs on all connections together, bytes.
+        pending_bytes_max: u64,
+        /// Kernel memory of sockets that lag, bytes; 0 sets no limit.
+        socket_bytes_max: u64,
         /// Time without a publish after which a feed keeps only its last frame, s.
         compact_idle_s: u64,
         /// Time without use after which a topic is forgotten, s.
@@ -177,6 +313,15 @@ section! {
         reconnect_ms_min: u64,
         /// The longest such delay, ms.
         reconnect_ms_max: u64,
+    }
+}
+
+section! {
+    /// `[admin]`
+    Admin {
+        /// Where administrators connect; none for the clients' listener.
+        #[serde(deserialize_with = "from_text_if_any")]
+        listen: Option<SocketAddr>,
     }
 }
 
@@ -242,7 +387,13 @@ impl Config {
         let table = settings.table()?;
         let config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
-        let broken = config.broken_rules();
+        let mut broken = config.broken_rules();
+        if !config.auth.cookie.is_empty() && config.security.origins.is_any() {
+            broken.push(
+                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
+                    .to_owned(),
+            );
+        }
         if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
     }
 
@@ -263,15 +414,33 @@ impl Config {
 
     fn broken_rules(&self) -> Vec<String> {
         let address = self.server.listen;
+        let admin = self.admin.listen;
         let (keepalive, drain) = (&self.keepalive, &self.drain);
         let rules = [
             (
-                address.ip().to_canonical().is_loopback() || self.server.insecure,
+                address.ip().to_canonical().is_loopback()
+                    || self.auth.is_on()
+                    || self.server.insecure,
                 format!(
-                    "server.listen = \"{address}\" is reachable from other machines, and this \
-                     version asks nobody who they are: set server.insecure = true if that is \
+                    "server.listen = \"{address}\" is reachable from other machines, and nobody \
+                     is asked who they are: set up [auth], or server.insecure = true if that is \
                      meant"
                 ),
+            ),
+            (
+                admin.is_none_or(|a| a.ip().to_canonical().is_loopback() || self.server.insecure),
+                "admin.listen is reachable from other machines, which could read the metrics: set \
+                 server.insecure = true if that is meant"
+                    .to_owned(),
+            ),
+            (
+                admin.is_none_or(|admin| admin != address || admin.port() == 0),
+                "admin.listen must not be the address of server.listen".to_owned(),
+            ),
+            (
+                !self.proxy.forwarded_for || !self.proxy.trusted.is_empty(),
+                "proxy.forwarded_for needs proxy.trusted: anybody may send X-Forwarded-For"
+                    .to_owned(),
             ),
             (
                 keepalive.idle_timeout_ms > keepalive.ping_interval_ms,
@@ -305,6 +474,10 @@ impl Config {
         ];
         let mut broken: Vec<String> =
             rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
+        broken.extend(self.tls.broken_rules());
+        if self.proxy.protocol != Versions::Off && self.proxy.trusted.is_empty() {
+            broken.push("proxy.protocol needs proxy.trusted: the balancers' addresses".to_owned());
+        }
         broken.extend(self.classes_above_the_budget());
         broken
     }
@@ -322,6 +495,51 @@ impl Config {
                 class.bytes_max
             )
         })
+    }
+}
+
+/// None for an empty text.
+fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
+    value.transpose()
+}
+
+impl Authentication {
+    /// Whether clients are asked who they are.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        !self.token.is_empty() || is_set(&self.jwks) || is_set(&self.hs256_secret_file)
+    }
+}
+
+fn from_texts<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: String| text.parse().map_err(|error| format!("`{text}`: {error}"));
+    texts.into_iter().map(parse).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+impl Tls {
+    fn broken_rules(&self) -> impl Iterator<Item = String> {
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        let (certificate, key) = (is_set(&self.certificate), is_set(&self.key));
+        let (client_ca, client_auth) =
+            (is_set(&self.client_ca), self.client_auth != ClientAuth::None);
+        let rules = [
+            (certificate == key, "tls.certificate and tls.key must be set together, or neither"),
+            (
+                client_ca == client_auth,
+                "tls.client_ca must be set when tls.client_auth is optional or required, and only \
+                 then",
+            ),
+            (certificate || !client_ca, "tls.client_ca needs tls.certificate and tls.key as well"),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
     }
 }
 
@@ -348,6 +566,14 @@ mod tests {
         assert!(Config::default().cores() >= 1);
     }
 
+    /// The defaults with one other value, and no rule between settings asked.
+    fn typed(name: &str, value: &str) -> Config {
+        let mut settings = Settings::default();
+        settings.add_flag("--set", name, value);
+        let typed: Result<Config, _> = settings.table().unwrap().try_into();
+        typed.unwrap_or_else(|error| panic!("{name} = {value}: {error}"))
+    }
+
     /// Together with the unknown fields that are denied, this ties table and types to each other.
     #[test]
     fn every_knob_moves_its_field() {
@@ -363,11 +589,11 @@ mod tests {
                 Kind::Switch => "true".to_owned(),
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
+                Kind::List if knob.section == "security" => "https://a.example".to_owned(),
+                Kind::Path | Kind::Text { .. } | Kind::List => "a".to_owned(),
+                Kind::Networks => "127.0.0.1".to_owned(),
             };
-            let mut settings = Settings::default();
-            settings.add_flag("--set", &knob.name(), &value);
-            let config = Config::new(&settings).unwrap();
-            assert_ne!(config, Config::default(), "{}", knob.name());
+            assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
         }
     }
 
@@ -389,9 +615,7 @@ mod tests {
         for knob in KNOBS {
             let Kind::Word(words) = knob.kind else { continue };
             for word in words {
-                let mut settings = Settings::default();
-                settings.add_flag("--set", &knob.name(), word);
-                assert!(Config::new(&settings).is_ok(), "{} = {word}", knob.name());
+                typed(&knob.name(), word);
             }
         }
     }
@@ -402,6 +626,7 @@ mod tests {
             let listen = format!("[server]\nlisten = \"{address}\"\n");
             assert!(config(&listen).unwrap_err().contains("server.insecure = true"), "{address}");
             assert!(config(&format!("{listen}insecure = true\n")).is_ok());
+            assert!(config(&format!("{listen}[auth]\njwks = \"keys.json\"\n")).is_ok());
         }
         for address in ["127.0.0.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(config(&format!("[server]\nlisten = \"{address}\"\n")).is_ok(), "{address}");
@@ -412,9 +637,14 @@ mod tests {
     fn rules_between_settings_hold() {
         for (text, part) in [
             ("[keepalive]\nidle_timeout_ms = 30000\n", "must be above keepalive.ping_interval_ms"),
+            ("[proxy]\nforwarded_for = true\n", "needs proxy.trusted"),
             ("[drain]\ndeadline_ms = 1\n", "must not be below drain.window_ms"),
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),
+            ("[tls]\ncertificate = \"a\"\n", "tls.certificate and tls.key must be set together"),
+            ("[proxy]\nprotocol = \"v2\"\n", "proxy.protocol needs proxy.trusted"),
+            ("[tls]\nclient_auth = \"required\"\n", "tls.client_ca must be set"),
+            ("[tls]\nclient_ca = \"a\"\nclient_auth = \"optional\"\n", "needs tls.certificate"),
             ("[memory]\nlog_bytes_max = 1048576\n[retention]\nbytes_max = 1048577\n", "all topics"),
         ] {
             let error = config(text).unwrap_err();
@@ -438,7 +668,29 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_typed_and_do_not_show_themselves() {
+        let config = config(
+            "[auth]\npublishes_per_s_max = 7\n[[auth.token]]\nname = \"a\"\ntoken = \"hush\"\n\
+             subscribe = [\"pmu/#\", \"alarms\"]\n",
+        )
+        .unwrap();
+        let token = &config.auth.token[0];
+        assert_eq!((token.token.reveal(), token.publishes_per_s_max), ("hush", 7));
+        assert_eq!(token.subscribe[0].as_str(), "pmu/#");
+        assert!(config.auth.is_on() && !Config::default().auth.is_on());
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_cookie_needs_origins() {
+        let error = config("[auth]\ncookie = \"gridcast\"\n").unwrap_err();
+        assert!(error.contains("auth.cookie needs security.origins"), "{error}");
+    }
+
+    #[test]
     fn a_pattern_that_is_none_is_refused() {
+        let error = config("[[auth.token]]\nname = \"a\"\npublish = [\"a+\"]\n").unwrap_err();
+        assert!(error.contains("`a+`: `+` stands alone in its segment"), "{error}");
         let error = config("[[retention.class]]\npattern = \"a/#/b\"\n").unwrap_err();
         assert!(error.contains("`#` stands in the last segment only"), "{error}");
     }

@@ -4,15 +4,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::auth::Grant;
 use crate::feed::encoding::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::pattern::Topic;
 use crate::flush::Delivery;
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
+use crate::http::response::Exchange;
+use crate::http::route::Door;
 use crate::metrics;
 use crate::multiplex::Multiplexed;
-use crate::rate::TokenBucket;
+use crate::rate::{PerSecond, TokenBucket};
 use crate::timer::Tick;
 use crate::transport::Transport;
 
@@ -25,6 +28,8 @@ pub struct Conn {
     pub transport: Transport,
     /// Which queues of its core it stands in.
     pub queued: Queued,
+    /// How many pings and commands it has sent this second.
+    pub controls: PerSecond,
     /// When it began to lag; 0 while it does not.
     pub lagging_since: Tick,
     /// When it was last heard of.
@@ -33,6 +38,10 @@ pub struct Conn {
     pub due: Tick,
     /// Whether its messages may be deflated.
     pub inflates: bool,
+    /// Whether `source` is what a trusted proxy said, and may say otherwise with each request.
+    pub is_forwarded: bool,
+    /// Which endpoints it may ask for.
+    pub door: Door,
     /// What it is for.
     pub role: Role,
     /// Fragments of an unfinished message.
@@ -41,6 +50,8 @@ pub struct Conn {
     pub rest: Rest,
     /// How much more it may publish by POST now; none before it did.
     pub posts: Option<Box<TokenBucket>>,
+    /// What it may do; none where nobody is asked, or before it was.
+    pub grant: Option<Arc<Grant>>,
     /// Where it comes from, for the limit per source.
     pub source: IpAddr,
 }
@@ -62,6 +73,8 @@ pub struct Queued {
     pub paced: bool,
     /// A ping is out.
     pub pinged: bool,
+    /// Spoken for by a balancer, whose PROXY header has yet to come.
+    pub arriving: bool,
 }
 
 /// What a connection is for.
@@ -102,8 +115,8 @@ pub struct Posting {
     pub target: PostTarget,
     /// The reader of the body's framing.
     pub body: Body,
-    /// Whether the connection may carry another request.
-    pub keep_alive: bool,
+    /// How the answer is sent.
+    pub exchange: Exchange,
 }
 
 /// Where a POST publishes to.
@@ -144,14 +157,18 @@ impl Conn {
             delivery: Delivery::default(),
             transport,
             queued: Queued::default(),
+            controls: PerSecond::default(),
             lagging_since: 0,
             heard: now,
             due: 0,
             inflates: false,
+            is_forwarded: false,
+            door: Door::All,
             role: Role::Request(None),
             decoder: Decoder::default(),
             rest: Rest::default(),
             posts: None,
+            grant: None,
             source,
         }
     }
@@ -165,6 +182,11 @@ impl Conn {
         }
     }
 
+    /// True when it waits for its turn of TLS handshakes.
+    pub fn awaits_handshake(&self) -> bool {
+        self.queued.readable && self.transport.is_handshaking()
+    }
+
     /// True when bytes wait that the kernel has not taken, those of feeds not counted.
     pub fn has_unsent(&self) -> bool {
         !self.delivery.outbox().is_empty() || self.transport.held_bytes() > 0
@@ -172,10 +194,12 @@ impl Conn {
 
     /// Bytes of user memory held beside the slot itself.
     pub fn memory_bytes(&self) -> usize {
-        self.rest.memory_bytes()
-            + self.decoder.held_bytes()
-            + self.delivery.outbox().memory_bytes()
-            + self.transport.memory_bytes()
+        let body = match &self.role {
+            Role::Request(Some(posting)) => size_of::<Posting>() + posting.body.memory_bytes(),
+            _ => 0,
+        };
+        let input = self.rest.memory_bytes() + self.decoder.held_bytes() + body;
+        input + self.delivery.outbox().memory_bytes() + self.transport.memory_bytes()
     }
 }
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
+use rustls::ServerConfig;
 use slab::Slab;
 
-use crate::accept::Accepting;
+use crate::accept::{Accepting, Entrance};
+use crate::auth::Auth;
 use crate::command::Parser;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
@@ -24,8 +25,10 @@ use crate::ending::Draining;
 use crate::flush::{FlushState, FlushStats};
 use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
+use crate::shedding::Shedding;
 use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
+use crate::tls::Tls;
 use crate::tls_stream::Scratch;
 use crate::transport::Reading;
 
@@ -33,6 +36,8 @@ use crate::transport::Reading;
 pub const LISTENER: Token = Token(usize::MAX);
 /// The waker's token.
 pub const WAKER: Token = Token(usize::MAX - 1);
+/// The token of the administrators' listener.
+pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -56,6 +61,8 @@ pub struct Core {
     pub(crate) shared: Arc<Shared>,
     /// The settings in force, looked at anew each turn.
     pub(crate) config: View<Config>,
+    /// The rules in force, likewise.
+    pub(crate) auth: View<Auth>,
     pub(crate) metrics: Arc<CoreMetrics>,
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
@@ -70,19 +77,24 @@ pub struct Core {
     pub(crate) paced: Vec<u32>,
     pub(crate) draining: Draining,
     pub(crate) census: Census,
+    pub(crate) shedding: Shedding,
     /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
     pub(crate) now: Tick,
     pub(crate) wheel: Wheel,
     pub(crate) index: usize,
     pub(crate) poll: Poll,
     doorbell: Arc<Doorbell>,
-    pub(crate) listener: TcpListener,
-    pub(crate) accepting: Accepting,
+    pub(crate) entrances: Vec<Entrance>,
     pub(crate) accept_warning_due: Tick,
+    pub(crate) proxy_warning_due: Tick,
+    /// The certificate in force; none while the port speaks plain HTTP.
+    pub(crate) tls: Option<View<ServerConfig>>,
     /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
     marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
+    /// As `readable`, for those whose TLS handshake is not done.
+    handshakes: VecDeque<u32>,
 }
 
 /// What waits for a flush.
@@ -98,14 +110,16 @@ impl Core {
     /// A core that is about to run on the calling thread.
     ///
     /// # Errors
-    /// When the listener cannot be registered.
+    /// When a listener cannot be registered.
     pub fn new(
         shared: Arc<Shared>,
         index: usize,
         poll: Poll,
-        mut listener: TcpListener,
+        mut entrances: Vec<Entrance>,
     ) -> io::Result<Self> {
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        for entrance in &mut entrances {
+            entrance.register(poll.registry())?;
+        }
         let port = shared.port(index);
         let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.load().read_bytes_min());
         Ok(Self {
@@ -118,19 +132,23 @@ impl Core {
             paced: Vec::new(),
             index,
             poll,
-            listener,
-            accepting: Accepting::More,
+            entrances,
             accept_warning_due: 0,
+            proxy_warning_due: 0,
             marked: VecDeque::new(),
             inflater: Inflater::default(),
             commands: Parser::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            tls: shared.tls.as_ref().map(Tls::view),
             wheel: Wheel::default(),
             now: 0,
             draining: Draining::No,
             census: Census::default(),
+            shedding: Shedding::default(),
             config: shared.config.view(),
+            auth: shared.auth.view(),
             shared,
         })
     }
@@ -168,15 +186,16 @@ impl Core {
         let more_to_do = !self.ready.is_empty()
             || !self.marked.is_empty()
             || !self.readable.is_empty()
+            || !self.handshakes.is_empty()
             || self.lanes.is_sweeping()
-            || self.accepting == Accepting::More;
+            || self.accepts(Accepting::More);
         if more_to_do {
             Some(Duration::ZERO)
         } else if !self.paced.is_empty() {
             Some(PACE)
         } else if self.wheel.is_empty()
             && matches!(self.draining, Draining::No)
-            && self.accepting == Accepting::Waiting
+            && self.entrances.iter().all(|entrance| entrance.accepting == Accepting::Waiting)
         {
             None
         } else {
@@ -187,13 +206,21 @@ impl Core {
     /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
     /// comes first, so that everything published in a turn leaves in the same writes.
     fn turn(&mut self, events: &Events) {
-        self.config.refresh(&self.shared.config);
+        if self.config.refresh(&self.shared.config) {
+            let buffer_bytes = self.buffer.len().max(self.config.read_bytes_min());
+            self.buffer.resize(buffer_bytes, 0);
+        }
+        if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
+            view.refresh(tls.current());
+        }
+        self.auth.refresh(&self.shared.auth);
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);
         }
         self.accept();
         self.read_some();
+        self.shake_hands();
         for _ in 0..MOVES_PER_TURN {
             let Some(lane) = self.doorbell.take() else { break };
             self.lane_moved(lane);
@@ -206,9 +233,7 @@ impl Core {
     fn take_event(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
-            // While accepting rests for want of descriptors, a newcomer is no reason to try again.
-            LISTENER if self.accepting == Accepting::Waiting => self.accepting = Accepting::More,
-            LISTENER => {}
+            token @ (LISTENER | ADMIN_LISTENER) => self.somebody_came(token),
             Token(key) => {
                 let key = key as u32;
                 let Some(conn) = self.conns.get_mut(key as usize) else { return };
@@ -226,8 +251,12 @@ impl Core {
     /// Queues a connection to be read in this or a later turn.
     pub(crate) fn queue_read(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if !std::mem::replace(&mut conn.queued.readable, true) {
-            self.readable.push_back(key);
+        if std::mem::replace(&mut conn.queued.readable, true) {
+            return;
+        }
+        match conn.transport.is_handshaking() {
+            true => self.handshakes.push_back(key),
+            false => self.readable.push_back(key),
         }
     }
 
@@ -253,6 +282,22 @@ impl Core {
         }
     }
 
+    /// Takes some TLS handshakes a step further: each may cost as much as a hundred writes.
+    fn shake_hands(&mut self) {
+        for _ in 0..self.config.tls.handshakes_per_turn {
+            let Some(key) = self.handshakes.pop_front() else { return };
+            match self.conns.get(key as usize) {
+                // Nobody is there any more to be given the costly answer.
+                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
+                    self.end(key, CloseReason::PeerGone);
+                }
+                _ => {
+                    self.read(key);
+                }
+            }
+        }
+    }
+
     /// Lets a publisher that was made to wait go on, with what it had sent already.
     fn resume(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
@@ -269,6 +314,10 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         conn.queued.readable = false;
         if conn.queued.read_held || conn.queued.paced {
+            return 0;
+        }
+        if conn.queued.arriving {
+            self.take_header(key);
             return 0;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -360,7 +409,10 @@ impl Core {
         match error.kind() {
             io::ErrorKind::WouldBlock => {}
             io::ErrorKind::Interrupted => self.queue_read(key),
-            _ => self.end(key, CloseReason::PeerGone),
+            _ => {
+                self.tell_not_tls(key);
+                self.end(key, CloseReason::PeerGone);
+            }
         }
     }
 
@@ -480,7 +532,7 @@ impl Core {
         }
     }
 
-    fn count(&self, stats: &FlushStats) {
+    pub(crate) fn count(&self, stats: &FlushStats) {
         let metrics = &self.metrics;
         metrics.wrote(stats.writes, stats.frames, stats.bytes);
         if stats.writes_blocked + stats.writes_partial > 0 {

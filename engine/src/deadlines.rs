@@ -20,7 +20,9 @@ impl Core {
         self.set_due(key, self.now + ping);
     }
 
+    /// Has a connection come by at a tick, or earlier if its rights end before.
     pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
+        let due = self.expiry(key).map_or(due, |expiry| due.min(expiry));
         self.conns[key as usize].due = self.wheel.enter(key, due);
     }
 
@@ -44,13 +46,16 @@ impl Core {
             }
         }
         self.measure_memory();
+        self.shed();
     }
 
     fn came_due(&mut self, key: u32, now: Tick) {
+        if self.expiry(key).is_some_and(|expiry| expiry <= now) {
+            return self.close(key, &Close::new(CloseCode::Unauthorised, "token expired"));
+        }
         let config = &self.config;
         let ticks = timer::tick_of_ms;
-        let (handshake, lag) =
-            (ticks(config.limits.handshake_ms_max), ticks(config.flush.lag_age_ms_max));
+        let lag = ticks(config.flush.lag_age_ms_max);
         let (ping, idle) =
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
@@ -58,8 +63,19 @@ impl Core {
         let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => self.cut(key),
-            Role::Request(_) if silent >= handshake => self.request_timed_out(key),
-            Role::Request(_) => self.set_due(key, conn.heard + handshake),
+            // It has sent what it had to; that its turn has not come is no fault of its own.
+            Role::Request(_) if conn.awaits_handshake() => {
+                self.set_due(key, now + ticks(config.limits.handshake_ms_max));
+            }
+            Role::Request(posting) => {
+                let limits = &config.limits;
+                let ms_max =
+                    posting.as_ref().map_or(limits.handshake_ms_max, |_| limits.body_ms_max);
+                if silent >= ticks(ms_max) {
+                    return self.request_timed_out(key, ms_max);
+                }
+                self.set_due(key, conn.heard + ticks(ms_max));
+            }
             _ if conn.lagging_since > 0 && lagging >= lag => {
                 self.close(key, &CloseCode::Stalled.into());
             }

@@ -16,6 +16,13 @@ const WINDOW_BITS_MAX: u8 = 15;
 /// What a sender leaves out at the end of each message (section 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
+/// An empty stored block that ends a stream.
+const FINAL_BLOCK: [u8; 5] = [0x01, 0x00, 0x00, 0xFF, 0xFF];
+
+/// Final blocks in one message. One is all that clients send; each costs a fresh start, and a
+/// message of nothing else would hold up a core with half a million of them.
+const FINAL_BLOCKS_MAX: usize = 1024;
+
 /// Room made at once for what is inflated: a small message needs no second step.
 const INFLATE_STEP_BYTES: usize = 4 << 10;
 
@@ -97,11 +104,19 @@ impl Inflater {
     /// # Errors
     /// [`CloseCode::TooBig`] above `bytes_max`, [`CloseCode::Protocol`] where it is not deflate.
     pub fn message(&mut self, deflated: &[u8], bytes_max: usize) -> Result<Vec<u8>, Close> {
-        self.decompress.reset(false);
-        let mut out = Vec::new();
-        self.inflate(deflated, &mut out, bytes_max)?;
-        self.inflate(&TAIL, &mut out, bytes_max)?;
-        Ok(out)
+        let (mut out, mut rest) = (Vec::new(), deflated);
+        for _ in 0..=FINAL_BLOCKS_MAX {
+            // Nothing at all is no deflate, but some clients send the empty message so.
+            if rest.is_empty() {
+                return Ok(out);
+            }
+            // Section 7.2.3.4: a sender may end its stream; what follows begins another.
+            self.decompress.reset(false);
+            if !self.inflate(&mut rest, &mut out, bytes_max)? {
+                return self.finish(out, bytes_max);
+            }
+        }
+        Err(corrupt())
     }
 
     /// The text that `deflated` stands for.
@@ -116,8 +131,22 @@ impl Inflater {
         }
     }
 
-    fn inflate(&mut self, input: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Close> {
-        let mut rest = input;
+    /// Puts back what every sender leaves out, and an empty final block. A message that was cut
+    /// short takes them for its own bytes: it says more then, or does not end where they do.
+    fn finish(&mut self, mut out: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, Close> {
+        let (tail, len) = ([TAIL.as_slice(), &FINAL_BLOCK].concat(), out.len());
+        let mut rest = tail.as_slice();
+        let is_ended = self.inflate(&mut rest, &mut out, bytes_max)?;
+        if is_ended && rest.is_empty() && out.len() == len { Ok(out) } else { Err(corrupt()) }
+    }
+
+    /// Inflates `rest` up to its end, or that of a final block; whether it was the latter.
+    fn inflate(
+        &mut self,
+        rest: &mut &[u8],
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<bool, Close> {
         loop {
             // One byte more than is allowed shows that there is more.
             let room = (bytes_max + 1 - out.len()).min(INFLATE_STEP_BYTES.max(out.len()));
@@ -126,20 +155,16 @@ impl Inflater {
             let status = self.decompress.decompress_vec(rest, out, FlushDecompress::Sync);
             let status = status.map_err(|_| corrupt())?;
             let taken = (self.decompress.total_in() - before_in) as usize;
-            rest = rest.get(taken..).unwrap_or_default();
+            *rest = rest.get(taken..).unwrap_or_default();
             if out.len() > bytes_max {
                 let reason = format!("a message above {bytes_max} bytes, inflated");
                 return Err(Close::new(CloseCode::TooBig, reason));
             }
             match status {
-                // Section 7.2.3.4: a sender may end its stream; what follows begins another.
-                Status::StreamEnd => self.decompress.reset(false),
-                _ if rest.is_empty() && out.len() < out.capacity() => return Ok(()),
+                Status::StreamEnd => return Ok(true),
+                _ if rest.is_empty() && out.len() < out.capacity() => return Ok(false),
                 _ if taken == 0 && out.len() == before_out => return Err(corrupt()),
                 _ => {}
-            }
-            if rest.is_empty() && status == Status::StreamEnd {
-                return Ok(());
             }
         }
     }
@@ -153,6 +178,8 @@ fn corrupt() -> Close {
 mod tests {
     use super::*;
     use flate2::write::DeflateEncoder;
+    use miniz_oxide::inflate::TINFLStatus;
+    use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
     use proptest::prelude::*;
     use std::io::Write;
 
@@ -213,16 +240,69 @@ mod tests {
         assert_eq!(inflater.message(&deflated(15, b"after"), 100), Ok(b"after".to_vec()));
     }
 
-    /// Raw deflate by hand, as far as distances go: what reaches back further than the window a
-    /// client asked for would be lost on it.
-    fn inflates_within(window_bytes: usize, deflated: &[u8], payload: &[u8]) -> bool {
-        let mut whole = deflated.to_vec();
-        whole.extend(TAIL);
-        let mut plain = Vec::with_capacity(payload.len() + 1);
-        let bits = window_bytes.trailing_zeros().max(9) as u8;
-        let mut decompress = Decompress::new_with_window_bits(false, bits);
-        decompress.decompress_vec(&whole, &mut plain, FlushDecompress::Sync).is_ok()
-            && plain == payload
+    /// What an independent inflater makes of it that remembers `2 ^ bits` bytes and no more.
+    fn through_window(bits: u8, message: &[u8]) -> Option<Vec<u8>> {
+        let (stream, mut ring) = ([message, &TAIL, &FINAL_BLOCK].concat(), vec![0_u8; 1 << bits]);
+        let (mut read, mut at, mut out) = (0, 0, Vec::new());
+        let mut state = DecompressorOxide::new();
+        loop {
+            let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
+            let step = decompress(&mut state, &stream[read..], &mut ring, at, flags);
+            let (status, taken, written) = step;
+            out.extend_from_slice(&ring[at..at + written]);
+            (read, at) = (read + taken, (at + written) % ring.len());
+            match status {
+                TINFLStatus::Done => return Some(out),
+                TINFLStatus::HasMoreOutput => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Bytes in which nothing is repeated but what lies `distance` back.
+    fn repeating(distance: usize, len: usize) -> Vec<u8> {
+        let mut bits = 1_u32;
+        let mut noise = || {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (bits >> 24) as u8
+        };
+        let block: Vec<u8> = (0..distance).map(|_| noise()).collect();
+        block.into_iter().cycle().take(len).collect()
+    }
+
+    #[test]
+    fn a_window_of_8_bits_is_kept_at_every_distance_around_it() {
+        for distance in 200..300 {
+            let payload = repeating(distance, 1024);
+            for level in 1..=9 {
+                let mut deflated = Vec::new();
+                message(&mut deflated, 8, level, &payload);
+                let read = through_window(8, &deflated);
+                assert_eq!(read.as_ref(), Some(&payload), "{distance}, {level}");
+            }
+        }
+        // A window that is not kept shows.
+        let payload = repeating(300, 1024);
+        assert_ne!(through_window(8, &deflated(10, &payload)), Some(payload));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused() {
+        let whole = deflated(15, b"The message is cut short somewhere, but where?");
+        for cut in 1..whole.len() - 1 {
+            assert_eq!(inflated(&whole[..cut]), Err(CloseCode::Protocol), "{cut}");
+        }
+        // A stored block must not take the tail for the four bytes it promised.
+        assert_eq!(inflated(&[0x00, 0x04, 0x00, 0xFB, 0xFF]), Err(CloseCode::Protocol));
+    }
+
+    #[test]
+    fn final_blocks_may_follow_each_other_but_not_without_end() {
+        let hello = [0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+        assert_eq!(inflated(&hello.repeat(3)), Ok(b"HelloHelloHello".to_vec()));
+        let endless = [0x03, 0x00].repeat(FINAL_BLOCKS_MAX + 2);
+        assert_eq!(inflated(&endless), Err(CloseCode::Protocol));
+        assert_eq!(inflated(&endless[4..]), Ok(Vec::new()));
     }
 
     proptest! {
@@ -236,7 +316,7 @@ mod tests {
             let deflated = deflated(window_bits, &payload);
             prop_assert!(!deflated.ends_with(&TAIL));
             prop_assert_eq!(inflated(&deflated), Ok(payload.clone()));
-            prop_assert!(inflates_within(1 << window_bits, &deflated, &payload));
+            prop_assert_eq!(through_window(window_bits, &deflated), Some(payload));
         }
 
         #[test]

@@ -105,12 +105,12 @@ impl Core {
             self.metrics.lag_ended();
         }
         self.metrics.closed(reason);
-        self.shared.admission.leave(conn.source);
+        self.shared.admission.leave(conn.source, self.now_ns());
     }
 
     /// The end of the TLS session, if there is one.
     fn end_transport(&self, conn: &mut Conn, reason: CloseReason) {
-        if conn.transport.is_handshaking() {
+        if conn.transport.is_handshaking() && !conn.queued.arriving {
             let otherwise = match reason {
                 CloseReason::Timeout => TlsFailure::Timeout,
                 _ => TlsFailure::Gone,
@@ -145,6 +145,16 @@ impl Core {
         }
     }
 
+    /// Tells a browser, which comes back by itself, when to do so.
+    fn have_retried(&mut self, key: u32, delay_ms: u64) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
+            let mut field = Vec::new();
+            sse::retry(&mut field, delay_ms);
+            conn.delivery.push_private(&field);
+        }
+    }
+
     /// While the engine drains: closes connections evenly over the window, each with a hint when to
     /// come back, until the last is gone or the deadline is over.
     pub(crate) fn drain(&mut self) {
@@ -163,6 +173,7 @@ impl Core {
         for key in left.split_off(left_then.min(left.len())) {
             let delay_ms = self.shared.reconnect_ms(key);
             let reason = format!("draining: reconnect in {delay_ms} ms");
+            self.have_retried(key, delay_ms);
             self.close(key, &Close::new(CloseCode::Draining, reason));
         }
         if self.conns.is_empty() || progress.is_over {

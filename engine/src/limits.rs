@@ -34,15 +34,77 @@ pub enum Kind {
     Switch,
     /// One of some words; the first when nothing is said.
     Word(&'static [&'static str]),
-    /// An address and a port.
+    /// An address and a port; where the default is none, it may be left empty.
     Address {
         /// When nothing is said.
         default: &'static str,
     },
+    /// A file; none when nothing is said.
+    Path,
+    /// Any text; none when nothing is said.
+    Text {
+        /// Whether nobody may see it who did not write it.
+        is_secret: bool,
+    },
+    /// Any number of texts; none when nothing is said.
+    List,
+    /// Networks, as [`Networks`](crate::networks::Networks) reads them; none when nothing is said.
+    Networks,
 }
+
+/// A table that a file may hold any number of times, `[[section.key]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// The section it belongs to.
+    pub section: &'static str,
+    /// Its name there.
+    pub key: &'static str,
+    /// What it says for itself; the first of these it must say.
+    pub own: &'static [Knob],
+    /// The settings of its section that it may say again.
+    pub inherited: &'static [&'static str],
+}
+
+/// Every such table.
+pub const ROWS: &[Rows] = &[
+    Rows {
+        section: "retention",
+        key: "class",
+        own: &[text("retention.class", "pattern", "The topics it holds for.")],
+        inherited: &["frames_max", "bytes_max", "age_ms_max", "lag"],
+    },
+    Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s_max"] },
+];
+
+/// What an `[[auth.token]]` says.
+const TOKEN: &[Knob] = &[
+    text("auth.token", "name", "Who it stands for, in logs and limits."),
+    Knob {
+        section: "auth.token",
+        key: "token",
+        kind: Kind::Text { is_secret: true },
+        reason: "The token itself.",
+    },
+    path("auth.token", "token_file", "The file that holds it."),
+    text("auth.token", "sha256", "Its SHA-256 in hexadecimal."),
+    list("auth.token", "subscribe", "Topics and patterns it may subscribe to."),
+    list("auth.token", "publish", "Topics and patterns it may publish to."),
+    Knob {
+        section: "auth.token",
+        key: "admin",
+        kind: Kind::Switch,
+        reason: "Whether it may administer the engine.",
+    },
+];
 
 /// The words of `log.format`.
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
+
+/// The words of `tls.client_auth`.
+pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
+
+/// The words of `proxy.protocol`.
+pub const PROXY_VERSIONS: &[&str] = &["off", "v1", "v2", "any"];
 
 /// The words of `log.level`.
 pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
@@ -53,8 +115,8 @@ const GIB: u64 = 1 << 30;
 const DAY_MS: u64 = 86_400_000;
 const YEAR_S: u64 = 31_536_000;
 
-/// Every setting, in the order of the file. What the settings of `retention` say for all topics, a
-/// `[[retention.class]]` may say again for those that its `pattern` matches.
+/// Every setting, in the order of the file. What those of `retention` and `auth` say for all, a row
+/// of [`ROWS`] may say again for some.
 pub const KNOBS: &[Knob] = &[
     Knob {
         section: "server",
@@ -72,8 +134,121 @@ pub const KNOBS: &[Knob] = &[
         section: "server",
         key: "insecure",
         kind: Kind::Switch,
-        reason: "Listening beyond loopback needs this said aloud: nobody is asked who they are, \
-                 so everybody who reaches the port may publish and subscribe.",
+        reason: "Listening beyond loopback without [auth] needs this said aloud: nobody is asked \
+                 who they are, so everybody who reaches the port may publish and subscribe.",
+    },
+    path(
+        "auth",
+        "jwks",
+        "The public keys, as a JSON Web Key Set, that sign JSON Web Tokens (RS256, ES256, EdDSA). \
+         Read again when the file changes. With this, a secret or an [[auth.token]], every client \
+         needs a token.",
+    ),
+    path(
+        "auth",
+        "hs256_secret_file",
+        "The secret of at least 32 bytes that signs JSON Web Tokens by HS256; a line break at its \
+         end does not count. Whoever can check such tokens can make them: prefer auth.jwks.",
+    ),
+    text(
+        "auth",
+        "issuer",
+        "The `iss` that tokens must have. When nothing is said, any: then no other issuer may use \
+         these keys.",
+    ),
+    list(
+        "auth",
+        "audience",
+        "The `aud` of which tokens must name one. When nothing is said, tokens that name an \
+         audience are refused: they were meant for somebody else.",
+    ),
+    integer(
+        "auth",
+        "leeway_s",
+        (5, 0, 600, "s"),
+        "How far the clock of the issuer may be from ours when `exp` and `nbf` are judged.",
+    ),
+    Knob {
+        section: "auth",
+        key: "unlimited",
+        kind: Kind::Switch,
+        reason: "Takes tokens without `exp` as well. They hold until their key is taken away.",
+    },
+    text(
+        "auth",
+        "cookie",
+        "The cookie in which a token may come, because browsers cannot set headers on a \
+         WebSocket. Needs security.origins: browsers send cookies for any page that asks.",
+    ),
+    integer(
+        "auth",
+        "publishes_per_s_max",
+        (0, 0, 10_000_000, "messages/s"),
+        "Messages that all connections of one token, or of one `sub`, may publish together, \
+         averaged over a second, unless the token says otherwise. 0 sets no limit.",
+    ),
+    integer(
+        "auth",
+        "subjects_max",
+        (100_000, 1, 10_000_000, "subjects"),
+        "Subjects whose publishing is limited at once. Beyond it, new ones are answered 503.",
+    ),
+    Knob {
+        section: "auth",
+        key: "metrics",
+        kind: Kind::Switch,
+        reason: "Asks for a token with admin = true at /metrics too. Off, because it tells counts \
+                 and no topics, and many scrapers carry no tokens.",
+    },
+    path(
+        "tls",
+        "certificate",
+        "The certificate that clients are shown, in PEM form, with those that lead to its \
+         authority after it. With a key the port speaks TLS only; without, plain HTTP. Read again \
+         when the file changes.",
+    ),
+    path("tls", "key", "The private key of that certificate, in PEM form. Read again likewise."),
+    path(
+        "tls",
+        "client_ca",
+        "The authorities, in PEM form, of which clients show certificates. Needs tls.client_auth.",
+    ),
+    Knob {
+        section: "tls",
+        key: "client_auth",
+        kind: Kind::Word(CLIENT_AUTHS),
+        reason: "Whether clients show a certificate of tls.client_ca: those that have one, or all.",
+    },
+    integer(
+        "tls",
+        "handshakes_per_turn",
+        (8, 1, 4096, "handshakes"),
+        "Steps of TLS handshakes between two rounds of delivery. A step costs 0.1 ms with an ECDSA \
+         key and 1 ms with an RSA key: more at once would hold up everybody else when very many \
+         clients come back together. Those that wait are not timed out meanwhile.",
+    ),
+    Knob {
+        section: "proxy",
+        key: "protocol",
+        kind: Kind::Word(PROXY_VERSIONS),
+        reason: "Whether balancers say in a PROXY header, before the first byte and before TLS, \
+                 whose connection it is: limits per source then hold for that address. A port that \
+                 expects the header takes no connection without it.",
+    },
+    Knob {
+        section: "proxy",
+        key: "trusted",
+        kind: Kind::Networks,
+        reason: "Proxies and load balancers in front of the engine, as addresses and networks: only \
+                 what these say of a client is believed. Nobody else may connect while \
+                 proxy.protocol is on, because anybody could claim to be anybody.",
+    },
+    Knob {
+        section: "proxy",
+        key: "forwarded_for",
+        kind: Kind::Switch,
+        reason: "Has the limits of one address hold for the client in X-Forwarded-For, where a \
+                 trusted proxy passes it on: the right-most address that is not trusted.",
     },
     integer(
         "limits",
@@ -96,6 +271,12 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
+        "body_ms_max",
+        (30_000, 100, 3_600_000, "ms"),
+        "How long the body of a POST may take to arrive once its head is there. Beyond it: 408.",
+    ),
+    integer(
+        "limits",
         "connections_max",
         (1_000_000, 1, 100_000_000, "connections"),
         "Open connections of the whole engine. Beyond it: 503. The descriptor limit of the \
@@ -107,6 +288,29 @@ pub const KNOBS: &[Knob] = &[
         (0, 0, 100_000_000, "connections"),
         "Open connections of one address, for IPv6 of one /64. 0 sets no limit: behind a proxy \
          all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "handshakes_per_s_per_source",
+        (0, 0, 1_000_000, "handshakes/s"),
+        "Connections that one address, for IPv6 one /64, may open, averaged over a second. Beyond \
+         it: 429. 0 sets no limit: behind a proxy all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "accepts_per_s_max",
+        (0, 0, 10_000_000, "connections/s"),
+        "Connections that all clients together may open, averaged over a second. Beyond it: 503 \
+         with Retry-After. 0 sets no limit: accepting takes turns with delivery, so a storm is \
+         spread over time rather than refused.",
+    ),
+    integer(
+        "limits",
+        "controls_per_s_max",
+        (10_000, 0, 10_000_000, "controls/s"),
+        "Pings, pongs and commands, publishes not included, that one connection may send within \
+         a second. Beyond it: close code 4429. The default lets a client subscribe to all it may \
+         at once. 0 sets no limit.",
     ),
     integer(
         "limits",
@@ -130,6 +334,15 @@ pub const KNOBS: &[Knob] = &[
          close code 4429, or 429. 0 sets no limit: a publisher that is ahead of its subscribers \
          is slowed by not reading its socket.",
     ),
+    Knob {
+        section: "security",
+        key: "origins",
+        kind: Kind::List,
+        reason: "Pages that may use the engine from a browser, as in \
+                 [\"https://app.example.com\", \"https://*.example.org\"]. Others are refused \
+                 with 403; empty lets all in. Clients that are no browsers send no origin and \
+                 pass.",
+    },
     integer(
         "retention",
         "frames_max",
@@ -162,6 +375,22 @@ pub const KNOBS: &[Knob] = &[
         "log_bytes_max",
         (GIB, MIB, 1 << 40, "bytes"),
         "Bytes of all logs together. When they are used up, feeds keep their last frame only.",
+    ),
+    integer(
+        "memory",
+        "pending_bytes_max",
+        (512 * MIB, MIB, 1 << 40, "bytes"),
+        "Bytes that hang on all connections together: input that is not whole yet, and output \
+         meant for one alone. From seven eighths of it, those who lag and may lose frames go on \
+         with the newest; at the limit nothing new is taken on, and those furthest behind are \
+         disconnected (4503).",
+    ),
+    integer(
+        "memory",
+        "socket_bytes_max",
+        (0, 0, 1 << 40, "bytes"),
+        "Kernel memory of sockets that lag, reckoned as flush.send_buffer_bytes each; beyond it \
+         likewise. 0 sets no limit: flush.lag_age_ms_max ends those who take nothing.",
     ),
     integer(
         "memory",
@@ -211,14 +440,23 @@ pub const KNOBS: &[Knob] = &[
         section: "compression",
         key: "enabled",
         kind: Kind::Switch,
-        reason: "Whether permessage-deflate (RFC 7692) is agreed to where a client offers it.",
+        reason: "Agrees to permessage-deflate with clients that offer it. A message is deflated \
+                 once for all of them, but small frames hardly shrink and every client spends time \
+                 on inflating: worth it for text over links that are paid by the byte.",
     },
-    integer("compression", "level", (6, 1, 9, "of 9"), "Effort."),
+    integer(
+        "compression",
+        "level",
+        (6, 1, 9, "of zlib's levels"),
+        "How hard to try: 1 is fastest, 9 smallest. A message is deflated once however many \
+         subscribers it has, so the balance most programs choose is affordable.",
+    ),
     integer(
         "compression",
         "bytes_min",
-        (64, 0, MIB, "bytes"),
-        "Messages below this are sent as they are.",
+        (64, 1, 64 * MIB, "bytes"),
+        "Smaller messages are sent as they are: each is deflated for itself, and there is little \
+         in so few bytes that could repeat.",
     ),
     integer(
         "keepalive",
@@ -265,6 +503,14 @@ pub const KNOBS: &[Knob] = &[
         "The longest such delay; each client is given one in between.",
     ),
     Knob {
+        section: "admin",
+        key: "listen",
+        kind: Kind::Address { default: "" },
+        reason: "A listener of their own for /metrics and /v1/admin/*, which the other then does \
+                 does not serve. Empty leaves them with the clients' endpoints. /v1/admin/* is for \
+                 loopback only.",
+    },
+    Knob {
         section: "debug",
         key: "echo",
         kind: Kind::Switch,
@@ -294,7 +540,68 @@ const fn integer(
     Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
 }
 
+/// Settings that are read once, when the engine starts.
+const STARTING: &[&str] = &[
+    "server.listen",
+    "server.cores",
+    "tls.certificate",
+    "tls.key",
+    "tls.client_ca",
+    "tls.client_auth",
+    "admin.listen",
+    "limits.topics_max",
+    "retention.frames_max",
+    "retention.bytes_max",
+    "retention.age_ms_max",
+    "retention.lag",
+    "retention.class",
+    "memory.log_bytes_max",
+    "memory.compact_idle_s",
+    "memory.topic_idle_s",
+    "flush.send_buffer_bytes",
+    "log.format",
+];
+/// A file.
+const fn path(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::Path, reason }
+}
+
+const fn text(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::Text { is_secret: false }, reason }
+}
+
+const fn list(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::List, reason }
+}
+
+impl Rows {
+    /// Its name in messages and in the file, `section.key`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// True when a change needs a restart; any other takes effect at SIGHUP.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        STARTING.contains(&self.name().as_str())
+    }
+
+    /// What its tables may say.
+    pub fn knobs(&self) -> impl Iterator<Item = &'static Knob> + use<> {
+        let inherited = self.inherited.iter();
+        let section = self.section;
+        self.own.iter().chain(inherited.filter_map(move |key| Knob::find(section, key)))
+    }
+}
+
 impl Knob {
+    /// True when a change needs a restart; any other takes effect at SIGHUP.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        STARTING.contains(&self.name().as_str())
+    }
+
     /// Its name in messages and flags, `section.key`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -340,7 +647,7 @@ mod tests {
                 "bytes" => "bytes",
                 "ms" => "_ms",
                 "s" => "_s",
-                "messages/s" => "_per_s",
+                "messages/s" | "handshakes/s" | "connections/s" | "controls/s" => "_per_s",
                 _ => continue,
             };
             assert!(knob.key.contains(expected), "{} in {unit}", knob.name());
@@ -348,7 +655,22 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_a_restart_exists() {
+        let knobs = KNOBS.iter().filter(|knob| knob.needs_restart()).count();
+        let rows = ROWS.iter().filter(|rows| rows.needs_restart()).count();
+        assert_eq!(knobs + rows, STARTING.len());
+    }
+
+    #[test]
     fn every_reason_is_a_sentence() {
-        assert!(KNOBS.iter().all(|knob| knob.reason.ends_with('.')));
+        let own = ROWS.iter().flat_map(|rows| rows.own);
+        assert!(KNOBS.iter().chain(own).all(|knob| knob.reason.ends_with('.')));
+    }
+
+    #[test]
+    fn what_rows_inherit_is_there() {
+        for rows in ROWS {
+            assert_eq!(rows.knobs().count(), rows.own.len() + rows.inherited.len());
+        }
     }
 }

@@ -6,5 +6,5 @@ use gridcast::server;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), |config| server::run(config, |_| ()))
+    cli::run(Cli::parse(), |config, reloader| server::serve(config, Some(reloader), |_| ()))
 }

@@ -52,11 +52,14 @@ impl Core {
         }
         let mut parser = std::mem::take(&mut self.commands);
         match parser.command(payload) {
+            Ok(Command { action, .. })
+                if !matches!(action, Action::Publish(_)) && !self.take_control(key) => {}
             Ok(Command { id, action }) => {
                 if let Err(failure) = self.carry_out(key, id.as_ref(), action) {
                     self.tell_failure(key, id.as_ref(), &failure);
                 }
             }
+            Err(_) if !self.take_control(key) => {}
             Err((id, error)) => self.tell_failure(key, id.as_ref(), &error.into()),
         }
         self.commands = parser;
@@ -102,6 +105,7 @@ impl Core {
             let message = format!("`{}` is subscribed already: unsubscribe first", target.as_str());
             return Err(Failure::new(ErrorCode::AlreadySubscribed, message));
         }
+        self.may_subscribe(key, &target).map_err(Failure::from)?;
         if count >= subscriptions_max {
             let message = format!(
                 "this connection has {count} subscriptions and may have no more \
@@ -193,6 +197,9 @@ impl Core {
         publish: &Publish<'_>,
     ) -> Result<(), Failure> {
         let (now_ns, per_s) = (self.now_ns(), self.config.limits.publishes_per_s_max);
+        self.may_publish(key, &publish.topic)?;
+        self.take_publish(key, now_ns)
+            .map_err(|message| Failure::new(ErrorCode::RateLimited, message))?;
         let Role::Multiplexed(multiplexed) = &mut self.conns[key as usize].role else {
             return Ok(());
         };

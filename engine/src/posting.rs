@@ -11,24 +11,30 @@ use crate::frame::Kind;
 use crate::http::body::Body;
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
-use crate::http::response::{CONTINUE, Response, Status};
+use crate::http::response::{CONTINUE, Exchange, Response, Status};
 use crate::rate::TokenBucket;
-use crate::session::{Consumed, Exchange};
+use crate::session::Consumed;
+use crate::timer;
 
 impl Core {
     pub(crate) fn begin_post(
         &mut self,
         key: u32,
         target: PostTarget,
-        body: Body,
-        request: &Request,
+        (body, request): (Body, &Request),
+        exchange: &Exchange,
     ) -> Result<(), Refusal> {
         self.admit_work()?;
+        let now = self.now;
+        let due = now + timer::tick_of_ms(self.config.limits.body_ms_max);
+        let conn = &mut self.conns[key as usize];
         if request.expects_continue() {
-            self.conns[key as usize].delivery.push_private(CONTINUE);
+            conn.delivery.push_private(CONTINUE);
         }
-        let posting = Box::new(Posting { target, body, keep_alive: request.keeps_alive() });
-        self.conns[key as usize].role = Role::Request(Some(posting));
+        let posting = Posting { target, body, exchange: exchange.clone() };
+        conn.role = Role::Request(Some(Box::new(posting)));
+        conn.heard = now;
+        self.set_due_earlier(key, due);
         // A body of no bytes is complete now: nothing more will come to say so.
         self.consume_body(key, &[]);
         Ok(())
@@ -41,7 +47,8 @@ impl Core {
         let progress = match posting.body.read(bytes) {
             Ok(progress) => progress,
             Err(refusal) => {
-                self.refuse_request(key, &refusal, false);
+                let exchange = std::mem::take(&mut posting.exchange);
+                self.refuse_request(key, &refusal, &exchange);
                 return Consumed::Rest;
             }
         };
@@ -60,14 +67,14 @@ impl Core {
         let Role::Request(Some(posting)) = std::mem::replace(role, Role::Request(None)) else {
             return;
         };
-        let Posting { target, body, keep_alive } = *posting;
+        let Posting { target, body, exchange } = *posting;
         let answer = match target {
             PostTarget::One(topic, kind) => self.post_one(key, &topic, kind, &body.into_bytes()),
             PostTarget::Many => Ok(self.post_many(key, &body.into_bytes())),
         };
         match answer {
-            Ok(response) => self.respond(key, &response, Exchange { head_only: false, keep_alive }),
-            Err(refusal) => self.refuse_request(key, &refusal, false),
+            Ok(response) => self.respond(key, &response, &exchange),
+            Err(refusal) => self.refuse_request(key, &refusal, &exchange),
         }
     }
 
@@ -124,6 +131,7 @@ impl Core {
         topic: &Topic,
         message: Message<'_>,
     ) -> Result<Published, Refusal> {
+        self.may_publish(key, topic)?;
         let now_ns = self.shared.clock.now_ns();
         let per_s = self.config.limits.publishes_per_s_max;
         let conn = &mut self.conns[key as usize];
@@ -132,10 +140,15 @@ impl Core {
             let text = format!(
                 "more than {per_s} messages a second on one connection (limits.publishes_per_s_max)"
             );
-            return Err(Refusal::new(Status::TooManyRequests, text).with_header("Retry-After", "1"));
+            return Err(too_many(text));
         }
+        self.take_publish(key, now_ns).map_err(too_many)?;
         let published = self.shared.registry.publish(topic, &mut None, message, now_ns)?;
         self.published(key, published);
         Ok(published)
     }
+}
+
+fn too_many(text: String) -> Refusal {
+    Refusal::new(Status::TooManyRequests, text).with_header("Retry-After", "1")
 }

@@ -4,15 +4,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use mio::{Poll, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::accept::Entrance;
 use crate::admission::Admission;
+use crate::auth::{self, Auth, AuthError};
 use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, RetentionClass};
 use crate::core::{Core, WAKER};
@@ -24,9 +26,15 @@ use crate::feed::log::Published;
 use crate::feed::pattern::Topic;
 use crate::feed::registry::{FeedError, Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
+use crate::http::route::Door;
 use crate::metrics::{self, CoreMetrics, Snapshot};
 use crate::metronome;
+use crate::reload::Reloader;
+use crate::settings::SettingsError;
+use crate::shedding::Usage;
 use crate::socket;
+use crate::tls::{Tls, TlsError};
+use crate::watch::Watch;
 
 /// How often feeds are tidied and signals looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -42,6 +50,12 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The tokens or keys of `[auth]` cannot be used.
+    #[error("{0}")]
+    Auth(#[from] AuthError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -60,9 +74,12 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: Current<Config>,
+    pub(crate) auth: Current<Auth>,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
+    /// None while the port speaks plain HTTP.
+    pub(crate) tls: Option<Tls>,
     /// What the metronome counts.
     pub(crate) metronome: Arc<CoreMetrics>,
     ports: Vec<Port>,
@@ -99,11 +116,20 @@ impl Wake for EventfdWake {
     }
 }
 
+/// Where an engine listens.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    clients: SocketAddr,
+    /// Only the first core listens there.
+    admins: Option<SocketAddr>,
+}
+
 /// A running engine.
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    addresses: Addresses,
+    auth_files: Mutex<Watch>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     metronome: Option<JoinHandle<()>>,
 }
@@ -115,8 +141,14 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let wanted = config.server.listen;
-        socket::claim(wanted).map_err(|source| StartError::Listen { address: wanted, source })?;
+        // Watched from before they are read: a change in between is only read twice.
+        let auth_files = Mutex::new(Watch::new(auth::files(&config)));
+        let auth = Auth::load(&config)?;
+        let tls = Tls::new(&config.tls)?;
+        let wanted = Addresses { clients: config.server.listen, admins: config.admin.listen };
+        for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
+            socket::claim(address).map_err(|source| StartError::Listen { address, source })?;
+        }
         let mut polls = Vec::new();
         let mut ports = Vec::new();
         // Wakers come first: each core's own descriptor table is a copy of this one.
@@ -128,10 +160,10 @@ impl Engine {
             ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
             polls.push(poll);
         }
-        let shared = Arc::new(Shared::new(config, ports));
-        let metronome = start_metronome(&shared)?;
-        let mut engine =
-            Self { shared, address: wanted, threads: Vec::new(), metronome: Some(metronome) };
+        let shared = Arc::new(Shared::new(config, tls, auth, ports));
+        let metronome = Some(start_metronome(&shared)?);
+        let threads = Vec::new();
+        let mut engine = Self { shared, auth_files, addresses: wanted, threads, metronome };
         for (index, poll) in polls.into_iter().enumerate() {
             engine.start_core(index, poll)?;
         }
@@ -143,20 +175,28 @@ impl Engine {
     fn start_core(&mut self, index: usize, poll: Poll) -> Result<(), StartError> {
         let (started, starting) = mpsc::channel();
         let shared = Arc::clone(&self.shared);
-        let address = self.address;
+        let wanted = self.addresses;
         let name = format!("core-{index}");
         let thread = Builder::new()
             .name(name)
-            .spawn(move || run_core(shared, index, poll, address, &started))?;
+            .spawn(move || run_core(shared, index, poll, wanted, &started))?;
         self.threads.push(thread);
         let listening = starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-        self.address = listening.map_err(|source| StartError::Listen { address, source })?;
+        let address = wanted.clients;
+        let listens = listening.map_err(|source| StartError::Listen { address, source })?;
+        let admins = listens.admins.or(wanted.admins);
+        self.addresses = Addresses { admins, ..listens };
         Ok(())
     }
 
     /// The address listened on, with the real port.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.clients
+    }
+
+    /// The administrators' address, with the real port; none when they share the clients'.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.addresses.admins
     }
 
     /// Publishes from this thread, as a connection of a core would. `held` keeps the feed between
@@ -180,15 +220,13 @@ impl Engine {
 
     /// Begins to drain: not ready any more, connections are closed over the configured window.
     pub fn drain(&self) {
-        self.shared.ready.store(false, Ordering::Release);
-        let now_ns = self.shared.clock.now_ns().max(1);
-        // Only the first call starts the window; a later one changes nothing.
-        let _ = self.shared.draining_since_ns.compare_exchange(
-            0,
-            now_ns,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        self.shared.drain();
+    }
+
+    /// Puts other settings in force; the cores take them up in their next turn. Those that need a
+    /// restart must be as they were.
+    pub fn reconfigure(&self, config: Config) {
+        self.shared.config.replace(config);
         self.shared.wake_all();
     }
 
@@ -200,6 +238,40 @@ impl Engine {
     /// Housekeeping, about once a second.
     pub fn tidy(&self) {
         self.shared.registry.tidy(self.shared.clock.now_ns());
+        if let Some(tls) = &self.shared.tls {
+            tls.reload_if_changed();
+        }
+        let has_changed =
+            self.auth_files.lock().unwrap_or_else(PoisonError::into_inner).has_changed();
+        if has_changed {
+            match self.reload_auth() {
+                Ok(()) => tracing::info!("tokens and keys were read again: a file has changed"),
+                Err(error) => {
+                    tracing::error!(%error, "the tokens and keys of before stay in force")
+                }
+            }
+        }
+    }
+
+    /// Reads certificate and key again. Connections that are open stay as they are.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what was in force stays.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+
+    /// Puts the `[auth]` of the settings in force anew. Open connections keep the rights they have.
+    ///
+    /// # Errors
+    /// [`AuthError`]; what was in force stays so.
+    pub fn reload_auth(&self) -> Result<(), AuthError> {
+        let config = self.shared.config.load();
+        let watch = Watch::new(auth::files(&config));
+        let auth = self.shared.auth.load().reload(&config)?;
+        self.shared.auth.replace(auth);
+        *self.auth_files.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+        Ok(())
     }
 
     /// Stops at once: open connections are cut.
@@ -247,24 +319,41 @@ fn run_core(
     shared: Arc<Shared>,
     index: usize,
     poll: Poll,
-    address: SocketAddr,
-    started: &mpsc::Sender<io::Result<SocketAddr>>,
+    wanted: Addresses,
+    started: &mpsc::Sender<io::Result<Addresses>>,
 ) -> io::Result<()> {
     if let Err(error) = socket::unshare_descriptors() {
         tracing::warn!(core = index, %error, "cores share one descriptor table and its limit");
     }
     let send_buffer_bytes = shared.config.load().flush.send_buffer_bytes;
-    let core = socket::listen(address, send_buffer_bytes).and_then(|listener| {
-        let address = listener.local_addr()?;
-        Ok((address, Core::new(shared, index, poll, listener)?))
-    });
+    let wanted = Addresses { admins: wanted.admins.filter(|_| index == 0), ..wanted };
+    let has_admins = shared.config.load().admin.listen.is_some();
+    let core = listen(wanted, has_admins, send_buffer_bytes)
+        .and_then(|(listens, entrances)| Ok((listens, Core::new(shared, index, poll, entrances)?)));
     let (listening, core) = match core {
-        Ok((address, core)) => (Ok(address), Some(core)),
+        Ok((listens, core)) => (Ok(listens), Some(core)),
         Err(error) => (Err(error), None),
     };
     // The starter waits for this; were it gone, the core would be stopped anyway.
     let _ = started.send(listening);
     core.map_or(Ok(()), |mut core| core.run())
+}
+
+fn listen(
+    wanted: Addresses,
+    has_admins: bool,
+    send_buffer_bytes: usize,
+) -> io::Result<(Addresses, Vec<Entrance>)> {
+    let listener = socket::listen(wanted.clients, send_buffer_bytes)?;
+    let mut listens = Addresses { clients: listener.local_addr()?, admins: None };
+    let door = if has_admins { Door::Clients } else { Door::All };
+    let mut entrances = vec![Entrance::clients(listener, door)];
+    if let Some(address) = wanted.admins {
+        let listener = socket::listen(address, send_buffer_bytes)?;
+        listens.admins = Some(listener.local_addr()?);
+        entrances.push(Entrance::admins(listener));
+    }
+    Ok((listens, entrances))
 }
 
 fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
@@ -288,18 +377,18 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 }
 
 impl Shared {
-    fn new(config: Config, ports: Vec<Port>) -> Self {
-        let limits = &config.limits;
-        let admission = Admission::new(limits.connections_max, limits.connections_per_source_max);
+    fn new(config: Config, tls: Option<Tls>, auth: Auth, ports: Vec<Port>) -> Self {
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
         // of this one, as long as the clock does not go back over a restart.
         let epoch = Epoch(unix_ms() << 20);
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
-            admission,
+            admission: Admission::default(),
+            tls,
             clock: Clock::start(),
             config: Current::new(config),
             metronome: Arc::default(),
+            auth: Current::new(auth),
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -318,6 +407,39 @@ impl Shared {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Begins to drain. Only the first call starts the window; a later one changes nothing.
+    pub(crate) fn drain(&self) {
+        self.ready.store(false, Ordering::Release);
+        let (since, now_ns) = (&self.draining_since_ns, self.clock.now_ns().max(1));
+        // It is none's loss that a drain which goes on is not begun again.
+        let _ = since.compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Acquire);
+        self.wake_all();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining_since_ns.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes that hang on connections, and an estimate of what the kernel keeps for those that lag:
+    /// their send buffers are full.
+    pub(crate) fn memory_in_use(&self, config: &Config) -> (Usage, Usage) {
+        let cells = || self.ports.iter().map(|port| &port.metrics);
+        let lagging: u64 = cells().map(|cell| cell.lagging()).sum();
+        let pending = Usage {
+            held_bytes: cells().map(|cell| cell.pending_bytes()).sum(),
+            bytes_max: config.memory.pending_bytes_max,
+        };
+        let sockets = Usage {
+            held_bytes: lagging * config.flush.send_buffer_bytes as u64,
+            bytes_max: config.memory.socket_bytes_max,
+        };
+        (pending, sockets)
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.ports.len()
     }
 
     pub(crate) fn core_drained(&self) {
@@ -370,13 +492,82 @@ impl Shared {
     }
 }
 
-/// Runs an engine until a signal ends it: the first SIGTERM or SIGINT drains, a second stops at
-/// once. `ready` is told the address.
+/// Runs an engine whose settings stay as they are: see [`serve`].
+///
+/// # Errors
+/// As [`serve`].
+pub fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), StartError> {
+    serve(config, None, ready)
+}
+
+/// Runs an engine until it has drained or a signal ends it: the first SIGTERM or SIGINT drains, a
+/// second stops at once. SIGHUP has the `reloader` read the settings again. `ready` is told the
+/// address.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start, or when a core fails.
-pub fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+pub fn serve(
+    config: Config,
+    mut reloader: Option<Reloader>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), StartError> {
+    let hearing = hear_signals()?;
+    if let Err(error) = socket::raise_descriptor_limit() {
+        tracing::warn!(%error, "the soft limit of descriptors stays (ulimit -n)");
+    }
+    let engine = Engine::start(config)?;
+    tracing::info!(
+        address = %engine.address(),
+        admin = engine.admin_address().map(tracing::field::display),
+        cores = engine.threads.len(),
+        "listening"
+    );
+    ready(engine.address());
+    let mut is_told_to_end = false;
+    while !(engine.has_failed() || engine.is_drained()) {
+        let drains = engine.shared.is_draining();
+        let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
+        match hearing.recv_timeout(wait) {
+            Ok(SIGHUP) => reload(&engine, reloader.as_mut()),
+            Ok(signal) if is_told_to_end => {
+                tracing::warn!(signal, "second signal: stopping at once");
+                break;
+            }
+            Ok(signal) => {
+                tracing::info!(signal, connections = engine.shared.admission.total(), "draining");
+                engine.drain();
+                is_told_to_end = true;
+            }
+            Err(_) if drains => {}
+            Err(_) => engine.tidy(),
+        }
+    }
+    engine.stop()?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// All that can be read again while the engine runs is read again here.
+fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
+    let Some(reloader) = reloader else { return };
+    match reloader.reload() {
+        Ok(config) => {
+            engine.reconfigure(config);
+            if let Err(error) = engine.reload_tls() {
+                tracing::error!(%error, "the certificate stays as it was");
+            }
+            tracing::info!("settings read again");
+        }
+        Err(SettingsError(errors)) => {
+            for error in errors {
+                tracing::error!(error, "settings stay as they were");
+            }
+        }
+    }
+}
+
+fn hear_signals() -> io::Result<mpsc::Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (heard, hearing) = mpsc::channel();
     Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -385,29 +576,5 @@ pub fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), StartEr
             }
         }
     })?;
-    if let Err(error) = socket::raise_descriptor_limit() {
-        tracing::warn!(%error, "the soft limit of descriptors stays (ulimit -n)");
-    }
-    let engine = Engine::start(config)?;
-    tracing::info!(address = %engine.address(), cores = engine.threads.len(), "listening");
-    ready(engine.address());
-    let mut drains = false;
-    while !(engine.has_failed() || drains && engine.is_drained()) {
-        let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
-        match hearing.recv_timeout(wait) {
-            Ok(signal) if drains => {
-                tracing::warn!(signal, "second signal: stopping at once");
-                break;
-            }
-            Ok(signal) => {
-                tracing::info!(signal, connections = engine.shared.admission.total(), "draining");
-                engine.drain();
-                drains = true;
-            }
-            Err(_) => engine.tidy(),
-        }
-    }
-    engine.stop()?;
-    tracing::info!("stopped");
-    Ok(())
+    Ok(hearing)
 }

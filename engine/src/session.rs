@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::admission::Full;
+use crate::auth::Credentials;
 use crate::close::{Close, CloseCode};
 use crate::conn::{Closing, PostTarget, Publisher, Role};
 use crate::core::{Core, OUTBOX_BYTES_HELD};
@@ -16,15 +17,18 @@ use crate::feed::registry::FeedError;
 use crate::frame::decode::{Decoded, Event};
 use crate::frame::{Kind, Opcode, encode};
 use crate::http::handshake::Handshake;
+use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
-use crate::http::response::{EVENT_STREAM_HEAD, Response, Status};
+use crate::http::response::{Exchange, Response, Status, event_stream_head};
 use crate::http::route::{Route, Settings};
-use crate::metrics::CloseReason;
+use crate::metrics::{CloseReason, Gate, TlsFailure};
 use crate::rate::TokenBucket;
+use crate::shedding::Level;
 use crate::subscription::{LagPolicy, Options};
 use crate::subscriptions::Subscription;
 use crate::sweep::Member;
+use crate::timer::TICKS_PER_S;
 
 /// What became of some bytes.
 pub(crate) enum Consumed {
@@ -36,13 +40,6 @@ pub(crate) enum Consumed {
     Hold(usize),
     /// The rest has no meaning any more.
     Rest,
-}
-
-/// How a request's connection goes on.
-#[derive(Clone, Copy)]
-pub(crate) struct Exchange {
-    pub(crate) head_only: bool,
-    pub(crate) keep_alive: bool,
 }
 
 impl Core {
@@ -60,6 +57,9 @@ impl Core {
                 _ => self.consume_frame(key, rest),
             };
             match consumed {
+                // Many requests sent at once are answered in order, and no faster than the answers
+                // are taken: one of a few bytes may bring one of many.
+                Consumed::Bytes(count) if self.holds(key) => return (used + count, 0),
                 Consumed::Bytes(count) => used += count,
                 Consumed::Need(need) => return (used, need),
                 Consumed::Hold(count) => return (used + count, 0),
@@ -67,6 +67,29 @@ impl Core {
             }
         }
         (used, 0)
+    }
+
+    /// Whether what came is left until the answers to what came before are out.
+    fn holds(&mut self, key: u32) -> bool {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        if matches!(conn.role, Role::Closing(_)) {
+            return false;
+        }
+        conn.queued.read_held |= conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        conn.queued.read_held
+    }
+
+    /// Counts a ping, a pong or a command; false when it is one too many and the connection closes.
+    pub(crate) fn take_control(&mut self, key: u32) -> bool {
+        let per_s = self.config.limits.controls_per_s_max;
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        if conn.controls.take(self.now / TICKS_PER_S, per_s) || !conn.is_websocket() {
+            return true;
+        }
+        self.metrics.turned_away(Gate::Controls);
+        let reason = format!("more than {per_s} pings and commands a second");
+        self.close(key, &Close::new(CloseCode::RateLimited, reason));
+        false
     }
 
     // ---- WebSocket ----
@@ -77,6 +100,7 @@ impl Core {
         let decoded = conn.decoder.next(bytes, bytes_max, conn.inflates);
         let (consumed, event) = match decoded {
             Ok(Decoded::Need(need)) => return Consumed::Need(need),
+            Ok(Decoded::Part(bytes)) => return Consumed::Bytes(bytes),
             Ok(Decoded::Frame { consumed, event }) => (consumed, event),
             Err(close) => {
                 self.broke_protocol(key, &close);
@@ -90,13 +114,14 @@ impl Core {
             }
             Event::Message { kind, payload, .. } => self.message(key, kind, payload),
             Event::Ping(payload) => self.pong(key, payload),
-            Event::Pong(_) | Event::Absorbed => {}
+            Event::Pong(_) => {
+                self.take_control(key);
+            }
+            Event::Absorbed => {}
             Event::Close { code, .. } => self.peer_closed(key, code),
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return Consumed::Rest };
-        // One short command may bring a long answer: the next waits until that is out.
-        conn.queued.read_held |= conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
-        if conn.queued.paced || conn.queued.read_held {
+        if conn.queued.paced {
             return Consumed::Hold(consumed);
         }
         Consumed::Bytes(consumed)
@@ -149,6 +174,10 @@ impl Core {
             let reason = format!("more than {per_s} messages a second");
             return self.close(key, &Close::new(CloseCode::RateLimited, reason));
         }
+        if let Err(reason) = self.take_publish(key, now_ns) {
+            return self.close(key, &Close::new(CloseCode::RateLimited, reason));
+        }
+        let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
         let Publisher { topic, held, .. } = &mut **publisher;
         match self.shared.registry.publish(topic, held, message, now_ns) {
             Ok(published) => self.published(key, published),
@@ -167,6 +196,9 @@ impl Core {
     }
 
     fn pong(&mut self, key: u32, payload: &[u8]) {
+        if !self.take_control(key) {
+            return;
+        }
         let conn = &mut self.conns[key as usize];
         if !matches!(conn.role, Role::Closing(_)) {
             conn.delivery.push_private(&encode::control(Opcode::Pong, payload));
@@ -196,31 +228,62 @@ impl Core {
     fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
         match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),
-            Ok(Some((request, head_bytes))) => {
-                self.serve(key, &request);
+            Ok(Some((mut request, head_bytes))) => {
+                self.serve(key, &mut request);
                 Consumed::Bytes(head_bytes)
             }
             Err(refusal) => {
-                self.refuse_request(key, &refusal, false);
+                self.refuse_request(key, &refusal, &Exchange::default());
                 Consumed::Rest
             }
         }
     }
 
-    fn serve(&mut self, key: u32, request: &Request) {
+    fn serve(&mut self, key: u32, request: &mut Request) {
+        let presented = Credentials::take(request, &self.config.auth.cookie);
+        let request = &*request;
         let settings = Settings {
             echo: self.config.debug.echo,
             body_bytes_max: self.config.limits.message_bytes_max,
+            door: self.conns[key as usize].door,
         };
-        let exchange = Exchange {
+        let mut exchange = Exchange {
             head_only: request.method == Method::Head,
-            keep_alive: request.keeps_alive(),
+            // A connection that ends with its answer need not be closed by the drain.
+            keep_alive: request.keeps_alive() && self.shared.is_ready(),
+            cors: Cors::None,
         };
-        let served = Route::of(request, settings)
-            .and_then(|route| self.serve_route(key, route, request, exchange));
+        let served = self
+            .admit_forwarded(key, request)
+            .and_then(|()| self.admit_page(request))
+            .and_then(|cors| {
+                exchange.cors = cors;
+                Route::of(request, settings)
+            })
+            .and_then(|route| {
+                self.authorise(key, &route, &presented)?;
+                self.serve_route(key, route, request, &exchange)
+            });
         if let Err(refusal) = served {
-            self.refuse_request(key, &refusal, exchange.head_only);
+            self.refuse_request(key, &refusal, &exchange);
         }
+    }
+
+    fn admit_forwarded(&mut self, key: u32, request: &Request) -> Result<(), Refusal> {
+        let Some(header) = request.headers.x_forwarded_for.as_deref() else { return Ok(()) };
+        self.take_forwarded(key, header).map_err(|full| {
+            self.metrics.turned_away(full.gate());
+            full.into()
+        })
+    }
+
+    /// Whether the page a request comes from may use the engine, and what its browser is told.
+    fn admit_page(&self, request: &Request) -> Result<Cors, Refusal> {
+        if !request.path.starts_with("/v1/") {
+            return Ok(Cors::None);
+        }
+        let admitted = self.config.security.origins.admit(request.headers.origin.as_deref());
+        admitted.inspect_err(|_| self.metrics.turned_away(Gate::Origin))
     }
 
     fn serve_route(
@@ -228,7 +291,7 @@ impl Core {
         key: u32,
         route: Route,
         request: &Request,
-        exchange: Exchange,
+        exchange: &Exchange,
     ) -> Result<(), Refusal> {
         match route {
             Route::Health => self.respond(key, &Response::text(Status::Ok, "ok\n"), exchange),
@@ -240,11 +303,15 @@ impl Core {
                 let text = self.shared.render_metrics();
                 self.respond(key, &Response::metrics(text), exchange);
             }
+            Route::Status => self.tell_status(key, request, exchange)?,
+            Route::Drain => self.begin_drain(key, request, exchange)?,
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
             Route::PublishOne { topic, kind, body } => {
-                self.begin_post(key, PostTarget::One(topic, kind), body, request)?;
+                self.begin_post(key, PostTarget::One(topic, kind), (body, request), exchange)?;
             }
-            Route::PublishMany { body } => self.begin_post(key, PostTarget::Many, body, request)?,
+            Route::PublishMany { body } => {
+                self.begin_post(key, PostTarget::Many, (body, request), exchange)?;
+            }
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;
                 let name = FeedName { target, rate: options.rate };
@@ -258,7 +325,7 @@ impl Core {
                 self.admit_work()?;
                 let name = FeedName { target, rate: options.rate };
                 let lane = self.open_lane(&name, LaneKind::SSE)?;
-                self.conns[key as usize].delivery.push_private(EVENT_STREAM_HEAD);
+                self.conns[key as usize].delivery.push_private(&event_stream_head(&exchange.cors));
                 self.subscribe(key, lane, options);
             }
             Route::Multiplexed { form, handshake } => {
@@ -282,17 +349,22 @@ impl Core {
         Ok(())
     }
 
-    /// Nothing new is taken on while the engine drains.
+    /// Nothing new is taken on while the engine drains, or has no memory for it.
     pub(crate) fn admit_work(&self) -> Result<(), Refusal> {
+        if self.shedding.level == Level::Disconnect {
+            self.metrics.turned_away(Gate::Memory);
+            return Err(Refusal::memory_is_short());
+        }
         if self.shared.is_ready() {
             return Ok(());
         }
+        self.metrics.turned_away(Gate::Draining);
         Err(Refusal::new(Status::Unavailable, "not ready: starting or draining")
             .with_header("Retry-After", "1"))
     }
 
-    pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: Exchange) {
-        let bytes = response.encode(exchange.head_only, exchange.keep_alive);
+    pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: &Exchange) {
+        let bytes = response.encode(exchange);
         if !exchange.keep_alive {
             return self.say_last(key, &bytes, Closing::AwaitEnd);
         }
@@ -302,27 +374,41 @@ impl Core {
         conn.delivery.push_private(&bytes);
     }
 
-    pub(crate) fn refuse_request(&mut self, key: u32, refusal: &Refusal, head_only: bool) {
+    pub(crate) fn refuse_request(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
         self.metrics.refused(refusal.status);
-        self.say_last(key, &refusal.encode(head_only), Closing::AwaitEnd);
+        self.say_last(key, &refusal.encode(exchange), Closing::AwaitEnd);
     }
 
     /// Answers a connection that is one too many.
     pub(crate) fn refuse(&mut self, key: u32, full: Full) {
-        let refusal =
-            Refusal::new(Status::Unavailable, full.to_string()).with_header("Retry-After", "5");
-        self.refuse_request(key, &refusal, false);
+        self.metrics.turned_away(full.gate());
+        self.refuse_request(key, &full.into(), &Exchange::default());
+    }
+
+    /// Whoever speaks HTTP to a port that speaks TLS is told so, in words he understands.
+    pub(crate) fn tell_not_tls(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.transport.failure() == Some(TlsFailure::NotTls) {
+            let message = "this port speaks TLS: use https:// or wss://";
+            let refusal = Refusal::new(Status::BadRequest, message);
+            self.metrics.refused(refusal.status);
+            conn.transport.write_past(&refusal.encode(&Exchange::default()));
+        }
     }
 
     /// A request that did not arrive in time. A connection that never began one just ends.
-    pub(crate) fn request_timed_out(&mut self, key: u32) {
-        let conn = &self.conns[key as usize];
-        if conn.rest.is_empty() && matches!(conn.role, Role::Request(None)) {
-            return self.end(key, CloseReason::Timeout);
-        }
-        let limit_ms = self.config.limits.handshake_ms_max;
-        let message = format!("the request was not complete within {limit_ms} ms");
-        self.refuse_request(key, &Refusal::new(Status::RequestTimeout, message), false);
+    pub(crate) fn request_timed_out(&mut self, key: u32, ms_max: u64) {
+        let conn = &mut self.conns[key as usize];
+        let exchange = match &mut conn.role {
+            Role::Request(None) if conn.rest.is_empty() => {
+                return self.end(key, CloseReason::Timeout);
+            }
+            Role::Request(Some(posting)) => std::mem::take(&mut posting.exchange),
+            _ => Exchange::default(),
+        };
+        let message = format!("the request was not complete within {ms_max} ms");
+        let refusal = Refusal::new(Status::RequestTimeout, message);
+        self.refuse_request(key, &refusal, &exchange);
     }
 
     // ---- roles ----
@@ -397,7 +483,7 @@ impl Core {
     fn lane_kind(&self, form: Form, handshake: &Handshake) -> LaneKind {
         let compression = &self.config.compression;
         let deflate = handshake.deflate.map(|agreed| Deflation {
-            window_bits: agreed.server_window_bits,
+            window_bits: agreed.server_window_bits(),
             level: compression.level,
             bytes_min: compression.bytes_min,
         });
@@ -416,6 +502,16 @@ impl Core {
                 return Ok(lane);
             }
         }
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        let status = match full {
+            Full::SourceRate(_) => Status::TooManyRequests,
+            Full::Engine(_) | Full::Source(_) | Full::Rate(_) => Status::Unavailable,
+        };
+        Self::new(status, full.to_string()).with_header("Retry-After", full.retry_after_s())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Settings as written: four layers, each value checked and remembered with where it came from.
 //! It knows names, types and ranges; what values mean together is `config`'s business.
 
-use crate::limits::{KNOBS, Kind, Knob};
+use crate::limits::{KNOBS, Kind, Knob, ROWS, Rows};
 use crate::nearest::nearest;
+use crate::networks::Networks;
 use std::fmt::{self, Write};
 use thiserror::Error;
 use toml::{Table, Value};
@@ -20,6 +21,19 @@ pub enum Origin {
     Flag(String),
 }
 
+/// A setting with another value than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name, `section.key`.
+    pub name: String,
+    /// The value in force.
+    pub from: String,
+    /// The value wanted.
+    pub to: String,
+    /// True when only a restart brings it.
+    pub needs_restart: bool,
+}
+
 /// What is wrong, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
 #[error("{}", .0.join("\n"))]
@@ -30,21 +44,18 @@ pub struct SettingsError(pub Vec<String>);
 pub struct Settings {
     /// One for each knob, in the order of the table.
     values: Vec<(Value, Origin)>,
-    /// The `[[retention.class]]` tables of the file.
-    classes: Vec<Table>,
+    /// The tables of each of [`ROWS`] in the file.
+    rows: [Vec<Table>; ROWS.len()],
     errors: Vec<String>,
 }
 
-/// The section and the key of the array of tables that the knobs do not list.
-const CLASSES: (&str, &str) = ("retention", "class");
-
-/// What a class says beside the knobs of its section.
-const CLASS_PATTERN: &str = "pattern";
+/// What is printed for a secret.
+const HIDDEN: &str = "***";
 
 impl Default for Settings {
     fn default() -> Self {
         let values = KNOBS.iter().map(|knob| (knob.kind.default(), Origin::Default)).collect();
-        Self { values, classes: Vec::new(), errors: Vec::new() }
+        Self { values, rows: Default::default(), errors: Vec::new() }
     }
 }
 
@@ -53,7 +64,7 @@ impl Settings {
     pub fn add_file(&mut self, name: &str, text: &str) {
         let table = match text.parse::<Table>() {
             Ok(table) => table,
-            Err(error) => return self.errors.push(format!("{name}: {error}")),
+            Err(error) => return self.errors.push(parse_error(name, text, &error)),
         };
         let origin = Origin::File(name.to_owned());
         for (section, content) in table {
@@ -90,7 +101,7 @@ impl Settings {
         }
     }
 
-    /// The values as one table, classes completed from their section, to be given types.
+    /// The values as one table, rows completed from their section, to be given types.
     ///
     /// # Errors
     /// Everything found wrong in all layers.
@@ -105,17 +116,52 @@ impl Settings {
                 section.insert(knob.key.to_owned(), value.clone());
             }
         }
-        if let Some(Value::Table(retention)) = table.get_mut(CLASSES.0) {
-            let whole = retention.clone();
-            let complete = |class: &Table| {
-                let mut completed = whole.clone();
-                completed.extend(class.clone());
-                Value::Table(completed)
-            };
-            let classes = self.classes.iter().map(complete).collect();
-            retention.insert(CLASSES.1.to_owned(), Value::Array(classes));
+        for (rows, tables) in ROWS.iter().zip(&self.rows) {
+            if let Some(Value::Table(section)) = table.get_mut(rows.section) {
+                let completed = tables.iter().map(|row| completed(rows, row, section)).collect();
+                section.insert(rows.key.to_owned(), Value::Array(completed));
+            }
         }
         Ok(table)
+    }
+
+    /// The settings whose values are others in `newer`.
+    #[must_use]
+    pub fn changes(&self, newer: &Self) -> Vec<Change> {
+        let values = self.values.iter().zip(&newer.values);
+        let changed = KNOBS.iter().zip(values).filter(|(_, (old, new))| old.0 != new.0);
+        let mut changes: Vec<Change> = changed
+            .map(|(knob, ((old, _), (new, _)))| Change {
+                name: knob.name(),
+                from: knob.kind.show(old),
+                to: knob.kind.show(new),
+                needs_restart: knob.needs_restart(),
+            })
+            .collect();
+        let rows = ROWS.iter().zip(self.rows.iter().zip(&newer.rows));
+        changes.extend(rows.filter(|(_, (old, new))| old != new).map(|(rows, (old, new))| {
+            Change {
+                name: rows.name(),
+                from: format!("{} tables", old.len()),
+                to: format!("{} tables", new.len()),
+                needs_restart: rows.needs_restart(),
+            }
+        }));
+        changes
+    }
+
+    /// Takes over the values of `newer` that need no restart.
+    pub fn adopt(&mut self, newer: Self) {
+        for (knob, (old, new)) in KNOBS.iter().zip(self.values.iter_mut().zip(newer.values)) {
+            if !knob.needs_restart() {
+                *old = new;
+            }
+        }
+        for (rows, (old, new)) in ROWS.iter().zip(self.rows.iter_mut().zip(newer.rows)) {
+            if !rows.needs_restart() {
+                *old = new;
+            }
+        }
     }
 
     /// The values as a file with comments: each setting's reason, unit, range and origin.
@@ -125,31 +171,34 @@ impl Settings {
         let mut section = "";
         for (knob, (value, origin)) in KNOBS.iter().zip(&self.values) {
             if knob.section != section {
-                self.print_classes(section, &mut text);
+                self.print_rows(section, &mut text);
                 section = knob.section;
                 line(&mut text, format_args!("\n[{section}]"));
             }
             print_knob(knob, value, origin, &mut text);
         }
-        self.print_classes(section, &mut text);
+        self.print_rows(section, &mut text);
         text.trim_start().to_owned()
     }
 
-    fn print_classes(&self, section: &str, text: &mut String) {
-        if section != CLASSES.0 {
-            return;
-        }
-        for class in &self.classes {
-            line(text, format_args!("\n[[{}.{}]]\n{}", CLASSES.0, CLASSES.1, class));
-            text.truncate(text.trim_end().len());
-            text.push('\n');
+    fn print_rows(&self, section: &str, text: &mut String) {
+        for (rows, tables) in ROWS.iter().zip(&self.rows).filter(|(r, _)| r.section == section) {
+            for table in tables {
+                line(text, format_args!("\n[[{}]]", rows.name()));
+                for (key, value) in table {
+                    let knob = rows.knobs().find(|knob| knob.key == key);
+                    let shown = knob.map_or_else(String::new, |knob| knob.kind.show(value));
+                    line(text, format_args!("{key} = {shown}"));
+                }
+            }
         }
     }
 
     fn add_section(&mut self, section: &str, keys: Table, origin: &Origin) {
         for (key, value) in keys {
-            if (section, key.as_str()) == CLASSES {
-                self.add_classes(value, origin);
+            let rows = ROWS.iter().position(|rows| (rows.section, rows.key) == (section, &key));
+            if let Some(rows) = rows {
+                self.add_rows(rows, value, origin);
                 continue;
             }
             match Knob::find(section, &key) {
@@ -162,46 +211,51 @@ impl Settings {
         }
     }
 
-    fn add_classes(&mut self, value: Value, origin: &Origin) {
-        let Value::Array(classes) = value else {
-            self.errors.push(format!("retention.class is written [[retention.class]] ({origin})"));
+    fn add_rows(&mut self, at: usize, value: Value, origin: &Origin) {
+        let name = ROWS[at].name();
+        let Value::Array(tables) = value else {
+            self.errors.push(format!("{name} is written [[{name}]] ({origin})"));
             return;
         };
-        for (i, class) in classes.into_iter().enumerate() {
-            let name = format!("retention.class {}", i + 1);
-            match class {
-                Value::Table(class) => self.add_class(&name, class, origin),
+        for (i, table) in tables.into_iter().enumerate() {
+            let name = format!("{name} {}", i + 1);
+            match table {
+                Value::Table(table) => self.add_row(at, &name, table, origin),
                 _ => self.errors.push(format!("{name} is not a table ({origin})")),
             }
         }
     }
 
-    fn add_class(&mut self, name: &str, class: Table, origin: &Origin) {
-        if !class.get(CLASS_PATTERN).is_some_and(Value::is_str) {
-            self.errors.push(format!("{name} has no `pattern` ({origin})"));
+    fn add_row(&mut self, at: usize, name: &str, table: Table, origin: &Origin) {
+        let rows = &ROWS[at];
+        if let Some(needed) = rows.own.first()
+            && !table.contains_key(needed.key)
+        {
+            self.errors.push(format!("{name} has no `{}` ({origin})", needed.key));
         }
-        for (key, value) in class.iter().filter(|(key, _)| *key != CLASS_PATTERN) {
-            match Knob::find(CLASSES.0, key) {
-                Some(knob) => {
-                    if let Err(error) = knob.kind.check(value) {
-                        self.errors.push(format!("{name}: {key} = {value}: {error} ({origin})"));
-                    }
-                }
-                None => {
-                    let knobs = KNOBS.iter().filter(|knob| knob.section == CLASSES.0);
-                    let known = knobs.map(|knob| knob.key).chain([CLASS_PATTERN]);
-                    self.unknown(key, origin, known.map(str::to_owned));
-                }
+        for (key, value) in &table {
+            let Some(knob) = rows.knobs().find(|knob| knob.key == key) else {
+                self.unknown(key, origin, rows.knobs().map(|knob| knob.key.to_owned()));
+                continue;
+            };
+            if let Err(error) = knob.kind.check(value) {
+                let shown = knob.kind.show(value);
+                self.errors.push(format!("{name}: {key} = {shown}: {error} ({origin})"));
             }
         }
-        self.classes.push(class);
+        self.rows[at].push(table);
     }
 
     fn set_text(&mut self, knob: &Knob, text: &str, origin: Origin) {
         let value = match knob.kind {
             Kind::Integer { .. } => text.parse().map(Value::Integer).ok(),
             Kind::Switch => text.parse().map(Value::Boolean).ok(),
-            Kind::Word(_) | Kind::Address { .. } => None,
+            Kind::List => Some(Value::Array(items(text))),
+            Kind::Word(_)
+            | Kind::Address { .. }
+            | Kind::Path
+            | Kind::Networks
+            | Kind::Text { .. } => None,
         };
         // What is no number or switch stays text, and is refused with what would be right.
         self.set(knob, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
@@ -209,7 +263,8 @@ impl Settings {
 
     fn set(&mut self, knob: &Knob, value: Value, origin: Origin) {
         if let Err(error) = knob.kind.check(&value) {
-            self.errors.push(format!("{} = {value}: {error} ({origin})", knob.name()));
+            let shown = knob.kind.show(&value);
+            self.errors.push(format!("{} = {shown}: {error} ({origin})", knob.name()));
             return;
         }
         let slot = KNOBS.iter().zip(&mut self.values).find(|(own, _)| own.name() == knob.name());
@@ -235,6 +290,16 @@ impl Kind {
             Self::Switch => Value::Boolean(false),
             Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
             Self::Address { default } => Value::String(default.to_owned()),
+            Self::Path | Self::Networks | Self::Text { .. } => Value::String(String::new()),
+            Self::List => Value::Array(Vec::new()),
+        }
+    }
+
+    /// A value as it may be seen by anybody.
+    fn show(&self, value: &Value) -> String {
+        match self {
+            Self::Text { is_secret: true } => format!("\"{HIDDEN}\""),
+            _ => value.to_string(),
         }
     }
 
@@ -244,10 +309,15 @@ impl Kind {
                 u64::try_from(*value).is_ok_and(|value| (*min..=*max).contains(&value))
             }
             (Self::Word(words), Value::String(word)) => words.contains(&word.as_str()),
-            (Self::Address { .. }, Value::String(text)) => {
-                text.parse::<std::net::SocketAddr>().is_ok()
+            (Self::Address { default }, Value::String(text)) => {
+                text == default || text.parse::<std::net::SocketAddr>().is_ok()
             }
+            (Self::Networks, Value::String(text)) => text.parse::<Networks>().is_ok(),
             (Self::Switch, value) => value.is_bool(),
+            // What was hidden when it was printed must not become the secret.
+            (Self::Text { is_secret: true }, Value::String(text)) => text != HIDDEN,
+            (Self::Path | Self::Text { .. }, value) => value.is_str(),
+            (Self::List, Value::Array(items)) => items.iter().all(Value::is_str),
             _ => false,
         };
         if is_right { Ok(()) } else { Err(format!("must be {self}")) }
@@ -261,6 +331,13 @@ impl fmt::Display for Kind {
             Self::Switch => f.write_str("true or false"),
             Self::Word(words) => f.write_str(&words.join(" | ")),
             Self::Address { .. } => f.write_str("an IP address and a port"),
+            Self::Path => f.write_str("a file, or \"\" for none"),
+            Self::Text { is_secret: true } => {
+                f.write_str("a text, and not the asterisks that are printed in its place")
+            }
+            Self::Text { .. } => f.write_str("a text, or \"\" for none"),
+            Self::List => f.write_str("a list of texts, in the environment separated by commas"),
+            Self::Networks => f.write_str("\"10.0.0.0/8, 127.0.0.1\" and the like, or \"\""),
         }
     }
 }
@@ -292,13 +369,37 @@ fn sections() -> impl Iterator<Item = String> {
     KNOBS.iter().map(|knob| knob.section.to_owned())
 }
 
+/// Where a file is no TOML. The line itself is not shown: it may hold a secret.
+fn parse_error(name: &str, text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let number = before.matches('\n').count() + 1;
+    format!("{name}: no TOML in line {number}: {}", error.message())
+}
+
+/// A row with what it does not say itself.
+fn completed(rows: &Rows, row: &Table, section: &Table) -> Value {
+    let mut completed: Table =
+        rows.own.iter().map(|knob| (knob.key.to_owned(), knob.kind.default())).collect();
+    let inherited = rows.inherited.iter();
+    completed.extend(inherited.filter_map(|&key| Some((key.into(), section.get(key)?.clone()))));
+    completed.extend(row.clone());
+    Value::Table(completed)
+}
+
+/// The items of a list that is written in one text.
+fn items(text: &str) -> Vec<Value> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| Value::String(item.to_owned())).collect()
+}
+
 fn print_knob(knob: &Knob, value: &Value, origin: &Origin, text: &mut String) {
     text.push('\n');
     for row in wrap(knob.reason, 98) {
         line(text, format_args!("# {row}"));
     }
-    line(text, format_args!("# {} ({origin})", knob.kind));
-    line(text, format_args!("{} = {value}", knob.key));
+    let when = if knob.needs_restart() { "; a change needs a restart" } else { "" };
+    line(text, format_args!("# {}{when} ({origin})", knob.kind));
+    line(text, format_args!("{} = {}", knob.key, knob.kind.show(value)));
 }
 
 /// Lines of at most `width` characters.
@@ -356,6 +457,32 @@ mod tests {
         let text = settings.print();
         assert!(text.contains("(flag --cores)\ncores = 3\n"), "{text}");
         assert!(text.contains("(file f.toml)\ntopics_max = 10\n"), "{text}");
+    }
+
+    #[test]
+    fn newer_settings_are_adopted_as_far_as_no_restart_is_needed() {
+        let (mut settings, mut newer) = (Settings::default(), Settings::default());
+        newer.add_flag("--set", "server.cores", "3");
+        newer.add_flag("--set", "debug.echo", "true");
+        let told = |name: &str, from: &str, to: &str, needs_restart| Change {
+            name: name.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            needs_restart,
+        };
+        let restart = told("server.cores", "0", "3", true);
+        let changes = settings.changes(&newer);
+        assert_eq!(changes, [restart.clone(), told("debug.echo", "false", "true", false)]);
+        settings.adopt(newer.clone());
+        assert_eq!(settings.changes(&newer), [restart], "and is told again");
+        let token = "[[auth.token]]\nname = \"a\"\ntoken = \"secret\"\n";
+        let class = "[[retention.class]]\npattern = \"a\"\n";
+        newer.add_file("f.toml", &(token.to_owned() + class));
+        let rows = settings.changes(&newer).split_off(1);
+        assert_eq!(rows[0], told("retention.class", "0 tables", "1 tables", true));
+        assert_eq!(rows[1], told("auth.token", "0 tables", "1 tables", false));
+        settings.adopt(newer.clone());
+        assert_eq!(settings.changes(&newer).len(), 2, "the tokens are taken over");
     }
 
     #[test]
@@ -426,7 +553,46 @@ mod tests {
     fn all_errors_are_told_at_once() {
         let all = from_file("[server]\ncores = -1\nfoo = 1\n[[retention.class]]\nlag = \"x\"\n");
         assert_eq!(all.lines().count(), 4, "{all}");
-        assert!(from_file("not toml").starts_with("f.toml: TOML parse error"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_by_its_line_which_is_not_shown() {
+        let error = from_file("[server]\ncores = 2\n[[auth.token]]\ntoken = \"hush\n");
+        assert!(error.starts_with("f.toml: no TOML in line 4: "), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+        assert!(from_file("not toml").starts_with("f.toml: no TOML in line 1: "));
+    }
+
+    #[test]
+    fn secrets_are_neither_printed_nor_read_back_nor_in_errors() {
+        let mut settings = Settings::default();
+        let file = "[[auth.token]]\nname = \"a\"\ntoken = \"hush\"\npublish = [\"x\", \"y\"]\n";
+        settings.add_file("f.toml", file);
+        let text = settings.print();
+        assert!(
+            text.contains("name = \"a\"") && text.contains("publish = [\"x\", \"y\"]"),
+            "{text}"
+        );
+        assert!(text.contains("token = \"***\"") && !text.contains("hush"), "{text}");
+        assert_eq!(
+            from_file(&text),
+            "auth.token 1: token = \"***\": must be a text, and not the asterisks that are \
+             printed in its place (file f.toml)"
+        );
+        assert!(!from_file("[[auth.token]]\nname = 1\ntoken = [\"hush\"]\n").contains("hush"));
+    }
+
+    #[test]
+    fn lists_are_arrays_in_a_file_and_separated_by_commas_elsewhere() {
+        let audience = |settings: &Settings| settings.table().unwrap()["auth"]["audience"].clone();
+        let mut settings = Settings::default();
+        settings.add_file("f.toml", "[auth]\naudience = [\"a\", \"b, c\"]\n");
+        assert_eq!(audience(&settings), Value::Array(vec!["a".into(), "b, c".into()]));
+        settings.add_environment(variable("GRIDCAST_AUTH_AUDIENCE", "a, b,,c"));
+        assert_eq!(audience(&settings), Value::Array(vec!["a".into(), "b".into(), "c".into()]));
+        settings.add_flag("--set", "auth.audience", "");
+        assert_eq!(audience(&settings), Value::Array(Vec::new()));
+        assert!(from_file("[auth]\naudience = \"a\"\n").contains("must be a list of texts"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What one connection follows, and which of it may have something to send. Owns the indexes, so that
-//! a flush costs what is behind and not what is subscribed. Must not send anything.
+//! What one connection follows, and which of it may have something to send. Owns the indexes, so
+//! that a flush costs what is behind and not what is subscribed. Must not send anything.
 
 use crate::feed::cursor::Cursor;
 use crate::subscription::{LagPolicy, Mode};

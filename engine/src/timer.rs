@@ -4,6 +4,8 @@
 
 /// Length of a wheel tick, in ms. Deadlines are kept to this precision.
 pub const TICK_MS: u64 = 100;
+/// Ticks in a second.
+pub const TICKS_PER_S: Tick = 1000 / TICK_MS as Tick;
 /// Slots of the wheel: deadlines further than this many ticks away come by early and go on.
 const SLOTS: usize = 512;
 

@@ -155,6 +155,11 @@ impl TlsStream {
         self.session.is_handshaking()
     }
 
+    /// True once the client's first message was answered: that is what costs.
+    pub fn has_answered(&self) -> bool {
+        self.session.protocol_version().is_some()
+    }
+
     /// What broke the session, if anything did.
     pub fn failure(&self) -> Option<TlsFailure> {
         self.failure

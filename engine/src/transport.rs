@@ -42,20 +42,12 @@ pub struct Wire<'a> {
 }
 
 impl Transport {
-    /// A plain socket, until [`secure`](Self::secure)d.
-    pub fn new(socket: TcpStream) -> Self {
-        Self::Plain(socket)
-    }
-
-    /// The same socket, whose next bytes are the beginning of a TLS handshake.
+    /// A socket whose first bytes are the beginning of a TLS handshake.
     ///
     /// # Errors
     /// When the settings allow no session at all.
-    pub fn secure(self, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        match self {
-            Self::Plain(socket) => Ok(Self::Tls(Box::new(TlsStream::new(socket, config)?))),
-            secured => Ok(secured),
-        }
+    pub fn secure(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self::Tls(Box::new(TlsStream::new(socket, config)?)))
     }
 
     /// Reads once from the socket; what that brought, deciphered, is put into `buffer`. Nothing
@@ -113,6 +105,11 @@ impl Transport {
     /// True until the peer can be spoken to.
     pub fn is_handshaking(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.is_handshaking())
+    }
+
+    /// True while the client's first message of a TLS handshake was not answered.
+    pub fn awaits_hello(&self) -> bool {
+        matches!(self, Self::Tls(stream) if !stream.has_answered())
     }
 
     /// What broke the TLS session, if anything did.

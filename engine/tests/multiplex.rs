@@ -222,7 +222,7 @@ fn thousands_of_subscriptions_share_a_socket_and_end_with_it() {
 
 #[test]
 fn a_flood_of_commands_waits_for_its_answers() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[("limits.controls_per_s_max", "0")]);
     let client = server.multiplexed(JSON);
     let mut writer = client.socket.get_ref().try_clone().unwrap();
     let count = 50_000;
@@ -247,4 +247,24 @@ fn without_a_subprotocol_the_client_gets_json() {
     let answer = ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "a"}}));
     assert_eq!(answer["subscribed"]["topic"], "a");
     server.wait_for("connections{role=\"multiplexed\"}", 1);
+}
+
+#[test]
+fn a_replay_does_not_hold_up_what_is_live() {
+    let server = Server::start(&[("flush.send_buffer_bytes", "4096")]);
+    let mut publisher = server.publisher("history");
+    let payload = "x".repeat(1000);
+    for _ in 0..900 {
+        publisher.say(&payload);
+    }
+    server.wait_for("publishes_total", 900);
+    let stream = server.connect_narrow();
+    let mut client = Client::with_header(stream, "/v1/ws", "Sec-WebSocket-Protocol", JSON);
+    ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "live"}}));
+    ask(&mut client, &json!({"id": 2, "subscribe": {"topic": "history", "from": "oldest"}}));
+    server.wait_until("a full socket", |server| server.metric("writes_partial_total") > 0);
+    server.post("live", "1");
+    let replayed = (0..900).take_while(|_| hear(&mut client)["topic"] == "history").count();
+    // What the kernel held already, and a share of what waits.
+    assert!(replayed < 450, "{replayed} frames of history came first");
 }

@@ -146,9 +146,15 @@ fn a_request_that_trickles_in_is_timed_out() {
 
 #[test]
 fn a_body_that_does_not_come_is_timed_out() {
-    let server = Server::start(&[("limits.handshake_ms_max", "200")]);
+    let server = Server::start(&[("limits.body_ms_max", "200")]);
     let request = "POST /v1/publish/a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc";
-    check_refusal("half a body", &ask(&server, request.as_bytes()), 408);
+    let refused = ask(&server, request.as_bytes());
+    check_refusal("half a body", &refused, 408);
+    assert_eq!(
+        refused.json()["error"]["message"],
+        "the request was not complete within 200 ms",
+        "the body's time, not that of the head"
+    );
 }
 
 #[test]

@@ -301,20 +301,21 @@ impl Encoder {
             Body::Payload(payload) => payload,
             Body::Envelope => &self.envelope,
         };
-        match self.kind.deflate.filter(|d| payload.len() >= d.bytes_min as usize) {
-            None => {
-                self.frame.extend(encode::header(kind.into(), payload.len() as u64));
-                [&self.frame, payload]
-            }
-            Some(Deflation { window_bits, level, .. }) => {
-                self.deflated.clear();
-                deflate::message(&mut self.deflated, window_bits, level, payload);
-                self.deflates += 1;
+        if let Some(Deflation { window_bits, level, bytes_min }) = self.kind.deflate
+            && payload.len() >= bytes_min as usize
+        {
+            self.deflated.clear();
+            deflate::message(&mut self.deflated, window_bits, level, payload);
+            self.deflates += 1;
+            // What does not shrink is sent as it is.
+            if self.deflated.len() < payload.len() {
                 let header = encode::deflated_header(kind.into(), self.deflated.len() as u64);
                 self.frame.extend(header);
-                [&self.frame, &self.deflated]
+                return [&self.frame, &self.deflated];
             }
         }
+        self.frame.extend(encode::header(kind.into(), payload.len() as u64));
+        [&self.frame, payload]
     }
 
     /// Bytes of scratch memory held.

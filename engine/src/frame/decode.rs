@@ -1,5 +1,5 @@
 //! Client frames: unmasks in place, joins fragments, and refuses whatever RFC 6455 forbids.
-//! It owns the bytes of an unfinished fragmented message and nothing else; it reads no socket.
+//! It owns the bytes of an unfinished message and nothing else; it reads no socket.
 
 use super::{CONTROL_BYTES_MAX, Kind, mask};
 use crate::close::{Close, CloseCode};
@@ -8,7 +8,7 @@ use std::io;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// The decoder of one connection: one pointer while no fragmented message is open.
+/// The decoder of one connection: one pointer while no message is open.
 #[derive(Debug, Default)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
@@ -19,6 +19,8 @@ pub struct Decoder {
 pub enum Decoded<'b> {
     /// The first frame is incomplete: it needs at least this many bytes in all.
     Need(usize),
+    /// So many bytes of a data frame whose rest is still to come were taken in.
+    Part(usize),
     /// A whole frame was read.
     Frame {
         /// The bytes it took from the start of the buffer.
@@ -57,10 +59,11 @@ pub enum Event<'b> {
 }
 
 impl Decoder {
-    /// Reads the first frame of `buf`. Nothing is changed while it is incomplete, so the caller
-    /// may call again with the same bytes and more. After an error the connection must be closed
-    /// (RFC 6455 section 7.1.7) and the decoder not be used again. Messages may be deflated only
-    /// where that `is_deflate_agreed`.
+    /// Reads the first frame of `buf`, or as much of a data frame as is there: bad text shows as
+    /// soon as it arrives. A header or control frame that is incomplete changes nothing, and the
+    /// caller may call again with the same bytes and more. After an error the connection must be
+    /// closed (RFC 6455 section 7.1.7) and the decoder not be used again. Messages may be deflated
+    /// only where that `is_deflate_agreed`.
     ///
     /// # Errors
     /// The close to send: 1002, 1007 or 1009.
@@ -70,20 +73,63 @@ impl Decoder {
         message_bytes_max: u32,
         is_deflate_agreed: bool,
     ) -> Result<Decoded<'b>, Close> {
+        if let Some(assembly) = &mut self.assembly
+            && let Some(open) = assembly.open.take()
+        {
+            return self.go_on(open, buf);
+        }
         let Some(head) = Head::parse(buf, is_deflate_agreed)? else {
             return Ok(Decoded::Need(header_bytes(buf)));
         };
         self.check_order(head.opcode)?;
         self.check_size(&head, message_bytes_max)?;
-        let Some(payload) = buf.get_mut(head.bytes..).and_then(|b| b.get_mut(..head.len)) else {
-            return Ok(Decoded::Need(head.bytes + head.len));
-        };
+        if buf.len() < head.bytes + head.len {
+            return self.begin_part(&head, buf);
+        }
+        let payload = buf.get_mut(head.bytes..).unwrap_or_default();
+        let payload = payload.get_mut(..head.len).unwrap_or_default();
         mask::apply(payload, head.mask);
         let event = self.accept(&head, payload)?;
         Ok(Decoded::Frame { consumed: head.bytes + head.len, event })
     }
 
-    /// The bytes held for an unfinished fragmented message.
+    /// Takes in the beginning of a data frame.
+    fn begin_part<'b>(&mut self, head: &Head, buf: &'b mut [u8]) -> Result<Decoded<'b>, Close> {
+        let kind = match head.opcode {
+            OpCode::Data(Data::Text) => Kind::Text,
+            OpCode::Data(_) => Kind::Binary,
+            OpCode::Control(_) => return Ok(Decoded::Need(head.bytes + head.len)),
+        };
+        // A continuation goes on with what there is, whatever kind that is.
+        let is_deflated = head.is_deflated;
+        self.assembly.get_or_insert_with(|| Box::new(Assembly::new(kind, is_deflated)));
+        let open = OpenFrame { left: head.len, mask: head.mask, is_final: head.is_final };
+        let taken = self.go_on(open, buf.get_mut(head.bytes..).unwrap_or_default())?;
+        match taken {
+            Decoded::Part(bytes) => Ok(Decoded::Part(head.bytes + bytes)),
+            whole => Ok(whole),
+        }
+    }
+
+    /// Takes in more of the frame that is open, and the rest of it if that is there.
+    fn go_on<'b>(&mut self, open: OpenFrame, buf: &mut [u8]) -> Result<Decoded<'b>, Close> {
+        let bytes = open.left.min(buf.len());
+        let part = buf.get_mut(..bytes).unwrap_or_default();
+        mask::apply(part, open.mask);
+        let OpenFrame { left, mut mask, is_final } = open;
+        if bytes == left {
+            let event = self.accept_more(is_final, part)?;
+            return Ok(Decoded::Frame { consumed: bytes, event });
+        }
+        mask.rotate_left(bytes % 4);
+        if let Some(assembly) = &mut self.assembly {
+            assembly.append(part)?;
+            assembly.open = Some(OpenFrame { left: left - bytes, mask, is_final });
+        }
+        Ok(Decoded::Part(bytes))
+    }
+
+    /// The bytes held for an unfinished message.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.assembly.as_ref().map_or(0, |assembly| assembly.payload.capacity())
@@ -135,9 +181,7 @@ impl Decoder {
     ) -> Result<Event<'b>, Close> {
         let is_deflated = head.is_deflated;
         if !head.is_final {
-            let payload_so_far = Vec::new();
-            let mut assembly =
-                Box::new(Assembly { kind, is_deflated, payload: payload_so_far, text_bytes: 0 });
+            let mut assembly = Box::new(Assembly::new(kind, is_deflated));
             assembly.append(payload)?;
             self.assembly = Some(assembly);
             return Ok(Event::Absorbed);
@@ -160,7 +204,17 @@ impl Decoder {
     }
 }
 
-/// An unfinished fragmented message.
+/// A data frame of which a part has arrived.
+#[derive(Debug)]
+struct OpenFrame {
+    /// Bytes to come.
+    left: usize,
+    /// The key, turned to the next of them.
+    mask: [u8; 4],
+    is_final: bool,
+}
+
+/// An unfinished message.
 #[derive(Debug)]
 struct Assembly {
     kind: Kind,
@@ -168,9 +222,14 @@ struct Assembly {
     payload: Vec<u8>,
     /// How much of the start of a text is known to be whole characters.
     text_bytes: usize,
+    open: Option<OpenFrame>,
 }
 
 impl Assembly {
+    fn new(kind: Kind, is_deflated: bool) -> Self {
+        Self { kind, is_deflated, payload: Vec::new(), text_bytes: 0, open: None }
+    }
+
     /// Bad text is refused in the fragment that shows it, not at the message's end.
     fn append(&mut self, fragment: &[u8]) -> Result<(), Close> {
         self.payload.extend_from_slice(fragment);
@@ -354,6 +413,11 @@ mod tests {
                     assert!(need > len, "asked for {need} with {len} there");
                     return Ok(());
                 }
+                Decoded::Part(bytes) => {
+                    assert_eq!(bytes, len, "a part is all that is there");
+                    buf.clear();
+                    return Ok(());
+                }
                 Decoded::Frame { consumed, event } => {
                     match event {
                         Event::Message { kind, payload, .. } => {
@@ -399,6 +463,17 @@ mod tests {
         assert_eq!((next(0xC0, true), next(0xC9, true)), (Err(1002), Err(1002)));
         assert_eq!((next(0xA2, true), next(0xD2, true)), (Err(1002), Err(1002)));
         assert_eq!(next(0x41, true), Ok(false), "a first fragment");
+    }
+
+    #[test]
+    fn bad_text_is_refused_before_its_frame_is_whole() {
+        let mut frame = client_frame(1, true, b"good\xF4\x90 and 100 bytes to come");
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.next(&mut frame[..10], MAX, false), Ok(Decoded::Part(10)));
+        let mut byte = [frame[10]];
+        assert_eq!(decoder.next(&mut byte, MAX, false), Ok(Decoded::Part(1)));
+        let close = decoder.next(&mut [frame[11]], MAX, false).unwrap_err();
+        assert_eq!(close.code, CloseCode::InvalidText);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Handshake {
     #[must_use]
     pub fn with_deflate(self, request: &Request) -> Self {
         let offers = request.headers.sec_websocket_extensions.as_deref();
-        Self { deflate: extensions::negotiate(offers), ..self }
+        Self { deflate: extensions::negotiate(offers, true), ..self }
     }
 
     /// Answers with this subprotocol.
@@ -68,7 +68,7 @@ impl Handshake {
         let line = |name: &str, value: &str| format!("Sec-WebSocket-{name}: {value}\r\n");
         let protocol = self.protocol.map_or(String::new(), |chosen| line("Protocol", chosen));
         let deflate =
-            self.deflate.map_or(String::new(), |agreed| line("Extensions", &agreed.answer()));
+            self.deflate.map_or(String::new(), |agreed| line("Extensions", &agreed.header()));
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Upgrade: websocket\r\n\
@@ -88,7 +88,7 @@ pub fn choose_protocol(
     offered: Option<&str>,
     known: &[&'static str],
 ) -> Result<Option<&'static str>, Refusal> {
-    let Some(offered) = offered else { return Ok(None) };
+    let Some(offered) = offered.filter(|offered| !offered.is_empty()) else { return Ok(None) };
     let mut offers = offered.split(',').map(str::trim);
     let chosen = offers.find_map(|offer| known.iter().find(|known| **known == offer).copied());
     match chosen {
@@ -134,6 +134,7 @@ mod tests {
         let known = ["a", "b"];
         assert_eq!(choose_protocol(Some("x, b,a"), &known), Ok(Some("b")));
         assert_eq!(choose_protocol(None, &known), Ok(None));
+        assert_eq!(choose_protocol(Some(""), &known), Ok(None), "a header without a value");
         assert_eq!(choose_protocol(Some("A"), &known).unwrap_err().status.number(), 400);
     }
 

@@ -5,6 +5,7 @@ pub mod body;
 pub mod extensions;
 pub mod handshake;
 pub mod options;
+pub mod origin;
 pub mod refusal;
 pub mod request;
 pub mod response;

@@ -86,8 +86,12 @@ headers! {
     origin "Origin" Refused,
     /// What the client waits for before it sends the body.
     expect "Expect" Refused,
+    /// The way a request came over proxies: each adds whom it had it from.
+    x_forwarded_for "X-Forwarded-For" Joined,
     /// The client's credentials.
     authorization "Authorization" Refused,
+    /// The credentials a browser adds by itself.
+    cookie "Cookie" Refused,
 }
 
 /// What a second header of the same name means.

@@ -1,21 +1,20 @@
 //! Response bytes: status line, headers, body.
 //! It knows no route and no request; what it writes is always one complete response or head.
 
+use super::origin::Cors;
 use super::refusal::Refusal;
+use crate::append;
 use std::borrow::Cow;
-use std::io::Write;
 
 /// The answer to `Expect: 100-continue` before the body is read (RFC 9110 section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The head of an event stream; chunks of `sse` follow. The last header keeps reverse proxies
-/// from holding events back.
-pub const EVENT_STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\
+/// `X-Accel-Buffering` keeps reverse proxies from holding events back.
+const EVENT_STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Content-Type: text/event-stream\r\n\
     Cache-Control: no-store\r\n\
     X-Accel-Buffering: no\r\n\
-    Transfer-Encoding: chunked\r\n\
-    \r\n";
+    Transfer-Encoding: chunked\r\n";
 
 /// The content type of `/metrics`.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -56,10 +55,14 @@ macro_rules! statuses {
 statuses! {
     /// The request was served.
     Ok = 200 "OK" "ok",
+    /// Begun; it takes its time.
+    Accepted = 202 "Accepted" "ok",
     /// Served, with nothing to say.
     NoContent = 204 "No Content" "ok",
     /// The request is malformed or asks for something that does not exist.
     BadRequest = 400 "Bad Request" "bad_request",
+    /// A token is needed, or the one presented is none that counts.
+    Unauthorised = 401 "Unauthorized" "unauthorised",
     /// The topic is not the client's to use.
     Forbidden = 403 "Forbidden" "forbidden",
     /// No such endpoint.
@@ -94,6 +97,17 @@ statuses! {
     Unavailable = 503 "Service Unavailable" "unavailable",
     /// Neither HTTP/1.0 nor HTTP/1.1.
     VersionNotSupported = 505 "HTTP Version Not Supported" "http_version",
+}
+
+/// How a response is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// Whether only the head is wanted.
+    pub head_only: bool,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
+    /// What a browser is told about the page that asks.
+    pub cors: Cors,
 }
 
 /// One complete response.
@@ -134,23 +148,28 @@ impl<'a> Response<'a> {
         Self { header: Some(("Allow", methods)), ..Self::text(Status::NoContent, "") }
     }
 
-    /// The bytes. The answer to `HEAD` has the length of the body it leaves out.
+    /// The bytes. The answer to `HEAD` has the length of the body it leaves out, and that to
+    /// `OPTIONS` tells a browser what a page may ask for.
     #[must_use]
-    pub fn encode(&self, head_only: bool, keep_alive: bool) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + self.body.len());
-        start(&mut out, self.status, keep_alive);
+    pub fn encode(&self, exchange: &Exchange) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512 + self.body.len());
+        start(&mut out, self.status, exchange.keep_alive);
+        out.extend_from_slice(exchange.cors.headers().as_bytes());
         if let Some((name, value)) = self.header {
-            put(&mut out, format_args!("{name}: {value}\r\n"));
+            append::text(&mut out, format_args!("{name}: {value}\r\n"));
+            if self.status == Status::NoContent {
+                out.extend_from_slice(exchange.cors.preflight(value).as_bytes());
+            }
         }
         if !self.body.is_empty() {
-            put(&mut out, format_args!("Content-Type: {}\r\n", self.content_type));
+            append::text(&mut out, format_args!("Content-Type: {}\r\n", self.content_type));
         }
         // RFC 9110 section 8.6: a 204 has no Content-Length.
         if self.status != Status::NoContent {
-            put(&mut out, format_args!("Content-Length: {}\r\n", self.body.len()));
+            append::text(&mut out, format_args!("Content-Length: {}\r\n", self.body.len()));
         }
         out.extend_from_slice(b"\r\n");
-        if !head_only {
+        if !exchange.head_only {
             out.extend_from_slice(self.body.as_bytes());
         }
         out
@@ -170,25 +189,28 @@ impl From<&Refusal> for Response<'static> {
 impl Refusal {
     /// The response bytes; they announce that the connection is closed.
     #[must_use]
-    pub fn encode(&self, head_only: bool) -> Vec<u8> {
-        Response::from(self).encode(head_only, false)
+    pub fn encode(&self, exchange: &Exchange) -> Vec<u8> {
+        Response::from(self).encode(&Exchange { keep_alive: false, ..exchange.clone() })
     }
 }
 
-fn start(out: &mut Vec<u8>, status: Status, keep_alive: bool) {
-    put(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
-    let connection = if keep_alive { "keep-alive" } else { "close" };
-    put(out, format_args!("Connection: {connection}\r\n"));
+/// The head of an event stream; chunks of `sse` follow.
+#[must_use]
+pub fn event_stream_head(cors: &Cors) -> Vec<u8> {
+    [EVENT_STREAM_HEAD, cors.headers().as_bytes(), b"\r\n"].concat()
 }
 
-fn put(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {
-    // Writing to a Vec cannot fail.
-    let _ = out.write_fmt(args);
+fn start(out: &mut Vec<u8>, status: Status, keep_alive: bool) {
+    append::text(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
+    let connection = if keep_alive { "keep-alive" } else { "close" };
+    append::text(out, format_args!("Connection: {connection}\r\n"));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEPT: Exchange = Exchange { head_only: false, keep_alive: true, cors: Cors::None };
 
     fn text(bytes: &[u8]) -> &str {
         std::str::from_utf8(bytes).unwrap()
@@ -196,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_json_response_is_complete() {
-        let bytes = Response::json(Status::Ok, r#"{"seq":1}"#).encode(false, true);
+        let bytes = Response::json(Status::Ok, r#"{"seq":1}"#).encode(&KEPT);
         assert_eq!(
             text(&bytes),
             "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n\
@@ -206,13 +228,14 @@ mod tests {
 
     #[test]
     fn head_keeps_the_length_and_leaves_out_the_body() {
-        let bytes = Response::text(Status::Ok, "ok\n").encode(true, true);
+        let bytes =
+            Response::text(Status::Ok, "ok\n").encode(&Exchange { head_only: true, ..KEPT });
         assert!(text(&bytes).ends_with("Content-Length: 3\r\n\r\n"));
     }
 
     #[test]
     fn options_has_neither_body_nor_length() {
-        let bytes = Response::allow("GET, OPTIONS").encode(false, true);
+        let bytes = Response::allow("GET, OPTIONS").encode(&KEPT);
         assert_eq!(
             text(&bytes),
             "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\nAllow: GET, OPTIONS\r\n\r\n"
@@ -222,7 +245,7 @@ mod tests {
     #[test]
     fn a_refusal_is_json_whatever_its_message() {
         let refusal = Refusal::bad("a \"quoted\"\nline").with_header("Allow", "GET");
-        let bytes = refusal.encode(false);
+        let bytes = refusal.encode(&KEPT);
         let (head, body) = text(&bytes).split_once("\r\n\r\n").unwrap();
         assert!(
             head.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nAllow: GET\r\n")
@@ -233,11 +256,30 @@ mod tests {
     }
 
     #[test]
+    fn a_page_may_read_refusals_and_is_told_what_it_may_ask_for() {
+        let page = Exchange { cors: Cors::Page("https://a.example".into()), ..KEPT };
+        let bytes = Refusal::bad("no").encode(&page);
+        assert!(text(&bytes).starts_with(
+            "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+             Access-Control-Allow-Origin: https://a.example\r\n\
+             Access-Control-Allow-Credentials: true\r\n\
+             Access-Control-Expose-Headers: Retry-After\r\nVary: Origin\r\n"
+        ));
+        let bytes = Response::allow("GET").encode(&Exchange { cors: Cors::Any, ..KEPT });
+        assert!(text(&bytes).ends_with(
+            "Allow: GET\r\nAccess-Control-Allow-Methods: GET\r\n\
+             Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\n\
+             Access-Control-Max-Age: 7200\r\n\r\n"
+        ));
+    }
+
+    #[test]
     fn the_event_stream_head_is_a_head() {
         let mut headers = [httparse::EMPTY_HEADER; 8];
         let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(EVENT_STREAM_HEAD).unwrap();
-        assert_eq!(parsed, httparse::Status::Complete(EVENT_STREAM_HEAD.len()));
-        assert_eq!((response.code, response.headers.len()), (Some(200), 4));
+        let head = event_stream_head(&Cors::Any);
+        let parsed = response.parse(&head).unwrap();
+        assert_eq!(parsed, httparse::Status::Complete(head.len()));
+        assert_eq!((response.code, response.headers.len()), (Some(200), 7));
     }
 }

@@ -77,6 +77,10 @@ pub enum Route {
     Ready,
     /// OpenMetrics text; also for `HEAD`.
     Metrics,
+    /// How the engine is, for administrators.
+    Status,
+    /// The engine is to drain, says an administrator.
+    Drain,
     /// `OPTIONS`: the methods of the endpoint.
     Allow(&'static str),
 }
@@ -88,6 +92,20 @@ pub struct Settings {
     pub echo: bool,
     /// The largest body, bytes.
     pub body_bytes_max: u32,
+    /// Where the request came in.
+    pub door: Door,
+}
+
+/// Which endpoints a listener has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of clients, and the two probes.
+    Clients,
+    /// Those of administrators, and the two probes.
+    Admins,
 }
 
 /// The endpoints, before methods are looked at.
@@ -100,6 +118,8 @@ enum Endpoint<'p> {
     Health,
     Ready,
     Metrics,
+    Status,
+    Drain,
 }
 
 impl Route {
@@ -112,11 +132,13 @@ impl Route {
             return Ok(Self::Allow("GET, HEAD, POST, OPTIONS"));
         }
         let endpoint = Endpoint::of(&request.path, settings.echo)?;
+        endpoint.check_door(settings.door)?;
         let framing = check_framing(request)?;
         match request.method {
             Method::Options => Ok(Self::Allow(endpoint.methods())),
             Method::Get => endpoint.get(request),
             Method::Head => endpoint.head(),
+            Method::Post if matches!(endpoint, Endpoint::Drain) => drain(request, framing),
             Method::Post => endpoint.post(request, Body::new(framing, settings.body_bytes_max)),
             Method::Other => Err(endpoint.refuse_method()),
         }
@@ -138,8 +160,22 @@ impl<'p> Endpoint<'p> {
             "/healthz" => Ok(Self::Health),
             "/readyz" => Ok(Self::Ready),
             "/metrics" => Ok(Self::Metrics),
+            "/v1/admin/status" => Ok(Self::Status),
+            "/v1/admin/drain" => Ok(Self::Drain),
             _ => Err(Refusal::new(Status::NotFound, missing(path))),
         }
+    }
+
+    fn check_door(&self, door: Door) -> Result<(), Refusal> {
+        let is_served = match (door, self) {
+            (Door::All, _) | (_, Self::Health | Self::Ready) => true,
+            (door, Self::Metrics | Self::Status | Self::Drain) => door == Door::Admins,
+            (door, _) => door == Door::Clients,
+        };
+        if is_served {
+            return Ok(());
+        }
+        Err(Refusal::new(Status::NotFound, "another listener has this endpoint (admin.listen)"))
     }
 
     const fn methods(&self) -> &'static str {
@@ -148,6 +184,8 @@ impl<'p> Endpoint<'p> {
             Self::Publish(_) => "GET, POST, OPTIONS",
             Self::PublishMany => "POST, OPTIONS",
             Self::Health | Self::Ready | Self::Metrics => "GET, HEAD, OPTIONS",
+            Self::Status => "GET, OPTIONS",
+            Self::Drain => "POST, OPTIONS",
         }
     }
 
@@ -165,7 +203,8 @@ impl<'p> Endpoint<'p> {
             }
             Self::Multiplexed => multiplexed(request),
             Self::Echo => Ok(Route::Echo { handshake: require_websocket(request)? }),
-            Self::PublishMany => Err(self.refuse_method()),
+            Self::Status => Ok(Route::Status),
+            Self::PublishMany | Self::Drain => Err(self.refuse_method()),
             Self::Health | Self::Ready | Self::Metrics => self.head(),
         }
     }
@@ -196,13 +235,19 @@ impl<'p> Endpoint<'p> {
     }
 }
 
+fn drain(request: &Request, framing: Framing) -> Result<Route, Refusal> {
+    options::refuse_any(request.query.as_deref())?;
+    if framing.is_empty() { Ok(Route::Drain) } else { Err(Refusal::bad("a drain has no body")) }
+}
+
 fn missing(path: &str) -> &'static str {
     match path {
         "/v1/echo" => "echo is off: [debug] echo = true turns it on",
         "/v1/feed" => "which topic or pattern? /v1/feed/{topic}",
         _ => {
             "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/ws, /v1/publish, \
-             /v1/publish/{topic}, /healthz, /readyz and /metrics"
+             /v1/publish/{topic}, /v1/admin/status, /v1/admin/drain, /healthz, /readyz and \
+             /metrics"
         }
     }
 }
@@ -333,7 +378,7 @@ mod tests {
     fn route_with(echo: bool, line: &str, headers: &str) -> Result<Route, Refusal> {
         let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
         let (request, _) = Request::parse(text.as_bytes(), 4096).unwrap().unwrap();
-        Route::of(&request, Settings { echo, body_bytes_max: 100 })
+        Route::of(&request, Settings { echo, body_bytes_max: 100, door: Door::All })
     }
 
     fn route(line: &str, headers: &str) -> Result<Route, Refusal> {
@@ -424,6 +469,30 @@ mod tests {
     }
 
     #[test]
+    fn each_door_has_its_endpoints_and_both_have_the_probes() {
+        let served = |door: Door, line: &str, headers: &str| {
+            let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
+            let (request, _) = Request::parse(text.as_bytes(), 4096).unwrap().unwrap();
+            Route::of(&request, Settings { echo: true, body_bytes_max: 9, door }).is_ok()
+        };
+        for (line, headers, clients, admins) in [
+            ("GET /healthz", "", true, true),
+            ("GET /readyz", "", true, true),
+            ("GET /metrics", "", false, true),
+            ("GET /v1/admin/status", "", false, true),
+            ("POST /v1/admin/drain", "", false, true),
+            ("GET /v1/feed/a", EVENTS, true, false),
+            ("GET /v1/ws", WEBSOCKET, true, false),
+            ("GET /v1/echo", WEBSOCKET, true, false),
+            ("POST /v1/publish/a", "Content-Length: 1\r\n", true, false),
+        ] {
+            assert!(served(Door::All, line, headers), "{line}");
+            assert_eq!(served(Door::Clients, line, headers), clients, "{line}");
+            assert_eq!(served(Door::Admins, line, headers), admins, "{line}");
+        }
+    }
+
+    #[test]
     fn refusals_have_their_status() {
         for (line, headers, status) in [
             ("GET /", "", 404),
@@ -446,6 +515,10 @@ mod tests {
             ("POST /v1/publish/a", "", 411),
             ("POST /v1/publish/a", "Content-Length: 101\r\n", 413),
             ("POST /v1/publish", "Content-Length: 1\r\n", 415),
+            ("GET /v1/admin/drain", "", 405),
+            ("POST /v1/admin/status", "Content-Length: 0\r\n", 405),
+            ("POST /v1/admin/drain", "Content-Length: 1\r\n", 400),
+            ("POST /v1/admin/drain?now=1", "", 400),
             ("PUT /v1/publish/a", "Content-Length: 1\r\n", 405),
             ("GET /v1/publish", "", 405),
             ("POST /metrics", "Content-Length: 0\r\n", 405),

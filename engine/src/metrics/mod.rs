@@ -63,6 +63,7 @@ pub struct CoreMetrics {
     pub frames_per_write: Frames,
     /// Connections whose socket has refused bytes and that are not caught up since.
     lagging: Counter,
+    shedding: Counter,
     slot_bytes: Counter,
     pending_bytes: Counter,
     buffer_bytes: Counter,
@@ -70,13 +71,18 @@ pub struct CoreMetrics {
     closing: PerReason,
     closed: PerReason,
     refused: PerStatus,
+    turned_away: PerGate,
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
+    asked: PerOutcome,
+    proxy_refusals: [Counter; ProxyRefusal::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
 type PerReason = [Counter; CloseReason::ALL.len()];
+type PerGate = [Counter; Gate::ALL.len()];
+type PerOutcome = [Counter; AuthOutcome::ALL.len()];
 type PerStatus = [Counter; Status::ALL.len()];
 
 /// Bounds from 1.024 µs to 17.2 s, and the rest.
@@ -188,6 +194,40 @@ labels! {
 }
 
 labels! {
+    /// Which gate turned a client away.
+    Gate {
+        /// `limits.connections_max`.
+        Connections = "connections",
+        /// `limits.connections_per_source_max`.
+        Source = "source",
+        /// `limits.handshakes_per_s_per_source`.
+        SourceRate = "source_rate",
+        /// `limits.accepts_per_s_max`.
+        AcceptRate = "accept_rate",
+        /// `security.origins`.
+        Origin = "origin",
+        /// `limits.controls_per_s_max`.
+        Controls = "controls",
+        /// An administrator's endpoint, from elsewhere.
+        Admin = "admin",
+        /// The engine drains or is not ready yet.
+        Draining = "draining",
+        /// Memory is short: the most lagged were disconnected.
+        Memory = "memory",
+    }
+}
+
+labels! {
+    /// Why a connection was turned away that had to begin with a PROXY header.
+    ProxyRefusal {
+        /// It came from elsewhere than the balancers.
+        Untrusted = "untrusted",
+        /// It did not begin with one.
+        Header = "header",
+    }
+}
+
+labels! {
     /// Why a TLS handshake was not completed.
     TlsFailure {
         /// The client speaks HTTP without TLS.
@@ -204,6 +244,40 @@ labels! {
         Timeout = "timeout",
         /// The connection ended before.
         Gone = "gone",
+    }
+}
+
+labels! {
+    /// What became of a client that was asked for a token.
+    AuthOutcome {
+        /// It was let in.
+        Accepted = "accepted",
+        /// It has a right token, which does not hold this right.
+        Forbidden = "forbidden",
+        /// It had no token.
+        Missing = "missing",
+        /// What it had is no token.
+        Malformed = "malformed",
+        /// The token is none of ours.
+        Unknown = "unknown",
+        /// The algorithm is not that of the key.
+        Algorithm = "algorithm",
+        /// There is no such key, or more than one.
+        Key = "key",
+        /// The signature does not fit.
+        Signature = "signature",
+        /// It is over.
+        Expired = "expired",
+        /// It has not begun.
+        NotYetValid = "not_yet_valid",
+        /// Somebody else issued it.
+        Issuer = "issuer",
+        /// It was meant for somebody else.
+        Audience = "audience",
+        /// A claim is missing or of the wrong kind.
+        Claim = "claim",
+        /// There are too many subjects.
+        Full = "full",
     }
 }
 
@@ -321,9 +395,44 @@ impl CoreMetrics {
         self.tls_failures[failure as usize].add(1);
     }
 
+    /// A connection that had to begin with a PROXY header was turned away.
+    pub fn proxy_refused(&self, refusal: ProxyRefusal) {
+        self.proxy_refusals[refusal as usize].add(1);
+    }
+
     /// A request was refused with this status.
     pub fn refused(&self, status: Status) {
         self.refused[status as usize].add(1);
+    }
+
+    /// How much is given up for want of memory: 0 is nothing.
+    pub fn set_shedding(&self, level: u64) {
+        self.shedding.set(level);
+    }
+
+    /// Bytes that hung on a connection are free again before the next count.
+    pub fn gave_up(&self, bytes: u64) {
+        self.pending_bytes.subtract(bytes);
+    }
+
+    /// Bytes that hang on connections, as last counted.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.value()
+    }
+
+    /// Connections that lag.
+    pub fn lagging(&self) -> u64 {
+        self.lagging.value()
+    }
+
+    /// A gate turned a client away.
+    pub fn turned_away(&self, gate: Gate) {
+        self.turned_away[gate as usize].add(1);
+    }
+
+    /// A client was asked for a token, with this outcome.
+    pub fn asked(&self, outcome: AuthOutcome) {
+        self.asked[outcome as usize].add(1);
     }
 
     /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private

@@ -5,11 +5,13 @@
 // Each test binary uses its own part of this; a failed step of a test should end it where it is.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod certificates;
 pub mod frames;
 pub mod http;
+pub mod tokens;
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,13 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.engine.address()
+    }
+
+    /// A plain connection to the administrators' listener.
+    pub fn connect_admin(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.engine.admin_address().unwrap()).unwrap();
+        prepare(&stream);
+        stream
     }
 
     /// A plain connection.
@@ -191,22 +200,22 @@ pub enum Told {
     Gone,
 }
 
-/// A WebSocket client.
-pub struct Client {
+/// A WebSocket client, over whatever carries it.
+pub struct Client<S = TcpStream> {
     /// The client library's socket.
-    pub socket: WebSocket<TcpStream>,
+    pub socket: WebSocket<S>,
 }
 
-impl Client {
+impl<S: Read + Write> Client<S> {
     /// Shakes hands for `path` over `stream`.
-    pub fn over(stream: TcpStream, path: &str) -> Self {
+    pub fn over(stream: S, path: &str) -> Self {
         let url = format!("ws://engine.test{path}");
         let (socket, _) = tungstenite::client(url, stream).unwrap();
         Self { socket }
     }
 
     /// Shakes hands for `path` with one more header.
-    pub fn with_header(stream: TcpStream, path: &str, name: &'static str, value: &str) -> Self {
+    pub fn with_header(stream: S, path: &str, name: &'static str, value: &str) -> Self {
         let mut request = format!("ws://engine.test{path}").into_client_request().unwrap();
         request.headers_mut().insert(name, value.parse().unwrap());
         let (socket, _) = tungstenite::client(request, stream).unwrap();
