@@ -239,8 +239,8 @@ pub const KNOBS: &[Knob] = &[
         section: "proxy",
         key: "trusted",
         kind: Kind::Networks,
-        reason: "Proxies and load balancers in front of the engine, as addresses and networks: only \
-                 what these say of a client is believed. Nobody else may connect while \
+        reason: "Proxies and load balancers in front of the engine, as addresses and networks: \
+                 only what these say of a client is believed. Nobody else may connect while \
                  proxy.protocol is on, because anybody could claim to be anybody.",
     },
     Knob {
