@@ -1,6 +1,7 @@
 //! Accepting: who comes in, how many in one turn, and what happens when the machine has no room.
 //! Must not read from a connection: once it is in, the core's turn does.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
@@ -8,9 +9,12 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustls::ServerConfig;
 
+use crate::admission::Full;
+use crate::config::{Config, Limits};
 use crate::conn::Conn;
 use crate::core::{ADMIN_LISTENER, Core, LISTENER};
 use crate::current::View;
+use crate::forwarded;
 use crate::http::route::Door;
 use crate::timer::{self, Tick};
 use crate::transport::Transport;
@@ -117,10 +121,47 @@ impl Core {
         }
     }
 
+    /// The limits for a connection from `source`: those of one address do not hold for a proxy that
+    /// says whom it passes on.
+    fn limits_of(&self, source: IpAddr) -> Cow<'_, Limits> {
+        let Config { limits, proxy, .. } = &*self.config;
+        if !proxy.forwarded_for || !proxy.trusted.contains(source) {
+            return Cow::Borrowed(limits);
+        }
+        Cow::Owned(Limits {
+            connections_per_source_max: 0,
+            handshakes_per_s_per_source: 0,
+            ..limits.clone()
+        })
+    }
+
+    /// Has the limits of one address hold for whom a trusted proxy passes on.
+    ///
+    /// # Errors
+    /// [`Full`] when that one has too many connections, or opens them too fast.
+    pub(crate) fn take_forwarded(&mut self, key: u32, header: &str) -> Result<(), Full> {
+        let Config { limits, proxy, .. } = &*self.config;
+        let conn = &mut self.conns[key as usize];
+        let is_trusted = conn.is_forwarded || proxy.trusted.contains(conn.source);
+        if !proxy.forwarded_for || !is_trusted {
+            return Ok(());
+        }
+        let source = forwarded::source(header, conn.source, &proxy.trusted);
+        if source == conn.source {
+            return Ok(());
+        }
+        let now_ns = self.shared.clock.now_ns();
+        self.shared.admission.leave(std::mem::replace(&mut conn.source, source), now_ns);
+        conn.is_forwarded = true;
+        // It was accepted already, and is counted at that once.
+        let limits = Limits { accepts_per_s_max: 0, ..limits.clone() };
+        self.shared.admission.enter(source, &limits, now_ns)
+    }
+
     /// Takes a connection in, if only to tell it that it is one too many.
     fn admit(&mut self, mut stream: TcpStream, source: IpAddr, door: Door) -> io::Result<()> {
         let now_ns = self.now_ns();
-        let admitted = self.shared.admission.enter(source, &self.config.limits, now_ns);
+        let admitted = self.shared.admission.enter(source, &self.limits_of(source), now_ns);
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
         let interest = Interest::READABLE | Interest::WRITABLE;

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 /// A WebSocket broadcast engine: many publishers, very many subscribers, every frame encoded once.
 ///
 /// Without a command it serves until SIGTERM or SIGINT, then drains; a second signal ends it at
-/// once; SIGHUP reads the settings again. Subscribe at /v1/feed/{topic or pattern}, publish at /v1/publish/{topic}; look at
-/// /healthz, /readyz and /metrics.
+/// once. SIGHUP has it read its settings again. Subscribe at /v1/feed/{topic or pattern}, publish
+/// at /v1/publish/{topic}; look at /healthz, /readyz and /metrics.
 ///
 /// Settings come from four layers, the later wins: defaults, the file of --config, environment
 /// variables GRIDCAST_{SECTION}_{KEY}, flags. `gridcast config --print` shows each one with its

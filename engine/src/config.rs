@@ -3,6 +3,7 @@
 
 use crate::feed::pattern::Target;
 use crate::http::origin::Origins;
+use crate::networks::Networks;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
 use crate::tls::ClientAuth;
@@ -27,6 +28,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may use it.
     pub security: Security,
+    /// Who stands in front of it.
+    pub proxy: Proxy,
     /// What feeds keep.
     pub retention: Retention,
     /// What all feeds together keep.
@@ -189,8 +192,18 @@ section! {
     /// `[security]`
     Security {
         /// The pages that may use the engine.
-        #[serde(deserialize_with = "from_text")]
         origins: Origins,
+    }
+}
+
+section! {
+    /// `[proxy]`
+    Proxy {
+        /// Whose word on a client is believed.
+        #[serde(deserialize_with = "from_text")]
+        trusted: Networks,
+        /// Whether `X-Forwarded-For` says whom the limits of one address hold for.
+        forwarded_for: bool,
     }
 }
 
@@ -235,6 +248,10 @@ section! {
     Memory {
         /// All logs together, bytes.
         log_bytes_max: u64,
+        /// What hangs on all connections together, bytes.
+        pending_bytes_max: u64,
+        /// Kernel memory of sockets that lag, bytes; 0 sets no limit.
+        socket_bytes_max: u64,
         /// Time without a publish after which a feed keeps only its last frame, s.
         compact_idle_s: u64,
         /// Time without use after which a topic is forgotten, s.
@@ -367,7 +384,13 @@ impl Config {
         let table = settings.table()?;
         let config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
-        let broken = config.broken_rules();
+        let mut broken = config.broken_rules();
+        if !config.auth.cookie.is_empty() && config.security.origins.is_any() {
+            broken.push(
+                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
+                    .to_owned(),
+            );
+        }
         if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
     }
 
@@ -412,8 +435,8 @@ impl Config {
                 "admin.listen must not be the address of server.listen".to_owned(),
             ),
             (
-                self.auth.cookie.is_empty() || !self.security.origins.is_any(),
-                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
+                !self.proxy.forwarded_for || !self.proxy.trusted.is_empty(),
+                "proxy.forwarded_for needs proxy.trusted: anybody may send X-Forwarded-For"
                     .to_owned(),
             ),
             (
@@ -469,6 +492,15 @@ impl Config {
     }
 }
 
+/// None for an empty text.
+fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
+    value.transpose()
+}
+
 impl Authentication {
     /// Whether clients are asked who they are.
     #[must_use]
@@ -503,15 +535,6 @@ impl Tls {
         ];
         rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
     }
-}
-
-/// None for an empty text.
-fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
-    value.transpose()
 }
 
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
@@ -560,9 +583,9 @@ mod tests {
                 Kind::Switch => "true".to_owned(),
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
+                Kind::List if knob.section == "security" => "https://a.example".to_owned(),
                 Kind::Path | Kind::Text { .. } | Kind::List => "a".to_owned(),
                 Kind::Networks => "127.0.0.1".to_owned(),
-                Kind::Origins => "https://a.example".to_owned(),
             };
             assert_ne!(typed(&knob.name(), &value), Config::default(), "{}", knob.name());
         }
@@ -608,6 +631,7 @@ mod tests {
     fn rules_between_settings_hold() {
         for (text, part) in [
             ("[keepalive]\nidle_timeout_ms = 30000\n", "must be above keepalive.ping_interval_ms"),
+            ("[proxy]\nforwarded_for = true\n", "needs proxy.trusted"),
             ("[drain]\ndeadline_ms = 1\n", "must not be below drain.window_ms"),
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),

@@ -38,6 +38,8 @@ pub struct Conn {
     pub due: Tick,
     /// Whether its messages may be deflated.
     pub inflates: bool,
+    /// Whether `source` is what a trusted proxy said, and may say otherwise with each request.
+    pub is_forwarded: bool,
     /// Which endpoints it may ask for.
     pub door: Door,
     /// What it is for.
@@ -158,6 +160,7 @@ impl Conn {
             heard: now,
             due: 0,
             inflates: false,
+            is_forwarded: false,
             door: Door::All,
             role: Role::Request(None),
             decoder: Decoder::default(),
@@ -189,10 +192,12 @@ impl Conn {
 
     /// Bytes of user memory held beside the slot itself.
     pub fn memory_bytes(&self) -> usize {
-        self.rest.memory_bytes()
-            + self.decoder.held_bytes()
-            + self.delivery.outbox().memory_bytes()
-            + self.transport.memory_bytes()
+        let body = match &self.role {
+            Role::Request(Some(posting)) => size_of::<Posting>() + posting.body.memory_bytes(),
+            _ => 0,
+        };
+        let input = self.rest.memory_bytes() + self.decoder.held_bytes() + body;
+        input + self.delivery.outbox().memory_bytes() + self.transport.memory_bytes()
     }
 }
 

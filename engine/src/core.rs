@@ -25,6 +25,7 @@ use crate::ending::Draining;
 use crate::flush::{FlushState, FlushStats};
 use crate::metrics::{CloseReason, CoreMetrics};
 use crate::server::Shared;
+use crate::shedding::Shedding;
 use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
 use crate::tls::Tls;
@@ -76,6 +77,7 @@ pub struct Core {
     pub(crate) paced: Vec<u32>,
     pub(crate) draining: Draining,
     pub(crate) census: Census,
+    pub(crate) shedding: Shedding,
     /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
     pub(crate) now: Tick,
     pub(crate) wheel: Wheel,
@@ -142,6 +144,7 @@ impl Core {
             now: 0,
             draining: Draining::No,
             census: Census::default(),
+            shedding: Shedding::default(),
             config: shared.config.view(),
             auth: shared.rules.current().view(),
             shared,
@@ -523,7 +526,7 @@ impl Core {
         }
     }
 
-    fn count(&self, stats: &FlushStats) {
+    pub(crate) fn count(&self, stats: &FlushStats) {
         let metrics = &self.metrics;
         metrics.wrote(stats.writes, stats.frames, stats.bytes);
         if stats.writes_blocked + stats.writes_partial > 0 {

@@ -46,6 +46,7 @@ impl Core {
             }
         }
         self.measure_memory();
+        self.shed();
     }
 
     fn came_due(&mut self, key: u32, now: Tick) {

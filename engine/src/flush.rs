@@ -18,7 +18,7 @@ use crate::feed::cursor::Cursor;
 use crate::feed::encoding::announcement;
 use crate::feed::lag::{self, Gap, GapReason, Lapse};
 use crate::outbox::Outbox;
-use crate::subscription::Mode;
+use crate::subscription::{LagPolicy, Mode};
 use crate::subscriptions::{Subscription, Subscriptions};
 use crate::sweep::Lanes;
 
@@ -30,6 +30,8 @@ const GATHER_MAX: usize = 64;
 const SHARE_BYTES_MAX: u64 = 16 << 10;
 /// Private bytes above which nothing is conflated, so that the notices of it have a bound.
 const NOTICE_BYTES_MAX: usize = 64 << 10;
+/// The rest of a torn frame that is copied to free what lies behind it.
+const TORN_BYTES_MAX: usize = 4 << 10;
 
 /// Something that takes bytes without blocking.
 pub trait Socket {
@@ -274,6 +276,42 @@ impl Delivery {
         };
         self.subscriptions_mut()[index as usize].cursor = resume;
         end
+    }
+
+    /// Goes on with the newest frame wherever frames may be lost, for memory is short, and tells
+    /// the gap. A torn frame is finished first; where much of it is left, another time will do.
+    pub fn shed(&mut self, lanes: &Lanes, stats: &mut FlushStats) {
+        for index in 0..self.subscriptions().len() as u32 {
+            let Subscription { lane, cursor, mode, lag, .. } = self.subscriptions()[index as usize];
+            if self.outbox.pending().len() > NOTICE_BYTES_MAX {
+                return;
+            }
+            if mode == Mode::Latest {
+                if !cursor.is_torn() {
+                    self.skip_to_newest(index, cursor, lanes, stats);
+                }
+            } else if lag != LagPolicy::Disconnect {
+                self.shed_one(index, lane, lanes, stats);
+            }
+        }
+    }
+
+    fn shed_one(&mut self, index: u32, lane: u32, lanes: &Lanes, stats: &mut FlushStats) {
+        let (cursor, reader) = (self.subscriptions()[index as usize].cursor, lanes.reader(lane));
+        let (from, newest) = (cursor.seq + u64::from(cursor.is_torn()), reader.newest());
+        let rest = if cursor.is_torn() { reader.torn_rest(cursor) } else { &[] };
+        if newest.seq <= from || rest.len() > TORN_BYTES_MAX {
+            return;
+        }
+        if cursor.is_torn() {
+            self.outbox.push_torn_rest(rest);
+        }
+        let gap = Gap { from, to: newest.seq - 1, reason: GapReason::Lagged };
+        self.tell(lanes, lane, gap);
+        self.announce(lanes, lane, from..newest.seq);
+        stats.gaps += 1;
+        stats.gap_frames += gap.frames();
+        self.subscriptions_mut()[index as usize].cursor = newest;
     }
 
     /// Queues the notice of `gap` in the form of a lane.

@@ -50,8 +50,6 @@ pub enum Kind {
     List,
     /// Networks, as [`Networks`](crate::networks::Networks) reads them; none when nothing is said.
     Networks,
-    /// Pages, as [`Origins`](crate::http::origin::Origins) reads them; all when nothing is said.
-    Origins,
 }
 
 /// A table that a file may hold any number of times, `[[section.key]]`.
@@ -65,8 +63,6 @@ pub struct Rows {
     pub own: &'static [Knob],
     /// The settings of its section that it may say again.
     pub inherited: &'static [&'static str],
-    /// True when a change needs a restart; any other takes effect at SIGHUP.
-    pub needs_restart: bool,
 }
 
 /// Every such table.
@@ -76,15 +72,8 @@ pub const ROWS: &[Rows] = &[
         key: "class",
         own: &[text("retention.class", "pattern", "The topics it holds for.")],
         inherited: &["frames_max", "bytes_max", "age_ms_max", "lag"],
-        needs_restart: true,
     },
-    Rows {
-        section: "auth",
-        key: "token",
-        own: TOKEN,
-        inherited: &["publishes_per_s_max"],
-        needs_restart: false,
-    },
+    Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s_max"] },
 ];
 
 /// What an `[[auth.token]]` says.
@@ -322,10 +311,25 @@ pub const KNOBS: &[Knob] = &[
     Knob {
         section: "security",
         key: "origins",
-        kind: Kind::Origins,
-        reason: "Pages that may use the engine from a browser, as in \"https://app.example.com, \
-                 https://*.example.org\". Others are refused with 403; empty lets all in. \
-                 Clients that are no browsers send no origin and pass.",
+        kind: Kind::List,
+        reason: "Pages that may use the engine from a browser, as in \
+                 [\"https://app.example.com\", \"https://*.example.org\"]. Others are refused \
+                 with 403; empty lets all in. Clients that are no browsers send no origin and \
+                 pass.",
+    },
+    Knob {
+        section: "proxy",
+        key: "trusted",
+        kind: Kind::Networks,
+        reason: "Proxies and load balancers in front of the engine: only what these say of a \
+                 client is believed, and the limits of one address do not hold for themselves.",
+    },
+    Knob {
+        section: "proxy",
+        key: "forwarded_for",
+        kind: Kind::Switch,
+        reason: "Has the limits of one address hold for the client in X-Forwarded-For, where a \
+                 trusted proxy passes it on: the right-most address that is not trusted.",
     },
     integer(
         "retention",
@@ -359,6 +363,22 @@ pub const KNOBS: &[Knob] = &[
         "log_bytes_max",
         (GIB, MIB, 1 << 40, "bytes"),
         "Bytes of all logs together. When they are used up, feeds keep their last frame only.",
+    ),
+    integer(
+        "memory",
+        "pending_bytes_max",
+        (512 * MIB, MIB, 1 << 40, "bytes"),
+        "Bytes that hang on all connections together: input that is not whole yet, and output \
+         meant for one alone. From seven eighths of it, those who lag and may lose frames go on \
+         with the newest; at the limit nothing new is taken on, and those furthest behind are \
+         disconnected (4503).",
+    ),
+    integer(
+        "memory",
+        "socket_bytes_max",
+        (0, 0, 1 << 40, "bytes"),
+        "Kernel memory of sockets that lag, reckoned as flush.send_buffer_bytes each; beyond it \
+         likewise. 0 sets no limit: flush.lag_age_ms_max ends those who take nothing.",
     ),
     integer(
         "memory",
@@ -474,7 +494,7 @@ pub const KNOBS: &[Knob] = &[
         section: "admin",
         key: "listen",
         kind: Kind::Address { default: "" },
-        reason: "A listener of their own for /metrics and /v1/admin/*, which the other one then \
+        reason: "A listener of their own for /metrics and /v1/admin/*, which the other then does \
                  does not serve. Empty leaves them with the clients' endpoints. /v1/admin/* is for \
                  loopback only.",
     },
@@ -508,6 +528,27 @@ const fn integer(
     Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
 }
 
+/// Settings that are read once, when the engine starts.
+const STARTING: &[&str] = &[
+    "server.listen",
+    "server.cores",
+    "tls.certificate",
+    "tls.key",
+    "tls.client_ca",
+    "tls.client_auth",
+    "admin.listen",
+    "limits.topics_max",
+    "retention.frames_max",
+    "retention.bytes_max",
+    "retention.age_ms_max",
+    "retention.lag",
+    "retention.class",
+    "memory.log_bytes_max",
+    "memory.compact_idle_s",
+    "memory.topic_idle_s",
+    "flush.send_buffer_bytes",
+    "log.format",
+];
 /// A file.
 const fn path(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
     Knob { section, key, kind: Kind::Path, reason }
@@ -528,6 +569,12 @@ impl Rows {
         format!("{}.{}", self.section, self.key)
     }
 
+    /// True when a change needs a restart; any other takes effect at SIGHUP.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        STARTING.contains(&self.name().as_str())
+    }
+
     /// What its tables may say.
     pub fn knobs(&self) -> impl Iterator<Item = &'static Knob> + use<> {
         let inherited = self.inherited.iter();
@@ -535,22 +582,6 @@ impl Rows {
         self.own.iter().chain(inherited.filter_map(move |key| Knob::find(section, key)))
     }
 }
-/// Settings that are read once, when the engine starts.
-const STARTING: &[&str] = &[
-    "server.listen",
-    "server.cores",
-    "admin.listen",
-    "limits.topics_max",
-    "retention.frames_max",
-    "retention.bytes_max",
-    "retention.age_ms_max",
-    "retention.lag",
-    "memory.log_bytes_max",
-    "memory.compact_idle_s",
-    "memory.topic_idle_s",
-    "flush.send_buffer_bytes",
-    "log.format",
-];
 
 impl Knob {
     /// True when a change needs a restart; any other takes effect at SIGHUP.
@@ -613,7 +644,9 @@ mod tests {
 
     #[test]
     fn what_needs_a_restart_exists() {
-        assert_eq!(KNOBS.iter().filter(|knob| knob.needs_restart()).count(), STARTING.len());
+        let knobs = KNOBS.iter().filter(|knob| knob.needs_restart()).count();
+        let rows = ROWS.iter().filter(|rows| rows.needs_restart()).count();
+        assert_eq!(knobs + rows, STARTING.len());
     }
 
     #[test]

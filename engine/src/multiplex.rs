@@ -105,6 +105,7 @@ impl Core {
             let message = format!("`{}` is subscribed already: unsubscribe first", target.as_str());
             return Err(Failure::new(ErrorCode::AlreadySubscribed, message));
         }
+        self.may_subscribe(key, &target).map_err(Failure::from)?;
         if count >= subscriptions_max {
             let message = format!(
                 "this connection has {count} subscriptions and may have no more \
@@ -112,7 +113,6 @@ impl Core {
             );
             return Err(Failure::new(ErrorCode::TooManySubscriptions, message));
         }
-        self.may_subscribe(key, &target)?;
         let name = FeedName { target, rate: options.rate };
         let lane = self.open_lane(&name, kind).map_err(Failure::from)?;
         self.join(key, id, lane, options)
@@ -197,6 +197,9 @@ impl Core {
         publish: &Publish<'_>,
     ) -> Result<(), Failure> {
         let (now_ns, per_s) = (self.now_ns(), self.config.limits.publishes_per_s_max);
+        self.may_publish(key, &publish.topic)?;
+        self.take_publish(key, now_ns)
+            .map_err(|message| Failure::new(ErrorCode::RateLimited, message))?;
         let Role::Multiplexed(multiplexed) = &mut self.conns[key as usize].role else {
             return Ok(());
         };
@@ -204,12 +207,6 @@ impl Core {
             let message = format!("more than {per_s} messages a second");
             return Err(Failure::new(ErrorCode::RateLimited, message));
         }
-        self.may_publish(key, &publish.topic)?;
-        self.take_publish(key, now_ns)
-            .map_err(|message| Failure::new(ErrorCode::RateLimited, message))?;
-        let Role::Multiplexed(multiplexed) = &mut self.conns[key as usize].role else {
-            return Ok(());
-        };
         let held = multiplexed.held.take().filter(|(topic, _)| *topic == publish.topic);
         let mut held = held.and_then(|(_, feed)| feed);
         let message = Message { kind: publish.kind, payload: &publish.payload };

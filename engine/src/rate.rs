@@ -21,11 +21,6 @@ impl TokenBucket {
         }
     }
 
-    /// True when it is as if it had never been used.
-    pub fn is_full(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.filled_ns) >= NS_PER_S
-    }
-
     /// Takes one token; false when there is none.
     pub fn take(&mut self, now_ns: u64) -> bool {
         if self.per_s == 0 {
@@ -37,10 +32,19 @@ impl TokenBucket {
         allowed
     }
 
-    fn fill(&mut self, now_ns: u64) {
+    /// Whether it is as a new one would be.
+    pub fn is_full(&self, now_ns: u64) -> bool {
+        self.tokens_at(now_ns) >= f64::from(self.per_s)
+    }
+
+    fn tokens_at(&self, now_ns: u64) -> f64 {
         let per_s = f64::from(self.per_s);
-        let gained = now_ns.saturating_sub(self.filled_ns) as f64 / 1e9 * per_s;
-        self.tokens = (self.tokens + gained).min(per_s);
+        let gained = now_ns.saturating_sub(self.filled_ns) as f64 / NS_PER_S * per_s;
+        (self.tokens + gained).min(per_s)
+    }
+
+    fn fill(&mut self, now_ns: u64) {
+        self.tokens = self.tokens_at(now_ns);
         // Cores hand in their times in any order.
         self.filled_ns = self.filled_ns.max(now_ns);
     }
@@ -64,7 +68,7 @@ impl PerSecond {
     }
 }
 
-const NS_PER_S: u64 = 1_000_000_000;
+const NS_PER_S: f64 = 1e9;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! Reloading: settings read again while the engine runs. Owns which of them take effect and that each
-//! change is told. Must not know what a setting does: the engine looks at the new ones by itself.
+//! Reloading: settings read again while the engine runs. Owns which of them take effect and that
+//! each change is told. Must not know what a setting does: the engine puts the new ones in force.
 
 use crate::config::Config;
 use crate::logging::Level;
@@ -50,7 +50,6 @@ impl Reloader {
                 tracing::info!(name, from, to, "setting changed");
             }
         }
-        tracing::info!(changes = changes.len(), "settings read again");
     }
 }
 

@@ -10,7 +10,6 @@ use crate::http::refusal::Refusal;
 use crate::http::response::Status;
 use crate::http::route::Route;
 use crate::metrics::AuthOutcome;
-use crate::reply::{ErrorCode, Failure};
 use crate::timer::{self, Tick};
 
 /// What a request needs to be served.
@@ -121,10 +120,10 @@ impl Core {
             Route::PublishSocket { topic, .. } | Route::PublishOne { topic, .. } => {
                 Need::Publish(topic)
             }
-            Route::Status | Route::Drain => Need::Admin,
             Route::PublishMany { .. } | Route::Multiplexed { .. } | Route::Echo { .. } => {
                 Need::Token
             }
+            Route::Status | Route::Drain => Need::Admin,
         }
     }
 }
@@ -142,12 +141,6 @@ impl From<Denied> for Refusal {
             _ => (Status::Unauthorised, "Bearer error=\"invalid_token\""),
         };
         Self::new(status, denied.to_string()).with_header("WWW-Authenticate", challenge)
-    }
-}
-
-impl From<Forbidden> for Failure {
-    fn from(forbidden: Forbidden) -> Self {
-        Self::new(ErrorCode::Forbidden, forbidden.to_string())
     }
 }
 

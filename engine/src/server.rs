@@ -31,6 +31,7 @@ use crate::metrics::{self, CoreMetrics, Snapshot};
 use crate::metronome;
 use crate::reload::Reloader;
 use crate::settings::SettingsError;
+use crate::shedding::Usage;
 use crate::socket;
 use crate::tls::{Tls, TlsError};
 
@@ -48,12 +49,12 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The tokens or keys of `[auth]` cannot be used.
-    #[error(transparent)]
-    Auth(#[from] AuthError),
     /// The files of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The tokens or keys of `[auth]` cannot be used.
+    #[error("{0}")]
+    Auth(#[from] AuthError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -72,7 +73,6 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: Current<Config>,
-    /// Who may do what.
     pub(crate) rules: Rules,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
@@ -139,12 +139,12 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let rules = Rules::load(&config)?;
+        let tls = Tls::new(&config.tls)?;
         let wanted = Addresses { clients: config.server.listen, admins: config.admin.listen };
         for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
             socket::claim(address).map_err(|source| StartError::Listen { address, source })?;
         }
-        let tls = Tls::new(&config.tls)?;
-        let rules = Rules::load(&config)?;
         let mut polls = Vec::new();
         let mut ports = Vec::new();
         // Wakers come first: each core's own descriptor table is a copy of this one.
@@ -156,10 +156,10 @@ impl Engine {
             ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
             polls.push(poll);
         }
-        let shared = Arc::new(Shared::new(config, rules, tls, ports));
-        let metronome = start_metronome(&shared)?;
-        let mut engine =
-            Self { shared, addresses: wanted, threads: Vec::new(), metronome: Some(metronome) };
+        let shared = Arc::new(Shared::new(config, tls, rules, ports));
+        let metronome = Some(start_metronome(&shared)?);
+        let threads = Vec::new();
+        let mut engine = Self { shared, addresses: wanted, threads, metronome };
         for (index, poll) in polls.into_iter().enumerate() {
             engine.start_core(index, poll)?;
         }
@@ -234,18 +234,10 @@ impl Engine {
     /// Housekeeping, about once a second.
     pub fn tidy(&self) {
         self.shared.registry.tidy(self.shared.clock.now_ns());
-        self.shared.rules.reload_if_changed(&self.shared.config.load());
         if let Some(tls) = &self.shared.tls {
             tls.reload_if_changed();
         }
-    }
-
-    /// Reads the tokens and keys of `[auth]` again. Connections that are open stay as they are.
-    ///
-    /// # Errors
-    /// [`AuthError`]; what was in force stays.
-    pub fn reload_auth(&self) -> Result<(), AuthError> {
-        self.shared.rules.reload(&self.shared.config.load())
+        self.shared.rules.reload_if_changed(&self.shared.config.load());
     }
 
     /// Reads certificate and key again. Connections that are open stay as they are.
@@ -254,6 +246,14 @@ impl Engine {
     /// [`TlsError`]; what was in force stays.
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+
+    /// Puts the `[auth]` of the settings in force anew. Open connections keep the rights they have.
+    ///
+    /// # Errors
+    /// [`AuthError`]; what was in force stays so.
+    pub fn reload_auth(&self) -> Result<(), AuthError> {
+        self.shared.rules.reload(&self.shared.config.load())
     }
 
     /// Stops at once: open connections are cut.
@@ -359,18 +359,18 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 }
 
 impl Shared {
-    fn new(config: Config, rules: Rules, tls: Option<Tls>, ports: Vec<Port>) -> Self {
+    fn new(config: Config, tls: Option<Tls>, rules: Rules, ports: Vec<Port>) -> Self {
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
         // of this one, as long as the clock does not go back over a restart.
         let epoch = Epoch(unix_ms() << 20);
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
-            tls,
             admission: Admission::default(),
+            tls,
             clock: Clock::start(),
             config: Current::new(config),
-            rules,
             metronome: Arc::default(),
+            rules,
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -402,6 +402,22 @@ impl Shared {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining_since_ns.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes that hang on connections, and an estimate of what the kernel keeps for those that lag:
+    /// their send buffers are full.
+    pub(crate) fn memory_in_use(&self, config: &Config) -> (Usage, Usage) {
+        let cells = || self.ports.iter().map(|port| &port.metrics);
+        let lagging: u64 = cells().map(|cell| cell.lagging()).sum();
+        let pending = Usage {
+            held_bytes: cells().map(|cell| cell.pending_bytes()).sum(),
+            bytes_max: config.memory.pending_bytes_max,
+        };
+        let sockets = Usage {
+            held_bytes: lagging * config.flush.send_buffer_bytes as u64,
+            bytes_max: config.memory.socket_bytes_max,
+        };
+        (pending, sockets)
     }
 
     pub(crate) fn cores(&self) -> usize {
@@ -519,9 +535,13 @@ fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
     match reloader.reload() {
         Ok(config) => {
             engine.reconfigure(config);
+            if let Err(error) = engine.reload_tls() {
+                tracing::error!(%error, "the certificate stays as it was");
+            }
             if let Err(error) = engine.reload_auth() {
                 tracing::error!(%error, "the tokens and keys of before stay in force");
             }
+            tracing::info!("settings read again");
         }
         Err(SettingsError(errors)) => {
             for error in errors {

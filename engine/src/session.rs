@@ -24,6 +24,7 @@ use crate::http::response::{Exchange, Response, Status, event_stream_head};
 use crate::http::route::{Route, Settings};
 use crate::metrics::{CloseReason, Gate, TlsFailure};
 use crate::rate::TokenBucket;
+use crate::shedding::Level;
 use crate::subscription::{LagPolicy, Options};
 use crate::subscriptions::Subscription;
 use crate::sweep::Member;
@@ -253,7 +254,8 @@ impl Core {
             cors: Cors::None,
         };
         let served = self
-            .admit_page(request)
+            .admit_forwarded(key, request)
+            .and_then(|()| self.admit_page(request))
             .and_then(|cors| {
                 exchange.cors = cors;
                 Route::of(request, settings)
@@ -265,6 +267,14 @@ impl Core {
         if let Err(refusal) = served {
             self.refuse_request(key, &refusal, &exchange);
         }
+    }
+
+    fn admit_forwarded(&mut self, key: u32, request: &Request) -> Result<(), Refusal> {
+        let Some(header) = request.headers.x_forwarded_for.as_deref() else { return Ok(()) };
+        self.take_forwarded(key, header).map_err(|full| {
+            self.metrics.turned_away(full.gate());
+            full.into()
+        })
     }
 
     /// Whether the page a request comes from may use the engine, and what its browser is told.
@@ -339,8 +349,12 @@ impl Core {
         Ok(())
     }
 
-    /// Nothing new is taken on while the engine drains.
+    /// Nothing new is taken on while the engine drains, or has no memory for it.
     pub(crate) fn admit_work(&self) -> Result<(), Refusal> {
+        if self.shedding.level == Level::Disconnect {
+            self.metrics.turned_away(Gate::Memory);
+            return Err(Refusal::memory_is_short());
+        }
         if self.shared.is_ready() {
             return Ok(());
         }

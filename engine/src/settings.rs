@@ -1,7 +1,6 @@
 //! Settings as written: four layers, each value checked and remembered with where it came from.
 //! It knows names, types and ranges; what values mean together is `config`'s business.
 
-use crate::http::origin::Origins;
 use crate::limits::{KNOBS, Kind, Knob, ROWS, Rows};
 use crate::nearest::nearest;
 use crate::networks::Networks;
@@ -141,9 +140,12 @@ impl Settings {
             .collect();
         let rows = ROWS.iter().zip(self.rows.iter().zip(&newer.rows));
         changes.extend(rows.filter(|(_, (old, new))| old != new).map(|(rows, (old, new))| {
-            let count = |tables: &[Table]| format!("{} tables", tables.len());
-            let (from, to) = (count(old), count(new));
-            Change { name: rows.name(), from, to, needs_restart: rows.needs_restart }
+            Change {
+                name: rows.name(),
+                from: format!("{} tables", old.len()),
+                to: format!("{} tables", new.len()),
+                needs_restart: rows.needs_restart(),
+            }
         }));
         changes
     }
@@ -156,7 +158,7 @@ impl Settings {
             }
         }
         for (rows, (old, new)) in ROWS.iter().zip(self.rows.iter_mut().zip(newer.rows)) {
-            if !rows.needs_restart {
+            if !rows.needs_restart() {
                 *old = new;
             }
         }
@@ -253,7 +255,6 @@ impl Settings {
             | Kind::Address { .. }
             | Kind::Path
             | Kind::Networks
-            | Kind::Origins
             | Kind::Text { .. } => None,
         };
         // What is no number or switch stays text, and is refused with what would be right.
@@ -289,9 +290,7 @@ impl Kind {
             Self::Switch => Value::Boolean(false),
             Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
             Self::Address { default } => Value::String(default.to_owned()),
-            Self::Path | Self::Networks | Self::Origins | Self::Text { .. } => {
-                Value::String(String::new())
-            }
+            Self::Path | Self::Networks | Self::Text { .. } => Value::String(String::new()),
             Self::List => Value::Array(Vec::new()),
         }
     }
@@ -314,7 +313,6 @@ impl Kind {
                 text == default || text.parse::<std::net::SocketAddr>().is_ok()
             }
             (Self::Networks, Value::String(text)) => text.parse::<Networks>().is_ok(),
-            (Self::Origins, Value::String(text)) => text.parse::<Origins>().is_ok(),
             (Self::Switch, value) => value.is_bool(),
             // What was hidden when it was printed must not become the secret.
             (Self::Text { is_secret: true }, Value::String(text)) => text != HIDDEN,
@@ -340,7 +338,6 @@ impl fmt::Display for Kind {
             Self::Text { .. } => f.write_str("a text, or \"\" for none"),
             Self::List => f.write_str("a list of texts, in the environment separated by commas"),
             Self::Networks => f.write_str("\"10.0.0.0/8, 127.0.0.1\" and the like, or \"\""),
-            Self::Origins => f.write_str("\"https://a.example, https://*.b.example\" or \"\""),
         }
     }
 }
@@ -400,7 +397,8 @@ fn print_knob(knob: &Knob, value: &Value, origin: &Origin, text: &mut String) {
     for row in wrap(knob.reason, 98) {
         line(text, format_args!("# {row}"));
     }
-    line(text, format_args!("# {} ({origin})", knob.kind));
+    let when = if knob.needs_restart() { "; a change needs a restart" } else { "" };
+    line(text, format_args!("# {}{when} ({origin})", knob.kind));
     line(text, format_args!("{} = {}", knob.key, knob.kind.show(value)));
 }
 
@@ -477,8 +475,14 @@ mod tests {
         assert_eq!(changes, [restart.clone(), told("debug.echo", "false", "true", false)]);
         settings.adopt(newer.clone());
         assert_eq!(settings.changes(&newer), [restart], "and is told again");
-        newer.add_file("f.toml", "[[retention.class]]\npattern = \"a\"\n");
-        assert_eq!(settings.changes(&newer)[1].name, "retention.class");
+        let token = "[[auth.token]]\nname = \"a\"\ntoken = \"secret\"\n";
+        let class = "[[retention.class]]\npattern = \"a\"\n";
+        newer.add_file("f.toml", &(token.to_owned() + class));
+        let rows = settings.changes(&newer).split_off(1);
+        assert_eq!(rows[0], told("retention.class", "0 tables", "1 tables", true));
+        assert_eq!(rows[1], told("auth.token", "0 tables", "1 tables", false));
+        settings.adopt(newer.clone());
+        assert_eq!(settings.changes(&newer).len(), 2, "the tokens are taken over");
     }
 
     #[test]

@@ -125,6 +125,13 @@ impl Serving {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Waits for a line with this message.
+    fn said(&mut self, message: &str) -> serde_json::Value {
+        let lines = self.lines.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        let mut said = lines.filter(|said: &serde_json::Value| said["message"] == message);
+        said.next().unwrap_or_else(|| panic!("ended before it said {message:?}"))
+    }
+
     /// Waits for the end; answers the exit code and what was said until then.
     fn end(mut self) -> (Option<i32>, String) {
         let said: Vec<String> = self.lines.by_ref().map(Result::unwrap).collect();
@@ -240,6 +247,69 @@ fn a_second_signal_ends_it_at_once() {
     let (code, said) = serving.end();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("second signal"), "{said}");
+}
+
+/// A change of a file is taken up at SIGHUP, as far as that can be; a broken file changes nothing.
+#[test]
+fn a_hangup_has_the_settings_read_again() {
+    let (_dir, path) = settings("[log]\nlevel = \"info\"\n");
+    let mut serving = Serving::start(&["--config", &path]);
+    let echo = "GET /v1/echo HTTP/1.1\r\nHost: h\r\n\r\n";
+    let status = |serving: &Serving| {
+        let mut status = [0; 12];
+        serving.connect(echo).read_exact(&mut status).unwrap();
+        String::from_utf8(status.to_vec()).unwrap()
+    };
+    assert_eq!(status(&serving), "HTTP/1.1 404", "echo is off");
+    std::fs::write(&path, "[debug]\necho = true\n[limits]\ntopics_max = 7\n").unwrap();
+    serving.signal(Signal::HUP);
+    let changed = serving.said("setting changed");
+    assert_eq!((&changed["name"], &changed["to"]), (&"debug.echo".into(), &"true".into()));
+    serving.said("settings read again");
+    assert_eq!(status(&serving), "HTTP/1.1 426", "echo is on");
+    std::fs::write(&path, "[debug]\necho = 5\n[limits]\ntopics_max = 7\n").unwrap();
+    serving.signal(Signal::HUP);
+    let wrong = serving.said("settings stay as they were");
+    assert!(wrong["error"].as_str().unwrap().contains("debug.echo"), "{wrong}");
+    std::fs::write(&path, "[debug]\necho = true\n[log]\nlevel = \"error\"\n").unwrap();
+    serving.signal(Signal::HUP);
+    assert_eq!(serving.said("setting changed")["name"], "log.level");
+    assert_eq!(status(&serving), "HTTP/1.1 426", "and goes on");
+    serving.signal(Signal::TERM);
+    let (code, said) = serving.end();
+    assert_eq!((code, said.as_str()), (Some(0), ""), "less is told now");
+}
+
+#[test]
+fn what_needs_a_restart_is_told_by_name() {
+    let (_dir, path) = settings("");
+    let mut serving = Serving::start(&["--config", &path]);
+    std::fs::write(&path, "[limits]\ntopics_max = 7\n").unwrap();
+    serving.signal(Signal::HUP);
+    let told = serving.said("setting changed: needs a restart");
+    assert_eq!((&told["name"], &told["to"]), (&"limits.topics_max".into(), &"7".into()));
+}
+
+/// An orchestrator that asks for a drain and then sends SIGTERM must not cut it short.
+#[test]
+fn a_drain_that_was_asked_for_ends_the_program_and_a_signal_does_not_cut_it() {
+    let serving = Serving::start(&QUICK);
+    let request = "GET /v1/feed/a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    let mut events = serving.connect(request);
+    let mut head = [0; 15];
+    events.read_exact(&mut head).unwrap();
+    let mut admin = serving.connect("POST /v1/admin/drain HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 Accepted\r\n"), "{answer}");
+    serving.signal(Signal::TERM);
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("00000000\r\n\r\n"), "{rest}");
+    drop((events, admin));
+    let (code, said) = serving.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("second signal"), "{said}");
 }
 
 #[test]

@@ -16,8 +16,8 @@ fn an_event_carries_its_position_and_the_text() {
     let server = Server::start(&[]);
     let mut events = Events::open(&server, "t");
     let epoch = server.epoch("t", "one\ntwo");
-    let expected =
-        Event { id: format!("{epoch}-1"), event: String::new(), data: "one\ntwo".into() };
+    let (id, data) = (format!("{epoch}-1"), "one\ntwo".into());
+    let expected = Event { id, data, ..Event::default() };
     assert_eq!(events.next(), Some(expected));
 }
 

@@ -1,15 +1,16 @@
-//! The gates in front of the engine over real sockets: origins, rates of coming and of asking. Owns
-//! who is turned away, how, and that others are not. Must not test what is served behind them.
+//! The gates in front of the engine over real sockets: origins, rates of coming and of asking, the
+//! budget of memory. Owns who is turned away, how, and that others are not. Must not test what is served behind them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
 mod harness;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 
-use harness::frames::{PING, PONG, RawSocket, TEXT, frame};
-use harness::http::{Events, UPGRADE, ask, get, read_answer};
-use harness::{Server, Told};
+use harness::frames::{BINARY, Frame, PING, PONG, RawSocket, TEXT, frame, header};
+use harness::http::{Answer, Events, UPGRADE, ask, get, read_answer};
+use harness::{Overrides, Server, Told};
 
 #[test]
 fn a_page_that_is_not_listed_is_refused_in_every_form_and_others_pass() {
@@ -127,4 +128,115 @@ fn requests_sent_at_once_are_answered_no_faster_than_the_answers_are_read() {
     writing.join().unwrap().unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+// ---- behind a proxy ----
+
+const BEHIND: Overrides<'_> = &[
+    ("proxy.trusted", "127.0.0.1"),
+    ("proxy.forwarded_for", "true"),
+    ("limits.connections_per_source_max", "1"),
+];
+
+fn forwarded(stream: &mut TcpStream, client: &str) -> Answer {
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {client}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    read_answer(stream)
+}
+
+#[test]
+fn the_limit_of_one_address_holds_for_whom_a_trusted_proxy_passes_on() {
+    let server = Server::start(BEHIND);
+    let mut streams: Vec<TcpStream> = (0..4).map(|_| server.connect()).collect();
+    assert_eq!(forwarded(&mut streams[0], "203.0.113.1").status, 200);
+    assert_eq!(forwarded(&mut streams[1], "203.0.113.2").status, 200);
+    let refused = forwarded(&mut streams[2], "198.51.100.7, 203.0.113.1");
+    assert_eq!(refused.status, 503, "that client is here already, whoever it says it is");
+    // A proxy uses a connection for one client after the other.
+    assert_eq!(forwarded(&mut streams[1], "203.0.113.3").status, 200);
+    assert_eq!(forwarded(&mut streams[3], "203.0.113.2").status, 200, "that one had left");
+    drop(streams);
+    server.wait_until("gone", |server| server.connections() == 0);
+    assert_eq!(forwarded(&mut server.connect(), "203.0.113.1").status, 200);
+}
+
+#[test]
+fn whoever_is_no_trusted_proxy_is_not_believed() {
+    let server = Server::start(&[
+        ("proxy.trusted", "10.0.0.0/8"),
+        ("proxy.forwarded_for", "true"),
+        ("limits.connections_per_source_max", "1"),
+    ]);
+    let mut first = server.connect();
+    assert_eq!(forwarded(&mut first, "203.0.113.1").status, 200);
+    assert_eq!(forwarded(&mut server.connect(), "203.0.113.2").status, 503);
+}
+
+// ---- memory ----
+
+const SMALL_BUDGET: Overrides<'_> =
+    &[("memory.pending_bytes_max", "1048576"), ("flush.send_buffer_bytes", "16384")];
+
+/// A publisher that has sent `len` bytes of a message of a MiB.
+fn halfway(server: &Server, len: usize) -> RawSocket {
+    let mut socket = RawSocket::open(server, "/v1/publish/big");
+    let start = header(BINARY, 1_000_000);
+    socket.send(&[start, vec![0; len]].concat());
+    socket
+}
+
+#[test]
+fn whoever_holds_most_is_disconnected_when_memory_is_short_and_nobody_else() {
+    let server = Server::start(SMALL_BUDGET);
+    let mut healthy = server.subscribe("t");
+    let mut small = halfway(&server, 1_000);
+    let mut large: Vec<RawSocket> = (0..4).map(|_| halfway(&server, 700_000)).collect();
+    for socket in &mut large[..3] {
+        let close = socket.read().expect("a close");
+        assert_eq!(close.close_code(), 4503);
+        assert!(String::from_utf8_lossy(&close.payload).contains("memory.pending_bytes_max"));
+    }
+    server.wait_for("shedding", 0);
+    small.send(&vec![0; 999_000]);
+    server.wait_for("publishes_total", 1);
+    server.post("t", "unharmed");
+    assert_eq!(healthy.text(), "unharmed");
+    assert!(server.metric("turned_away_total{gate=\"memory\"}") >= 3);
+    assert!(server.closing("over_capacity") >= 3);
+}
+
+#[test]
+fn a_body_counts_as_well_and_is_refused_with_503() {
+    let server = Server::start(SMALL_BUDGET);
+    let head = "POST /v1/publish/t HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n";
+    let mut posts: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for stream in &mut posts {
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![b'x'; 600_000]).unwrap();
+    }
+    server.wait_until("refused", |server| server.metric("turned_away_total{gate=\"memory\"}") > 0);
+    server.wait_for("shedding", 0);
+    assert!(server.metric("requests_refused_total{status=\"503\"}") > 0);
+}
+
+/// Those who may lose frames give them up before anybody is disconnected.
+#[test]
+fn a_lagging_subscriber_that_may_skip_goes_on_with_the_newest_and_is_told() {
+    let server = Server::start(SMALL_BUDGET);
+    let path = "/v1/feed/t?lag=skip-to-oldest";
+    let mut slow = RawSocket::over(server.connect_narrow(), path);
+    for _ in 0..100 {
+        server.post("t", &"x".repeat(4_000));
+    }
+    server.wait_for("connections_lagging", 1);
+    server.post("t", "the newest");
+    let _holding = halfway(&server, 930_000);
+    server.wait_until("conflated", |server| server.metric("gap_frames_total") > 0);
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|frame: &Frame| frame.payload != b"the newest") {
+        seen.push(slow.read().expect("frames up to the newest"));
+    }
+    assert!(seen.iter().any(|frame| frame.first == PING && !frame.payload.is_empty()), "told");
+    assert!(seen.len() < 100, "and some are left out: {}", seen.len());
+    assert_eq!(server.metric("turned_away_total{gate=\"memory\"}"), 0, "nobody was ended");
 }

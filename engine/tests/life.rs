@@ -111,7 +111,10 @@ fn a_drain_closes_evenly_and_says_when_to_come_back() {
         assert!((700..=900).contains(&delay_of(&reason)), "{reason}");
         assert_eq!(client.next(), Told::Gone);
     }
+    let retry_ms = events.next().unwrap().retry_ms.expect("before the end, when to come back");
+    assert!((700..=900).contains(&retry_ms), "{retry_ms}");
     let last = events.next().unwrap();
+    assert!(last.json()["reason"].as_str().unwrap().contains(&format!("in {retry_ms} ms")));
     assert_eq!((last.event.as_str(), &last.json()["code"]), ("close", &1001.into()));
     assert_eq!(events.next(), None);
     drop(events);

@@ -185,7 +185,7 @@ fn every_request_of_the_table_has_its_exact_reply() {
 
 #[test]
 fn pages_that_are_listed_are_named_and_others_refused() {
-    let server = Server::start(&[("security.origins", "https://a.example, *.b.example")]);
+    let server = Server::start(&[("security.origins", "https://a.example,*.b.example")]);
     check(&server, LISTED);
     assert_eq!(server.metric("turned_away_total{gate=\"origin\"}"), 1);
 }

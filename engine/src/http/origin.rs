@@ -3,10 +3,12 @@
 
 use super::refusal::Refusal;
 use super::response::Status;
+use serde::Deserialize;
 use std::str::FromStr;
 
 /// The pages that may use the engine; all of them when none is named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
 pub struct Origins(Vec<Rule>);
 
 /// One entry, in lower case.
@@ -59,12 +61,11 @@ impl Origins {
     }
 }
 
-impl FromStr for Origins {
-    type Err = String;
+impl TryFrom<Vec<String>> for Origins {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(str::parse).collect::<Result<_, _>>().map(Self)
+    fn try_from(entries: Vec<String>) -> Result<Self, String> {
+        entries.iter().map(|entry| entry.parse()).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -149,13 +150,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn origins(list: &str) -> Result<Origins, String> {
+        Origins::try_from(list.split(", ").map(str::to_owned).collect::<Vec<_>>())
+    }
+
     fn admits(list: &str, origin: &str) -> bool {
-        list.parse::<Origins>().unwrap().admit(Some(origin)).is_ok()
+        origins(list).unwrap().admit(Some(origin)).is_ok()
     }
 
     #[test]
     fn an_origin_is_listed_or_refused() {
-        let list = "https://app.example.com, http://localhost:8080,https://*.example.org, \
+        let list = "https://app.example.com, http://localhost:8080, https://*.example.org, \
                     *.example.net:8443";
         for listed in [
             "https://app.example.com",
@@ -192,7 +197,7 @@ mod tests {
     #[test]
     fn without_a_list_all_pages_and_without_an_origin_all_clients_pass() {
         assert_eq!(Origins::default().admit(Some("https://any.example")), Ok(Cors::Any));
-        let listed: Origins = "https://a.example".parse().unwrap();
+        let listed = origins("https://a.example").unwrap();
         assert_eq!(listed.admit(None), Ok(Cors::None));
         assert!(admits("null", "null"), "a page from a file");
     }
@@ -210,7 +215,7 @@ mod tests {
             "https://a.*.example",
             "://a.example",
         ] {
-            let error = bad.parse::<Origins>().unwrap_err();
+            let error = origins(bad).unwrap_err();
             assert!(error.starts_with(&format!("`{bad}`")), "{error}");
         }
     }

@@ -63,6 +63,7 @@ pub struct CoreMetrics {
     pub frames_per_write: Frames,
     /// Connections whose socket has refused bytes and that are not caught up since.
     lagging: Counter,
+    shedding: Counter,
     slot_bytes: Counter,
     pending_bytes: Counter,
     buffer_bytes: Counter,
@@ -70,17 +71,17 @@ pub struct CoreMetrics {
     closing: PerReason,
     closed: PerReason,
     refused: PerStatus,
-    asked: PerOutcome,
+    turned_away: PerGate,
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
-    turned_away: PerGate,
+    asked: PerOutcome,
 }
 
 type PerRole = [Counter; Role::ALL.len()];
 type PerReason = [Counter; CloseReason::ALL.len()];
-type PerOutcome = [Counter; AuthOutcome::ALL.len()];
 type PerGate = [Counter; Gate::ALL.len()];
+type PerOutcome = [Counter; AuthOutcome::ALL.len()];
 type PerStatus = [Counter; Status::ALL.len()];
 
 /// Bounds from 1.024 µs to 17.2 s, and the rest.
@@ -192,6 +193,50 @@ labels! {
 }
 
 labels! {
+    /// Which gate turned a client away.
+    Gate {
+        /// `limits.connections_max`.
+        Connections = "connections",
+        /// `limits.connections_per_source_max`.
+        Source = "source",
+        /// `limits.handshakes_per_s_per_source`.
+        SourceRate = "source_rate",
+        /// `limits.accepts_per_s_max`.
+        AcceptRate = "accept_rate",
+        /// `security.origins`.
+        Origin = "origin",
+        /// `limits.controls_per_s_max`.
+        Controls = "controls",
+        /// An administrator's endpoint, from elsewhere.
+        Admin = "admin",
+        /// The engine drains or is not ready yet.
+        Draining = "draining",
+        /// Memory is short: the most lagged were disconnected.
+        Memory = "memory",
+    }
+}
+
+labels! {
+    /// Why a TLS handshake was not completed.
+    TlsFailure {
+        /// The client speaks HTTP without TLS.
+        NotTls = "not_tls",
+        /// No version, cipher or protocol that both know.
+        Incompatible = "incompatible",
+        /// The client's certificate is missing or not trusted.
+        Certificate = "certificate",
+        /// The client broke it off and said so: most often it does not trust our certificate.
+        Refused = "refused",
+        /// What came was no TLS, or broke its rules.
+        Protocol = "protocol",
+        /// It was not done in time.
+        Timeout = "timeout",
+        /// The connection ended before.
+        Gone = "gone",
+    }
+}
+
+labels! {
     /// What became of a client that was asked for a token.
     AuthOutcome {
         /// It was let in.
@@ -222,50 +267,6 @@ labels! {
         Claim = "claim",
         /// There are too many subjects.
         Full = "full",
-    }
-}
-
-labels! {
-    /// Why a TLS handshake was not completed.
-    TlsFailure {
-        /// The client speaks HTTP without TLS.
-        NotTls = "not_tls",
-        /// No version, cipher or protocol that both know.
-        Incompatible = "incompatible",
-        /// The client's certificate is missing or not trusted.
-        Certificate = "certificate",
-        /// The client broke it off and said so: most often it does not trust our certificate.
-        Refused = "refused",
-        /// What came was no TLS, or broke its rules.
-        Protocol = "protocol",
-        /// It was not done in time.
-        Timeout = "timeout",
-        /// The connection ended before.
-        Gone = "gone",
-    }
-}
-
-labels! {
-    /// Which gate turned a client away.
-    Gate {
-        /// `limits.connections_max`.
-        Connections = "connections",
-        /// `limits.connections_per_source_max`.
-        Source = "source",
-        /// `limits.handshakes_per_s_per_source`.
-        SourceRate = "source_rate",
-        /// `limits.accepts_per_s_max`.
-        AcceptRate = "accept_rate",
-        /// `security.origins`.
-        Origin = "origin",
-        /// `limits.controls_per_s_max`.
-        Controls = "controls",
-        /// An administrator's endpoint, from elsewhere.
-        Admin = "admin",
-        /// The engine drains or is not ready yet.
-        Draining = "draining",
-        /// Memory is short: the most lagged were disconnected.
-        Memory = "memory",
     }
 }
 
@@ -388,14 +389,34 @@ impl CoreMetrics {
         self.refused[status as usize].add(1);
     }
 
-    /// A client was asked for a token, with this outcome.
-    pub fn asked(&self, outcome: AuthOutcome) {
-        self.asked[outcome as usize].add(1);
+    /// How much is given up for want of memory: 0 is nothing.
+    pub fn set_shedding(&self, level: u64) {
+        self.shedding.set(level);
+    }
+
+    /// Bytes that hung on a connection are free again before the next count.
+    pub fn gave_up(&self, bytes: u64) {
+        self.pending_bytes.subtract(bytes);
+    }
+
+    /// Bytes that hang on connections, as last counted.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.value()
+    }
+
+    /// Connections that lag.
+    pub fn lagging(&self) -> u64 {
+        self.lagging.value()
     }
 
     /// A gate turned a client away.
     pub fn turned_away(&self, gate: Gate) {
         self.turned_away[gate as usize].add(1);
+    }
+
+    /// A client was asked for a token, with this outcome.
+    pub fn asked(&self, outcome: AuthOutcome) {
+        self.asked[outcome as usize].add(1);
     }
 
     /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private

@@ -136,17 +136,17 @@ impl Scrape {
         let help = "Requests that were refused, by status.";
         labelled_counters(encoder, "requests_refused", help, "status", &refused)?;
 
-        let word = |outcome: &AuthOutcome| outcome.word().to_owned();
-        let asked = self.per_label(AuthOutcome::ALL, word, |m| &m.asked);
-        let help = "Requests that needed a token, by what became of them.";
-        labelled_counters(encoder, "authentications", help, "outcome", &asked)?;
+        let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
+        let help = "Clients that a limit or a rule turned away, by which.";
+        labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
         let word = |failure: &TlsFailure| failure.word().to_owned();
         let failures = self.per_label(TlsFailure::ALL, word, |m| &m.tls_failures);
         let help = "TLS handshakes that were not completed, by reason.";
         labelled_counters(encoder, "tls_handshakes_failed", help, "reason", &failures)?;
-        let gates = self.per_label(Gate::ALL, |gate| gate.word().to_owned(), |m| &m.turned_away);
-        let help = "Clients that a limit or a rule turned away, by which.";
-        labelled_counters(encoder, "turned_away", help, "gate", &gates)?;
+        let word = |outcome: &AuthOutcome| outcome.word().to_owned();
+        let asked = self.per_label(AuthOutcome::ALL, word, |m| &m.asked);
+        let help = "Requests that needed a token, by what became of them.";
+        labelled_counters(encoder, "authentications", help, "outcome", &asked)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
@@ -176,8 +176,10 @@ impl Scrape {
         let help = "User memory held, by what for.";
         labelled_gauges(encoder, "memory", Some(&Unit::Bytes), help, ("kind", &memory))?;
         let lagging = self.sum(|m| &m.lagging);
+        let shed = self.cells.iter().map(|cells| cells.shedding.value()).max().unwrap_or(0);
         for (name, help, value) in [
             ("connections_lagging", "Connections that wait for their socket.", lagging),
+            ("shedding", "Given up for want of memory: 0 nothing, 1 frames, 2 connections.", shed),
             ("topics", "Topics known.", self.snapshot.topics),
             ("patterns", "Patterns that somebody follows.", self.snapshot.patterns),
             ("cores", "Event loops running.", self.cells.len() as u64),

@@ -111,6 +111,8 @@ pub struct Event {
     pub event: String,
     /// Its data, lines joined.
     pub data: String,
+    /// How long to wait before coming back, ms, where it says so.
+    pub retry_ms: Option<u64>,
 }
 
 impl Event {
@@ -180,6 +182,7 @@ fn event(text: &str) -> Event {
             ("id", value) => value.clone_into(&mut event.id),
             ("event", value) => value.clone_into(&mut event.event),
             ("data", value) => data.push(value),
+            ("retry", value) => event.retry_ms = Some(value.parse().unwrap()),
             other => panic!("unknown field {other:?}"),
         }
     }

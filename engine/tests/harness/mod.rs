@@ -65,6 +65,13 @@ impl Server {
         self.engine.address()
     }
 
+    /// A plain connection to the administrators' listener.
+    pub fn connect_admin(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.engine.admin_address().unwrap()).unwrap();
+        prepare(&stream);
+        stream
+    }
+
     /// A plain connection.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address()).unwrap();
