@@ -73,6 +73,8 @@ pub struct Queued {
     pub paced: bool,
     /// A ping is out.
     pub pinged: bool,
+    /// Spoken for by a balancer, whose PROXY header has yet to come.
+    pub arriving: bool,
 }
 
 /// What a connection is for.

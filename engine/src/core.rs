@@ -86,6 +86,7 @@ pub struct Core {
     doorbell: Arc<Doorbell>,
     pub(crate) entrances: Vec<Entrance>,
     pub(crate) accept_warning_due: Tick,
+    pub(crate) proxy_warning_due: Tick,
     /// The certificate in force; none while the port speaks plain HTTP.
     pub(crate) tls: Option<View<ServerConfig>>,
     /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
@@ -133,6 +134,7 @@ impl Core {
             poll,
             entrances,
             accept_warning_due: 0,
+            proxy_warning_due: 0,
             marked: VecDeque::new(),
             inflater: Inflater::default(),
             commands: Parser::default(),
@@ -312,6 +314,10 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         conn.queued.readable = false;
         if conn.queued.read_held || conn.queued.paced {
+            return 0;
+        }
+        if conn.queued.arriving {
+            self.take_header(key);
             return 0;
         }
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -106,11 +106,15 @@ impl Core {
         }
         self.metrics.closed(reason);
         self.shared.admission.leave(conn.source, self.now_ns());
+        // Without connections a core sleeps, and counts nothing any more.
+        if self.conns.is_empty() {
+            self.metrics.emptied();
+        }
     }
 
     /// The end of the TLS session, if there is one.
     fn end_transport(&self, conn: &mut Conn, reason: CloseReason) {
-        if conn.transport.is_handshaking() {
+        if conn.transport.is_handshaking() && !conn.queued.arriving {
             let otherwise = match reason {
                 CloseReason::Timeout => TlsFailure::Timeout,
                 _ => TlsFailure::Gone,

@@ -21,8 +21,7 @@ impl Core {
         &mut self,
         key: u32,
         target: PostTarget,
-        body: Body,
-        request: &Request,
+        (body, request): (Body, &Request),
         exchange: &Exchange,
     ) -> Result<(), Refusal> {
         self.admit_work()?;

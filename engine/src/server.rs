@@ -420,6 +420,11 @@ impl Shared {
         (pending, sockets)
     }
 
+    /// What the connection that owes most owes, on whatever core.
+    pub(crate) fn owed_bytes_max(&self) -> u64 {
+        self.ports.iter().map(|port| port.metrics.owed_max()).max().unwrap_or(0)
+    }
+
     pub(crate) fn cores(&self) -> usize {
         self.ports.len()
     }

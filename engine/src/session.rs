@@ -307,10 +307,10 @@ impl Core {
             Route::Drain => self.begin_drain(key, request, exchange)?,
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
             Route::PublishOne { topic, kind, body } => {
-                self.begin_post(key, PostTarget::One(topic, kind), body, request, exchange)?;
+                self.begin_post(key, PostTarget::One(topic, kind), (body, request), exchange)?;
             }
             Route::PublishMany { body } => {
-                self.begin_post(key, PostTarget::Many, body, request, exchange)?;
+                self.begin_post(key, PostTarget::Many, (body, request), exchange)?;
             }
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;

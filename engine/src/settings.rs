@@ -4,6 +4,7 @@
 use crate::limits::{KNOBS, Kind, Knob, ROWS, Rows};
 use crate::nearest::nearest;
 use crate::networks::Networks;
+use crate::restart;
 use std::fmt::{self, Write};
 use thiserror::Error;
 use toml::{Table, Value};
@@ -135,7 +136,7 @@ impl Settings {
                 name: knob.name(),
                 from: knob.kind.show(old),
                 to: knob.kind.show(new),
-                needs_restart: knob.needs_restart(),
+                needs_restart: restart::is_needed(&knob.name()),
             })
             .collect();
         let rows = ROWS.iter().zip(self.rows.iter().zip(&newer.rows));
@@ -144,7 +145,7 @@ impl Settings {
                 name: rows.name(),
                 from: format!("{} tables", old.len()),
                 to: format!("{} tables", new.len()),
-                needs_restart: rows.needs_restart(),
+                needs_restart: restart::is_needed(&rows.name()),
             }
         }));
         changes
@@ -153,12 +154,12 @@ impl Settings {
     /// Takes over the values of `newer` that need no restart.
     pub fn adopt(&mut self, newer: Self) {
         for (knob, (old, new)) in KNOBS.iter().zip(self.values.iter_mut().zip(newer.values)) {
-            if !knob.needs_restart() {
+            if !restart::is_needed(&knob.name()) {
                 *old = new;
             }
         }
         for (rows, (old, new)) in ROWS.iter().zip(self.rows.iter_mut().zip(newer.rows)) {
-            if !rows.needs_restart() {
+            if !restart::is_needed(&rows.name()) {
                 *old = new;
             }
         }
@@ -397,7 +398,7 @@ fn print_knob(knob: &Knob, value: &Value, origin: &Origin, text: &mut String) {
     for row in wrap(knob.reason, 98) {
         line(text, format_args!("# {row}"));
     }
-    let when = if knob.needs_restart() { "; a change needs a restart" } else { "" };
+    let when = if restart::is_needed(&knob.name()) { "; a change needs a restart" } else { "" };
     line(text, format_args!("# {}{when} ({origin})", knob.kind));
     line(text, format_args!("{} = {}", knob.key, knob.kind.show(value)));
 }

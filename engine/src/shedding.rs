@@ -3,10 +3,10 @@
 //!
 //! # The order
 //! 1. `Calm`: nothing is given up.
-//! 2. `Conflate`, from seven eighths of a budget: whoever lags and may lose frames (`mode=latest`, or
-//!    a lag policy of `skip-*`) goes on with the newest frame and is told of the gap.
-//! 3. `Disconnect`, from the whole budget: besides, nothing new is taken on, and whoever is furthest
-//!    behind or holds most is disconnected (4503, or 503) until seven eighths are in use.
+//! 2. `Conflate`, from seven eighths of a budget: whoever lags and may lose frames (`mode=latest`,
+//!    or a lag policy of `skip-*`) goes on with the newest frame and is told of the gap.
+//! 3. `Disconnect`, from the whole budget: besides, nothing new is taken on, and whoever owes most
+//!    is disconnected (4503, or 503) until seven eighths are in use.
 //!
 //! A level is left only well below where it was entered, so that it does not flutter.
 
@@ -54,6 +54,12 @@ impl Usage {
         }
         self.held_bytes.saturating_sub(self.bytes_max / 8 * 7)
     }
+
+    /// The part of the excess that is for one holder to give up.
+    fn excess_share(self, own_bytes: u64) -> u64 {
+        let share = own_bytes as f64 / self.held_bytes.max(1) as f64;
+        (self.excess_bytes() as f64 * share.min(1.0)).ceil() as u64
+    }
 }
 
 impl Level {
@@ -88,18 +94,23 @@ impl Core {
     /// Gives up what the level of the moment asks for; once a tick.
     pub(crate) fn shed(&mut self) {
         let (pending, sockets) = self.shared.memory_in_use(&self.config);
-        let level = self.shedding.level.next(&[pending, sockets]);
+        let before = self.shedding.level;
+        let level = before.next(&[pending, sockets]);
         self.tell_level(level, pending, sockets);
         self.shedding.level = level;
         self.metrics.set_shedding(level as u64);
-        if level >= Level::Conflate {
-            self.conflate_lagging();
+        if level == Level::Calm {
+            self.metrics.set_owed_max(0);
+            return;
         }
-        if level == Level::Disconnect {
-            // Each core ends its part; what is left is looked at again in the next tick.
-            let cores = self.shared.cores() as u64;
-            let excess = [pending, sockets].map(|usage| usage.excess_bytes().div_ceil(cores));
-            self.disconnect_until(excess);
+        self.conflate_lagging();
+        let owing = self.most_owing();
+        self.metrics.set_owed_max(owing.first().map_or(0, |(owed_bytes, _)| *owed_bytes));
+        // In the tick before, every core has said how much its first owes.
+        if before == Level::Disconnect && level == Level::Disconnect {
+            let own_bytes = self.metrics.lagging() * self.config.flush.send_buffer_bytes as u64;
+            let pending = pending.excess_share(self.metrics.pending_bytes());
+            self.disconnect_until(&owing, [pending, sockets.excess_share(own_bytes)]);
         }
     }
 
@@ -131,10 +142,12 @@ impl Core {
         self.count(&stats);
     }
 
-    fn disconnect_until(&mut self, mut excess: [u64; 2]) {
+    /// Whoever owes less than half of what the first on any core owes is left alone.
+    fn disconnect_until(&mut self, owing: &[(u64, u32)], mut excess: [u64; 2]) {
         let socket_bytes = self.config.flush.send_buffer_bytes as u64;
-        for (_, key) in self.most_owing() {
-            if excess == [0, 0] {
+        let owed_bytes_min = self.shared.owed_bytes_max() / 2;
+        for &(owed_bytes, key) in owing {
+            if excess == [0, 0] || owed_bytes < owed_bytes_min {
                 return;
             }
             let Some(conn) = self.conns.get(key as usize) else { continue };
@@ -241,6 +254,7 @@ mod tests {
         assert_eq!(Level::Calm.next(&[none, usage(1)]), Level::Calm);
         assert_eq!(Level::Calm.next(&[none, usage(1600)]), Level::Disconnect);
         assert_eq!((none.excess_bytes(), usage(1600).excess_bytes()), (0, 200));
+        assert_eq!((usage(1600).excess_share(400), usage(1600).excess_share(0)), (50, 0));
     }
 
     proptest! {

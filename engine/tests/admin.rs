@@ -1,5 +1,5 @@
-//! What administrators meet over real sockets: status, drain, and a listener of their own. Owns who is
-//! served where. Must not test how a drain goes on (that is `life`).
+//! What administrators meet over real sockets: status, drain, and a listener of their own. Owns who
+//! is served where. Must not test how a drain goes on (that is `life`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 

@@ -64,6 +64,7 @@ pub struct CoreMetrics {
     /// Connections whose socket has refused bytes and that are not caught up since.
     lagging: Counter,
     shedding: Counter,
+    owed_max: Counter,
     slot_bytes: Counter,
     pending_bytes: Counter,
     buffer_bytes: Counter,
@@ -76,6 +77,7 @@ pub struct CoreMetrics {
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
     asked: PerOutcome,
+    proxy_refusals: [Counter; ProxyRefusal::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
@@ -213,6 +215,16 @@ labels! {
         Draining = "draining",
         /// Memory is short: the most lagged were disconnected.
         Memory = "memory",
+    }
+}
+
+labels! {
+    /// Why a connection was turned away that had to begin with a PROXY header.
+    ProxyRefusal {
+        /// It came from elsewhere than the balancers.
+        Untrusted = "untrusted",
+        /// It did not begin with one.
+        Header = "header",
     }
 }
 
@@ -384,6 +396,11 @@ impl CoreMetrics {
         self.tls_failures[failure as usize].add(1);
     }
 
+    /// A connection that had to begin with a PROXY header was turned away.
+    pub fn proxy_refused(&self, refusal: ProxyRefusal) {
+        self.proxy_refusals[refusal as usize].add(1);
+    }
+
     /// A request was refused with this status.
     pub fn refused(&self, status: Status) {
         self.refused[status as usize].add(1);
@@ -392,6 +409,22 @@ impl CoreMetrics {
     /// How much is given up for want of memory: 0 is nothing.
     pub fn set_shedding(&self, level: u64) {
         self.shedding.set(level);
+    }
+
+    /// The last connection is gone: nothing hangs on any, though no count may follow.
+    pub fn emptied(&self) {
+        self.pending_bytes.set(0);
+        self.owed_max.set(0);
+    }
+
+    /// What the connection that owes most owes, bytes: for the other cores to compare.
+    pub fn set_owed_max(&self, bytes: u64) {
+        self.owed_max.set(bytes);
+    }
+
+    /// See [`set_owed_max`](Self::set_owed_max).
+    pub fn owed_max(&self) -> u64 {
+        self.owed_max.value()
     }
 
     /// Bytes that hung on a connection are free again before the next count.
