@@ -73,7 +73,6 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: Current<Config>,
-    /// Who may do what.
     pub(crate) rules: Rules,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
