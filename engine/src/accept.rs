@@ -98,7 +98,11 @@ impl Core {
         }
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = self.entrances[at].listener.accept();
-            let entered = accepted.and_then(|(stream, peer)| self.admit(stream, peer.ip(), door));
+            let entered = accepted.and_then(|(stream, peer)| match door {
+                Door::Admins => self.admit(stream, peer.ip(), door),
+                _ if self.turns_away(peer.ip()) => Ok(()),
+                _ => self.admit(stream, peer.ip(), door),
+            });
             if let Err(error) = entered {
                 self.entrances[at].accepting = self.after_accept_error(&error);
                 return;
@@ -125,7 +129,8 @@ impl Core {
     /// says whom it passes on.
     fn limits_of(&self, source: IpAddr) -> Cow<'_, Limits> {
         let Config { limits, proxy, .. } = &*self.config;
-        if !proxy.forwarded_for || !proxy.trusted.contains(source) {
+        let passes_on = proxy.forwarded_for || self.expects_header();
+        if !passes_on || !proxy.trusted.contains(source) {
             return Cow::Borrowed(limits);
         }
         Cow::Owned(Limits {
@@ -140,7 +145,7 @@ impl Core {
     /// # Errors
     /// [`Full`] when that one has too many connections, or opens them too fast.
     pub(crate) fn take_forwarded(&mut self, key: u32, header: &str) -> Result<(), Full> {
-        let Config { limits, proxy, .. } = &*self.config;
+        let proxy = &self.config.proxy;
         let conn = &mut self.conns[key as usize];
         let is_trusted = conn.is_forwarded || proxy.trusted.contains(conn.source);
         if !proxy.forwarded_for || !is_trusted {
@@ -150,11 +155,20 @@ impl Core {
         if source == conn.source {
             return Ok(());
         }
-        let now_ns = self.shared.clock.now_ns();
-        self.shared.admission.leave(std::mem::replace(&mut conn.source, source), now_ns);
         conn.is_forwarded = true;
+        self.move_source(key, source)
+    }
+
+    /// Counts a connection for `source` from now on, for whom it was passed on.
+    ///
+    /// # Errors
+    /// [`Full`] when that one has too many connections, or opens them too fast.
+    pub(crate) fn move_source(&mut self, key: u32, source: IpAddr) -> Result<(), Full> {
+        let now_ns = self.now_ns();
+        let before = std::mem::replace(&mut self.conns[key as usize].source, source);
+        self.shared.admission.leave(before, now_ns);
         // It was accepted already, and is counted at that once.
-        let limits = Limits { accepts_per_s_max: 0, ..limits.clone() };
+        let limits = Limits { accepts_per_s_max: 0, ..self.config.limits.clone() };
         self.shared.admission.enter(source, &limits, now_ns)
     }
 
@@ -162,6 +176,7 @@ impl Core {
     fn admit(&mut self, mut stream: TcpStream, source: IpAddr, door: Door) -> io::Result<()> {
         let now_ns = self.now_ns();
         let admitted = self.shared.admission.enter(source, &self.limits_of(source), now_ns);
+        let expects_header = door != Door::Admins && self.expects_header();
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -179,10 +194,14 @@ impl Core {
             }
         };
         let now = self.now;
-        entry.insert(Conn::new(transport, source, now)).door = door;
+        let conn = entry.insert(Conn::new(transport, source, now));
+        conn.door = door;
+        conn.queued.arriving = expects_header;
         self.metrics.opened();
         self.set_due(key, now + timer::tick_of_ms(self.config.limits.handshake_ms_max));
         match admitted {
+            // Whose connection it is, and so whether it is one too many, its header will say.
+            _ if expects_header => self.queue_read(key),
             Ok(()) => self.queue_read(key),
             Err(refusal) => self.refuse(key, refusal),
         }

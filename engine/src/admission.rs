@@ -151,10 +151,7 @@ impl Counts {
         let is_spent =
             |bucket: &Option<TokenBucket>| bucket.is_some_and(|bucket| !bucket.is_full(now_ns));
         self.by_source.retain(|_, source| source.open > 0 || is_spent(&source.handshakes));
-        let count_idle = |sources: &FxHashMap<IpAddr, Source>| {
-            sources.values().filter(|source| source.open == 0).count()
-        };
-        self.idle = count_idle(&self.by_source);
+        self.idle = self.by_source.values().filter(|source| source.open == 0).count();
         if self.idle > IDLE_SOURCES_MAX / 2 {
             self.by_source.retain(|_, source| source.open > 0);
             self.idle = 0;

@@ -1,6 +1,7 @@
 //! The command line: its `--help` is the manual's first page. Reads the layers of settings and
 //! says what to do; the engine itself is started by whoever calls `run`.
 
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::reload::Reloader;
 use crate::settings::{Settings, SettingsError};
@@ -117,7 +118,11 @@ fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    if let Err(error) = Config::new(&settings) {
+    let config = match Config::new(&settings) {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_USAGE, error),
+    };
+    if let Err(error) = Auth::load(&config) {
         return fail(EXIT_USAGE, error);
     }
     print(if args.print { settings.print() } else { "settings are valid\n".to_owned() }.as_str())

@@ -3,17 +3,17 @@
 //! very bytes that stood in the line, never a re-serialised value, so numbers and spacing reach
 //! subscribers as they were written.
 
+use crate::data64;
 use crate::feed::pattern::{Target, Topic, TopicError};
 use crate::frame::Kind;
-use crate::nearest::hint;
+use crate::nearest::{clip, hint};
 use crate::subscription::{LATEST_AND_LAG, Mode, Options, Rate, RateError, UnknownWord};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use simd_json::Buffers;
 use simd_json::prelude::ValueAsScalar;
 use simd_json::tape::{Object, Value};
+use simd_json::{Buffers, Node, Tape};
 use std::borrow::Cow;
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::str::FromStr;
 use thiserror::Error;
@@ -135,12 +135,18 @@ pub fn publishes(body: &[u8]) -> impl Iterator<Item = (u64, Result<Publish<'_>, 
 }
 
 /// A parser whose buffers are used again for every line.
-#[derive(Default)]
 pub struct Parser {
     /// The copy of the line that simd-json works on: it unescapes strings over what it reads, so
     /// the original is kept to cut the payload from.
     scratch: Vec<u8>,
     buffers: Buffers,
+    tape: Tape<'static>,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self { scratch: Vec::new(), buffers: Buffers::default(), tape: Tape(Vec::new()) }
+    }
 }
 
 impl fmt::Debug for Parser {
@@ -176,13 +182,27 @@ impl Parser {
         read: impl FnOnce(&Object<'_, '_>, &Spans<'l, '_>) -> T,
     ) -> Result<T, CommandError> {
         self.scratch.clear();
-        self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
         self.scratch.extend_from_slice(line);
-        let tape = simd_json::to_tape_with_buffers(&mut self.scratch, &mut self.buffers)
-            .map_err(|error| CommandError::NotJson(error.to_string()))?;
-        let object = tape.as_value().as_object().ok_or(CommandError::NotObject)?;
-        let structurals = self.buffers.structural_indexes();
-        Ok(read(&object, &Spans { line, structurals, within: 0..line.len() }))
+        let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        let parsed = simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape)
+            .map_err(|error| CommandError::NotJson(error.to_string()));
+        let answer = parsed.and_then(|()| {
+            let object = tape.as_value().as_object().ok_or(CommandError::NotObject)?;
+            let structurals = self.buffers.structural_indexes();
+            Ok(read(&object, &Spans { line, structurals, within: 0..line.len() }))
+        });
+        self.tape = tape.reset();
+        self.shrink();
+        answer
+    }
+
+    /// One large line must not cost for ever. The buffers of simd-json, whose size it does not
+    /// tell, grow in proportion to the two that are looked at.
+    fn shrink(&mut self) {
+        let tape_bytes = self.tape.0.capacity() * mem::size_of::<Node<'static>>();
+        if self.scratch.capacity().max(tape_bytes) > BUFFER_BYTES_KEPT {
+            *self = Self::default();
+        }
     }
 }
 
@@ -282,7 +302,8 @@ fn once<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<(), CommandError
 }
 
 fn unknown_key(key: &str, known: &[&str]) -> CommandError {
-    CommandError::UnknownKey { key: key.to_owned(), hint: hint(key, known) }
+    let key = clip(key);
+    CommandError::UnknownKey { hint: hint(&key, known), key }
 }
 
 /// The members of a command. `data` is known by its place among them too, because its bytes are
@@ -340,7 +361,7 @@ impl<'t, 'i> Members<'t, 'i> {
             }
             (None, Some(_)) if is_text => Err(wrong("text", "false beside data64")),
             (None, Some(data64)) => {
-                let bytes = data64.as_str().and_then(|text| STANDARD.decode(text).ok());
+                let bytes = data64.as_str().and_then(data64::read);
                 let bytes = bytes.ok_or(wrong("data64", "a string of base64"))?;
                 Ok((Kind::Binary, Cow::Owned(bytes)))
             }
@@ -409,8 +430,8 @@ const ACTIONS: [&str; 3] = ["subscribe", "unsubscribe", "publish"];
 /// The longest id, bytes as written.
 const ID_BYTES_MAX: usize = 64;
 
-/// Scratch memory kept between lines: one large message must not cost for ever.
-const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+/// The largest buffer kept between lines: what is larger is rare enough to pay for its own memory.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -543,6 +564,33 @@ mod tests {
             assert_eq!(named.as_deref(), id, "{line}");
             assert!(error.starts_with(message), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn messages_repeat_only_the_start_of_what_was_wrong() {
+        let long = "k".repeat(1 << 20);
+        for text in [
+            format!(r#"{{"{long}":1}}"#),
+            format!(r#"{{"subscribe":{{"topic":"a","{long}":1}}}}"#),
+            format!(r#"{{"subscribe":{{"topic":"a","from":"{long}"}}}}"#),
+        ] {
+            let (_, error) = command(&text).unwrap_err();
+            assert!(error.len() < 300, "{} bytes", error.len());
+        }
+    }
+
+    #[test]
+    fn a_large_command_leaves_no_memory_behind_and_small_ones_their_buffers() {
+        let mut parser = Parser::default();
+        let large = format!(r#"{{"publish":{{"topic":"a","data":[{}1]}}}}"#, "1,".repeat(60_000));
+        assert!(large.len() < BUFFER_BYTES_KEPT && parser.command(large.as_bytes()).is_ok());
+        assert_eq!((parser.scratch.capacity(), parser.tape.0.capacity()), (0, 0));
+        assert!(parser.command(br#"{"publish":{"topic":"a","data":1}}"#).is_ok());
+        let kept = |parser: &Parser| (parser.scratch.as_ptr(), parser.tape.0.as_ptr() as usize);
+        let before = kept(&parser);
+        assert!(parser.command(br#"{"publish":"#).is_err());
+        assert!(parser.command(br#"{"publish":{"topic":"b","data":2}}"#).is_ok());
+        assert_eq!(kept(&parser), before);
     }
 
     #[test]

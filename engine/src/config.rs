@@ -4,6 +4,7 @@
 use crate::feed::pattern::Target;
 use crate::http::origin::Origins;
 use crate::networks::Networks;
+use crate::proxy::Versions;
 use crate::settings::{Settings, SettingsError};
 use crate::subscription::LagPolicy;
 use crate::tls::ClientAuth;
@@ -24,12 +25,12 @@ pub struct Config {
     pub auth: Authentication,
     /// How what is sent is kept secret.
     pub tls: Tls,
+    /// Who speaks for clients.
+    pub proxy: Proxy,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
     /// Who may use it.
     pub security: Security,
-    /// Who stands in front of it.
-    pub proxy: Proxy,
     /// What feeds keep.
     pub retention: Retention,
     /// What all feeds together keep.
@@ -159,6 +160,19 @@ section! {
 }
 
 section! {
+    /// `[proxy]`
+    Proxy {
+        /// The header that connections begin with.
+        protocol: Versions,
+        /// Whose word on a client is believed.
+        #[serde(deserialize_with = "from_text")]
+        trusted: Networks,
+        /// Whether `X-Forwarded-For` says whom the limits of one address hold for.
+        forwarded_for: bool,
+    }
+}
+
+section! {
     /// `[limits]`
     Limits {
         /// The largest message and the largest body, bytes.
@@ -193,17 +207,6 @@ section! {
     Security {
         /// The pages that may use the engine.
         origins: Origins,
-    }
-}
-
-section! {
-    /// `[proxy]`
-    Proxy {
-        /// Whose word on a client is believed.
-        #[serde(deserialize_with = "from_text")]
-        trusted: Networks,
-        /// Whether `X-Forwarded-For` says whom the limits of one address hold for.
-        forwarded_for: bool,
     }
 }
 
@@ -472,6 +475,9 @@ impl Config {
         let mut broken: Vec<String> =
             rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
         broken.extend(self.tls.broken_rules());
+        if self.proxy.protocol != Versions::Off && self.proxy.trusted.is_empty() {
+            broken.push("proxy.protocol needs proxy.trusted: the balancers' addresses".to_owned());
+        }
         broken.extend(self.classes_above_the_budget());
         broken
     }
@@ -636,6 +642,7 @@ mod tests {
             ("[drain]\nreconnect_ms_min = 20000\n", "must not be below drain.reconnect_ms_min"),
             ("[flush]\nbytes_per_socket = 8388608\n", "must not be below flush.bytes_per_socket"),
             ("[tls]\ncertificate = \"a\"\n", "tls.certificate and tls.key must be set together"),
+            ("[proxy]\nprotocol = \"v2\"\n", "proxy.protocol needs proxy.trusted"),
             ("[tls]\nclient_auth = \"required\"\n", "tls.client_ca must be set"),
             ("[tls]\nclient_ca = \"a\"\nclient_auth = \"optional\"\n", "needs tls.certificate"),
             ("[memory]\nlog_bytes_max = 1048576\n[retention]\nbytes_max = 1048577\n", "all topics"),

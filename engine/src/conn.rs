@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::auth::Grant;
 use crate::feed::encoding::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::pattern::Topic;
@@ -49,6 +50,8 @@ pub struct Conn {
     pub rest: Rest,
     /// How much more it may publish by POST now; none before it did.
     pub posts: Option<Box<TokenBucket>>,
+    /// What it may do; none where nobody is asked, or before it was.
+    pub grant: Option<Arc<Grant>>,
     /// Where it comes from, for the limit per source.
     pub source: IpAddr,
 }
@@ -70,6 +73,8 @@ pub struct Queued {
     pub paced: bool,
     /// A ping is out.
     pub pinged: bool,
+    /// Spoken for by a balancer, whose PROXY header has yet to come.
+    pub arriving: bool,
 }
 
 /// What a connection is for.
@@ -163,6 +168,7 @@ impl Conn {
             decoder: Decoder::default(),
             rest: Rest::default(),
             posts: None,
+            grant: None,
             source,
         }
     }

@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use slab::Slab;
 
 use crate::accept::{Accepting, Entrance};
+use crate::auth::Auth;
 use crate::command::Parser;
 use crate::config::Config;
 use crate::conn::{Conn, Role};
@@ -60,6 +61,8 @@ pub struct Core {
     pub(crate) shared: Arc<Shared>,
     /// The settings in force, looked at anew each turn.
     pub(crate) config: View<Config>,
+    /// The rules in force, likewise.
+    pub(crate) auth: View<Auth>,
     pub(crate) metrics: Arc<CoreMetrics>,
     pub(crate) conns: Slab<Conn>,
     pub(crate) lanes: Lanes,
@@ -83,6 +86,7 @@ pub struct Core {
     doorbell: Arc<Doorbell>,
     pub(crate) entrances: Vec<Entrance>,
     pub(crate) accept_warning_due: Tick,
+    pub(crate) proxy_warning_due: Tick,
     /// The certificate in force; none while the port speaks plain HTTP.
     pub(crate) tls: Option<View<ServerConfig>>,
     /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
@@ -130,6 +134,7 @@ impl Core {
             poll,
             entrances,
             accept_warning_due: 0,
+            proxy_warning_due: 0,
             marked: VecDeque::new(),
             inflater: Inflater::default(),
             commands: Parser::default(),
@@ -143,6 +148,7 @@ impl Core {
             census: Census::default(),
             shedding: Shedding::default(),
             config: shared.config.view(),
+            auth: shared.auth.view(),
             shared,
         })
     }
@@ -207,6 +213,7 @@ impl Core {
         if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
             view.refresh(tls.current());
         }
+        self.auth.refresh(&self.shared.auth);
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);
@@ -307,6 +314,10 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         conn.queued.readable = false;
         if conn.queued.read_held || conn.queued.paced {
+            return 0;
+        }
+        if conn.queued.arriving {
+            self.take_header(key);
             return 0;
         }
         let mut buffer = std::mem::take(&mut self.buffer);

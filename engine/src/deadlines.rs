@@ -20,7 +20,9 @@ impl Core {
         self.set_due(key, self.now + ping);
     }
 
+    /// Has a connection come by at a tick, or earlier if its rights end before.
     pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
+        let due = self.expiry(key).map_or(due, |expiry| due.min(expiry));
         self.conns[key as usize].due = self.wheel.enter(key, due);
     }
 
@@ -48,6 +50,9 @@ impl Core {
     }
 
     fn came_due(&mut self, key: u32, now: Tick) {
+        if self.expiry(key).is_some_and(|expiry| expiry <= now) {
+            return self.close(key, &Close::new(CloseCode::Unauthorised, "token expired"));
+        }
         let config = &self.config;
         let ticks = timer::tick_of_ms;
         let lag = ticks(config.flush.lag_age_ms_max);

@@ -114,7 +114,7 @@ impl Core {
 
     /// The end of the TLS session, if there is one.
     fn end_transport(&self, conn: &mut Conn, reason: CloseReason) {
-        if conn.transport.is_handshaking() {
+        if conn.transport.is_handshaking() && !conn.queued.arriving {
             let otherwise = match reason {
                 CloseReason::Timeout => TlsFailure::Timeout,
                 _ => TlsFailure::Gone,

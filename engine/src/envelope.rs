@@ -1,34 +1,33 @@
 //! The envelopes of multiplexed data messages: which feed and number a payload has, as JSON or as
 //! bytes. Must not know frames, lanes or sockets: it appends payloads.
 
-use std::io::Write;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 
+use crate::append;
+use crate::data64;
 use crate::feed::encoding::Message;
 use crate::frame::Kind;
 
 /// Appends `{"topic":…,"seq":…,"data":…}`. Text that is JSON stands there as it is, other text as a
-/// string beside `"text":true`, bytes as base64 in `data64`.
+/// string beside `"text":true`, bytes as base64 in `data64`. What nests too deeply to be read by
+/// every client counts as text.
 pub fn json(out: &mut Vec<u8>, topic: &str, seq: u64, message: Message<'_>) {
     out.extend_from_slice(br#"{"topic":"#);
-    string(out, topic);
-    put(out, format_args!(r#","seq":{seq},"#));
+    append::json_string(out, topic);
+    append::text(out, format_args!(r#","seq":{seq},"#));
     match (message.kind, std::str::from_utf8(message.payload)) {
-        (Kind::Text, Ok(text)) if is_json(message.payload) => {
+        (Kind::Text, Ok(text)) if is_embeddable(message.payload) => {
             out.extend_from_slice(br#""data":"#);
             out.extend_from_slice(text.as_bytes());
         }
         (Kind::Text, Ok(text)) => {
             out.extend_from_slice(br#""data":"#);
-            string(out, text);
+            append::json_string(out, text);
             out.extend_from_slice(br#","text":true"#);
         }
         _ => {
             out.extend_from_slice(br#""data64":""#);
-            base64(out, message.payload);
+            data64::append(out, message.payload);
             out.push(b'"');
         }
     }
@@ -47,28 +46,35 @@ pub fn binary(out: &mut Vec<u8>, feed: u64, seq: u64, message: Message<'_>) {
 /// The message that tells which number stands for `topic`.
 pub fn announcement(topic: &str, feed: u64) -> Vec<u8> {
     let mut out = br#"{"topic":"#.to_vec();
-    string(&mut out, topic);
-    put(&mut out, format_args!(r#","feed":{feed}}}"#));
+    append::json_string(&mut out, topic);
+    append::text(&mut out, format_args!(r#","feed":{feed}}}"#));
     out
 }
 
-/// Appends a JSON string.
-pub fn string(out: &mut Vec<u8>, text: &str) {
-    // Writing a string to memory cannot fail.
-    let _ = serde_json::to_writer(&mut *out, text);
+fn is_embeddable(payload: &[u8]) -> bool {
+    is_json(payload) && is_shallow(payload)
+}
+
+/// Whether `json`, which is valid, nests at most [`JSON_DEPTH_MAX`] deep. The check of the grammar
+/// does not recurse, and so accepts any depth.
+fn is_shallow(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0_u32, false, false);
+    json.iter().all(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth <= JSON_DEPTH_MAX
+    })
 }
 
 /// By the grammar alone: a number may be larger than any type of ours.
 fn is_json(payload: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(payload).is_ok()
-}
-
-fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
-    let slot = out.get_mut(start..).unwrap_or_default();
-    let written = STANDARD.encode_slice(bytes, slot);
-    debug_assert!(written.is_ok(), "the room was made for it");
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -79,14 +85,15 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn put(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {
-    // Writing to memory cannot fail.
-    let _ = out.write_fmt(args);
-}
+/// The deepest nesting of JSON that is embedded: with the envelope's own level 64, where the limits
+/// of widespread parsers begin. One publisher must not make envelopes unreadable to others.
+const JSON_DEPTH_MAX: u32 = 63;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
     fn json_of(topic: &str, seq: u64, kind: Kind, payload: &[u8]) -> String {
@@ -136,6 +143,18 @@ mod tests {
         ] {
             assert_eq!(is_json(text.as_bytes()), is, "{text}");
         }
+    }
+
+    #[test]
+    fn deep_nesting_is_text() {
+        let nested = |depth: usize| "[".repeat(depth) + "\"]\\\"[\"" + &"]".repeat(depth);
+        for depth in [1, 63, 64, 100_000] {
+            let envelope = json_of("t", 1, Kind::Text, nested(depth).as_bytes());
+            let value: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+            assert_eq!(value["text"].as_bool().is_some(), depth > 63, "{depth}");
+        }
+        let wide = format!("[{}\"{}\"]", "[{}],".repeat(99), "[".repeat(99));
+        assert!(json_of("t", 1, Kind::Text, wide.as_bytes()).contains(&wide));
     }
 
     proptest! {

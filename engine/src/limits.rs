@@ -103,6 +103,9 @@ pub const LOG_FORMATS: &[&str] = &["text", "json"];
 /// The words of `tls.client_auth`.
 pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
 
+/// The words of `proxy.protocol`.
+pub const PROXY_VERSIONS: &[&str] = &["off", "v1", "v2", "any"];
+
 /// The words of `log.level`.
 pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
 
@@ -224,6 +227,29 @@ pub const KNOBS: &[Knob] = &[
          key and 1 ms with an RSA key: more at once would hold up everybody else when very many \
          clients come back together. Those that wait are not timed out meanwhile.",
     ),
+    Knob {
+        section: "proxy",
+        key: "protocol",
+        kind: Kind::Word(PROXY_VERSIONS),
+        reason: "Whether balancers say in a PROXY header, before the first byte and before TLS, \
+                 whose connection it is: limits per source then hold for that address. A port that \
+                 expects the header takes no connection without it.",
+    },
+    Knob {
+        section: "proxy",
+        key: "trusted",
+        kind: Kind::Networks,
+        reason: "Proxies and load balancers in front of the engine, as addresses and networks: \
+                 only what these say of a client is believed. Nobody else may connect while \
+                 proxy.protocol is on, because anybody could claim to be anybody.",
+    },
+    Knob {
+        section: "proxy",
+        key: "forwarded_for",
+        kind: Kind::Switch,
+        reason: "Has the limits of one address hold for the client in X-Forwarded-For, where a \
+                 trusted proxy passes it on: the right-most address that is not trusted.",
+    },
     integer(
         "limits",
         "message_bytes_max",
@@ -316,20 +342,6 @@ pub const KNOBS: &[Knob] = &[
                  [\"https://app.example.com\", \"https://*.example.org\"]. Others are refused \
                  with 403; empty lets all in. Clients that are no browsers send no origin and \
                  pass.",
-    },
-    Knob {
-        section: "proxy",
-        key: "trusted",
-        kind: Kind::Networks,
-        reason: "Proxies and load balancers in front of the engine: only what these say of a \
-                 client is believed, and the limits of one address do not hold for themselves.",
-    },
-    Knob {
-        section: "proxy",
-        key: "forwarded_for",
-        kind: Kind::Switch,
-        reason: "Has the limits of one address hold for the client in X-Forwarded-For, where a \
-                 trusted proxy passes it on: the right-most address that is not trusted.",
     },
     integer(
         "retention",

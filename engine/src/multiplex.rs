@@ -105,6 +105,7 @@ impl Core {
             let message = format!("`{}` is subscribed already: unsubscribe first", target.as_str());
             return Err(Failure::new(ErrorCode::AlreadySubscribed, message));
         }
+        self.may_subscribe(key, &target).map_err(Failure::from)?;
         if count >= subscriptions_max {
             let message = format!(
                 "this connection has {count} subscriptions and may have no more \
@@ -196,6 +197,9 @@ impl Core {
         publish: &Publish<'_>,
     ) -> Result<(), Failure> {
         let (now_ns, per_s) = (self.now_ns(), self.config.limits.publishes_per_s_max);
+        self.may_publish(key, &publish.topic)?;
+        self.take_publish(key, now_ns)
+            .map_err(|message| Failure::new(ErrorCode::RateLimited, message))?;
         let Role::Multiplexed(multiplexed) = &mut self.conns[key as usize].role else {
             return Ok(());
         };

@@ -21,6 +21,19 @@ pub fn hint(word: &str, candidates: &[&str]) -> String {
     )
 }
 
+/// What a message repeats of a wrong word: not more of it than helps to find it.
+#[must_use]
+pub fn clip(word: &str) -> String {
+    if word.len() <= WORD_BYTES_MAX {
+        return word.to_owned();
+    }
+    let end = word.floor_char_boundary(WORD_BYTES_MAX);
+    word.get(..end).unwrap_or_default().to_owned() + "…"
+}
+
+/// Twice the longest word there is: enough to recognise, and cheap to compare.
+const WORD_BYTES_MAX: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +44,15 @@ mod tests {
         assert_eq!(hint("lates", &words), "did you mean `latest`?");
         assert_eq!(hint("odlest", &words), "did you mean `oldest`?");
         assert_eq!(hint("zzzzzzzz", &words), "known are latest, last, oldest");
+    }
+
+    #[test]
+    fn a_long_word_is_clipped_between_characters() {
+        assert_eq!(clip("latest"), "latest");
+        assert_eq!(clip(&"ä".repeat(100)), "ä".repeat(32) + "…");
+        assert_eq!(
+            clip(&("x".to_owned() + &"ä".repeat(100))),
+            "x".to_owned() + &"ä".repeat(31) + "…"
+        );
     }
 }

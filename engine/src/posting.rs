@@ -21,8 +21,7 @@ impl Core {
         &mut self,
         key: u32,
         target: PostTarget,
-        body: Body,
-        request: &Request,
+        (body, request): (Body, &Request),
         exchange: &Exchange,
     ) -> Result<(), Refusal> {
         self.admit_work()?;
@@ -132,6 +131,7 @@ impl Core {
         topic: &Topic,
         message: Message<'_>,
     ) -> Result<Published, Refusal> {
+        self.may_publish(key, topic)?;
         let now_ns = self.shared.clock.now_ns();
         let per_s = self.config.limits.publishes_per_s_max;
         let conn = &mut self.conns[key as usize];
@@ -140,10 +140,15 @@ impl Core {
             let text = format!(
                 "more than {per_s} messages a second on one connection (limits.publishes_per_s_max)"
             );
-            return Err(Refusal::new(Status::TooManyRequests, text).with_header("Retry-After", "1"));
+            return Err(too_many(text));
         }
+        self.take_publish(key, now_ns).map_err(too_many)?;
         let published = self.shared.registry.publish(topic, &mut None, message, now_ns)?;
         self.published(key, published);
         Ok(published)
     }
+}
+
+fn too_many(text: String) -> Refusal {
+    Refusal::new(Status::TooManyRequests, text).with_header("Retry-After", "1")
 }

@@ -21,23 +21,32 @@ impl TokenBucket {
         }
     }
 
-    /// True when it is as if it had never been used.
-    pub fn is_full(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.filled_ns) >= NS_PER_S
-    }
-
     /// Takes one token; false when there is none.
     pub fn take(&mut self, now_ns: u64) -> bool {
         if self.per_s == 0 {
             return true;
         }
-        let per_s = f64::from(self.per_s);
-        let gained = now_ns.saturating_sub(self.filled_ns) as f64 / 1e9 * per_s;
-        self.tokens = (self.tokens + gained).min(per_s);
-        self.filled_ns = now_ns;
+        self.fill(now_ns);
         let allowed = self.tokens >= 1.0;
         self.tokens -= f64::from(u8::from(allowed));
         allowed
+    }
+
+    /// Whether it is as a new one would be.
+    pub fn is_full(&self, now_ns: u64) -> bool {
+        self.tokens_at(now_ns) >= f64::from(self.per_s)
+    }
+
+    fn tokens_at(&self, now_ns: u64) -> f64 {
+        let per_s = f64::from(self.per_s);
+        let gained = now_ns.saturating_sub(self.filled_ns) as f64 / NS_PER_S * per_s;
+        (self.tokens + gained).min(per_s)
+    }
+
+    fn fill(&mut self, now_ns: u64) {
+        self.tokens = self.tokens_at(now_ns);
+        // Cores hand in their times in any order.
+        self.filled_ns = self.filled_ns.max(now_ns);
     }
 }
 
@@ -59,7 +68,7 @@ impl PerSecond {
     }
 }
 
-const NS_PER_S: u64 = 1_000_000_000;
+const NS_PER_S: f64 = 1e9;
 
 #[cfg(test)]
 mod tests {
@@ -71,6 +80,14 @@ mod tests {
         assert_eq!((0..20).filter(|_| bucket.take(0)).count(), 10);
         assert!(!bucket.take(99_000_000));
         assert!(bucket.take(100_000_000));
+        assert!(!bucket.is_full(1_000_000_000) && bucket.is_full(1_100_000_000));
+    }
+
+    #[test]
+    fn time_that_goes_back_gives_nothing_away() {
+        let mut bucket = TokenBucket::new(1, 0);
+        assert!(bucket.take(1_000_000_000));
+        assert!(!bucket.take(0) && !bucket.take(1_000_000_000));
     }
 
     #[test]

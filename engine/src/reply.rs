@@ -2,10 +2,10 @@
 //! know what brought them about, nor how they are framed.
 
 use std::borrow::Cow;
-use std::io::Write;
 
+use crate::append;
+use crate::auth::Forbidden;
 use crate::command::{CommandError, Id};
-use crate::envelope::string;
 use crate::epoch::Epoch;
 use crate::feed::lag::Gap;
 use crate::feed::log::Published;
@@ -73,6 +73,12 @@ impl From<CommandError> for Failure {
     }
 }
 
+impl From<Forbidden> for Failure {
+    fn from(forbidden: Forbidden) -> Self {
+        Self::new(ErrorCode::Forbidden, forbidden.to_string())
+    }
+}
+
 impl From<FeedError> for Failure {
     fn from(error: FeedError) -> Self {
         Self::new(ErrorCode::OverCapacity, error.to_string())
@@ -84,9 +90,9 @@ impl From<FeedError> for Failure {
 pub fn subscribed(id: &Id, target: &Target, epoch: Epoch, seq: u64, feed: Option<u64>) -> Vec<u8> {
     answer(id, "subscribed", |out| {
         topic(out, target);
-        put(out, format_args!(r#","epoch":"{epoch}","seq":{seq}"#));
+        append::text(out, format_args!(r#","epoch":"{epoch}","seq":{seq}"#));
         if let Some(feed) = feed {
-            put(out, format_args!(r#","feed":{feed}"#));
+            append::text(out, format_args!(r#","feed":{feed}"#));
         }
     })
 }
@@ -100,7 +106,10 @@ pub fn unsubscribed(id: &Id, target: &Target) -> Vec<u8> {
 pub fn published(id: &Id, published: &Published) -> Vec<u8> {
     let Published { epoch, seq, subscribers, .. } = published;
     answer(id, "published", |out| {
-        put(out, format_args!(r#""epoch":"{epoch}","seq":{seq},"subscribers":{subscribers}"#));
+        append::text(
+            out,
+            format_args!(r#""epoch":"{epoch}","seq":{seq},"subscribers":{subscribers}"#),
+        );
     })
 }
 
@@ -109,10 +118,13 @@ pub fn published(id: &Id, published: &Published) -> Vec<u8> {
 pub fn error(id: Option<&Id>, failure: &Failure) -> Vec<u8> {
     let mut out = b"{".to_vec();
     if let Some(id) = id {
-        put(&mut out, format_args!(r#""id":{id},"#));
+        append::text(&mut out, format_args!(r#""id":{id},"#));
     }
-    put(&mut out, format_args!(r#""error":{{"code":"{}","message":"#, failure.code.word()));
-    string(&mut out, &failure.message);
+    append::text(
+        &mut out,
+        format_args!(r#""error":{{"code":"{}","message":"#, failure.code.word()),
+    );
+    append::json_string(&mut out, &failure.message);
     out.extend_from_slice(b"}}");
     out
 }
@@ -123,13 +135,13 @@ pub fn gap(target: &Target, gap: Gap) -> Vec<u8> {
     topic(&mut out, target);
     let Gap { from, to, reason } = gap;
     let word = reason.word();
-    put(&mut out, format_args!(r#","from":{from},"to":{to},"reason":"{word}"}}}}"#));
+    append::text(&mut out, format_args!(r#","from":{from},"to":{to},"reason":"{word}"}}}}"#));
     out
 }
 
 fn answer(id: &Id, word: &str, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
-    put(&mut out, format_args!(r#"{{"id":{id},"{word}":{{"#));
+    append::text(&mut out, format_args!(r#"{{"id":{id},"{word}":{{"#));
     body(&mut out);
     out.extend_from_slice(b"}}");
     out
@@ -137,10 +149,5 @@ fn answer(id: &Id, word: &str, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 fn topic(out: &mut Vec<u8>, target: &Target) {
     out.extend_from_slice(br#""topic":"#);
-    string(out, target.as_str());
-}
-
-fn put(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {
-    // Writing to memory cannot fail.
-    let _ = out.write_fmt(args);
+    append::json_string(out, target.as_str());
 }

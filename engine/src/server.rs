@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::accept::Entrance;
 use crate::admission::Admission;
+use crate::auth::{self, Auth, AuthError};
 use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, RetentionClass};
 use crate::core::{Core, WAKER};
@@ -33,6 +34,7 @@ use crate::settings::SettingsError;
 use crate::shedding::Usage;
 use crate::socket;
 use crate::tls::{Tls, TlsError};
+use crate::watch::Watch;
 
 /// How often feeds are tidied and signals looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -51,6 +53,9 @@ pub enum StartError {
     /// The files of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The tokens or keys of `[auth]` cannot be used.
+    #[error("{0}")]
+    Auth(#[from] AuthError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -69,6 +74,7 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: Current<Config>,
+    pub(crate) auth: Current<Auth>,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
@@ -123,6 +129,7 @@ struct Addresses {
 pub struct Engine {
     shared: Arc<Shared>,
     addresses: Addresses,
+    auth_files: Mutex<Watch>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     metronome: Option<JoinHandle<()>>,
 }
@@ -134,6 +141,9 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        // Watched from before they are read: a change in between is only read twice.
+        let auth_files = Mutex::new(Watch::new(auth::files(&config)));
+        let auth = Auth::load(&config)?;
         let tls = Tls::new(&config.tls)?;
         let wanted = Addresses { clients: config.server.listen, admins: config.admin.listen };
         for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
@@ -150,10 +160,10 @@ impl Engine {
             ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
             polls.push(poll);
         }
-        let shared = Arc::new(Shared::new(config, tls, ports));
-        let metronome = start_metronome(&shared)?;
-        let mut engine =
-            Self { shared, addresses: wanted, threads: Vec::new(), metronome: Some(metronome) };
+        let shared = Arc::new(Shared::new(config, tls, auth, ports));
+        let metronome = Some(start_metronome(&shared)?);
+        let threads = Vec::new();
+        let mut engine = Self { shared, auth_files, addresses: wanted, threads, metronome };
         for (index, poll) in polls.into_iter().enumerate() {
             engine.start_core(index, poll)?;
         }
@@ -231,6 +241,16 @@ impl Engine {
         if let Some(tls) = &self.shared.tls {
             tls.reload_if_changed();
         }
+        let has_changed =
+            self.auth_files.lock().unwrap_or_else(PoisonError::into_inner).has_changed();
+        if has_changed {
+            match self.reload_auth() {
+                Ok(()) => tracing::info!("tokens and keys were read again: a file has changed"),
+                Err(error) => {
+                    tracing::error!(%error, "the tokens and keys of before stay in force")
+                }
+            }
+        }
     }
 
     /// Reads certificate and key again. Connections that are open stay as they are.
@@ -239,6 +259,19 @@ impl Engine {
     /// [`TlsError`]; what was in force stays.
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+
+    /// Puts the `[auth]` of the settings in force anew. Open connections keep the rights they have.
+    ///
+    /// # Errors
+    /// [`AuthError`]; what was in force stays so.
+    pub fn reload_auth(&self) -> Result<(), AuthError> {
+        let config = self.shared.config.load();
+        let watch = Watch::new(auth::files(&config));
+        let auth = self.shared.auth.load().reload(&config)?;
+        self.shared.auth.replace(auth);
+        *self.auth_files.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+        Ok(())
     }
 
     /// Stops at once: open connections are cut.
@@ -344,7 +377,7 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 }
 
 impl Shared {
-    fn new(config: Config, tls: Option<Tls>, ports: Vec<Port>) -> Self {
+    fn new(config: Config, tls: Option<Tls>, auth: Auth, ports: Vec<Port>) -> Self {
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
         // of this one, as long as the clock does not go back over a restart.
         let epoch = Epoch(unix_ms() << 20);
@@ -355,6 +388,7 @@ impl Shared {
             clock: Clock::start(),
             config: Current::new(config),
             metronome: Arc::default(),
+            auth: Current::new(auth),
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -526,6 +560,9 @@ fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
             engine.reconfigure(config);
             if let Err(error) = engine.reload_tls() {
                 tracing::error!(%error, "the certificate stays as it was");
+            }
+            if let Err(error) = engine.reload_auth() {
+                tracing::error!(%error, "the tokens and keys of before stay in force");
             }
             tracing::info!("settings read again");
         }

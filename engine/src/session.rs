@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::admission::Full;
+use crate::auth::Credentials;
 use crate::close::{Close, CloseCode};
 use crate::conn::{Closing, PostTarget, Publisher, Role};
 use crate::core::{Core, OUTBOX_BYTES_HELD};
@@ -173,6 +174,10 @@ impl Core {
             let reason = format!("more than {per_s} messages a second");
             return self.close(key, &Close::new(CloseCode::RateLimited, reason));
         }
+        if let Err(reason) = self.take_publish(key, now_ns) {
+            return self.close(key, &Close::new(CloseCode::RateLimited, reason));
+        }
+        let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
         let Publisher { topic, held, .. } = &mut **publisher;
         match self.shared.registry.publish(topic, held, message, now_ns) {
             Ok(published) => self.published(key, published),
@@ -223,8 +228,8 @@ impl Core {
     fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
         match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),
-            Ok(Some((request, head_bytes))) => {
-                self.serve(key, &request);
+            Ok(Some((mut request, head_bytes))) => {
+                self.serve(key, &mut request);
                 Consumed::Bytes(head_bytes)
             }
             Err(refusal) => {
@@ -234,7 +239,9 @@ impl Core {
         }
     }
 
-    fn serve(&mut self, key: u32, request: &Request) {
+    fn serve(&mut self, key: u32, request: &mut Request) {
+        let presented = Credentials::take(request, &self.config.auth.cookie);
+        let request = &*request;
         let settings = Settings {
             echo: self.config.debug.echo,
             body_bytes_max: self.config.limits.message_bytes_max,
@@ -253,7 +260,10 @@ impl Core {
                 exchange.cors = cors;
                 Route::of(request, settings)
             })
-            .and_then(|route| self.serve_route(key, route, request, &exchange));
+            .and_then(|route| {
+                self.authorise(key, &route, &presented)?;
+                self.serve_route(key, route, request, &exchange)
+            });
         if let Err(refusal) = served {
             self.refuse_request(key, &refusal, &exchange);
         }
@@ -297,10 +307,10 @@ impl Core {
             Route::Drain => self.begin_drain(key, request, exchange)?,
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
             Route::PublishOne { topic, kind, body } => {
-                self.begin_post(key, PostTarget::One(topic, kind), body, request, exchange)?;
+                self.begin_post(key, PostTarget::One(topic, kind), (body, request), exchange)?;
             }
             Route::PublishMany { body } => {
-                self.begin_post(key, PostTarget::Many, body, request, exchange)?;
+                self.begin_post(key, PostTarget::Many, (body, request), exchange)?;
             }
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;

@@ -1,16 +1,15 @@
 //! Server-Sent Events, each as one HTTP chunk: the form in which a lane keeps them and a socket
 //! sends them. It knows nothing of feeds; whole chunks are appended and measured, nothing else.
 
+use crate::append;
+use crate::data64;
 use crate::epoch::{Epoch, Position};
 use crate::frame::Kind;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use std::io::Write;
 
 /// Appends one frame. Binary payloads travel as base64 under `event: binary`.
 pub fn event(out: &mut Vec<u8>, epoch: Epoch, seq: u64, kind: Kind, payload: &[u8]) {
     chunk(out, |out| {
-        put(out, format_args!("id: {}\n", Position { epoch, seq }));
+        append::text(out, format_args!("id: {}\n", Position { epoch, seq }));
         match kind {
             Kind::Text => text(out, payload),
             Kind::Binary => binary(out, payload),
@@ -22,18 +21,18 @@ pub fn event(out: &mut Vec<u8>, epoch: Epoch, seq: u64, kind: Kind, payload: &[u
 /// reconnects still names the last frame it got.
 pub fn gap(out: &mut Vec<u8>, from: u64, to: u64, reason: &str) {
     let data = serde_json::json!({"from": from, "to": to, "reason": reason});
-    chunk(out, |out| put(out, format_args!("event: gap\ndata: {data}\n")));
+    chunk(out, |out| append::text(out, format_args!("event: gap\ndata: {data}\n")));
 }
 
 /// Appends the notice that the engine ends the stream.
 pub fn close(out: &mut Vec<u8>, code: u16, reason: &str) {
     let data = serde_json::json!({"code": code, "reason": reason});
-    chunk(out, |out| put(out, format_args!("event: close\ndata: {data}\n")));
+    chunk(out, |out| append::text(out, format_args!("event: close\ndata: {data}\n")));
 }
 
 /// Appends how long the client should wait before it reconnects.
 pub fn retry(out: &mut Vec<u8>, delay_ms: u64) {
-    chunk(out, |out| put(out, format_args!("retry: {delay_ms}\n")));
+    chunk(out, |out| append::text(out, format_args!("retry: {delay_ms}\n")));
 }
 
 /// Appends a comment, which shows both ends and everything between them that the stream lives.
@@ -68,7 +67,7 @@ fn chunk(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let size = out.len() - start - SIZE_BYTES - 2;
     debug_assert!(u32::try_from(size).is_ok(), "a message is far smaller than 4 GiB");
     if let Some(mut digits) = out.get_mut(start..start + SIZE_BYTES) {
-        put(&mut digits, format_args!("{size:08x}"));
+        append::text(&mut digits, format_args!("{size:08x}"));
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -91,17 +90,8 @@ fn text(out: &mut Vec<u8>, payload: &[u8]) {
 
 fn binary(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(b"event: binary\ndata: ");
-    let start = out.len();
-    out.resize(start + payload.len().div_ceil(3) * 4, b'=');
-    let slot = out.get_mut(start..).unwrap_or_default();
-    let written = STANDARD.encode_slice(payload, slot);
-    debug_assert!(written.is_ok(), "the room was made for it");
+    data64::append(out, payload);
     out.push(b'\n');
-}
-
-fn put(out: &mut impl Write, args: std::fmt::Arguments<'_>) {
-    // Writing to memory that was sized for it cannot fail.
-    let _ = out.write_fmt(args);
 }
 
 /// Digits of a chunk's size: room for 4 GiB.
@@ -110,6 +100,8 @@ const SIZE_BYTES: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
     /// An event as a browser would dispatch it.

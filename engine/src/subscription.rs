@@ -2,7 +2,7 @@
 //! Only the choices and their words; the log gives them their effect.
 
 use crate::epoch::{Epoch, Position};
-use crate::nearest::hint;
+use crate::nearest::{clip, hint};
 use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
@@ -100,6 +100,10 @@ impl FromStr for Rate {
     type Err = RateError;
 
     fn from_str(text: &str) -> Result<Self, RateError> {
+        // The standard parser would also take a sign.
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(RateError);
+        }
         Self::new(text.parse().map_err(|_| RateError)?)
     }
 }
@@ -166,7 +170,8 @@ words!(LagPolicy:
     "disconnect" => Disconnect, "skip-to-oldest" => SkipToOldest, "skip-to-latest" => SkipToLatest);
 
 fn unknown(word: &str, known: &[&str]) -> UnknownWord {
-    UnknownWord { word: word.to_owned(), hint: hint(word, known) }
+    let word = clip(word);
+    UnknownWord { hint: hint(&word, known), word }
 }
 
 #[cfg(test)]
@@ -193,5 +198,15 @@ mod tests {
         );
         let error = "zz".parse::<From>().unwrap_err();
         assert!(error.to_string().ends_with("known are latest, last, oldest, {epoch}-{seq}"));
+    }
+
+    #[test]
+    fn a_rate_is_a_whole_number_within_its_range() {
+        for (text, per_s) in [("1", 1), ("60", 60), ("1000", 1000)] {
+            assert_eq!(text.parse::<Rate>().map(Rate::per_s), Ok(per_s));
+        }
+        for text in ["0", "1001", "-1", "+1", "1.0", "", "65537", "99999999999999999999"] {
+            assert_eq!(text.parse::<Rate>(), Err(RateError), "{text}");
+        }
     }
 }

@@ -147,6 +147,41 @@ impl Drop for Serving {
     }
 }
 
+#[test]
+fn no_token_is_ever_written_anywhere() {
+    let token = "token-that-nobody-sees";
+    let row = format!("[[auth.token]]\nname = \"wall\"\ntoken = \"{token}\"\n");
+    let (_dir, path) = settings(&row);
+    let (output, out, err) = run(&["--config", &path, "config", "--print"]);
+    assert!(output.status.success() && out.contains("token = \"***\""), "{out}");
+    assert!(!out.contains(token) && !err.contains(token), "{out}{err}");
+    let serving = Serving::start(&["--config", &path, "--set", "log.level=trace"]);
+    for (target, header) in [
+        (format!("/v1/feed/a?token={token}"), String::new()),
+        (format!("/v1/feed/a?token={token}&token={token}"), String::new()),
+        ("/v1/feed/a".to_owned(), format!("Authorization: Bearer {token}\r\n")),
+        (format!("/v1/feed/a?token={token}wrong"), "Accept: text/event-stream\r\n".to_owned()),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\n{header}\r\n");
+        let mut answer = String::new();
+        serving.connect(&request).read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4") && !answer.contains(token), "{answer}");
+    }
+    serving.signal(Signal::TERM);
+    let (code, said) = serving.end();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("listening") || said.contains("stopped"), "{said}");
+    assert!(!said.contains(token), "{said}");
+}
+
+#[test]
+fn checking_settings_looks_into_the_files_they_name() {
+    let (_dir, path) = settings("[auth]\njwks = \"/nowhere/keys.json\"\n");
+    let (output, _, err) = run(&["config", "--check", &path]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err.contains("auth.jwks: cannot read /nowhere/keys.json: "), "{err}");
+}
+
 /// The kernel completes connections whether or not the engine has a descriptor for them: those that
 /// wait must be served once others have gone, with no newcomer to remind it.
 #[test]

@@ -222,7 +222,7 @@ fn thousands_of_subscriptions_share_a_socket_and_end_with_it() {
 
 #[test]
 fn a_flood_of_commands_waits_for_its_answers() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[("limits.controls_per_s_max", "0")]);
     let client = server.multiplexed(JSON);
     let mut writer = client.socket.get_ref().try_clone().unwrap();
     let count = 50_000;

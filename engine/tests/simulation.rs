@@ -88,6 +88,9 @@ struct Conn {
 struct FakeSocket {
     room: usize,
     taken: Vec<u8>,
+    /// As a TLS session: takes whole records of so many bytes, and holds back the rest of one.
+    record_bytes: Option<usize>,
+    held: Vec<u8>,
     broken: bool,
 }
 
@@ -102,6 +105,9 @@ impl Socket for FakeSocket {
         if self.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        if let Some(record_bytes) = self.record_bytes {
+            return self.write_records(slices, record_bytes);
+        }
         if self.room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -112,6 +118,32 @@ impl Socket for FakeSocket {
             count += part;
         }
         self.room -= count;
+        Ok(count)
+    }
+
+    fn push(&mut self) -> io::Result<bool> {
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let count = self.held.len().min(self.room);
+        self.taken.extend(self.held.drain(..count));
+        self.room -= count;
+        Ok(self.held.is_empty())
+    }
+}
+
+impl FakeSocket {
+    fn write_records(&mut self, slices: &[IoSlice<'_>], record_bytes: usize) -> io::Result<usize> {
+        assert!(self.held.is_empty(), "nothing is given to a socket that holds bytes back");
+        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let mut count = 0;
+        for record in all.chunks(record_bytes) {
+            self.held.extend_from_slice(record);
+            count += record.len();
+            if !self.push()? {
+                break;
+            }
+        }
         Ok(count)
     }
 }
@@ -242,9 +274,11 @@ impl World {
         let kinds = [LaneKind::RAW, LaneKind::SSE, JSON, BINARY, DEFLATED];
         let kind = *kinds.choose(&mut self.rng).unwrap();
         let room = self.rng.random_range(0..4_000);
+        let record_bytes = *[None, Some(10), Some(1_000)].choose(&mut self.rng).unwrap();
+        let held = Vec::new();
         let key = self.conns.insert(Conn {
             delivery: Delivery::default(),
-            socket: FakeSocket { room, taken: Vec::new(), broken: false },
+            socket: FakeSocket { room, taken: Vec::new(), record_bytes, held, broken: false },
             peer: Peer::new(kind),
             queued: false,
             closing: false,
@@ -509,6 +543,8 @@ impl World {
             conn.peer.read(&conn.socket.taken, &self.published);
             let ready = conn.delivery.state() == FlushState::Ready;
             assert!(!ready || conn.queued, "a ready connection is queued: {key}");
+            let blocked = conn.delivery.state() == FlushState::Blocked;
+            assert!(blocked || conn.socket.held.is_empty(), "what is held back is owed an event");
             for (index, subscription) in conn.delivery.subscriptions().iter().enumerate() {
                 let member = self.lanes.members(subscription.lane)[subscription.member as usize];
                 assert_eq!(

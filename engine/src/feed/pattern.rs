@@ -126,6 +126,28 @@ impl Pattern {
         }
         segments.next().is_none()
     }
+
+    /// Whether every topic that `other` selects is selected.
+    fn covers(&self, other: &Self) -> bool {
+        if self.0.starts_with(is_wildcard) && other.0.starts_with('$') {
+            return false;
+        }
+        // A topic has a segment at least: alone, `#` selects what `+/#` does.
+        let other = if &*other.0 == "#" { "+/#" } else { &*other.0 };
+        let mut others = other.split('/');
+        for own in self.0.split('/') {
+            if own == "#" {
+                return true;
+            }
+            match others.next() {
+                // What `#` stands for may be nothing, or longer: only another `#` selects it all.
+                Some("#") | None => return false,
+                Some(segment) if own == "+" || own == segment => {}
+                Some(_) => return false,
+            }
+        }
+        others.next().is_none()
+    }
 }
 
 impl FromStr for Target {
@@ -165,6 +187,16 @@ impl Target {
         match self {
             Self::Topic(own) => own == topic,
             Self::Pattern(pattern) => pattern.matches(topic),
+        }
+    }
+
+    /// Whether every topic that belongs to `other` belongs to it too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Topic(topic)) => self.matches(topic),
+            (Self::Topic(_), Self::Pattern(_)) => false,
+            (Self::Pattern(own), Self::Pattern(other)) => own.covers(other),
         }
     }
 }
@@ -292,7 +324,60 @@ mod tests {
         }
     }
 
+    #[test]
+    fn covering_is_being_narrower() {
+        for (own, other, expected) in [
+            ("#", "a/#", true),
+            ("#", "#", true),
+            ("+/#", "#", true),
+            ("#", "$sys/#", false),
+            ("#", "$sys/a", false),
+            ("$sys/#", "$sys/+/a", true),
+            ("a/#", "a", true),
+            ("a/#", "a/+", true),
+            ("a/+", "a/#", false),
+            ("a/+/#", "a/#", false),
+            ("a/+", "a/b", true),
+            ("a/b", "a/+", false),
+            ("a", "a", true),
+            ("+", "a/+", false),
+        ] {
+            let covers = own.parse::<Target>().unwrap().covers(&other.parse().unwrap());
+            assert_eq!(covers, expected, "{own} over {other}");
+        }
+    }
+
+    /// Every topic of up to `segments_max` segments. `c` and `$t` stand in no pattern, and so for
+    /// all that do not.
+    fn topics(segments_max: usize) -> Vec<Topic> {
+        let words = ["a", "b", "c", "$s", "$t"].map(str::to_owned);
+        let mut longest = words.to_vec();
+        let mut all = longest.clone();
+        for _ in 1..segments_max {
+            let longer = |topic: &String| words.each_ref().map(|word| format!("{topic}/{word}"));
+            longest = longest.iter().flat_map(longer).collect();
+            all.extend_from_slice(&longest);
+        }
+        all.iter().map(|text| Topic::new(text).unwrap()).collect()
+    }
+
+    fn target() -> impl Strategy<Value = Target> {
+        let segments = proptest::collection::vec("[ab+]|[$]s", 0..4);
+        (segments, any::<bool>()).prop_map(|(mut segments, hash)| {
+            if hash || segments.is_empty() {
+                segments.push("#".to_owned());
+            }
+            segments.join("/").parse().unwrap()
+        })
+    }
+
     proptest! {
+        #[test]
+        fn covers_says_that_all_its_topics_match(own in target(), other in target()) {
+            let mut topics = topics(5).into_iter().filter(|topic| other.matches(topic));
+            prop_assert_eq!(own.covers(&other), topics.all(|topic| own.matches(&topic)));
+        }
+
         #[test]
         fn equals_the_naive_matcher(
             pattern in proptest::collection::vec("[ab+]", 1..5),

@@ -212,15 +212,14 @@ type LineAndRest<'b> = (&'b [u8], &'b [u8]);
 fn split_line(buf: &[u8]) -> Result<Option<LineAndRest<'_>>, Refusal> {
     let seen = buf.get(..CHUNK_LINE_BYTES_MAX + 2).unwrap_or(buf);
     match seen.iter().position(|&b| b == b'\r' || b == b'\n') {
-        Some(at) => match buf.split_at(at) {
+        Some(at) if at <= CHUNK_LINE_BYTES_MAX => match buf.split_at(at) {
             (line, [b'\r', b'\n', rest @ ..]) => Ok(Some((line, rest))),
             (_, [b'\r']) => Ok(None),
             _ => Err(Refusal::bad("line of a chunked body does not end in CRLF")),
         },
-        None if seen.len() > CHUNK_LINE_BYTES_MAX => {
-            Err(Refusal::bad("line of a chunked body too long"))
-        }
-        None => Ok(None),
+        None if seen.len() <= CHUNK_LINE_BYTES_MAX => Ok(None),
+        // The same line must be refused whether or not its end is there already.
+        _ => Err(Refusal::bad("line of a chunked body too long")),
     }
 }
 
@@ -304,6 +303,20 @@ mod tests {
         assert_eq!(read(Framing::Chunked, &[b'1'; 300], 1), Err(400));
         let trailers = [b"0\r\n".as_slice(), &b"A: b\r\n".repeat(100)].concat();
         assert_eq!(read(Framing::Chunked, &trailers, 1), Err(400));
+    }
+
+    #[test]
+    fn a_line_is_too_long_however_reads_cut_it() {
+        for (filler, expected) in [
+            (CHUNK_LINE_BYTES_MAX - 2, Ok(Some((b"a".to_vec(), 0)))),
+            (CHUNK_LINE_BYTES_MAX - 1, Err(400)),
+        ] {
+            let line = format!("1;{}", "x".repeat(filler));
+            let bytes = format!("{line}\r\na\r\n0\r\n\r\n").into_bytes();
+            for step in [1, 7, bytes.len()] {
+                assert_eq!(read(Framing::Chunked, &bytes, step), expected, "{filler} by {step}");
+            }
+        }
     }
 
     #[test]

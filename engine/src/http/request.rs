@@ -90,6 +90,8 @@ headers! {
     x_forwarded_for "X-Forwarded-For" Joined,
     /// The client's credentials.
     authorization "Authorization" Refused,
+    /// The credentials a browser adds by itself.
+    cookie "Cookie" Refused,
 }
 
 /// What a second header of the same name means.

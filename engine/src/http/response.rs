@@ -3,8 +3,8 @@
 
 use super::origin::Cors;
 use super::refusal::Refusal;
+use crate::append;
 use std::borrow::Cow;
-use std::io::Write;
 
 /// The answer to `Expect: 100-continue` before the body is read (RFC 9110 section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -61,6 +61,8 @@ statuses! {
     NoContent = 204 "No Content" "ok",
     /// The request is malformed or asks for something that does not exist.
     BadRequest = 400 "Bad Request" "bad_request",
+    /// A token is needed, or the one presented is none that counts.
+    Unauthorised = 401 "Unauthorized" "unauthorised",
     /// The topic is not the client's to use.
     Forbidden = 403 "Forbidden" "forbidden",
     /// No such endpoint.
@@ -154,17 +156,17 @@ impl<'a> Response<'a> {
         start(&mut out, self.status, exchange.keep_alive);
         out.extend_from_slice(exchange.cors.headers().as_bytes());
         if let Some((name, value)) = self.header {
-            put(&mut out, format_args!("{name}: {value}\r\n"));
+            append::text(&mut out, format_args!("{name}: {value}\r\n"));
             if self.status == Status::NoContent {
                 out.extend_from_slice(exchange.cors.preflight(value).as_bytes());
             }
         }
         if !self.body.is_empty() {
-            put(&mut out, format_args!("Content-Type: {}\r\n", self.content_type));
+            append::text(&mut out, format_args!("Content-Type: {}\r\n", self.content_type));
         }
         // RFC 9110 section 8.6: a 204 has no Content-Length.
         if self.status != Status::NoContent {
-            put(&mut out, format_args!("Content-Length: {}\r\n", self.body.len()));
+            append::text(&mut out, format_args!("Content-Length: {}\r\n", self.body.len()));
         }
         out.extend_from_slice(b"\r\n");
         if !exchange.head_only {
@@ -199,14 +201,9 @@ pub fn event_stream_head(cors: &Cors) -> Vec<u8> {
 }
 
 fn start(out: &mut Vec<u8>, status: Status, keep_alive: bool) {
-    put(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
+    append::text(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
     let connection = if keep_alive { "keep-alive" } else { "close" };
-    put(out, format_args!("Connection: {connection}\r\n"));
-}
-
-fn put(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {
-    // Writing to a Vec cannot fail.
-    let _ = out.write_fmt(args);
+    append::text(out, format_args!("Connection: {connection}\r\n"));
 }
 
 #[cfg(test)]

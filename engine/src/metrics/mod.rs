@@ -76,11 +76,14 @@ pub struct CoreMetrics {
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
+    asked: PerOutcome,
+    proxy_refusals: [Counter; ProxyRefusal::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
 type PerReason = [Counter; CloseReason::ALL.len()];
 type PerGate = [Counter; Gate::ALL.len()];
+type PerOutcome = [Counter; AuthOutcome::ALL.len()];
 type PerStatus = [Counter; Status::ALL.len()];
 
 /// Bounds from 1.024 µs to 17.2 s, and the rest.
@@ -216,6 +219,16 @@ labels! {
 }
 
 labels! {
+    /// Why a connection was turned away that had to begin with a PROXY header.
+    ProxyRefusal {
+        /// It came from elsewhere than the balancers.
+        Untrusted = "untrusted",
+        /// It did not begin with one.
+        Header = "header",
+    }
+}
+
+labels! {
     /// Why a TLS handshake was not completed.
     TlsFailure {
         /// The client speaks HTTP without TLS.
@@ -232,6 +245,40 @@ labels! {
         Timeout = "timeout",
         /// The connection ended before.
         Gone = "gone",
+    }
+}
+
+labels! {
+    /// What became of a client that was asked for a token.
+    AuthOutcome {
+        /// It was let in.
+        Accepted = "accepted",
+        /// It has a right token, which does not hold this right.
+        Forbidden = "forbidden",
+        /// It had no token.
+        Missing = "missing",
+        /// What it had is no token.
+        Malformed = "malformed",
+        /// The token is none of ours.
+        Unknown = "unknown",
+        /// The algorithm is not that of the key.
+        Algorithm = "algorithm",
+        /// There is no such key, or more than one.
+        Key = "key",
+        /// The signature does not fit.
+        Signature = "signature",
+        /// It is over.
+        Expired = "expired",
+        /// It has not begun.
+        NotYetValid = "not_yet_valid",
+        /// Somebody else issued it.
+        Issuer = "issuer",
+        /// It was meant for somebody else.
+        Audience = "audience",
+        /// A claim is missing or of the wrong kind.
+        Claim = "claim",
+        /// There are too many subjects.
+        Full = "full",
     }
 }
 
@@ -349,6 +396,11 @@ impl CoreMetrics {
         self.tls_failures[failure as usize].add(1);
     }
 
+    /// A connection that had to begin with a PROXY header was turned away.
+    pub fn proxy_refused(&self, refusal: ProxyRefusal) {
+        self.proxy_refusals[refusal as usize].add(1);
+    }
+
     /// A request was refused with this status.
     pub fn refused(&self, status: Status) {
         self.refused[status as usize].add(1);
@@ -393,6 +445,11 @@ impl CoreMetrics {
     /// A gate turned a client away.
     pub fn turned_away(&self, gate: Gate) {
         self.turned_away[gate as usize].add(1);
+    }
+
+    /// A client was asked for a token, with this outcome.
+    pub fn asked(&self, outcome: AuthOutcome) {
+        self.asked[outcome as usize].add(1);
     }
 
     /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private

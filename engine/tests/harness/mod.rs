@@ -8,6 +8,7 @@
 pub mod certificates;
 pub mod frames;
 pub mod http;
+pub mod tokens;
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};

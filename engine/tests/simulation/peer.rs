@@ -233,6 +233,8 @@ impl Peer {
     fn missed(&mut self, gap: &serde_json::Value) {
         let [from, to] = ["from", "to"].map(|key| gap[key].as_u64().unwrap());
         assert!(from <= to, "an empty gap is not told");
+        // Of two subscriptions to one name in turn, it is the later that goes on.
+        self.wants.sort_by_key(|want| want.is_over);
         let stands_there = |want: &&mut Want| {
             let named = gap["topic"].as_str().is_none_or(|topic| topic == want.target.as_str());
             let first = want.told.map_or(want.next_seq, |to| to + 1);

@@ -1,0 +1,29 @@
+//! Deflated messages from clients: never more than the bound comes out, what is called text is
+//! UTF-8, one message leaves nothing behind for the next, and what the engine deflates it inflates
+//! to the same. Owns no codec.
+#![no_main]
+
+use gridcast::deflate::{self, Inflater};
+use gridcast::http::extensions;
+use libfuzzer_sys::fuzz_target;
+
+const BYTES_MAX: usize = 10_000;
+
+fuzz_target!(|data: &[u8]| {
+    if let Some(agreed) =
+        std::str::from_utf8(data).ok().and_then(|h| extensions::negotiate(Some(h)))
+    {
+        assert!((9..=15).contains(&agreed.server_window_bits), "{agreed:?}");
+    }
+    let mut used = Inflater::default();
+    let first = used.message(data, BYTES_MAX);
+    let again = used.message(data, BYTES_MAX);
+    assert_eq!(first, again, "the message before shows");
+    if let Ok(bytes) = &first {
+        assert!(bytes.len() <= BYTES_MAX, "{} bytes", bytes.len());
+        assert_eq!(used.text(data, BYTES_MAX).is_ok(), std::str::from_utf8(bytes).is_ok());
+    }
+    let mut deflated = Vec::new();
+    deflate::message(&mut deflated, 9, 1, data);
+    assert_eq!(used.message(&deflated, data.len()).as_deref(), Ok(data));
+});

@@ -1,0 +1,43 @@
+//! Bytes as base64, for wires that carry only text (RFC 4648 section 4, padded).
+//! It knows nothing of what the bytes are, nor of the keys they stand under.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Appends `bytes` in base64.
+pub fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
+    let slot = out.get_mut(start..).unwrap_or_default();
+    let written = STANDARD.encode_slice(bytes, slot);
+    debug_assert!(written.is_ok(), "the room was made for it");
+}
+
+/// The bytes that `text` stands for; `None` where it is not base64.
+#[must_use]
+pub fn read(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_alphabet_is_the_standard_one_with_padding() {
+        let mut out = b"x".to_vec();
+        append(&mut out, &[0xFB, 0xFF, 0xFE, 0]);
+        assert_eq!(out, b"x+//+AA==");
+        assert_eq!((read("-__-AA=="), read("AA"), read(" AA==")), (None, None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_read_back(bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
+            let mut out = Vec::new();
+            append(&mut out, &bytes);
+            prop_assert_eq!(read(&String::from_utf8(out).unwrap()), Some(bytes));
+        }
+    }
+}
