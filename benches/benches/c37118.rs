@@ -14,7 +14,7 @@ use gridload::c37118;
 use gridload::clock::{SECOND_NS, UtcMap, mono_ns};
 use gridload::payload::{self, Encoder};
 use gridload::plan::{Destination, Follows, Payload, Plan};
-use gridload::reception::Reception;
+use gridload::reception::{Arrival, Reception};
 use gridload::scenario::Scenario;
 use gridload::stamp::Roster;
 
@@ -66,9 +66,11 @@ fn receive(criterion: &mut Criterion, name: &str, sockets: u32, ticks: u32) {
         bencher.iter_batched_ref(
             || run.reception(sockets),
             |reception| {
-                for Arrival { frame, at_ns } in &arrivals {
-                    for socket in 0..sockets {
-                        reception.message(socket, frame, Some(&run.roster), *at_ns);
+                for Sent { frame, at_ns } in &arrivals {
+                    for account in 0..sockets {
+                        let roster = Some(&run.roster);
+                        let arrival = Arrival { account, roster, now_ns: *at_ns };
+                        reception.message(arrival, frame);
                     }
                 }
                 assert_eq!((reception.received(), reception.missing()), (received, 0));
@@ -85,7 +87,7 @@ struct Run {
     roster: Roster,
 }
 
-struct Arrival {
+struct Sent {
     frame: Vec<u8>,
     at_ns: u64,
 }
@@ -95,7 +97,7 @@ impl Run {
         let scenario = Scenario::parse(builtin::find(builtin::DEFAULT).unwrap().text).unwrap();
         let layout = Layout { subscriber_threads: 1, publisher_threads: 1, ..Layout::default() };
         let target = ([127, 0, 0, 1], 9400).into();
-        let destination = Destination { target, host: "localhost".into(), run_id: 1 };
+        let destination = Destination { target, host: "localhost".into(), token: None, run_id: 1 };
         let mut plan = Plan::build(&scenario, &layout, destination);
         plan.warmup = Duration::ZERO;
         plan.publishers.iter_mut().for_each(|publisher| publisher.payload = payload);
@@ -111,7 +113,7 @@ impl Run {
     }
 
     /// The frames of all publishers in the order of their ticks, noted as sent.
-    fn arrivals(&self, ticks: u32) -> Vec<Arrival> {
+    fn arrivals(&self, ticks: u32) -> Vec<Sent> {
         let publishers = 0..self.roster.publishers() as u32;
         let mut encoders: Vec<_> = publishers.map(|publisher| self.encoder(publisher)).collect();
         let mut arrivals = Vec::new();
@@ -120,7 +122,7 @@ impl Run {
                 let due_ns = self.roster.intended_ns(publisher, seq);
                 self.roster.log(publisher).attempt(seq, due_ns);
                 let frame = encoder.encode(seq).to_vec();
-                arrivals.push(Arrival { frame, at_ns: due_ns + LATENCY_NS });
+                arrivals.push(Sent { frame, at_ns: due_ns + LATENCY_NS });
             }
         }
         arrivals

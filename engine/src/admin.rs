@@ -52,12 +52,11 @@ impl Core {
         Ok(())
     }
 
-    /// Where tokens are asked for, the right to administer was checked before. Else administrators
-    /// are on this machine: what a proxy on it passes on, or a page in a browser on
-    /// it, comes from loopback as well, but not from them.
+    /// Where nobody is asked for a token, administrators are on this machine. What a proxy on it
+    /// passes on, or a page in a browser on it, comes from loopback as well, but not from them.
     fn admit_admin(&self, key: u32, request: &Request, exchange: &Exchange) -> Result<(), Refusal> {
         if self.auth.is_on() {
-            return Ok(());
+            return self.may_administer(key).map_err(Refusal::from);
         }
         let is_local = self.conns[key as usize].source.to_canonical().is_loopback();
         let is_passed_on = request.headers.x_forwarded_for.is_some();

@@ -387,13 +387,7 @@ impl Config {
         let table = settings.table()?;
         let config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
-        let mut broken = config.broken_rules();
-        if !config.auth.cookie.is_empty() && config.security.origins.is_any() {
-            broken.push(
-                "auth.cookie needs security.origins: browsers send cookies for any page that asks"
-                    .to_owned(),
-            );
-        }
+        let broken = config.broken_rules();
         if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
     }
 
@@ -414,7 +408,6 @@ impl Config {
 
     fn broken_rules(&self) -> Vec<String> {
         let address = self.server.listen;
-        let admin = self.admin.listen;
         let (keepalive, drain) = (&self.keepalive, &self.drain);
         let rules = [
             (
@@ -426,21 +419,6 @@ impl Config {
                      is asked who they are: set up [auth], or server.insecure = true if that is \
                      meant"
                 ),
-            ),
-            (
-                admin.is_none_or(|a| a.ip().to_canonical().is_loopback() || self.server.insecure),
-                "admin.listen is reachable from other machines, which could read the metrics: set \
-                 server.insecure = true if that is meant"
-                    .to_owned(),
-            ),
-            (
-                admin.is_none_or(|admin| admin != address || admin.port() == 0),
-                "admin.listen must not be the address of server.listen".to_owned(),
-            ),
-            (
-                !self.proxy.forwarded_for || !self.proxy.trusted.is_empty(),
-                "proxy.forwarded_for needs proxy.trusted: anybody may send X-Forwarded-For"
-                    .to_owned(),
             ),
             (
                 keepalive.idle_timeout_ms > keepalive.ping_interval_ms,
@@ -474,12 +452,40 @@ impl Config {
         ];
         let mut broken: Vec<String> =
             rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message).collect();
+        broken.extend(self.broken_trust());
         broken.extend(self.tls.broken_rules());
-        if self.proxy.protocol != Versions::Off && self.proxy.trusted.is_empty() {
-            broken.push("proxy.protocol needs proxy.trusted: the balancers' addresses".to_owned());
-        }
         broken.extend(self.classes_above_the_budget());
         broken
+    }
+
+    /// Rules about who is believed and who may look.
+    fn broken_trust(&self) -> impl Iterator<Item = String> {
+        let (address, admin) = (self.server.listen, self.admin.listen);
+        let is_private = |admin: SocketAddr| admin.ip().to_canonical().is_loopback();
+        let rules = [
+            (
+                admin.is_none_or(is_private) || self.server.insecure,
+                "admin.listen is reachable from other machines, which could read the metrics: set \
+                 server.insecure = true if that is meant",
+            ),
+            (
+                admin.is_none_or(|admin| admin != address || admin.port() == 0),
+                "admin.listen must not be the address of server.listen",
+            ),
+            (
+                !self.proxy.forwarded_for || !self.proxy.trusted.is_empty(),
+                "proxy.forwarded_for needs proxy.trusted: anybody may send X-Forwarded-For",
+            ),
+            (
+                self.proxy.protocol == Versions::Off || !self.proxy.trusted.is_empty(),
+                "proxy.protocol needs proxy.trusted: the balancers' addresses",
+            ),
+            (
+                self.auth.cookie.is_empty() || !self.security.origins.is_any(),
+                "auth.cookie needs security.origins: browsers send cookies for any page that asks",
+            ),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
     }
 
     /// A feed that may keep more than all feeds together would starve the rest.

@@ -148,7 +148,7 @@ impl Core {
             census: Census::default(),
             shedding: Shedding::default(),
             config: shared.config.view(),
-            auth: shared.auth.view(),
+            auth: shared.rules.current().view(),
             shared,
         })
     }
@@ -213,7 +213,7 @@ impl Core {
         if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
             view.refresh(tls.current());
         }
-        self.auth.refresh(&self.shared.auth);
+        self.auth.refresh(self.shared.rules.current());
         self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
             self.take_event(event);

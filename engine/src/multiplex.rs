@@ -105,7 +105,7 @@ impl Core {
             let message = format!("`{}` is subscribed already: unsubscribe first", target.as_str());
             return Err(Failure::new(ErrorCode::AlreadySubscribed, message));
         }
-        self.may_subscribe(key, &target).map_err(Failure::from)?;
+        self.may_subscribe(key, &target)?;
         if count >= subscriptions_max {
             let message = format!(
                 "this connection has {count} subscriptions and may have no more \

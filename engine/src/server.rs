@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::accept::Entrance;
 use crate::admission::Admission;
-use crate::auth::{self, Auth, AuthError};
+use crate::auth::{AuthError, Rules};
 use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, RetentionClass};
 use crate::core::{Core, WAKER};
@@ -34,7 +34,6 @@ use crate::settings::SettingsError;
 use crate::shedding::Usage;
 use crate::socket;
 use crate::tls::{Tls, TlsError};
-use crate::watch::Watch;
 
 /// How often feeds are tidied and signals looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -50,12 +49,12 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The tokens or keys of `[auth]` cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The files of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The tokens or keys of `[auth]` cannot be used.
-    #[error("{0}")]
-    Auth(#[from] AuthError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -74,7 +73,8 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: Current<Config>,
-    pub(crate) auth: Current<Auth>,
+    /// Who may do what.
+    pub(crate) rules: Rules,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
@@ -129,7 +129,6 @@ struct Addresses {
 pub struct Engine {
     shared: Arc<Shared>,
     addresses: Addresses,
-    auth_files: Mutex<Watch>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     metronome: Option<JoinHandle<()>>,
 }
@@ -141,14 +140,12 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        // Watched from before they are read: a change in between is only read twice.
-        let auth_files = Mutex::new(Watch::new(auth::files(&config)));
-        let auth = Auth::load(&config)?;
-        let tls = Tls::new(&config.tls)?;
         let wanted = Addresses { clients: config.server.listen, admins: config.admin.listen };
         for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
             socket::claim(address).map_err(|source| StartError::Listen { address, source })?;
         }
+        let tls = Tls::new(&config.tls)?;
+        let rules = Rules::load(&config)?;
         let mut polls = Vec::new();
         let mut ports = Vec::new();
         // Wakers come first: each core's own descriptor table is a copy of this one.
@@ -160,10 +157,10 @@ impl Engine {
             ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
             polls.push(poll);
         }
-        let shared = Arc::new(Shared::new(config, tls, auth, ports));
-        let metronome = Some(start_metronome(&shared)?);
-        let threads = Vec::new();
-        let mut engine = Self { shared, auth_files, addresses: wanted, threads, metronome };
+        let shared = Arc::new(Shared::new(config, rules, tls, ports));
+        let metronome = start_metronome(&shared)?;
+        let mut engine =
+            Self { shared, addresses: wanted, threads: Vec::new(), metronome: Some(metronome) };
         for (index, poll) in polls.into_iter().enumerate() {
             engine.start_core(index, poll)?;
         }
@@ -238,19 +235,18 @@ impl Engine {
     /// Housekeeping, about once a second.
     pub fn tidy(&self) {
         self.shared.registry.tidy(self.shared.clock.now_ns());
+        self.shared.rules.reload_if_changed(&self.shared.config.load());
         if let Some(tls) = &self.shared.tls {
             tls.reload_if_changed();
         }
-        let has_changed =
-            self.auth_files.lock().unwrap_or_else(PoisonError::into_inner).has_changed();
-        if has_changed {
-            match self.reload_auth() {
-                Ok(()) => tracing::info!("tokens and keys were read again: a file has changed"),
-                Err(error) => {
-                    tracing::error!(%error, "the tokens and keys of before stay in force")
-                }
-            }
-        }
+    }
+
+    /// Reads the tokens and keys of `[auth]` again. Connections that are open stay as they are.
+    ///
+    /// # Errors
+    /// [`AuthError`]; what was in force stays.
+    pub fn reload_auth(&self) -> Result<(), AuthError> {
+        self.shared.rules.reload(&self.shared.config.load())
     }
 
     /// Reads certificate and key again. Connections that are open stay as they are.
@@ -259,19 +255,6 @@ impl Engine {
     /// [`TlsError`]; what was in force stays.
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
-    }
-
-    /// Puts the `[auth]` of the settings in force anew. Open connections keep the rights they have.
-    ///
-    /// # Errors
-    /// [`AuthError`]; what was in force stays so.
-    pub fn reload_auth(&self) -> Result<(), AuthError> {
-        let config = self.shared.config.load();
-        let watch = Watch::new(auth::files(&config));
-        let auth = self.shared.auth.load().reload(&config)?;
-        self.shared.auth.replace(auth);
-        *self.auth_files.lock().unwrap_or_else(PoisonError::into_inner) = watch;
-        Ok(())
     }
 
     /// Stops at once: open connections are cut.
@@ -377,7 +360,7 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
 }
 
 impl Shared {
-    fn new(config: Config, tls: Option<Tls>, auth: Auth, ports: Vec<Port>) -> Self {
+    fn new(config: Config, rules: Rules, tls: Option<Tls>, ports: Vec<Port>) -> Self {
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
         // of this one, as long as the clock does not go back over a restart.
         let epoch = Epoch(unix_ms() << 20);
@@ -387,8 +370,8 @@ impl Shared {
             tls,
             clock: Clock::start(),
             config: Current::new(config),
+            rules,
             metronome: Arc::default(),
-            auth: Current::new(auth),
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),

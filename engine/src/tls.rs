@@ -2,11 +2,10 @@
 //! again when they change. Owns the replacement: a broken new file leaves the old one in force, and
 //! open connections keep what they began with. Must not touch a connection.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -19,6 +18,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use crate::clock;
 use crate::config;
 use crate::current::{Current, View};
+use crate::watch::Watch;
 
 /// The one protocol that is spoken inside.
 const ALPN: &[u8] = b"http/1.1";
@@ -33,7 +33,7 @@ pub struct Tls {
     settings: config::Tls,
     current: Current<ServerConfig>,
     /// What the files looked like when they were last read, or found broken.
-    seen: Mutex<Vec<Stamp>>,
+    seen: Mutex<Watch>,
 }
 
 /// Whether clients show certificates.
@@ -108,9 +108,6 @@ pub enum TlsError {
     },
 }
 
-/// What changes when a file is written or another takes its place.
-type Stamp = Option<(SystemTime, u64)>;
-
 impl Tls {
     /// Reads the files that `settings` names; none when it names none.
     ///
@@ -120,7 +117,7 @@ impl Tls {
         if settings.certificate.as_os_str().is_empty() {
             return Ok(None);
         }
-        let seen = Mutex::new(stamps(settings));
+        let seen = Mutex::new(Watch::new(files(settings)));
         let current = Current::new(server_config(settings)?);
         Ok(Some(Self { settings: settings.clone(), current, seen }))
     }
@@ -130,7 +127,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]; what was in force stays.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.note_stamps();
+        self.has_changed();
         self.current.replace(server_config(&self.settings)?);
         tracing::info!(certificate = %self.settings.certificate.display(), "certificate reloaded");
         Ok(())
@@ -139,7 +136,7 @@ impl Tls {
     /// Reads the files again if they have changed since they were last looked at. What is broken
     /// is logged, once for each change.
     pub fn reload_if_changed(&self) {
-        if self.note_stamps()
+        if self.has_changed()
             && let Err(error) = self.reload()
         {
             tracing::error!(%error, "the old certificate stays in use");
@@ -158,21 +155,13 @@ impl Tls {
 
     /// Looks at the files; answers whether they have changed. Looked at before they are read: a
     /// change in between is found the next time.
-    fn note_stamps(&self) -> bool {
-        let now = stamps(&self.settings);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *seen, now.clone()) != now
+    fn has_changed(&self) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).has_changed()
     }
 }
 
-fn stamps(settings: &config::Tls) -> Vec<Stamp> {
-    let files = [&settings.certificate, &settings.key, &settings.client_ca];
-    files.into_iter().map(|path| stamp(path)).collect()
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+fn files(settings: &config::Tls) -> Vec<PathBuf> {
+    [&settings.certificate, &settings.key, &settings.client_ca].map(PathBuf::clone).to_vec()
 }
 
 fn server_config(settings: &config::Tls) -> Result<ServerConfig, TlsError> {

@@ -10,7 +10,7 @@ use std::io::Write;
 
 use harness::Server;
 use harness::frames::{RawSocket, TEXT, frame};
-use harness::http::{Answer, Events, UPGRADE, ask, get, post, read_answer};
+use harness::http::{Answer, Events, UPGRADE, ask, get, post, read_answer, read_answer_head};
 use harness::tokens::{Issuer, Keys, claims, config_of, unix_s};
 use jsonwebtoken::Algorithm::{ES256, EdDSA, HS256};
 use serde_json::json;
@@ -216,6 +216,65 @@ fn without_auth_a_token_means_nothing_and_harms_nothing() {
     server.post("a", "open");
     assert_eq!(subscriber.text(), "open");
     assert_eq!(outcome(&server, "accepted"), 0);
+}
+
+#[test]
+fn a_cookie_counts_where_pages_are_limited() {
+    let settings = "[auth]\ncookie = \"session\"\n[security]\norigins = \"https://a.test\"\n";
+    let server = start(&format!("{settings}{TOKENS}"));
+    let ask = |origin: &str, cookie: &str| {
+        let headers = format!("Origin: {origin}\r\nCookie: {cookie}\r\n{UPGRADE}");
+        let mut stream = server.connect();
+        let request = format!("GET /v1/feed/alarms HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        read_answer_head(&mut stream).status
+    };
+    assert_eq!(ask("https://a.test", &format!("x=y; session={WALL}")), 101);
+    assert_eq!(ask("https://b.test", &format!("session={WALL}")), 403);
+    assert_eq!(ask("https://a.test", &format!("gridcast={WALL}")), 401);
+}
+
+// ---- many topics on one socket ----
+
+#[test]
+fn each_command_is_held_against_the_rights() {
+    let server = with_tokens();
+    assert_eq!(request(&server, "GET /v1/ws", UPGRADE).status, 401);
+    let say = |token: &str, commands: &[(&str, &str)]| {
+        let mut socket = RawSocket::open(&server, &format!("/v1/ws?token={token}"));
+        for (command, expected) in commands {
+            socket.send(&frame(TEXT, command.as_bytes()));
+            let answer = String::from_utf8(socket.read().unwrap().payload).unwrap();
+            assert!(answer.contains(expected), "{command}: {answer}");
+        }
+    };
+    let forbidden = |what: &str| format!("\"forbidden\",\"message\":\"this token may not {what}\"");
+    say(
+        WALL,
+        &[
+            (r#"{"id":1,"subscribe":{"topic":"pmu/+"}}"#, r#"{"id":1,"subscribed":"#),
+            (r#"{"id":2,"subscribe":{"topic":"other"}}"#, &forbidden("subscribe to other")),
+            (r##"{"id":3,"subscribe":{"topic":"#"}}"##, &forbidden("subscribe to #")),
+            (r#"{"id":4,"publish":{"topic":"pmu/1","data":1}}"#, &forbidden("publish to pmu/1")),
+            (r#"{"id":5,"unsubscribe":{"topic":"pmu/+"}}"#, r#"{"id":5,"unsubscribed":"#),
+        ],
+    );
+    let publish = r#"{"id":1,"publish":{"topic":"pmu/1001","data":1}}"#;
+    say(PMU, &[(publish, r#"{"id":1,"published":"#)]);
+}
+
+#[test]
+fn administrators_have_a_token_that_says_so() {
+    let server = with_tokens();
+    let status = |headers: &str| request(&server, "GET /v1/admin/status", headers).status;
+    assert_eq!((status(""), status(&bearer(WALL)), status(&bearer(ADMIN))), (401, 403, 200));
+    // Not from this machine, but with the right token.
+    let passed_on = format!("{}X-Forwarded-For: 192.0.2.1\r\n", bearer(ADMIN));
+    assert_eq!(status(&passed_on), 200);
+    let drain = |headers: &str| {
+        request(&server, "POST /v1/admin/drain", &format!("{headers}Content-Length: 0\r\n")).status
+    };
+    assert_eq!((drain(""), drain(&bearer(PMU)), drain(&bearer(ADMIN))), (401, 403, 202));
 }
 
 // ---- time ----

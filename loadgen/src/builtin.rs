@@ -14,7 +14,7 @@ pub struct Builtin {
 pub const DEFAULT: &str = "quickstart";
 
 /// Every built-in scenario, smallest load first.
-pub const ALL: [Builtin; 6] = [
+pub const ALL: [Builtin; 7] = [
     Builtin { name: DEFAULT, text: include_str!("../scenarios/quickstart.toml") },
     Builtin { name: "substation", text: include_str!("../scenarios/substation.toml") },
     Builtin {
@@ -22,6 +22,7 @@ pub const ALL: [Builtin; 6] = [
         text: include_str!("../scenarios/control-room-mixed.toml"),
     },
     Builtin { name: "wide-area", text: include_str!("../scenarios/wide-area.toml") },
+    Builtin { name: "dashboards", text: include_str!("../scenarios/dashboards.toml") },
     Builtin { name: "control-room", text: include_str!("../scenarios/control-room.toml") },
     Builtin {
         name: "public-frequency-map",
@@ -56,6 +57,7 @@ mod tests {
         for (name, publishes, deliveries) in [
             ("quickstart", 600.0, 60e3),
             ("substation", 60.0, 60e3),
+            ("dashboards", 6e3, 600e3),
             ("control-room", 12e3, 600e3),
             ("control-room-mixed", 12e3, 114e3),
             ("wide-area", 15e3, 300e3),

@@ -9,12 +9,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::budget::Wishes;
 use crate::embedded::EngineArgs;
+use crate::form::{Form, Pace};
 use crate::health::HealthLimits;
 use crate::plan::{Payload, Rate};
 use crate::scenario::Scenario;
-use crate::scenario::parse_target_url;
 use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, SOCKETS_MAX, check_phase};
 use crate::source::SourceRange;
+use crate::target::{TargetUrl, parse_target_url};
 use crate::units::{parse_duration, parse_per_second};
 
 const AFTER_HELP: &str = "\
@@ -91,6 +92,16 @@ pub struct RunOptions {
     /// What frames carry: `c37118` (92 bytes), `json` (about 224) or `bytes:N` (48..=1048576).
     #[arg(long, value_name = "KIND", value_parser = Payload::from_str, help_heading = LOAD)]
     pub payload: Option<Payload>,
+    /// How subscribers get frames: `raw` (a WebSocket per topic), `json` or `bin` (one WebSocket
+    /// per dashboard, enveloped), `sse` (an event stream per topic) [scenario's default: raw].
+    #[arg(long, value_name = "FORM", value_parser = Form::from_str, help_heading = LOAD)]
+    pub form: Option<Form>,
+    /// Subscribe to this many frames per second and topic instead of all of them [1..=1000].
+    #[arg(long, value_name = "FPS", value_parser = parse_subscriber_rate, help_heading = LOAD)]
+    pub subscriber_rate: Option<u32>,
+    /// Offer permessage-deflate, and inflate what comes compressed.
+    #[arg(long, help_heading = LOAD)]
+    pub deflate: bool,
     /// Number of dashboards that stop reading once connected [0..=4000000].
     #[arg(long, value_name = "N", value_parser = parse_dashboards_or_none,
           help_heading = LOAD)]
@@ -122,12 +133,16 @@ pub struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = parse_phase, help_heading = PHASES)]
     pub drain: Option<Duration>,
 
-    /// The server to measure, e.g. `ws://10.0.0.5:9400` [default: an engine of our own].
+    /// The server to measure, e.g. `ws://10.0.0.5:9400` or `wss://…`
+    /// [default: an engine of our own].
     #[arg(long, value_name = "URL", value_parser = parse_target_url, help_heading = TARGET)]
-    pub target: Option<String>,
+    pub target: Option<TargetUrl>,
     /// Process of that server, if it runs on this host: its CPU time and memory are sampled.
     #[arg(long, value_name = "PID", requires = "target", help_heading = TARGET)]
     pub target_pid: Option<u32>,
+    /// Bearer token of publishers and subscribers.
+    #[arg(long, value_name = "TOKEN", value_parser = parse_token, help_heading = TARGET)]
+    pub token: Option<String>,
     /// Cores of the embedded engine [default: half of the CPUs, more if descriptors ask for it].
     #[arg(long, value_name = "N", value_parser = parse_threads, conflicts_with = "target",
           help_heading = TARGET)]
@@ -212,6 +227,17 @@ fn parse_dashboards_or_none(text: &str) -> Result<u32, String> {
 
 fn parse_publishers(text: &str) -> Result<u32, String> {
     parse_within(text, 1..=PUBLISHERS_MAX).map(|count| count as u32)
+}
+
+fn parse_subscriber_rate(text: &str) -> Result<u32, String> {
+    parse_within(text, 1..=u64::from(Pace::RATE_MAX)).map(|rate| rate as u32)
+}
+
+/// It becomes part of a header line.
+fn parse_token(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "a token is visible ASCII without spaces".to_owned())
 }
 
 fn parse_seed(text: &str) -> Result<u64, String> {
@@ -314,6 +340,9 @@ mod tests {
             (vec!["--phase", "odd"], "`odd` is no phase"),
             (vec!["--payload", "bytes:1"], "`bytes:1` is no payload"),
             (vec!["--target", "http://x"], "`http://x` is no target"),
+            (vec!["--form", "xml"], "`xml` is no form"),
+            (vec!["--subscriber-rate", "0"], "`0` is not in 1..=1000"),
+            (vec!["--token", "a b"], "a token is visible ASCII"),
             (vec!["--target-pid", "1"], "--target <URL>"),
             (vec!["--threads", "0"], "`0` is not in 1..=1024"),
             (vec!["--cpus", "3-1"], "`3-1` is no list of CPUs"),

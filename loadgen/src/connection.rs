@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use mio::net::TcpStream;
 
 use crate::socket;
-use crate::wire::{self, Event, Gap, Opcode, Scanner};
+use crate::wire::{self, Event, Gap, Message, Opcode, Scanner};
 
 /// An open socket with what it keeps between events: no memory but for torn frames and full
 /// sockets.
@@ -35,7 +35,7 @@ pub struct Filled {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard<'b> {
     /// A whole message.
-    Message(&'b [u8]),
+    Message(Message<'b>),
     /// Frames were skipped for this socket.
     Gap(Gap),
 }
@@ -66,6 +66,11 @@ impl Connection {
                 Err(error) => Err(socket::failure_name(&error).to_string()),
             };
         }
+    }
+
+    /// From now on messages may be compressed.
+    pub fn take_deflated(&mut self) {
+        self.scanner.take_deflated();
     }
 
     /// Keeps bytes for the next read, in place of what was kept.
@@ -145,8 +150,9 @@ pub fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// A masking key hides nothing in a load test, so one will do for control frames.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+/// A masking key hides nothing in a load test, so one will do for control frames and requests.
+pub const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
 const OUTBOX_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -195,7 +201,8 @@ mod tests {
         assert_eq!((filled.total, filled.is_full), (ping.len(), false));
         let (mut pongs, mut gaps) = (vec![], vec![]);
         let result = connection.scan(&buffer[..filled.total], 256, &mut pongs, |heard| {
-            gaps.push(heard == Heard::Gap(Gap { from: 2, to: 3 }));
+            let gap = Gap { from: 2, to: 3, reason: wire::GapReason::Lost };
+            gaps.push(heard == Heard::Gap(gap));
         });
         assert_eq!((result, gaps), (Ok(()), vec![true]));
         assert_eq!(pongs.len(), ping.len() + 4);

@@ -10,19 +10,14 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{SECOND_NS, mono_ns};
 use crate::connection::Connection;
+use crate::handshake::Offer;
 use crate::socket;
-use crate::wire;
 
 /// Connects and upgrades; the connection keeps what the server sent behind its answer.
-pub fn upgrade(
-    target: SocketAddr,
-    host: &str,
-    path: &str,
-    nonce: u128,
-) -> Result<Connection, String> {
+pub fn upgrade(target: SocketAddr, offer: &Offer<'_>) -> Result<Connection, String> {
     let mut reason = String::new();
     for backoff in BACKOFFS {
-        match attempt(target, host, path, nonce) {
+        match attempt(target, offer) {
             Ok(connection) => return Ok(connection),
             Err(Failure::Final(why)) => return Err(why),
             Err(Failure::Passing(why)) => reason = why,
@@ -45,16 +40,15 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn attempt(target: SocketAddr, host: &str, path: &str, nonce: u128) -> Result<Connection, Failure> {
+fn attempt(target: SocketAddr, offer: &Offer<'_>) -> Result<Connection, Failure> {
     let deadline_ns = mono_ns() + ATTEMPT_NS_MAX;
     let mut stream = socket::connect(target, None, None)?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut stream, Token(0), Interest::READABLE | Interest::WRITABLE)?;
     wait(&mut poll, deadline_ns, || Ok(socket::is_connected(&stream)?.then_some(())))?;
-    let key = wire::key(nonce);
-    stream.write_all(wire::request(path, host, &key).as_bytes())?;
+    stream.write_all(offer.request().as_bytes())?;
     let mut answer = Vec::new();
-    let head = wait(&mut poll, deadline_ns, || read_answer(&mut stream, &key, &mut answer))?;
+    let head = wait(&mut poll, deadline_ns, || read_answer(&mut stream, offer, &mut answer))?;
     poll.registry().deregister(&mut stream)?;
     let mut connection = Connection::new(stream);
     connection.keep(answer.get(head..).unwrap_or_default());
@@ -82,7 +76,7 @@ fn wait<T>(
 /// Where frames start in the answer, once its head is complete.
 fn read_answer(
     stream: &mut TcpStream,
-    key: &str,
+    offer: &Offer<'_>,
     answer: &mut Vec<u8>,
 ) -> Result<Option<usize>, Failure> {
     let mut piece = [0; 4096];
@@ -94,9 +88,8 @@ fn read_answer(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         }
-        let head = wire::check_response(answer, key);
-        match head.map_err(|error| Failure::Final(error.to_string()))? {
-            Some(head) => return Ok(Some(head)),
+        match offer.check(answer).map_err(|error| Failure::Final(error.to_string()))? {
+            Some(good) => return Ok(Some(good.head_bytes)),
             None => continue,
         }
     }

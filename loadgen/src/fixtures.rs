@@ -27,6 +27,7 @@ pub fn plan() -> Plan {
     let destination = Destination {
         target: "127.0.0.1:9400".parse().unwrap(),
         host: "127.0.0.1:9400".into(),
+        token: None,
         run_id: 1,
     };
     Plan::build(&scenario(), &layout, destination)
@@ -52,6 +53,7 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         seed: 1,
         target: ([127, 0, 0, 1], 1).into(),
         host: String::new(),
+        token: None,
         warmup: Duration::ZERO,
         measure: Duration::from_secs(2),
         drain: Duration::ZERO,
@@ -59,6 +61,8 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         publishers,
         publisher_threads: 1,
         subscribers: vec![],
+        followed: [].into(),
+        wall: "pmu/#".into(),
         subscriber_threads: 1,
         classes: vec![],
         spread_every: 1,
@@ -144,6 +148,7 @@ pub fn class(name: &str, kind: ClassKind) -> ClassOutcome {
         expected: 600_000,
         received: 600_000,
         bytes: 56_400_000,
+        payload_bytes: 55_200_000,
         reads: 600_000,
         service: histogram(1_000, 100_000),
         e2e: histogram(1_000, 120_000),

@@ -44,35 +44,27 @@ impl Implied {
     }
 
     fn add(&mut self, group: &SubscriberGroup, fleet: &Fleet) {
-        let sockets = group.sockets();
+        let (sockets, seen) = (group.sockets(), fleet.seen_by(group));
         self.subscriber_sockets += sockets;
-        let share = 1.0 / fleet.publishers.max(1) as f64;
-        let (frames, bytes, writes, pairs) = match group.topics {
-            TopicsEach::All => {
-                (fleet.frames_per_s, fleet.bytes_per_s, fleet.ticks_per_s, fleet.publishers)
-            }
-            TopicsEach::Count(_) => {
-                let frames = fleet.frames_per_s * share;
-                (frames, fleet.bytes_per_s * share, frames, 1)
-            }
-        };
-        self.verified_pairs += sockets * pairs;
+        self.verified_pairs += sockets * seen.publishers;
         if group.class != ClassKind::Healthy {
             self.clogged_sockets += sockets;
         }
         // Stalled sockets soon take nothing any more.
         if group.class != ClassKind::Stalled {
-            self.deliveries_per_s += frames * sockets as f64;
-            self.egress_bits_per_s += bytes * 8.0 * sockets as f64;
-            self.writes_per_s += writes * sockets as f64;
+            self.deliveries_per_s += seen.frames_per_s * sockets as f64;
+            self.egress_bits_per_s += seen.bytes_per_s * 8.0 * sockets as f64;
+            self.writes_per_s += seen.ticks_per_s * sockets as f64;
         }
     }
 }
 
-/// The publishers seen from a socket.
+/// Publishers: all of them, or those that one socket follows.
+#[derive(Default)]
 struct Fleet {
     publishers: u64,
     frames_per_s: f64,
+    payload_bytes_per_s: f64,
     bytes_per_s: f64,
     ticks_per_s: f64,
 }
@@ -84,13 +76,12 @@ impl Fleet {
     fn of(groups: &[PublisherGroup]) -> Fleet {
         let mut aligned: Vec<f64> = Vec::new();
         let mut spread_per_s = 0.0;
-        let mut fleet =
-            Fleet { publishers: 0, frames_per_s: 0.0, bytes_per_s: 0.0, ticks_per_s: 0.0 };
+        let mut fleet = Fleet::default();
         for group in groups {
             let (rate, frames) = (group.rate.per_second(), frames_per_s(group));
             fleet.publishers += u64::from(group.count);
             fleet.frames_per_s += frames;
-            fleet.bytes_per_s += frames * frame_bytes(group.payload.bytes()) as f64;
+            fleet.payload_bytes_per_s += frames * group.payload.bytes() as f64;
             match group.phase {
                 Phase::Aligned if aligned.contains(&rate) => {}
                 Phase::Aligned => aligned.push(rate),
@@ -100,6 +91,27 @@ impl Fleet {
         fleet.ticks_per_s = (aligned.iter().sum::<f64>() + spread_per_s).min(TICKS_PER_S_MAX);
         fleet
     }
+
+    /// What one socket of a group gets of it.
+    fn seen_by(&self, group: &SubscriberGroup) -> Fleet {
+        let publishers = match group.topics {
+            TopicsEach::All => self.publishers,
+            TopicsEach::Count(topics) if group.form.is_multiplexed() => u64::from(topics),
+            TopicsEach::Count(_) => 1,
+        };
+        let share = publishers as f64 / self.publishers.max(1) as f64;
+        let asked_per_s = group.pace.rate.map_or(f64::INFINITY, f64::from) * publishers as f64;
+        let frames_per_s = (self.frames_per_s * share).min(asked_per_s);
+        let payload_bytes = self.payload_bytes_per_s / self.frames_per_s.max(f64::MIN_POSITIVE);
+        let frame_bytes = group.form.frame_bytes(payload_bytes.round() as u64) as f64;
+        Fleet {
+            publishers,
+            frames_per_s,
+            payload_bytes_per_s: payload_bytes * frames_per_s,
+            bytes_per_s: frame_bytes * frames_per_s,
+            ticks_per_s: self.ticks_per_s.min(frames_per_s),
+        }
+    }
 }
 
 /// Frames per second of a whole group.
@@ -107,24 +119,9 @@ pub fn frames_per_s(group: &PublisherGroup) -> f64 {
     group.rate.per_second() * f64::from(group.count)
 }
 
-/// Length of an unmasked WebSocket frame.
-fn frame_bytes(payload: u64) -> u64 {
-    payload
-        + match payload {
-            0..=125 => 2,
-            126..=65_535 => 4,
-            _ => 10,
-        }
-}
-
-/// Bytes a subscriber of the scenario is sent per second and socket, on average.
-pub fn bytes_per_socket_per_s(scenario: &Scenario, topics: TopicsEach) -> u64 {
-    let fleet = Fleet::of(&scenario.publishers);
-    let share = match topics {
-        TopicsEach::All => 1.0,
-        TopicsEach::Count(_) => 1.0 / fleet.publishers.max(1) as f64,
-    };
-    (fleet.bytes_per_s * share) as u64
+/// Bytes a socket of the group is sent per second, on average.
+pub fn bytes_per_socket_per_s(scenario: &Scenario, group: &SubscriberGroup) -> u64 {
+    Fleet::of(&scenario.publishers).seen_by(group).bytes_per_s as u64
 }
 
 #[cfg(test)]
@@ -142,6 +139,18 @@ mod tests {
         let mut staggered = scenario("control-room");
         staggered.publishers[0].phase = Phase::Staggered;
         assert_eq!(Implied::of(&staggered).writes_per_s, 50_000.0);
+    }
+
+    #[test]
+    fn a_multiplexed_dashboard_is_one_socket_and_one_write_a_tick() {
+        let dashboards = Implied::of(&scenario("dashboards"));
+        assert_eq!((dashboards.subscriber_sockets, dashboards.verified_pairs), (1_000, 20_000));
+        assert_eq!((dashboards.deliveries_per_s, dashboards.writes_per_s), (600e3, 30e3));
+        let mut slower = scenario("dashboards");
+        slower.subscribers[0].pace.rate = Some(4);
+        assert_eq!(Implied::of(&slower).deliveries_per_s, 80e3);
+        slower.subscribers[0].form = crate::form::Form::Raw;
+        assert_eq!(Implied::of(&slower).subscriber_sockets, 20_000);
     }
 
     #[test]

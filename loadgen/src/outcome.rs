@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::form::{Form, Pace};
 use crate::histograms::SignedHistogram;
-use crate::plan::ClassKind;
+use crate::plan::{ClassKind, ClassPlan};
+use crate::rates::Rates;
 
 /// Everything a run measured.
 #[derive(Debug, Clone)]
@@ -68,6 +70,10 @@ pub struct ClassOutcome {
     pub name: String,
     /// How its sockets read.
     pub kind: ClassKind,
+    /// In which form they get frames.
+    pub form: Form,
+    /// Which frames they asked for.
+    pub pace: Pace,
     /// Sockets that were connected.
     pub sockets: u64,
     /// Frames these sockets had to receive: all that were published. Of a slow or stalled socket
@@ -90,13 +96,25 @@ pub struct ClassOutcome {
     pub gap_notices: u64,
     /// Frames those gaps spanned.
     pub gap_frames: u64,
+    /// Times the server told of frames left out because only the newest was asked for.
+    pub conflations: u64,
+    /// Frames those spanned.
+    pub conflated_frames: u64,
+    /// Frames left out of a feed that was asked for with a rate or for the newest only: not lost.
+    pub left_out: u64,
+    /// Envelopes whose number was not above that of the frame before.
+    pub misnumbered: u64,
+    /// Frames a second and topic, where a rate was asked for.
+    pub rates: Rates,
     /// Frames missing because the server closed the socket before them; see `closes`.
     pub lost_after_close: u64,
     /// How sockets ended early: close code, `eof`, `reset`, `killed`, … A close in order that waits
     /// behind data a stalled socket does not take never reaches it; a reset does.
     pub closes: BTreeMap<String, u64>,
-    /// Bytes read.
+    /// Bytes taken from the sockets.
     pub bytes: u64,
+    /// Bytes of the payloads of frames received.
+    pub payload_bytes: u64,
     /// Read calls that returned bytes.
     pub reads: u64,
     /// Receive minus actual send instant of measured frames, ns.
@@ -111,6 +129,8 @@ impl ClassOutcome {
         ClassOutcome {
             name,
             kind,
+            form: Form::Raw,
+            pace: Pace::default(),
             sockets: 0,
             expected: 0,
             received: 0,
@@ -121,13 +141,35 @@ impl ClassOutcome {
             foreign: 0,
             gap_notices: 0,
             gap_frames: 0,
+            conflations: 0,
+            conflated_frames: 0,
+            left_out: 0,
+            misnumbered: 0,
+            rates: Rates::default(),
             lost_after_close: 0,
             closes: BTreeMap::new(),
             bytes: 0,
+            payload_bytes: 0,
             reads: 0,
             service: SignedHistogram::new(),
             e2e: SignedHistogram::new(),
         }
+    }
+
+    /// A class of a plan.
+    pub fn of(plan: &ClassPlan) -> ClassOutcome {
+        let class = ClassOutcome::new(plan.name.clone(), plan.kind);
+        ClassOutcome { form: plan.form, pace: plan.pace, ..class }
+    }
+
+    /// The rate that healthy sockets asked for.
+    pub fn asked_rate(&self) -> Option<u32> {
+        self.pace.rate.filter(|_| self.kind == ClassKind::Healthy)
+    }
+
+    /// Bytes on the wire per byte of payload.
+    pub fn egress_ratio(&self) -> Option<f64> {
+        (self.payload_bytes > 0).then(|| self.bytes as f64 / self.payload_bytes as f64)
     }
 
     /// Adds what another thread saw of the same class.
@@ -142,9 +184,15 @@ impl ClassOutcome {
         self.foreign += other.foreign;
         self.gap_notices += other.gap_notices;
         self.gap_frames += other.gap_frames;
+        self.conflations += other.conflations;
+        self.conflated_frames += other.conflated_frames;
+        self.left_out += other.left_out;
+        self.misnumbered += other.misnumbered;
+        self.rates.merge(&other.rates);
         self.lost_after_close += other.lost_after_close;
         merge_counts(&mut self.closes, &other.closes);
         self.bytes += other.bytes;
+        self.payload_bytes += other.payload_bytes;
         self.reads += other.reads;
         self.service.merge(&other.service);
         self.e2e.merge(&other.e2e);

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use crate::builtin;
 use crate::cli::{RunOptions, Setting};
+use crate::form::Form;
 use crate::implied::bytes_per_socket_per_s;
 use crate::plan::ClassKind;
 use crate::scenario::{Scenario, SubscriberGroup};
@@ -136,16 +137,12 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         set_class(scenario, "stalled", ClassKind::Stalled, count);
     }
     if let Some(count) = options.slow {
-        let sent_per_s = scenario
-            .subscribers
-            .first()
-            .map_or(0, |group| bytes_per_socket_per_s(scenario, group.topics));
+        let sent_per_s =
+            scenario.subscribers.first().map_or(0, |group| bytes_per_socket_per_s(scenario, group));
         let bytes_per_s = (sent_per_s / 2).max(1);
         set_class(scenario, "slow", ClassKind::Slow { bytes_per_s }, count);
     }
-    if let Some(rate) = options.connect_rate {
-        scenario.subscribers.iter_mut().for_each(|group| group.ramp_per_s = rate);
-    }
+    apply_form_flags(scenario, options);
     // A small total leaves nothing for a small group.
     scenario.subscribers.retain(|group| group.count > 0);
     scenario.publishers.retain(|group| group.count > 0);
@@ -154,8 +151,9 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
     phases.warmup = options.warmup.unwrap_or(phases.warmup);
     phases.drain = options.drain.unwrap_or(phases.drain);
     scenario.seed = options.seed.unwrap_or(scenario.seed);
-    if options.target.is_some() {
-        scenario.target.authority.clone_from(&options.target);
+    if let Some(url) = &options.target {
+        scenario.target.authority = Some(url.authority.clone());
+        scenario.target.tls = url.tls;
     }
     if !options.source_ip.is_empty() {
         scenario.target.source_ips.clone_from(&options.source_ip);
@@ -170,6 +168,15 @@ fn apply_fleet_flags(scenario: &mut Scenario, options: &RunOptions) {
         group.rate = options.rate.unwrap_or(group.rate);
         group.phase = options.phase.unwrap_or(group.phase);
         group.payload = options.payload.unwrap_or(group.payload);
+    }
+}
+
+fn apply_form_flags(scenario: &mut Scenario, options: &RunOptions) {
+    for group in &mut scenario.subscribers {
+        group.ramp_per_s = options.connect_rate.unwrap_or(group.ramp_per_s);
+        group.form = options.form.unwrap_or(group.form);
+        group.pace.rate = options.subscriber_rate.or(group.pace.rate);
+        group.deflate = (group.deflate || options.deflate) && group.form != Form::Sse;
     }
 }
 
@@ -208,6 +215,7 @@ mod tests {
 
     use super::*;
     use crate::scenario::TopicsEach;
+    use crate::target::parse_target_url;
 
     fn resolved(name: &str, change: impl FnOnce(&mut RunOptions)) -> Result<Scenario, String> {
         let mut options = RunOptions::default();
@@ -236,7 +244,10 @@ mod tests {
             options.rate = Some("50".parse().unwrap());
             options.duration = Some(Duration::from_secs(1));
             options.seed = Some(9);
-            options.target = Some("10.0.0.5:9400".into());
+            options.target = parse_target_url("wss://10.0.0.5:9400").ok();
+            options.form = Some(Form::Bin);
+            options.subscriber_rate = Some(4);
+            options.deflate = true;
             options.connect_rate = Some(5);
         })
         .unwrap();
@@ -244,7 +255,9 @@ mod tests {
         assert_eq!(scenario.publishers[0].rate.per_second(), 50.0);
         assert_eq!((scenario.phases.measure, scenario.seed), (Duration::from_secs(1), 9));
         assert_eq!(scenario.target.authority.as_deref(), Some("10.0.0.5:9400"));
-        assert_eq!(scenario.subscribers[0].ramp_per_s, 5);
+        assert!(scenario.target.tls && scenario.subscribers[0].deflate);
+        let group = &scenario.subscribers[0];
+        assert_eq!((group.ramp_per_s, group.form, group.pace.rate), (5, Form::Bin, Some(4)));
         assert!(scenario.about.ends_with("under a minute (changed by flags)"));
         let other_length =
             |options: &mut RunOptions| options.duration = Some(Duration::from_secs(1));

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,6 +13,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::budget::Layout;
+use crate::form::{Form, Pace};
 use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
 
 /// Everything the data plane needs to know, resolved down to single sockets.
@@ -25,6 +27,8 @@ pub struct Plan {
     pub target: SocketAddr,
     /// The `Host` header.
     pub host: String,
+    /// What shows the server who is asking.
+    pub token: Option<String>,
     /// Published and verified, but kept out of the latency histograms.
     pub warmup: Duration,
     /// The measured phase.
@@ -39,6 +43,10 @@ pub struct Plan {
     pub publisher_threads: usize,
     /// One per subscriber socket, in ramp order.
     pub subscribers: Vec<SubscriberPlan>,
+    /// What the ranges of `Follows::Many` lie in: the publishers of each dashboard, in order.
+    pub followed: Arc<[u32]>,
+    /// The pattern that matches every publisher's topic.
+    pub wall: String,
     /// Threads that share the subscribers round-robin, each with a private descriptor table.
     pub subscriber_threads: usize,
     /// What `SubscriberPlan::class` indexes.
@@ -90,6 +98,56 @@ pub enum Follows {
     All,
     /// Those of one publisher, by index into `Plan::publishers`.
     One(u32),
+    /// Those of several, by a range of `Plan::followed`.
+    Many {
+        /// Where the range begins.
+        from: u32,
+        /// How long it is.
+        count: u32,
+    },
+}
+
+impl Follows {
+    /// How many publishers that are, of all.
+    pub fn count(self, publishers: usize) -> usize {
+        match self {
+            Follows::All => publishers,
+            Follows::One(_) => 1,
+            Follows::Many { count, .. } => count as usize,
+        }
+    }
+
+    /// The publishers, in order.
+    pub fn publishers(
+        self,
+        followed: &[u32],
+        publishers: usize,
+    ) -> impl Iterator<Item = u32> + use<'_> {
+        let (from, several) = match self {
+            Follows::All => (0..publishers as u32, &[][..]),
+            Follows::One(publisher) => (publisher..publisher + 1, &[][..]),
+            Follows::Many { .. } => (0..0, self.range(followed)),
+        };
+        from.chain(several.iter().copied())
+    }
+
+    /// The place of a publisher among them.
+    #[inline]
+    pub fn place_of(self, publisher: u32, followed: &[u32]) -> Option<u32> {
+        match self {
+            Follows::All => Some(publisher),
+            Follows::One(one) => (one == publisher).then_some(0),
+            Follows::Many { .. } => {
+                self.range(followed).binary_search(&publisher).ok().map(|place| place as u32)
+            }
+        }
+    }
+
+    #[inline]
+    fn range(self, followed: &[u32]) -> &[u32] {
+        let Follows::Many { from, count } = self else { return &[] };
+        followed.get(from as usize..(from + count) as usize).unwrap_or_default()
+    }
 }
 
 /// A named class of subscribers; results are kept apart by class.
@@ -99,6 +157,25 @@ pub struct ClassPlan {
     pub name: String,
     /// How its sockets read.
     pub kind: ClassKind,
+    /// In which form they get frames.
+    pub form: Form,
+    /// Which of them.
+    pub pace: Pace,
+    /// Whether they offer to take compressed messages.
+    pub deflate: bool,
+}
+
+impl ClassPlan {
+    /// Healthy raw subscribers of everything that is published.
+    pub fn raw(name: &str) -> ClassPlan {
+        ClassPlan {
+            name: name.to_owned(),
+            kind: ClassKind::Healthy,
+            form: Form::Raw,
+            pace: Pace::default(),
+            deflate: false,
+        }
+    }
 }
 
 /// How a subscriber reads.
@@ -259,20 +336,28 @@ pub struct Destination {
     pub target: SocketAddr,
     /// The `Host` header.
     pub host: String,
+    /// What shows the server who is asking.
+    pub token: Option<String>,
     /// Told apart from earlier runs against the same server by this number.
     pub run_id: u32,
 }
 
 impl Plan {
+    /// The publishers a subscriber follows, in order.
+    pub fn followed(&self, follows: Follows) -> impl Iterator<Item = u32> + use<'_> {
+        follows.publishers(&self.followed, self.publishers.len())
+    }
+
     /// Resolves a scenario down to sockets. The same arguments give the same plan on any machine.
     pub fn build(scenario: &Scenario, layout: &Layout, destination: Destination) -> Plan {
         let publishers = publishers(&scenario.publishers);
-        let subscribers = subscribers(scenario, layout, &publishers);
+        let Audience { subscribers, followed } = Audience::draw(scenario, layout, &publishers);
         Plan {
             run_id: destination.run_id,
             seed: scenario.seed,
             target: destination.target,
             host: destination.host,
+            token: destination.token,
             warmup: scenario.phases.warmup,
             measure: scenario.phases.measure,
             drain: scenario.phases.drain,
@@ -281,6 +366,8 @@ impl Plan {
             publishers,
             publisher_threads: layout.publisher_threads,
             subscribers,
+            followed: followed.into(),
+            wall: wall_pattern(&scenario.publishers),
             subscriber_threads: layout.subscriber_threads,
             classes: scenario.subscribers.iter().map(class).collect(),
             cpus: layout.generator_cpus.clone(),
@@ -292,6 +379,8 @@ impl Plan {
 /// The identifier of the first publisher; the others follow.
 pub const FIRST_PUBLISHER_ID: u16 = 1001;
 
+/// Where one socket carries many topics.
+const MULTIPLEXED_PATH: &str = "/v1/ws";
 /// More sampled frames a second than this would cost memory without telling more.
 const SPREAD_SAMPLES_PER_S: f64 = 50.0;
 
@@ -335,52 +424,80 @@ fn share_of(whole: u64, index: u32, count: u32) -> u64 {
     u64::try_from(share).unwrap_or(whole)
 }
 
-fn subscribers(
-    scenario: &Scenario,
-    layout: &Layout,
-    publishers: &[PublisherPlan],
-) -> Vec<SubscriberPlan> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(scenario.seed);
-    let wall_path = feed_path(&wall_pattern(&scenario.publishers));
-    let mut sockets: Vec<(u16, Follows)> = Vec::new();
-    for (class, group) in (0u16..).zip(&scenario.subscribers) {
-        for _ in 0..group.count {
-            follow(group, publishers.len() as u32, &mut rng, |f| sockets.push((class, f)));
+/// Every subscriber socket, and whom those with several publishers follow.
+struct Audience {
+    subscribers: Vec<SubscriberPlan>,
+    followed: Vec<u32>,
+}
+
+impl Audience {
+    fn draw(scenario: &Scenario, layout: &Layout, publishers: &[PublisherPlan]) -> Audience {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(scenario.seed);
+        let mut followed: Vec<u32> = Vec::new();
+        let mut sockets: Vec<(u16, Follows)> = Vec::new();
+        for (class, group) in (0u16..).zip(&scenario.subscribers) {
+            for _ in 0..group.count {
+                let drawn = draw(group, publishers.len() as u32, &mut rng);
+                let follows = follow(group, drawn, &mut followed);
+                sockets.extend(follows.into_iter().map(|follows| (class, follows)));
+            }
         }
+        sockets.shuffle(&mut rng);
+        let wall = wall_pattern(&scenario.publishers);
+        let socket = |(index, (class, follows)): (usize, (u16, Follows))| SubscriberPlan {
+            path: scenario
+                .subscribers
+                .get(usize::from(class))
+                .map_or_else(String::new, |group| path(group, follows, publishers, &wall)),
+            source: layout.source_of(index),
+            class,
+            follows,
+        };
+        let subscribers = sockets.into_iter().enumerate().map(socket).collect();
+        Audience { subscribers, followed }
     }
-    sockets.shuffle(&mut rng);
-    let socket = |(index, (class, follows)): (usize, (u16, Follows))| SubscriberPlan {
-        path: match follows {
-            Follows::All => wall_path.clone(),
-            Follows::One(publisher) => topic_path(publishers, publisher),
-        },
-        source: layout.source_of(index),
-        class,
-        follows,
-    };
-    sockets.into_iter().enumerate().map(socket).collect()
 }
 
-fn topic_path(publishers: &[PublisherPlan], index: u32) -> String {
-    let topic = publishers.get(index as usize).map_or("", |publisher| &publisher.topic);
-    feed_path(topic)
-}
-
-/// Gives `take` every feed of one dashboard: K different publishers, or all of them at once.
-fn follow(
+fn path(
     group: &SubscriberGroup,
-    publishers: u32,
-    rng: &mut Xoshiro256PlusPlus,
-    mut take: impl FnMut(Follows),
-) {
-    let TopicsEach::Count(count) = group.topics else { return take(Follows::All) };
+    follows: Follows,
+    publishers: &[PublisherPlan],
+    wall: &str,
+) -> String {
+    let topic = match follows {
+        _ if group.form.is_multiplexed() => return MULTIPLEXED_PATH.to_owned(),
+        Follows::One(index) => {
+            publishers.get(index as usize).map_or("", |publisher| &publisher.topic)
+        }
+        Follows::All | Follows::Many { .. } => wall,
+    };
+    format!("/v1/feed/{}{}", percent_encoded(topic), group.pace.query())
+}
+
+/// The publishers of one dashboard in the order they were drawn: K different ones, or none for all
+/// of them at once.
+fn draw(group: &SubscriberGroup, publishers: u32, rng: &mut Xoshiro256PlusPlus) -> Vec<u32> {
+    let TopicsEach::Count(count) = group.topics else { return Vec::new() };
     let mut drawn: Vec<u32> = Vec::with_capacity(count as usize);
     // Floyd's way to draw without repeats: as many draws as are wanted, whatever the fleet's size.
     for upper in publishers.saturating_sub(count)..publishers {
         let candidate = rng.random_range(0..=upper);
-        let chosen = if drawn.contains(&candidate) { upper } else { candidate };
-        drawn.push(chosen);
-        take(Follows::One(chosen));
+        drawn.push(if drawn.contains(&candidate) { upper } else { candidate });
+    }
+    drawn
+}
+
+/// The sockets of one dashboard: one for everything, or one for each topic.
+fn follow(group: &SubscriberGroup, mut drawn: Vec<u32>, followed: &mut Vec<u32>) -> Vec<Follows> {
+    match group.topics {
+        TopicsEach::All => vec![Follows::All],
+        TopicsEach::Count(_) if group.form.is_multiplexed() => {
+            drawn.sort_unstable();
+            let many = Follows::Many { from: followed.len() as u32, count: drawn.len() as u32 };
+            followed.extend(drawn);
+            vec![many]
+        }
+        TopicsEach::Count(_) => drawn.into_iter().map(Follows::One).collect(),
     }
 }
 
@@ -393,10 +510,6 @@ pub fn wall_pattern(groups: &[PublisherGroup]) -> String {
     }
 }
 
-fn feed_path(topic: &str) -> String {
-    format!("/v1/feed/{}", percent_encoded(topic))
-}
-
 fn percent_encoded(topic: &str) -> String {
     const ESCAPED: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -404,7 +517,13 @@ fn percent_encoded(topic: &str) -> String {
 }
 
 fn class(group: &SubscriberGroup) -> ClassPlan {
-    ClassPlan { name: group.name.clone(), kind: group.class }
+    ClassPlan {
+        name: group.name.clone(),
+        kind: group.class,
+        form: group.form,
+        pace: group.pace,
+        deflate: group.deflate,
+    }
 }
 
 fn spread_every(publishers: &[PublisherPlan]) -> u32 {
@@ -432,6 +551,7 @@ mod tests {
         let destination = Destination {
             target: "127.0.0.1:9400".parse().unwrap(),
             host: "127.0.0.1:9400".into(),
+            token: None,
             run_id: 7,
         };
         Plan::build(&scenario, &Layout::default(), destination)
@@ -461,16 +581,39 @@ mod tests {
         let scenario = Scenario::parse(TWO_GROUPS).unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
         for _ in 0..100 {
-            let mut feeds = HashSet::new();
-            follow(&scenario.subscribers[0], 6, &mut rng, |f| match f {
-                Follows::One(index) => assert!(index < 6 && feeds.insert(index)),
-                Follows::All => panic!("a desk follows single topics"),
-            });
-            assert_eq!(feeds.len(), 3);
+            let drawn = draw(&scenario.subscribers[0], 6, &mut rng);
+            let feeds: HashSet<u32> = drawn.iter().copied().collect();
+            assert!((drawn.len(), feeds.len()) == (3, 3) && feeds.iter().all(|feed| *feed < 6));
         }
         let plan = plan(1);
         assert_eq!(plan.subscribers.len(), 92);
         assert_eq!(plan.subscribers.iter().filter(|s| s.class == 1).count(), 2);
+    }
+
+    #[test]
+    fn a_multiplexed_dashboard_is_one_socket_with_its_feeds_in_order() {
+        let mut scenario = Scenario::parse(TWO_GROUPS).unwrap();
+        scenario.subscribers[0].form = Form::Bin;
+        scenario.subscribers[1].pace = Pace { rate: Some(4), latest: false };
+        let destination = Destination {
+            target: "127.0.0.1:9400".parse().unwrap(),
+            host: "127.0.0.1:9400".into(),
+            token: None,
+            run_id: 7,
+        };
+        let plan = Plan::build(&scenario, &Layout::default(), destination);
+        assert_eq!((plan.subscribers.len(), plan.followed.len()), (32, 90));
+        for subscriber in &plan.subscribers {
+            let followed: Vec<u32> = plan.followed(subscriber.follows).collect();
+            assert!(followed.is_sorted_by(|a, b| a < b), "{followed:?}");
+            let (path, count) = match subscriber.class {
+                0 => ("/v1/ws", 3),
+                _ => ("/v1/feed/pmu/%23?rate=4", 6),
+            };
+            assert_eq!((subscriber.path.as_str(), followed.len()), (path, count));
+            let place = subscriber.follows.place_of(followed[1], &plan.followed);
+            assert_eq!(place, Some(1));
+        }
     }
 
     #[test]

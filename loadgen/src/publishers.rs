@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock::{SECOND_NS, mix, mono_ns};
 use crate::connection::{self, Connection};
 use crate::dial;
+use crate::handshake::{self, Offer};
 use crate::histograms::SignedHistogram;
 use crate::meter::Meter;
 use crate::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
@@ -61,9 +62,16 @@ pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, Connec
         .step_by(plan.publisher_threads.max(1))
         .map(|(publisher, number)| {
             let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
-            let connection =
-                dial::upgrade(plan.target, &plan.host, &publisher.path, u128::from(nonce))
-                    .map_err(|reason| ConnectError { topic: publisher.topic.clone(), reason })?;
+            let key = handshake::key(u128::from(nonce));
+            let offer = Offer {
+                path: &publisher.path,
+                host: &plan.host,
+                key: Some(&key),
+                token: plan.token.as_deref(),
+                ..Offer::default()
+            };
+            let connection = dial::upgrade(plan.target, &offer)
+                .map_err(|reason| ConnectError { topic: publisher.topic.clone(), reason })?;
             Ok(Connected { publisher: number, connection })
         })
         .collect()

@@ -2,19 +2,23 @@
 //! `Reception` per subscriber thread; the ledger of all threads is settled at the end of the run.
 //! Must not know sockets and reads no clock.
 
+use std::sync::Arc;
+
 use crate::histograms::SecondHistogram;
+use crate::memo::Memo;
 use crate::outcome::ClassOutcome;
 use crate::plan::{ClassKind, Follows, Plan};
 use crate::spread::SpreadSamples;
-use crate::stamp::{Memo, Reject, Roster, Stamp};
+use crate::stamp::{Reject, Roster, Stamp};
 use crate::verify::{Tracker, Verdict};
 use crate::windows::WindowPart;
-use crate::wire::Gap;
+use crate::wire::{Gap, GapReason};
 
 /// Everything the sockets of one thread received.
 #[derive(Debug)]
 pub struct Reception {
-    memo: Memo,
+    memo: Memo<Stamp>,
+    followed: Arc<[u32]>,
     classes: Vec<ClassOutcome>,
     accounts: Vec<Account>,
     trackers: Vec<Tracker>,
@@ -34,6 +38,17 @@ struct Account {
     end: End,
 }
 
+/// A message on its way in: whose, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'r> {
+    /// The socket's account.
+    pub account: u32,
+    /// Who publishes; `None` before the start.
+    pub roster: Option<&'r Roster>,
+    /// When it was read.
+    pub now_ns: u64,
+}
+
 /// How a socket ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -48,11 +63,10 @@ pub enum End {
 impl Reception {
     /// The reception of a thread that has no socket yet.
     pub fn new(plan: &Plan) -> Reception {
-        let class =
-            |class: &crate::plan::ClassPlan| ClassOutcome::new(class.name.clone(), class.kind);
         Reception {
             memo: Memo::new(plan.publishers.len()),
-            classes: plan.classes.iter().map(class).collect(),
+            followed: Arc::clone(&plan.followed),
+            classes: plan.classes.iter().map(ClassOutcome::of).collect(),
             accounts: Vec::new(),
             trackers: Vec::new(),
             spread: SpreadSamples::default(),
@@ -65,7 +79,7 @@ impl Reception {
 
     /// Opens the account of a connected socket.
     pub fn open(&mut self, class: u16, follows: Follows, publishers: usize) -> u32 {
-        let trackers = if follows == Follows::All { publishers } else { 1 };
+        let trackers = follows.count(publishers);
         let account =
             Account { class, follows, tracker: self.trackers.len() as u32, end: End::Open };
         self.trackers.resize(self.trackers.len() + trackers, Tracker::new());
@@ -85,7 +99,7 @@ impl Reception {
         }
     }
 
-    /// Counts a read call.
+    /// Counts a read call, and what it took from the socket.
     pub fn read(&mut self, account: u32, bytes: usize) {
         let class = self.class(account);
         class.reads += 1;
@@ -95,37 +109,70 @@ impl Reception {
     /// Counts a gap the server told of.
     pub fn gap(&mut self, account: u32, gap: Gap) {
         let class = self.class(account);
-        class.gap_notices += 1;
-        class.gap_frames = class.gap_frames.saturating_add(gap.to.saturating_sub(gap.from) + 1);
+        let (notices, frames) = match gap.reason {
+            GapReason::Conflated => (&mut class.conflations, &mut class.conflated_frames),
+            GapReason::Lost => (&mut class.gap_notices, &mut class.gap_frames),
+        };
+        *notices += 1;
+        *frames = frames.saturating_add(gap.frames());
     }
 
-    /// Takes a message read at `now_ns`.
+    /// Counts an envelope whose number is not above that of the frame before it.
+    pub fn misnumbered(&mut self, account: u32) {
+        self.class(account).misnumbered += 1;
+    }
+
+    /// Takes a message that is a payload and nothing else.
     #[inline]
-    pub fn message(&mut self, account: u32, message: &[u8], roster: Option<&Roster>, now_ns: u64) {
-        match self.memo.stamp(message, roster) {
-            Ok(stamp) => self.frame(account, stamp, now_ns),
-            Err(Reject::Corrupt) => self.class(account).corrupt += 1,
-            Err(Reject::Foreign) => self.class(account).foreign += 1,
+    pub fn message(&mut self, arrival: Arrival<'_>, message: &[u8]) -> bool {
+        match self.memo.stamp(message, arrival.roster) {
+            Ok(stamp) => self.frame(arrival, stamp, message.len()),
+            Err(reject) => {
+                self.reject(arrival, reject);
+                false
+            }
         }
     }
 
+    /// Whose frame a payload is.
     #[inline]
-    fn frame(&mut self, account: u32, stamp: Stamp, now_ns: u64) {
+    pub fn stamp(&mut self, payload: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
+        self.memo.stamp(payload, roster)
+    }
+
+    /// Counts a message that is no frame of this run.
+    pub fn reject(&mut self, arrival: Arrival<'_>, reject: Reject) {
+        let class = self.class(arrival.account);
+        match reject {
+            Reject::Corrupt => class.corrupt += 1,
+            Reject::Foreign => class.foreign += 1,
+        }
+    }
+
+    /// Takes a frame; whether it is newer than all before it.
+    #[inline]
+    pub fn frame(&mut self, arrival: Arrival<'_>, stamp: Stamp, payload_bytes: usize) -> bool {
+        let Arrival { account, now_ns, .. } = arrival;
         let Account { class, follows, tracker, .. } = self.accounts[account as usize];
         let class = &mut self.classes[usize::from(class)];
-        let tracker = match follows {
-            Follows::All => tracker + stamp.publisher,
-            Follows::One(publisher) if publisher == stamp.publisher => tracker,
-            Follows::One(_) => return class.foreign += 1,
+        let Some(place) = follows.place_of(stamp.publisher, &self.followed) else {
+            class.foreign += 1;
+            return false;
         };
-        match self.trackers[tracker as usize].accept(stamp.seq) {
-            Verdict::Duplicate => return class.duplicated += 1,
+        let verdict = self.trackers[(tracker + place) as usize].accept(stamp.seq);
+        match verdict {
+            Verdict::Duplicate => {
+                class.duplicated += 1;
+                return false;
+            }
+            Verdict::InOrder { .. } if class.pace.is_thinned() => {}
             Verdict::InOrder { skipped } => self.missing += u64::from(skipped),
             Verdict::Reordered => {
                 class.reordered += 1;
-                self.missing -= 1;
+                self.missing -= u64::from(!class.pace.is_thinned());
             }
         }
+        class.payload_bytes += payload_bytes as u64;
         class.received += 1;
         self.received += 1;
         self.second_received += 1;
@@ -135,10 +182,13 @@ impl Reception {
             class.e2e.record(e2e_ns);
             let service_ns = stamp.sent_ns.map(|sent_ns| since(now_ns, sent_ns));
             service_ns.inspect(|ns| class.service.record(*ns));
-            if let (true, ClassKind::Healthy, Some(ns)) = (stamp.sampled, class.kind, service_ns) {
+            // A feed with a rate holds frames back on purpose.
+            let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
+            if let (true, true, Some(ns)) = (stamp.sampled, is_prompt, service_ns) {
                 self.spread.record(stamp.publisher, stamp.seq, ns);
             }
         }
+        verdict != Verdict::Reordered
     }
 
     /// Distinct frames received so far.
@@ -154,11 +204,14 @@ impl Reception {
     /// Whether every socket still open, stalled ones aside, has all that was published.
     pub fn is_complete(&self, roster: &Roster) -> bool {
         self.accounts.iter().filter(|account| account.end == End::Open).all(|account| {
-            let kind = self.classes[usize::from(account.class)].kind;
-            kind == ClassKind::Stalled
-                || followed(&self.trackers, account, roster.publishers()).all(
-                    |(publisher, tracker)| tracker.is_complete(roster.log(publisher).written()),
-                )
+            let ClassOutcome { kind, pace, .. } = &self.classes[usize::from(account.class)];
+            let is_complete = |(publisher, tracker): (u32, &Tracker)| {
+                let end = roster.log(publisher).written();
+                tracker.tail(end) == 0 && (pace.is_thinned() || tracker.holes() == 0)
+            };
+            *kind == ClassKind::Stalled
+                || followed(&self.trackers, account, &self.followed, roster.publishers())
+                    .all(is_complete)
         })
     }
 
@@ -190,17 +243,19 @@ pub fn settle(
     plan: &Plan,
 ) -> (Vec<ClassOutcome>, SpreadSamples) {
     let ends = published(&receptions, roster, cut);
-    let mut classes: Vec<ClassOutcome> = plan
-        .classes
-        .iter()
-        .map(|class| ClassOutcome::new(class.name.clone(), class.kind))
-        .collect();
+    let mut classes: Vec<ClassOutcome> = plan.classes.iter().map(ClassOutcome::of).collect();
     let mut spread = SpreadSamples::default();
     for mut reception in receptions {
         for account in &reception.accounts {
             let class = &mut reception.classes[usize::from(account.class)];
-            for (publisher, tracker) in followed(&reception.trackers, account, ends.len()) {
-                charge(class, account.end, tracker, ends[publisher as usize]);
+            let trackers = &reception.trackers;
+            for (publisher, tracker) in followed(trackers, account, &plan.followed, ends.len()) {
+                let published = ends[publisher as usize];
+                charge(class, account.end, tracker, published);
+                if let (End::Open, Some(rate)) = (account.end, class.asked_rate()) {
+                    let fps = plan.publishers[publisher as usize].rate.per_second();
+                    class.rates.note(tracker.received(), published, fps, rate);
+                }
             }
         }
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
@@ -210,10 +265,15 @@ pub fn settle(
 }
 
 fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, published: u32) {
-    let unread = end == End::Killed || (end == End::Open && class.kind != ClassKind::Healthy);
+    let is_thinned = class.pace.is_thinned();
+    let unread = end == End::Killed
+        || (end == End::Open && (is_thinned || class.kind != ClassKind::Healthy));
     let tail = if unread { 0 } else { u64::from(tracker.tail(published)) };
-    class.expected += u64::from(tracker.head()) + tail;
-    class.lost += u64::from(tracker.holes());
+    let holes = u64::from(tracker.holes());
+    let lost = if is_thinned { 0 } else { holes };
+    class.left_out += holes - lost;
+    class.expected += u64::from(tracker.received()) + lost + tail;
+    class.lost += lost;
     match end {
         End::Closed => class.lost_after_close += tail,
         End::Open | End::Killed => class.lost += tail,
@@ -227,7 +287,10 @@ fn published(receptions: &[Reception], roster: &Roster, cut: &[bool]) -> Vec<u32
         .collect();
     for reception in receptions {
         for account in &reception.accounts {
-            for (publisher, tracker) in followed(&reception.trackers, account, ends.len()) {
+            let trackers = &reception.trackers;
+            let publishers = ends.len();
+            for (publisher, tracker) in followed(trackers, account, &reception.followed, publishers)
+            {
                 let end = &mut ends[publisher as usize];
                 *end = (*end).max(tracker.head());
             }
@@ -240,14 +303,11 @@ fn published(receptions: &[Reception], roster: &Roster, cut: &[bool]) -> Vec<u32
 fn followed<'t>(
     trackers: &'t [Tracker],
     account: &Account,
+    followed: &'t [u32],
     publishers: usize,
 ) -> impl Iterator<Item = (u32, &'t Tracker)> + use<'t> {
-    let (first, count) = match account.follows {
-        Follows::All => (0, publishers),
-        Follows::One(publisher) => (publisher, 1),
-    };
-    let from = account.tracker as usize;
-    (first..).zip(&trackers[from..from + count])
+    let (from, count) = (account.tracker as usize, account.follows.count(publishers));
+    account.follows.publishers(followed, publishers).zip(&trackers[from..from + count])
 }
 
 fn since(now_ns: u64, then_ns: u64) -> i64 {
@@ -266,7 +326,7 @@ mod tests {
 
     fn plan(kind: ClassKind) -> Plan {
         let publishers = vec![fixtures::publisher(1, 50), fixtures::publisher(2, 50)];
-        let classes = vec![ClassPlan { name: "all".into(), kind }];
+        let classes = vec![ClassPlan { kind, ..ClassPlan::raw("all") }];
         Plan { classes, ..fixtures::plan_of(publishers) }
     }
 
@@ -298,8 +358,8 @@ mod tests {
             let mut encoder = Encoder::new(1, 1, of, schedule);
             for seq in seqs {
                 let now_ns = self.roster.intended_ns(publisher, seq) + 3_000_000;
-                let roster = Some(&self.roster);
-                self.reception.message(account, encoder.encode(seq), roster, now_ns);
+                let arrival = Arrival { account, roster: Some(&self.roster), now_ns };
+                self.reception.message(arrival, encoder.encode(seq));
             }
         }
 

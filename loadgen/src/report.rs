@@ -95,6 +95,7 @@ fn classes(outcome: &Outcome) -> Table {
     let header = [
         "class",
         "kind",
+        "form",
         "sockets",
         "expected",
         "received",
@@ -103,6 +104,7 @@ fn classes(outcome: &Outcome) -> Table {
         "disordered",
         "damaged",
         "gaps told",
+        "left out",
         "closed",
     ];
     table(&header, outcome.classes.iter().map(class_row).collect())
@@ -118,9 +120,10 @@ fn class_row(class: &ClassOutcome) -> Vec<String> {
         class.reordered,
         class.corrupt,
         class.gap_notices,
+        class.left_out,
         class.closes.values().sum(),
     ];
-    let names = [class.name.clone(), class.kind.name().to_owned()];
+    let names = [class.name.clone(), class.kind.name().to_owned(), class.form.to_string()];
     names.into_iter().chain(counts.map(format_exact)).collect()
 }
 
@@ -139,6 +142,8 @@ fn costs(record: &Record<'_>) -> Table {
         ),
         ("published a period late or more", format_exact(publishers.late)),
         ("frames per read", or_unknown(frames_per_read(outcome))),
+        ("bytes sent per byte of payload", or_unknown(egress_ratios(outcome))),
+        ("frames per second and topic", or_unknown(rates(outcome))),
         ("server CPU per delivery", or_unknown(efficiency.cpu_ns_per_delivery.map(format_ns))),
         ("deliveries per server core", per_s(efficiency.deliveries_per_core_s)),
         ("server CPUs busy", cpus(efficiency.server_cpus_busy)),
@@ -171,6 +176,25 @@ fn frames_per_read(outcome: &Outcome) -> Option<String> {
     let sum = |count: fn(&ClassOutcome) -> u64| outcome.classes.iter().map(count).sum::<u64>();
     let reads = sum(|class| class.reads);
     (reads > 0).then(|| format!("{:.2}", sum(|class| class.received) as f64 / reads as f64))
+}
+
+/// One per class.
+fn egress_ratios(outcome: &Outcome) -> Option<String> {
+    let ratios = outcome.classes.iter().map(|class| class.egress_ratio());
+    let ratios: Option<Vec<String>> =
+        ratios.map(|ratio| ratio.map(|ratio| format!("{ratio:.3}"))).collect();
+    ratios.map(|ratios| ratios.join(", "))
+}
+
+/// Of the classes that asked for a rate.
+fn rates(outcome: &Outcome) -> Option<String> {
+    let asked = outcome.classes.iter().filter_map(|class| {
+        let (rate, found) = (class.asked_rate()?, class.rates);
+        let (slowest, fastest) = (found.slowest_per_s, found.fastest_per_s);
+        Some(format!("{slowest:.2} to {fastest:.2} of {rate} asked for"))
+    });
+    let asked: Vec<String> = asked.collect();
+    (!asked.is_empty()).then(|| asked.join(", "))
 }
 
 fn conditions(record: &Record<'_>) -> Table {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::{SECOND_NS, UtcMap, mono_ns};
 use crate::outcome::Outcome;
-use crate::plan::{Follows, Plan};
+use crate::plan::Plan;
 pub use crate::progress::{Phase, Progress};
 use crate::publishers::{self, ConnectError, Connected, PublisherHarvest};
 use crate::reception;
@@ -261,9 +261,12 @@ fn join<T>(handles: Handles<'_, T>, what: &'static str) -> Result<Vec<T>, RunErr
 /// Refuses what the data plane would have to index out of bounds for.
 fn check(plan: &Plan) -> Result<(), RunError> {
     let publishers = plan.publishers.len();
-    let follows_known = plan.subscribers.iter().all(|subscriber| match subscriber.follows {
-        Follows::All => true,
-        Follows::One(publisher) => (publisher as usize) < publishers,
+    let follows_known = plan.subscribers.iter().all(|subscriber| {
+        let follows = subscriber.follows;
+        let mut followed = plan.followed(follows);
+        let expected = follows.count(publishers);
+        plan.followed(follows).count() == expected
+            && followed.all(|publisher| (publisher as usize) < publishers)
     });
     let class_known = |class: u16| usize::from(class) < plan.classes.len();
     let mut ids: Vec<u16> = plan.publishers.iter().map(|publisher| publisher.id).collect();

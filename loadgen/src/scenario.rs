@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use crate::plan::{ClassKind, FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
-use crate::section::{ScenarioError, Section};
+use crate::plan::{FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
+use crate::section::{ScenarioError, Section, quoted};
 use crate::slo::Slo;
-use crate::source::SourceRange;
+use crate::subscriber_group;
+pub use crate::subscriber_group::{SubscriberGroup, TopicsEach};
+pub use crate::target::Target;
 use crate::units;
 
 /// A load and its goals.
@@ -39,15 +41,6 @@ pub struct Scenario {
     /// How late publishes may be at p99.9 in a valid run, in percent of a period, where the usual
     /// limit does not suit the load.
     pub slip_percent: Option<f64>,
-}
-
-/// Where the load goes and where it comes from.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Target {
-    /// `host:port` of the server; `None` starts an engine of our own.
-    pub authority: Option<String>,
-    /// Local addresses to connect from; empty leaves the choice to the kernel and the budget.
-    pub source_ips: Vec<SourceRange>,
 }
 
 /// Publishers that differ by identifier only.
@@ -81,40 +74,6 @@ pub enum Phase {
     },
 }
 
-/// Subscribers of one class.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SubscriberGroup {
-    /// The name of the class in the results.
-    pub name: String,
-    /// How many dashboards.
-    pub count: u32,
-    /// What each of them follows.
-    pub topics: TopicsEach,
-    /// How they read.
-    pub class: ClassKind,
-    /// Sockets opened per second at most.
-    pub ramp_per_s: u32,
-}
-
-/// What one dashboard follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TopicsEach {
-    /// Everything, over one socket with a pattern: a wall.
-    All,
-    /// This many topics drawn by seed, over one raw socket each.
-    Count(u32),
-}
-
-impl SubscriberGroup {
-    /// Sockets of the whole group.
-    pub fn sockets(&self) -> u64 {
-        match self.topics {
-            TopicsEach::All => u64::from(self.count),
-            TopicsEach::Count(topics) => u64::from(self.count) * u64::from(topics),
-        }
-    }
-}
-
 /// How long each part of the run takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Phases {
@@ -144,9 +103,7 @@ const ROOT_KEYS: &[&str] = &[
     "slo",
     "health",
 ];
-const TARGET_KEYS: &[&str] = &["url", "source_ips"];
 const PUBLISHER_KEYS: &[&str] = &["name", "count", "fps", "phase", "payload", "topic"];
-const SUBSCRIBER_KEYS: &[&str] = &["name", "count", "topics_each", "class", "read_rate", "ramp"];
 const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
 const PHASE_KEYS: &[&str] = &["warmup", "measure", "drain"];
 const HEALTH_KEYS: &[&str] = &["slip_percent"];
@@ -166,12 +123,12 @@ impl Scenario {
         check_clock(&root)?;
         let publishers = parse_each(root.tables("publishers", PUBLISHER_KEYS)?, publisher_group)?;
         let subscribers =
-            parse_each(root.tables("subscribers", SUBSCRIBER_KEYS)?, subscriber_group)?;
+            parse_each(root.tables("subscribers", subscriber_group::KEYS)?, SubscriberGroup::of)?;
         let scenario = Scenario {
-            name: root.required("name", "name = \"my-load\"", name(&root, "name")?)?,
+            name: root.required("name", "name = \"my-load\"", root.name()?)?,
             about: root.text("about")?.unwrap_or_default().to_owned(),
             seed: root.integer("seed", 0..=i64::MAX as u64)?.unwrap_or(1),
-            target: target(&root)?,
+            target: Target::of(&root)?,
             publishers,
             subscribers,
             kill: kill(&root)?,
@@ -271,17 +228,6 @@ impl Scenario {
     }
 }
 
-impl Target {
-    fn write_toml(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "[target]")?;
-        if let Some(authority) = &self.authority {
-            writeln!(out, "url = {}", quoted(&format!("ws://{authority}")))?;
-        }
-        let ranges: Vec<_> = self.source_ips.iter().map(|r| quoted(&r.to_string())).collect();
-        writeln!(out, "source_ips = [{}]\n", ranges.join(", "))
-    }
-}
-
 impl PublisherGroup {
     fn write_toml(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "[[publishers]]")?;
@@ -291,23 +237,6 @@ impl PublisherGroup {
         writeln!(out, "phase = {}", quoted(&self.phase.to_string()))?;
         writeln!(out, "payload = {}", quoted(&self.payload.to_string()))?;
         writeln!(out, "topic = {}\n", quoted(&self.topic_prefix))
-    }
-}
-
-impl SubscriberGroup {
-    fn write_toml(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "[[subscribers]]")?;
-        writeln!(out, "name = {}", quoted(&self.name))?;
-        writeln!(out, "count = {}", self.count)?;
-        match self.topics {
-            TopicsEach::All => writeln!(out, "topics_each = \"all\"")?,
-            TopicsEach::Count(topics) => writeln!(out, "topics_each = {topics}")?,
-        }
-        writeln!(out, "class = {}", quoted(self.class.name()))?;
-        if let ClassKind::Slow { bytes_per_s } = self.class {
-            writeln!(out, "read_rate = \"{bytes_per_s}B/s\"")?;
-        }
-        writeln!(out, "ramp = \"{}/s\"\n", self.ramp_per_s)
     }
 }
 
@@ -352,10 +281,6 @@ impl FromStr for Phase {
     }
 }
 
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
 fn write_kill(kill: &KillPlan, out: &mut String) -> fmt::Result {
     writeln!(out, "[[faults]]\nkind = \"kill\"")?;
     writeln!(out, "at = {}", quoted(&units::format_duration(kill.at)))?;
@@ -370,17 +295,6 @@ fn parse_each<'t, T>(
     sections.iter().map(parse).collect()
 }
 
-/// Names become parts of file names.
-fn name(section: &Section<'_>, key: &str) -> Result<Option<String>, ScenarioError> {
-    section.parsed(key, |text| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if (1..=64).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('.') {
-            return Ok(text.to_owned());
-        }
-        Err(format!("`{text}` must be 1..=64 letters, digits, `-`, `_` or `.`"))
-    })
-}
-
 fn check_clock(root: &Section<'_>) -> Result<(), ScenarioError> {
     let Some(clock) = root.table("clock", &["mode"])? else { return Ok(()) };
     match clock.text("mode")? {
@@ -392,30 +306,8 @@ fn check_clock(root: &Section<'_>) -> Result<(), ScenarioError> {
     }
 }
 
-fn target(root: &Section<'_>) -> Result<Target, ScenarioError> {
-    let Some(section) = root.table("target", TARGET_KEYS)? else { return Ok(Target::default()) };
-    let parse_range = |text: &str| text.parse().map_err(|e: String| section.bad("source_ips", e));
-    let source_ips: Result<_, _> =
-        section.texts("source_ips")?.into_iter().map(parse_range).collect();
-    Ok(Target { authority: section.parsed("url", parse_target_url)?, source_ips: source_ips? })
-}
-
-/// Takes `host:port` out of `ws://host:port`.
-pub fn parse_target_url(url: &str) -> Result<String, String> {
-    if url.starts_with("wss://") {
-        return Err("TLS is not supported by this version; write `ws://host:port`".to_owned());
-    }
-    let wrong = || format!("`{url}` is no target; write e.g. `ws://10.0.0.5:9400`");
-    let authority = url.strip_prefix("ws://").ok_or_else(wrong)?;
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
-    let port_fits = port.parse::<u16>().is_ok_and(|port| port > 0);
-    let host_fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && c != '/');
-    if port_fits && host_fits { Ok(authority.to_owned()) } else { Err(wrong()) }
-}
-
 fn publisher_group(section: &Section<'_>) -> Result<PublisherGroup, ScenarioError> {
-    let name = name(section, "name")?;
+    let name = section.name()?;
     let count = section.integer("count", 1..=PUBLISHERS_MAX)?;
     let rate = match section.any("fps") {
         Some(Value::Integer(_) | Value::Float(_)) => section
@@ -444,46 +336,6 @@ fn parse_topic_prefix(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("`{text}` is no topic prefix; write e.g. `pmu` or `grid/north`, without + # $"))
-}
-
-fn subscriber_group(section: &Section<'_>) -> Result<SubscriberGroup, ScenarioError> {
-    let name = name(section, "name")?;
-    let count = section.integer("count", 1..=SOCKETS_MAX)?;
-    let topics = match section.any("topics_each") {
-        Some(Value::String(text)) if text == "all" => TopicsEach::All,
-        Some(Value::String(text)) => {
-            let reason = format!("`{text}` is neither a number nor \"all\"");
-            return Err(section.bad("topics_each", reason));
-        }
-        _ => {
-            let topics = section.integer("topics_each", 1..=PUBLISHERS_MAX)?;
-            TopicsEach::Count(topics.unwrap_or(1) as u32)
-        }
-    };
-    Ok(SubscriberGroup {
-        name: section.required("name", "name = \"desk\"", name)?,
-        count: section.required("count", "count = 2000", count)? as u32,
-        topics,
-        class: class(section)?,
-        ramp_per_s: section.parsed("ramp", units::parse_per_second)?.unwrap_or(2000),
-    })
-}
-
-fn class(section: &Section<'_>) -> Result<ClassKind, ScenarioError> {
-    let read_rate = section.parsed("read_rate", units::parse_bytes_per_second)?;
-    match (section.text("class")?, read_rate) {
-        (None | Some("slow"), Some(bytes_per_s)) => Ok(ClassKind::Slow { bytes_per_s }),
-        (Some("slow"), None) => section.required("read_rate", "read_rate = \"64KiB/s\"", None),
-        (None | Some("healthy"), None) => Ok(ClassKind::Healthy),
-        (Some("stalled"), None) => Ok(ClassKind::Stalled),
-        (Some("healthy" | "stalled"), Some(_)) => {
-            Err(section.bad("read_rate", "only a subscriber of class `slow` has one"))
-        }
-        (Some(other), _) => {
-            let reason = format!("`{other}` is no class; write `healthy`, `slow` or `stalled`");
-            Err(section.bad("class", reason))
-        }
-    }
 }
 
 fn kill(root: &Section<'_>) -> Result<Option<KillPlan>, ScenarioError> {
@@ -545,6 +397,7 @@ fn slip_percent(root: &Section<'_>) -> Result<Option<f64>, ScenarioError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::ClassKind;
 
     const FULL: &str = r#"
         name = "full"
@@ -556,6 +409,8 @@ mod tests {
                         topic = "grid/north" },
                       { name = "b", count = 2, fps = 30 }]
         subscribers = [{ name = "desk", count = 10, topics_each = 2, ramp = "500/s" },
+                       { name = "desk-bin", count = 5, topics_each = 3, form = "bin",
+                         rate = 4, mode = "latest", deflate = true },
                        { name = "slow", count = 1, class = "slow", read_rate = "4KiB/s" },
                        { name = "dead", count = 1, class = "stalled" },
                        { name = "wall", count = 1, topics_each = "all" }]
@@ -578,11 +433,11 @@ mod tests {
     fn every_key_is_understood_and_written_back() {
         let scenario = Scenario::parse(FULL).unwrap();
         assert_eq!(scenario.publisher_count(), 5);
-        assert_eq!(scenario.subscriber_sockets(), 23);
+        assert_eq!(scenario.subscriber_sockets(), 28);
         assert_eq!(scenario.publishers[0].rate, Rate { num: 5994, den: 100 });
         let jitter = Phase::Jitter { max: Duration::from_millis(5) };
         assert_eq!(scenario.publishers[0].phase, jitter);
-        assert_eq!(scenario.subscribers[1].class, ClassKind::Slow { bytes_per_s: 4096 });
+        assert_eq!(scenario.subscribers[2].class, ClassKind::Slow { bytes_per_s: 4096 });
         assert_eq!(scenario.slo.loss, 5);
         assert_eq!(Scenario::parse(&scenario.to_toml()), Ok(scenario));
     }
@@ -620,7 +475,21 @@ mod tests {
     fn wrong_values_say_what_would_be_right() {
         for (from, to, message) in [
             ("name = \"full\"", "name = \"a/b\"", "`a/b` must be 1..=64 letters"),
-            ("ws://127", "wss://127", "TLS is not supported by this version"),
+            ("ws://127", "http://127", "is no target; write e.g. `ws://10.0.0.5:9400`"),
+            ("url = \"ws", "tls = true, url = \"ws", "write `wss://host:port`"),
+            ("ramp = \"500/s\"", "form = \"xml\"", "`xml` is no form; write `raw`, `json`"),
+            ("ramp = \"500/s\"", "rate = 0", "0 is outside 1..=1000"),
+            ("ramp = \"500/s\"", "mode = \"best\"", "`best` is no mode; write `lossless` or"),
+            (
+                "ramp = \"500/s\"",
+                "deflate = 1",
+                "`deflate` in subscribers[0] must be true or false",
+            ),
+            (
+                "ramp = \"500/s\"",
+                "form = \"sse\", deflate = true",
+                "event streams have no compression",
+            ),
             (
                 "ws://127.0.0.1:9400",
                 "ws://127.0.0.1",
@@ -638,7 +507,7 @@ mod tests {
             ("topics_each = 2", "topics_each = 9", "only 5 publishers; lower topics_each"),
             ("500/s", "quick", "`quick` is no rate; write e.g. `2000/s`"),
             ("4KiB/s", "4KiB", "`4KiB` is no byte rate"),
-            (", read_rate = \"4KiB/s\"", "", "`read_rate` is missing in subscribers[1]"),
+            (", read_rate = \"4KiB/s\"", "", "`read_rate` is missing in subscribers[2]"),
             ("\"stalled\"", "\"dead\"", "`dead` is no class; write `healthy`, `slow` or"),
             ("\"stalled\"", "\"stalled\", read_rate = \"1B/s\"", "only a subscriber of class"),
             ("name = \"wall\"", "name = \"desk\"", "two subscriber groups are called `desk`"),

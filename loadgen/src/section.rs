@@ -76,6 +76,11 @@ pub fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// A text as TOML writes it.
+pub fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
 /// A table whose keys have all been recognised.
 pub struct Section<'t> {
     place: String,
@@ -150,6 +155,22 @@ impl<'t> Section<'t> {
             return Ok(Some(value));
         }
         Err(self.bad(key, format!("{value} is outside {}..={}", range.start(), range.end())))
+    }
+
+    /// Whether the key is `true`; absent is `false`.
+    pub fn flag(&self, key: &str) -> Result<bool, ScenarioError> {
+        Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))
+    }
+
+    /// The `name`, if present: names become parts of file names.
+    pub fn name(&self) -> Result<Option<String>, ScenarioError> {
+        self.parsed("name", |text| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if (1..=64).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('.') {
+                return Ok(text.to_owned());
+            }
+            Err(format!("`{text}` must be 1..=64 letters, digits, `-`, `_` or `.`"))
+        })
     }
 
     /// The value as it is, whatever its type.

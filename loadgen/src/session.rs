@@ -171,7 +171,12 @@ fn run_into(
         host::pin(cpus).map_err(system("pinning the generator"))?;
     }
     let run_id = (unix_ns / 1_000_000_000) as u32;
-    let destination = Destination { target: target.address, host: target.host.clone(), run_id };
+    let destination = Destination {
+        target: target.address,
+        host: target.host.clone(),
+        token: args.options.token.clone(),
+        run_id,
+    };
     let plan = Plan::build(&fitted.scenario, &fitted.budget.layout, destination);
     let (outcome, samples) = measure(&plan, target.pid)?;
     target.leave();

@@ -5,7 +5,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::outcome::SpreadOutcome;
-use crate::plan::{ClassKind, Follows, Plan};
+use crate::plan::{ClassKind, Plan};
 
 /// The sampling interval of a plan: the one it asks for, raised until all samples together fit the
 /// memory set aside for them. `frames` is the number of measured frames of each publisher.
@@ -14,10 +14,8 @@ pub fn sample_every(plan: &Plan, frames: &[u64]) -> u32 {
         .subscribers
         .iter()
         .filter(|subscriber| is_healthy(plan, subscriber.class))
-        .map(|subscriber| match subscriber.follows {
-            Follows::All => frames.iter().sum(),
-            Follows::One(publisher) => frames.get(publisher as usize).copied().unwrap_or(0),
-        })
+        .flat_map(|subscriber| plan.followed(subscriber.follows))
+        .map(|publisher| frames.get(publisher as usize).copied().unwrap_or(0))
         .sum();
     let fitting = u32::try_from(arrivals.div_ceil(SAMPLES_MAX)).unwrap_or(u32::MAX);
     plan.spread_every.max(fitting).max(1)

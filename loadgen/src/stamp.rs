@@ -1,5 +1,5 @@
 //! Who published a frame, as which tick, when it was due and when it left: the roster every thread
-//! shares, and a receiver's memo of frames it has already checked. Must not know sockets, and reads
+//! shares. Must not know sockets, and reads
 //! no clock: send instants are told by the publishers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use rustc_hash::FxHashMap;
 
 use crate::clock::{Grid, Jitter, SECOND_NS, Schedule, UtcMap, mix};
+use crate::memo::Memo;
 use crate::payload::{self, Claim, Corrupt, When};
 use crate::plan::{Plan, PublisherPlan};
 
@@ -188,54 +189,18 @@ pub enum Reject {
     Foreign,
 }
 
-/// Stamps of the frames seen last. In a broadcast the same bytes arrive at every socket, so nearly
-/// all frames cost one comparison instead of a checksum and the grid arithmetic.
-#[derive(Debug)]
-pub struct Memo {
-    slots: Vec<Slot>,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    frame: Vec<u8>,
-    stamp: Option<Stamp>,
-}
-
-impl Memo {
-    /// A memo for frames of this many publishers.
-    pub fn new(publishers: usize) -> Memo {
-        let slots = (publishers * SLOTS_PER_PUBLISHER).next_power_of_two().clamp(64, 8192);
-        Memo { slots: (0..slots).map(|_| Slot::default()).collect() }
-    }
-
+impl Memo<Stamp> {
     /// The stamp of a message. `roster` is `None` before the start: then every frame is foreign.
     #[inline]
     pub fn stamp(&mut self, message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
-        let at = slot_of(message) & (self.slots.len() - 1);
-        let slot = &mut self.slots[at];
-        match slot.stamp {
-            Some(stamp) if slot.frame == message => Ok(stamp),
-            _ => slot.replace(message, roster),
-        }
+        self.of(message, |message| identified(message, roster)).copied()
     }
 }
 
-impl Slot {
-    fn replace(&mut self, message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
-        let claim = payload::identify(message).map_err(|Corrupt| Reject::Corrupt)?;
-        let stamp = roster.and_then(|roster| roster.stamp(claim)).ok_or(Reject::Foreign)?;
-        self.frame.clear();
-        self.frame.extend_from_slice(message);
-        self.stamp = Some(stamp);
-        Ok(stamp)
-    }
-}
-
-/// Every form ends in a checksum, so the last bytes spread well over the slots.
-#[inline]
-fn slot_of(message: &[u8]) -> usize {
-    let word = message.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
+/// The stamp of a message nobody remembers.
+pub fn identified(message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
+    let claim = payload::identify(message).map_err(|Corrupt| Reject::Corrupt)?;
+    roster.and_then(|roster| roster.stamp(claim)).ok_or(Reject::Foreign)
 }
 
 fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Schedule {
@@ -257,7 +222,6 @@ fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Sched
 
 /// Send instants kept per publisher: at 120 frames/s the newest eight seconds.
 const RING: usize = 1024;
-const SLOTS_PER_PUBLISHER: usize = 32;
 const SAMPLE_STREAM: u64 = 0x7370_7265_6164;
 const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
 

@@ -18,16 +18,17 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::clock::{SECOND_NS, mix, mono_ns};
-use crate::connection::{Connection, Filled, Heard};
+use crate::connection::{Connection, Filled};
+use crate::handshake;
 use crate::meter::Meter;
 use crate::outcome::{RampOutcome, ThreadHealth};
 use crate::plan::{ClassKind, KillPlan, SubscriberPlan};
 use crate::ramp::{self, Attempt, Ramp};
-use crate::reception::{End, Reception};
+use crate::reception::{Arrival, End, Reception};
 use crate::socket;
 use crate::stage::Stage;
+use crate::subscriber::{self, Ears, State, Subscriber};
 use crate::windows::WindowPart;
-use crate::wire;
 
 /// What a subscriber thread leaves behind.
 #[derive(Debug)]
@@ -72,29 +73,13 @@ struct SubscriberThread<'s> {
     paced: Vec<Paced>,
     paced_at_ns: u64,
     buffer: Vec<u8>,
-    message_bytes_max: usize,
-    reception: Reception,
+    ears: Ears,
     meter: Option<Meter>,
     windows: Sender<WindowPart>,
     health: ThreadHealth,
     told: Told,
     is_killed: bool,
     is_drained: bool,
-}
-
-/// One socket.
-struct Subscriber {
-    connection: Connection,
-    plan: u32,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Connecting,
-    Upgrading,
-    /// With its account at the reception.
-    Open(u32),
 }
 
 /// A slow socket's allowance.
@@ -135,8 +120,7 @@ impl<'s> SubscriberThread<'s> {
             paced: Vec::new(),
             paced_at_ns: now_ns,
             buffer: vec![0; BUFFER_BYTES_MIN.max(2 * stage.message_bytes_max())],
-            message_bytes_max: stage.message_bytes_max(),
-            reception: Reception::new(plan),
+            ears: Ears::new(plan, stage.message_bytes_max()),
             meter: None,
             windows,
             health,
@@ -170,13 +154,13 @@ impl<'s> SubscriberThread<'s> {
 
     fn harvest(mut self) -> SubscriberHarvest {
         self.say_goodbye();
-        if self.reception.has_second() {
+        if self.ears.reception.has_second() {
             let second = self.meter.as_ref().map_or(0, Meter::second);
             self.send_second(second);
         }
         self.health.busy_max = self.meter.as_ref().map_or(0.0, Meter::busy_max);
         let ramp = self.ramp.outcome().clone();
-        SubscriberHarvest { reception: self.reception, ramp, health: self.health }
+        SubscriberHarvest { reception: self.ears.reception, ramp, health: self.health }
     }
 
     fn pause(&self) -> Duration {
@@ -214,11 +198,7 @@ impl<'s> SubscriberThread<'s> {
         let stream = socket::connect(self.stage.plan.target, plan.source, throttled)?;
         let entry = self.sockets.vacant_entry();
         let key = entry.key();
-        let socket = entry.insert(Subscriber {
-            connection: Connection::new(stream),
-            plan: attempt.subscriber,
-            state: State::Connecting,
-        });
+        let socket = entry.insert(Subscriber::new(Connection::new(stream), attempt.subscriber));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) =
             self.poll.registry().register(&mut socket.connection.stream, Token(key), interest)
@@ -236,8 +216,10 @@ impl<'s> SubscriberThread<'s> {
             Ok(false) => {}
             Ok(true) => {
                 socket.state = State::Upgrading;
-                let plan = &self.stage.plan.subscribers[socket.plan as usize];
-                let request = wire::request(&plan.path, &self.stage.plan.host, &self.key_of(key));
+                let plan = self.stage.plan;
+                let nonce = self.nonce_of(key);
+                let subscriber = &plan.subscribers[self.sockets[key].plan as usize];
+                let request = subscriber::offer(plan, subscriber, &nonce).request();
                 let sent = self.sockets[key].connection.send(request.as_bytes());
                 if let Err(error) = sent {
                     self.give_up(key, socket::failure_name(&error));
@@ -247,25 +229,66 @@ impl<'s> SubscriberThread<'s> {
         }
     }
 
+    /// Reads an opening socket; answers how many bytes are to be looked at.
+    fn fill(&mut self, key: usize) -> Option<usize> {
+        match self.sockets[key].connection.fill(&mut self.buffer, usize::MAX) {
+            Ok(filled) => filled.map(|filled| filled.total),
+            Err(reason) => {
+                self.give_up(key, &reason);
+                None
+            }
+        }
+    }
+
     fn finish_upgrade(&mut self, key: usize) {
-        let connection = &mut self.sockets[key].connection;
-        let filled = match connection.fill(&mut self.buffer, usize::MAX) {
-            Ok(Some(filled)) => filled.total,
-            Ok(None) => return,
-            Err(reason) => return self.give_up(key, &reason),
-        };
-        let expected = self.key_of(key);
-        match wire::check_response(&self.buffer[..filled], &expected) {
-            Ok(None) => self.sockets[key].connection.keep(&self.buffer[..filled]),
-            Ok(Some(head)) => {
-                let account = self.opened(key);
-                self.buffer.copy_within(head..filled, 0);
-                let is_open = self.take(key, account, filled - head, mono_ns());
-                if is_open && self.kind_at(key) == ClassKind::Healthy {
-                    self.read_all(key, account, true);
+        let Some(filled) = self.fill(key) else { return };
+        let (plan, nonce) = (self.stage.plan, self.nonce_of(key));
+        let socket = &mut self.sockets[key];
+        let subscriber = &plan.subscribers[socket.plan as usize];
+        let offer = subscriber::offer(plan, subscriber, &nonce);
+        match socket.answered(&self.buffer[..filled], &offer, plan) {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                self.buffer.copy_within(answer.head_bytes..filled, 0);
+                let left = filled - answer.head_bytes;
+                match self.sockets[key].state {
+                    State::Subscribing => self.take_replies(key, left),
+                    _ => self.finish_opening(key, left),
                 }
             }
-            Err(error) => self.give_up(key, &error.to_string()),
+            Err(reason) => self.give_up(key, &reason),
+        }
+    }
+
+    fn finish_subscribing(&mut self, key: usize) {
+        // Requests that a full socket did not take go first: their replies are waited for.
+        self.sockets[key].connection.flush();
+        // No more reads than replies: each brings one at least, or there is nothing to read.
+        while self.sockets.get(key).is_some_and(|socket| socket.state == State::Subscribing) {
+            let Some(filled) = self.fill(key) else { return };
+            self.take_replies(key, filled);
+        }
+    }
+
+    fn take_replies(&mut self, key: usize, filled: usize) {
+        let mut pongs = Vec::new();
+        let socket = &mut self.sockets[key];
+        match socket.hear_replies(&self.buffer[..filled], &mut self.ears, &mut pongs) {
+            Ok(false) => self.send_pongs(key, &pongs),
+            Ok(true) => {
+                self.send_pongs(key, &pongs);
+                self.finish_opening(key, 0);
+            }
+            Err(reason) => self.give_up(key, &reason),
+        }
+    }
+
+    /// The socket is open, and the buffer begins with this many bytes that it has brought already.
+    fn finish_opening(&mut self, key: usize, filled: usize) {
+        let account = self.opened(key);
+        let is_open = filled == 0 || self.take(key, account, filled, mono_ns());
+        if is_open && self.kind_at(key) == ClassKind::Healthy {
+            self.read_all(key, account, true);
         }
     }
 
@@ -273,7 +296,7 @@ impl<'s> SubscriberThread<'s> {
         let socket = &mut self.sockets[key];
         let plan = &self.stage.plan.subscribers[socket.plan as usize];
         let publishers = self.stage.plan.publishers.len();
-        let account = self.reception.open(plan.class, plan.follows, publishers);
+        let account = self.ears.reception.open(plan.class, plan.follows, publishers);
         socket.state = State::Open(account);
         self.opening.remove(&socket.plan);
         if let ClassKind::Slow { bytes_per_s } = self.kind_of(plan) {
@@ -300,6 +323,7 @@ impl<'s> SubscriberThread<'s> {
         match socket.state {
             State::Connecting => self.finish_connect(key),
             State::Upgrading => self.finish_upgrade(key),
+            State::Subscribing => self.finish_subscribing(key),
             State::Open(account) => self.on_open_event(key, account, event),
         }
     }
@@ -359,33 +383,33 @@ impl<'s> SubscriberThread<'s> {
             }
         };
         let now_ns = mono_ns();
-        self.reception.read(account, filled.read);
+        self.ears.reception.read(account, filled.read);
         if self.take(key, account, filled.total, now_ns) { Ok(Some(filled)) } else { Err(Ended) }
     }
 
     /// Takes the frames in the filled part of the buffer; whether the socket is still open after
     /// it.
     fn take(&mut self, key: usize, account: u32, filled: usize, now_ns: u64) -> bool {
-        let (bytes, bytes_max) = (&self.buffer[..filled], self.message_bytes_max);
-        let (roster, reception) = (self.stage.roster.get(), &mut self.reception);
-        let connection = &mut self.sockets[key].connection;
+        let arrival = Arrival { account, roster: self.stage.roster.get(), now_ns };
         let mut pongs = Vec::new();
-        let ended = connection.scan(bytes, bytes_max, &mut pongs, |heard| match heard {
-            Heard::Message(message) => reception.message(account, message, roster, now_ns),
-            Heard::Gap(gap) => reception.gap(account, gap),
-        });
-        if !pongs.is_empty()
-            && let Err(error) = connection.send(&pongs)
-        {
-            // News of an end that the read side attributes better.
-            tracing::debug!(%error, "pong not sent");
-        }
+        let socket = &mut self.sockets[key];
+        let ended = socket.hear(&self.buffer[..filled], &mut self.ears, arrival, &mut pongs);
+        self.send_pongs(key, &pongs);
         match ended {
             Ok(()) => true,
             Err(reason) => {
                 self.close(key, account, reason);
                 false
             }
+        }
+    }
+
+    fn send_pongs(&mut self, key: usize, pongs: &[u8]) {
+        if !pongs.is_empty()
+            && let Err(error) = self.sockets[key].connection.send(pongs)
+        {
+            // News of an end that the read side attributes better.
+            tracing::debug!(%error, "pong not sent");
         }
     }
 
@@ -422,7 +446,7 @@ impl<'s> SubscriberThread<'s> {
     // ---- ending ----
 
     fn close(&mut self, key: usize, account: u32, reason: String) {
-        self.reception.close(account, End::Closed, reason);
+        self.ears.reception.close(account, End::Closed, reason);
         self.stage.progress.closed.fetch_add(1, Ordering::Relaxed);
         self.sockets.remove(key);
     }
@@ -440,7 +464,7 @@ impl<'s> SubscriberThread<'s> {
                 continue;
             };
             if is_chosen(self.stage.plan.seed, plan, kill) {
-                self.reception.close(account, End::Killed, KILLED.to_string());
+                self.ears.reception.close(account, End::Killed, KILLED.to_string());
                 if let Err(error) = socket::vanish(self.sockets.remove(key).connection.stream) {
                     tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
                 }
@@ -470,15 +494,15 @@ impl<'s> SubscriberThread<'s> {
 
     fn send_second(&mut self, second: u32) {
         // The run may be over already for the receiver; the totals do not depend on windows.
-        let _ = self.windows.send(self.reception.take_second(second));
+        let _ = self.windows.send(self.ears.reception.take_second(second));
     }
 
     fn tell_progress(&mut self) {
         let progress = self.stage.progress;
-        let received = self.reception.received();
+        let received = self.ears.reception.received();
         progress.received.fetch_add(received - self.told.received, Ordering::Relaxed);
         self.told.received = received;
-        let missing = self.reception.missing();
+        let missing = self.ears.reception.missing();
         // Wraps in both places alike when a late frame fills a hole.
         let change = missing.wrapping_sub(self.told.missing);
         progress.lost.fetch_add(change, Ordering::Relaxed);
@@ -495,7 +519,7 @@ impl<'s> SubscriberThread<'s> {
             return;
         }
         let roster = self.stage.roster.get();
-        if roster.is_none_or(|roster| self.reception.is_complete(roster)) {
+        if roster.is_none_or(|roster| self.ears.reception.is_complete(roster)) {
             self.is_drained = true;
             self.stage.drained.fetch_add(1, Ordering::AcqRel);
         }
@@ -503,14 +527,14 @@ impl<'s> SubscriberThread<'s> {
 
     // ---- looking up ----
 
-    fn key_of(&self, key: usize) -> String {
+    fn nonce_of(&self, key: usize) -> String {
         let subscriber = u64::from(self.sockets[key].plan);
         let word = |half| u128::from(mix(self.stage.plan.seed, subscriber, half));
-        wire::key(word(0) << 64 | word(1))
+        handshake::key(word(0) << 64 | word(1))
     }
 
     fn kind_of(&self, plan: &SubscriberPlan) -> ClassKind {
-        let class = self.stage.plan.classes.get(usize::from(plan.class));
+        let class = subscriber::class_of(self.stage.plan, plan);
         class.map_or(ClassKind::Healthy, |class| class.kind)
     }
 
@@ -540,7 +564,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_IN_RAMP: Duration = Duration::from_millis(1);
 const PACE_NS: u64 = SECOND_NS / 100;
 const PACED_READS_PER_S: u64 = 20;
-const _: () = assert!(size_of::<Subscriber>() <= 64, "100,000 of them are held");
 
 #[cfg(test)]
 mod tests {

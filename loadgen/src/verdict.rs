@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::form::Form;
 use crate::health::{self, Gate};
 use crate::histograms::SignedHistogram;
 use crate::outcome::{ClassOutcome, Outcome};
@@ -14,7 +15,7 @@ use crate::units::format_ns;
 /// One goal of a scenario and how it was met.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Goal {
-    /// The key in the scenario's `[slo]`.
+    /// The key in the scenario's `[slo]`, or what is demanded wherever it applies.
     pub goal: &'static str,
     /// The value found: nanoseconds or a count.
     pub value: f64,
@@ -79,13 +80,19 @@ fn goals(slo: &Slo, outcome: &Outcome) -> Vec<Goal> {
         ("duplicate", sum(|class| class.duplicated), slo.duplicate),
         ("corrupt", sum(|class| class.corrupt), slo.corrupt),
     ];
+    let asked = healthy.iter().filter(|class| class.asked_rate().is_some());
+    let outside = asked.map(|class| class.rates.outside).reduce(|sum, more| sum + more);
+    let is_enveloped = healthy.iter().any(|class| class.form != Form::Raw);
+    let misnumbered = is_enveloped.then(|| ("misnumbered", sum(|class| class.misnumbered), 0));
+    let counts = counts.into_iter().chain(misnumbered);
+    let counts = counts.chain(outside.map(|outside| ("rate", outside, 0)));
     let mut e2e = SignedHistogram::new();
     healthy.iter().for_each(|class| e2e.merge(&class.e2e));
     let latencies = slo.latencies().map(|(goal, quantile, limit)| {
         let value_ns = if quantile < 1.0 { e2e.quantile(quantile) } else { e2e.max() };
         latency_goal(goal, value_ns as f64, limit.as_nanos() as f64)
     });
-    counts.into_iter().map(count_goal).chain(latencies).collect()
+    counts.map(count_goal).chain(latencies).collect()
 }
 
 fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
@@ -155,6 +162,26 @@ mod tests {
         assert_eq!(exit(ClassKind::Stalled), Exit::Ok);
         assert_eq!(exit(ClassKind::Slow { bytes_per_s: 1 }), Exit::Ok);
         assert_eq!(exit(ClassKind::Healthy), Exit::SloViolated);
+    }
+
+    #[test]
+    fn rates_and_numbers_are_judged_where_they_were_asked_for() {
+        let asked = |outcome: &mut Outcome| {
+            outcome.classes[0].pace.rate = Some(4);
+            outcome.classes[0].rates.note(40, 500, 50.0, 4);
+        };
+        assert_eq!(verdict(Slo::default(), asked).exit(), Exit::Ok);
+        let found = verdict(Slo::default(), |outcome| {
+            asked(outcome);
+            outcome.classes[0].rates.note(80, 500, 50.0, 4);
+        });
+        assert_eq!(found.exit(), Exit::SloViolated);
+        assert!(found.goals.iter().any(|goal| goal.goal == "rate" && !goal.pass));
+        let misnumbered = |outcome: &mut Outcome| {
+            outcome.classes[0].form = Form::Bin;
+            outcome.classes[0].misnumbered = 1;
+        };
+        assert_eq!(verdict(Slo::default(), misnumbered).exit(), Exit::SloViolated);
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Tracker {
         self.next
     }
 
+    /// Distinct frames received.
+    pub fn received(&self) -> u32 {
+        self.next - self.holes()
+    }
+
     /// Frames missing before the newest one received.
     pub fn holes(&self) -> u32 {
         self.lost + self.seen.count_zeros()

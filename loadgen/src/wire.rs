@@ -1,12 +1,9 @@
-//! The client side of RFC 6455 as pure functions over bytes: handshake request and response check,
-//! masked encoding, and an in-place scan of server frames. It shares nothing with the engine's
+//! The frames of RFC 6455, client side, as pure functions over bytes: masked encoding, and an
+//! in-place scan of what a server sends. It shares nothing with the engine's
 //! codec on purpose: an engine bug must not hide in shared code. Must not know sockets, clocks or
 //! payloads.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
-use sha1::{Digest, Sha1};
 
 /// Opcodes a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,20 +22,58 @@ pub enum Opcode {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'b> {
     /// A whole message, text or binary.
-    Message(&'b [u8]),
+    Message(Message<'b>),
     /// A ping: must be answered with the same bytes.
     Ping(&'b [u8]),
     /// The server closes; `None` if it gave no code.
     Close(Option<u16>),
 }
 
-/// Frames the server skipped for this socket, told in the application data of a ping.
+/// A whole message as it was on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message<'b> {
+    /// The payload.
+    pub bytes: &'b [u8],
+    /// Whether it is text.
+    pub is_text: bool,
+    /// Whether it is compressed.
+    pub is_deflated: bool,
+}
+
+/// Frames the server skipped for this socket, told in a ping, a message or an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Gap {
     /// First sequence number skipped.
     pub from: u64,
     /// Last sequence number skipped.
     pub to: u64,
+    /// Why.
+    #[serde(default)]
+    pub reason: GapReason,
+}
+
+impl Gap {
+    /// Whether it spans any frame at all.
+    pub fn is_sound(&self) -> bool {
+        self.from <= self.to
+    }
+
+    /// Frames skipped.
+    pub fn frames(&self) -> u64 {
+        self.to.saturating_sub(self.from).saturating_add(1)
+    }
+}
+
+/// Why frames were skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapReason {
+    /// The subscriber asked for the newest frame only.
+    Conflated,
+    /// Any other: frames were lost to it.
+    #[default]
+    #[serde(other)]
+    Lost,
 }
 
 /// Bytes a server must not send.
@@ -59,65 +94,6 @@ pub enum WireError {
     /// A continuation of nothing, or a new message inside another.
     #[error("broken fragmentation")]
     Fragmentation,
-}
-
-/// Why an upgrade failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UpgradeError {
-    /// The server answered with another status.
-    #[error("status {0}")]
-    Status(u16),
-    /// `Sec-WebSocket-Accept` is not the one of the key, or a required header is missing.
-    #[error("bad accept")]
-    Accept,
-    /// Not an HTTP/1.1 response, or a head without end.
-    #[error("malformed response")]
-    Malformed,
-}
-
-/// The handshake key of a socket: any 16 bytes that differ between sockets.
-pub fn key(nonce: u128) -> String {
-    BASE64.encode(nonce.to_be_bytes())
-}
-
-/// The upgrade request.
-pub fn request(path: &str, host: &str, key: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
-}
-
-/// The accept value a server must answer a key with.
-pub fn accept(key: &str) -> String {
-    BASE64.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
-}
-
-/// Checks the answer to an upgrade request. `Ok(Some(n))`: upgraded, frames start at byte `n`;
-/// `Ok(None)`: the head is not complete yet.
-pub fn check_response(answer: &[u8], key: &str) -> Result<Option<usize>, UpgradeError> {
-    let Some(head_bytes) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-        let too_long = answer.len() > HEAD_BYTES_MAX;
-        return if too_long { Err(UpgradeError::Malformed) } else { Ok(None) };
-    };
-    let head = answer.get(..head_bytes).unwrap_or_default();
-    let head = std::str::from_utf8(head).map_err(|_| UpgradeError::Malformed)?;
-    let mut lines = head.split("\r\n");
-    match status(lines.next().unwrap_or_default()) {
-        Some(101) => {}
-        Some(status) => return Err(UpgradeError::Status(status)),
-        None => return Err(UpgradeError::Malformed),
-    }
-    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
-    let is = |name: &str, right: &dyn Fn(&str) -> bool| {
-        headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && right(v.trim()))
-    };
-    let upgraded = is("upgrade", &|value| value.eq_ignore_ascii_case("websocket"))
-        && is("connection", &|value| {
-            value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
-        })
-        && is("sec-websocket-accept", &|value| value == accept(key));
-    if upgraded { Ok(Some(head_bytes + 4)) } else { Err(UpgradeError::Accept) }
 }
 
 /// Appends one unfragmented, masked frame.
@@ -148,7 +124,7 @@ pub fn gap_of(ping: &[u8]) -> Option<Gap> {
     }
     ping.starts_with(b"{").then_some(())?;
     let notice: Notice = serde_json::from_slice(ping).ok()?;
-    (notice.gap.from <= notice.gap.to).then_some(notice.gap)
+    notice.gap.is_sound().then_some(notice.gap)
 }
 
 /// The name a close is counted under.
@@ -156,20 +132,33 @@ pub fn close_name(code: Option<u16>) -> String {
     code.map_or_else(|| "no code".to_string(), |code| code.to_string())
 }
 
-/// What one socket keeps between reads: nothing (8 bytes) unless a frame is torn or fragmented.
+/// What one socket keeps between reads: nothing (16 bytes) unless a frame is torn or fragmented.
 #[derive(Debug, Default)]
 pub struct Scanner {
     partial: Option<Box<Partial>>,
+    takes_deflated: bool,
 }
 
 #[derive(Debug, Default)]
 struct Partial {
     rest: Vec<u8>,
     /// The fragments so far of a message that is not complete.
-    message: Option<Vec<u8>>,
+    message: Option<Fragments>,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    bytes: Vec<u8>,
+    is_text: bool,
+    is_deflated: bool,
 }
 
 impl Scanner {
+    /// From now on messages may be compressed.
+    pub fn take_deflated(&mut self) {
+        self.takes_deflated = true;
+    }
+
     /// Bytes of a torn frame. The caller puts them before the next bytes it reads.
     pub fn rest(&self) -> &[u8] {
         self.partial.as_ref().map_or(&[], |partial| &partial.rest)
@@ -198,6 +187,10 @@ impl Scanner {
         let mut left = bytes;
         while let Some((frame, after)) = split_frame(left, message_bytes_max)? {
             left = after;
+            let may_be_deflated = self.takes_deflated && matches!(frame.opcode, 1 | 2);
+            if frame.is_deflated && !may_be_deflated {
+                return Err(WireError::Reserved);
+            }
             match frame.opcode {
                 OPCODE_CLOSE => {
                     sink(Event::Close(close_code(frame.payload)));
@@ -219,21 +212,25 @@ impl Scanner {
         message_bytes_max: usize,
         sink: &mut impl FnMut(Event<'_>),
     ) -> Result<(), WireError> {
+        let Frame { payload: bytes, is_deflated, .. } = frame;
+        let is_text = frame.opcode == OPCODE_TEXT;
         let begun = self.partial.as_mut().and_then(|partial| partial.message.as_mut());
         match (begun, frame.opcode == OPCODE_CONTINUATION, frame.fin) {
-            (None, false, true) => sink(Event::Message(frame.payload)),
+            (None, false, true) => sink(Event::Message(Message { bytes, is_text, is_deflated })),
             (None, false, false) => {
-                self.partial.get_or_insert_default().message = Some(frame.payload.to_vec());
+                let fragments = Fragments { bytes: bytes.to_vec(), is_text, is_deflated };
+                self.partial.get_or_insert_default().message = Some(fragments);
             }
             (Some(begun), true, fin) => {
-                if begun.len() + frame.payload.len() > message_bytes_max {
+                if begun.bytes.len() + bytes.len() > message_bytes_max {
                     return Err(WireError::TooLong);
                 }
-                begun.extend_from_slice(frame.payload);
-                if fin {
-                    let whole = std::mem::take(begun);
-                    self.partial = None;
-                    sink(Event::Message(&whole));
+                begun.bytes.extend_from_slice(bytes);
+                if let Some(partial) = self.partial.take_if(|_| fin)
+                    && let Some(Fragments { bytes, is_text, is_deflated }) = &partial.message
+                {
+                    let (is_text, is_deflated) = (*is_text, *is_deflated);
+                    sink(Event::Message(Message { bytes, is_text, is_deflated }));
                 }
             }
             _ => return Err(WireError::Fragmentation),
@@ -244,6 +241,7 @@ impl Scanner {
 
 struct Frame<'b> {
     fin: bool,
+    is_deflated: bool,
     opcode: u8,
     payload: &'b [u8],
 }
@@ -256,7 +254,8 @@ fn split_frame(
 ) -> Result<Option<(Frame<'_>, &[u8])>, WireError> {
     let Some((&[first, second], body)) = bytes.split_first_chunk::<2>() else { return Ok(None) };
     let (fin, opcode) = (first & 0x80 != 0, first & 0x0F);
-    if first & 0x70 != 0 || !matches!(opcode, 0..=2 | 8..=10) {
+    let is_deflated = first & 0x40 != 0;
+    if first & 0x30 != 0 || !matches!(opcode, 0..=2 | 8..=10) {
         return Err(WireError::Reserved);
     }
     if second & 0x80 != 0 {
@@ -282,16 +281,11 @@ fn split_frame(
     }
     Ok(body
         .split_at_checked(len as usize)
-        .map(|(payload, after)| (Frame { fin, opcode, payload }, after)))
+        .map(|(payload, after)| (Frame { fin, is_deflated, opcode, payload }, after)))
 }
 
 fn close_code(payload: &[u8]) -> Option<u16> {
     payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code))
-}
-
-fn status(line: &str) -> Option<u16> {
-    let rest = line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "))?;
-    rest.get(..3)?.parse().ok()
 }
 
 fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
@@ -304,10 +298,9 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
 /// The code of a close that is meant.
 pub const NORMAL_CLOSURE: u16 = 1000;
 
-const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-const HEAD_BYTES_MAX: usize = 8192;
 const CONTROL_BYTES_MAX: u64 = 125;
 const OPCODE_CONTINUATION: u8 = 0x0;
+const OPCODE_TEXT: u8 = 0x1;
 const OPCODE_CLOSE: u8 = 0x8;
 const OPCODE_PING: u8 = 0x9;
 const OPCODE_PONG: u8 = 0xA;
@@ -318,13 +311,12 @@ mod tests {
     use proptest::prelude::*;
 
     const MAX: usize = 70_000;
-    /// The key and accept value RFC 6455 itself uses as its example.
-    const RFC_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-    const RFC_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
     fn owned(event: Event<'_>) -> String {
         match event {
-            Event::Message(bytes) => format!("message {} {:?}", bytes.len(), bytes.last()),
+            Event::Message(Message { bytes, is_text, .. }) => {
+                format!("message {is_text} {} {:?}", bytes.len(), bytes.last())
+            }
             Event::Ping(bytes) => format!("ping {bytes:?}"),
             Event::Close(code) => format!("close {code:?}"),
         }
@@ -360,44 +352,14 @@ mod tests {
         Ok(events)
     }
 
-    fn answer(accept: &str) -> String {
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\n\
-             Connection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-        )
-    }
-
-    #[test]
-    fn accept_is_the_one_of_the_rfc() {
-        assert_eq!(accept(RFC_KEY), RFC_ACCEPT);
-    }
-
-    #[test]
-    fn a_right_answer_is_taken_and_frames_start_after_it() {
-        let mut bytes = answer(RFC_ACCEPT).into_bytes();
-        let head = bytes.len();
-        for cut in 0..head {
-            assert_eq!(check_response(&bytes[..cut], RFC_KEY), Ok(None), "cut at {cut}");
-        }
-        bytes.extend_from_slice(b"\x81\x01a");
-        assert_eq!(check_response(&bytes, RFC_KEY), Ok(Some(head)));
-    }
-
-    #[test]
-    fn wrong_answers_are_named() {
-        let wrong = answer("AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-        assert_eq!(check_response(wrong.as_bytes(), RFC_KEY), Err(UpgradeError::Accept));
-        let refused = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(check_response(refused, RFC_KEY), Err(UpgradeError::Status(503)));
-        let noise = [b'x'; HEAD_BYTES_MAX + 1];
-        assert_eq!(check_response(&noise, RFC_KEY), Err(UpgradeError::Malformed));
-        assert_eq!(check_response(b"SSH-2.0\r\n\r\n", RFC_KEY), Err(UpgradeError::Malformed));
-    }
-
     #[test]
     fn gap_notices_are_told_from_other_pings() {
         let notice = br#"{"gap":{"from":44,"to":90,"reason":"lagged"}}"#;
-        assert_eq!(gap_of(notice), Some(Gap { from: 44, to: 90 }));
+        let gap = |reason| Some(Gap { from: 44, to: 90, reason });
+        assert_eq!(gap_of(notice), gap(GapReason::Lost));
+        assert_eq!(gap_of(br#"{"gap":{"from":44,"to":90}}"#), gap(GapReason::Lost));
+        let conflated = br#"{"gap":{"from":44,"to":90,"reason":"conflated"}}"#;
+        assert_eq!(gap_of(conflated), gap(GapReason::Conflated));
         assert_eq!(gap_of(b"12345"), None);
         assert_eq!(gap_of(br#"{"gap":{"from":9,"to":3}}"#), None);
         assert_eq!(gap_of(b""), None);
@@ -435,6 +397,25 @@ mod tests {
         let piece = vec![7; MAX / 2 + 1];
         let stream = [server_frame(0x02, &piece), server_frame(0x80, &piece)].concat();
         assert_eq!(Scanner::default().scan(&stream, MAX, |_| ()), Err(WireError::TooLong));
+    }
+
+    #[test]
+    fn only_the_first_frame_of_a_data_message_may_say_that_it_is_compressed() {
+        let stream = [server_frame(0x42, b"ab"), server_frame(0x80, b"cd")].concat();
+        assert_eq!(Scanner::default().scan(&stream, MAX, |_| ()), Err(WireError::Reserved));
+        let mut scanner = Scanner::default();
+        scanner.take_deflated();
+        let mut heard = vec![];
+        let scanned = scanner.scan(&stream, MAX, |event| match event {
+            Event::Message(Message { bytes, is_text, is_deflated }) => {
+                heard.push((bytes.to_vec(), is_text, is_deflated));
+            }
+            _ => panic!("a message"),
+        });
+        assert_eq!((scanned, heard), (Ok(()), vec![(b"abcd".to_vec(), false, true)]));
+        for wrong in [server_frame(0xC9, b""), server_frame(0xC0, b"")] {
+            assert_eq!(scanner.scan(&wrong, MAX, |_| ()), Err(WireError::Reserved));
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn plan(server: &Server, payload: Payload) -> Plan {
         seed: 5,
         target: server.address,
         host: server.address.to_string(),
+        token: None,
         warmup: Duration::from_millis(250),
         measure: Duration::from_secs(1),
         drain: Duration::from_secs(2),
@@ -39,8 +40,10 @@ fn plan(server: &Server, payload: Payload) -> Plan {
         publishers: vec![publisher(1001), publisher(1002)],
         publisher_threads: 1,
         subscribers: vec![one(0), wall.clone(), one(0), one(1), wall, one(0)],
+        followed: [].into(),
+        wall: "pmu/#".into(),
         subscriber_threads: 2,
-        classes: vec![ClassPlan { name: "healthy".into(), kind: ClassKind::Healthy }],
+        classes: vec![ClassPlan::raw("healthy")],
         spread_every: 3,
         cpus: None,
         kill: None,
@@ -150,7 +153,7 @@ fn gap_notices_are_counted_and_answered() {
 fn a_stalled_reader_is_apart_and_its_close_is_attributed() {
     let server = Server::start(Faults { close: Some((8, 4410)), ..Faults::default() });
     let mut plan = plan(&server, Payload::C37118);
-    plan.classes.push(ClassPlan { name: "stalled".into(), kind: ClassKind::Stalled });
+    plan.classes.push(ClassPlan { kind: ClassKind::Stalled, ..ClassPlan::raw("stalled") });
     let stalled = |path: &str| SubscriberPlan { class: 1, ..subscriber(path, Follows::One(0)) };
     plan.subscribers.extend([stalled("pmu/1001?closed"), stalled("pmu/1001")]);
     let outcome = measure(&plan);
@@ -168,7 +171,7 @@ fn a_slow_reader_reads_at_its_pace_only() {
     let server = Server::start(Faults::default());
     let mut plan = plan(&server, Payload::C37118);
     let kind = ClassKind::Slow { bytes_per_s: 2_000 };
-    plan.classes.push(ClassPlan { name: "slow".into(), kind });
+    plan.classes.push(ClassPlan { kind, ..ClassPlan::raw("slow") });
     plan.subscribers.push(SubscriberPlan { class: 1, ..subscriber("pmu/1001", Follows::One(0)) });
     plan.drain = Duration::from_millis(200);
     let outcome = measure(&plan);

@@ -43,6 +43,11 @@ fn drain(
                 assert!(bytes <= 14 + MESSAGE_BYTES_MAX as usize, "asked for {bytes}");
                 return true;
             }
+            Ok(Decoded::Part(0)) => {
+                assert_eq!(there, 0, "took nothing of {there}");
+                return true;
+            }
+            Ok(Decoded::Part(consumed)) => consumed,
             Ok(Decoded::Frame { consumed, event }) => {
                 said.push(format!("{event:?}"));
                 consumed

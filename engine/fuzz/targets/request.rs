@@ -4,7 +4,7 @@
 
 use gridcast::http::body::{Body, Framing};
 use gridcast::http::request::Request;
-use gridcast::http::route::{Route, Settings};
+use gridcast::http::route::{Door, Route, Settings};
 use libfuzzer_sys::fuzz_target;
 
 const HEADER_BYTES_MAX: u32 = 1024;
@@ -15,8 +15,9 @@ fuzz_target!(|data: &[u8]| {
     assert!((1..=data.len().min(HEADER_BYTES_MAX as usize)).contains(&bytes));
     let short = Request::parse(&data[..bytes - 1], HEADER_BYTES_MAX);
     assert!(matches!(short, Ok(None)), "a head that ends twice: {short:?}");
+    let settings = Settings { echo: true, body_bytes_max: BODY_BYTES_MAX, door: Door::All };
     // Pretending to serve it: what it answers is of no matter here, only that it does.
-    let _ = Route::of(&request, Settings { echo: true, body_bytes_max: BODY_BYTES_MAX });
+    let _ = Route::of(&request, settings);
     let Ok(framing) = Framing::of(&request) else { return };
     let body = &data[bytes..];
     let whole = read(framing, body, body.len().max(1));

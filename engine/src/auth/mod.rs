@@ -5,11 +5,13 @@
 mod grant;
 mod jwt;
 mod presented;
+mod rules;
 mod subjects;
 mod tokens;
 
 pub use grant::{Forbidden, Grant, Rights};
 pub use presented::{Credentials, Presented};
+pub use rules::Rules;
 pub use subjects::Subjects;
 
 use std::fs::File;
@@ -183,9 +185,8 @@ impl AuthError {
     }
 }
 
-/// The files that settings name: when one changes, [`Auth::reload`] is due.
-#[must_use]
-pub fn files(config: &Config) -> Vec<PathBuf> {
+/// The files that settings name.
+fn files(config: &Config) -> Vec<PathBuf> {
     let auth = &config.auth;
     let tokens = auth.token.iter().map(|token| &token.token_file);
     let all = [&auth.jwks, &auth.hs256_secret_file].into_iter().chain(tokens);

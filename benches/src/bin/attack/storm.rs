@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use gridload::clock::{mix, mono_ns};
-use gridload::{socket, wire};
+use gridload::handshake::{self, Offer};
+use gridload::socket;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -316,9 +317,17 @@ fn ask(
         return Ok(None);
     }
     if !*is_sent {
-        let request = wire::request("/v1/feed/storm", "engine.test", &wire::key(index.into()));
+        let key = handshake::key(index.into());
+        let offer = Offer {
+            path: "/v1/feed/storm",
+            host: "engine.test",
+            key: Some(&key),
+            protocol: None,
+            deflate: false,
+            token: None,
+        };
         // The first bytes of a connection: its buffer is empty, so all of them are taken.
-        stream.write_all(request.as_bytes())?;
+        stream.write_all(offer.request().as_bytes())?;
         *is_sent = true;
     }
     match read(stream) {

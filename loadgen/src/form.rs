@@ -1,0 +1,136 @@
+//! How a class of subscribers gets its frames: in which form, and how many of them. Pure words,
+//! written and read; must not know what they look like on the wire.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The wire form of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// A WebSocket for each topic, the payload and nothing else.
+    #[default]
+    Raw,
+    /// One WebSocket for a whole dashboard, JSON envelopes.
+    Json,
+    /// One WebSocket for a whole dashboard, binary envelopes.
+    Bin,
+    /// A stream of Server-Sent Events for each topic.
+    Sse,
+}
+
+impl Form {
+    /// Whether one socket carries all topics of a dashboard.
+    pub fn is_multiplexed(self) -> bool {
+        matches!(self, Form::Json | Form::Bin)
+    }
+
+    /// The subprotocol to ask for.
+    pub fn subprotocol(self) -> Option<&'static str> {
+        match self {
+            Form::Json => Some("gridcast.v1.json"),
+            Form::Bin => Some("gridcast.v1.bin"),
+            Form::Raw | Form::Sse => None,
+        }
+    }
+
+    /// Bytes a frame of this payload takes on the wire, headers and envelope included; close enough
+    /// to plan by.
+    pub fn frame_bytes(self, payload: u64) -> u64 {
+        let header = |bytes: u64| match bytes {
+            0..=125 => bytes + 2,
+            126..=65_535 => bytes + 4,
+            _ => bytes + 10,
+        };
+        match self {
+            Form::Raw => header(payload),
+            Form::Bin => header(payload + BIN_ENVELOPE_BYTES),
+            Form::Json => header(payload * 4 / 3 + JSON_ENVELOPE_BYTES),
+            Form::Sse => payload * 4 / 3 + EVENT_BYTES,
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Form::Raw => "raw",
+            Form::Json => "json",
+            Form::Bin => "bin",
+            Form::Sse => "sse",
+        })
+    }
+}
+
+impl FromStr for Form {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let forms = [Form::Raw, Form::Json, Form::Bin, Form::Sse];
+        let found = forms.into_iter().find(|form| form.to_string() == text);
+        found.ok_or_else(|| format!("`{text}` is no form; write `raw`, `json`, `bin` or `sse`"))
+    }
+}
+
+/// Which of the frames a class asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pace {
+    /// Frames per second and topic at most; `None` for all of them.
+    pub rate: Option<u32>,
+    /// Whether a lagging socket skips to the newest frame.
+    pub latest: bool,
+}
+
+impl Pace {
+    /// The highest rate that may be asked for.
+    pub const RATE_MAX: u32 = 1000;
+
+    /// Whether frames are left out on purpose, so that one that is missing is not lost.
+    pub fn is_thinned(self) -> bool {
+        self.rate.is_some() || self.latest
+    }
+
+    /// The options in the query of a subscription.
+    pub fn query(self) -> String {
+        let options = [
+            self.rate.map(|rate| format!("rate={rate}")),
+            self.latest.then(|| "mode=latest".to_owned()),
+        ];
+        let options: Vec<String> = options.into_iter().flatten().collect();
+        if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) }
+    }
+
+    /// The options as further keys of a JSON subscription.
+    pub fn json(self) -> String {
+        let rate = self.rate.map_or_else(String::new, |rate| format!(",\"rate\":{rate}"));
+        rate + if self.latest { ",\"mode\":\"latest\"" } else { "" }
+    }
+}
+
+const BIN_ENVELOPE_BYTES: u64 = 5;
+const JSON_ENVELOPE_BYTES: u64 = 44;
+const EVENT_BYTES: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_written_as_they_are_read() {
+        for word in ["raw", "json", "bin", "sse"] {
+            assert_eq!(word.parse::<Form>().map(|form| form.to_string()), Ok(word.to_owned()));
+        }
+        assert!("xml".parse::<Form>().unwrap_err().contains("write `raw`, `json`, `bin` or `sse`"));
+    }
+
+    #[test]
+    fn paces_are_options_of_a_subscription() {
+        let pace = Pace { rate: Some(4), latest: true };
+        assert_eq!((pace.query(), pace.is_thinned()), ("?rate=4&mode=latest".to_owned(), true));
+        assert_eq!(pace.json(), r#","rate":4,"mode":"latest""#);
+        let all = Pace::default();
+        assert_eq!(
+            (all.query(), all.json(), all.is_thinned()),
+            (String::new(), String::new(), false)
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! One subscriber socket, from the connection to what its messages are worth: what it asks for,
+//! what it must be told before it counts as open, and how it unpacks its form. Must not know
+//! threads, readiness or time.
+
+use std::mem;
+
+use crate::connection::{Connection, Heard};
+use crate::dashboard::{Catalogue, Dashboard};
+use crate::events::{self, Event, EventStream};
+use crate::form::Form;
+use crate::handshake::{Answer, Offer, UpgradeError};
+use crate::inflate::Inflater;
+use crate::memo::Memo;
+use crate::plan::{ClassPlan, Plan, SubscriberPlan};
+use crate::reception::{Arrival, Reception};
+use crate::stamp::{self, Reject, Stamp};
+use crate::wire::{self, Message};
+
+/// One socket.
+pub struct Subscriber {
+    /// The connection.
+    pub connection: Connection,
+    /// Index into the plan's subscribers.
+    pub plan: u32,
+    /// How far it is.
+    pub state: State,
+    session: Option<Box<Session>>,
+}
+
+/// How far a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The connection is under way.
+    Connecting,
+    /// The answer to its request is.
+    Upgrading,
+    /// Replies to its subscriptions are.
+    Subscribing,
+    /// With its account at the reception.
+    Open(u32),
+}
+
+/// What forms other than raw have to remember.
+enum Session {
+    Dashboard(Dashboard),
+    Events { stream: EventStream, newest_seq: u64 },
+}
+
+/// What the sockets of a thread share to understand what they are sent.
+pub struct Ears {
+    /// Where messages end up.
+    pub reception: Reception,
+    catalogue: Catalogue,
+    inflater: Option<Inflater>,
+    events: Memo<Numbered>,
+    message_bytes_max: usize,
+}
+
+/// A frame in an event.
+#[derive(Debug, Clone, Copy)]
+struct Numbered {
+    seq: Option<u64>,
+    stamp: Stamp,
+    payload_bytes: usize,
+}
+
+impl Ears {
+    /// The ears of a thread that has no socket yet.
+    pub fn new(plan: &Plan, message_bytes_max: usize) -> Ears {
+        let publishers = plan.publishers.len();
+        let deflates = plan.classes.iter().any(|class| class.deflate);
+        let has_events = plan.classes.iter().any(|class| class.form == Form::Sse);
+        Ears {
+            reception: Reception::new(plan),
+            catalogue: Catalogue::new(plan),
+            inflater: deflates.then(|| Inflater::new(publishers, message_bytes_max)),
+            events: Memo::new(if has_events { publishers } else { 0 }),
+            message_bytes_max,
+        }
+    }
+}
+
+impl Subscriber {
+    /// A socket whose connection is under way.
+    pub fn new(connection: Connection, plan: u32) -> Subscriber {
+        Subscriber { connection, plan, state: State::Connecting, session: None }
+    }
+
+    /// Checks the answer to its request and sends what its form has to send next. `Ok(None)`: the
+    /// answer is not complete yet.
+    pub fn answered(
+        &mut self,
+        bytes: &[u8],
+        offer: &Offer<'_>,
+        plan: &Plan,
+    ) -> Result<Option<Answer>, String> {
+        let answer = offer.check(bytes).map_err(|error: UpgradeError| error.to_string())?;
+        let Some(answer) = answer else {
+            self.connection.keep(bytes);
+            return Ok(None);
+        };
+        self.connection.keep(&[]);
+        if answer.is_deflated {
+            self.connection.take_deflated();
+        }
+        let subscriber = &plan.subscribers[self.plan as usize];
+        let form = class_of(plan, subscriber).map_or(Form::Raw, |class| class.form);
+        self.session = match form {
+            Form::Raw => None,
+            Form::Sse => {
+                let stream = EventStream::new(answer.is_chunked);
+                Some(Box::new(Session::Events { stream, newest_seq: 0 }))
+            }
+            Form::Json | Form::Bin => {
+                let (dashboard, requests) = Dashboard::new(form, plan, subscriber);
+                let sent = self.connection.send(&requests);
+                sent.map_err(|error| crate::socket::failure_name(&error).to_string())?;
+                self.state = State::Subscribing;
+                Some(Box::new(Session::Dashboard(dashboard)))
+            }
+        };
+        Ok(Some(answer))
+    }
+
+    /// Takes what was read while subscriptions are not confirmed. What comes with the last
+    /// confirmation is not of this run, which publishes once all sockets are open.
+    pub fn hear_replies(
+        &mut self,
+        bytes: &[u8],
+        ears: &mut Ears,
+        pongs: &mut Vec<u8>,
+    ) -> Result<bool, String> {
+        let Some(Session::Dashboard(dashboard)) = self.session.as_deref_mut() else {
+            return Ok(true);
+        };
+        let Ears { catalogue, inflater, message_bytes_max, .. } = ears;
+        let mut refused = Ok(());
+        self.connection.scan(bytes, *message_bytes_max, pongs, |heard| {
+            if let (Heard::Message(message), Ok(())) = (heard, &refused) {
+                refused = match inflated(message, inflater) {
+                    Some(message) => dashboard.confirm(message, catalogue),
+                    None => Err("damaged reply".to_owned()),
+                };
+            }
+        })?;
+        refused.map(|()| dashboard.is_confirmed())
+    }
+
+    /// Takes what was read. Pongs that are due are appended to `pongs`. `Err`: why the connection
+    /// is over.
+    #[inline]
+    pub fn hear(
+        &mut self,
+        bytes: &[u8],
+        ears: &mut Ears,
+        arrival: Arrival<'_>,
+        pongs: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let Ears { reception, catalogue, inflater, events, message_bytes_max } = ears;
+        let mut dashboard = match self.session.as_deref_mut() {
+            Some(Session::Events { stream, newest_seq }) => {
+                let mut desk = EventDesk { reception, events, arrival, newest_seq, close: None };
+                let taken = stream.take(bytes, *message_bytes_max * 2, |event| desk.take(event));
+                return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
+            }
+            Some(Session::Dashboard(dashboard)) => Some(dashboard),
+            None => None,
+        };
+        self.connection.scan(bytes, *message_bytes_max, pongs, |heard| match heard {
+            Heard::Gap(gap) => reception.gap(arrival.account, gap),
+            Heard::Message(message) => match (inflated(message, inflater), &mut dashboard) {
+                (None, _) => reception.reject(arrival, Reject::Corrupt),
+                (Some(message), Some(dashboard)) => {
+                    dashboard.take(message, catalogue, reception, arrival);
+                }
+                (Some(message), None) => {
+                    reception.message(arrival, message.bytes);
+                }
+            },
+        })
+    }
+}
+
+/// The class of a subscriber.
+pub fn class_of<'p>(plan: &'p Plan, subscriber: &SubscriberPlan) -> Option<&'p ClassPlan> {
+    plan.classes.get(usize::from(subscriber.class))
+}
+
+/// What a subscriber asks its server for.
+pub fn offer<'o>(plan: &'o Plan, subscriber: &'o SubscriberPlan, key: &'o str) -> Offer<'o> {
+    let class = class_of(plan, subscriber);
+    let form = class.map_or(Form::Raw, |class| class.form);
+    Offer {
+        path: &subscriber.path,
+        host: &plan.host,
+        key: (form != Form::Sse).then_some(key),
+        protocol: form.subprotocol(),
+        deflate: class.is_some_and(|class| class.deflate),
+        token: plan.token.as_deref(),
+    }
+}
+
+/// The message, made whole; `None` if it is damaged.
+#[inline]
+fn inflated<'m>(message: Message<'m>, inflater: &'m mut Option<Inflater>) -> Option<Message<'m>> {
+    match (message.is_deflated, inflater) {
+        (false, _) => Some(message),
+        (true, Some(inflater)) => {
+            let bytes = inflater.message(message.bytes).ok()?;
+            Some(Message { bytes, ..message })
+        }
+        (true, None) => None,
+    }
+}
+
+/// Takes the events of one read.
+struct EventDesk<'d> {
+    reception: &'d mut Reception,
+    events: &'d mut Memo<Numbered>,
+    arrival: Arrival<'d>,
+    newest_seq: &'d mut u64,
+    close: Option<String>,
+}
+
+/// An event that is no frame of this run.
+enum Unframed {
+    Rejected(Reject),
+    Event(Event),
+}
+
+impl EventDesk<'_> {
+    fn take(&mut self, event: &[u8]) {
+        let arrival = self.arrival;
+        match self.events.of(event, |event| read_frame(event, arrival)).copied() {
+            Ok(Numbered { seq, stamp, payload_bytes }) => {
+                if self.reception.frame(arrival, stamp, payload_bytes) {
+                    self.note(seq);
+                }
+            }
+            Err(Unframed::Rejected(reject)) => self.reception.reject(arrival, reject),
+            Err(Unframed::Event(Event::Gap(gap))) => self.reception.gap(arrival.account, gap),
+            Err(Unframed::Event(Event::Close(code))) => self.close = Some(wire::close_name(code)),
+            Err(Unframed::Event(_)) => {}
+        }
+    }
+
+    fn note(&mut self, seq: Option<u64>) {
+        let Some(seq) = seq else { return };
+        if seq <= mem::replace(self.newest_seq, seq) {
+            self.reception.misnumbered(self.arrival.account);
+        }
+    }
+}
+
+fn read_frame(event: &[u8], arrival: Arrival<'_>) -> Result<Numbered, Unframed> {
+    match events::read_event(event) {
+        Event::Data { seq, payload } => {
+            let stamp = stamp::identified(&payload, arrival.roster).map_err(Unframed::Rejected)?;
+            Ok(Numbered { seq, stamp, payload_bytes: payload.len() })
+        }
+        Event::Malformed => Err(Unframed::Rejected(Reject::Corrupt)),
+        event => Err(Unframed::Event(event)),
+    }
+}
+
+const _: () = assert!(size_of::<Subscriber>() <= 80, "100,000 of them are held");
