@@ -546,6 +546,7 @@ fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
             if let Err(error) = engine.reload_auth() {
                 tracing::error!(%error, "the tokens and keys of before stay in force");
             }
+            tracing::info!("settings read again");
         }
         Err(SettingsError(errors)) => {
             for error in errors {
