@@ -132,7 +132,8 @@ impl Core {
         let announcements = match announcements(&feed, kind, cursor.seq) {
             Ok(announcements) => announcements,
             Err(failure) => {
-                self.lanes.close_if_unused(lane);
+                let now_ns = self.now_ns();
+                self.lanes.close_if_unused(lane, now_ns);
                 return Err(failure);
             }
         };

@@ -499,6 +499,7 @@ impl Core {
             }
             // A feed retired between look-up and opening is gone from the registry: look again.
             if let Some(lane) = self.lanes.open(&feed, kind) {
+                self.metrics.encoded(self.lanes.take_encodes(), 0);
                 return Ok(lane);
             }
         }

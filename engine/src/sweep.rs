@@ -63,6 +63,7 @@ pub struct Lanes {
     doorbell: Arc<Doorbell>,
     sweeping: VecDeque<u32>,
     quantum: usize,
+    encodes: u32,
 }
 
 #[derive(Debug)]
@@ -94,7 +95,13 @@ impl Lanes {
             doorbell,
             sweeping: VecDeque::new(),
             quantum: QUANTUM,
+            encodes: 0,
         }
+    }
+
+    /// Frames that were encoded for lanes opened since the last call.
+    pub fn take_encodes(&mut self) -> u32 {
+        std::mem::take(&mut self.encodes)
     }
 
     /// The core's key of `feed`'s lane `kind`, if it is open. Let it take in what has
@@ -111,6 +118,7 @@ impl Lanes {
         let entry = self.lanes.vacant_entry();
         let key = entry.key() as u32;
         let opened = feed.open(kind, &self.doorbell, key)?;
+        self.encodes += opened.encodes;
         entry.insert(CoreLane {
             feed: Arc::clone(feed),
             reader: opened.reader,
@@ -142,7 +150,7 @@ impl Lanes {
         let moved = lane.members.get(index as usize).copied();
         lane.changed();
         if lane.members.is_empty() {
-            self.close(key);
+            self.close(key, now_ns);
         }
         moved
     }
@@ -153,15 +161,15 @@ impl Lanes {
     }
 
     /// Closes a lane that was opened for somebody who did not join it after all.
-    pub fn close_if_unused(&mut self, key: u32) {
+    pub fn close_if_unused(&mut self, key: u32, now_ns: u64) {
         if self.lanes.get(key as usize).is_some_and(|lane| lane.members.is_empty()) {
-            self.close(key);
+            self.close(key, now_ns);
         }
     }
 
-    fn close(&mut self, key: u32) {
+    fn close(&mut self, key: u32, now_ns: u64) {
         let lane = self.lanes.remove(key as usize);
-        lane.feed.shut(lane.reader.kind(), &lane.tap);
+        lane.feed.shut(lane.reader.kind(), &lane.tap, now_ns);
         self.keys.remove(&(lane.feed.epoch(), lane.reader.kind()));
         self.sweeping.retain(|&sweeping| sweeping != key);
     }

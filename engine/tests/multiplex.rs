@@ -268,3 +268,21 @@ fn a_replay_does_not_hold_up_what_is_live() {
     // What the kernel held already, and a share of what waits.
     assert!(replayed < 450, "{replayed} frames of history came first");
 }
+
+#[test]
+fn coming_and_going_does_not_have_the_log_encoded_again() {
+    let server = Server::start(&[]);
+    server.post_numbers("t", 1, 500);
+    let mut client = server.multiplexed(JSON);
+    let mut cycle = || {
+        ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "t"}}));
+        ask(&mut client, &json!({"id": 2, "unsubscribe": {"topic": "t"}}));
+    };
+    cycle();
+    let before = server.metric("encodes_total");
+    (0..20).for_each(|_| cycle());
+    assert_eq!(server.metric("encodes_total"), before);
+    let mut again = server.multiplexed(JSON);
+    ask(&mut again, &json!({"id": 1, "subscribe": {"topic": "t", "from": "last"}}));
+    assert_eq!(hear(&mut again)["seq"], 500);
+}

@@ -61,7 +61,13 @@ struct State {
 struct OpenLane {
     writer: LaneWriter,
     taps: Vec<Arc<Tap>>,
+    /// When its last user left.
+    left_ns: u64,
 }
+
+/// How long a lane outlives its last user: opening one encodes the whole log, and a client that
+/// comes and goes must not be able to ask for that again and again.
+const LANE_LINGER_NS: u64 = 10_000_000_000;
 
 #[derive(Debug)]
 struct Repeat {
@@ -113,6 +119,8 @@ pub struct Opened {
     pub reader: LaneReader,
     /// The core's tap, by which the feed rings it.
     pub tap: Arc<Tap>,
+    /// Frames that were encoded for it: what the log holds, if nobody had the lane open.
+    pub encodes: u32,
 }
 
 impl Feed {
@@ -283,12 +291,17 @@ impl Feed {
         if state.closed {
             return None;
         }
-        let lane = state.lane_or_open(kind, |log, origins| self.backfill(kind, log, origins));
+        let mut encodes = 0;
+        let lane = state.lane_or_open(kind, |log, origins| {
+            let lane = self.backfill(kind, log, origins);
+            encodes = (lane.head().seq - lane.tail().seq) as u32;
+            lane
+        });
         let tap = Arc::new(Tap::new(Arc::clone(doorbell), lane_key));
         let reader = lane.writer.reader();
         tap.set_swept(reader.head().pos, reader.head().seq);
         lane.taps.push(Arc::clone(&tap));
-        Some(Opened { reader, tap })
+        Some(Opened { reader, tap, encodes })
     }
 
     /// A new lane holding what the log holds, in encoding `kind`.
@@ -318,12 +331,12 @@ impl Feed {
     }
 
     /// Gives up what [`open`](Self::open) gave.
-    pub fn shut(&self, kind: LaneKind, tap: &Arc<Tap>) {
+    pub fn shut(&self, kind: LaneKind, tap: &Arc<Tap>, now_ns: u64) {
         let mut state = self.lock();
         if let Some(lane) = state.lane(kind) {
             lane.taps.retain(|held| !Arc::ptr_eq(held, tap));
+            lane.left_ns = now_ns;
         }
-        state.derived.retain(|lane| !lane.taps.is_empty());
     }
 
     /// Counts a subscriber in.
@@ -388,6 +401,7 @@ impl Feed {
                 lane.taps.iter().for_each(|tap| tap.mark(now_ns));
             }
         }
+        state.derived.retain(|lane| lane.is_wanted(now_ns));
         state.trim_origins();
         state.forget_announced();
     }
@@ -467,7 +481,8 @@ impl State {
 
     fn is_unused(&self, is_topic: bool, now_ns: u64, idle_ns: u64) -> bool {
         let used_ns = if is_topic { self.last_publish_ns.max(self.left_ns) } else { self.left_ns };
-        let tapped = !self.raw.taps.is_empty() || !self.derived.is_empty();
+        let mut lanes = std::iter::once(&self.raw).chain(&self.derived);
+        let tapped = lanes.any(|lane| !lane.taps.is_empty());
         self.subscribers == 0 && !tapped && now_ns.saturating_sub(used_ns) >= idle_ns
     }
 
@@ -491,7 +506,11 @@ impl Published {
 
 impl OpenLane {
     fn new(writer: LaneWriter) -> Self {
-        Self { writer, taps: Vec::new() }
+        Self { writer, taps: Vec::new(), left_ns: 0 }
+    }
+
+    fn is_wanted(&self, now_ns: u64) -> bool {
+        !self.taps.is_empty() || now_ns.saturating_sub(self.left_ns) < LANE_LINGER_NS
     }
 
     /// True when some core has not yet swept half of what retention allows: one more such stretch
