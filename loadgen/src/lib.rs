@@ -46,6 +46,7 @@ pub mod run;
 pub mod sampler;
 pub mod scenario;
 pub mod section;
+pub mod server_counters;
 pub mod session;
 pub mod slo;
 pub mod socket;

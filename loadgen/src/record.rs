@@ -22,6 +22,7 @@ use crate::outcome::{ClassOutcome, Outcome, Window};
 use crate::plan::Plan;
 use crate::sampler::Samples;
 use crate::scenario::Scenario;
+use crate::server_counters;
 use crate::verdict::Verdict;
 
 /// Version of the layout of `run.json`; grows with every change that a reader could notice.
@@ -305,7 +306,15 @@ fn server_json(record: &Record<'_>) -> Value {
         })
     });
     let embedded = record.layout.engine_cores > 0;
-    json!({ "pid": record.server_pid, "embedded": embedded, "measured": spent })
+    let counted = marks.and_then(|(from, to)| {
+        Some(server_counters::between(from.counters.as_ref()?, to.counters.as_ref()?))
+    });
+    json!({
+        "pid": record.server_pid,
+        "embedded": embedded,
+        "measured": spent,
+        "counters": counted,
+    })
 }
 
 /// Counts, quantiles and the whole histogram in the compact form other tools read.

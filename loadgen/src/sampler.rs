@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::clock::mono_ns;
 use crate::progress::{Phase, Progress};
+use crate::server_counters::{CounterPage, Counters};
 
 /// One look at everything.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -25,6 +26,9 @@ pub struct Sample {
     pub server: Option<ProcessUsage>,
     /// The generator.
     pub own: Option<ProcessUsage>,
+    /// What the server counts itself, at the marks of the measured phase and if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
     /// The host.
     pub host: HostUsage,
 }
@@ -158,10 +162,15 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Takes the baseline and starts sampling; `server_pid` is the measured process if it is here.
-    pub fn start(server_pid: Option<u32>, progress: Arc<Progress>) -> io::Result<Sampler> {
+    /// Takes the baseline and starts sampling; `server_pid` is the measured process if it is here,
+    /// `page` where it tells what it counts.
+    pub fn start(
+        server_pid: Option<u32>,
+        page: CounterPage,
+        progress: Arc<Progress>,
+    ) -> io::Result<Sampler> {
         let (stop, stopped) = mpsc::channel();
-        let mut probe = Probe::new(server_pid);
+        let mut probe = Probe { page: Some(page), ..Probe::new(server_pid) };
         let mut samples = Samples::new(probe.take(0));
         let thread = thread::Builder::new().name("sampler".into()).spawn(move || {
             while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
@@ -184,7 +193,11 @@ impl Sampler {
 fn look(samples: &mut Samples, probe: &mut Probe, progress: &Progress) {
     let phase = progress.phase();
     if samples.is_due(phase, mono_ns()) {
-        samples.add(phase, probe.take(progress.received()));
+        let mut sample = probe.take(progress.received());
+        if phase >= Phase::Measure && samples.lacks_mark(phase) {
+            sample.counters = probe.page.as_ref().and_then(CounterPage::read);
+        }
+        samples.add(phase, sample);
     }
 }
 
@@ -192,12 +205,14 @@ fn look(samples: &mut Samples, probe: &mut Probe, progress: &Progress) {
 struct Probe {
     server: Option<Process>,
     own: Option<Process>,
+    page: Option<CounterPage>,
 }
 
 impl Probe {
     fn new(server_pid: Option<u32>) -> Probe {
         let server = server_pid.and_then(|pid| i32::try_from(pid).ok());
-        Probe { server: server.and_then(|pid| Process::new(pid).ok()), own: Process::myself().ok() }
+        let server = server.and_then(|pid| Process::new(pid).ok());
+        Probe { server, own: Process::myself().ok(), page: None }
     }
 
     fn take(&mut self, received: u64) -> Sample {
@@ -206,6 +221,7 @@ impl Probe {
             received,
             server: self.server.as_ref().and_then(process_usage),
             own: self.own.as_ref().and_then(process_usage),
+            counters: None,
             host: host_usage(),
         }
     }

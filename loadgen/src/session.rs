@@ -29,6 +29,7 @@ use crate::report;
 use crate::run::{self, RunError};
 use crate::sampler::{Sampler, Samples};
 use crate::scenario::Scenario;
+use crate::server_counters::CounterPage;
 use crate::tls::{TlsPlan, Trust};
 use crate::verdict::Verdict;
 
@@ -284,7 +285,7 @@ fn measure(plan: &Plan, server_pid: Option<u32>) -> Result<(Outcome, Samples), S
     let progress = Arc::new(Progress::default());
     let interrupt =
         Interrupt::watch(Arc::clone(&progress)).map_err(system("watching for signals"))?;
-    let sampler = Sampler::start(server_pid, Arc::clone(&progress))
+    let sampler = Sampler::start(server_pid, CounterPage::of(plan), Arc::clone(&progress))
         .map_err(system("starting the sampler"))?;
     let view = ProgressView::start(Arc::clone(&progress), plan.subscribers.len() as u64)
         .map_err(system("starting the display"))?;

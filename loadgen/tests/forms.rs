@@ -18,8 +18,8 @@ const FRAMES: u64 = 250;
 /// Followers of each publisher in `plan`.
 const FOLLOWERS: u64 = 5;
 
-/// Two publishers of 200 frames/s. Four sockets or sets of sockets that follow both by topic, and a
-/// wall.
+/// Two publishers of 200 frames/s and their followers: a socket for each topic, or four dashboards
+/// with both and a wall.
 fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
     let publisher = |id: u16| PublisherPlan {
         id,
@@ -43,8 +43,7 @@ fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
     } else {
         let one =
             |index: u32| socket(&format!("/v1/feed/pmu/{}", 1001 + index), Follows::One(index));
-        let wall = socket("/v1/feed/pmu/%23", Follows::All);
-        (0..8).map(|number| one(number % 2)).chain([wall]).collect()
+        (0..2 * FOLLOWERS as u32).map(|number| one(number % 2)).collect()
     };
     Plan {
         run_id: 77,
@@ -140,7 +139,7 @@ fn compression_shows_in_what_was_on_the_wire() {
     plan.classes[0].deflate = true;
     let class = &measured(&plan).classes[0];
     assert_eq!(counts(class), [0; 6]);
-    assert_eq!(class.deflated_sockets, 9);
+    assert_eq!(class.deflated_sockets, 2 * FOLLOWERS);
     assert_eq!(class.payload_bytes, 2 * FOLLOWERS * FRAMES * 2000);
     assert!(class.egress_ratio().unwrap() < 0.5, "{:?}", class.egress_ratio());
 }
@@ -235,7 +234,7 @@ fn certificates_nobody_vouches_for_are_refused_unless_anyone_will_do() {
     ] {
         plan.tls = Some(TlsPlan { name: name.into(), trust });
         let error = run::run(&plan, &Progress::default()).unwrap_err();
-        assert!(matches!(error, RunError::NoSubscribers(9, _)), "{error}");
+        assert!(matches!(error, RunError::NoSubscribers(10, _)), "{error}");
         assert!(error.to_string().contains("x tls: invalid peer certificate"), "{error}");
     }
     plan.tls = Some(TlsPlan { name: "other".into(), trust: Trust::Anyone });
