@@ -97,7 +97,8 @@ impl Run {
         let scenario = Scenario::parse(builtin::find(builtin::DEFAULT).unwrap().text).unwrap();
         let layout = Layout { subscriber_threads: 1, publisher_threads: 1, ..Layout::default() };
         let target = ([127, 0, 0, 1], 9400).into();
-        let destination = Destination { target, host: "localhost".into(), token: None, run_id: 1 };
+        let destination =
+            Destination { target, host: "localhost".into(), token: None, tls: None, run_id: 1 };
         let mut plan = Plan::build(&scenario, &layout, destination);
         plan.warmup = Duration::ZERO;
         plan.publishers.iter_mut().for_each(|publisher| publisher.payload = payload);

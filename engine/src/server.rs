@@ -73,7 +73,6 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: Current<Config>,
-    /// Who may do what.
     pub(crate) rules: Rules,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
@@ -547,6 +546,7 @@ fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
             if let Err(error) = engine.reload_auth() {
                 tracing::error!(%error, "the tokens and keys of before stay in force");
             }
+            tracing::info!("settings read again");
         }
         Err(SettingsError(errors)) => {
             for error in errors {

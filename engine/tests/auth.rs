@@ -220,7 +220,7 @@ fn without_auth_a_token_means_nothing_and_harms_nothing() {
 
 #[test]
 fn a_cookie_counts_where_pages_are_limited() {
-    let settings = "[auth]\ncookie = \"session\"\n[security]\norigins = \"https://a.test\"\n";
+    let settings = "[auth]\ncookie = \"session\"\n[security]\norigins = [\"https://a.test\"]\n";
     let server = start(&format!("{settings}{TOKENS}"));
     let ask = |origin: &str, cookie: &str| {
         let headers = format!("Origin: {origin}\r\nCookie: {cookie}\r\n{UPGRADE}");

@@ -281,6 +281,32 @@ fn a_hangup_has_the_settings_read_again() {
 }
 
 #[test]
+fn a_hangup_brings_new_tokens_and_takes_old_ones_away() {
+    let row = |token: &str| format!("[[auth.token]]\nname = \"a\"\ntoken = \"{token}\"\n");
+    let (_dir, path) = settings(&row("the-first-of-two-tokens"));
+    let mut serving = Serving::start(&["--config", &path]);
+    let status = |serving: &Serving, token: &str| {
+        let mut status = [0; 12];
+        let request = format!("GET /v1/feed/a?token={token} HTTP/1.1\r\nHost: h\r\n");
+        let request = request + "Accept: text/event-stream\r\n\r\n";
+        serving.connect(&request).read_exact(&mut status).unwrap();
+        String::from_utf8(status.to_vec()).unwrap()
+    };
+    assert_eq!(status(&serving, "the-first-of-two-tokens"), "HTTP/1.1 403");
+    assert_eq!(status(&serving, "another-token-after-it"), "HTTP/1.1 401");
+    std::fs::write(&path, row("another-token-after-it")).unwrap();
+    serving.signal(Signal::HUP);
+    serving.said("tokens and keys read again");
+    assert_eq!(status(&serving, "the-first-of-two-tokens"), "HTTP/1.1 401");
+    assert_eq!(status(&serving, "another-token-after-it"), "HTTP/1.1 403");
+    std::fs::write(&path, row("too-short")).unwrap();
+    serving.signal(Signal::HUP);
+    let stay = serving.said("the tokens and keys of before stay in force");
+    assert!(stay["error"].as_str().is_some_and(|error| error.contains("9 bytes")), "{stay}");
+    assert_eq!(status(&serving, "another-token-after-it"), "HTTP/1.1 403");
+}
+
+#[test]
 fn what_needs_a_restart_is_told_by_name() {
     let (_dir, path) = settings("");
     let mut serving = Serving::start(&["--config", &path]);

@@ -143,6 +143,16 @@ pub struct RunOptions {
     /// Bearer token of publishers and subscribers.
     #[arg(long, value_name = "TOKEN", value_parser = parse_token, help_heading = TARGET)]
     pub token: Option<String>,
+    /// File with the authorities, in PEM form, that vouch for the server's certificate
+    /// [default: those of this host].
+    #[arg(long, value_name = "FILE", requires = "target", help_heading = TARGET)]
+    pub tls_ca: Option<PathBuf>,
+    /// Take any certificate the server shows.
+    #[arg(long, conflicts_with = "tls_ca", help_heading = TARGET)]
+    pub tls_insecure: bool,
+    /// Encrypt all connections to the embedded engine, with a certificate made for the run.
+    #[arg(long, conflicts_with = "target", help_heading = TARGET)]
+    pub tls: bool,
     /// Cores of the embedded engine [default: half of the CPUs, more if descriptors ask for it].
     #[arg(long, value_name = "N", value_parser = parse_threads, conflicts_with = "target",
           help_heading = TARGET)]

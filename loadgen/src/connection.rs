@@ -2,19 +2,20 @@
 //! and closes, and writing without tearing a frame. Shared by publishers and subscribers. Must not
 //! know what a message is worth, and reads no clock.
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use mio::net::TcpStream;
 
-use crate::socket;
+use crate::link::{self, Link};
+use crate::tls::TlsClient;
 use crate::wire::{self, Event, Gap, Message, Opcode, Scanner};
 
 /// An open socket with what it keeps between events: no memory but for torn frames and full
 /// sockets.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket.
-    pub stream: TcpStream,
+    /// The byte stream.
+    pub link: Link,
     scanner: Scanner,
     /// Bytes a full socket did not take.
     outbox: Vec<u8>,
@@ -27,7 +28,9 @@ pub struct Filled {
     pub total: usize,
     /// How many of them are new.
     pub read: usize,
-    /// Whether the read used all its space: there may be more.
+    /// Bytes taken from the socket for them.
+    pub wire: usize,
+    /// Whether there may be more to read.
     pub is_full: bool,
 }
 
@@ -41,9 +44,21 @@ pub enum Heard<'b> {
 }
 
 impl Connection {
-    /// A connection of which nothing was read yet.
+    /// A connection over which nothing has gone yet; its socket need not be connected.
     pub fn new(stream: TcpStream) -> Connection {
-        Connection { stream, scanner: Scanner::default(), outbox: Vec::new() }
+        Connection::over(Link::Plain(stream))
+    }
+
+    /// The same, encrypted if there is a client.
+    pub fn encrypted(stream: TcpStream, client: Option<&TlsClient>) -> io::Result<Connection> {
+        match client {
+            Some(client) => Link::encrypted(stream, client).map(Connection::over),
+            None => Ok(Connection::new(stream)),
+        }
+    }
+
+    fn over(link: Link) -> Connection {
+        Connection { link, scanner: Scanner::default(), outbox: Vec::new() }
     }
 
     /// Reads once, at most `limit` bytes, behind what is kept. `Ok(None)`: would block. `Err`: why
@@ -55,15 +70,16 @@ impl Connection {
         let space_bytes = free.len().min(limit);
         let space = free.get_mut(..space_bytes).unwrap_or_default();
         loop {
-            return match self.stream.read(space) {
-                Ok(0) => Err("eof".to_string()),
-                Ok(read) => {
-                    let total = kept.len() + read;
-                    Ok(Some(Filled { total, read, is_full: read == space_bytes }))
+            return match self.link.read(space) {
+                Ok(taken) if taken.bytes == 0 => Err("eof".to_string()),
+                Ok(taken) => {
+                    let (read, wire) = (taken.bytes, taken.wire_bytes);
+                    let is_full = read == space_bytes || self.link.is_buffering();
+                    Ok(Some(Filled { total: kept.len() + read, read, wire, is_full }))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(socket::failure_name(&error).to_string()),
+                Err(error) => Err(link::failure(&error)),
             };
         }
     }
@@ -71,6 +87,11 @@ impl Connection {
     /// From now on messages may be compressed.
     pub fn take_deflated(&mut self) {
         self.scanner.take_deflated();
+    }
+
+    /// Whether messages may be compressed.
+    pub fn takes_deflated(&self) -> bool {
+        self.scanner.takes_deflated()
     }
 
     /// Keeps bytes for the next read, in place of what was kept.
@@ -106,7 +127,7 @@ impl Connection {
     /// Writes bytes, or keeps what a full socket does not take for `flush`.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         // Behind bytes that wait, or a frame would be torn.
-        let written = if self.outbox.is_empty() { write_some(&mut self.stream, bytes)? } else { 0 };
+        let written = if self.outbox.is_empty() { self.write_some(bytes)? } else { 0 };
         let left = bytes.get(written..).unwrap_or_default();
         // Only the newest ping needs an answer, so a peer that takes none costs no memory.
         if !left.is_empty() && (written > 0 || self.outbox.len() < OUTBOX_BYTES_MAX) {
@@ -115,17 +136,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes what `send` kept, as far as the socket takes it.
+    /// Writes what `send` and the link kept, as far as the socket takes it.
     pub fn flush(&mut self) {
-        if self.outbox.is_empty() {
+        // After an error nothing can be written any more; the read side tells what happened.
+        let is_clear = self.link.push().unwrap_or(false);
+        if self.outbox.is_empty() || !is_clear {
             return;
         }
-        // After an error nothing can be written any more; the read side tells what happened.
-        let written = write_some(&mut self.stream, &self.outbox).unwrap_or(self.outbox.len());
-        self.outbox.drain(..written);
-        if self.outbox.is_empty() {
-            self.outbox = Vec::new();
-        }
+        let waiting = std::mem::take(&mut self.outbox);
+        let written = self.write_some(&waiting).unwrap_or(waiting.len());
+        self.outbox = waiting.get(written..).unwrap_or_default().to_vec();
     }
 
     /// Says that the close is meant, without waiting for the answer.
@@ -134,19 +154,20 @@ impl Connection {
         wire::encode(Opcode::Close, &wire::NORMAL_CLOSURE.to_be_bytes(), MASK, &mut goodbye);
         if self.outbox.is_empty() {
             // The run is over: a server that cannot take it loses nothing.
-            let _ = write_some(&mut self.stream, &goodbye);
+            let _ = self.write_some(&goodbye);
+            self.link.close();
         }
     }
-}
 
-/// How many bytes the socket took; 0 if it would block.
-pub fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        return match stream.write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result,
-        };
+    /// How many bytes the link took; 0 if it would block.
+    pub fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            return match self.link.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result,
+            };
+        }
     }
 }
 
@@ -158,6 +179,7 @@ const OUTBOX_BYTES_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     fn pair() -> (Connection, std::net::TcpStream) {

@@ -1,23 +1,22 @@
 //! Opening one socket and waiting for it, with bounded retries: for publishers, which are few.
 //! Must not be used once a run measures.
 
-use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::io;
 use std::time::Duration;
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{SECOND_NS, mono_ns};
 use crate::connection::Connection;
 use crate::handshake::Offer;
 use crate::socket;
+use crate::stage::Stage;
 
 /// Connects and upgrades; the connection keeps what the server sent behind its answer.
-pub fn upgrade(target: SocketAddr, offer: &Offer<'_>) -> Result<Connection, String> {
+pub fn upgrade(stage: &Stage<'_>, offer: &Offer<'_>) -> Result<Connection, String> {
     let mut reason = String::new();
     for backoff in BACKOFFS {
-        match attempt(target, offer) {
+        match attempt(stage, offer) {
             Ok(connection) => return Ok(connection),
             Err(Failure::Final(why)) => return Err(why),
             Err(Failure::Passing(why)) => reason = why,
@@ -40,18 +39,18 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn attempt(target: SocketAddr, offer: &Offer<'_>) -> Result<Connection, Failure> {
+fn attempt(stage: &Stage<'_>, offer: &Offer<'_>) -> Result<Connection, Failure> {
     let deadline_ns = mono_ns() + ATTEMPT_NS_MAX;
-    let mut stream = socket::connect(target, None, None)?;
+    let stream = socket::connect(stage.plan.target, None, None)?;
+    let mut connection = Connection::encrypted(stream, stage.tls.as_ref())?;
     let mut poll = Poll::new()?;
-    poll.registry().register(&mut stream, Token(0), Interest::READABLE | Interest::WRITABLE)?;
-    wait(&mut poll, deadline_ns, || Ok(socket::is_connected(&stream)?.then_some(())))?;
-    stream.write_all(offer.request().as_bytes())?;
-    let mut answer = Vec::new();
-    let head = wait(&mut poll, deadline_ns, || read_answer(&mut stream, offer, &mut answer))?;
-    poll.registry().deregister(&mut stream)?;
-    let mut connection = Connection::new(stream);
-    connection.keep(answer.get(head..).unwrap_or_default());
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    poll.registry().register(connection.link.socket_mut(), Token(0), interest)?;
+    let is_connected = || Ok(socket::is_connected(connection.link.socket())?.then_some(()));
+    wait(&mut poll, deadline_ns, is_connected)?;
+    connection.send(offer.request().as_bytes())?;
+    wait(&mut poll, deadline_ns, || read_answer(&mut connection, offer))?;
+    poll.registry().deregister(connection.link.socket_mut())?;
     Ok(connection)
 }
 
@@ -73,28 +72,26 @@ fn wait<T>(
     }
 }
 
-/// Where frames start in the answer, once its head is complete.
-fn read_answer(
-    stream: &mut TcpStream,
-    offer: &Offer<'_>,
-    answer: &mut Vec<u8>,
-) -> Result<Option<usize>, Failure> {
-    let mut piece = [0; 4096];
+/// Reads until the answer is there; what came behind it is kept.
+fn read_answer(connection: &mut Connection, offer: &Offer<'_>) -> Result<Option<()>, Failure> {
+    let mut buffer = vec![0; ANSWER_BYTES_MAX];
+    connection.flush();
     loop {
-        match stream.read(&mut piece) {
-            Ok(0) => return Err(Failure::Passing("eof".to_string())),
-            Ok(read) => answer.extend_from_slice(piece.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.into()),
-        }
-        match offer.check(answer).map_err(|error| Failure::Final(error.to_string()))? {
-            Some(good) => return Ok(Some(good.head_bytes)),
-            None => continue,
+        let filled = connection.fill(&mut buffer, usize::MAX).map_err(Failure::Passing)?;
+        let Some(filled) = filled else { return Ok(None) };
+        let bytes = buffer.get(..filled.total).unwrap_or_default();
+        match offer.check(bytes).map_err(|error| Failure::Final(error.to_string()))? {
+            Some(answer) => {
+                connection.keep(bytes.get(answer.head_bytes..).unwrap_or_default());
+                return Ok(Some(()));
+            }
+            None => connection.keep(bytes),
         }
     }
 }
 
+/// Twice the longest head: an answer that fills it is refused before.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const BACKOFFS: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(200), Duration::ZERO];
 const ATTEMPT_NS_MAX: u64 = 5 * SECOND_NS;

@@ -28,6 +28,7 @@ pub fn plan() -> Plan {
         target: "127.0.0.1:9400".parse().unwrap(),
         host: "127.0.0.1:9400".into(),
         token: None,
+        tls: None,
         run_id: 1,
     };
     Plan::build(&scenario(), &layout, destination)
@@ -54,6 +55,7 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         target: ([127, 0, 0, 1], 1).into(),
         host: String::new(),
         token: None,
+        tls: None,
         warmup: Duration::ZERO,
         measure: Duration::from_secs(2),
         drain: Duration::ZERO,

@@ -76,6 +76,8 @@ pub struct ClassOutcome {
     pub pace: Pace,
     /// Sockets that were connected.
     pub sockets: u64,
+    /// Those of them to which the server sends compressed messages.
+    pub deflated_sockets: u64,
     /// Frames these sockets had to receive: all that were published. Of a slow or stalled socket
     /// still open at the end, and of one killed on purpose, only those up to the newest it read:
     /// what waits behind it is unread, not lost.
@@ -132,6 +134,7 @@ impl ClassOutcome {
             form: Form::Raw,
             pace: Pace::default(),
             sockets: 0,
+            deflated_sockets: 0,
             expected: 0,
             received: 0,
             lost: 0,
@@ -175,6 +178,7 @@ impl ClassOutcome {
     /// Adds what another thread saw of the same class.
     pub fn merge(&mut self, other: &ClassOutcome) {
         self.sockets += other.sockets;
+        self.deflated_sockets += other.deflated_sockets;
         self.expected += other.expected;
         self.received += other.received;
         self.lost += other.lost;

@@ -155,6 +155,7 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         scenario.target.authority = Some(url.authority.clone());
         scenario.target.tls = url.tls;
     }
+    scenario.target.tls |= options.tls;
     if !options.source_ip.is_empty() {
         scenario.target.source_ips.clone_from(&options.source_ip);
     }

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use crate::budget::Layout;
 use crate::form::{Form, Pace};
 use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
+use crate::tls::TlsPlan;
 
 /// Everything the data plane needs to know, resolved down to single sockets.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Plan {
     pub host: String,
     /// What shows the server who is asking.
     pub token: Option<String>,
+    /// How connections are encrypted, if they are.
+    pub tls: Option<TlsPlan>,
     /// Published and verified, but kept out of the latency histograms.
     pub warmup: Duration,
     /// The measured phase.
@@ -338,6 +341,8 @@ pub struct Destination {
     pub host: String,
     /// What shows the server who is asking.
     pub token: Option<String>,
+    /// How connections are encrypted, if they are.
+    pub tls: Option<TlsPlan>,
     /// Told apart from earlier runs against the same server by this number.
     pub run_id: u32,
 }
@@ -358,6 +363,7 @@ impl Plan {
             target: destination.target,
             host: destination.host,
             token: destination.token,
+            tls: destination.tls,
             warmup: scenario.phases.warmup,
             measure: scenario.phases.measure,
             drain: scenario.phases.drain,
@@ -552,6 +558,7 @@ mod tests {
             target: "127.0.0.1:9400".parse().unwrap(),
             host: "127.0.0.1:9400".into(),
             token: None,
+            tls: None,
             run_id: 7,
         };
         Plan::build(&scenario, &Layout::default(), destination)
@@ -599,6 +606,7 @@ mod tests {
             target: "127.0.0.1:9400".parse().unwrap(),
             host: "127.0.0.1:9400".into(),
             token: None,
+            tls: None,
             run_id: 7,
         };
         let plan = Plan::build(&scenario, &Layout::default(), destination);

@@ -13,10 +13,11 @@ use std::sync::mpsc::Sender;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{SECOND_NS, mix, mono_ns};
-use crate::connection::{self, Connection};
+use crate::connection::Connection;
 use crate::dial;
 use crate::handshake::{self, Offer};
 use crate::histograms::SignedHistogram;
+use crate::link;
 use crate::meter::Meter;
 use crate::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
 use crate::payload::Encoder;
@@ -70,7 +71,7 @@ pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, Connec
                 token: plan.token.as_deref(),
                 ..Offer::default()
             };
-            let connection = dial::upgrade(plan.target, &offer)
+            let connection = dial::upgrade(stage, &offer)
                 .map_err(|reason| ConnectError { topic: publisher.topic.clone(), reason })?;
             Ok(Connected { publisher: number, connection })
         })
@@ -152,7 +153,7 @@ impl<'s> PublisherThread<'s> {
         let mut due = BinaryHeap::with_capacity(connected.len());
         for (index, mut line) in connected.into_iter().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut line.connection.stream, Token(index), interest)?;
+            poll.registry().register(line.connection.link.socket_mut(), Token(index), interest)?;
             let line = Line::new(stage, roster, line);
             if line.ticks > 0 {
                 due.push(Reverse((roster.intended_ns(line.publisher, 0), index)));
@@ -295,7 +296,7 @@ impl<'s> PublisherThread<'s> {
             let Some(connection) = line.connection.take() else { continue };
             self.cut.push(line.publisher);
             *self.outcome.closes.entry(KILLED.to_string()).or_default() += 1;
-            if let Err(error) = socket::vanish(connection.stream) {
+            if let Err(error) = socket::vanish(connection.link.into_socket()) {
                 tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
             }
         }
@@ -403,6 +404,9 @@ impl Line {
         outcome: &mut PublisherOutcome,
     ) -> Result<u32, String> {
         let mut completed = 0;
+        if let Some(connection) = &mut self.connection {
+            connection.flush();
+        }
         while let (Some(connection), false) = (&mut self.connection, self.pending.is_empty()) {
             let (front, _) = self.pending.as_slices();
             let written = write(connection, front)?;
@@ -476,8 +480,7 @@ pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutc
 
 /// How many bytes the socket took; `Err`: why the connection is over.
 fn write(connection: &mut Connection, bytes: &[u8]) -> Result<usize, String> {
-    let written = connection::write_some(&mut connection.stream, bytes);
-    written.map_err(|error| socket::failure_name(&error).to_string())
+    connection.write_some(bytes).map_err(|error| link::failure(&error))
 }
 
 const KEY_STREAM: u64 = 0x7075_626c;

@@ -90,6 +90,11 @@ impl Reception {
         self.accounts.len() as u32 - 1
     }
 
+    /// Counts a socket whose messages may come compressed.
+    pub fn deflated(&mut self, account: u32) {
+        self.class(account).deflated_sockets += 1;
+    }
+
     /// Closes an account, naming the reason.
     pub fn close(&mut self, account: u32, end: End, reason: String) {
         let account = &mut self.accounts[account as usize];

@@ -264,6 +264,7 @@ fn class_json(class: &ClassOutcome) -> Value {
         "kind": class.kind.name(),
         "form": class.form.to_string(),
         "sockets": class.sockets,
+        "deflated_sockets": class.deflated_sockets,
         "expected": class.expected,
         "received": class.received,
         "lost": class.lost,

@@ -143,6 +143,7 @@ fn costs(record: &Record<'_>) -> Table {
         ("published a period late or more", format_exact(publishers.late)),
         ("frames per read", or_unknown(frames_per_read(outcome))),
         ("bytes sent per byte of payload", or_unknown(egress_ratios(outcome))),
+        ("sockets with compression", deflated_sockets(outcome)),
         ("frames per second and topic", or_unknown(rates(outcome))),
         ("server CPU per delivery", or_unknown(efficiency.cpu_ns_per_delivery.map(format_ns))),
         ("deliveries per server core", per_s(efficiency.deliveries_per_core_s)),
@@ -184,6 +185,13 @@ fn egress_ratios(outcome: &Outcome) -> Option<String> {
     let ratios: Option<Vec<String>> =
         ratios.map(|ratio| ratio.map(|ratio| format!("{ratio:.3}"))).collect();
     ratios.map(|ratios| ratios.join(", "))
+}
+
+/// Of all connected subscribers.
+fn deflated_sockets(outcome: &Outcome) -> String {
+    let sum = |count: fn(&ClassOutcome) -> u64| outcome.classes.iter().map(count).sum::<u64>();
+    let (deflated, all) = (sum(|class| class.deflated_sockets), sum(|class| class.sockets));
+    format!("{} of {}", format_exact(deflated), format_exact(all))
 }
 
 /// Of the classes that asked for a rate.

@@ -17,6 +17,7 @@ use crate::spread;
 use crate::stage::{Stage, nanoseconds};
 use crate::stamp::Roster;
 use crate::subscribers::{self, SubscriberHarvest};
+use crate::tls::TlsError;
 use crate::windows::{WindowPart, Windows};
 
 /// Why a run came to nothing.
@@ -25,6 +26,9 @@ pub enum RunError {
     /// The plan contradicts itself.
     #[error("plan: {0}")]
     Plan(&'static str),
+    /// Connections cannot be encrypted.
+    #[error("encryption: {0}")]
+    Tls(#[from] TlsError),
     /// A publisher could not connect.
     #[error(transparent)]
     Publisher(#[from] ConnectError),
@@ -45,7 +49,7 @@ pub enum RunError {
 /// Carries a plan out. `progress` tells how far it is, and can stop it.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
     check(plan)?;
-    let stage = Stage::new(plan, progress);
+    let stage = Stage::new(plan, progress)?;
     let outcome = thread::scope(|scope| {
         // Threads end when the stage is finished, however this function is left.
         let _finish = FinishOnDrop(&stage);

@@ -1,6 +1,7 @@
 //! One run from the command line to the exit code: scenario, budget, target, data plane, verdict,
 //! report, record. Must not measure anything itself.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use thiserror::Error;
 
 use crate::budget::{self, Budget, Destined, Refusal};
 use crate::builtin;
+use crate::certificate::Certificate;
 use crate::cli::{RunArgs, RunOptions};
 use crate::clock::{UtcMap, mono_ns};
 use crate::efficiency::Efficiency;
@@ -27,6 +29,7 @@ use crate::report;
 use crate::run::{self, RunError};
 use crate::sampler::{Sampler, Samples};
 use crate::scenario::Scenario;
+use crate::tls::{TlsPlan, Trust};
 use crate::verdict::Verdict;
 
 /// Why there is no verdict.
@@ -43,6 +46,14 @@ pub enum SessionError {
     Target {
         /// `host:port`.
         authority: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The file of `--tls-ca` cannot be read.
+    #[error("--tls-ca {path}: {cause}")]
+    Authorities {
+        /// Its path.
+        path: String,
         /// Why.
         cause: io::Error,
     },
@@ -77,6 +88,8 @@ impl SessionError {
             SessionError::Resolve(_)
             | SessionError::Refused(_)
             | SessionError::Target { .. }
+            | SessionError::Authorities { .. }
+            | SessionError::Run(RunError::Tls(_))
             | SessionError::Directory(_) => Exit::Usage,
             // Somebody ended it before anything was measured: neither good nor bad.
             SessionError::Run(RunError::Stopped) => Exit::InvalidRun,
@@ -175,6 +188,7 @@ fn run_into(
         target: target.address,
         host: target.host.clone(),
         token: args.options.token.clone(),
+        tls: target.tls.take(),
         run_id,
     };
     let plan = Plan::build(&fitted.scenario, &fitted.budget.layout, destination);
@@ -190,6 +204,9 @@ struct Target {
     host: String,
     pid: Option<u32>,
     engine: Option<Engine>,
+    /// Gone with the engine that shows it.
+    certificate: Option<Certificate>,
+    tls: Option<TlsPlan>,
 }
 
 impl Target {
@@ -198,20 +215,32 @@ impl Target {
         options: &RunOptions,
         directory: &ResultDir,
     ) -> Result<Target, SessionError> {
-        if let (Some(address), Some(host)) = (fitted.server, &fitted.scenario.target.authority) {
-            let host = host.clone();
-            return Ok(Target { address, host, pid: options.target_pid, engine: None });
+        let scenario = &fitted.scenario.target;
+        if let (Some(address), Some(host)) = (fitted.server, &scenario.authority) {
+            let tls = scenario.tls.then(|| tls_of(host, options)).transpose()?;
+            let (host, pid) = (host.clone(), options.target_pid);
+            return Ok(Target { address, host, pid, engine: None, certificate: None, tls });
         }
+        let certificate = scenario.tls.then(Certificate::throw_away).transpose();
+        let certificate = certificate.map_err(system("making a certificate"))?;
+        let settings = engine_settings(fitted, certificate.as_ref(), options);
         let log = directory.engine_log().map_err(SessionError::Directory)?;
-        let engine = Engine::launch(&fitted.budget.layout, &options.engine_set, log)
+        let engine = Engine::launch(&fitted.budget.layout, &settings, log)
             .map_err(|cause| SessionError::Engine { cause, log: directory.engine_log_tail() })?;
+        let tls = certificate.as_ref().map(|certificate| TlsPlan {
+            name: engine.address().ip().to_string(),
+            trust: Trust::Authorities(certificate.pem().into()),
+        });
         let (address, pid) = (engine.address(), Some(engine.pid()));
-        Ok(Target { address, host: address.to_string(), pid, engine: Some(engine) })
+        let host = address.to_string();
+        Ok(Target { address, host, pid, engine: Some(engine), certificate, tls })
     }
 
     /// Ends the embedded engine. The results are in already, so a bad end is told and no more.
     fn leave(&mut self) {
-        match self.engine.take().map(Engine::stop) {
+        let stopped = self.engine.take().map(Engine::stop);
+        self.certificate = None;
+        match stopped {
             None => {}
             Some(Ok(status)) if embedded::ended_well(status) => {}
             Some(Ok(status)) => {
@@ -220,6 +249,35 @@ impl Target {
             Some(Err(error)) => eprintln!("{error}"),
         }
     }
+}
+
+/// What the embedded engine must be told for the scenario; what the user tells it comes last.
+fn engine_settings(
+    fitted: &Fitted,
+    certificate: Option<&Certificate>,
+    options: &RunOptions,
+) -> Vec<String> {
+    let mut settings: Vec<String> =
+        certificate.into_iter().flat_map(Certificate::settings).collect();
+    if fitted.scenario.subscribers.iter().any(|group| group.deflate) {
+        settings.push("compression.enabled=true".to_owned());
+    }
+    settings.extend(options.engine_set.iter().cloned());
+    settings
+}
+
+/// How to reach a server that is named by `host:port`.
+fn tls_of(authority: &str, options: &RunOptions) -> Result<TlsPlan, SessionError> {
+    let name = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let trust = match &options.tls_ca {
+        _ if options.tls_insecure => Trust::Anyone,
+        None => Trust::System,
+        Some(path) => Trust::Authorities(fs::read(path).map_err(|cause| {
+            SessionError::Authorities { path: path.display().to_string(), cause }
+        })?),
+    };
+    Ok(TlsPlan { name, trust })
 }
 
 fn measure(plan: &Plan, server_pid: Option<u32>) -> Result<(Outcome, Samples), SessionError> {

@@ -10,12 +10,15 @@ use crate::payload;
 use crate::plan::{KillPlan, Plan};
 use crate::progress::Progress;
 use crate::stamp::Roster;
+use crate::tls::{TlsClient, TlsError};
 
 /// Shared by the threads of a run.
 #[derive(Debug)]
 pub struct Stage<'r> {
     /// What to do.
     pub plan: &'r Plan,
+    /// Makes encrypted sessions, where they are planned.
+    pub tls: Option<TlsClient>,
     /// What the outside sees.
     pub progress: &'r Progress,
     /// Publishers and start instant; set once all sockets are open.
@@ -34,9 +37,10 @@ pub struct Stage<'r> {
 
 impl<'r> Stage<'r> {
     /// The stage of a run that has not begun.
-    pub fn new(plan: &'r Plan, progress: &'r Progress) -> Stage<'r> {
-        Stage {
+    pub fn new(plan: &'r Plan, progress: &'r Progress) -> Result<Stage<'r>, TlsError> {
+        Ok(Stage {
             plan,
+            tls: plan.tls.as_ref().map(TlsClient::new).transpose()?,
             progress,
             roster: OnceLock::new(),
             ramped: AtomicUsize::new(0),
@@ -44,7 +48,7 @@ impl<'r> Stage<'r> {
             draining: AtomicBool::new(false),
             drained: AtomicUsize::new(0),
             finish: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Whether every thread shall end.

@@ -20,6 +20,7 @@ use slab::Slab;
 use crate::clock::{SECOND_NS, mix, mono_ns};
 use crate::connection::{Connection, Filled};
 use crate::handshake;
+use crate::link;
 use crate::meter::Meter;
 use crate::outcome::{RampOutcome, ThreadHealth};
 use crate::plan::{ClassKind, KillPlan, SubscriberPlan};
@@ -196,12 +197,13 @@ impl<'s> SubscriberThread<'s> {
         let plan = &self.stage.plan.subscribers[attempt.subscriber as usize];
         let throttled = (self.kind_of(plan) != ClassKind::Healthy).then_some(SLOW_RECEIVE_BYTES);
         let stream = socket::connect(self.stage.plan.target, plan.source, throttled)?;
+        let connection = Connection::encrypted(stream, self.stage.tls.as_ref())?;
         let entry = self.sockets.vacant_entry();
         let key = entry.key();
-        let socket = entry.insert(Subscriber::new(Connection::new(stream), attempt.subscriber));
+        let socket = entry.insert(Subscriber::new(connection, attempt.subscriber));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) =
-            self.poll.registry().register(&mut socket.connection.stream, Token(key), interest)
+            self.poll.registry().register(socket.connection.link.socket_mut(), Token(key), interest)
         {
             self.sockets.remove(key);
             return Err(error);
@@ -212,21 +214,25 @@ impl<'s> SubscriberThread<'s> {
 
     fn finish_connect(&mut self, key: usize) {
         let socket = &mut self.sockets[key];
-        match socket::is_connected(&socket.connection.stream) {
+        match socket::is_connected(socket.connection.link.socket()) {
             Ok(false) => {}
             Ok(true) => {
-                socket.state = State::Upgrading;
-                let plan = self.stage.plan;
-                let nonce = self.nonce_of(key);
-                let subscriber = &plan.subscribers[self.sockets[key].plan as usize];
-                let request = subscriber::offer(plan, subscriber, &nonce).request();
-                let sent = self.sockets[key].connection.send(request.as_bytes());
-                if let Err(error) = sent {
-                    self.give_up(key, socket::failure_name(&error));
+                if let Err(error) = self.ask(key) {
+                    self.give_up(key, &link::failure(&error));
                 }
             }
             Err(error) => self.give_up(key, socket::failure_name(&error)),
         }
+    }
+
+    /// Sends the request of a socket that is connected.
+    fn ask(&mut self, key: usize) -> io::Result<()> {
+        let (stage, nonce) = (self.stage, self.nonce_of(key));
+        let socket = &mut self.sockets[key];
+        socket.state = State::Upgrading;
+        let subscriber = &stage.plan.subscribers[socket.plan as usize];
+        let request = subscriber::offer(stage.plan, subscriber, &nonce).request();
+        socket.connection.send(request.as_bytes())
     }
 
     /// Reads an opening socket; answers how many bytes are to be looked at.
@@ -297,6 +303,9 @@ impl<'s> SubscriberThread<'s> {
         let plan = &self.stage.plan.subscribers[socket.plan as usize];
         let publishers = self.stage.plan.publishers.len();
         let account = self.ears.reception.open(plan.class, plan.follows, publishers);
+        if socket.connection.takes_deflated() {
+            self.ears.reception.deflated(account);
+        }
         socket.state = State::Open(account);
         self.opening.remove(&socket.plan);
         if let ClassKind::Slow { bytes_per_s } = self.kind_of(plan) {
@@ -383,7 +392,7 @@ impl<'s> SubscriberThread<'s> {
             }
         };
         let now_ns = mono_ns();
-        self.ears.reception.read(account, filled.read);
+        self.ears.reception.read(account, filled.wire);
         if self.take(key, account, filled.total, now_ns) { Ok(Some(filled)) } else { Err(Ended) }
     }
 
@@ -465,7 +474,9 @@ impl<'s> SubscriberThread<'s> {
             };
             if is_chosen(self.stage.plan.seed, plan, kill) {
                 self.ears.reception.close(account, End::Killed, KILLED.to_string());
-                if let Err(error) = socket::vanish(self.sockets.remove(key).connection.stream) {
+                if let Err(error) =
+                    socket::vanish(self.sockets.remove(key).connection.link.into_socket())
+                {
                     tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
                 }
             }

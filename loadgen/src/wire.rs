@@ -159,6 +159,11 @@ impl Scanner {
         self.takes_deflated = true;
     }
 
+    /// Whether messages may be compressed.
+    pub fn takes_deflated(&self) -> bool {
+        self.takes_deflated
+    }
+
     /// Bytes of a torn frame. The caller puts them before the next bytes it reads.
     pub fn rest(&self) -> &[u8] {
         self.partial.as_ref().map_or(&[], |partial| &partial.rest)

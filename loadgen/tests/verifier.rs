@@ -33,6 +33,7 @@ fn plan(server: &Server, payload: Payload) -> Plan {
         target: server.address,
         host: server.address.to_string(),
         token: None,
+        tls: None,
         warmup: Duration::from_millis(250),
         measure: Duration::from_secs(1),
         drain: Duration::from_secs(2),

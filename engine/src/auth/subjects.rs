@@ -90,8 +90,8 @@ mod tests {
         subjects.set_max(2);
         let held = subjects.rate(&rights("held", 1), 0).unwrap();
         assert!(subjects.rate(&rights("gone", 1), 0).unwrap().is_some());
-        // By now "gone" loses nothing and is forgotten; then "new" is held, as is "held".
-        let new = subjects.rate(&rights("new", 1), S).unwrap();
+        // "gone" has lost nothing and is forgotten; then "new" is held, as is "held".
+        let new = subjects.rate(&rights("new", 1), 0).unwrap();
         assert!(new.is_some());
         assert!(subjects.rate(&rights("too many", 1), 2 * S).is_none());
         drop(held);

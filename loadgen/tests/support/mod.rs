@@ -1,15 +1,23 @@
 //! A small broadcast server that misbehaves on purpose, and counts what it did. It speaks through
 //! tungstenite, so that the load generator's own codec meets another implementation.
 #![allow(clippy::unwrap_used, reason = "a failure of the test's own server fails the test")]
+#![allow(dead_code, reason = "not every test needs all of it")]
 #![allow(clippy::result_large_err, reason = "the handshake callback's type is tungstenite's")]
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use tungstenite::handshake::server::{Request, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::{Compress, Compression, FlushCompress};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
@@ -28,6 +36,12 @@ pub struct Faults {
     pub close: Option<(u64, u16)>,
     /// In place of frames n to m, one gap notice.
     pub gap: Option<(u64, u64)>,
+    /// What the notice gives as its reason.
+    pub conflated: bool,
+    /// Number its envelope like that of the frame before.
+    pub misnumber: Option<u64>,
+    /// Of every so many frames, only the first.
+    pub thin: Option<u64>,
     /// From frame n on, read no publisher.
     pub deaf: Option<u64>,
     /// Hold every frame back for this long.
@@ -56,54 +70,172 @@ impl Done {
 pub struct Server {
     pub address: SocketAddr,
     pub done: Arc<Done>,
+    /// The certificate, if connections are encrypted.
+    pub certificate: Option<String>,
 }
+
+/// What a client has to bring.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Door {
+    pub token: Option<&'static str>,
+    pub tls: bool,
+}
+
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+type Socket = WebSocket<Box<dyn Stream>>;
 
 struct Feed {
     path: String,
-    socket: Option<WebSocket<TcpStream>>,
+    out: Option<Out>,
+}
+
+/// A subscriber's socket, by the form of its messages.
+enum Out {
+    Raw { socket: Socket, deflated: bool },
+    Enveloped { socket: Socket, deflated: bool, binary: bool, topics: Vec<String> },
+    Events(Box<dyn Stream>),
 }
 
 struct Hub {
     faults: Faults,
+    door: Door,
     done: Arc<Done>,
     feeds: Mutex<Vec<Feed>>,
 }
 
 impl Server {
     pub fn start(faults: Faults) -> Server {
+        Server::behind(Door::default(), faults)
+    }
+
+    pub fn behind(door: Door, faults: Faults) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let done = Arc::new(Done::default());
-        let hub = Arc::new(Hub { faults, done: done.clone(), feeds: Mutex::default() });
+        let hub = Arc::new(Hub { faults, door, done: done.clone(), feeds: Mutex::default() });
+        let (certificate, config) = door.tls.then(tls_config).unzip();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let hub = hub.clone();
-                let stream = stream.unwrap();
-                thread::spawn(move || hub.serve(stream));
+                let (hub, stream) = (hub.clone(), stream.unwrap());
+                stream.set_nodelay(true).unwrap();
+                let session = config.clone().map(|config| ServerConnection::new(config).unwrap());
+                thread::spawn(move || match session {
+                    Some(session) => hub.serve(Box::new(StreamOwned::new(session, stream))),
+                    None => hub.serve(Box::new(stream)),
+                });
             }
         });
-        Server { address, done }
+        Server { address, done, certificate }
     }
 }
 
-impl Hub {
-    fn serve(&self, stream: TcpStream) {
-        let mut path = String::new();
-        stream.set_nodelay(true).unwrap();
-        let socket = tungstenite::accept_hdr(stream, |request: &Request, response: Response| {
-            path = request.uri().to_string();
-            Ok(response)
-        });
-        let Ok(socket) = socket else { return };
-        match path.strip_prefix("/v1/publish/") {
-            Some(topic) => self.relay(topic, socket),
-            None => self.feeds.lock().unwrap().push(Feed { path, socket: Some(socket) }),
+fn tls_config() -> (String, Arc<ServerConfig>) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (made.cert.pem(), Arc::new(config))
+}
+
+/// A stream with bytes that were read from it already.
+struct Replayed {
+    head: std::io::Cursor<Vec<u8>>,
+    stream: Box<dyn Stream>,
+}
+
+impl Read for Replayed {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        match self.head.read(out)? {
+            0 => self.stream.read(out),
+            read => Ok(read),
         }
+    }
+}
+
+impl Write for Replayed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn read_head(stream: &mut dyn Stream) -> Option<Vec<u8>> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    Some(head)
+}
+
+impl Hub {
+    fn serve(&self, mut stream: Box<dyn Stream>) {
+        let Some(head) = read_head(&mut *stream) else { return };
+        let text = String::from_utf8(head.clone()).unwrap();
+        if text.contains("Accept: text/event-stream") {
+            return self.serve_events(&text, stream);
+        }
+        let stream: Box<dyn Stream> =
+            Box::new(Replayed { head: std::io::Cursor::new(head), stream });
+        let (mut path, mut protocol, mut deflated) = (String::new(), String::new(), false);
+        let expected = self.door.token.map(|token| format!("Bearer {token}"));
+        let socket =
+            tungstenite::accept_hdr(stream, |request: &Request, mut response: Response| {
+                let header = |name: &str| {
+                    request.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+                };
+                path = request.uri().to_string();
+                if expected.is_some() && header("authorization") != expected {
+                    let mut refusal = ErrorResponse::new(None);
+                    *refusal.status_mut() = tungstenite::http::StatusCode::UNAUTHORIZED;
+                    return Err(refusal);
+                }
+                if let Some(offered) = header("sec-websocket-protocol") {
+                    response
+                        .headers_mut()
+                        .insert("sec-websocket-protocol", offered.parse().unwrap());
+                    protocol = offered;
+                }
+                if let Some(offered) = header("sec-websocket-extensions") {
+                    response
+                        .headers_mut()
+                        .insert("sec-websocket-extensions", offered.parse().unwrap());
+                    deflated = true;
+                }
+                Ok(response)
+            });
+        let Ok(socket) = socket else { return };
+        if let Some(topic) = path.strip_prefix("/v1/publish/") {
+            return self.relay(topic, socket);
+        }
+        let out = match protocol.as_str() {
+            "" => Out::Raw { socket, deflated },
+            protocol => subscribe(socket, deflated, protocol == "gridcast.v1.bin", &path),
+        };
+        self.feeds.lock().unwrap().push(Feed { path, out: Some(out) });
+    }
+
+    fn serve_events(&self, head: &str, mut stream: Box<dyn Stream>) {
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                      Transfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        stream.flush().unwrap();
+        self.feeds.lock().unwrap().push(Feed { path, out: Some(Out::Events(stream)) });
     }
 
     /// Reads a publisher to its end and passes its frames on, with the faults.
-    fn relay(&self, topic: &str, mut publisher: WebSocket<TcpStream>) {
-        let mut held: Option<Message> = None;
+    fn relay(&self, topic: &str, mut publisher: Socket) {
+        let mut held: Option<(u64, Message)> = None;
         let mut number = 0;
         while let Ok(message) = publisher.read() {
             if !(message.is_binary() || message.is_text()) {
@@ -115,28 +247,33 @@ impl Hub {
                 thread::park();
             }
             let hit = |fault: Option<u64>| fault == Some(number % 100);
-            if hit(self.faults.lose) {
+            // Feeds number from 1.
+            let seq = number + 1 - u64::from(hit(self.faults.misnumber));
+            if self.faults.thin.is_some_and(|thin| number % thin != 0) {
+                // Left out on purpose.
+            } else if hit(self.faults.lose) {
                 self.done.lost.fetch_add(self.followers(topic), Ordering::SeqCst);
             } else if hit(self.faults.swap) {
-                held = Some(message);
+                held = Some((seq, message));
             } else if hit(self.faults.corrupt) {
-                self.done
-                    .corrupted
-                    .fetch_add(self.deliver(topic, &garbled(&message)), Ordering::SeqCst);
+                let corrupted = self.deliver(topic, seq, &garbled(&message));
+                self.done.corrupted.fetch_add(corrupted, Ordering::SeqCst);
             } else if !self.replaced(topic, number) {
-                self.deliver(topic, &message);
+                self.deliver(topic, seq, &message);
                 if hit(self.faults.repeat) {
-                    self.done.repeated.fetch_add(self.deliver(topic, &message), Ordering::SeqCst);
+                    let repeated = self.deliver(topic, seq, &message);
+                    self.done.repeated.fetch_add(repeated, Ordering::SeqCst);
                 }
-                if let Some(held) = held.take() {
-                    self.done.swapped.fetch_add(self.deliver(topic, &held), Ordering::SeqCst);
+                if let Some((seq, held)) = held.take() {
+                    let swapped = self.deliver(topic, seq, &held);
+                    self.done.swapped.fetch_add(swapped, Ordering::SeqCst);
                 }
             }
             number += 1;
         }
         // A frame held at the very end comes last after all: nothing was there to swap it with.
-        if let Some(held) = held {
-            self.deliver(topic, &held);
+        if let Some((seq, held)) = held {
+            self.deliver(topic, seq, &held);
         }
     }
 
@@ -149,8 +286,8 @@ impl Hub {
         }
         match self.faults.gap {
             Some((from, to)) if number == from => {
-                let notice = format!(r#"{{"gap":{{"from":{from},"to":{to},"reason":"lagged"}}}}"#);
-                self.ping(topic, notice.into_bytes());
+                let reason = if self.faults.conflated { "conflated" } else { "lagged" };
+                self.tell(topic, json!({"from": from, "to": to, "reason": reason}));
                 true
             }
             Some((from, to)) => (from..=to).contains(&number),
@@ -161,39 +298,61 @@ impl Hub {
     fn close_marked(&self, code: u16) {
         let frame = CloseFrame { code: code.into(), reason: "on purpose".into() };
         for feed in self.feeds.lock().unwrap().iter_mut() {
-            if feed.path.ends_with("?closed")
-                && let Some(mut socket) = feed.socket.take()
-            {
-                socket.close(Some(frame.clone())).unwrap();
-                socket.flush().unwrap();
+            if !feed.path.ends_with("?closed") {
+                continue;
+            }
+            match feed.out.take() {
+                Some(Out::Raw { mut socket, .. } | Out::Enveloped { mut socket, .. }) => {
+                    socket.close(Some(frame.clone())).unwrap();
+                    socket.flush().unwrap();
+                }
+                Some(Out::Events(mut stream)) => {
+                    let told = json!({"code": code, "reason": "on purpose"});
+                    write_event(&mut *stream, &format!("event: close\ndata: {told}\n")).unwrap();
+                }
+                None => {}
             }
         }
     }
 
-    /// Pings every follower and waits for the pong.
-    fn ping(&self, topic: &str, data: Vec<u8>) {
+    /// Tells every follower of a gap: by a ping where there is no room for more, whose pong is
+    /// waited for.
+    fn tell(&self, topic: &str, mut gap: Value) {
         for feed in self.feeds.lock().unwrap().iter_mut().filter(|feed| feed.follows(topic)) {
-            let Some(socket) = &mut feed.socket else { continue };
-            socket.send(Message::Ping(data.clone().into())).unwrap();
-            if socket.read().unwrap() == Message::Pong(data.clone().into()) {
-                self.done.pongs.fetch_add(1, Ordering::SeqCst);
+            match &mut feed.out {
+                Some(Out::Raw { socket, .. }) => {
+                    let data = json!({ "gap": gap }).to_string().into_bytes();
+                    socket.send(Message::Ping(data.clone().into())).unwrap();
+                    if socket.read().unwrap() == Message::Pong(data.into()) {
+                        self.done.pongs.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+                Some(Out::Enveloped { socket, deflated, .. }) => {
+                    gap["topic"] = topic.into();
+                    let text = Message::text(json!({ "gap": gap }).to_string());
+                    send(socket, *deflated, &text).unwrap();
+                }
+                Some(Out::Events(stream)) => {
+                    write_event(&mut **stream, &format!("event: gap\ndata: {gap}\n")).unwrap();
+                }
+                None => {}
             }
         }
     }
 
     fn followers(&self, topic: &str) -> u64 {
         let feeds = self.feeds.lock().unwrap();
-        feeds.iter().filter(|feed| feed.socket.is_some() && feed.follows(topic)).count() as u64
+        feeds.iter().filter(|feed| feed.out.is_some() && feed.follows(topic)).count() as u64
     }
 
     /// Sends to every follower; how many there were.
-    fn deliver(&self, topic: &str, message: &Message) -> u64 {
+    fn deliver(&self, topic: &str, seq: u64, message: &Message) -> u64 {
         let mut sent = 0;
         for feed in self.feeds.lock().unwrap().iter_mut().filter(|feed| feed.follows(topic)) {
-            let Some(socket) = &mut feed.socket else { continue };
-            match socket.send(message.clone()) {
+            let Some(out) = &mut feed.out else { continue };
+            match out.deliver(topic, seq, message) {
                 Ok(()) => sent += 1,
-                Err(_) => feed.socket = None,
+                Err(_) => feed.out = None,
             }
         }
         self.done.delivered.fetch_add(sent, Ordering::SeqCst);
@@ -201,8 +360,137 @@ impl Hub {
     }
 }
 
+/// Takes as many subscriptions as the path says and confirms them.
+fn subscribe(mut socket: Socket, deflated: bool, binary: bool, path: &str) -> Out {
+    let count = path.split_once("topics=").map_or(1, |(_, count)| count.parse().unwrap());
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        let request = socket.read().unwrap().into_text().unwrap();
+        let request: Value = serde_json::from_str(&request).unwrap();
+        let topic = request["subscribe"]["topic"].as_str().unwrap().to_owned();
+        let mut reply = json!({"topic": topic, "epoch": "k", "seq": 0});
+        if binary {
+            reply["feed"] = number_of(&topic).into();
+        }
+        let reply = json!({"id": request["id"], "subscribed": reply}).to_string();
+        send(&mut socket, deflated, &Message::text(reply)).unwrap();
+        if topic.ends_with('#') && binary {
+            for topic in ["pmu/1001", "pmu/1002"] {
+                let told = json!({"topic": topic, "feed": number_of(topic)}).to_string();
+                send(&mut socket, deflated, &Message::text(told)).unwrap();
+            }
+        }
+        topics.push(topic);
+    }
+    Out::Enveloped { socket, deflated, binary, topics }
+}
+
+/// Feeds have numbers of two bytes, in no order.
+fn number_of(topic: &str) -> u64 {
+    match topic {
+        "pmu/1001" => 900,
+        "pmu/1002" => 300,
+        _ => 7,
+    }
+}
+
+impl Out {
+    fn deliver(
+        &mut self,
+        topic: &str,
+        seq: u64,
+        message: &Message,
+    ) -> Result<(), tungstenite::Error> {
+        match self {
+            Out::Raw { socket, deflated } => send(socket, *deflated, message),
+            Out::Enveloped { socket, deflated, binary, .. } => {
+                let enveloped = if *binary {
+                    Message::binary(binary_envelope(topic, seq, message))
+                } else {
+                    Message::text(json_envelope(topic, seq, message))
+                };
+                send(socket, *deflated, &enveloped)
+            }
+            Out::Events(stream) => {
+                let data = message.clone().into_data();
+                let event = if message.is_text() {
+                    format!("id: k-{seq}\ndata: {}\n", message.to_text().unwrap())
+                } else {
+                    let data = BASE64.encode(data);
+                    format!("id: k-{seq}\nevent: binary\ndata: {data}\n")
+                };
+                Ok(write_event(&mut **stream, &event)?)
+            }
+        }
+    }
+}
+
+fn json_envelope(topic: &str, seq: u64, message: &Message) -> String {
+    match message.to_text().ok().filter(|_| message.is_text()) {
+        Some(text) if serde_json::from_str::<Value>(text).is_ok() => {
+            format!(r#"{{"topic":"{topic}","seq":{seq},"data":{text}}}"#)
+        }
+        Some(text) => json!({"topic": topic, "seq": seq, "data": text, "text": true}).to_string(),
+        None => {
+            let data = BASE64.encode(message.clone().into_data());
+            format!(r#"{{"topic":"{topic}","seq":{seq},"data64":"{data}"}}"#)
+        }
+    }
+}
+
+fn binary_envelope(topic: &str, seq: u64, message: &Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    for mut value in [number_of(topic), seq] {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+    out.push(u8::from(message.is_text()));
+    out.extend_from_slice(&message.clone().into_data());
+    out
+}
+
+/// Half of the event in each of two chunks.
+fn write_event(stream: &mut dyn Stream, event: &str) -> std::io::Result<()> {
+    let event = format!("{event}\n");
+    let (first, second) = event.split_at(event.len() / 2);
+    for part in [first, second] {
+        write!(stream, "{:x}\r\n{part}\r\n", part.len())?;
+    }
+    stream.flush()
+}
+
+/// Sends a message, compressed by hand if that was agreed.
+fn send(socket: &mut Socket, deflated: bool, message: &Message) -> Result<(), tungstenite::Error> {
+    if !deflated {
+        return socket.send(message.clone());
+    }
+    let payload = message.clone().into_data();
+    let mut compressed = Vec::with_capacity(payload.len() + 64);
+    let mut stream = Compress::new(Compression::fast(), false);
+    stream.compress_vec(&payload, &mut compressed, FlushCompress::Sync).unwrap();
+    compressed.truncate(compressed.len() - 4);
+    let mut frame = vec![0xC0 | if message.is_text() { 1 } else { 2 }];
+    match compressed.len() {
+        len @ 0..=125 => frame.push(len as u8),
+        len => {
+            frame.push(126);
+            frame.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&compressed);
+    let stream = socket.get_mut();
+    stream.write_all(&frame)?;
+    Ok(stream.flush()?)
+}
+
 impl Feed {
     fn follows(&self, topic: &str) -> bool {
+        if let Some(Out::Enveloped { topics, .. }) = &self.out {
+            return topics.iter().any(|found| found == topic || found == "pmu/#");
+        }
         let feed = self.path.trim_start_matches("/v1/feed/").split('?').next().unwrap();
         feed == topic || feed == "pmu/%23"
     }
