@@ -98,10 +98,11 @@ impl Core {
         }
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = self.entrances[at].listener.accept();
-            let entered = accepted.and_then(|(stream, peer)| match door {
-                Door::Admins => self.admit(stream, peer.ip(), door),
-                _ if self.turns_away(peer.ip()) => Ok(()),
-                _ => self.admit(stream, peer.ip(), door),
+            let entered = accepted.and_then(|(stream, peer)| {
+                if self.turns_away(peer.ip(), door) {
+                    return Ok(());
+                }
+                self.admit(stream, peer.ip(), door)
             });
             if let Err(error) = entered {
                 self.entrances[at].accepting = self.after_accept_error(&error);
@@ -126,16 +127,17 @@ impl Core {
     }
 
     /// The limits for a connection from `source`: those of one address do not hold for a proxy that
-    /// says whom it passes on.
-    fn limits_of(&self, source: IpAddr) -> Cow<'_, Limits> {
+    /// says whom it passes on, and it counts as accepted once the header that is due has come.
+    fn limits_of(&self, source: IpAddr, expects_header: bool) -> Cow<'_, Limits> {
         let Config { limits, proxy, .. } = &*self.config;
-        let passes_on = proxy.forwarded_for || self.expects_header();
+        let passes_on = proxy.forwarded_for || expects_header;
         if !passes_on || !proxy.trusted.contains(source) {
             return Cow::Borrowed(limits);
         }
         Cow::Owned(Limits {
             connections_per_source_max: 0,
             handshakes_per_s_per_source: 0,
+            accepts_per_s_max: if expects_header { 0 } else { limits.accepts_per_s_max },
             ..limits.clone()
         })
     }
@@ -156,27 +158,33 @@ impl Core {
             return Ok(());
         }
         conn.is_forwarded = true;
-        self.move_source(key, source)
+        // It was accepted already, and is counted at that once.
+        let limits = Limits { accepts_per_s_max: 0, ..self.config.limits.clone() };
+        self.move_source(key, source, &limits)
     }
 
     /// Counts a connection for `source` from now on, for whom it was passed on.
     ///
     /// # Errors
     /// [`Full`] when that one has too many connections, or opens them too fast.
-    pub(crate) fn move_source(&mut self, key: u32, source: IpAddr) -> Result<(), Full> {
+    pub(crate) fn move_source(
+        &mut self,
+        key: u32,
+        source: IpAddr,
+        limits: &Limits,
+    ) -> Result<(), Full> {
         let now_ns = self.now_ns();
         let before = std::mem::replace(&mut self.conns[key as usize].source, source);
         self.shared.admission.leave(before, now_ns);
-        // It was accepted already, and is counted at that once.
-        let limits = Limits { accepts_per_s_max: 0, ..self.config.limits.clone() };
-        self.shared.admission.enter(source, &limits, now_ns)
+        self.shared.admission.enter(source, limits, now_ns)
     }
 
     /// Takes a connection in, if only to tell it that it is one too many.
     fn admit(&mut self, mut stream: TcpStream, source: IpAddr, door: Door) -> io::Result<()> {
         let now_ns = self.now_ns();
-        let admitted = self.shared.admission.enter(source, &self.limits_of(source), now_ns);
-        let expects_header = door != Door::Admins && self.expects_header();
+        let expects_header = self.expects_header(door);
+        let limits = self.limits_of(source, expects_header);
+        let admitted = self.shared.admission.enter(source, &limits, now_ns);
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
         let interest = Interest::READABLE | Interest::WRITABLE;

@@ -2,11 +2,13 @@
 //! PROXY header. Owns whom that is believed of, and that others are turned away. Must not read more
 //! than the header: what follows may be TLS or HTTP.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 
 use crate::core::Core;
-use crate::metrics::{CloseReason, ProxyRefusal};
+use crate::http::route::Door;
+use crate::metrics::{CloseReason, Gate};
 use crate::proxy::{HEADER_BYTES_MAX, Header, Versions};
 use crate::timer::Tick;
 
@@ -15,16 +17,18 @@ const WARNING_TICKS: Tick = 10;
 
 impl Core {
     /// True when connections have to begin with a PROXY header.
-    pub(crate) fn expects_header(&self) -> bool {
-        self.config.proxy.protocol != Versions::Off
+    pub(crate) fn expects_header(&self, door: Door) -> bool {
+        // Administrators have a listener of their own so that balancers do not reach it.
+        door != Door::Admins && self.config.proxy.protocol != Versions::Off
     }
 
     /// Whether a connection from `peer` may say whom it speaks for; told and counted when it may
     /// not although it has to.
-    pub(crate) fn turns_away(&mut self, peer: IpAddr) -> bool {
-        let turned_away = self.expects_header() && !self.config.proxy.trusted.contains(peer);
+    pub(crate) fn turns_away(&mut self, peer: IpAddr, door: Door) -> bool {
+        let is_trusted = self.config.proxy.trusted.contains(peer);
+        let turned_away = self.expects_header(door) && !is_trusted;
         if turned_away {
-            self.count_refusal(ProxyRefusal::Untrusted, peer, &"not in proxy.trusted");
+            self.count_refusal(Gate::Balancer, peer, &"not in proxy.trusted");
         }
         turned_away
     }
@@ -47,7 +51,7 @@ impl Core {
             Ok(None) => {}
             Err(error) => {
                 let peer = conn.source;
-                self.count_refusal(ProxyRefusal::Header, peer, &error);
+                self.count_refusal(Gate::ProxyHeader, peer, &error);
                 self.end(key, CloseReason::BadRequest);
             }
         }
@@ -63,19 +67,16 @@ impl Core {
         }
         conn.queued.arriving = false;
         let source = header.source.unwrap_or(conn.source);
-        match self.move_source(key, source) {
+        // Now it counts as accepted: before, nobody knew for whom.
+        let limits = self.config.limits.clone();
+        match self.move_source(key, source, &limits) {
             Ok(()) => self.queue_read(key),
             Err(full) => self.refuse(key, full),
         }
     }
 
-    fn count_refusal(
-        &mut self,
-        refusal: ProxyRefusal,
-        peer: IpAddr,
-        reason: &dyn std::fmt::Display,
-    ) {
-        self.metrics.proxy_refused(refusal);
+    fn count_refusal(&mut self, gate: Gate, peer: IpAddr, reason: &dyn Display) {
+        self.metrics.turned_away(gate);
         if self.now >= self.proxy_warning_due {
             self.proxy_warning_due = self.now + WARNING_TICKS;
             tracing::warn!(core = self.index, %peer, %reason, "connection turned away");

@@ -62,7 +62,7 @@ fn both_versions_are_taken_off_before_the_request() {
         }
         assert!(is_served(split), "byte by byte: {header:?}");
     }
-    assert_eq!(server.metric("proxy_refusals_total{reason=\"header\"}"), 0);
+    assert_eq!(server.metric("turned_away_total{gate=\"proxy_header\"}"), 0);
 }
 
 #[test]
@@ -81,12 +81,28 @@ fn limits_hold_for_the_source_that_the_header_names() {
 }
 
 #[test]
+fn rates_hold_for_the_source_that_the_header_names() {
+    let server = start(&[("limits.handshakes_per_s_per_source", "1")]);
+    for source in 1..=20 {
+        assert!(is_served(through(&server, &line(&format!("192.0.2.{source}")))), "{source}");
+    }
+}
+
+#[test]
+fn the_rate_of_all_holds_behind_a_balancer_and_counts_once() {
+    let server = start(&[("limits.accepts_per_s_max", "1")]);
+    let mut connect = (0..20).map(|_| is_served(through(&server, &line("192.0.2.1"))));
+    assert_eq!(connect.next(), Some(true), "a second's worth at once, and it counts once");
+    assert!(connect.any(|served| !served), "unless each takes a second");
+}
+
+#[test]
 fn who_has_no_header_is_not_served() {
     let server = start(&[]);
     for (count, bytes) in [GET, b"PROXY TCP4 nonsense\r\n", b"\x16\x03\x01\0\0"].iter().enumerate()
     {
         ends(through(&server, bytes));
-        server.wait_for("proxy_refusals_total{reason=\"header\"}", count as u64 + 1);
+        server.wait_for("turned_away_total{gate=\"proxy_header\"}", count as u64 + 1);
     }
     drop(through(&server, b"PROXY TC"));
     server.wait_until("gone", |server| server.connections() == 0);
@@ -106,7 +122,7 @@ fn only_balancers_may_connect() {
         Server::start(&[("proxy.protocol", "v1"), ("proxy.trusted", "10.0.0.0/8, 127.0.0.2")]);
     // What was sent before the refusal may meet a reset.
     ends(server.connect());
-    server.wait_for("proxy_refusals_total{reason=\"untrusted\"}", 1);
+    server.wait_for("turned_away_total{gate=\"balancer\"}", 1);
     assert_eq!(server.connections(), 0);
 }
 

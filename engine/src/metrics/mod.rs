@@ -77,7 +77,6 @@ pub struct CoreMetrics {
     pub tls_handshakes: Counter,
     tls_failures: [Counter; TlsFailure::ALL.len()],
     asked: PerOutcome,
-    proxy_refusals: [Counter; ProxyRefusal::ALL.len()],
 }
 
 type PerRole = [Counter; Role::ALL.len()];
@@ -211,20 +210,14 @@ labels! {
         Controls = "controls",
         /// An administrator's endpoint, from elsewhere.
         Admin = "admin",
+        /// From elsewhere than `proxy.trusted`, while a PROXY header is expected.
+        Balancer = "balancer",
+        /// Without the PROXY header that is expected.
+        ProxyHeader = "proxy_header",
         /// The engine drains or is not ready yet.
         Draining = "draining",
         /// Memory is short: the most lagged were disconnected.
         Memory = "memory",
-    }
-}
-
-labels! {
-    /// Why a connection was turned away that had to begin with a PROXY header.
-    ProxyRefusal {
-        /// It came from elsewhere than the balancers.
-        Untrusted = "untrusted",
-        /// It did not begin with one.
-        Header = "header",
     }
 }
 
@@ -394,11 +387,6 @@ impl CoreMetrics {
     /// A TLS handshake was not completed.
     pub fn tls_failed(&self, failure: TlsFailure) {
         self.tls_failures[failure as usize].add(1);
-    }
-
-    /// A connection that had to begin with a PROXY header was turned away.
-    pub fn proxy_refused(&self, refusal: ProxyRefusal) {
-        self.proxy_refusals[refusal as usize].add(1);
     }
 
     /// A request was refused with this status.

@@ -2,7 +2,7 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use super::histogram::{Histogram, Merged};
-use super::{AuthOutcome, CloseReason, CoreMetrics, Counter, Gate, ProxyRefusal, Role, TlsFailure};
+use super::{AuthOutcome, CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
 use crate::http::response::Status;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -147,11 +147,6 @@ impl Scrape {
         let asked = self.per_label(AuthOutcome::ALL, word, |m| &m.asked);
         let help = "Requests that needed a token, by what became of them.";
         labelled_counters(encoder, "authentications", help, "outcome", &asked)?;
-
-        let word = |refusal: &ProxyRefusal| refusal.word().to_owned();
-        let refusals = self.per_label(ProxyRefusal::ALL, word, |m| &m.proxy_refusals);
-        let help = "Connections without the PROXY header they had to begin with, by reason.";
-        labelled_counters(encoder, "proxy_refusals", help, "reason", &refusals)?;
 
         let lapses = [
             ("disconnected".to_owned(), self.sum(|m| &m.lapses_disconnected)),
