@@ -55,15 +55,15 @@ def programs(options, *packages):
 class Engine:
     """An engine of one's own on a free port, from entering to leaving a `with`."""
 
-    def __init__(self, binaries, log, *settings, cores=1):
-        self.log = Path(log)
+    def __init__(self, binaries, log, *settings, cores=1, cpus=None):
+        self.log, self.cpus = Path(log), cpus
         self.command = [str(binaries / "gridcast"), "--listen", "127.0.0.1:0", "--cores",
                         str(cores), *(flag for setting in settings for flag in ("--set", setting))]
         self.process = self.port = None
 
     def __enter__(self):
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen(self.command, stderr=log)
+            self.process = subprocess.Popen(self.command, stderr=log, preexec_fn=on(self.cpus))
         try:
             self.port = int(wait_for(self._listening, "the engine to listen", START_S)[1])
         except BaseException:
@@ -126,6 +126,16 @@ class Engine:
         """Lines of the log that tell of an error or a panic."""
         bad = re.compile(r"\bERROR\b|panicked at")
         return [line for line in self.log.read_text().splitlines() if bad.search(line)]
+
+
+def on(cpus, only_idle=False):
+    """For `preexec_fn`: a program on these CPUs; or, besides, only when nobody else wants them."""
+    def prepare():
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+        if only_idle:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    return prepare
 
 
 def wait_for(condition, what, seconds):

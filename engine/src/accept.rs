@@ -1,4 +1,5 @@
-//! Accepting: who comes in, how many in one turn, and what happens when the machine has no room.
+//! Accepting: who comes in, and what happens when the machine has no room. For how long in one turn
+//! is for `newcomers` to say.
 //! Must not read from a connection: once it is in, the core's turn does.
 
 use std::borrow::Cow;
@@ -19,8 +20,6 @@ use crate::http::route::Door;
 use crate::timer::{self, Tick};
 use crate::transport::Transport;
 
-/// Connections accepted in one turn: a storm of them must not hold up delivery.
-const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests after it failed for want of descriptors or memory.
 const ACCEPT_REST_TICKS: Tick = 2;
 /// How often that is told, while it lasts.
@@ -35,6 +34,20 @@ pub(crate) enum Accepting {
     More,
     /// Not before this tick: the machine had no room for one.
     Resting(Tick),
+}
+
+impl Accepting {
+    /// What an error of `accept(2)`, or of taking in what it gave, says of those who wait: what
+    /// came with one connection is over with it; for want of descriptors or memory all must wait.
+    fn after(error: &io::Error, now: Tick) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::WouldBlock => Self::Waiting,
+            Kind::Interrupted | Kind::ConnectionAborted | Kind::ConnectionReset => Self::More,
+            Kind::NetworkDown | Kind::NetworkUnreachable | Kind::HostUnreachable => Self::More,
+            _ => Self::Resting(now + ACCEPT_REST_TICKS),
+        }
+    }
 }
 
 /// A listener, and how far accepting from it has come.
@@ -82,13 +95,14 @@ impl Core {
         }
     }
 
-    pub(crate) fn accept(&mut self) {
+    /// Accepts until `end_ns`, and at least one at each entrance.
+    pub(crate) fn accept(&mut self, end_ns: u64) {
         for at in 0..self.entrances.len() {
-            self.accept_at(at);
+            self.accept_at(at, end_ns);
         }
     }
 
-    fn accept_at(&mut self, at: usize) {
+    fn accept_at(&mut self, at: usize, end_ns: u64) {
         let entrance = &mut self.entrances[at];
         let door = entrance.door;
         match entrance.accepting {
@@ -96,7 +110,7 @@ impl Core {
             Accepting::Resting(until) if self.now < until => return,
             _ => entrance.accepting = Accepting::More,
         }
-        for _ in 0..ACCEPTS_PER_TURN {
+        loop {
             let accepted = self.entrances[at].listener.accept();
             let entered = accepted.and_then(|(stream, peer)| {
                 if self.turns_away(peer.ip(), door) {
@@ -108,22 +122,24 @@ impl Core {
                 self.entrances[at].accepting = self.after_accept_error(&error);
                 return;
             }
+            if self.now_ns() >= end_ns {
+                return;
+            }
         }
     }
 
+    /// What an error leads to; one that says the machine has no room is counted, and told once a
+    /// second.
     fn after_accept_error(&mut self, error: &io::Error) -> Accepting {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => Accepting::Waiting,
-            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => Accepting::More,
-            _ => {
-                self.metrics.accept_failed();
-                if self.now >= self.accept_warning_due {
-                    self.accept_warning_due = self.now + ACCEPT_WARNING_TICKS;
-                    tracing::warn!(core = self.index, %error, "cannot accept: trying again");
-                }
-                Accepting::Resting(self.now + ACCEPT_REST_TICKS)
+        let accepting = Accepting::after(error, self.now);
+        if matches!(accepting, Accepting::Resting(_)) {
+            self.metrics.accept_failed();
+            if self.now >= self.accept_warning_due {
+                self.accept_warning_due = self.now + ACCEPT_WARNING_TICKS;
+                tracing::warn!(core = self.index, %error, "cannot accept: trying again");
             }
         }
+        accepting
     }
 
     /// The limits for a connection from `source`: those of one address do not hold for a proxy that
@@ -224,5 +240,23 @@ fn transport(
     match tls {
         Some(tls) => Transport::secure(stream, tls.share()),
         None => Ok(Transport::Plain(stream)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn accepting_rests_when_the_machine_has_no_room_and_only_then() {
+        let after = |errno: Errno| Accepting::after(&errno.into(), 10);
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
+            assert_eq!(after(errno), Accepting::Resting(10 + ACCEPT_REST_TICKS), "{errno}");
+        }
+        for errno in [Errno::CONNABORTED, Errno::CONNRESET, Errno::INTR, Errno::HOSTUNREACH] {
+            assert_eq!(after(errno), Accepting::More, "{errno}: the next one may be fine");
+        }
+        assert_eq!(after(Errno::AGAIN), Accepting::Waiting);
     }
 }

@@ -73,6 +73,8 @@ pub struct Queued {
     pub paced: bool,
     /// A ping is out.
     pub pinged: bool,
+    /// Its last read, of more than a request, cost little.
+    pub proven: bool,
     /// Spoken for by a balancer, whose PROXY header has yet to come.
     pub arriving: bool,
 }
@@ -95,6 +97,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// True before it has become anything, and again once it has been told to go.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Closing(_))
+    }
+
     /// Its name in the metrics; none while there is no more to say than that it is open.
     pub fn label(&self) -> Option<metrics::Role> {
         match self {

@@ -1,6 +1,7 @@
 //! A core: one thread, one event loop, its own listener, descriptor table, connections and lanes.
 //! Owns the turn: what is done in which order, and how much of each before the rest gets its share.
-//! Must not take a lock while flushing, and does not know what bytes mean (that is `session`).
+//! Takes no lock while flushing, but to tell topics whose announcements a subscriber skipped; does
+//! not know what bytes mean (that is `session`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,6 +25,7 @@ use crate::doorbell::Doorbell;
 use crate::ending::Draining;
 use crate::flush::{FlushState, FlushStats};
 use crate::metrics::{CloseReason, CoreMetrics};
+use crate::newcomers::Newcomers;
 use crate::server::Shared;
 use crate::shedding::Shedding;
 use crate::sweep::{Lanes, Member, Step, Swept};
@@ -43,6 +45,8 @@ pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 const EVENTS_MAX: usize = 1024;
 /// Bytes read in one turn: publishers get no further ahead than this before a flush.
 const READ_BYTES_PER_TURN: usize = 256 << 10;
+/// A read that takes longer is costly: what was read was very much, or a deflated bomb.
+const COSTLY_READ_NS: u64 = 100_000;
 /// Smallest read buffer; it is shared by all connections of the core.
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
@@ -93,8 +97,7 @@ pub struct Core {
     marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
     readable: VecDeque<u32>,
-    /// As `readable`, for those whose TLS handshake is not done.
-    handshakes: VecDeque<u32>,
+    pub(crate) newcomers: Newcomers,
 }
 
 /// What waits for a flush.
@@ -140,7 +143,7 @@ impl Core {
             commands: Parser::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
-            handshakes: VecDeque::new(),
+            newcomers: Newcomers::default(),
             tls: shared.tls.as_ref().map(Tls::view),
             wheel: Wheel::default(),
             now: 0,
@@ -186,7 +189,7 @@ impl Core {
         let more_to_do = !self.ready.is_empty()
             || !self.marked.is_empty()
             || !self.readable.is_empty()
-            || !self.handshakes.is_empty()
+            || !self.newcomers.is_empty()
             || self.lanes.is_sweeping()
             || self.accepts(Accepting::More);
         if more_to_do {
@@ -218,9 +221,8 @@ impl Core {
         for event in events {
             self.take_event(event);
         }
-        self.accept();
         self.read_some();
-        self.shake_hands();
+        self.welcome();
         for _ in 0..MOVES_PER_TURN {
             let Some(lane) = self.doorbell.take() else { break };
             self.lane_moved(lane);
@@ -254,9 +256,9 @@ impl Core {
         if std::mem::replace(&mut conn.queued.readable, true) {
             return;
         }
-        match conn.transport.is_handshaking() {
-            true => self.handshakes.push_back(key),
-            false => self.readable.push_back(key),
+        match conn.queued.proven && !conn.role.is_passing() {
+            true => self.readable.push_back(key),
+            false => self.newcomers.queue(key, conn.transport.is_handshaking()),
         }
     }
 
@@ -273,27 +275,14 @@ impl Core {
             self.resume(key);
         }
         let mut bytes_left = READ_BYTES_PER_TURN;
+        let mut now_ns = self.now_ns();
         for _ in 0..self.readable.len() {
             let Some(key) = self.readable.pop_front() else { return };
-            bytes_left = bytes_left.saturating_sub(self.read(key));
+            let bytes;
+            (bytes, now_ns) = self.read_timed(key, now_ns);
+            bytes_left = bytes_left.saturating_sub(bytes);
             if bytes_left == 0 {
                 return;
-            }
-        }
-    }
-
-    /// Takes some TLS handshakes a step further: each may cost as much as a hundred writes.
-    fn shake_hands(&mut self) {
-        for _ in 0..self.config.tls.handshakes_per_turn {
-            let Some(key) = self.handshakes.pop_front() else { return };
-            match self.conns.get(key as usize) {
-                // Nobody is there any more to be given the costly answer.
-                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
-                    self.end(key, CloseReason::PeerGone);
-                }
-                _ => {
-                    self.read(key);
-                }
             }
         }
     }
@@ -309,8 +298,20 @@ impl Core {
         self.queue_read(key);
     }
 
+    /// Reads once from a connection, and notes whether that was costly. Answers the bytes read, and
+    /// the time after it.
+    pub(crate) fn read_timed(&mut self, key: u32, began_ns: u64) -> (usize, u64) {
+        let was_passing = self.conns.get(key as usize).is_none_or(|conn| conn.role.is_passing());
+        let bytes = self.read(key);
+        let now_ns = self.now_ns();
+        if let Some(conn) = self.conns.get_mut(key as usize) {
+            conn.queued.proven = !was_passing && now_ns - began_ns < COSTLY_READ_NS;
+        }
+        (bytes, now_ns)
+    }
+
     /// Reads once from a connection and handles what came. Answers the bytes read.
-    fn read(&mut self, key: u32) -> usize {
+    pub(crate) fn read(&mut self, key: u32) -> usize {
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         conn.queued.readable = false;
         if conn.queued.read_held || conn.queued.paced {

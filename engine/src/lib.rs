@@ -37,6 +37,7 @@ pub mod metronome;
 pub mod multiplex;
 pub mod nearest;
 pub mod networks;
+pub mod newcomers;
 pub mod outbox;
 pub mod posting;
 pub mod proxy;

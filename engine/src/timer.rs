@@ -8,6 +8,8 @@ pub const TICK_MS: u64 = 100;
 pub const TICKS_PER_S: Tick = 1000 / TICK_MS as Tick;
 /// Slots of the wheel: deadlines further than this many ticks away come by early and go on.
 const SLOTS: usize = 512;
+/// Entries that an emptied slot keeps room for.
+const KEPT_PER_SLOT: usize = 32;
 
 /// A tick of a wheel, counted from the start of its core.
 pub type Tick = u32;
@@ -64,8 +66,10 @@ impl Wheel {
             for (key, at) in slot.drain(..) {
                 due(key, at);
             }
-            if slot.capacity() > 1024 {
-                slot.shrink_to(1024);
+            // A storm passes through all slots: what each kept of it would add up. Given back
+            // whole, because what shrinking leaves is a little too small for the next slot.
+            if slot.capacity() > KEPT_PER_SLOT {
+                *slot = Vec::new();
             }
         }
     }
@@ -108,5 +112,20 @@ mod tests {
         });
         assert_eq!(due_at(&mut wheel, 1_000_000).len(), 600);
         assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn a_storm_that_is_over_leaves_no_memory_behind() {
+        let mut wheel = Wheel::default();
+        for now in 1..2 * SLOTS as Tick {
+            (0..500).for_each(|key| {
+                wheel.enter(key, now + 50);
+            });
+            wheel.advance(now, |_, _| ());
+        }
+        wheel.advance(3 * SLOTS as Tick, |_, _| ());
+        assert!(wheel.is_empty());
+        let kept: usize = wheel.slots.iter().map(Vec::capacity).sum();
+        assert!(kept <= SLOTS * KEPT_PER_SLOT, "room for {kept} entries");
     }
 }

@@ -208,7 +208,7 @@ fn whoever_holds_most_is_disconnected_when_memory_is_short_and_nobody_else() {
 #[test]
 fn a_body_counts_as_well_and_is_refused_with_503() {
     let server = Server::start(SMALL_BUDGET);
-    let head = "POST /v1/publish/t HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n";
+    let head = "POST /v1/publish/t HTTP/1.1\r\nHost: h\r\nContent-Length: 700000\r\n\r\n";
     let mut posts: Vec<_> = (0..3).map(|_| server.connect()).collect();
     for stream in &mut posts {
         stream.write_all(head.as_bytes()).unwrap();

@@ -186,7 +186,8 @@ impl World {
                 45..65 => self.give_room(),
                 65..85 => self.flush_some(),
                 85..87 => self.change_subscriptions(),
-                87..90 => self.speak_privately(),
+                87..89 => self.speak_privately(),
+                89..90 => self.shed(),
                 90..94 => self.break_one(),
                 94..96 => self.registry.tidy(self.now_ns),
                 96..98 => self.release(),
@@ -408,6 +409,15 @@ impl World {
         }
         if conn.delivery.state() != FlushState::Blocked {
             self.flush(key);
+        }
+    }
+
+    /// Memory is short: whoever lags gives up what it may.
+    fn shed(&mut self) {
+        for (_, conn) in &mut self.conns {
+            if conn.delivery.lags() {
+                conn.delivery.shed(&self.lanes, &mut self.stats);
+            }
         }
     }
 

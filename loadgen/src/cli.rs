@@ -89,7 +89,8 @@ pub struct RunOptions {
     /// Where publishers send on the common UTC grid: `aligned`, `staggered` or `jitter=5ms`.
     #[arg(long, value_name = "PHASE", value_parser = Phase::from_str, help_heading = LOAD)]
     pub phase: Option<Phase>,
-    /// What frames carry: `c37118` (92 bytes), `json` (about 224) or `bytes:N` (48..=1048576).
+    /// What frames carry: `c37118` (92 bytes), `json` (about 240), `json-verbose` (about 750) or
+    /// `bytes:N` (48..=1048576).
     #[arg(long, value_name = "KIND", value_parser = Payload::from_str, help_heading = LOAD)]
     pub payload: Option<Payload>,
     /// How subscribers get frames: `raw` (a WebSocket per topic), `json` or `bin` (one WebSocket

@@ -1,8 +1,9 @@
 //! The one seam between publishers and receivers: a publisher's tick becomes bytes, and bytes
-//! become a checked claim of publisher and tick. Three forms: C37.118 data frames, short JSON,
-//! stamped blocks. Must not read clocks and must not know WebSocket or sockets.
+//! become a checked claim of publisher and tick. Three forms: C37.118 data frames, JSON, short or
+//! spelled out, and stamped blocks. Must not read clocks and must not know WebSocket or sockets.
 
 use std::f64::consts::TAU;
+use std::fmt::Write as _;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
@@ -17,7 +18,7 @@ pub const FIXED_BYTES_MIN: usize = 48;
 pub fn bytes_max(payload: Payload) -> usize {
     match payload {
         Payload::C37118 => c37118::DEFAULT_DATA_BYTES,
-        Payload::Json => JSON_BYTES_MAX,
+        Payload::Json | Payload::JsonVerbose => JSON_BYTES_MAX,
         Payload::Fixed { bytes } => (bytes as usize).max(FIXED_BYTES_MIN),
     }
 }
@@ -79,7 +80,7 @@ pub struct Encoder {
 #[derive(Debug)]
 enum Form {
     C37118(Box<Template>),
-    Json(String),
+    Json { write: WriteValues, text: String },
     Fixed(Vec<u8>),
 }
 
@@ -88,7 +89,8 @@ impl Encoder {
     pub fn new(run_id: u32, seed: u64, plan: &PublisherPlan, schedule: Schedule) -> Encoder {
         let form = match plan.payload {
             Payload::C37118 => Form::C37118(Box::new(Template::new(plan.id))),
-            Payload::Json => Form::Json(String::with_capacity(JSON_BYTES_MAX)),
+            Payload::Json => json_form(write_short),
+            Payload::JsonVerbose => json_form(write_verbose),
             Payload::Fixed { bytes } => Form::Fixed(fixed_block(run_id, plan.id, bytes as usize)),
         };
         let waveform = Waveform::new(seed, plan.id);
@@ -97,7 +99,7 @@ impl Encoder {
 
     /// Whether the frames are text messages.
     pub fn is_text(&self) -> bool {
-        matches!(self.form, Form::Json(_))
+        matches!(self.form, Form::Json { .. })
     }
 
     /// The frame of a tick. The same arguments always give the same bytes.
@@ -106,8 +108,8 @@ impl Encoder {
         let (soc, fracsec) = self.schedule.grid.soc_fracsec(tick, TIME_BASE);
         match &mut self.form {
             Form::C37118(template) => template.patch(&self.waveform.at(tick, soc, fracsec)),
-            Form::Json(text) => {
-                write_json(self.id, &self.waveform.at(tick, soc, fracsec), text);
+            Form::Json { write, text } => {
+                write_json(self.id, &self.waveform.at(tick, soc, fracsec), *write, text);
                 text.as_bytes()
             }
             Form::Fixed(block) => {
@@ -179,20 +181,47 @@ fn identify_c37118(bytes: &[u8]) -> Result<Claim, Corrupt> {
     }
 }
 
-fn write_json(id: u16, values: &Measurement, text: &mut String) {
-    use std::fmt::Write as _;
+/// Appends the values of a tick to an open JSON object.
+type WriteValues = fn(&Measurement, &mut String);
+
+fn json_form(write: WriteValues) -> Form {
+    Form::Json { write, text: String::with_capacity(JSON_BYTES_MAX) }
+}
+
+fn write_json(id: u16, values: &Measurement, write: WriteValues, text: &mut String) {
     text.clear();
     let micros = u64::from(values.soc) * u64::from(TIME_BASE) + u64::from(values.fracsec);
     // Writing to a String cannot fail.
-    let _ = write!(text, "{{\"id\":{id},\"t\":{micros},\"st\":{},\"ph\":[", values.stat);
+    let _ = write!(text, "{{\"id\":{id},\"t\":{micros}");
+    write(values, text);
+    let sum = CHECKSUM.checksum(text.as_bytes());
+    let _ = write!(text, "{JSON_SUM}{sum:08x}\"}}"); // as above
+}
+
+/// One-letter keys, as dashboards with many values choose them.
+fn write_short(values: &Measurement, text: &mut String) {
+    let _ = write!(text, ",\"st\":{},\"ph\":[", values.stat); // as above
     for (index, (magnitude, angle)) in values.phasors.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(text, "{comma}[{magnitude:.2},{angle:.5}]"); // as above
     }
     let (freq, dfreq, digital) = (values.freq_hz, values.dfreq_hz_per_s, values.digital);
     let _ = write!(text, "],\"f\":{freq:.4},\"df\":{dfreq:.3},\"dg\":[{digital}]"); // as above
-    let sum = CHECKSUM.checksum(text.as_bytes());
-    let _ = write!(text, "{JSON_SUM}{sum:08x}\"}}"); // as above
+}
+
+/// Every value under its name and unit.
+fn write_verbose(values: &Measurement, text: &mut String) {
+    let _ = write!(text, ",\"status\":{},\"phasors\":[", values.stat); // as above
+    let named = PHASOR_NAMES.iter().zip(&values.phasors);
+    for (index, ((name, unit), (magnitude, angle))) in named.enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        // As above.
+        let _ = write!(text, "{comma}{{\"name\":\"{name}\",\"unit\":\"{unit}\"");
+        let _ = write!(text, ",\"magnitude\":{magnitude:.2},\"angle_rad\":{angle:.5}}}");
+    }
+    let (freq, dfreq, digital) = (values.freq_hz, values.dfreq_hz_per_s, values.digital);
+    let _ = write!(text, "],\"frequency_hz\":{freq:.4},\"rocof_hz_per_s\":{dfreq:.3}"); // as above
+    let _ = write!(text, ",\"digital\":[{digital}]"); // as above
 }
 
 fn identify_json(bytes: &[u8]) -> Result<Claim, Corrupt> {
@@ -255,7 +284,18 @@ fn identify_fixed(bytes: &[u8]) -> Result<Claim, Corrupt> {
     Ok(Claim { id: u16::from_be_bytes([head[8], head[9]]), when })
 }
 
-const JSON_BYTES_MAX: usize = 512;
+const JSON_BYTES_MAX: usize = 1536;
+/// Voltages and currents by phase, then their positive sequence; each with its unit.
+const PHASOR_NAMES: [(&str, &str); 8] = [
+    ("voltage_a", "volt"),
+    ("voltage_b", "volt"),
+    ("voltage_c", "volt"),
+    ("voltage_1", "volt"),
+    ("current_a", "ampere"),
+    ("current_b", "ampere"),
+    ("current_c", "ampere"),
+    ("current_1", "ampere"),
+];
 const JSON_SUM: &str = ",\"ck\":\"";
 const JSON_SUM_BYTES: usize = JSON_SUM.len() + 8 + 2;
 const FIXED_FIRST: u8 = b'G';
@@ -279,9 +319,10 @@ mod tests {
     use crate::fixtures;
     use proptest::prelude::*;
 
-    const FORMS: [Payload; 4] = [
+    const FORMS: [Payload; 5] = [
         Payload::C37118,
         Payload::Json,
+        Payload::JsonVerbose,
         Payload::Fixed { bytes: 48 },
         Payload::Fixed { bytes: 5136 },
     ];
@@ -320,6 +361,15 @@ mod tests {
         assert_eq!(value["t"], 1_767_225_600_016_667u64);
         assert_eq!(value["ph"].as_array().unwrap().len(), 8);
         assert!((220..=260).contains(&text.len()), "{} bytes: {text}", text.len());
+    }
+
+    #[test]
+    fn spelled_out_json_is_valid_and_of_the_stated_size() {
+        let mut encoder = encoder(1001, Payload::JsonVerbose);
+        let text = std::str::from_utf8(encoder.encode(1)).unwrap().to_string();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["phasors"][7]["name"], "current_1");
+        assert!((700..=860).contains(&text.len()), "{} bytes: {text}", text.len());
     }
 
     #[test]

@@ -222,8 +222,10 @@ pub struct KillPlan {
 pub enum Payload {
     /// A C37.118.2 data frame of 92 bytes.
     C37118,
-    /// A short JSON object, about 224 bytes.
+    /// A short JSON object, about 240 bytes.
     Json,
+    /// The same values as a dashboard's back end would spell them out, about 750 bytes.
+    JsonVerbose,
     /// A stamped block of exactly this many bytes.
     Fixed {
         /// Length of the payload, at least [`Payload::FIXED_BYTES_MIN`].
@@ -241,7 +243,8 @@ impl Payload {
     pub fn bytes(self) -> u64 {
         match self {
             Payload::C37118 => 92,
-            Payload::Json => 224,
+            Payload::Json => 240,
+            Payload::JsonVerbose => 750,
             Payload::Fixed { bytes } => u64::from(bytes),
         }
     }
@@ -252,6 +255,7 @@ impl fmt::Display for Payload {
         match self {
             Payload::C37118 => f.write_str("c37118"),
             Payload::Json => f.write_str("json"),
+            Payload::JsonVerbose => f.write_str("json-verbose"),
             Payload::Fixed { bytes } => write!(f, "bytes:{bytes}"),
         }
     }
@@ -265,9 +269,11 @@ impl FromStr for Payload {
         match (text, text.strip_prefix("bytes:").map(u32::from_str)) {
             ("c37118", _) => Ok(Payload::C37118),
             ("json", _) => Ok(Payload::Json),
+            ("json-verbose", _) => Ok(Payload::JsonVerbose),
             (_, Some(Ok(bytes))) if range.contains(&bytes) => Ok(Payload::Fixed { bytes }),
             _ => Err(format!(
-                "`{text}` is no payload; write `c37118`, `json` or `bytes:N` with N in {}..={}",
+                "`{text}` is no payload; write `c37118`, `json`, `json-verbose` or `bytes:N` \
+                 with N in {}..={}",
                 range.start(),
                 range.end()
             )),

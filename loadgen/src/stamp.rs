@@ -260,7 +260,9 @@ mod tests {
 
     #[test]
     fn a_sent_frame_is_stamped_and_a_repeat_is_the_same() {
-        for payload in [Payload::C37118, Payload::Json, Payload::Fixed { bytes: 64 }] {
+        let json = [Payload::Json, Payload::JsonVerbose];
+        let others = [Payload::C37118, Payload::Fixed { bytes: 64 }];
+        for payload in json.into_iter().chain(others) {
             let plan = plan(payload);
             let roster = roster(&plan);
             (0..=70).for_each(|seq| roster.log(1).attempt(seq, 9_000 + u64::from(seq)));

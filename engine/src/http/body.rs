@@ -132,6 +132,7 @@ impl Body {
     fn step<'b>(&mut self, buf: &'b [u8]) -> Result<&'b [u8], Refusal> {
         match self.state {
             State::Length { left } => {
+                self.grow_towards(left, buf.len());
                 let (left, rest) = self.take(buf, left);
                 self.state = if left == 0 { State::Complete } else { State::Length { left } };
                 Ok(rest)
@@ -145,6 +146,16 @@ impl Body {
             State::ChunkEnd => self.chunk_end(buf),
             State::Trailer { seen } => self.trailer(buf, seen),
             State::Complete => Ok(buf),
+        }
+    }
+
+    /// Makes room for what is here: by doubling, because what was announced need not come, but
+    /// never beyond that.
+    fn grow_towards(&mut self, left: u64, here: usize) {
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let here = here.min(left);
+        if self.payload.len() + here > self.payload.capacity() {
+            self.payload.reserve_exact(here.max(self.payload.len()).min(left));
         }
     }
 

@@ -1,0 +1,76 @@
+//! Newcomers: whoever has still to be accepted, to finish a TLS handshake, or to send a request or
+//! a first message. With them go those who are on their way out, and those whose last read was
+//! costly. Owns what all these get of a turn: so much time and no more, so that a storm or flood of
+//! them delays those who are being served by that much at most. Must not know what a request means.
+
+use std::collections::VecDeque;
+
+use crate::core::Core;
+use crate::metrics::CloseReason;
+
+/// Of a turn. Deliveries have two or three times as much (`flush.sockets_per_slice`), so newcomers
+/// have a quarter of a core while there is anything to deliver, and all of it while there is not.
+const NS_PER_TURN: u64 = 500_000;
+
+/// Those who can be read.
+#[derive(Debug, Default)]
+pub struct Newcomers {
+    /// Their TLS handshake is not done.
+    handshakes: VecDeque<u32>,
+    others: VecDeque<u32>,
+}
+
+impl Newcomers {
+    /// Queues a connection, behind those that are queued.
+    pub fn queue(&mut self, key: u32, is_handshaking: bool) {
+        match is_handshaking {
+            true => self.handshakes.push_back(key),
+            false => self.others.push_back(key),
+        }
+    }
+
+    /// True when nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.handshakes.is_empty() && self.others.is_empty()
+    }
+}
+
+impl Core {
+    /// Serves newcomers for their part of a turn; at least one of each kind.
+    pub(crate) fn welcome(&mut self) {
+        let end_ns = self.now_ns() + NS_PER_TURN;
+        self.shake_hands(end_ns);
+        self.hear(end_ns);
+        self.accept(end_ns);
+    }
+
+    /// Takes some TLS handshakes a step further: each may cost as much as a hundred writes.
+    fn shake_hands(&mut self, end_ns: u64) {
+        for _ in 0..self.config.tls.handshakes_per_turn {
+            let Some(key) = self.newcomers.handshakes.pop_front() else { return };
+            match self.conns.get(key as usize) {
+                // Nobody is there any more to be given the costly answer.
+                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
+                    self.end(key, CloseReason::PeerGone);
+                }
+                _ => {
+                    self.read(key);
+                }
+            }
+            if self.now_ns() >= end_ns {
+                return;
+            }
+        }
+    }
+
+    fn hear(&mut self, end_ns: u64) {
+        let mut now_ns = self.now_ns();
+        for _ in 0..self.newcomers.others.len() {
+            let Some(key) = self.newcomers.others.pop_front() else { return };
+            (_, now_ns) = self.read_timed(key, now_ns);
+            if now_ns >= end_ns {
+                return;
+            }
+        }
+    }
+}
