@@ -121,9 +121,16 @@ impl Core {
             let buffer_bytes = (self.buffer.capacity() + self.scratch.memory_bytes()) as u64;
             let slot_bytes = (slots * size_of::<Conn>()) as u64;
             self.metrics.set_memory(slot_bytes, pending_bytes, buffer_bytes);
+            if slots > SLOTS_KEPT && slots / 4 > self.conns.len() {
+                // As far as those who are here allow it: they keep their slots.
+                self.conns.shrink_to_fit();
+            }
         }
     }
 }
+
+/// Slots of connections that are kept although nobody is in them.
+const SLOTS_KEPT: usize = 256;
 
 /// A count of the bytes that hang on connections, taken in parts.
 #[derive(Debug, Default)]

@@ -271,3 +271,17 @@ fn clients_that_come_and_go_in_every_form_leave_nothing_behind() {
         .sum();
     assert_eq!(closed, opened, "every connection is accounted for");
 }
+
+#[test]
+fn a_crowd_that_has_gone_leaves_no_memory_behind() {
+    let server = Server::start(&[]);
+    let held = |server: &Server| server.metric("memory_bytes{kind=\"connections\"}");
+    let mut healthy = server.subscribe("t");
+    let crowd: Vec<_> = (0..2_000).map(|_| server.connect()).collect();
+    server.wait_until("all are there", |server| server.connections() == 2_001);
+    server.wait_until("their slots are counted", |server| held(server) > 100 * 2_000);
+    drop(crowd);
+    server.wait_until("their slots are given back", |server| held(server) < 100 * 500);
+    server.post("t", "still here");
+    assert_eq!(healthy.text(), "still here");
+}
