@@ -3,9 +3,11 @@ memory, and how a script says that it was skipped. Must not know what any of the
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from pathlib import Path
@@ -29,6 +31,12 @@ def run(*command, **options):
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}")
     return done
+
+
+def installs(*command, **options):
+    """Runs a package manager; false, with its complaint on the terminal, where that fails: then
+    something that is needed is not to be had."""
+    return subprocess.run([str(part) for part in command], check=False, **options).returncode == 0
 
 
 def build(*packages, profile="release"):
@@ -136,6 +144,13 @@ def on(cpus, only_idle=False):
         if only_idle:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     return prepare
+
+
+def pack(directory):
+    """Replaces a directory by an archive beside it: text of many runs, which repeats itself."""
+    with tarfile.open(directory.with_suffix(".tar.xz"), "w:xz") as archive:
+        archive.add(directory, directory.name)
+    shutil.rmtree(directory)
 
 
 def wait_for(condition, what, seconds):

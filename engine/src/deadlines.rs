@@ -45,8 +45,17 @@ impl Core {
                 self.came_due(key, now);
             }
         }
+        self.forget_given_up();
         self.measure_memory();
         self.shed();
+    }
+
+    /// Those who come and go leave their deadlines in the wheel. Rare, and then most of them go.
+    fn forget_given_up(&mut self) {
+        if self.wheel.len() > GIVEN_UP_KEPT + 4 * self.conns.len() {
+            let conns = &self.conns;
+            self.wheel.retain(|key, at| conns.get(key as usize).is_some_and(|conn| conn.due == at));
+        }
     }
 
     fn came_due(&mut self, key: u32, now: Tick) {
@@ -129,6 +138,8 @@ impl Core {
     }
 }
 
+/// Deadlines of those who are gone that are kept until they would have come.
+const GIVEN_UP_KEPT: usize = 4096;
 /// Slots of connections that are kept although nobody is in them.
 const SLOTS_KEPT: usize = 256;
 

@@ -44,6 +44,21 @@ impl Wheel {
         self.entries == 0
     }
 
+    /// Deadlines that are kept, those given up included.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Lets go of the entries that their owner has given up.
+    pub fn retain(&mut self, mut is_current: impl FnMut(u32, Tick) -> bool) {
+        self.entries = 0;
+        for slot in &mut self.slots {
+            slot.retain(|&(key, at)| is_current(key, at));
+            slot.shrink_to(KEPT_PER_SLOT);
+            self.entries += slot.len();
+        }
+    }
+
     /// Enters `key` for `due`, or the next tick if that is past. Answers the tick it will come by
     /// at, by which the owner tells a current entry from one it has given up.
     pub fn enter(&mut self, key: u32, due: Tick) -> Tick {
@@ -112,6 +127,18 @@ mod tests {
         });
         assert_eq!(due_at(&mut wheel, 1_000_000).len(), 600);
         assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn what_was_given_up_is_let_go_and_the_rest_comes_by() {
+        let mut wheel = Wheel::default();
+        (0..1_000).for_each(|key| {
+            wheel.enter(key, 1 + key / 10);
+        });
+        wheel.retain(|key, _| key % 100 == 0);
+        assert_eq!(wheel.len(), 10);
+        assert_eq!(due_at(&mut wheel, 50), [0, 100, 200, 300, 400]);
+        assert_eq!(wheel.len(), 5);
     }
 
     #[test]
