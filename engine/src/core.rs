@@ -41,8 +41,10 @@ pub const WAKER: Token = Token(usize::MAX - 1);
 /// The token of the administrators' listener.
 pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 
-/// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 1024;
+/// Events taken from the kernel at once. A turn goes by before the next are seen, so that a publisher
+/// whose event stands behind those of twenty thousand clients that are cut off must not wait for
+/// twenty turns.
+const EVENTS_MAX: usize = 16 << 10;
 /// Bytes read in one turn: publishers get no further ahead than this before a flush.
 const READ_BYTES_PER_TURN: usize = 256 << 10;
 /// A read that takes longer is costly: what was read was very much, or a deflated bomb.
