@@ -41,9 +41,8 @@ pub const WAKER: Token = Token(usize::MAX - 1);
 /// The token of the administrators' listener.
 pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 
-/// Events taken from the kernel at once. A turn goes by before the next are seen, so that a publisher
-/// whose event stands behind those of twenty thousand clients that are cut off must not wait for
-/// twenty turns.
+/// Events taken from the kernel at once. A turn goes by before the next are seen: a publisher whose
+/// event stands behind those of twenty thousand clients that are cut off must not wait for twenty.
 const EVENTS_MAX: usize = 16 << 10;
 /// Bytes read in one turn: publishers get no further ahead than this before a flush.
 const READ_BYTES_PER_TURN: usize = 256 << 10;

@@ -5,13 +5,13 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use thiserror::Error;
 
 use gridcast::config::Config;
@@ -20,6 +20,7 @@ use gridcast::settings::Settings;
 
 use crate::budget::Layout;
 use crate::host;
+use crate::server_process::{ServerProcess, end_now};
 
 /// What the hidden subcommand `engine` is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -71,101 +72,40 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> EngineError {
 const READY: &str = "listening ";
 /// An engine that takes longer to listen has failed.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// An engine told to stop drains its sockets; longer than its own deadline it must not take.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
-const POLL: Duration = Duration::from_millis(10);
 
-/// A running engine process. Dropping it kills the process.
-pub struct Engine {
-    child: Child,
-    address: SocketAddr,
+/// Starts this very executable as an engine and waits until it listens. To be called from the
+/// main thread: the kernel ends the child when the thread that started it ends.
+pub fn launch(layout: &Layout, set: &[String], log: File) -> Result<ServerProcess, EngineError> {
+    let executable = std::env::current_exe().map_err(system("found"))?;
+    let mut command = Command::new(executable);
+    let cores = layout.engine_cores.max(1).to_string();
+    let parent = std::process::id().to_string();
+    command.args(["engine", "--listen", "127.0.0.1:0", "--cores", &cores]);
+    command.args(["--parent", &parent]);
+    if let Some(cpus) = &layout.engine_cpus {
+        let list: Vec<_> = cpus.iter().map(usize::to_string).collect();
+        command.args(["--cpus", &list.join(",")]);
+    }
+    command.args(set.iter().flat_map(|assignment| ["--set", assignment]));
+    spawn(command, log)
 }
 
-impl Engine {
-    /// Starts this very executable as an engine and waits until it listens. To be called from the
-    /// main thread: the kernel ends the child when the thread that started it ends.
-    pub fn launch(layout: &Layout, set: &[String], log: File) -> Result<Engine, EngineError> {
-        let executable = std::env::current_exe().map_err(system("found"))?;
-        let mut command = Command::new(executable);
-        let cores = layout.engine_cores.max(1).to_string();
-        let parent = std::process::id().to_string();
-        command.args(["engine", "--listen", "127.0.0.1:0", "--cores", &cores]);
-        command.args(["--parent", &parent]);
-        if let Some(cpus) = &layout.engine_cpus {
-            let list: Vec<_> = cpus.iter().map(usize::to_string).collect();
-            command.args(["--cpus", &list.join(",")]);
-        }
-        command.args(set.iter().flat_map(|assignment| ["--set", assignment]));
-        Self::spawn(command, log)
-    }
-
-    fn spawn(mut command: Command, log: File) -> Result<Engine, EngineError> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        // A Ctrl-C is for this process alone: the engine must outlive the orderly end of the run.
-        command.process_group(0);
-        let mut child = command.spawn().map_err(system("started"))?;
-        let answer = match child.stdout.take() {
-            Some(stdout) => await_address(stdout),
-            None => Err("it has no standard output".to_owned()),
-        };
-        match answer {
-            Ok(address) => Ok(Engine { child, address }),
-            Err(reason) => {
-                end_now(&mut child);
-                Err(EngineError::Silent(reason))
-            }
+fn spawn(mut command: Command, log: File) -> Result<ServerProcess, EngineError> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    // A Ctrl-C is for this process alone: the engine must outlive the orderly end of the run.
+    command.process_group(0);
+    let mut child = command.spawn().map_err(system("started"))?;
+    let answer = match child.stdout.take() {
+        Some(stdout) => await_address(stdout),
+        None => Err("it has no standard output".to_owned()),
+    };
+    match answer {
+        Ok(address) => Ok(ServerProcess::new(child, address)),
+        Err(reason) => {
+            end_now(&mut child);
+            Err(EngineError::Silent(reason))
         }
     }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
-    }
-
-    /// Asks it to end, waits, and kills it if it does not.
-    pub fn stop(mut self) -> Result<ExitStatus, EngineError> {
-        if let Some(status) = self.ended() {
-            return Ok(status);
-        }
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM).map_err(|e| system("asked to stop")(e.into()))?;
-        }
-        for _ in 0..STOP_DEADLINE.as_millis() / POLL.as_millis() {
-            if let Some(status) = self.ended() {
-                return Ok(status);
-            }
-            thread::sleep(POLL);
-        }
-        self.child.kill().map_err(system("killed"))?;
-        self.child.wait().map_err(system("waited for"))
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        end_now(&mut self.child);
-    }
-}
-
-/// Whether a process ended because it was asked to or by itself without an error.
-pub fn ended_well(status: ExitStatus) -> bool {
-    status.success() || status.signal() == Some(Signal::TERM.as_raw())
-}
-
-fn end_now(child: &mut Child) {
-    // Both fail only if the process has ended already, which is what is wanted.
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 /// Reads the line with the address in a thread of its own, which goes on to swallow what follows,
@@ -207,7 +147,7 @@ pub fn announce(address: SocketAddr) -> io::Result<()> {
 
 /// The body of the engine process: ties its life to the parent, raises its limits, takes its CPUs.
 pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
-    prepare(args)?;
+    prepare(args.parent, &args.cpus)?;
     let mut settings = Settings::default();
     settings.add_flag("--listen", "server.listen", &args.listen.to_string());
     settings.add_flag("--cores", "server.cores", &args.cores.to_string());
@@ -224,8 +164,12 @@ pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
     server::run(config, ready).map_err(|error| EngineError::Failed(error.to_string()))
 }
 
-fn prepare(args: &EngineArgs) -> Result<(), EngineError> {
-    if let Some(parent) = args.parent {
+/// Ties this process to its parent, raises its limits, takes its CPUs.
+///
+/// # Errors
+/// When any of that is refused.
+pub fn prepare(parent: Option<i32>, cpus: &[usize]) -> Result<(), EngineError> {
+    if let Some(parent) = parent {
         set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|e| system("tied to its parent")(e.into()))?;
         // The parent may have ended before the signal was asked for.
@@ -234,17 +178,20 @@ fn prepare(args: &EngineArgs) -> Result<(), EngineError> {
         }
     }
     host::raise_descriptor_limit().map_err(system("given more descriptors"))?;
-    if args.cpus.is_empty() { Ok(()) } else { host::pin(&args.cpus).map_err(system("pinned")) }
+    if cpus.is_empty() { Ok(()) } else { host::pin(cpus).map_err(system("pinned")) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
-    fn shell(script: &str) -> Result<Engine, EngineError> {
+    use super::*;
+    use crate::server_process::ended_well;
+
+    fn shell(script: &str) -> Result<ServerProcess, EngineError> {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Engine::spawn(command, tempfile::tempfile().unwrap())
+        spawn(command, tempfile::tempfile().unwrap())
     }
 
     #[test]

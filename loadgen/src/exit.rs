@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Why the process ended, as scripts and CI jobs see it. Code 3 is kept for comparisons of runs.
+/// Why the process ended, as scripts and CI jobs see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// The run was valid and every goal was met, or nothing was measured and all went well.
@@ -11,16 +11,27 @@ pub enum Exit {
     Internal,
     /// The command line, the scenario, or the size of the load for this host is wrong.
     Usage,
+    /// A comparison found the candidate worse than the base.
+    Regressed,
     /// The run was valid and at least one goal (SLO) was missed.
     SloViolated,
     /// The generator, the host or an interruption spoiled the run: its numbers prove nothing.
     InvalidRun,
+    /// A comparison could not tell, and was asked to.
+    Inconclusive,
 }
 
 impl Exit {
     /// Every way to end, in the order of the codes.
-    pub const ALL: [Exit; 5] =
-        [Exit::Ok, Exit::Internal, Exit::Usage, Exit::SloViolated, Exit::InvalidRun];
+    pub const ALL: [Exit; 7] = [
+        Exit::Ok,
+        Exit::Internal,
+        Exit::Usage,
+        Exit::Regressed,
+        Exit::SloViolated,
+        Exit::InvalidRun,
+        Exit::Inconclusive,
+    ];
 
     /// The number given to the operating system.
     pub fn code(self) -> u8 {
@@ -28,19 +39,23 @@ impl Exit {
             Exit::Ok => 0,
             Exit::Internal => 1,
             Exit::Usage => 2,
+            Exit::Regressed => 3,
             Exit::SloViolated => 4,
             Exit::InvalidRun => 5,
+            Exit::Inconclusive => 6,
         }
     }
 
-    /// The word that `run.json` carries as `verdict`.
+    /// The word for it; that of a run is what `run.json` carries as `verdict`.
     pub fn verdict(self) -> &'static str {
         match self {
             Exit::Ok => "ok",
             Exit::Internal => "error",
             Exit::Usage => "usage",
+            Exit::Regressed => "regressed",
             Exit::SloViolated => "slo-violated",
             Exit::InvalidRun => "invalid",
+            Exit::Inconclusive => "inconclusive",
         }
     }
 }
@@ -60,7 +75,15 @@ mod tests {
         let rows: Vec<_> = Exit::ALL.iter().map(|e| (e.code(), e.verdict())).collect();
         assert_eq!(
             rows,
-            [(0, "ok"), (1, "error"), (2, "usage"), (4, "slo-violated"), (5, "invalid")]
+            [
+                (0, "ok"),
+                (1, "error"),
+                (2, "usage"),
+                (3, "regressed"),
+                (4, "slo-violated"),
+                (5, "invalid"),
+                (6, "inconclusive")
+            ]
         );
     }
 }

@@ -3,12 +3,14 @@
 //! `run → {ramp, publishers, subscribers} → {wire, stamp, clock}`, and that of a frame
 //! `subscribers → reception → {verify, histograms, spread} → outcome`.
 
+pub mod ab;
 pub mod budget;
 pub mod builtin;
 pub mod c37118;
 pub mod certificate;
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod connection;
 pub mod dashboard;
 pub mod dial;
@@ -19,6 +21,7 @@ pub mod events;
 pub mod exit;
 #[cfg(test)]
 mod fixtures;
+pub mod foreign;
 pub mod form;
 pub mod handshake;
 pub mod health;
@@ -47,6 +50,7 @@ pub mod sampler;
 pub mod scenario;
 pub mod section;
 pub mod server_counters;
+pub mod server_process;
 pub mod session;
 pub mod slo;
 pub mod socket;
@@ -57,6 +61,7 @@ pub mod stamp;
 pub mod subscriber;
 pub mod subscriber_group;
 pub mod subscribers;
+pub mod table;
 pub mod target;
 pub mod tls;
 pub mod units;

@@ -7,9 +7,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+use gridload::ab;
 use gridload::cli::{Cli, Command, RunArgs};
+use gridload::compare;
 use gridload::embedded;
 use gridload::exit::Exit;
+use gridload::foreign;
 use gridload::session;
 
 fn main() -> ExitCode {
@@ -19,8 +22,17 @@ fn main() -> ExitCode {
         None => run(&RunArgs { scenario: None, options: cli.options }),
         Some(Command::Run(args)) => run(&args),
         Some(Command::Check(args)) => session::check(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Compare(args)) => compare::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Ab(args)) => match args.check() {
+            Ok(()) => ab::run(&args).map_err(|e| (e.to_string(), e.exit())),
+            Err(error) => Err((error.to_string(), Exit::Usage)),
+        },
         Some(Command::Scenarios) => Ok(session::list()),
         Some(Command::Engine(args)) => match embedded::serve(&args) {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err((error.to_string(), Exit::Internal)),
+        },
+        Some(Command::Launch(args)) => match foreign::launch(&args) {
             Ok(()) => Ok(Exit::Ok),
             Err(error) => Err((error.to_string(), Exit::Internal)),
         },

@@ -115,7 +115,8 @@ impl ResultDir {
     }
 }
 
-const RUN_FILE: &str = "run.json";
+/// The file that a complete result has.
+pub const RUN_FILE: &str = "run.json";
 const ENGINE_LOG: &str = "engine.log";
 
 /// A UTC instant as a part of file names that sorts by time.

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
+use comfy_table::Table;
 
 use crate::exit::Exit;
 use crate::histograms::SignedHistogram;
 use crate::outcome::{ClassOutcome, Outcome};
 use crate::record::Record;
+use crate::table::table;
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
 use crate::verdict::frames_missing;
 
@@ -44,27 +45,8 @@ fn headline(record: &Record<'_>) -> String {
                 .collect();
             format!("valid run of {name}, GOALS MISSED: {}", missed.join(", "))
         }
-        Exit::Ok | Exit::Internal | Exit::Usage => {
-            format!("valid run of {name}, all goals met")
-        }
+        _ => format!("valid run of {name}, all goals met"),
     }
-}
-
-const STYLE: TableStyle = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
-
-/// A borderless table whose columns but the first are aligned to the right.
-fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
-    let mut table = Table::new();
-    table.load_style(STYLE);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row.into_iter().map(Cell::new));
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn latencies(outcome: &Outcome) -> Table {

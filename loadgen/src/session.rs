@@ -14,7 +14,7 @@ use crate::certificate::Certificate;
 use crate::cli::{RunArgs, RunOptions};
 use crate::clock::{UtcMap, mono_ns};
 use crate::efficiency::Efficiency;
-use crate::embedded::{self, Engine, EngineError};
+use crate::embedded::{self, EngineError};
 use crate::exit::Exit;
 use crate::health;
 use crate::host::{self, Environment};
@@ -30,6 +30,7 @@ use crate::run::{self, RunError};
 use crate::sampler::{Sampler, Samples};
 use crate::scenario::Scenario;
 use crate::server_counters::CounterPage;
+use crate::server_process::{ServerProcess, ended_well};
 use crate::tls::{TlsPlan, Trust};
 use crate::verdict::Verdict;
 
@@ -204,7 +205,7 @@ struct Target {
     address: SocketAddr,
     host: String,
     pid: Option<u32>,
-    engine: Option<Engine>,
+    engine: Option<ServerProcess>,
     /// Gone with the engine that shows it.
     certificate: Option<Certificate>,
     tls: Option<TlsPlan>,
@@ -226,7 +227,7 @@ impl Target {
         let certificate = certificate.map_err(system("making a certificate"))?;
         let settings = engine_settings(fitted, certificate.as_ref(), options);
         let log = directory.engine_log().map_err(SessionError::Directory)?;
-        let engine = Engine::launch(&fitted.budget.layout, &settings, log)
+        let engine = embedded::launch(&fitted.budget.layout, &settings, log)
             .map_err(|cause| SessionError::Engine { cause, log: directory.engine_log_tail() })?;
         let tls = certificate.as_ref().map(|certificate| TlsPlan {
             name: engine.address().ip().to_string(),
@@ -239,15 +240,15 @@ impl Target {
 
     /// Ends the embedded engine. The results are in already, so a bad end is told and no more.
     fn leave(&mut self) {
-        let stopped = self.engine.take().map(Engine::stop);
+        let stopped = self.engine.take().map(ServerProcess::stop);
         self.certificate = None;
         match stopped {
             None => {}
-            Some(Ok(status)) if embedded::ended_well(status) => {}
+            Some(Ok(status)) if ended_well(status) => {}
             Some(Ok(status)) => {
                 eprintln!("the embedded engine ended with {status}; see engine.log");
             }
-            Some(Err(error)) => eprintln!("{error}"),
+            Some(Err(error)) => eprintln!("the embedded engine could not be stopped: {error}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The command line: every flag with its default, unit and range. Must not act on any of them.
 
+mod compare;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::budget::Wishes;
 use crate::embedded::EngineArgs;
+use crate::foreign::LaunchArgs;
 use crate::form::{Form, Pace};
 use crate::health::HealthLimits;
 use crate::plan::{Payload, Rate};
@@ -17,6 +20,8 @@ use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, SOCKETS_MAX, check_pha
 use crate::source::SourceRange;
 use crate::target::{TargetUrl, parse_target_url};
 use crate::units::{parse_duration, parse_per_second};
+
+pub use compare::{AbArgs, CompareArgs, JudgeArgs};
 
 const AFTER_HELP: &str = "\
 Without a subcommand, `gridload` runs the scenario `quickstart`. Without --target it starts an
@@ -31,8 +36,10 @@ Exit codes:
   0  the run was valid and every goal was met
   1  internal error
   2  wrong usage, wrong scenario, or a load this host cannot carry
+  3  `compare` or `ab` found the candidate worse
   4  a goal (SLO) was missed; without stated goals: frames were lost, damaged or out of order
-  5  the run was invalid";
+  5  the run was invalid; `compare`, `ab`: a side has no valid run
+  6  `compare` or `ab` with --require-conclusive could not tell";
 
 /// Load generator for WebSocket broadcast: PMU-rate publishers, every subscriber measured.
 #[derive(Debug, Parser)]
@@ -54,11 +61,18 @@ pub enum Command {
     Run(RunArgs),
     /// Print a scenario as it would be run, what it amounts to, and whether this host can carry it.
     Check(RunArgs),
+    /// Compare the results of two versions of a server, and fail if the second is worse.
+    Compare(CompareArgs),
+    /// Measure two servers by turns, and fail if the second is worse.
+    Ab(AbArgs),
     /// List the built-in scenarios.
     Scenarios,
     /// The embedded engine's own process.
     #[command(hide = true)]
     Engine(EngineArgs),
+    /// The process that becomes a server of `ab`.
+    #[command(hide = true)]
+    Launch(LaunchArgs),
 }
 
 /// A scenario and what to change in it.

@@ -1,0 +1,192 @@
+//! `gridload ab`: two servers measured by turns, then compared. Owns the order of the runs and
+//! where their results go. Must not measure (each run is a `gridload run` of its own) or judge.
+//!
+//! Which of a pair goes first is drawn: a host that slows down over an hour, or that the first run
+//! of a pair warms up, then takes from both sides alike.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use thiserror::Error;
+
+use crate::cli::AbArgs;
+use crate::compare::comparison::{Asked, Comparison};
+use crate::compare::floor::Floor;
+use crate::compare::metric::Metric;
+use crate::compare::run_file::{RunFile, RunFileError};
+use crate::compare::{self, CompareError};
+use crate::exit::Exit;
+use crate::foreign::{self, ForeignError};
+use crate::host;
+
+/// Pairs that may be set aside because a run of them was invalid, for each that is wanted.
+const ASIDE_SHARE: usize = 2;
+
+/// Why there is no comparison.
+#[derive(Debug, Error)]
+pub enum AbError {
+    /// The results cannot go where they shall.
+    #[error("{}: {cause}", path.display())]
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A server.
+    #[error(transparent)]
+    Server(#[from] ForeignError),
+    /// A run ended without a result.
+    #[error("the run in {} ended with {exit} and left no result:\n{said}", path.display())]
+    Run {
+        /// Where.
+        path: PathBuf,
+        /// How.
+        exit: String,
+        /// Its last words.
+        said: String,
+    },
+    /// A result cannot be read.
+    #[error(transparent)]
+    Result(#[from] RunFileError),
+    /// The comparison.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+}
+
+impl AbError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            AbError::Directory { .. } | AbError::Server(_) => Exit::Usage,
+            AbError::Run { .. } | AbError::Result(_) => Exit::Internal,
+            AbError::Compare(error) => error.exit(),
+        }
+    }
+}
+
+/// A side of the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Base,
+    Cand,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Side::Base => "base",
+            Side::Cand => "cand",
+        }
+    }
+}
+
+/// Takes the pairs, compares them, prints and writes what was asked for.
+///
+/// # Errors
+/// [`AbError`] when a server or a run fails altogether.
+pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
+    let session = Session::new(args)?;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(args.judge.seed);
+    let (mut base, mut cand, mut aside) = (Vec::new(), Vec::new(), 0);
+    while base.len() < args.pairs && aside <= args.pairs * ASIDE_SHARE {
+        let [first, second] = session.pair(base.len() + aside, rng.random())?;
+        if first.is_valid() && second.is_valid() {
+            base.push(first);
+            cand.push(second);
+        } else {
+            aside += 1;
+        }
+        eprintln!("{} valid pairs of {}, {aside} set aside", base.len(), args.pairs);
+    }
+    let asked = Asked { is_paired: true, ..compare::asked(&args.judge, &base)? };
+    let comparison = Comparison { invalid_runs: 2 * aside, ..Comparison::of(&base, &cand, &asked) };
+    let exit = compare::conclude(&comparison, &args.judge)?;
+    match (&args.calibrate, base.first()) {
+        (Some(path), Some(run)) => {
+            Floor::of(&comparison, run.host_fingerprint())
+                .write(path)
+                .map_err(CompareError::from)?;
+            Ok(Exit::Ok)
+        }
+        _ => Ok(exit),
+    }
+}
+
+struct Session<'a> {
+    args: &'a AbArgs,
+    server_cpus: Vec<usize>,
+    generator_cpus: Vec<usize>,
+}
+
+impl<'a> Session<'a> {
+    fn new(args: &'a AbArgs) -> Result<Self, AbError> {
+        let failed = |cause| AbError::Directory { path: args.out.clone(), cause };
+        if args.out.exists() {
+            let text = "is there already; results are never overwritten";
+            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, text)));
+        }
+        fs::create_dir_all(&args.out).map_err(failed)?;
+        let cpus = host::allowed_cpus();
+        // On one CPU both share it, and every run will say that it is invalid.
+        let (server, generator) = cpus.split_at(cpus.len() / 2);
+        let server_cpus = if server.is_empty() { generator } else { server };
+        Ok(Session { args, server_cpus: server_cpus.to_vec(), generator_cpus: generator.to_vec() })
+    }
+
+    /// A run of each side, the base first in the answer, whichever was first in time.
+    fn pair(&self, at: usize, cand_first: bool) -> Result<[RunFile; 2], AbError> {
+        if cand_first {
+            let cand = self.one(at, Side::Cand)?;
+            return Ok([self.one(at, Side::Base)?, cand]);
+        }
+        Ok([self.one(at, Side::Base)?, self.one(at, Side::Cand)?])
+    }
+
+    fn one(&self, at: usize, side: Side) -> Result<RunFile, AbError> {
+        let directory = self.args.out.join(side.name()).join(format!("{at:02}"));
+        let failed = |cause| AbError::Directory { path: directory.clone(), cause };
+        fs::create_dir_all(&directory).map_err(failed)?;
+        let command = match (side, &self.args.calibrate) {
+            (Side::Cand, None) => self.args.cand.as_deref(),
+            _ => self.args.base.as_deref(),
+        };
+        let log = File::create(directory.join("server.log")).map_err(failed)?;
+        let server =
+            command.map(|line| foreign::start(line, &self.server_cpus, log)).transpose()?;
+        let mut run = self.call(&directory).map_err(failed)?;
+        if let Some(server) = &server {
+            let cpus: Vec<_> = self.generator_cpus.iter().map(usize::to_string).collect();
+            run.arg("--target").arg(format!("ws://{}", server.address()));
+            run.arg("--target-pid").arg(server.pid().to_string());
+            run.arg("--cpus").arg(cpus.join(","));
+        }
+        let output = run.output().map_err(failed)?;
+        fs::write(directory.join("report.txt"), &output.stdout).map_err(failed)?;
+        let found = RunFile::all(&directory).ok().and_then(|mut found| found.pop());
+        let Some(found) = found else {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(AbError::Run { path: directory, exit: output.status.to_string(), said });
+        };
+        eprintln!("pair {}, {}: {}", at + 1, side.name(), summary(&found));
+        Ok(found)
+    }
+
+    fn call(&self, directory: &Path) -> io::Result<Command> {
+        let mut run = Command::new(std::env::current_exe()?);
+        run.arg("run").args(&self.args.run).arg("--out").arg(directory).stdin(Stdio::null());
+        Ok(run)
+    }
+}
+
+/// What a person wants to see while it goes on.
+fn summary(file: &RunFile) -> String {
+    let shown = ["e2e_p99", "cpu_per_delivery"].into_iter().filter_map(Metric::find);
+    let shown = shown.filter_map(|metric| Some(metric.unit.format(metric.of(&file.run)?)));
+    let validity = if file.is_valid() { "valid" } else { "INVALID" };
+    format!("{validity}; p99 and CPU per delivery: {}", shown.collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,178 @@
+//! The flags of comparisons: what is compared, how it is judged, what is written. Must not act on
+//! any of them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use super::{Cli, RESULT, parse_percent, parse_within};
+use crate::compare::comparison::{Gate, RUNS_MIN};
+use crate::compare::metric::{METRICS, Metric};
+use crate::compare::statistics::RUNS_MAX;
+use crate::foreign::PORT;
+
+const COMPARE_HELP: &str = "\
+A run is one observation: take eight a side, by turns and on one host, because hosts and hours
+differ more than versions do. With all metrics that are gated by default, fewer than six a side can
+show nothing, with a single gate fewer than four.
+
+A metric has regressed if the exact test of Mann and Whitney, corrected by Holm for the number of
+gated metrics, leaves less than 5 % to chance, and the 95 % interval of the ratio lies whole beyond
+the least change that matters. Where the interval straddles that, it is called inconclusive.
+One frame lost, damaged or out of order is a regression where the base has none.
+
+  gridload compare results/main results/branch
+  gridload compare base/ cand/ --gate cpu_per_delivery=3% --gate e2e_p99 --junit compare.xml";
+
+/// Two sides, and what is wanted of them.
+#[derive(Debug, Args)]
+#[command(after_help = COMPARE_HELP)]
+pub struct CompareArgs {
+    /// Runs to compare with: a run.json, a result directory, or a directory of those.
+    pub base: PathBuf,
+    /// Runs that are compared, likewise.
+    pub cand: PathBuf,
+    /// Compare runs of different hosts all the same.
+    #[arg(long)]
+    pub host_mismatch: bool,
+    /// How.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+}
+
+/// How runs are compared, and where that goes.
+#[derive(Debug, Args)]
+pub struct JudgeArgs {
+    /// Metrics that fail the comparison, with the least change that matters; may be repeated
+    /// [default: e2e_p50=10%, e2e_p99=10%, cpu_per_delivery=5%, writes_per_delivery=2%,
+    /// bytes_per_delivery=1%, encodes_per_publish=2%, deliveries=2%].
+    #[arg(long, value_name = "METRIC[=PERCENT]", value_parser = parse_gate)]
+    pub gate: Vec<Gate>,
+    /// The noise of this host, from `gridload ab --calibrate`: no change below it matters.
+    #[arg(long, value_name = "FILE")]
+    pub floor: Option<PathBuf>,
+    /// End with 6 if a gated metric is inconclusive.
+    #[arg(long)]
+    pub require_conclusive: bool,
+    /// Seed of the resampling behind the intervals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write the table as Markdown, e.g. to `$GITHUB_STEP_SUMMARY`.
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub markdown: Option<PathBuf>,
+    /// Write everything as JSON.
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub json: Option<PathBuf>,
+    /// Write JUnit XML, a test case for each gated metric.
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub junit: Option<PathBuf>,
+    /// Write the candidate in Bencher's metric format.
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub bencher: Option<PathBuf>,
+    /// Write the candidate for github-action-benchmark, as `customSmallerIsBetter`.
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub benchmark_smaller: Option<PathBuf>,
+    /// The same of the metrics of which more is better, as `customBiggerIsBetter`.
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub benchmark_bigger: Option<PathBuf>,
+}
+
+const AB_HELP: &str = "\
+Without --base or --cand that side is the engine in this very gridload. A command line is read as
+a shell does; {port} in it stands for where to listen on 127.0.0.1, and it has half of the CPUs. The
+runs differ in nothing else: everything after `--` goes to `gridload run`. Which side of a pair is
+first is drawn. A pair with an invalid run is set aside, and another taken instead.
+
+  gridload ab --base './old/gridcast --listen 127.0.0.1:{port} --cores 1' \\
+              --cand './new/gridcast --listen 127.0.0.1:{port} --cores 1' \\
+              -- substation --duration 10s
+  gridload ab --calibrate floor.json -- substation --duration 10s    # how quiet is this host?";
+
+/// Two servers to be measured by turns.
+#[derive(Debug, Args)]
+#[command(after_help = AB_HELP)]
+pub struct AbArgs {
+    /// Command line of the server to compare with.
+    #[arg(long, value_name = "COMMAND", value_parser = parse_server)]
+    pub base: Option<String>,
+    /// Command line of the server that is compared.
+    #[arg(long, value_name = "COMMAND", value_parser = parse_server)]
+    pub cand: Option<String>,
+    /// Valid pairs of runs to take [4..=64].
+    #[arg(long, value_name = "N", default_value = "8", value_parser = parse_pairs)]
+    pub pairs: usize,
+    /// Directory of the results; must not exist.
+    #[arg(long, value_name = "DIR", default_value = "gridload-ab", help_heading = RESULT)]
+    pub out: PathBuf,
+    /// Both sides are the same server: write how far they come out apart, for --floor, and judge
+    /// nothing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cand", "floor"], help_heading = RESULT)]
+    pub calibrate: Option<PathBuf>,
+    /// How.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    /// A scenario, and flags of `gridload run`.
+    #[arg(last = true, value_name = "RUN ARGUMENTS")]
+    pub run: Vec<String>,
+}
+
+impl AbArgs {
+    /// Whether `gridload run` will take what is meant for it.
+    ///
+    /// # Errors
+    /// What it would say.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        // The directory is given by `ab` itself, so a second one is refused here.
+        let own = ["gridload", "run", "--out", "x"].map(str::to_owned);
+        Cli::try_parse_from(own.iter().chain(&self.run)).map(drop)
+    }
+}
+
+fn parse_server(text: &str) -> Result<String, String> {
+    let names_port = text.contains(PORT);
+    names_port.then(|| text.to_owned()).ok_or_else(|| {
+        format!("`{text}` does not say where to listen: write {PORT} where the port goes")
+    })
+}
+
+fn parse_pairs(text: &str) -> Result<usize, String> {
+    parse_within(text, RUNS_MIN as u64..=RUNS_MAX as u64).map(|pairs| pairs as usize)
+}
+
+fn parse_gate(text: &str) -> Result<Gate, String> {
+    let (key, percent) = text.split_once('=').map_or((text, None), |(k, p)| (k, Some(p)));
+    let metric = Metric::find(key).ok_or_else(|| {
+        let keys: Vec<_> = METRICS.iter().map(|metric| metric.key).collect();
+        format!("`{key}` is no metric; they are: {}", keys.join(", "))
+    })?;
+    let effect_min = percent.map(parse_percent).transpose()?.map(|percent| percent / 100.0);
+    Ok(Gate { metric, effect_min })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn gates_name_a_metric_and_perhaps_a_share() {
+        let gate = parse_gate("cpu_per_delivery=3%").unwrap();
+        assert_eq!((gate.metric.key, gate.effect_min), ("cpu_per_delivery", Some(0.03)));
+        assert_eq!(parse_gate("e2e_p99").unwrap().effect_min, None);
+        let error = parse_gate("speed=3").unwrap_err();
+        assert!(error.contains("`speed` is no metric; they are: e2e_p50, "), "{error}");
+        assert!(parse_gate("e2e_p99=lots").unwrap_err().contains("not in 0.1..=100"));
+    }
+
+    /// The defaults that `--help` names are those of the metrics.
+    #[test]
+    fn the_gates_by_default_are_those_that_help_names() {
+        let help = Cli::command().find_subcommand_mut("compare").unwrap().render_long_help();
+        let help = help.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let gated = METRICS.iter().filter(|metric| metric.is_gated);
+        let named: Vec<_> =
+            gated.map(|one| format!("{}={}%", one.key, (one.effect_min * 100.0).round())).collect();
+        assert!(help.contains(&format!("[default: {}]", named.join(", "))), "{help}");
+    }
+}

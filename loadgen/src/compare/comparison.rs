@@ -1,0 +1,364 @@
+//! Two sides of runs, compared: per metric the ratio, how sure it is, and what that means. Owns the
+//! verdict on a change. Must not read files or print.
+
+use serde::Serialize;
+
+use super::floor::Floor;
+use super::metric::{METRICS, Metric, faults};
+use super::run_file::RunFile;
+use super::statistics::{
+    holm, mann_whitney, median, paired_interval, paired_ratio, ratio, ratio_interval,
+};
+
+/// Fewer valid runs than this on a side show nothing: with three, no test finds any difference.
+pub const RUNS_MIN: usize = 4;
+/// How likely one regression at most may be called where there is none.
+pub const ALPHA: f64 = 0.05;
+
+/// What is asked of a comparison.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Metrics whose change for the worse is a regression, with the least change that matters where
+    /// it is not the metric's own; none takes those that are gated by themselves.
+    pub gates: Vec<Gate>,
+    /// Below what nothing can be told on this host.
+    pub floor: Floor,
+    /// Whether runs of the same place on both sides were taken one right after the other, so that
+    /// what the host did to both cancels out of their ratio.
+    pub is_paired: bool,
+    /// Seed of the resampling.
+    pub seed: u64,
+}
+
+/// A metric to be gated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gate {
+    /// Which.
+    pub metric: &'static Metric,
+    /// The least relative change that matters; none takes the metric's own.
+    pub effect_min: Option<f64>,
+}
+
+/// What became of one metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Surely worse, and by more than what matters.
+    Regressed,
+    /// Surely better, by more than that.
+    Improved,
+    /// Surely within what does not matter.
+    Unchanged,
+    /// The runs do not tell.
+    Inconclusive,
+}
+
+impl Change {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::Regressed => "regressed",
+            Change::Improved => "improved",
+            Change::Unchanged => "unchanged",
+            Change::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// One metric of both sides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// Which.
+    pub metric: &'static Metric,
+    /// Whether a regression of it fails the comparison.
+    pub is_gated: bool,
+    /// The least relative change that matters.
+    pub effect_min: f64,
+    /// Its values, a run each.
+    pub base: Vec<f64>,
+    /// The same of the other side.
+    pub cand: Vec<f64>,
+    /// By what factor the candidate is above the base; not a number where a side has no value.
+    pub ratio: f64,
+    /// Where that is with 95 % confidence.
+    pub interval: (f64, f64),
+    /// The probability of such a difference without a cause, after Holm's correction if gated.
+    pub probability: f64,
+    /// What it means.
+    pub change: Change,
+}
+
+/// Both sides compared.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Comparison {
+    /// Valid runs of the base.
+    pub base_runs: usize,
+    /// Valid runs of the candidate.
+    pub cand_runs: usize,
+    /// Runs of either side that were left out because they are not valid.
+    pub invalid_runs: usize,
+    /// Frames lost, damaged or out of order in all valid runs of the base.
+    pub base_faults: u64,
+    /// The same of the candidate.
+    pub cand_faults: u64,
+    /// Metrics that both sides tell.
+    pub metrics: Vec<Compared>,
+}
+
+impl Comparison {
+    /// Compares what is valid of both sides.
+    pub fn of(base: &[RunFile], cand: &[RunFile], asked: &Asked) -> Comparison {
+        let (base_valid, cand_valid) = (valid(base), valid(cand));
+        let mut metrics: Vec<_> = METRICS
+            .iter()
+            .filter_map(|metric| Compared::of(metric, &base_valid, &cand_valid, asked))
+            .collect();
+        correct(&mut metrics);
+        metrics.iter_mut().for_each(|one| one.change = one.judge());
+        let faults_of = |side: &[&RunFile]| side.iter().map(|file| faults(&file.run)).sum();
+        Comparison {
+            base_runs: base_valid.len(),
+            cand_runs: cand_valid.len(),
+            invalid_runs: base.len() + cand.len() - base_valid.len() - cand_valid.len(),
+            base_faults: faults_of(&base_valid),
+            cand_faults: faults_of(&cand_valid),
+            metrics,
+        }
+    }
+
+    /// Whether there is anything to compare.
+    pub fn proves_nothing(&self) -> bool {
+        self.base_runs == 0 || self.cand_runs == 0
+    }
+
+    /// Whether the candidate has frames lost, damaged or out of order, and the base has none: one
+    /// such frame is enough.
+    pub fn has_new_faults(&self) -> bool {
+        self.base_faults == 0 && self.cand_faults > 0
+    }
+
+    /// Whether the candidate is worse.
+    pub fn has_regressed(&self) -> bool {
+        self.has_new_faults() || self.gated().any(|one| one.change == Change::Regressed)
+    }
+
+    /// Whether a gated metric was left open.
+    pub fn is_inconclusive(&self) -> bool {
+        self.gated().any(|one| one.change == Change::Inconclusive)
+    }
+
+    fn gated(&self) -> impl Iterator<Item = &Compared> {
+        self.metrics.iter().filter(|one| one.is_gated)
+    }
+}
+
+fn valid(side: &[RunFile]) -> Vec<&RunFile> {
+    side.iter().filter(|file| file.is_valid()).collect()
+}
+
+/// Corrects the probabilities of what is gated: what is only shown calls nothing.
+fn correct(metrics: &mut [Compared]) {
+    let told: Vec<_> = metrics.iter().filter(|one| one.is_gated).map(|o| o.probability).collect();
+    let gated = metrics.iter_mut().filter(|one| one.is_gated);
+    for (one, adjusted) in gated.zip(holm(&told)) {
+        one.probability = adjusted;
+    }
+}
+
+impl Compared {
+    fn of(
+        metric: &'static Metric,
+        base: &[&RunFile],
+        cand: &[&RunFile],
+        asked: &Asked,
+    ) -> Option<Compared> {
+        let values = |side: &[&RunFile]| -> Vec<f64> {
+            side.iter().filter_map(|file| metric.of(&file.run)).collect()
+        };
+        let (base, cand) = (values(base), values(cand));
+        if base.is_empty() || cand.is_empty() {
+            return None;
+        }
+        let gate = asked.gates.iter().find(|gate| gate.metric == metric);
+        let effect_min = gate.and_then(|gate| gate.effect_min).unwrap_or(metric.effect_min);
+        let effect_min = effect_min.max(asked.floor.share(metric.key));
+        let (ratio, interval) = if asked.is_paired && base.len() == cand.len() {
+            let pairs: Vec<_> = base.iter().copied().zip(cand.iter().copied()).collect();
+            (paired_ratio(&pairs), paired_interval(&pairs, asked.seed))
+        } else {
+            (ratio(&base, &cand), ratio_interval(&base, &cand, asked.seed))
+        };
+        Some(Compared {
+            metric,
+            is_gated: if asked.gates.is_empty() { metric.is_gated } else { gate.is_some() },
+            effect_min,
+            ratio,
+            interval,
+            probability: mann_whitney(&base, &cand),
+            change: Change::Inconclusive,
+            base,
+            cand,
+        })
+    }
+
+    /// The middle of the base.
+    pub fn base_median(&self) -> f64 {
+        median(self.base.clone())
+    }
+
+    /// The middle of the candidate.
+    pub fn cand_median(&self) -> f64 {
+        median(self.cand.clone())
+    }
+
+    fn judge(&self) -> Change {
+        if self.base.len().min(self.cand.len()) < RUNS_MIN {
+            return Change::Inconclusive;
+        }
+        let (low, high) = self.interval;
+        // As if less were better.
+        let (low, high) =
+            if self.metric.more_is_better { (1.0 / high, 1.0 / low) } else { (low, high) };
+        let (much, is_sure) = (1.0 + self.effect_min, self.probability < ALPHA);
+        if is_sure && low > much {
+            Change::Regressed
+        } else if is_sure && high < 1.0 / much {
+            Change::Improved
+        } else if low >= 1.0 / much && high <= much {
+            Change::Unchanged
+        } else {
+            Change::Inconclusive
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rand::rngs::Xoshiro256PlusPlus;
+    use rand::{RngExt, SeedableRng};
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(cpu_ns: f64, deliveries: f64, lost: u64) -> RunFile {
+        let class = json!({"kind": "healthy", "lost": lost, "e2e": {"count": deliveries}});
+        let run = json!({
+            "health": {"valid": true}, "totals": {"measured_s": 1.0, "classes": [class]},
+            "efficiency": {"cpu_ns_per_delivery": cpu_ns},
+        });
+        RunFile { path: PathBuf::new(), run }
+    }
+
+    /// Eight runs whose CPU time is within 1 % of so much.
+    fn side(cpu_ns: f64, seed: u64) -> Vec<RunFile> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut near = || cpu_ns * (0.99 + 0.02 * rng.random::<f64>());
+        (0..8).map(|_| run(near(), 1000.0, 0)).collect()
+    }
+
+    fn change(base: &[RunFile], cand: &[RunFile], key: &str) -> Change {
+        let comparison = Comparison::of(base, cand, &Asked::default());
+        comparison.metrics.iter().find(|one| one.metric.key == key).unwrap().change
+    }
+
+    #[test]
+    fn a_tenth_more_is_found_a_hundredth_is_not_and_less_is_better() {
+        let base = side(500.0, 1);
+        assert_eq!(change(&base, &side(550.0, 2), "cpu_per_delivery"), Change::Regressed);
+        assert_eq!(change(&base, &side(505.0, 3), "cpu_per_delivery"), Change::Unchanged);
+        assert_eq!(change(&base, &side(400.0, 4), "cpu_per_delivery"), Change::Improved);
+        assert_eq!(change(&base, &side(525.0, 5), "cpu_per_delivery"), Change::Inconclusive);
+    }
+
+    #[test]
+    fn fewer_deliveries_are_worse_and_more_are_better() {
+        let runs = |deliveries| (0..5).map(|_| run(1.0, deliveries, 0)).collect::<Vec<_>>();
+        let base = runs(1000.0);
+        assert_eq!(change(&base, &runs(900.0), "deliveries"), Change::Regressed);
+        assert_eq!(change(&base, &runs(1100.0), "deliveries"), Change::Improved);
+        assert_eq!(change(&base, &runs(1000.0), "deliveries"), Change::Unchanged);
+    }
+
+    #[test]
+    fn three_runs_show_nothing_however_different() {
+        let (base, cand) = (side(500.0, 1), side(5000.0, 2));
+        assert_eq!(change(&base[..3], &cand, "cpu_per_delivery"), Change::Inconclusive);
+        let comparison = Comparison::of(&base[..3], &cand, &Asked::default());
+        assert!(comparison.is_inconclusive() && !comparison.has_regressed());
+    }
+
+    #[test]
+    fn invalid_runs_are_left_out_and_counted() {
+        let (base, mut cand) = (side(500.0, 1), side(501.0, 2));
+        let mut spoiled = run(9e9, 1.0, 7);
+        spoiled.run["health"]["valid"] = json!(false);
+        cand.push(spoiled);
+        let comparison = Comparison::of(&base, &cand, &Asked::default());
+        assert_eq!((comparison.cand_runs, comparison.invalid_runs), (8, 1));
+        assert!(!comparison.has_regressed());
+        assert!(Comparison::of(&base, &cand[8..], &Asked::default()).proves_nothing());
+    }
+
+    #[test]
+    fn one_lost_frame_is_a_regression_where_there_was_none() {
+        let (base, mut cand) = (side(500.0, 1), side(500.0, 2));
+        cand.push(run(500.0, 1000.0, 1));
+        assert!(Comparison::of(&base, &cand, &Asked::default()).has_regressed());
+        assert!(!Comparison::of(&cand, &cand, &Asked::default()).has_regressed());
+    }
+
+    #[test]
+    fn what_is_below_the_noise_of_the_host_is_no_regression() {
+        let shares = [("cpu_per_delivery".to_owned(), 0.15)].into();
+        let floor = Floor { host_fingerprint: String::new(), shares };
+        let asked = Asked { floor, ..Asked::default() };
+        let of = |cpu_ns| Comparison::of(&side(500.0, 1), &side(cpu_ns, 2), &asked);
+        assert!(!of(550.0).has_regressed(), "a tenth, where equals are that far apart");
+        assert!(of(650.0).has_regressed());
+    }
+
+    #[test]
+    fn only_what_is_gated_fails_a_comparison() {
+        let (base, cand) = (side(500.0, 1), side(600.0, 2));
+        let gate = |key, effect_min| Asked {
+            gates: vec![Gate { metric: Metric::find(key).unwrap(), effect_min }],
+            ..Asked::default()
+        };
+        let of = |asked: &Asked| Comparison::of(&base, &cand, asked).has_regressed();
+        assert!(of(&gate("cpu_per_delivery", None)));
+        assert!(!of(&gate("cpu_per_delivery", Some(0.5))), "half as much again is allowed");
+        assert!(!of(&gate("deliveries", None)));
+    }
+
+    /// A host that is a fifth slower in every other pair hides a tenth from sides, not from pairs.
+    #[test]
+    fn what_a_host_does_to_both_of_a_pair_cancels_out() {
+        let taken = |factor: f64| -> Vec<_> {
+            let speed = |i: u32| if i.is_multiple_of(2) { 500.0 } else { 600.0 };
+            (0..8).map(|i| run(factor * (speed(i) + f64::from(i)), 1000.0, 0)).collect()
+        };
+        let of = |is_paired| {
+            let asked = Asked { is_paired, ..Asked::default() };
+            let comparison = Comparison::of(&taken(1.0), &taken(1.1), &asked);
+            comparison.metrics.into_iter().find(|o| o.metric.key == "cpu_per_delivery").unwrap()
+        };
+        let width = |one: &Compared| one.interval.1 - one.interval.0;
+        assert!(width(&of(true)) < 0.01 && (of(true).ratio - 1.1).abs() < 1e-9);
+        assert!(width(&of(false)) > 0.05);
+    }
+
+    /// The whole judgement over comparisons of runs that do not differ: the share of false alarms
+    /// is what was promised, and the least effect that matters makes it smaller still.
+    #[test]
+    fn runs_that_do_not_differ_are_hardly_ever_called_worse() {
+        let alarms = (0..60).filter(|seed| {
+            let (base, cand) = (side(500.0, 2 * seed), side(500.0, 2 * seed + 1));
+            let gate = Gate { metric: &METRICS[4], effect_min: Some(0.0) };
+            Comparison::of(&base, &cand, &Asked { gates: vec![gate], ..Asked::default() })
+                .has_regressed()
+        });
+        assert!(alarms.count() <= 6, "of 60");
+    }
+}

@@ -1,0 +1,120 @@
+//! The noise of a host: how far two sides of the same server come out apart. Owns its file. Must
+//! not judge: it only says below what nothing can be told.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::comparison::Comparison;
+
+/// Relative differences between equals, by metric.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Floor {
+    /// Where it was found.
+    pub host_fingerprint: String,
+    /// By key: the share by which the outer end of the interval was off.
+    pub shares: BTreeMap<String, f64>,
+}
+
+/// Why there is no floor.
+#[derive(Debug, Error)]
+pub enum FloorError {
+    /// Not to be read or written.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Not what `gridload ab --calibrate` writes.
+    #[error("{}: not written by `gridload ab --calibrate`: {cause}", path.display())]
+    Malformed {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: serde_json::Error,
+    },
+    /// Of another machine.
+    #[error("{}: found on another host: calibrate on this one", .0.display())]
+    Host(PathBuf),
+}
+
+impl Floor {
+    /// What a comparison of a server with itself shows.
+    pub fn of(comparison: &Comparison, host_fingerprint: &str) -> Floor {
+        let shares = comparison.metrics.iter().map(|one| {
+            let (low, high) = one.interval;
+            (one.metric.key.to_owned(), (high - 1.0).max(1.0 / low - 1.0).max(0.0))
+        });
+        Floor { host_fingerprint: host_fingerprint.to_owned(), shares: shares.collect() }
+    }
+
+    /// Reads a floor that must be of this host.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is of another.
+    pub fn read(path: &Path, host_fingerprint: &str) -> Result<Floor, FloorError> {
+        let text = fs::read_to_string(path)
+            .map_err(|cause| FloorError::File { path: path.to_owned(), cause })?;
+        let floor: Floor = serde_json::from_str(&text)
+            .map_err(|cause| FloorError::Malformed { path: path.to_owned(), cause })?;
+        let is_here = floor.host_fingerprint == host_fingerprint;
+        is_here.then_some(floor).ok_or_else(|| FloorError::Host(path.to_owned()))
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn write(&self, path: &Path) -> Result<(), FloorError> {
+        let file = |cause| FloorError::File { path: path.to_owned(), cause };
+        let text = serde_json::to_string_pretty(self).map_err(|error| file(error.into()))?;
+        fs::write(path, text + "\n").map_err(file)
+    }
+
+    /// Below what share nothing can be told of a metric.
+    pub fn share(&self, key: &str) -> f64 {
+        self.shares.get(key).copied().unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::comparison::{Change, Compared};
+    use crate::compare::metric::METRICS;
+
+    #[test]
+    fn a_floor_is_the_outer_end_of_the_interval_and_of_one_host() {
+        let one = Compared {
+            metric: &METRICS[4],
+            is_gated: true,
+            effect_min: 0.05,
+            base: vec![1.0],
+            cand: vec![1.0],
+            ratio: 1.0,
+            interval: (0.8, 1.1),
+            probability: 1.0,
+            change: Change::Inconclusive,
+        };
+        let comparison = Comparison { metrics: vec![one], ..Comparison::default() };
+        let floor = Floor::of(&comparison, "here");
+        assert_eq!(floor.share("cpu_per_delivery"), 0.25, "a fifth less one way is a quarter more");
+        assert_eq!(floor.share("e2e_p99"), 0.0);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("floor.json");
+        assert!(Floor::read(&path, "here").unwrap_err().to_string().contains("No such file"));
+        floor.write(&path).unwrap();
+        assert_eq!(Floor::read(&path, "here").unwrap(), floor);
+        let error = Floor::read(&path, "there").unwrap_err().to_string();
+        assert!(error.contains("calibrate on this one"), "{error}");
+        fs::write(&path, "{}").unwrap();
+        assert!(Floor::read(&path, "here").unwrap_err().to_string().contains("--calibrate"));
+    }
+}

@@ -1,0 +1,203 @@
+//! What runs are compared by: each metric with its unit, which way is better, and the least change
+//! that matters. One row each. Must not judge, and reads nothing but `run.json`.
+
+use serde_json::Value;
+
+use crate::units::{format_bytes, format_count, format_ns};
+
+/// One number of a run.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name on the command line and in files.
+    pub key: &'static str,
+    /// What a person reads.
+    pub title: &'static str,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// Whether less is worse.
+    pub more_is_better: bool,
+    /// The least relative change that matters.
+    pub effect_min: f64,
+    /// Whether a change for the worse is a regression unless `--gate` says otherwise.
+    pub is_gated: bool,
+    read: fn(&Value) -> Option<f64>,
+}
+
+/// What a metric is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds.
+    Ns,
+    /// Bytes.
+    Bytes,
+    /// Events each second.
+    PerSecond,
+    /// A plain number.
+    One,
+}
+
+impl Unit {
+    /// Its name in files for machines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Ns => "ns",
+            Unit::Bytes => "bytes",
+            Unit::PerSecond => "1/s",
+            Unit::One => "1",
+        }
+    }
+
+    /// A value for a person.
+    pub fn format(self, value: f64) -> String {
+        match self {
+            Unit::Ns => format_ns(value),
+            Unit::Bytes => format_bytes(value),
+            Unit::PerSecond => format!("{}/s", format_count(value)),
+            Unit::One => format!("{value:.4}"),
+        }
+    }
+}
+
+/// All metrics, in the order they are shown.
+pub const METRICS: [Metric; 11] = [
+    gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "p50_ns")),
+    gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "p99_ns")),
+    shown("e2e_p999", "end to end, p99.9", Unit::Ns, 0.20, |run| latency(run, "p999_ns")),
+    shown("service_p99", "service, p99", Unit::Ns, 0.10, |run| {
+        worst(run, |class| class["service"]["p99_ns"].as_f64())
+    }),
+    gated("cpu_per_delivery", "server CPU per delivery", Unit::Ns, 0.05, |run| {
+        run["efficiency"]["cpu_ns_per_delivery"].as_f64()
+    }),
+    shown("rss_per_connection", "server memory per connection", Unit::Bytes, 0.10, |run| {
+        run["efficiency"]["rss_bytes_per_connection"].as_f64()
+    }),
+    shown("kernel_per_connection", "kernel memory per connection", Unit::Bytes, 0.10, |run| {
+        run["efficiency"]["kernel_bytes_per_connection"].as_f64()
+    }),
+    gated("writes_per_delivery", "server writes per delivery", Unit::One, 0.02, |run| {
+        counted(run, "writes", "frames_sent")
+    }),
+    gated("bytes_per_delivery", "server bytes per delivery", Unit::Bytes, 0.01, |run| {
+        counted(run, "sent_bytes", "frames_sent")
+    }),
+    gated("encodes_per_publish", "server encodes per publish", Unit::One, 0.02, |run| {
+        counted(run, "encodes", "publishes")
+    }),
+    Metric {
+        more_is_better: true,
+        ..gated("deliveries", "deliveries, measured", Unit::PerSecond, 0.02, deliveries_per_s)
+    },
+];
+
+/// The key says it all.
+impl PartialEq for Metric {
+    fn eq(&self, other: &Metric) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Metric {
+    /// The metric of a name.
+    pub fn find(key: &str) -> Option<&'static Metric> {
+        METRICS.iter().find(|metric| metric.key == key)
+    }
+
+    /// Its value in a run; none where the run does not tell, or tells what has no ratio.
+    pub fn of(&self, run: &Value) -> Option<f64> {
+        (self.read)(run).filter(|value| value.is_finite() && *value > 0.0)
+    }
+}
+
+const fn gated(
+    key: &'static str,
+    title: &'static str,
+    unit: Unit,
+    effect_min: f64,
+    read: fn(&Value) -> Option<f64>,
+) -> Metric {
+    Metric { key, title, unit, more_is_better: false, effect_min, is_gated: true, read }
+}
+
+const fn shown(
+    key: &'static str,
+    title: &'static str,
+    unit: Unit,
+    effect_min: f64,
+    read: fn(&Value) -> Option<f64>,
+) -> Metric {
+    Metric { is_gated: false, ..gated(key, title, unit, effect_min, read) }
+}
+
+/// The classes whose latency counts.
+fn healthy(run: &Value) -> impl Iterator<Item = &Value> {
+    let classes = run["totals"]["classes"].as_array().into_iter().flatten();
+    classes.filter(|class| class["kind"] == "healthy")
+}
+
+fn worst(run: &Value, of: impl Fn(&Value) -> Option<f64>) -> Option<f64> {
+    healthy(run).filter_map(of).max_by(f64::total_cmp)
+}
+
+fn latency(run: &Value, quantile: &str) -> Option<f64> {
+    worst(run, |class| class["e2e"][quantile].as_f64())
+}
+
+fn counted(run: &Value, counter: &str, by: &str) -> Option<f64> {
+    let counters = &run["server"]["counters"];
+    Some(counters[counter].as_f64()? / counters[by].as_f64()?)
+}
+
+fn deliveries_per_s(run: &Value) -> Option<f64> {
+    let frames: f64 = healthy(run).filter_map(|class| class["e2e"]["count"].as_f64()).sum();
+    Some(frames / run["totals"]["measured_s"].as_f64()?)
+}
+
+/// Frames that healthy subscribers were owed and did not get, got twice, damaged or out of order.
+pub fn faults(run: &Value) -> u64 {
+    let keys = ["lost", "lost_after_close", "duplicated", "reordered", "corrupt"];
+    let of = |class: &Value| keys.iter().filter_map(|key| class[*key].as_u64()).sum::<u64>();
+    healthy(run).map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run() -> Value {
+        let class = |kind: &str, p99_ns: u64, lost: u64| {
+            let e2e = json!({"count": 500, "p99_ns": p99_ns});
+            json!({"kind": kind, "lost": lost, "corrupt": 1, "e2e": e2e})
+        };
+        let classes = [class("healthy", 7, 2), class("healthy", 9, 0), class("stalled", 99, 50)];
+        let counters = json!({"writes": 10, "frames_sent": 40, "encodes": 0, "publishes": 5});
+        json!({
+            "totals": {"measured_s": 10.0, "classes": classes}, "server": {"counters": counters},
+            "efficiency": {"cpu_ns_per_delivery": 250.0, "rss_bytes_per_connection": null},
+        })
+    }
+
+    #[test]
+    fn metrics_are_those_of_healthy_subscribers() {
+        let of = |key: &str| Metric::find(key).unwrap().of(&run());
+        assert_eq!(of("e2e_p99"), Some(9.0), "the worst of the classes");
+        assert_eq!(of("deliveries"), Some(100.0));
+        assert_eq!(of("cpu_per_delivery"), Some(250.0));
+        assert_eq!(of("writes_per_delivery"), Some(0.25));
+        assert_eq!(faults(&run()), 4);
+    }
+
+    #[test]
+    fn what_is_not_told_or_has_no_ratio_is_no_value() {
+        for key in ["e2e_p50", "rss_per_connection", "bytes_per_delivery", "encodes_per_publish"] {
+            assert_eq!(Metric::find(key).unwrap().of(&run()), None, "{key}");
+        }
+        assert!(Metric::find("speed").is_none());
+    }
+
+    #[test]
+    fn names_are_unique() {
+        assert!(METRICS.iter().all(|one| Metric::find(one.key) == Some(one)));
+    }
+}
