@@ -21,7 +21,7 @@ use crate::compare::run_file::{RunFile, RunFileError};
 use crate::compare::{self, CompareError};
 use crate::exit::Exit;
 use crate::foreign::{self, ForeignError};
-use crate::host;
+use crate::host::{self, Environment};
 
 /// Pairs that may be set aside because a run of them was invalid, for each that is wanted.
 const ASIDE_SHARE: usize = 2;
@@ -90,6 +90,8 @@ impl Side {
 /// # Errors
 /// [`AbError`] when a server or a run fails altogether.
 pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
+    let host = Environment::read().host_fingerprint;
+    let asked = Asked { is_paired: true, ..compare::asked(&args.judge, &host)? };
     let session = Session::new(args)?;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(args.judge.seed);
     let (mut base, mut cand, mut aside) = (Vec::new(), Vec::new(), 0);
@@ -103,18 +105,15 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
         }
         eprintln!("{} valid pairs of {}, {aside} set aside", base.len(), args.pairs);
     }
-    let asked = Asked { is_paired: true, ..compare::asked(&args.judge, &base)? };
     let comparison = Comparison { invalid_runs: 2 * aside, ..Comparison::of(&base, &cand, &asked) };
     let exit = compare::conclude(&comparison, &args.judge)?;
-    match (&args.calibrate, base.first()) {
-        (Some(path), Some(run)) => {
-            Floor::of(&comparison, run.host_fingerprint())
-                .write(path)
-                .map_err(CompareError::from)?;
-            Ok(Exit::Ok)
-        }
-        _ => Ok(exit),
+    if base.len() < args.pairs {
+        eprintln!("gave up after {aside} invalid pairs: this host is too busy to compare anything");
+        return Ok(Exit::InvalidRun);
     }
+    let Some(path) = &args.calibrate else { return Ok(exit) };
+    Floor::of(&comparison, &host).write(path).map_err(CompareError::from)?;
+    Ok(Exit::Ok)
 }
 
 struct Session<'a> {

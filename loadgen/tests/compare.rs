@@ -1,5 +1,5 @@
 //! `gridload compare` and `gridload ab` as a job of continuous integration meets them: exit codes
-//! and files. The results are made up, but for one pair of real runs.
+//! and files. The results are made up.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::fs;
@@ -110,7 +110,7 @@ fn ab_refuses_what_it_cannot_start() {
     assert_eq!(code, 2);
     assert!(error.contains("`0` is no frame rate"), "{error}");
     assert!(!out.exists(), "nothing was begun");
-    let (code, _, error) = ab(&["--base", "false {port}"]);
+    let (code, _, error) = ab(&["--base", "false {port}", "--cand", "false {port}"]);
     assert_eq!(code, 2);
     assert!(error.contains("ended at once"), "{error}");
     assert_eq!(ab(&[]).0, 2, "results are never overwritten");

@@ -69,16 +69,17 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CompareError> {
             first.comparable(other, args.host_mismatch)?;
         }
     }
-    conclude(&Comparison::of(&base, &cand, &asked(&args.judge, &base)?), &args.judge)
+    let host = base.first().map_or("", RunFile::host_fingerprint);
+    conclude(&Comparison::of(&base, &cand, &asked(&args.judge, host)?), &args.judge)
 }
 
-/// What is asked of the comparison of runs with these.
+/// What is asked of a comparison of runs on this host.
 ///
 /// # Errors
-/// When the noise of their host cannot be read.
-pub fn asked(judge: &JudgeArgs, base: &[RunFile]) -> Result<Asked, CompareError> {
-    let host = base.first().map_or("", RunFile::host_fingerprint);
-    let floor = judge.floor.as_deref().map(|path| Floor::read(path, host)).transpose()?;
+/// When its noise cannot be read.
+pub fn asked(judge: &JudgeArgs, host_fingerprint: &str) -> Result<Asked, CompareError> {
+    let read = |path| Floor::read(path, host_fingerprint);
+    let floor = judge.floor.as_deref().map(read).transpose()?;
     let floor = floor.unwrap_or_default();
     Ok(Asked { gates: judge.gate.clone(), floor, is_paired: false, seed: judge.seed })
 }
