@@ -59,7 +59,7 @@ pub struct Conn {
 /// Which queues of its core a connection stands in, so that it stands in each at most once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Queued {
-    /// Among those to be flushed although no event will come.
+    /// Among those to be flushed: no event will come, or it has.
     pub ready: bool,
     /// Among those to be flushed once all that moved is known.
     pub marked: bool,

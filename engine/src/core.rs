@@ -265,7 +265,7 @@ impl Core {
 
     fn writable(&mut self, key: u32) {
         if self.conns[key as usize].delivery.state() == FlushState::Blocked {
-            self.flush(key);
+            self.queue_ready(key);
         }
     }
 
@@ -442,25 +442,37 @@ impl Core {
         }
     }
 
-    /// Flushes up to a slice's worth of connections: first those that wait for budget, then those
-    /// the sweeps visit. A multiplexed one is only marked when visited: once all lanes that moved
-    /// have marked it, one write carries everything.
+    /// Flushes a slice of those that are ready, and a slice of those the sweeps visit: neither holds
+    /// up the other. A multiplexed one is only marked when visited: once all lanes that moved have
+    /// marked it, one write carries everything.
     fn flush_some(&mut self) {
-        let bytes_end = self.metrics.bytes_out.value() + self.config.flush.bytes_per_slice as u64;
-        let mut sockets_left = self.config.flush.sockets_per_slice;
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { break };
-            if let Some(conn) = self.conns.get_mut(key as usize) {
-                conn.queued.ready = false;
-                self.flush(key);
-                sockets_left = sockets_left.saturating_sub(1);
-            }
-        }
-        self.sweep_some(sockets_left, bytes_end);
+        self.flush_ready();
+        let bytes_end = self.slice_end();
+        self.sweep_some(bytes_end);
         self.flush_marked(bytes_end);
     }
 
-    fn sweep_some(&mut self, mut sockets_left: usize, bytes_end: u64) {
+    /// What the counter of bytes says when a slice that begins now is over.
+    fn slice_end(&self) -> u64 {
+        self.metrics.bytes_out.value() + self.config.flush.bytes_per_slice as u64
+    }
+
+    fn flush_ready(&mut self) {
+        let bytes_end = self.slice_end();
+        for _ in 0..self.ready.len().min(self.config.flush.sockets_per_slice) {
+            if self.metrics.bytes_out.value() >= bytes_end {
+                return;
+            }
+            let Some(key) = self.ready.pop_front() else { return };
+            if let Some(conn) = self.conns.get_mut(key as usize) {
+                conn.queued.ready = false;
+                self.flush(key);
+            }
+        }
+    }
+
+    fn sweep_some(&mut self, bytes_end: u64) {
+        let mut sockets_left = self.config.flush.sockets_per_slice;
         let mut marks_left = MARKS_PER_TURN;
         while sockets_left > 0 && marks_left > 0 && self.metrics.bytes_out.value() < bytes_end {
             match self.lanes.step() {
@@ -497,6 +509,14 @@ impl Core {
                     }
                 }
             }
+        }
+    }
+
+    /// Has a connection that waits for budget, or that may be written to again, flushed in this turn
+    /// or a later one.
+    fn queue_ready(&mut self, key: u32) {
+        if !std::mem::replace(&mut self.conns[key as usize].queued.ready, true) {
+            self.ready.push_back(key);
         }
     }
 
@@ -563,11 +583,7 @@ impl Core {
                     self.paced.push(key);
                 }
             }
-            FlushState::Ready => {
-                if !std::mem::replace(&mut conn.queued.ready, true) {
-                    self.ready.push_back(key);
-                }
-            }
+            FlushState::Ready => self.queue_ready(key),
             FlushState::Blocked => {
                 let begins_to_lag = conn.lagging_since == 0;
                 // A socket that takes bytes is slow, not stalled: how far it may fall behind is for
