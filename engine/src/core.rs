@@ -24,7 +24,7 @@ use crate::deflate::Inflater;
 use crate::doorbell::Doorbell;
 use crate::ending::Draining;
 use crate::flush::{FlushState, FlushStats};
-use crate::metrics::{CloseReason, CoreMetrics};
+use crate::metrics::CoreMetrics;
 use crate::newcomers::Newcomers;
 use crate::server::Shared;
 use crate::shedding::Shedding;
@@ -32,7 +32,6 @@ use crate::sweep::{Lanes, Member, Step, Swept};
 use crate::timer::{self, TICK_MS, Tick, Wheel};
 use crate::tls::Tls;
 use crate::tls_stream::Scratch;
-use crate::transport::Reading;
 
 /// The listener's token; connections use their slab keys.
 pub const LISTENER: Token = Token(usize::MAX);
@@ -44,10 +43,6 @@ pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 /// Events taken from the kernel at once. A turn goes by before the next are seen: a publisher whose
 /// event stands behind those of twenty thousand clients that are cut off must not wait for twenty.
 const EVENTS_MAX: usize = 16 << 10;
-/// Bytes read in one turn: publishers get no further ahead than this before a flush.
-const READ_BYTES_PER_TURN: usize = 256 << 10;
-/// A read that takes longer is costly: what was read was very much, or a deflated bomb.
-const COSTLY_READ_NS: u64 = 100_000;
 /// Smallest read buffer; it is shared by all connections of the core.
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
@@ -97,7 +92,7 @@ pub struct Core {
     /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
     marked: VecDeque<Marked>,
     ready: VecDeque<u32>,
-    readable: VecDeque<u32>,
+    pub(crate) readable: VecDeque<u32>,
     pub(crate) newcomers: Newcomers,
 }
 
@@ -269,157 +264,6 @@ impl Core {
         }
     }
 
-    // ---- reading ----
-
-    fn read_some(&mut self) {
-        for key in std::mem::take(&mut self.paced) {
-            self.resume(key);
-        }
-        let mut bytes_left = READ_BYTES_PER_TURN;
-        let mut now_ns = self.now_ns();
-        for _ in 0..self.readable.len() {
-            let Some(key) = self.readable.pop_front() else { return };
-            let bytes;
-            (bytes, now_ns) = self.read_timed(key, now_ns);
-            bytes_left = bytes_left.saturating_sub(bytes);
-            if bytes_left == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Lets a publisher that was made to wait go on, with what it had sent already.
-    fn resume(&mut self, key: u32) {
-        let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.paced = false;
-        if let Some(all) = conn.rest.extend(&[]) {
-            self.consume_kept(key, all);
-            self.send_private(key);
-        }
-        self.queue_read(key);
-    }
-
-    /// Reads once from a connection, and notes whether that was costly. Answers the bytes read, and
-    /// the time after it.
-    pub(crate) fn read_timed(&mut self, key: u32, began_ns: u64) -> (usize, u64) {
-        let was_passing = self.conns.get(key as usize).is_none_or(|conn| conn.role.is_passing());
-        let bytes = self.read(key);
-        let now_ns = self.now_ns();
-        if let Some(conn) = self.conns.get_mut(key as usize) {
-            conn.queued.proven = !was_passing && now_ns - began_ns < COSTLY_READ_NS;
-        }
-        (bytes, now_ns)
-    }
-
-    /// Reads once from a connection and handles what came. Answers the bytes read.
-    pub(crate) fn read(&mut self, key: u32) -> usize {
-        let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
-        conn.queued.readable = false;
-        if conn.queued.read_held || conn.queued.paced {
-            return 0;
-        }
-        if conn.queued.arriving {
-            self.take_header(key);
-            return 0;
-        }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let read = conn.transport.read(&mut buffer, &mut self.scratch);
-        let bytes = read.as_ref().map_or(0, |reading| reading.bytes);
-        match read {
-            Ok(reading) => self.take_reading(key, reading, &mut buffer),
-            Err(error) => self.read_failed(key, &error),
-        }
-        self.buffer = buffer;
-        bytes
-    }
-
-    fn take_reading(&mut self, key: u32, reading: Reading, buffer: &mut [u8]) {
-        if reading.opened {
-            self.metrics.tls_opened();
-        }
-        if reading.bytes > 0 {
-            self.received(key, &mut buffer[..reading.bytes]);
-        }
-        if reading.ended {
-            return self.end(key, CloseReason::PeerGone);
-        }
-        self.after_read(key, reading.filled);
-        self.push_held(key, reading.opened);
-    }
-
-    /// Has an event announced for what the TLS session itself could not send, and sends what had
-    /// to wait for it to be open.
-    fn push_held(&mut self, key: u32, opened: bool) {
-        let Some(conn) = self.conns.get(key as usize) else { return };
-        let held = conn.transport.held_bytes() > 0 && conn.delivery.state() != FlushState::Blocked;
-        if held || opened && conn.has_unsent() {
-            self.flush(key);
-        }
-    }
-
-    fn received(&mut self, key: u32, bytes: &mut [u8]) {
-        self.metrics.received(bytes.len());
-        let conn = &mut self.conns[key as usize];
-        // A request's time runs from its first byte: those that trickle in do not extend it.
-        let is_begun = match conn.role {
-            Role::Request(None) => !conn.rest.is_empty(),
-            Role::Request(Some(_)) => true,
-            _ => false,
-        };
-        if !is_begun {
-            conn.heard = self.now;
-            conn.queued.pinged = false;
-        }
-        if conn.rest.is_empty() {
-            let (consumed, need) = self.consume(key, bytes);
-            if let Some(conn) = self.conns.get_mut(key as usize) {
-                conn.rest.keep(&bytes[consumed..], need);
-            }
-        } else if let Some(all) = conn.rest.extend(bytes) {
-            self.consume_kept(key, all);
-        }
-        self.send_private(key);
-    }
-
-    fn consume_kept(&mut self, key: u32, mut all: Vec<u8>) {
-        let (consumed, need) = self.consume(key, &mut all);
-        if let Some(conn) = self.conns.get_mut(key as usize) {
-            conn.rest.restore(all, consumed, need);
-        }
-    }
-
-    /// Sends the answers to what was just read, unless an event will.
-    fn send_private(&mut self, key: u32) {
-        let Some(conn) = self.conns.get(key as usize) else { return };
-        if !conn.delivery.outbox().is_empty() && conn.delivery.state() == FlushState::CaughtUp {
-            self.flush(key);
-        }
-    }
-
-    /// A read that filled the buffer may have left bytes behind; any shorter one has not, and an
-    /// event will announce more. At the peer's end only reading on shows that it has ended.
-    fn after_read(&mut self, key: u32, filled: bool) {
-        let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        let unsent_bytes = conn.delivery.outbox().pending().len() + conn.transport.held_bytes();
-        conn.queued.read_held |= unsent_bytes > OUTBOX_BYTES_HELD;
-        if filled || conn.queued.read_closed {
-            self.queue_read(key);
-        }
-    }
-
-    fn read_failed(&mut self, key: u32, error: &io::Error) {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => {}
-            io::ErrorKind::Interrupted => self.queue_read(key),
-            _ => {
-                self.tell_not_tls(key);
-                self.end(key, CloseReason::PeerGone);
-            }
-        }
-    }
-
-    // ---- flushing ----
-
     /// Takes in that a lane has moved. Where that made it pass segments, those who stand in them
     /// are dealt with before they are let go.
     pub(crate) fn lane_moved(&mut self, lane: u32) {
@@ -512,8 +356,7 @@ impl Core {
         }
     }
 
-    /// Has a connection that waits for budget, or that may be written to again, flushed in this turn
-    /// or a later one.
+    /// Has a connection that waits for budget, or may be written to again, flushed in its turn.
     fn queue_ready(&mut self, key: u32) {
         if !std::mem::replace(&mut self.conns[key as usize].queued.ready, true) {
             self.ready.push_back(key);

@@ -42,6 +42,7 @@ pub mod outbox;
 pub mod posting;
 pub mod proxy;
 pub mod rate;
+pub mod reading;
 pub mod reload;
 pub mod reply;
 pub mod restart;
