@@ -286,9 +286,9 @@ impl Core {
         }
     }
 
-    /// Flushes a slice of those that are ready, and a slice of those the sweeps visit: neither holds
-    /// up the other. A multiplexed one is only marked when visited: once all lanes that moved have
-    /// marked it, one write carries everything.
+    /// Flushes a slice of those that are ready and a slice of those the sweeps visit: neither must
+    /// hold up the other. A multiplexed one is only marked when visited: once all lanes that moved
+    /// have marked it, one write carries everything.
     fn flush_some(&mut self) {
         self.flush_ready();
         let bytes_end = self.slice_end();
