@@ -9,7 +9,8 @@ use crate::core::Core;
 use crate::metrics::CloseReason;
 
 /// Of a turn. Deliveries have two or three times as much (`flush.sockets_per_slice`), so newcomers
-/// have a quarter of a core while there is anything to deliver, and all of it while there is not.
+/// have between a quarter and a third of a core while there is anything to deliver, and all of it
+/// while there is not.
 const NS_PER_TURN: u64 = 500_000;
 
 /// Those who can be read.

@@ -17,7 +17,7 @@ use crate::cli::AbArgs;
 use crate::compare::comparison::{Asked, Comparison};
 use crate::compare::floor::Floor;
 use crate::compare::metric::Metric;
-use crate::compare::run_file::{RunFile, RunFileError};
+use crate::compare::run_file::RunFile;
 use crate::compare::{self, CompareError};
 use crate::exit::Exit;
 use crate::foreign::{self, ForeignError};
@@ -50,9 +50,6 @@ pub enum AbError {
         /// Its last words.
         said: String,
     },
-    /// A result cannot be read.
-    #[error(transparent)]
-    Result(#[from] RunFileError),
     /// The comparison.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -63,7 +60,7 @@ impl AbError {
     pub fn exit(&self) -> Exit {
         match self {
             AbError::Directory { .. } | AbError::Server(_) => Exit::Usage,
-            AbError::Run { .. } | AbError::Result(_) => Exit::Internal,
+            AbError::Run { .. } => Exit::Internal,
             AbError::Compare(error) => error.exit(),
         }
     }
@@ -159,10 +156,9 @@ impl<'a> Session<'a> {
             command.map(|line| foreign::start(line, &self.server_cpus, log)).transpose()?;
         let mut run = self.call(&directory).map_err(failed)?;
         if let Some(server) = &server {
-            let cpus: Vec<_> = self.generator_cpus.iter().map(usize::to_string).collect();
             run.arg("--target").arg(format!("ws://{}", server.address()));
             run.arg("--target-pid").arg(server.pid().to_string());
-            run.arg("--cpus").arg(cpus.join(","));
+            run.arg("--cpus").arg(host::cpu_list(&self.generator_cpus));
         }
         let output = run.output().map_err(failed)?;
         fs::write(directory.join("report.txt"), &output.stdout).map_err(failed)?;

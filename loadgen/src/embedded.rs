@@ -83,8 +83,7 @@ pub fn launch(layout: &Layout, set: &[String], log: File) -> Result<ServerProces
     command.args(["engine", "--listen", "127.0.0.1:0", "--cores", &cores]);
     command.args(["--parent", &parent]);
     if let Some(cpus) = &layout.engine_cpus {
-        let list: Vec<_> = cpus.iter().map(usize::to_string).collect();
-        command.args(["--cpus", &list.join(",")]);
+        command.args(["--cpus", &host::cpu_list(cpus)]);
     }
     command.args(set.iter().flat_map(|assignment| ["--set", assignment]));
     spawn(command, log)

@@ -13,6 +13,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::embedded::{EngineError, prepare};
+use crate::host;
 use crate::server_process::{ServerProcess, end_now};
 
 /// What stands for the port in a command line.
@@ -65,11 +66,10 @@ pub fn start(command: &str, cpus: &[usize], log: File) -> Result<ServerProcess, 
     let system = |cause| ForeignError::System { command: command.to_owned(), cause };
     let port = free_port().map_err(system)?;
     let line = format!("exec {}", command.replace(PORT, &port.to_string()));
-    let list: Vec<_> = cpus.iter().map(usize::to_string).collect();
     let mut launch = Command::new(std::env::current_exe().map_err(system)?);
     launch.args(["launch", "--parent", &std::process::id().to_string()]);
-    if !list.is_empty() {
-        launch.args(["--cpus", &list.join(",")]);
+    if !cpus.is_empty() {
+        launch.args(["--cpus", &host::cpu_list(cpus)]);
     }
     launch.args(["--", "sh", "-c", &line]);
     launch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);

@@ -40,6 +40,11 @@ pub fn allowed_cpus() -> Vec<usize> {
     }
 }
 
+/// CPUs as the command line takes them.
+pub fn cpu_list(cpus: &[usize]) -> String {
+    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// Pins the calling thread, and the threads it will start, to these CPUs.
 pub fn pin(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();

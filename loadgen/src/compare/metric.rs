@@ -60,21 +60,23 @@ impl Unit {
 
 /// All metrics, in the order they are shown.
 pub const METRICS: [Metric; 11] = [
-    gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "p50_ns")),
-    gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "p99_ns")),
-    shown("e2e_p999", "end to end, p99.9", Unit::Ns, 0.20, |run| latency(run, "p999_ns")),
-    shown("service_p99", "service, p99", Unit::Ns, 0.10, |run| {
-        worst(run, |class| class["service"]["p99_ns"].as_f64())
-    }),
+    gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "e2e", "p50_ns")),
+    gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "e2e", "p99_ns")),
+    gated("e2e_p999", "end to end, p99.9", Unit::Ns, 0.20, |run| latency(run, "e2e", "p999_ns"))
+        .only_shown(),
+    gated("service_p99", "service, p99", Unit::Ns, 0.10, |run| latency(run, "service", "p99_ns"))
+        .only_shown(),
     gated("cpu_per_delivery", "server CPU per delivery", Unit::Ns, 0.05, |run| {
         run["efficiency"]["cpu_ns_per_delivery"].as_f64()
     }),
-    shown("rss_per_connection", "server memory per connection", Unit::Bytes, 0.10, |run| {
+    gated("rss_per_connection", "server memory per connection", Unit::Bytes, 0.10, |run| {
         run["efficiency"]["rss_bytes_per_connection"].as_f64()
-    }),
-    shown("kernel_per_connection", "kernel memory per connection", Unit::Bytes, 0.10, |run| {
+    })
+    .only_shown(),
+    gated("kernel_per_connection", "kernel memory per connection", Unit::Bytes, 0.10, |run| {
         run["efficiency"]["kernel_bytes_per_connection"].as_f64()
-    }),
+    })
+    .only_shown(),
     gated("writes_per_delivery", "server writes per delivery", Unit::One, 0.02, |run| {
         counted(run, "writes", "frames_sent")
     }),
@@ -84,10 +86,8 @@ pub const METRICS: [Metric; 11] = [
     gated("encodes_per_publish", "server encodes per publish", Unit::One, 0.02, |run| {
         counted(run, "encodes", "publishes")
     }),
-    Metric {
-        more_is_better: true,
-        ..gated("deliveries", "deliveries, measured", Unit::PerSecond, 0.02, deliveries_per_s)
-    },
+    gated("deliveries", "deliveries, measured", Unit::PerSecond, 0.02, deliveries_per_s)
+        .better_if_more(),
 ];
 
 /// The key says it all.
@@ -98,6 +98,14 @@ impl PartialEq for Metric {
 }
 
 impl Metric {
+    const fn only_shown(self) -> Metric {
+        Metric { is_gated: false, ..self }
+    }
+
+    const fn better_if_more(self) -> Metric {
+        Metric { more_is_better: true, ..self }
+    }
+
     /// The metric of a name.
     pub fn find(key: &str) -> Option<&'static Metric> {
         METRICS.iter().find(|metric| metric.key == key)
@@ -119,28 +127,16 @@ const fn gated(
     Metric { key, title, unit, more_is_better: false, effect_min, is_gated: true, read }
 }
 
-const fn shown(
-    key: &'static str,
-    title: &'static str,
-    unit: Unit,
-    effect_min: f64,
-    read: fn(&Value) -> Option<f64>,
-) -> Metric {
-    Metric { is_gated: false, ..gated(key, title, unit, effect_min, read) }
-}
-
 /// The classes whose latency counts.
 fn healthy(run: &Value) -> impl Iterator<Item = &Value> {
     let classes = run["totals"]["classes"].as_array().into_iter().flatten();
     classes.filter(|class| class["kind"] == "healthy")
 }
 
-fn worst(run: &Value, of: impl Fn(&Value) -> Option<f64>) -> Option<f64> {
+/// That of the class in which it is worst.
+fn latency(run: &Value, histogram: &str, quantile: &str) -> Option<f64> {
+    let of = |class: &Value| class[histogram][quantile].as_f64();
     healthy(run).filter_map(of).max_by(f64::total_cmp)
-}
-
-fn latency(run: &Value, quantile: &str) -> Option<f64> {
-    worst(run, |class| class["e2e"][quantile].as_f64())
 }
 
 fn counted(run: &Value, counter: &str, by: &str) -> Option<f64> {
