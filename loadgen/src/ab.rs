@@ -127,11 +127,8 @@ impl<'a> Session<'a> {
             return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, text)));
         }
         fs::create_dir_all(&args.out).map_err(failed)?;
-        let cpus = host::allowed_cpus();
-        // On one CPU both share it, and every run will say that it is invalid.
-        let (server, generator) = cpus.split_at(cpus.len() / 2);
-        let server_cpus = if server.is_empty() { generator } else { server };
-        Ok(Session { args, server_cpus: server_cpus.to_vec(), generator_cpus: generator.to_vec() })
+        let (server_cpus, generator_cpus) = host::halves();
+        Ok(Session { args, server_cpus, generator_cpus })
     }
 
     /// A run of each side, the base first in the answer, whichever was first in time.

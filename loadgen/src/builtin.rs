@@ -14,9 +14,12 @@ pub struct Builtin {
 pub const DEFAULT: &str = "quickstart";
 
 /// Every built-in scenario, smallest load first.
-pub const ALL: [Builtin; 7] = [
+pub const ALL: [Builtin; 11] = [
     Builtin { name: DEFAULT, text: include_str!("../scenarios/quickstart.toml") },
     Builtin { name: "substation", text: include_str!("../scenarios/substation.toml") },
+    Builtin { name: "plant-vibration", text: include_str!("../scenarios/plant-vibration.toml") },
+    Builtin { name: "super-pdc", text: include_str!("../scenarios/super-pdc.toml") },
+    Builtin { name: "flight-test", text: include_str!("../scenarios/flight-test.toml") },
     Builtin {
         name: "control-room-mixed",
         text: include_str!("../scenarios/control-room-mixed.toml"),
@@ -24,6 +27,7 @@ pub const ALL: [Builtin; 7] = [
     Builtin { name: "wide-area", text: include_str!("../scenarios/wide-area.toml") },
     Builtin { name: "dashboards", text: include_str!("../scenarios/dashboards.toml") },
     Builtin { name: "control-room", text: include_str!("../scenarios/control-room.toml") },
+    Builtin { name: "market-data", text: include_str!("../scenarios/market-data.toml") },
     Builtin {
         name: "public-frequency-map",
         text: include_str!("../scenarios/public-frequency-map.toml"),
@@ -57,6 +61,10 @@ mod tests {
         for (name, publishes, deliveries) in [
             ("quickstart", 600.0, 60e3),
             ("substation", 60.0, 60e3),
+            ("super-pdc", 750.0, 15e3),
+            ("plant-vibration", 1_500.0, 4_800.0),
+            ("flight-test", 2_800.0, 36_400.0),
+            ("market-data", 5e3, 1.25e6),
             ("dashboards", 6e3, 600e3),
             ("control-room", 12e3, 600e3),
             ("control-room-mixed", 12e3, 114e3),

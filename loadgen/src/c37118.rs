@@ -257,6 +257,23 @@ impl Value {
 }
 
 impl Station {
+    /// The configuration of the default data frame, as a device would announce it.
+    pub fn simulated(id: u16) -> Station {
+        let channel = |unit: u32| move |name: &str| (name.to_owned(), unit);
+        let voltages = ["VA", "VB", "VC", "V1"].into_iter().map(channel(PHUNIT_VOLT));
+        let currents = ["IA", "IB", "IC", "I1"].into_iter().map(channel(PHUNIT_AMPERE));
+        Station {
+            name: format!("SIM-{id:05}"),
+            id,
+            format: FORMAT_FLOAT_POLAR,
+            phasors: voltages.chain(currents).collect(),
+            analogs: Vec::new(),
+            digitals: vec![(std::array::from_fn(|bit| format!("DIG{bit:02}")), 0, 0xFFFF)],
+            nominal_hz: 60,
+            changes: 1,
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         put_name(out, &self.name);
         let counts = [self.phasors.len(), self.analogs.len(), self.digitals.len()];
@@ -327,6 +344,11 @@ const SYNC_DATA: u8 = 0x01;
 const SYNC_CONFIG2: u8 = 0x31;
 const SYNC_COMMAND: u8 = 0x41;
 const NAME_BYTES: usize = 16;
+/// Frequency, analogs and phasors as floats, phasors polar.
+const FORMAT_FLOAT_POLAR: u16 = 0x000F;
+/// One volt, and one ampere, a count; of no meaning for floats.
+const PHUNIT_VOLT: u32 = 0x0001_86A0;
+const PHUNIT_AMPERE: u32 = 0x0101_86A0;
 static CHECKSUM: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_IBM_3740);
 
 #[cfg(test)]
@@ -449,21 +471,7 @@ mod tests {
 
     #[test]
     fn example_e_configuration_of_the_default_stream() {
-        let channel = |name: &str, unit| (name.to_string(), unit);
-        let station = Station {
-            name: "SIM-SUB-0001".into(),
-            id: 1001,
-            format: 0x000f,
-            phasors: ["VA", "VB", "VC", "V1"]
-                .map(|name| channel(name, 0x0001_86a0))
-                .into_iter()
-                .chain(["IA", "IB", "IC", "I1"].map(|name| channel(name, 0x0101_86a0)))
-                .collect(),
-            analogs: vec![],
-            digitals: vec![(std::array::from_fn(|bit| format!("DIG{bit:02}")), 0, 0xffff)],
-            nominal_hz: 60,
-            changes: 1,
-        };
+        let station = Station { name: "SIM-SUB-0001".into(), ..Station::simulated(1001) };
         let mut frame = vec![];
         encode_config2(envelope(1001, NEW_YEAR, 0), &[station], 60, &mut frame);
         assert_eq!(frame.len(), 474);

@@ -8,7 +8,7 @@ use crate::connection::MASK;
 use crate::envelope::{self, Notice};
 use crate::form::Form;
 use crate::memo::Memo;
-use crate::plan::{Follows, Plan, SubscriberPlan};
+use crate::plan::{Plan, SubscriberPlan};
 use crate::reception::{Arrival, Reception};
 use crate::stamp::{self, Reject, Stamp};
 use crate::wire::{self, Gap, Message, Opcode};
@@ -59,14 +59,7 @@ enum Unframed {
 impl Dashboard {
     /// The socket of a subscriber, and the requests it has to send.
     pub fn new(form: Form, plan: &Plan, subscriber: &SubscriberPlan) -> (Dashboard, Vec<u8>) {
-        let topic_of = |publisher: u32| {
-            plan.publishers.get(publisher as usize).map_or("", |publisher| &publisher.topic)
-        };
-        let topics: Vec<&str> = match subscriber.follows {
-            Follows::All => vec![&plan.wall],
-            Follows::One(publisher) => vec![topic_of(publisher)],
-            Follows::Many { .. } => plan.followed(subscriber.follows).map(topic_of).collect(),
-        };
+        let topics = plan.subscriptions(subscriber.follows);
         let class = plan.classes.get(usize::from(subscriber.class));
         let options = class.map_or_else(String::new, |class| class.pace.json());
         let mut requests = Vec::new();

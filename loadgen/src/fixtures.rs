@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::budget::Layout;
+use crate::dialect::Dialect;
 use crate::efficiency::Efficiency;
 use crate::health::{self, HealthLimits};
 use crate::histograms::SignedHistogram;
 use crate::host::Environment;
 use crate::outcome::*;
-use crate::plan::{ClassKind, Destination, Payload, Plan, PublisherPlan, Rate};
+use crate::plan::{ClassKind, Destination, Disturbance, Payload, Plan, PublisherPlan, Rate};
 use crate::record::Record;
 use crate::sampler::{CpuUsage, ProcessUsage, Sample, Samples};
 use crate::scenario::Scenario;
@@ -56,6 +57,7 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         host: String::new(),
         token: None,
         tls: None,
+        dialect: Dialect::default(),
         warmup: Duration::ZERO,
         measure: Duration::from_secs(2),
         drain: Duration::ZERO,
@@ -70,6 +72,7 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         spread_every: 1,
         cpus: None,
         kill: None,
+        disturbance: Disturbance::default(),
     }
 }
 

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::dialect::Tongue;
+
 /// The wire form of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
@@ -16,12 +18,16 @@ pub enum Form {
     Bin,
     /// A stream of Server-Sent Events for each topic.
     Sse,
+    /// One WebSocket for a whole dashboard, the protocol of NATS.
+    Nats,
+    /// One WebSocket for a whole dashboard, MQTT.
+    Mqtt,
 }
 
 impl Form {
     /// Whether one socket carries all topics of a dashboard.
     pub fn is_multiplexed(self) -> bool {
-        matches!(self, Form::Json | Form::Bin)
+        matches!(self, Form::Json | Form::Bin | Form::Nats | Form::Mqtt)
     }
 
     /// The subprotocol to ask for.
@@ -29,7 +35,17 @@ impl Form {
         match self {
             Form::Json => Some("gridcast.v1.json"),
             Form::Bin => Some("gridcast.v1.bin"),
-            Form::Raw | Form::Sse => None,
+            Form::Mqtt => Some("mqtt"),
+            Form::Raw | Form::Sse | Form::Nats => None,
+        }
+    }
+
+    /// What is spoken inside messages, where that is another protocol.
+    pub fn tongue(self) -> Option<Tongue> {
+        match self {
+            Form::Nats => Some(Tongue::Nats),
+            Form::Mqtt => Some(Tongue::Mqtt),
+            Form::Raw | Form::Json | Form::Bin | Form::Sse => None,
         }
     }
 
@@ -46,6 +62,8 @@ impl Form {
             Form::Bin => header(payload + BIN_ENVELOPE_BYTES),
             Form::Json => header(payload * 4 / 3 + JSON_ENVELOPE_BYTES),
             Form::Sse => payload * 4 / 3 + EVENT_BYTES,
+            Form::Nats => header(payload + NATS_LINE_BYTES),
+            Form::Mqtt => header(payload + MQTT_HEADER_BYTES),
         }
     }
 }
@@ -57,6 +75,8 @@ impl fmt::Display for Form {
             Form::Json => "json",
             Form::Bin => "bin",
             Form::Sse => "sse",
+            Form::Nats => "nats",
+            Form::Mqtt => "mqtt",
         })
     }
 }
@@ -65,7 +85,7 @@ impl FromStr for Form {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let forms = [Form::Raw, Form::Json, Form::Bin, Form::Sse];
+        let forms = [Form::Raw, Form::Json, Form::Bin, Form::Sse, Form::Nats, Form::Mqtt];
         let found = forms.into_iter().find(|form| form.to_string() == text);
         found.ok_or_else(|| format!("`{text}` is no form; write `raw`, `json`, `bin` or `sse`"))
     }
@@ -109,6 +129,9 @@ impl Pace {
 const BIN_ENVELOPE_BYTES: u64 = 5;
 const JSON_ENVELOPE_BYTES: u64 = 44;
 const EVENT_BYTES: u64 = 60;
+/// `MSG pmu.1001 1 92`, and two line ends.
+const NATS_LINE_BYTES: u64 = 22;
+const MQTT_HEADER_BYTES: u64 = 12;
 
 #[cfg(test)]
 mod tests {
@@ -116,7 +139,7 @@ mod tests {
 
     #[test]
     fn forms_are_written_as_they_are_read() {
-        for word in ["raw", "json", "bin", "sse"] {
+        for word in ["raw", "json", "bin", "sse", "nats", "mqtt"] {
             assert_eq!(word.parse::<Form>().map(|form| form.to_string()), Ok(word.to_owned()));
         }
         assert!("xml".parse::<Form>().unwrap_err().contains("write `raw`, `json`, `bin` or `sse`"));

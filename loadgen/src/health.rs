@@ -19,6 +19,9 @@ pub struct HealthLimits {
     pub published_min: f64,
     /// CPU share of any generator thread in any second of the measured phase.
     pub thread_busy: f64,
+    /// Share of any of the generator's CPUs that is not idle, whoever uses it, in any second of the
+    /// measured phase.
+    pub cpu_busy: f64,
     /// How late the kernel may always end a timed wait, at p99.9, in nanoseconds.
     pub jitter_ns: f64,
     /// Wake-ups of a subscriber thread that found more than it may read at once.
@@ -36,6 +39,7 @@ impl Default for HealthLimits {
             slip_p99_of_period: 0.10,
             published_min: 0.999,
             thread_busy: 0.80,
+            cpu_busy: 0.80,
             jitter_ns: 1e6,
             backlog: 0.01,
             steal: 0.02,
@@ -260,7 +264,7 @@ fn sampled(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Vec<Gate> {
         )];
     };
     let deliveries = end.received.saturating_sub(start.received);
-    let mut gates = vec![steal(&start.host, &end.host, limits)];
+    let mut gates = vec![cpu_busy(plan, samples, limits), steal(&start.host, &end.host, limits)];
     gates.extend(kernel_counters(plan, &start.host, &end.host, deliveries, limits));
     if start.server.is_some() {
         gates.push(at_least(
@@ -272,6 +276,29 @@ fn sampled(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Vec<Gate> {
         ));
     }
     gates
+}
+
+/// The busiest second of the generator's CPUs: a thread that has to wait for a CPU is late, however
+/// little of it the thread itself uses.
+fn cpu_busy(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Gate {
+    let seconds = samples.measured_seconds();
+    let busiest = |cpu: usize| {
+        let shares = seconds.iter().map(|(from, to)| from.host.busy_share(&to.host, cpu));
+        (shares.fold(0.0, f64::max), cpu)
+    };
+    let cpus = plan.cpus.iter().flatten().map(|cpu| busiest(*cpu));
+    let (busy, cpu) = cpus.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    let measured = match plan.cpus {
+        Some(_) => format!("{} (CPU {cpu})", percent(busy)),
+        None => "any CPU may be used".to_owned(),
+    };
+    at_most(
+        "generator CPUs",
+        busy,
+        limits.cpu_busy,
+        text(measured, format!("<= {}", percent(limits.cpu_busy))),
+        "whoever else used the generator's CPU made it late",
+    )
 }
 
 fn steal(start: &HostUsage, end: &HostUsage, limits: &HealthLimits) -> Gate {
@@ -368,7 +395,7 @@ mod tests {
     fn a_clean_run_passes_every_gate() {
         let gates = judged(|_, _, _| {});
         assert!(is_valid(&gates), "{gates:?}");
-        assert_eq!(gates.len(), 16);
+        assert_eq!(gates.len(), 17);
     }
 
     #[test]
@@ -417,6 +444,17 @@ mod tests {
         assert_eq!(breached(|_, _, s| end_host(s).prunes += 1), ["pruned queues"]);
         assert_eq!(breached(|_, _, s| end_host(s).retransmits += 61), ["retransmits"]);
         assert!(breached(|_, _, s| end_host(s).retransmits += 60).is_empty());
+    }
+
+    #[test]
+    fn a_cpu_that_somebody_else_keeps_busy_is_seen() {
+        let busy = |plan: &mut Plan, samples: &mut Samples, ticks: u64| {
+            plan.cpus = Some(vec![1]);
+            end_host(samples).cpus[1].busy_ticks += ticks;
+        };
+        assert_eq!(breached(|p, _, s| busy(p, s, 400)), ["generator CPUs"]);
+        assert!(breached(|p, _, s| busy(p, s, 250)).is_empty());
+        assert!(breached(|_, _, s| end_host(s).cpus[1].busy_ticks += 400).is_empty());
     }
 
     #[test]

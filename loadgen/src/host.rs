@@ -40,6 +40,15 @@ pub fn allowed_cpus() -> Vec<usize> {
     }
 }
 
+/// The CPUs this process may run on, the first half for a server and the second for its generator;
+/// a single one is for both, and every run on it will say that it is invalid.
+pub fn halves() -> (Vec<usize>, Vec<usize>) {
+    let cpus = allowed_cpus();
+    let (server, generator) = cpus.split_at(cpus.len() / 2);
+    let server = if server.is_empty() { generator } else { server };
+    (server.to_vec(), generator.to_vec())
+}
+
 /// CPUs as the command line takes them.
 pub fn cpu_list(cpus: &[usize]) -> String {
     cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")

@@ -8,11 +8,13 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use gridload::ab;
+use gridload::capture;
 use gridload::cli::{Cli, Command, RunArgs};
-use gridload::compare;
+use gridload::compare::{self, trend};
 use gridload::embedded;
 use gridload::exit::Exit;
 use gridload::foreign;
+use gridload::selftest;
 use gridload::session;
 
 fn main() -> ExitCode {
@@ -27,6 +29,11 @@ fn main() -> ExitCode {
             Ok(()) => ab::run(&args).map_err(|e| (e.to_string(), e.exit())),
             Err(error) => Err((error.to_string(), Exit::Usage)),
         },
+        Some(Command::Trend(args)) => trend::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Capture(args)) => capture::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Selftest(args)) => {
+            selftest::run(&args).map_err(|e| (e.to_string(), e.exit()))
+        }
         Some(Command::Scenarios) => Ok(session::list()),
         Some(Command::Engine(args)) => match embedded::serve(&args) {
             Ok(()) => Ok(Exit::Ok),

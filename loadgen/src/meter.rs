@@ -11,13 +11,14 @@ pub struct Meter {
     busy_from: (u64, u64),
     measured: (u64, u64),
     busy_max: f64,
+    busy_last: f64,
 }
 
 impl Meter {
     /// A meter of a run that starts at `start_ns` and measures between two monotonic instants.
     pub fn new(start_ns: u64, measured: (u64, u64)) -> Meter {
         let busy_from = (mono_ns(), thread_cpu_ns());
-        Meter { start_ns, second: 0, busy_from, measured, busy_max: 0.0 }
+        Meter { start_ns, second: 0, busy_from, measured, busy_max: 0.0, busy_last: 0.0 }
     }
 
     /// The second that just ended, if one did; several if the thread was held up count as one.
@@ -39,14 +40,20 @@ impl Meter {
         self.busy_max
     }
 
+    /// The share in the second that ended last.
+    pub fn busy_last(&self) -> f64 {
+        self.busy_last
+    }
+
     fn note_busy(&mut self, now_ns: u64) {
         let cpu_ns = thread_cpu_ns();
         let (from_ns, cpu_from_ns) = std::mem::replace(&mut self.busy_from, (now_ns, cpu_ns));
+        let share = (cpu_ns - cpu_from_ns) as f64 / (now_ns - from_ns).max(1) as f64;
+        self.busy_last = share;
         let (measured_from, measured_to) = self.measured;
         // Roll-over happens a little after the second: half of it inside is inside.
         let middle_ns = from_ns + (now_ns - from_ns.min(now_ns)) / 2;
         if (measured_from..measured_to).contains(&middle_ns) {
-            let share = (cpu_ns - cpu_from_ns) as f64 / (now_ns - from_ns).max(1) as f64;
             self.busy_max = self.busy_max.max(share);
         }
     }

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use crate::builtin;
 use crate::cli::{RunOptions, Setting};
+use crate::dialect::{Dialect, Templates};
 use crate::form::Form;
 use crate::implied::bytes_per_socket_per_s;
 use crate::plan::ClassKind;
@@ -155,10 +156,28 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         scenario.target.authority = Some(url.authority.clone());
         scenario.target.tls = url.tls;
     }
+    if let Some(dialect) = &options.dialect {
+        scenario.speak(with_templates(dialect.clone(), options));
+    }
     scenario.target.tls |= options.tls;
     if !options.source_ip.is_empty() {
         scenario.target.source_ips.clone_from(&options.source_ip);
     }
+}
+
+fn with_templates(mut dialect: Dialect, options: &RunOptions) -> Dialect {
+    if let Dialect::Raw(templates) = &mut dialect {
+        let Templates { publish_path, subscribe_path, subscribe_message } = templates;
+        let given =
+            [(publish_path, &options.publish_path), (subscribe_path, &options.subscribe_path)];
+        for (template, flag) in given {
+            if let Some(path) = flag {
+                template.clone_from(path);
+            }
+        }
+        subscribe_message.clone_from(&options.subscribe_message);
+    }
+    dialect
 }
 
 fn apply_fleet_flags(scenario: &mut Scenario, options: &RunOptions) {

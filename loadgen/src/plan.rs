@@ -7,14 +7,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::budget::Layout;
+use crate::dialect::Dialect;
 use crate::form::{Form, Pace};
 use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
+use crate::subscriber_group::Popularity;
 use crate::tls::TlsPlan;
 
 /// Everything the data plane needs to know, resolved down to single sockets.
@@ -32,6 +33,8 @@ pub struct Plan {
     pub token: Option<String>,
     /// How connections are encrypted, if they are.
     pub tls: Option<TlsPlan>,
+    /// What kind of server it is.
+    pub dialect: Dialect,
     /// Published and verified, but kept out of the latency histograms.
     pub warmup: Duration,
     /// The measured phase.
@@ -60,6 +63,17 @@ pub struct Plan {
     pub cpus: Option<Vec<usize>>,
     /// Sockets to be made vanish during the measured phase.
     pub kill: Option<KillPlan>,
+    /// What the instrument itself does wrong, to show that it notices.
+    pub disturbance: Disturbance,
+}
+
+/// An error put into the instrument on purpose, by its self-test alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disturbance {
+    /// A publisher thread stands still: when, from the start of the measured phase, and how long.
+    pub publisher_stop: Option<(Duration, Duration)>,
+    /// Added to the instant of every arrival, as if receivers had a clock of their own, ns.
+    pub receiver_shift_ns: i64,
 }
 
 /// One publisher socket.
@@ -354,6 +368,12 @@ pub struct Destination {
 }
 
 impl Plan {
+    /// What a subscriber asks for: each of its topics, or the pattern that stands for all.
+    pub fn subscriptions(&self, follows: Follows) -> Vec<&str> {
+        let (topics, wall) = topics(follows, &self.publishers, &self.followed, &self.wall);
+        if follows == Follows::All { vec![wall] } else { topics }
+    }
+
     /// The publishers a subscriber follows, in order.
     pub fn followed(&self, follows: Follows) -> impl Iterator<Item = u32> + use<'_> {
         follows.publishers(&self.followed, self.publishers.len())
@@ -361,7 +381,8 @@ impl Plan {
 
     /// Resolves a scenario down to sockets. The same arguments give the same plan on any machine.
     pub fn build(scenario: &Scenario, layout: &Layout, destination: Destination) -> Plan {
-        let publishers = publishers(&scenario.publishers);
+        let dialect = &scenario.target.dialect;
+        let publishers = publishers(&scenario.publishers, dialect);
         let Audience { subscribers, followed } = Audience::draw(scenario, layout, &publishers);
         Plan {
             run_id: destination.run_id,
@@ -370,6 +391,7 @@ impl Plan {
             host: destination.host,
             token: destination.token,
             tls: destination.tls,
+            dialect: dialect.clone(),
             warmup: scenario.phases.warmup,
             measure: scenario.phases.measure,
             drain: scenario.phases.drain,
@@ -384,6 +406,7 @@ impl Plan {
             classes: scenario.subscribers.iter().map(class).collect(),
             cpus: layout.generator_cpus.clone(),
             kill: scenario.kill,
+            disturbance: Disturbance::default(),
         }
     }
 }
@@ -391,8 +414,6 @@ impl Plan {
 /// The identifier of the first publisher; the others follow.
 pub const FIRST_PUBLISHER_ID: u16 = 1001;
 
-/// Where one socket carries many topics.
-const MULTIPLEXED_PATH: &str = "/v1/ws";
 /// More sampled frames a second than this would cost memory without telling more.
 const SPREAD_SAMPLES_PER_S: f64 = 50.0;
 
@@ -407,13 +428,13 @@ pub fn connect_rate(groups: &[SubscriberGroup]) -> u32 {
     ((sockets as f64 / longest_s).floor() as u32).max(1)
 }
 
-fn publishers(groups: &[PublisherGroup]) -> Vec<PublisherPlan> {
+fn publishers(groups: &[PublisherGroup], dialect: &Dialect) -> Vec<PublisherPlan> {
     let ids = FIRST_PUBLISHER_ID..=u16::MAX;
     let members = groups.iter().flat_map(|group| (0..group.count).map(move |i| (group, i)));
-    ids.zip(members).map(|(id, (group, index))| publisher(id, group, index)).collect()
+    ids.zip(members).map(|(id, (group, index))| publisher(id, group, index, dialect)).collect()
 }
 
-fn publisher(id: u16, group: &PublisherGroup, index: u32) -> PublisherPlan {
+fn publisher(id: u16, group: &PublisherGroup, index: u32, dialect: &Dialect) -> PublisherPlan {
     let topic = format!("{}/{id}", group.topic_prefix);
     let (offset_ns, jitter_ns) = match group.phase {
         Phase::Aligned => (0, 0),
@@ -422,7 +443,7 @@ fn publisher(id: u16, group: &PublisherGroup, index: u32) -> PublisherPlan {
     };
     PublisherPlan {
         id,
-        path: format!("/v1/publish/{}", percent_encoded(&topic)),
+        path: dialect.publish_path(&topic),
         topic,
         rate: group.rate,
         offset_ns,
@@ -456,11 +477,16 @@ impl Audience {
         }
         sockets.shuffle(&mut rng);
         let wall = wall_pattern(&scenario.publishers);
+        let path = |class: u16, follows: Follows| {
+            let group = scenario.subscribers.get(usize::from(class))?;
+            let (topics, subscription) = topics(follows, publishers, &followed, &wall);
+            let path = scenario.target.dialect.feed_path(group.form, subscription, &topics);
+            let query =
+                if group.form.is_multiplexed() { String::new() } else { group.pace.query() };
+            Some(path + &query)
+        };
         let socket = |(index, (class, follows)): (usize, (u16, Follows))| SubscriberPlan {
-            path: scenario
-                .subscribers
-                .get(usize::from(class))
-                .map_or_else(String::new, |group| path(group, follows, publishers, &wall)),
+            path: path(class, follows).unwrap_or_default(),
             source: layout.source_of(index),
             class,
             follows,
@@ -470,26 +496,32 @@ impl Audience {
     }
 }
 
-fn path(
-    group: &SubscriberGroup,
+/// The topics of a socket, and the one topic or pattern that stands for them.
+fn topics<'p>(
     follows: Follows,
-    publishers: &[PublisherPlan],
-    wall: &str,
-) -> String {
-    let topic = match follows {
-        _ if group.form.is_multiplexed() => return MULTIPLEXED_PATH.to_owned(),
-        Follows::One(index) => {
-            publishers.get(index as usize).map_or("", |publisher| &publisher.topic)
-        }
-        Follows::All | Follows::Many { .. } => wall,
+    publishers: &'p [PublisherPlan],
+    followed: &[u32],
+    wall: &'p str,
+) -> (Vec<&'p str>, &'p str) {
+    let numbers = follows.publishers(followed, publishers.len());
+    let topics: Vec<&str> = numbers
+        .filter_map(|number| publishers.get(number as usize))
+        .map(|publisher| publisher.topic.as_str())
+        .collect();
+    let subscription = match (follows, topics.first()) {
+        (Follows::One(_), Some(topic)) => topic,
+        _ => wall,
     };
-    format!("/v1/feed/{}{}", percent_encoded(topic), group.pace.query())
+    (topics, subscription)
 }
 
 /// The publishers of one dashboard in the order they were drawn: K different ones, or none for all
 /// of them at once.
 fn draw(group: &SubscriberGroup, publishers: u32, rng: &mut Xoshiro256PlusPlus) -> Vec<u32> {
     let TopicsEach::Count(count) = group.topics else { return Vec::new() };
+    if let Popularity::Zipf(exponent) = group.popularity {
+        return draw_by_rank(count as usize, publishers, exponent, rng);
+    }
     let mut drawn: Vec<u32> = Vec::with_capacity(count as usize);
     // Floyd's way to draw without repeats: as many draws as are wanted, whatever the fleet's size.
     for upper in publishers.saturating_sub(count)..publishers {
@@ -497,6 +529,20 @@ fn draw(group: &SubscriberGroup, publishers: u32, rng: &mut Xoshiro256PlusPlus) 
         drawn.push(if drawn.contains(&candidate) { upper } else { candidate });
     }
     drawn
+}
+
+/// Draws without repeats, the n-th publisher in proportion to 1/n to a power: each gets an
+/// exponential waiting time of that rate, and the first ones are taken (Efraimidis and Spirakis,
+/// 2006).
+fn draw_by_rank(count: usize, publishers: u32, exponent: f64, rng: &mut impl RngExt) -> Vec<u32> {
+    let wait = |index: u32, rng: &mut dyn FnMut() -> f64| {
+        let weight = f64::from(index + 1).powf(-exponent);
+        (-(1.0 - rng()).ln() / weight, index)
+    };
+    let mut uniform = || rng.random::<f64>();
+    let mut waits: Vec<_> = (0..publishers).map(|index| wait(index, &mut uniform)).collect();
+    waits.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    waits.into_iter().take(count).map(|(_, index)| index).collect()
 }
 
 /// The sockets of one dashboard: one for everything, or one for each topic.
@@ -520,12 +566,6 @@ pub fn wall_pattern(groups: &[PublisherGroup]) -> String {
         Some(first) if prefixes.all(|prefix| prefix == first) => format!("{first}/#"),
         _ => "#".to_owned(),
     }
-}
-
-fn percent_encoded(topic: &str) -> String {
-    const ESCAPED: &AsciiSet =
-        &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    utf8_percent_encode(topic, ESCAPED).to_string()
 }
 
 fn class(group: &SubscriberGroup) -> ClassPlan {
@@ -601,6 +641,25 @@ mod tests {
         let plan = plan(1);
         assert_eq!(plan.subscribers.len(), 92);
         assert_eq!(plan.subscribers.iter().filter(|s| s.class == 1).count(), 2);
+    }
+
+    #[test]
+    fn the_first_publisher_is_followed_most_where_popularity_is_skewed() {
+        let scenario = Scenario::parse(TWO_GROUPS).unwrap();
+        let popularity = Popularity::Zipf(1.1);
+        let group = SubscriberGroup { popularity, ..scenario.subscribers[0].clone() };
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+        let mut followers = [0u32; 50];
+        for _ in 0..2_000 {
+            let drawn = draw(&group, 50, &mut rng);
+            let feeds: HashSet<u32> = drawn.iter().copied().collect();
+            assert_eq!((drawn.len(), feeds.len()), (3, 3));
+            feeds.iter().for_each(|feed| followers[*feed as usize] += 1);
+        }
+        assert!(
+            followers[0] > 3 * followers[9] && followers[9] > 2 * followers[49],
+            "{followers:?}"
+        );
     }
 
     #[test]

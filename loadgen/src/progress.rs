@@ -2,6 +2,9 @@
 //! results are in the outcome; these numbers are for display and sampling. Must not block anybody.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::outcome::Window;
 
 /// Counters of a run so far.
 #[derive(Debug, Default)]
@@ -21,6 +24,23 @@ pub struct Progress {
     /// Set by anyone to end the run in order: publishing stops, what is under way is awaited.
     pub stop: AtomicBool,
     phase: AtomicU8,
+    /// By how much a publish was late at most since that was last asked, ns.
+    late_max_ns: AtomicU64,
+    /// The largest share of a CPU that a thread used in a second since that was last asked, per
+    /// mille.
+    busy_max_permille: AtomicU64,
+    latest: Mutex<Option<Window>>,
+}
+
+/// What the last second was like.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Glance {
+    /// Its latencies, once one has passed.
+    pub window: Option<Window>,
+    /// By how much a publish was late at most, ns.
+    pub late_max_ns: u64,
+    /// The largest share of a CPU that a thread used.
+    pub busy_max: f64,
 }
 
 /// The phases of a run, in order.
@@ -56,6 +76,30 @@ impl Progress {
     /// Moves on to a phase; never back.
     pub fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Tells how a publisher's second was: its latest publish, ns.
+    pub fn note_late(&self, late_max_ns: u64) {
+        self.late_max_ns.fetch_max(late_max_ns, Ordering::Relaxed);
+    }
+
+    /// Tells how busy a thread was in its last second, as a share of a CPU.
+    pub fn note_busy(&self, share: f64) {
+        self.busy_max_permille.fetch_max((share * 1000.0) as u64, Ordering::Relaxed);
+    }
+
+    /// Tells a second's latencies.
+    pub fn note_window(&self, window: Window) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(window);
+    }
+
+    /// What was told since the last call; latencies stay until there are newer ones.
+    pub fn glance(&self) -> Glance {
+        Glance {
+            window: *self.latest.lock().unwrap_or_else(PoisonError::into_inner),
+            late_max_ns: self.late_max_ns.swap(0, Ordering::Relaxed),
+            busy_max: self.busy_max_permille.swap(0, Ordering::Relaxed) as f64 / 1000.0,
+        }
     }
 
     /// Distinct frames received so far.

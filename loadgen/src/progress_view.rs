@@ -1,6 +1,7 @@
-//! What is seen of a run while it goes on: a bar on a terminal, a plain line every two seconds
-//! elsewhere. Must not influence the run.
+//! What is seen of a run while it goes on: some lines on a terminal that are drawn anew, a plain
+//! line every two seconds elsewhere. Must not influence the run.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +9,11 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::mono_ns;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Glance, Phase, Progress};
+use crate::screen::{Counted, Screen};
 use crate::units::{format_count, format_exact};
 
 /// The thread that shows progress.
@@ -26,11 +28,16 @@ impl ProgressView {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("progress".into()).spawn(move || {
             let mut display = Display::new(sockets);
-            let mut last = Reading::of(&progress);
+            // Rates are of the last two seconds, however often they are shown.
+            let mut looks = VecDeque::from([Reading::of(&progress)]);
             while stopped.recv_timeout(display.interval()) == Err(RecvTimeoutError::Timeout) {
                 let now = Reading::of(&progress);
-                display.show(&describe(&last, &now, sockets), now.connected);
-                last = now;
+                looks.push_back(now);
+                while looks.len() > 2 && now.at_ns - looks[1].at_ns >= RATE_NS {
+                    looks.pop_front();
+                }
+                let line = describe(&looks[0], &now, sockets);
+                display.show(&line, &now, sockets, progress.glance());
             }
             display.close();
         })?;
@@ -110,7 +117,7 @@ fn phase_name(phase: Phase) -> &'static str {
 }
 
 enum Display {
-    Bar(ProgressBar),
+    Terminal(ProgressBar, Box<Screen>),
     Lines,
 }
 
@@ -119,26 +126,31 @@ impl Display {
         if !io::stderr().is_terminal() {
             return Display::Lines;
         }
-        let bar = ProgressBar::new(sockets);
+        let bar = ProgressBar::with_draw_target(
+            Some(sockets),
+            ProgressDrawTarget::stderr_with_hz(DRAWS_PER_S_MAX),
+        );
         // The template is a constant; if a version of the library refused it, its default is used.
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {elapsed:>4} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {msg}") {
             bar.set_style(style);
         }
-        Display::Bar(bar)
+        Display::Terminal(bar, Box::default())
     }
 
     fn interval(&self) -> Duration {
         match self {
-            Display::Bar(_) => Duration::from_millis(500),
+            Display::Terminal(..) => Duration::from_millis(250),
             Display::Lines => Duration::from_secs(2),
         }
     }
 
-    fn show(&mut self, text: &str, connected: u64) {
+    fn show(&mut self, text: &str, now: &Reading, sockets: u64, glance: Glance) {
         match self {
-            Display::Bar(bar) => {
-                bar.set_position(connected);
-                bar.set_message(text.to_owned());
+            Display::Terminal(bar, screen) => {
+                screen.note(glance);
+                let missing = now.lost + now.closed;
+                let counted = Counted { missing, connected: (now.connected, sockets) };
+                bar.set_message(format!("{text}\n{}", screen.lines(glance, counted)));
             }
             // Nobody may be there to read; the run goes on.
             Display::Lines => drop(writeln!(io::stderr(), "{text}")),
@@ -146,11 +158,14 @@ impl Display {
     }
 
     fn close(&self) {
-        if let Display::Bar(bar) = self {
+        if let Display::Terminal(bar, _) = self {
             bar.finish_and_clear();
         }
     }
 }
+
+const DRAWS_PER_S_MAX: u8 = 8;
+const RATE_NS: u64 = 2_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -9,12 +9,16 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::thread;
 
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{SECOND_NS, mix, mono_ns};
-use crate::connection::Connection;
+use crate::connection::{Connection, MASK};
 use crate::dial;
+use crate::dialect::Tongue;
+use crate::dialect::broker::{Broker, Brought};
+use crate::form::Form;
 use crate::handshake::{self, Offer};
 use crate::histograms::SignedHistogram;
 use crate::link;
@@ -22,7 +26,7 @@ use crate::meter::Meter;
 use crate::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
 use crate::payload::Encoder;
 use crate::socket;
-use crate::stage::Stage;
+use crate::stage::{Stage, nanoseconds};
 use crate::stamp::Roster;
 use crate::subscribers::KILLED;
 use crate::windows::WindowPart;
@@ -68,11 +72,17 @@ pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, Connec
                 path: &publisher.path,
                 host: &plan.host,
                 key: Some(&key),
+                protocol: plan.dialect.form().and_then(Form::subprotocol),
                 token: plan.token.as_deref(),
                 ..Offer::default()
             };
-            let connection = dial::upgrade(stage, &offer)
-                .map_err(|reason| ConnectError { topic: publisher.topic.clone(), reason })?;
+            let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
+            let mut connection = dial::upgrade(stage, &offer).map_err(failed)?;
+            if let Some(tongue) = plan.dialect.tongue() {
+                let mut greeting = Vec::new();
+                wire::encode(Opcode::Binary, &tongue.greeting(), MASK, &mut greeting);
+                connection.send(&greeting).map_err(|error| failed(link::failure(&error)))?;
+            }
             Ok(Connected { publisher: number, connection })
         })
         .collect()
@@ -113,11 +123,13 @@ struct PublisherThread<'s> {
     cut: Vec<u32>,
     meter: Meter,
     second_sent: u64,
+    second_late_ns: u64,
     windows: Sender<WindowPart>,
     health: ThreadHealth,
     inbox: Vec<u8>,
     message_bytes_max: usize,
     is_killed: bool,
+    has_stood_still: bool,
 }
 
 /// One publisher.
@@ -126,6 +138,8 @@ struct Line {
     /// `None` once it ended early.
     connection: Option<Connection>,
     encoder: Encoder,
+    /// Where a broker is published to: what it says, and how it is spoken to.
+    broker: Option<(Broker, Speech)>,
     ticks: u32,
     next_seq: u32,
     period_ns: u64,
@@ -172,11 +186,13 @@ impl<'s> PublisherThread<'s> {
             cut: Vec::new(),
             meter: stage.meter(roster),
             second_sent: 0,
+            second_late_ns: 0,
             windows,
             health,
             inbox: vec![0; INBOX_BYTES.max(stage.message_bytes_max() * 2)],
             message_bytes_max: stage.message_bytes_max(),
             is_killed: false,
+            has_stood_still: false,
         })
     }
 
@@ -189,6 +205,7 @@ impl<'s> PublisherThread<'s> {
                 self.on_event(event.token().0);
             }
             self.kill_if_due(woken_ns);
+            self.stand_still_if_due(woken_ns);
             self.send_due();
             self.encode_next();
             self.tell_if_published();
@@ -229,6 +246,7 @@ impl<'s> PublisherThread<'s> {
             return self.cut(index, None);
         }
         self.roster.log(line.publisher).attempt(line.next_seq, now_ns);
+        self.second_late_ns = self.second_late_ns.max(now_ns - due_ns);
         if line.next_seq >= line.measured_from {
             self.outcome.slip.record(now_ns.wrapping_sub(due_ns).cast_signed());
         }
@@ -302,6 +320,15 @@ impl<'s> PublisherThread<'s> {
         }
     }
 
+    fn stand_still_if_due(&mut self, now_ns: u64) {
+        let Some((after, length)) = self.stage.plan.disturbance.publisher_stop else { return };
+        let (measured_from, _) = self.stage.measured_ns(self.roster);
+        if !self.has_stood_still && now_ns >= measured_from + nanoseconds(after) {
+            self.has_stood_still = true;
+            thread::sleep(length);
+        }
+    }
+
     fn note_second(&mut self, now_ns: u64) {
         if let Some(second) = self.meter.passed(now_ns) {
             self.tell_second(second);
@@ -309,6 +336,8 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn tell_second(&mut self, t_s: u32) {
+        self.stage.progress.note_late(std::mem::take(&mut self.second_late_ns));
+        self.stage.progress.note_busy(self.meter.busy_last());
         let sent = std::mem::take(&mut self.second_sent);
         // The run may be over already for the receiver; the totals do not depend on windows.
         let _ = self.windows.send(WindowPart { t_s, sent, ..WindowPart::default() });
@@ -350,6 +379,10 @@ impl Line {
             publisher,
             connection: Some(connection),
             encoder: Encoder::new(stage.plan.run_id, stage.plan.seed, plan, schedule),
+            broker: stage.plan.dialect.tongue().map(|tongue| {
+                let topic = plan.topic.clone();
+                (Broker::publisher(tongue), Speech { tongue, topic, packet: Vec::new() })
+            }),
             ticks: schedule.ticks,
             next_seq: 0,
             period_ns: schedule.grid.period_ns(),
@@ -367,9 +400,14 @@ impl Line {
     fn encode(&mut self) {
         self.mask = self.mask.wrapping_mul(MASK_STEP).wrapping_add(1);
         let mask = ((self.mask >> 32) as u32).to_be_bytes();
-        let opcode = if self.encoder.is_text() { Opcode::Text } else { Opcode::Binary };
+        let is_text = self.encoder.is_text() && self.broker.is_none();
+        let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
+        let payload = self.encoder.encode(self.next_seq);
         self.frame.clear();
-        wire::encode(opcode, self.encoder.encode(self.next_seq), mask, &mut self.frame);
+        match &mut self.broker {
+            None => wire::encode(opcode, payload, mask, &mut self.frame),
+            Some((_, speech)) => wire::encode(opcode, speech.of(payload), mask, &mut self.frame),
+        }
     }
 
     /// Writes the ready frame, or puts it behind what waits already. Answers how many frames were
@@ -436,13 +474,20 @@ impl Line {
         frames
     }
 
-    /// Reads what the server says: pings are answered, a close ends the line, messages are ignored.
+    /// Reads what the server says: pings are answered, a close ends the line, messages are ignored
+    /// unless they are a broker's.
     fn read(&mut self, inbox: &mut [u8], message_bytes_max: usize) -> Result<(), String> {
         while let Some(connection) = &mut self.connection {
             let Some(filled) = connection.fill(inbox, usize::MAX)? else { return Ok(()) };
             let bytes = inbox.get(..filled.total).unwrap_or_default();
             let mut pongs = Vec::new();
-            connection.scan(bytes, message_bytes_max, &mut pongs, |_| ())?;
+            match &mut self.broker {
+                None => connection.scan(bytes, message_bytes_max, &mut pongs, |_| ())?,
+                Some((broker, _)) => {
+                    let brought = Brought { bytes, message_bytes_max };
+                    broker.hear(connection, brought, &mut pongs, |_| ())?;
+                }
+            }
             self.queue_control(&pongs);
         }
         Ok(())
@@ -460,6 +505,21 @@ impl Line {
         if let (Some(connection), true) = (&mut self.connection, self.pending.is_empty()) {
             connection.say_goodbye();
         }
+    }
+}
+
+/// How a broker is spoken to.
+struct Speech {
+    tongue: Tongue,
+    topic: String,
+    packet: Vec<u8>,
+}
+
+impl Speech {
+    fn of(&mut self, payload: &[u8]) -> &[u8] {
+        self.packet.clear();
+        self.tongue.publish(&self.topic, payload, &mut self.packet);
+        &self.packet
     }
 }
 

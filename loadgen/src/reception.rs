@@ -77,6 +77,14 @@ impl Reception {
         }
     }
 
+    /// Makes room for the accounts of these subscribers.
+    pub fn reserve(&mut self, subscribers: &[u32], plan: &Plan) {
+        let planned = subscribers.iter().filter_map(|s| plan.subscribers.get(*s as usize));
+        let trackers = planned.map(|s| s.follows.count(plan.publishers.len())).sum();
+        self.accounts.reserve_exact(subscribers.len());
+        self.trackers.reserve_exact(trackers);
+    }
+
     /// Opens the account of a connected socket.
     pub fn open(&mut self, class: u16, follows: Follows, publishers: usize) -> u32 {
         let trackers = follows.count(publishers);

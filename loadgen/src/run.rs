@@ -191,7 +191,7 @@ fn supervise(
         if mono_ns() > patience_ns || has_failed() {
             break; // a server that no longer reads: what was not written is unsent
         }
-        rest(windows, into);
+        rest(stage, windows, into);
     }
     let ended_ns = mono_ns().min(measured_to);
     stage.progress.enter(Phase::Drain);
@@ -200,7 +200,7 @@ fn supervise(
     let threads = stage.plan.subscriber_threads.max(1);
     let is_drained = || stage.drained.load(Ordering::Acquire) >= threads;
     while !is_drained() && mono_ns() < patience_ns && !has_failed() {
-        rest(windows, into);
+        rest(stage, windows, into);
     }
     Duration::from_nanos(ended_ns.saturating_sub(measured_from))
 }
@@ -216,9 +216,14 @@ fn enter_phase(stage: &Stage<'_>, roster: &Roster, now_ns: u64) {
     }
 }
 
-fn rest(windows: &Receiver<WindowPart>, into: &mut Windows) {
+fn rest(stage: &Stage<'_>, windows: &Receiver<WindowPart>, into: &mut Windows) {
     match windows.recv_timeout(LOOK) {
-        Ok(part) => into.add(part),
+        Ok(part) => {
+            into.add(part);
+            if let Some(window) = into.take_latest() {
+                stage.progress.note_window(window);
+            }
+        }
         Err(RecvTimeoutError::Timeout) => {}
         Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK),
     }

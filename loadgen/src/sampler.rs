@@ -71,6 +71,16 @@ pub struct HostUsage {
     pub throttled: u64,
 }
 
+impl HostUsage {
+    /// The share of a CPU's time between two looks in which it was not idle; 0 if it is not known.
+    pub fn busy_share(&self, later: &HostUsage, cpu: usize) -> f64 {
+        let (Some(from), Some(to)) = (self.cpus.get(cpu), later.cpus.get(cpu)) else { return 0.0 };
+        let busy = to.busy_ticks.saturating_sub(from.busy_ticks);
+        let total = to.total_ticks.saturating_sub(from.total_ticks);
+        if total == 0 { 0.0 } else { busy as f64 / total as f64 }
+    }
+}
+
 /// Time of one CPU since the host's start, in ticks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct CpuUsage {
@@ -101,6 +111,8 @@ pub struct Samples {
 
 /// More points than this tell nothing more; their distance doubles instead.
 const POINTS_MAX: usize = 3600;
+/// Shorter than this, the ticks in which the kernel counts CPU time are too coarse.
+const SECOND_MIN_NS: u64 = 900_000_000;
 /// A change of phase is noticed within this time.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -147,6 +159,20 @@ impl Samples {
             keep
         });
         self.interval_ms *= 2;
+    }
+
+    /// The samples of the measured phase in pairs of one and the next, a second or more apart.
+    pub fn measured_seconds(&self) -> Vec<(&Sample, &Sample)> {
+        let Some((start, end)) = self.measured() else { return Vec::new() };
+        let mut kept = vec![start];
+        for sample in self.points.iter().chain([end]) {
+            let is_later =
+                kept.last().is_some_and(|last| sample.at_ns >= last.at_ns + SECOND_MIN_NS);
+            if is_later && sample.at_ns <= end.at_ns {
+                kept.push(sample);
+            }
+        }
+        kept.iter().copied().zip(kept.iter().skip(1).copied()).collect()
     }
 
     /// The marks around the measured phase, if the run got that far.

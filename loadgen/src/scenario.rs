@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use crate::dialect::Dialect;
+use crate::form::Form;
 use crate::plan::{FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
 use crate::section::{ScenarioError, Section, quoted};
 use crate::slo::Slo;
@@ -124,7 +126,7 @@ impl Scenario {
         let publishers = parse_each(root.tables("publishers", PUBLISHER_KEYS)?, publisher_group)?;
         let subscribers =
             parse_each(root.tables("subscribers", subscriber_group::KEYS)?, SubscriberGroup::of)?;
-        let scenario = Scenario {
+        let mut scenario = Scenario {
             name: root.required("name", "name = \"my-load\"", root.name()?)?,
             about: root.text("about")?.unwrap_or_default().to_owned(),
             seed: root.integer("seed", 0..=i64::MAX as u64)?.unwrap_or(1),
@@ -136,8 +138,21 @@ impl Scenario {
             slo: Slo::of(&root)?,
             slip_percent: slip_percent(&root)?,
         };
+        // A form that a group does not name is the one there is.
+        if let Some(form) = scenario.target.dialect.form() {
+            let unsaid = scenario.subscribers.iter_mut().filter(|g| g.form == Form::default());
+            unsaid.for_each(|group| group.form = form);
+        }
         scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Makes it a load for another kind of server: all subscribers take the form there is.
+    pub fn speak(&mut self, dialect: Dialect) {
+        if let Some(form) = dialect.form() {
+            self.subscribers.iter_mut().for_each(|group| group.form = form);
+        }
+        self.target.dialect = dialect;
     }
 
     /// Checks what no single key shows. Whoever changes a scenario must ask again.
@@ -158,6 +173,7 @@ impl Scenario {
             return wrong(format!("two subscriber groups are called `{}`", group.name));
         }
         self.check_topics()?;
+        self.check_dialect()?;
         self.check_kill()
     }
 
@@ -183,6 +199,33 @@ impl Scenario {
                     group.name
                 )));
             }
+        }
+        Ok(())
+    }
+
+    fn check_dialect(&self) -> Result<(), ScenarioError> {
+        let dialect = &self.target.dialect;
+        let wrong = |text: String| Err(ScenarioError::Contradiction(text));
+        for SubscriberGroup { name, form, pace, .. } in &self.subscribers {
+            let fits = match dialect.form() {
+                Some(only) => *form == only,
+                None => form.tongue().is_none(),
+            };
+            if !fits {
+                let word = dialect.name();
+                return wrong(format!(
+                    "subscribers `{name}`: a {word} server has no form `{form}`"
+                ));
+            }
+            if dialect.form().is_some() && pace.is_thinned() {
+                return wrong(format!("subscribers `{name}`: only gridcast has `rate` and `mode`"));
+            }
+        }
+        if *dialect != Dialect::Gridcast && self.target.authority.is_none() {
+            return wrong(format!(
+                "the dialect `{}` needs a server: give --target",
+                dialect.name()
+            ));
         }
         Ok(())
     }
@@ -535,5 +578,32 @@ mod tests {
         assert!(error("name = 'x'").contains("0 publishers"));
         let text = "name = 'x'\n[[publishers]]\nname = 'p'\ncount = 1\nfps = 10";
         assert!(error(text).contains("0 subscriber sockets"));
+    }
+
+    #[test]
+    fn a_dialect_is_kept_and_does_not_mix_with_forms_of_another() {
+        let base = r#"
+            name = "x"
+            publishers = [{ name = "a", count = 3, fps = 30 }]
+            subscribers = [{ name = "d", count = 2, topics_each = 2 }]
+            target = { url = "ws://127.0.0.1:1", dialect = "nats" }
+        "#;
+        let nats = Scenario::parse(base).unwrap();
+        assert_eq!((nats.subscribers[0].form, nats.subscriber_sockets()), (Form::Nats, 2));
+        assert_eq!(Scenario::parse(&nats.to_toml()), Ok(nats));
+        let raw = base.replace("\"nats\"", r#""raw", subscribe_path = "/s/{topics}""#);
+        let raw = Scenario::parse(&raw).unwrap();
+        assert_eq!((raw.subscribers[0].form, raw.subscriber_sockets()), (Form::Raw, 4));
+        assert_eq!(Scenario::parse(&raw.to_toml()), Ok(raw));
+        let with = |from: &str, to: &str| error(&base.replace(from, to));
+        for (from, to, message) in [
+            ("topics_each = 2", "topics_each = 2, form = \"bin\"", "has no form `bin`"),
+            ("topics_each = 2", "topics_each = 2, rate = 4", "only gridcast has `rate`"),
+            ("\"nats\"", "\"irc\"", "`irc` is no dialect"),
+            ("\"nats\"", "\"mqtt\", publish_path = \"/p\"", "only the dialect `raw`"),
+            ("url = \"ws://127.0.0.1:1\", ", "", "needs a server: give --target"),
+        ] {
+            assert!(with(from, to).contains(message), "{}", with(from, to));
+        }
     }
 }

@@ -77,7 +77,11 @@ impl<'r> Stage<'r> {
     /// Largest message a server may send in this run.
     pub fn message_bytes_max(&self) -> usize {
         let payloads = self.plan.publishers.iter().map(|publisher| publisher.payload);
-        payloads.map(payload::bytes_max).max().unwrap_or(0).max(MESSAGE_BYTES_MIN)
+        let least = match self.plan.dialect.tongue() {
+            Some(_) => BROKER_MESSAGE_BYTES,
+            None => MESSAGE_BYTES_MIN,
+        };
+        payloads.map(payload::bytes_max).max().unwrap_or(0).max(least)
     }
 }
 
@@ -88,3 +92,5 @@ pub fn nanoseconds(duration: Duration) -> u64 {
 
 /// Foreign messages up to this size are counted, longer ones break the socket.
 const MESSAGE_BYTES_MIN: usize = 64 * 1024;
+/// Brokers put as many packets into a message as they have.
+const BROKER_MESSAGE_BYTES: usize = 1 << 20;

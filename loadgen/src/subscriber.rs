@@ -4,8 +4,10 @@
 
 use std::mem;
 
-use crate::connection::{Connection, Heard};
+use crate::connection::{Connection, Heard, MASK};
 use crate::dashboard::{Catalogue, Dashboard};
+use crate::dialect::Tongue;
+use crate::dialect::broker::{Broker, Brought};
 use crate::events::{self, Event, EventStream};
 use crate::form::Form;
 use crate::handshake::{Answer, Offer, UpgradeError};
@@ -14,7 +16,7 @@ use crate::memo::Memo;
 use crate::plan::{ClassPlan, Plan, SubscriberPlan};
 use crate::reception::{Arrival, Reception};
 use crate::stamp::{self, Reject, Stamp};
-use crate::wire::{self, Message};
+use crate::wire::{self, Message, Opcode};
 
 /// One socket.
 pub struct Subscriber {
@@ -43,6 +45,7 @@ pub enum State {
 /// What forms other than raw have to remember.
 enum Session {
     Dashboard(Dashboard),
+    Broker(Broker),
     Events { stream: EventStream, newest_seq: u64 },
 }
 
@@ -105,21 +108,44 @@ impl Subscriber {
         }
         let subscriber = &plan.subscribers[self.plan as usize];
         let form = class_of(plan, subscriber).map_or(Form::Raw, |class| class.form);
+        let subscriptions = || plan.subscriptions(subscriber.follows);
         self.session = match form {
-            Form::Raw => None,
+            Form::Raw => {
+                if let Some(text) = plan.dialect.subscribe_message(&subscriptions()) {
+                    self.say(Opcode::Text, text.as_bytes())?;
+                }
+                None
+            }
             Form::Sse => {
                 let stream = EventStream::new(answer.is_chunked);
                 Some(Box::new(Session::Events { stream, newest_seq: 0 }))
             }
             Form::Json | Form::Bin => {
                 let (dashboard, requests) = Dashboard::new(form, plan, subscriber);
-                let sent = self.connection.send(&requests);
-                sent.map_err(|error| crate::socket::failure_name(&error).to_string())?;
+                self.send(&requests)?;
                 self.state = State::Subscribing;
                 Some(Box::new(Session::Dashboard(dashboard)))
             }
+            Form::Nats | Form::Mqtt => {
+                let tongue = form.tongue().unwrap_or(Tongue::Mqtt);
+                let (broker, said) = Broker::subscriber(tongue, &subscriptions());
+                self.say(Opcode::Binary, &said)?;
+                self.state = State::Subscribing;
+                Some(Box::new(Session::Broker(broker)))
+            }
         };
         Ok(Some(answer))
+    }
+
+    fn say(&mut self, opcode: Opcode, message: &[u8]) -> Result<(), String> {
+        let mut frame = Vec::new();
+        wire::encode(opcode, message, MASK, &mut frame);
+        self.send(&frame)
+    }
+
+    fn send(&mut self, frames: &[u8]) -> Result<(), String> {
+        let sent = self.connection.send(frames);
+        sent.map_err(|error| crate::socket::failure_name(&error).to_string())
     }
 
     /// Takes what was read while subscriptions are not confirmed. What comes with the last
@@ -130,8 +156,14 @@ impl Subscriber {
         ears: &mut Ears,
         pongs: &mut Vec<u8>,
     ) -> Result<bool, String> {
-        let Some(Session::Dashboard(dashboard)) = self.session.as_deref_mut() else {
-            return Ok(true);
+        let dashboard = match self.session.as_deref_mut() {
+            Some(Session::Dashboard(dashboard)) => dashboard,
+            Some(Session::Broker(broker)) => {
+                let brought = Brought { bytes, message_bytes_max: ears.message_bytes_max };
+                broker.hear(&mut self.connection, brought, pongs, |_| ())?;
+                return Ok(broker.is_confirmed());
+            }
+            _ => return Ok(true),
         };
         let Ears { catalogue, inflater, message_bytes_max, .. } = ears;
         let mut refused = Ok(());
@@ -162,6 +194,13 @@ impl Subscriber {
                 let mut desk = EventDesk { reception, events, arrival, newest_seq, close: None };
                 let taken = stream.take(bytes, *message_bytes_max * 2, |event| desk.take(event));
                 return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
+            }
+            Some(Session::Broker(broker)) => {
+                let take = |payload: &[u8]| {
+                    reception.message(arrival, payload);
+                };
+                let brought = Brought { bytes, message_bytes_max: *message_bytes_max };
+                return broker.hear(&mut self.connection, brought, pongs, take);
             }
             Some(Session::Dashboard(dashboard)) => Some(dashboard),
             None => None,

@@ -21,6 +21,8 @@ pub struct SubscriberGroup {
     pub count: u32,
     /// What each of them follows.
     pub topics: TopicsEach,
+    /// How these topics are drawn.
+    pub popularity: Popularity,
     /// How they read.
     pub class: ClassKind,
     /// In which form they get frames.
@@ -40,6 +42,34 @@ pub enum TopicsEach {
     All,
     /// This many topics drawn by seed; each over a socket of its own if the form takes one topic.
     Count(u32),
+}
+
+/// How often a topic is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Popularity {
+    /// All alike.
+    #[default]
+    Uniform,
+    /// The n-th publisher in proportion to 1/n to this power, from 0.1 to 5: a few are followed by
+    /// nearly everybody.
+    Zipf(f64),
+}
+
+impl FromStr for Popularity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let exponent = || text.strip_prefix("zipf:")?.parse().ok();
+        match text {
+            "uniform" => Ok(Popularity::Uniform),
+            _ => exponent()
+                .filter(|exponent| (0.1..=5.0).contains(exponent))
+                .map(Popularity::Zipf)
+                .ok_or_else(|| {
+                    format!("`{text}` is no popularity; write `uniform`, or `zipf:1.1` (0.1 to 5)")
+                }),
+        }
+    }
 }
 
 impl SubscriberGroup {
@@ -72,6 +102,7 @@ impl SubscriberGroup {
             name: section.required("name", "name = \"desk\"", name)?,
             count: section.required("count", "count = 2000", count)? as u32,
             topics,
+            popularity: section.parsed("popularity", Popularity::from_str)?.unwrap_or_default(),
             class: class(section)?,
             form: section.parsed("form", Form::from_str)?.unwrap_or_default(),
             pace: pace(section)?,
@@ -88,6 +119,9 @@ impl SubscriberGroup {
         match self.topics {
             TopicsEach::All => writeln!(out, "topics_each = \"all\"")?,
             TopicsEach::Count(topics) => writeln!(out, "topics_each = {topics}")?,
+        }
+        if let Popularity::Zipf(exponent) = self.popularity {
+            writeln!(out, "popularity = \"zipf:{exponent}\"")?;
         }
         writeln!(out, "class = {}", quoted(self.class.name()))?;
         if let ClassKind::Slow { bytes_per_s } = self.class {
@@ -155,6 +189,7 @@ pub const KEYS: &[&str] = &[
     "name",
     "count",
     "topics_each",
+    "popularity",
     "class",
     "read_rate",
     "form",

@@ -107,21 +107,25 @@ impl<'s> SubscriberThread<'s> {
     ) -> io::Result<SubscriberThread<'s>> {
         let plan = stage.plan;
         let threads = plan.subscriber_threads.max(1);
-        let share = (0..plan.subscribers.len() as u32).skip(index).step_by(threads).collect();
+        let share: Vec<u32> =
+            (0..plan.subscribers.len() as u32).skip(index).step_by(threads).collect();
+        let mut ears = Ears::new(plan, stage.message_bytes_max());
+        ears.reception.reserve(&share, plan);
         let rate = f64::from(plan.connect_rate) / threads as f64;
         let now_ns = mono_ns();
         Ok(SubscriberThread {
             stage,
             poll: Poll::new()?,
-            sockets: Slab::new(),
+            // At once: growing would leave holes as large as what it grew out of.
+            sockets: Slab::with_capacity(share.len()),
             opening: FxHashMap::default(),
-            ramp: Ramp::new(share, rate, now_ns),
+            ramp: Ramp::new(share.into(), rate, now_ns),
             is_ramped: false,
             backlog: VecDeque::new(),
             paced: Vec::new(),
             paced_at_ns: now_ns,
             buffer: vec![0; BUFFER_BYTES_MIN.max(2 * stage.message_bytes_max())],
-            ears: Ears::new(plan, stage.message_bytes_max()),
+            ears,
             meter: None,
             windows,
             health,
@@ -292,7 +296,7 @@ impl<'s> SubscriberThread<'s> {
     /// The socket is open, and the buffer begins with this many bytes that it has brought already.
     fn finish_opening(&mut self, key: usize, filled: usize) {
         let account = self.opened(key);
-        let is_open = filled == 0 || self.take(key, account, filled, mono_ns());
+        let is_open = filled == 0 || self.take(key, account, filled, self.arrival_ns());
         if is_open && self.kind_at(key) == ClassKind::Healthy {
             self.read_all(key, account, true);
         }
@@ -391,9 +395,13 @@ impl<'s> SubscriberThread<'s> {
                 return Err(Ended);
             }
         };
-        let now_ns = mono_ns();
+        let now_ns = self.arrival_ns();
         self.ears.reception.read(account, filled.wire);
         if self.take(key, account, filled.total, now_ns) { Ok(Some(filled)) } else { Err(Ended) }
+    }
+
+    fn arrival_ns(&self) -> u64 {
+        mono_ns().wrapping_add_signed(self.stage.plan.disturbance.receiver_shift_ns)
     }
 
     /// Takes the frames in the filled part of the buffer; whether the socket is still open after
@@ -498,7 +506,9 @@ impl<'s> SubscriberThread<'s> {
         if self.meter.is_none() {
             self.meter = self.stage.roster.get().map(|roster| self.stage.meter(roster));
         }
-        if let Some(second) = self.meter.as_mut().and_then(|meter| meter.passed(now_ns)) {
+        let Some(meter) = &mut self.meter else { return };
+        if let Some(second) = meter.passed(now_ns) {
+            self.stage.progress.note_busy(meter.busy_last());
             self.send_second(second);
         }
     }

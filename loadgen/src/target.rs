@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::dialect::Dialect;
 use crate::section::{ScenarioError, Section, quoted};
 use crate::source::SourceRange;
 
@@ -13,6 +14,8 @@ pub struct Target {
     pub authority: Option<String>,
     /// Whether connections are encrypted.
     pub tls: bool,
+    /// What is spoken there.
+    pub dialect: Dialect,
     /// Local addresses to connect from; empty leaves the choice to the kernel and the budget.
     pub source_ips: Vec<SourceRange>,
 }
@@ -40,7 +43,8 @@ impl Target {
         if told && !tls {
             return Err(section.bad("tls", "the URL says otherwise; write `wss://host:port`"));
         }
-        Ok(Target { authority: url.map(|url| url.authority), tls, source_ips: source_ips? })
+        let authority = url.map(|url| url.authority);
+        Ok(Target { authority, tls, dialect: Dialect::of(&section)?, source_ips: source_ips? })
     }
 
     /// Writes it as TOML that gives the same target.
@@ -54,6 +58,7 @@ impl Target {
             None if self.tls => writeln!(out, "tls = true")?,
             None => {}
         }
+        self.dialect.write_toml(out)?;
         let ranges: Vec<_> = self.source_ips.iter().map(|r| quoted(&r.to_string())).collect();
         writeln!(out, "source_ips = [{}]\n", ranges.join(", "))
     }
@@ -76,4 +81,5 @@ pub fn parse_target_url(url: &str) -> Result<TargetUrl, String> {
     if port_fits && host_fits { Ok(TargetUrl { authority, tls }) } else { Err(wrong()) }
 }
 
-const KEYS: &[&str] = &["url", "tls", "source_ips"];
+const KEYS: &[&str] =
+    &["url", "tls", "source_ips", "dialect", "publish_path", "subscribe_path", "subscribe_message"];

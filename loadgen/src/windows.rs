@@ -24,6 +24,8 @@ pub struct WindowPart {
 pub struct Windows {
     open: BTreeMap<u32, WindowPart>,
     closed: BTreeMap<u32, Window>,
+    /// The second that was last shown.
+    shown_s: Option<u32>,
 }
 
 impl Windows {
@@ -41,6 +43,16 @@ impl Windows {
             let (t_s, part) = oldest.remove_entry();
             self.closed.insert(t_s, close(t_s, &part));
         }
+    }
+
+    /// The newest second of which all that are not behind have told, for a display; once.
+    pub fn take_latest(&mut self) -> Option<Window> {
+        let (t_s, part) = self.open.iter().rev().nth(1)?;
+        if self.shown_s >= Some(*t_s) {
+            return None;
+        }
+        self.shown_s = Some(*t_s);
+        Some(close(*t_s, part))
     }
 
     /// All seconds in order.
@@ -105,6 +117,16 @@ mod tests {
         assert_eq!((window.t_s, window.sent, window.received), (3, 60, 3));
         assert_eq!(window.e2e_max_ns, 64_000);
         assert!((1_980..=2_020).contains(&window.e2e_p50_ns), "{}", window.e2e_p50_ns);
+    }
+
+    #[test]
+    fn a_second_is_shown_once_when_the_next_has_begun() {
+        let mut windows = Windows::default();
+        windows.add(received(3, &[1_000]));
+        assert_eq!(windows.take_latest(), None);
+        windows.add(received(4, &[1_000]));
+        assert_eq!(windows.take_latest().map(|window| window.t_s), Some(3));
+        assert_eq!(windows.take_latest(), None);
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn help_is_documentation() {
 #[test]
 fn scenarios_are_listed_one_a_line() {
     let text = stdout(&gridload(&["scenarios"]));
-    assert_eq!(text.lines().count(), 7);
+    assert_eq!(text.lines().count(), 11);
     assert!(text.starts_with("quickstart  "), "{text}");
 }
 

@@ -6,9 +6,12 @@ mod support;
 
 use std::time::Duration;
 
+use gridload::dialect::Dialect;
 use gridload::form::{Form, Pace};
 use gridload::outcome::{ClassOutcome, Outcome};
-use gridload::plan::{ClassPlan, Follows, Payload, Plan, PublisherPlan, Rate, SubscriberPlan};
+use gridload::plan::{
+    ClassPlan, Disturbance, Follows, Payload, Plan, PublisherPlan, Rate, SubscriberPlan,
+};
 use gridload::run::{self, Progress, RunError};
 use gridload::tls::{TlsPlan, Trust};
 use support::{Done, Door, Faults, Server};
@@ -52,6 +55,7 @@ fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
         host: server.address.to_string(),
         token: None,
         tls: None,
+        dialect: Dialect::default(),
         warmup: Duration::from_millis(250),
         measure: Duration::from_secs(1),
         drain: Duration::from_secs(2),
@@ -66,6 +70,7 @@ fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
         spread_every: 3,
         cpus: None,
         kill: None,
+        disturbance: Disturbance::default(),
     }
 }
 

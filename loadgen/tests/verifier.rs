@@ -7,9 +7,11 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gridload::dialect::Dialect;
 use gridload::outcome::{ClassOutcome, Outcome};
 use gridload::plan::{
-    ClassKind, ClassPlan, Follows, KillPlan, Payload, Plan, PublisherPlan, Rate, SubscriberPlan,
+    ClassKind, ClassPlan, Disturbance, Follows, KillPlan, Payload, Plan, PublisherPlan, Rate,
+    SubscriberPlan,
 };
 use gridload::run::{self, Phase, Progress, RunError};
 use support::{Done, Faults, Server};
@@ -34,6 +36,7 @@ fn plan(server: &Server, payload: Payload) -> Plan {
         host: server.address.to_string(),
         token: None,
         tls: None,
+        dialect: Dialect::default(),
         warmup: Duration::from_millis(250),
         measure: Duration::from_secs(1),
         drain: Duration::from_secs(2),
@@ -48,6 +51,7 @@ fn plan(server: &Server, payload: Payload) -> Plan {
         spread_every: 3,
         cpus: None,
         kill: None,
+        disturbance: Disturbance::default(),
     }
 }
 

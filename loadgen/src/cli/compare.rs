@@ -128,6 +128,27 @@ impl AbArgs {
     }
 }
 
+const TREND_HELP: &str = "\
+The history is a file of JSON lines, one for each version, of which only those of the last one's
+host and scenario are shown. It is advisory: a value is called out of line if it is further from the
+median of those before it than three robust deviations, and than what matters of that metric.
+
+  gridload trend history.jsonl --add results/today --label $(git rev-parse --short HEAD)";
+
+/// A history, and what to add to it.
+#[derive(Debug, Args)]
+#[command(after_help = TREND_HELP)]
+pub struct TrendArgs {
+    /// The history; made if there is none.
+    pub history: PathBuf,
+    /// Runs of one version to add: a run.json, a result directory, or a directory of those.
+    #[arg(long, value_name = "DIR")]
+    pub add: Option<PathBuf>,
+    /// What to call that version [default: when it was measured].
+    #[arg(long, value_name = "TEXT", requires = "add")]
+    pub label: Option<String>,
+}
+
 fn parse_server(text: &str) -> Result<String, String> {
     let names_port = text.contains(PORT);
     names_port.then(|| text.to_owned()).ok_or_else(|| {

@@ -1,6 +1,8 @@
 //! The command line: every flag with its default, unit and range. Must not act on any of them.
 
+mod capture;
 mod compare;
+mod selftest;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::budget::Wishes;
+use crate::dialect::{Dialect, parse_path};
 use crate::embedded::EngineArgs;
 use crate::foreign::LaunchArgs;
 use crate::form::{Form, Pace};
@@ -21,7 +24,9 @@ use crate::source::SourceRange;
 use crate::target::{TargetUrl, parse_target_url};
 use crate::units::{parse_duration, parse_per_second};
 
-pub use compare::{AbArgs, CompareArgs, JudgeArgs};
+pub use capture::CaptureArgs;
+pub use compare::{AbArgs, CompareArgs, JudgeArgs, TrendArgs};
+pub use selftest::SelftestArgs;
 
 const AFTER_HELP: &str = "\
 Without a subcommand, `gridload` runs the scenario `quickstart`. Without --target it starts an
@@ -38,7 +43,7 @@ Exit codes:
   2  wrong usage, wrong scenario, or a load this host cannot carry
   3  `compare` or `ab` found the candidate worse
   4  a goal (SLO) was missed; without stated goals: frames were lost, damaged or out of order
-  5  the run was invalid; `compare`, `ab`: a side has no valid run
+  5  the run was invalid; `compare`, `ab`: a side has no valid run; `selftest`: a row is wrong
   6  `compare` or `ab` with --require-conclusive could not tell";
 
 /// Load generator for WebSocket broadcast: PMU-rate publishers, every subscriber measured.
@@ -65,6 +70,12 @@ pub enum Command {
     Compare(CompareArgs),
     /// Measure two servers by turns, and fail if the second is worse.
     Ab(AbArgs),
+    /// Show how a server has been over its versions; advisory.
+    Trend(TrendArgs),
+    /// Write the C37.118 frames a scenario would publish as a packet capture.
+    Capture(CaptureArgs),
+    /// Prove this instrument's accuracy against a server whose faults are known.
+    Selftest(SelftestArgs),
     /// List the built-in scenarios.
     Scenarios,
     /// The embedded engine's own process.
@@ -152,6 +163,23 @@ pub struct RunOptions {
     /// [default: an engine of our own].
     #[arg(long, value_name = "URL", value_parser = parse_target_url, help_heading = TARGET)]
     pub target: Option<TargetUrl>,
+    /// What is spoken there: `gridcast`, `nats` or `mqtt` (over WebSocket), or `raw` for any server
+    /// that passes messages on as they are [default: gridcast].
+    #[arg(long, value_name = "WORD", value_parser = Dialect::named, requires = "target",
+          conflicts_with = "form", help_heading = TARGET)]
+    pub dialect: Option<Dialect>,
+    /// Path of a publisher's WebSocket, with `{topic}` [default: /publish/{topic}].
+    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect",
+          help_heading = TARGET)]
+    pub publish_path: Option<String>,
+    /// Path of a subscriber's WebSocket, with `{topic}` (or pattern) or `{topics}` (all, with
+    /// commas) [default: /subscribe/{topic}].
+    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect",
+          help_heading = TARGET)]
+    pub subscribe_path: Option<String>,
+    /// Text that a subscriber of a `raw` server sends first, with `{topic}` or `{topics}`.
+    #[arg(long, value_name = "TEXT", requires = "dialect", help_heading = TARGET)]
+    pub subscribe_message: Option<String>,
     /// Process of that server, if it runs on this host: its CPU time and memory are sampled.
     #[arg(long, value_name = "PID", requires = "target", help_heading = TARGET)]
     pub target_pid: Option<u32>,

@@ -11,6 +11,7 @@ pub mod metric;
 pub mod run_file;
 pub mod statistics;
 pub mod text;
+pub mod trend;
 
 use std::fs;
 use std::io;

@@ -1,0 +1,225 @@
+//! `gridload trend`: how a server has been over many versions, from a history that is only ever
+//! added to. Owns the history's format. Advisory: hosts and months differ more than versions do, so
+//! nothing here fails anything; `ab` does.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::metric::{METRICS, Metric};
+use super::run_file::{RunFile, RunFileError};
+use super::statistics::median;
+use crate::cli::TrendArgs;
+use crate::exit::Exit;
+use crate::spark::spark;
+use crate::table::table;
+
+/// One version's results on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What was measured, e.g. a revision.
+    pub label: String,
+    /// When the first of its runs began.
+    pub started: String,
+    /// Where.
+    pub host_fingerprint: String,
+    /// With which load.
+    pub scenario: String,
+    /// Valid runs.
+    pub runs: usize,
+    /// The median of each metric.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Why there is no trend.
+#[derive(Debug, Error)]
+pub enum TrendError {
+    /// Runs to be added.
+    #[error(transparent)]
+    Runs(#[from] RunFileError),
+    /// None of them proves anything.
+    #[error("{}: no valid run to add", .0.display())]
+    NoneValid(PathBuf),
+    /// The history.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A line of the history.
+    #[error("{}, line {line}: not written by `gridload trend`: {cause}", path.display())]
+    Malformed {
+        /// Where.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Why.
+        cause: serde_json::Error,
+    },
+    /// Nothing in it.
+    #[error("{}: empty; add results with --add DIR", .0.display())]
+    Empty(PathBuf),
+}
+
+impl TrendError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+/// Adds to the history what is to be added, and prints what it says of the last entry.
+///
+/// # Errors
+/// [`TrendError`] when there is nothing to tell.
+pub fn run(args: &TrendArgs) -> Result<Exit, TrendError> {
+    if let Some(results) = &args.add {
+        append(&args.history, &Entry::of(results, args.label.as_deref())?)?;
+    }
+    let entries = read(&args.history)?;
+    let last = entries.last().ok_or_else(|| TrendError::Empty(args.history.clone()))?;
+    let alike: Vec<_> = entries
+        .iter()
+        .filter(|one| {
+            (&one.host_fingerprint, &one.scenario) == (&last.host_fingerprint, &last.scenario)
+        })
+        .collect();
+    println!("{}", render(&alike));
+    Ok(Exit::Ok)
+}
+
+impl Entry {
+    fn of(results: &Path, label: Option<&str>) -> Result<Entry, TrendError> {
+        let runs: Vec<_> = RunFile::all(results)?.into_iter().filter(RunFile::is_valid).collect();
+        let first = runs.first().ok_or_else(|| TrendError::NoneValid(results.to_owned()))?;
+        let text = |key: &str| first.run[key].as_str().unwrap_or_default().to_owned();
+        let of = |metric: &Metric| {
+            let values: Vec<_> = runs.iter().filter_map(|run| metric.of(&run.run)).collect();
+            (!values.is_empty()).then(|| (metric.key.to_owned(), median(values)))
+        };
+        Ok(Entry {
+            label: label.map_or_else(|| text("started"), str::to_owned),
+            started: text("started"),
+            host_fingerprint: first.host_fingerprint().to_owned(),
+            scenario: first.run["scenario"]["name"].as_str().unwrap_or_default().to_owned(),
+            runs: runs.len(),
+            metrics: METRICS.iter().filter_map(of).collect(),
+        })
+    }
+}
+
+fn append(path: &Path, entry: &Entry) -> Result<(), TrendError> {
+    let failed = |cause| TrendError::File { path: path.to_owned(), cause };
+    let line = serde_json::to_string(entry).map_err(|error| failed(error.into()))?;
+    let mut history = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+    history.write_all((line + "\n").as_bytes()).map_err(failed)
+}
+
+fn read(path: &Path) -> Result<Vec<Entry>, TrendError> {
+    let text = fs::read_to_string(path)
+        .map_err(|cause| TrendError::File { path: path.to_owned(), cause })?;
+    let parse = |(line, text): (usize, &str)| {
+        serde_json::from_str(text).map_err(|cause| TrendError::Malformed {
+            path: path.to_owned(),
+            line,
+            cause,
+        })
+    };
+    (1..).zip(text.lines()).map(parse).collect()
+}
+
+fn render(entries: &[&Entry]) -> String {
+    let rows = METRICS.iter().filter_map(|metric| row(metric, entries)).collect();
+    let header = ["metric", "history", "before", "last", "change", ""];
+    let last = entries.last().map_or("", |entry| &entry.label);
+    let first = entries.first().map_or("", |entry| &entry.label);
+    let title = format!("{} entries of one host and scenario, {first} to {last}", entries.len());
+    format!("{title}\n\n{}", table(&header, rows))
+}
+
+fn row(metric: &Metric, entries: &[&Entry]) -> Option<Vec<String>> {
+    let values: Vec<f64> =
+        entries.iter().filter_map(|entry| entry.metrics.get(metric.key).copied()).collect();
+    let (last, before) = values.split_last()?;
+    let shown = |value: f64| metric.unit.format(value);
+    let usual = if before.is_empty() { *last } else { median(before.to_vec()) };
+    Some(vec![
+        metric.title.to_owned(),
+        spark(values.iter().rev().take(SHOWN).rev().copied()),
+        shown(usual),
+        shown(*last),
+        format!("{:+.1} %", (last / usual - 1.0) * 100.0),
+        advice(metric, before, *last).to_owned(),
+    ])
+}
+
+/// Whether the last value is out of line with those before it: by three deviations, of which the
+/// median of all is robust, and by what matters of this metric.
+fn advice(metric: &Metric, before: &[f64], last: f64) -> &'static str {
+    if before.len() < BEFORE_MIN {
+        return "too few to tell";
+    }
+    let usual = median(before.to_vec());
+    let off = median(before.iter().map(|value| (value - usual).abs()).collect());
+    let is_out = (last - usual).abs() > DEVIATIONS * TO_DEVIATION * off
+        && (last / usual - 1.0).abs() > metric.effect_min;
+    match (is_out, (last > usual) == metric.more_is_better) {
+        (false, _) => "in line",
+        (true, true) => "better than usual",
+        (true, false) => "WORSE than usual: see with `ab`",
+    }
+}
+
+const SHOWN: usize = 30;
+const BEFORE_MIN: usize = 5;
+const DEVIATIONS: f64 = 3.0;
+/// From a median of deviations to a standard deviation, of normal values.
+const TO_DEVIATION: f64 = 1.4826;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(cpu_ns: f64) -> Entry {
+        Entry {
+            label: "v".into(),
+            started: String::new(),
+            host_fingerprint: "here".into(),
+            scenario: "substation".into(),
+            runs: 3,
+            metrics: [("cpu_per_delivery".to_owned(), cpu_ns)].into(),
+        }
+    }
+
+    fn told(values: &[f64]) -> String {
+        let entries: Vec<_> = values.iter().copied().map(entry).collect();
+        render(&entries.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_out_of_line_is_said_and_what_scatters_is_not() {
+        let usual = [500.0, 505.0, 498.0, 502.0, 501.0, 499.0];
+        let with = |last: f64| told(&[&usual[..], &[last]].concat());
+        assert!(with(560.0).contains("WORSE than usual"));
+        assert!(with(440.0).contains("better than usual"));
+        assert!(with(506.0).contains("in line"));
+        assert!(told(&usual[..3]).contains("too few to tell"));
+    }
+
+    #[test]
+    fn a_history_is_read_back_and_a_broken_line_is_named() {
+        let path = tempfile::tempdir().unwrap().keep().join("history.jsonl");
+        append(&path, &entry(1.0)).unwrap();
+        append(&path, &entry(2.0)).unwrap();
+        assert_eq!(read(&path).unwrap(), [entry(1.0), entry(2.0)]);
+        fs::write(&path, "{}\n").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("line 1: not written by"));
+    }
+}

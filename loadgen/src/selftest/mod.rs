@@ -1,0 +1,141 @@
+//! `gridload selftest`: the instrument proves its own accuracy against a server whose faults are
+//! known. Owns the order of the rows and what is printed and left behind. Must not measure.
+
+mod fault;
+pub mod floor;
+mod null_server;
+mod offline;
+mod row;
+mod rows;
+mod trial;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde_json::json;
+use thiserror::Error;
+
+use crate::budget::Refusal;
+use crate::cli::SelftestArgs;
+use crate::exit::Exit;
+use crate::host;
+use crate::run::RunError;
+use crate::section::ScenarioError;
+use floor::TimingFloor;
+use row::{Row, RowVerdict};
+use rows::{Extent, Rows};
+
+/// Why there is no verdict on the instrument.
+#[derive(Debug, Error)]
+pub enum SelftestError {
+    /// The operating system refused something.
+    #[error("{action}: {cause}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// The load of a trial is no scenario: a bug.
+    #[error("a trial's load: {0}")]
+    Scenario(#[from] ScenarioError),
+    /// The host cannot carry even this little.
+    #[error("this host cannot carry a trial: {0:?}")]
+    Refused(Vec<Refusal>),
+    /// A trial could not be run.
+    #[error("a trial failed: {0}")]
+    Run(#[from] RunError),
+    /// The rows cannot be written.
+    #[error("--json {}: {cause}", path.display())]
+    Json {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl SelftestError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            SelftestError::Json { .. } => Exit::Usage,
+            _ => Exit::Internal,
+        }
+    }
+}
+
+/// Runs all rows, prints them, and leaves the floor for the reports of later runs.
+///
+/// # Errors
+/// When a row cannot be run, or the file not be written.
+pub fn run(args: &SelftestArgs) -> Result<Exit, SelftestError> {
+    host::raise_descriptor_limit().map_err(|cause| SelftestError::System {
+        action: "raising the limit of open files",
+        cause,
+    })?;
+    let extent = if args.short { Extent::Short } else { Extent::Full };
+    let (rows, floor) = all(extent)?;
+    let passed = rows.iter().filter(|row| row.verdict == RowVerdict::Ok).count();
+    println!("\n{passed} of {} within their bounds", rows.len());
+    if let Some(path) = &args.json {
+        let text = format!("{:#}\n", json!({"rows": rows, "floor": floor}));
+        fs::write(path, text).map_err(|cause| SelftestError::Json { path: path.clone(), cause })?;
+    }
+    if rows.iter().any(|row| row.verdict == RowVerdict::Wrong) {
+        eprintln!("do not trust what this instrument says here before this is mended");
+        return Ok(Exit::InvalidRun);
+    }
+    if passed < rows.len() {
+        eprintln!("the host was in the way: try again when it is quiet");
+        return Ok(Exit::InvalidRun);
+    }
+    leave(&floor);
+    Ok(Exit::Ok)
+}
+
+fn all(extent: Extent) -> Result<(Vec<Row>, TimingFloor), SelftestError> {
+    let (rows, floor) = Rows::begin(extent)?;
+    let mut told = Told::default();
+    told.add([floor]);
+    told.add(rows.fixed_delays()?);
+    told.add([rows.mixture()?]);
+    told.add([rows.server_stop()?]);
+    told.add([rows.publisher_stop()?]);
+    told.add(rows.clock_shifts()?);
+    told.add([rows.mangled()?]);
+    told.add([rows.stopped_reader()?]);
+    told.add([rows.saturated()?]);
+    told.add([offline::comparisons()]);
+    told.add([offline::merged()]);
+    Ok((told.rows, rows.floor))
+}
+
+/// The rows so far, each told as it comes.
+#[derive(Default)]
+struct Told {
+    rows: Vec<Row>,
+}
+
+impl Told {
+    fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
+        for row in rows {
+            let Row { number, what, truth, measured, allowed, verdict } = &row;
+            println!("{} {number:>2}  {what}", verdict.name());
+            println!(
+                "{:>20} {truth}\n{:>20} {measured}\n{:>20} {allowed}",
+                "truth", "measured", "may be off"
+            );
+            self.rows.push(row);
+        }
+    }
+}
+
+/// Reports can do without a floor, so a home that cannot be written to is told and no more.
+fn leave(floor: &TimingFloor) {
+    match floor.leave() {
+        Ok(path) => eprintln!("the floor is kept for later reports in {}", path.display()),
+        Err(error) => eprintln!("the floor could not be kept for later reports: {error}"),
+    }
+}

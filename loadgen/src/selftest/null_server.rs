@@ -1,0 +1,324 @@
+//! A server that passes frames on and does nothing else, but for one fault whose truth is known: it
+//! holds them back, stops, loses, repeats or swaps them, and keeps a tally. Must not share code
+//! with what is tested: it speaks through tungstenite, and every subscriber gets every frame.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::{Message, WebSocket};
+
+use super::fault::{Deed, Fault};
+use crate::clock::mono_ns;
+use crate::host;
+
+/// What the server has done, for the truth of a trial.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames lost on purpose, each at every subscriber.
+    pub dropped: u64,
+    /// Frames sent twice.
+    pub repeated: u64,
+    /// Frames sent after their successor.
+    pub swapped: u64,
+    /// How long everything stood still, ns.
+    pub stopped_ns: u64,
+}
+
+/// A running null server. Its threads end once it is dropped and its clients are gone.
+#[derive(Debug)]
+pub struct NullServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_over: AtomicBool,
+    dropped: AtomicU64,
+    repeated: AtomicU64,
+    swapped: AtomicU64,
+    stopped_ns: AtomicU64,
+}
+
+impl NullServer {
+    /// Starts a server with a fault, on these CPUs.
+    ///
+    /// # Errors
+    /// When the system refuses a socket or a thread.
+    pub fn start(fault: Fault, cpus: &[usize]) -> io::Result<NullServer> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let (jobs, inbox) = mpsc::channel();
+        let broadcaster = Broadcaster::new(inbox, fault, Arc::clone(&shared));
+        pinned("null-broadcast", cpus, move || broadcaster.run())?;
+        let (over, own_cpus) = (Arc::clone(&shared), cpus.to_vec());
+        pinned("null-accept", cpus, move || accept(&listener, &jobs, &over, &own_cpus))?;
+        Ok(NullServer { address, shared })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has done so far.
+    pub fn tally(&self) -> Tally {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        let Shared { dropped, repeated, swapped, stopped_ns, .. } = &*self.shared;
+        Tally {
+            dropped: of(dropped),
+            repeated: of(repeated),
+            swapped: of(swapped),
+            stopped_ns: of(stopped_ns),
+        }
+    }
+}
+
+impl Drop for NullServer {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Release);
+        // Wakes the accept loop; if that fails, it has ended already.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+fn pinned(name: &str, cpus: &[usize], body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let cpus = cpus.to_vec();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(error) = host::pin(&cpus) {
+            tracing::warn!(%error, "the null server shares the generator's CPUs");
+        }
+        body();
+    })?;
+    Ok(())
+}
+
+fn accept(listener: &TcpListener, jobs: &Sender<Job>, shared: &Shared, cpus: &[usize]) {
+    for stream in listener.incoming().flatten() {
+        if shared.is_over.load(Ordering::Acquire) {
+            return;
+        }
+        let jobs = jobs.clone();
+        if let Err(error) = pinned("null-client", cpus, move || serve(stream, &jobs)) {
+            tracing::warn!(%error, "the null server cannot serve a client");
+        }
+    }
+}
+
+/// One client: a publisher is read until it leaves, a subscriber is handed to the broadcaster.
+fn serve(stream: TcpStream, jobs: &Sender<Job>) {
+    let mut is_publisher = false;
+    #[expect(clippy::result_large_err, reason = "the type of tungstenite's callback")]
+    let note = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        is_publisher = request.uri().path().starts_with("/v1/publish/");
+        Ok(response)
+    };
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    // Whoever does not ask for a WebSocket is not part of a trial.
+    let Ok(socket) = tungstenite::accept_hdr(stream, note) else { return };
+    if is_publisher {
+        listen(socket, jobs);
+    } else {
+        // The broadcaster has ended if nobody takes it, and so has the trial.
+        let _ = jobs.send(Job::Subscriber(socket.into_inner()));
+    }
+}
+
+fn listen(mut socket: WebSocket<TcpStream>, jobs: &Sender<Job>) {
+    loop {
+        let (opcode, payload) = match socket.read() {
+            Ok(Message::Binary(payload)) => (Data::Binary, payload),
+            Ok(Message::Text(text)) => (Data::Text, text.into()),
+            Ok(_) => continue,
+            Err(_) => return,
+        };
+        let at_ns = mono_ns();
+        let mut bytes = Vec::with_capacity(payload.len() + 10);
+        let frame = Frame::message(payload, OpCode::Data(opcode), true);
+        if frame.format(&mut bytes).is_err() || jobs.send(Job::Frame { at_ns, bytes }).is_err() {
+            return;
+        }
+    }
+}
+
+enum Job {
+    Subscriber(TcpStream),
+    Frame { at_ns: u64, bytes: Vec<u8> },
+}
+
+/// A subscriber, and what its socket has not taken yet.
+struct Feed {
+    stream: TcpStream,
+    pending: Vec<u8>,
+}
+
+/// Everything that is sent is sent by this one thread.
+struct Broadcaster {
+    inbox: Receiver<Job>,
+    fault: Fault,
+    shared: Arc<Shared>,
+    feeds: Vec<Feed>,
+    /// Frames by the instant they are due, in order of arrival where that is the same.
+    held: BinaryHeap<Reverse<(u64, u64, Vec<u8>)>>,
+    swapped: Option<Vec<u8>>,
+    seen: u64,
+    order: u64,
+}
+
+impl Broadcaster {
+    fn new(inbox: Receiver<Job>, fault: Fault, shared: Arc<Shared>) -> Broadcaster {
+        let (feeds, held) = (Vec::new(), BinaryHeap::new());
+        Broadcaster { inbox, fault, shared, feeds, held, swapped: None, seen: 0, order: 0 }
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.inbox.recv_timeout(self.patience()) {
+                Ok(job) => self.take(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(job) = self.inbox.try_recv() {
+                self.take(job);
+            }
+            self.send_due();
+            self.feeds.retain_mut(Feed::push);
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let due_ns = self.held.peek().map_or(u64::MAX, |Reverse((due_ns, ..))| *due_ns);
+        Duration::from_nanos(due_ns.saturating_sub(mono_ns() + SPIN_NS)).min(PATIENCE)
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Frame { at_ns, bytes } => self.take_frame(at_ns, bytes),
+            Job::Subscriber(stream) => {
+                if stream.set_nonblocking(true).is_ok() {
+                    self.feeds.push(Feed { stream, pending: Vec::new() });
+                }
+            }
+        }
+    }
+
+    fn take_frame(&mut self, at_ns: u64, bytes: Vec<u8>) {
+        let deed = self.fault.deed(self.seen);
+        self.seen += 1;
+        match deed {
+            Deed::Hold(delay) => {
+                let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+                self.hold(at_ns.saturating_add(delay_ns), bytes);
+            }
+            Deed::Stop(length) => {
+                self.stand_still(length);
+                self.hold(at_ns, bytes);
+            }
+            Deed::Drop => count(&self.shared.dropped, 1),
+            Deed::Repeat => {
+                count(&self.shared.repeated, 1);
+                self.hold(at_ns, bytes.clone());
+                self.hold(at_ns, bytes);
+            }
+            Deed::Swap => {
+                count(&self.shared.swapped, 1);
+                self.swapped = Some(bytes);
+            }
+        }
+    }
+
+    /// Puts a frame where it is due, and behind it the one that was to be its predecessor.
+    fn hold(&mut self, due_ns: u64, bytes: Vec<u8>) {
+        for bytes in [Some(bytes), self.swapped.take()].into_iter().flatten() {
+            self.held.push(Reverse((due_ns, self.order, bytes)));
+            self.order += 1;
+        }
+    }
+
+    fn stand_still(&self, length: Duration) {
+        let from_ns = mono_ns();
+        thread::sleep(length);
+        count(&self.shared.stopped_ns, mono_ns() - from_ns);
+    }
+
+    /// Sends what is due; what is due in a moment is waited for, as no sleep ends that exactly.
+    fn send_due(&mut self) {
+        while let Some(Reverse((due_ns, ..))) = self.held.peek() {
+            let due_ns = *due_ns;
+            if due_ns > mono_ns() + SPIN_NS {
+                return;
+            }
+            while mono_ns() < due_ns {
+                std::hint::spin_loop();
+            }
+            let Some(Reverse((.., bytes))) = self.held.pop() else { return };
+            self.send(&bytes);
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.feeds.retain_mut(|feed| feed.send(bytes));
+    }
+}
+
+impl Feed {
+    /// Whether the subscriber is still there.
+    fn send(&mut self, bytes: &[u8]) -> bool {
+        if !self.pending.is_empty() {
+            self.pending.extend_from_slice(bytes);
+            return self.pending.len() <= PENDING_BYTES_MAX;
+        }
+        match self.write(bytes) {
+            Some(written) => {
+                self.pending.extend_from_slice(bytes.get(written..).unwrap_or_default());
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn push(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return true;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let written = self.write(&pending);
+        self.pending = pending;
+        self.pending.drain(..written.unwrap_or(0));
+        written.is_some()
+    }
+
+    /// How much the socket took; `None` if it is gone.
+    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self.stream.write(bytes) {
+            Ok(written) => Some(written),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Some(0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(0),
+            Err(_) => None,
+        }
+    }
+}
+
+fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::AcqRel);
+}
+
+/// Sleeps end up to this late; for the rest of the time the thread spins.
+const SPIN_NS: u64 = 80_000;
+/// A socket that was full is tried again within this time.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// A reader that has stopped is left behind beyond this.
+const PENDING_BYTES_MAX: usize = 64 << 20;

@@ -1,0 +1,381 @@
+//! The rows that need a run: what is injected, what must come out, and how far off it may be. Must
+//! not know how a trial is run.
+//!
+//! Latencies are given relative to the floor, found first: a bound of "floor p99" says that the
+//! instrument adds no more than the host does anyway.
+
+use std::hint;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::SelftestError;
+use super::fault::Fault;
+use super::floor::TimingFloor;
+use super::row::{Near, Row, RowVerdict, exact, near};
+use super::trial::{Bench, Found, Trial};
+use crate::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::histograms::SignedHistogram;
+use crate::host::{self, Environment};
+use crate::plan::Disturbance;
+use crate::units::format_ns;
+
+/// How long trials measure: all of it, or enough for a test suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Under three minutes.
+    Full,
+    /// Under a minute.
+    Short,
+}
+
+/// What the rows share.
+#[derive(Debug)]
+pub struct Rows {
+    /// Where trials run.
+    pub bench: Bench,
+    /// How long.
+    pub extent: Extent,
+    /// Found by the first row.
+    pub floor: TimingFloor,
+}
+
+type Tested = Result<Row, SelftestError>;
+
+impl Rows {
+    /// Row 1: the floor, and the state that the other rows need.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn begin(extent: Extent) -> Result<(Rows, Row), SelftestError> {
+        let bench = Bench::new(extent.of(4, 2) as usize);
+        let found = bench.calm(Trial::of(&quiet(extent.of(6, 3)), Fault::None))?;
+        let fingerprint = Environment::read().host_fingerprint;
+        let taken_unix_s = UtcMap::sample().unix_of_mono(mono_ns()) / SECOND_NS;
+        let healthy = found.healthy();
+        let floor = TimingFloor::of(&healthy.e2e, &fingerprint, taken_unix_s);
+        let complete = healthy.lost == 0 && healthy.received == healthy.expected;
+        let shown = [floor.p50_ns, floor.p99_ns, floor.p999_ns, floor.max_ns];
+        let [p50, p99, p999, max] = shown.map(|ns| format_ns(ns as f64));
+        let row = Row {
+            number: 1,
+            what: "a server that does nothing: the floor".to_owned(),
+            truth: format!("{} frames", healthy.expected),
+            measured: format!(
+                "{} frames; p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}",
+                healthy.received
+            ),
+            allowed: "none lost, p99 <= 5 ms".to_owned(),
+            verdict: RowVerdict::of(complete && floor.p99_ns <= FLOOR_P99_MAX_NS),
+        };
+        Ok((Rows { bench, extent, floor }, row.on(found.is_calm())))
+    }
+
+    /// Row 2: everything held back by a fixed time.
+    ///
+    /// # Errors
+    /// As those of all rows: when a trial cannot be run.
+    pub fn fixed_delays(&self) -> Result<Vec<Row>, SelftestError> {
+        let delays: &[u64] = if self.extent == Extent::Full { &[1, 5, 20] } else { &[5] };
+        delays.iter().map(|ms| self.fixed_delay(Duration::from_millis(*ms))).collect()
+    }
+
+    fn fixed_delay(&self, delay: Duration) -> Tested {
+        let load = quiet(self.extent.of(4, 3));
+        let found = self.bench.calm(Trial::of(&load, Fault::Delay(delay)))?;
+        let e2e = found.healthy().e2e;
+        let what = format!("every frame held back {} ms", delay.as_millis());
+        let at = |quantile: f64, floor_ns: i64| {
+            let truth_ns = floor_ns as f64 + delay.as_nanos() as f64;
+            self.near(truth_ns, e2e.quantile(quantile))
+        };
+        let values = [("p50", at(0.5, self.floor.p50_ns)), ("p99", at(0.99, self.floor.p99_ns))];
+        Ok(near(2, &what, &values).on(found.is_calm()))
+    }
+
+    /// Within a thousandth, as histograms are, and what the host adds in any run.
+    fn near(&self, truth_ns: f64, measured_ns: i64) -> Near {
+        let off_max_ns = truth_ns.abs() / 1000.0 + self.floor.p99_ns as f64;
+        Near { truth_ns, measured_ns: measured_ns as f64, off_max_ns }
+    }
+
+    /// Row 3: 99 % held back 1 ms, 1 % held back 50 ms.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn mixture(&self) -> Tested {
+        let [short, long] = [1, 50].map(Duration::from_millis);
+        let fault = Fault::Mixture { short, long, every: 100 };
+        let load =
+            load(&Shape { publishers: 20, fps: 10, seconds: self.extent.of(10, 5), ..QUIET });
+        let found = self.bench.calm(Trial::of(&load, fault))?;
+        let e2e = found.healthy().e2e;
+        let at = |quantile: f64, delay: Duration| {
+            let truth_ns = self.floor.p50_ns as f64 + delay.as_nanos() as f64;
+            self.near(truth_ns, e2e.quantile(quantile))
+        };
+        let values =
+            [("p50", at(0.5, short)), ("p98", at(0.98, short)), ("p99.5", at(0.995, long))];
+        Ok(near(3, "99 % held back 1 ms, 1 % 50 ms", &values).on(found.is_calm()))
+    }
+
+    /// Row 4: the server stands still for a second. The publisher keeps its schedule, so service
+    /// and end to end agree: each frame of the second waits for its end.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn server_stop(&self) -> Tested {
+        let rate = QUIET.publishers * QUIET.fps;
+        let fault = Fault::Stop { at: rate * 2, length: Duration::from_secs(1) };
+        let found = self.bench.calm(Trial::of(&quiet(self.extent.of(5, 4)), fault))?;
+        let healthy = found.healthy();
+        let stopped_ns = found.tally.stopped_ns as f64;
+        let truth_ns = area_of_stop(rate, stopped_ns) * healthy.sockets as f64;
+        let value = |measured: &SignedHistogram| Near {
+            truth_ns,
+            measured_ns: area(measured),
+            off_max_ns: truth_ns * AREA_OFF_MAX,
+        };
+        let values = [("e2e area", value(&healthy.e2e)), ("service", value(&healthy.service))];
+        Ok(near(4, "the server stops for a second", &values).on(found.is_calm()))
+    }
+
+    /// Row 5: the publisher stands still for a second. End to end shows it, because it counts from
+    /// the intended instant; service does not.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn publisher_stop(&self) -> Tested {
+        let length = Duration::from_secs(1);
+        let disturbance =
+            Disturbance { publisher_stop: Some((length, length)), ..Disturbance::default() };
+        let load = quiet(self.extent.of(5, 4));
+        let found = self.bench.once(Trial { disturbance, ..Trial::of(&load, Fault::None) })?;
+        let healthy = found.healthy();
+        let slip = &found.outcome.publishers.slip;
+        let rate = QUIET.publishers * QUIET.fps;
+        let truth_ns = area_of_stop(rate, length.as_nanos() as f64) * healthy.sockets as f64;
+        let off_max_ns = truth_ns * AREA_OFF_MAX;
+        let second_ns = SECOND_NS as f64;
+        let values = [
+            ("e2e area", Near { truth_ns, measured_ns: area(&healthy.e2e), off_max_ns }),
+            ("service", Near { truth_ns: 0.0, measured_ns: area(&healthy.service), off_max_ns }),
+            (
+                "slip max",
+                Near {
+                    truth_ns: second_ns,
+                    measured_ns: slip.max() as f64,
+                    off_max_ns: second_ns * AREA_OFF_MAX,
+                },
+            ),
+        ];
+        let row = near(5, "the publisher stops for a second", &values);
+        let is_void = found.gates.iter().any(|gate| gate.name.starts_with("slip") && !gate.pass);
+        Ok(row.also(is_void))
+    }
+
+    /// Row 6: the receivers' clock is off. Nothing is dropped: latencies below zero are counted,
+    /// and void the run.
+    ///
+    /// # Errors
+    /// When a trial cannot be run.
+    pub fn clock_shifts(&self) -> Result<Vec<Row>, SelftestError> {
+        [-5_000_000, 5_000_000].into_iter().map(|shift_ns| self.clock_shift(shift_ns)).collect()
+    }
+
+    fn clock_shift(&self, shift_ns: i64) -> Tested {
+        let disturbance = Disturbance { receiver_shift_ns: shift_ns, ..Disturbance::default() };
+        let load = quiet(self.extent.of(3, 2));
+        let found = self.bench.once(Trial { disturbance, ..Trial::of(&load, Fault::None) })?;
+        let e2e = found.healthy().e2e;
+        let is_flagged = found.gates.iter().any(|g| g.name == "negative latencies" && !g.pass);
+        let what = format!("the receivers' clock is {:+} ms off", shift_ns / 1_000_000);
+        if shift_ns > 0 {
+            let truth_ns = (self.floor.p50_ns + shift_ns) as f64;
+            return Ok(near(6, &what, &[("p50", self.near(truth_ns, e2e.quantile(0.5)))]));
+        }
+        // A frame that the host itself held up for longer than the shift is not below zero.
+        let late = e2e.len() - e2e.negatives();
+        Ok(Row {
+            number: 6,
+            what,
+            truth: format!("{} samples below zero, run void", e2e.len()),
+            measured: format!(
+                "{}, run {}",
+                e2e.negatives(),
+                if is_flagged { "void" } else { "called valid" }
+            ),
+            allowed: "1 % (held up by the host)".to_owned(),
+            verdict: RowVerdict::of(is_flagged && late * 100 <= e2e.len() && !e2e.is_empty()),
+        })
+    }
+
+    /// Row 7: frames lost, repeated and swapped, to be found at every subscriber.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn mangled(&self) -> Tested {
+        let seconds = self.extent.of(8, 3);
+        let load = load(&Shape { publishers: 1, fps: 1000, seconds, ..QUIET });
+        let found = self.bench.once(Trial::of(&load, Fault::Mangle { every: 1000 }))?;
+        let (healthy, tally) = (found.healthy(), found.tally);
+        let counts = [
+            ("lost", tally.dropped * healthy.sockets, healthy.lost),
+            ("twice", tally.repeated * healthy.sockets, healthy.duplicated),
+            ("out of order", tally.swapped * healthy.sockets, healthy.reordered),
+            ("damaged", 0, healthy.corrupt + healthy.foreign),
+        ];
+        let what = "of 1000 frames one lost, one repeated, one swapped";
+        let row = exact(7, what, &counts);
+        Ok(row.also(tally.dropped > 0))
+    }
+
+    /// Row 8: a subscriber that stops reading, beside others.
+    ///
+    /// # Errors
+    /// When a trial cannot be run.
+    pub fn stopped_reader(&self) -> Tested {
+        let shape = Shape { payload: "bytes:4096", seconds: self.extent.of(5, 3), ..QUIET };
+        let calm = self.bench.calm(Trial::of(&load(&shape), Fault::None))?;
+        let beset = load(&Shape { stalled: 1, ..shape });
+        let beset = self.bench.calm(Trial::of(&beset, Fault::None))?;
+        let p99 = |found: &Found| found.healthy().e2e.quantile(0.99);
+        let value = self.near(p99(&calm) as f64, p99(&beset));
+        let row = near(8, "one reader stops reading: p99 of the others", &[("p99", value)]);
+        let healthy = beset.healthy();
+        let row = row.on(calm.is_calm() && beset.is_calm());
+        Ok(row.also(healthy.received == healthy.expected))
+    }
+
+    /// Row 9: somebody else keeps the generator's CPUs busy.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn saturated(&self) -> Tested {
+        let found = {
+            let _busy = Busy::start(self.bench.generator_cpus());
+            self.bench.once(Trial::of(&quiet(self.extent.of(4, 3)), Fault::None))?
+        };
+        let breaches = found.breaches();
+        Ok(Row {
+            number: 9,
+            what: "the generator on a CPU that somebody else keeps busy".to_owned(),
+            truth: "run void, exit 5".to_owned(),
+            measured: match breaches.as_slice() {
+                [] => "run called valid".to_owned(),
+                [first, ..] => format!("run void ({first})"),
+            },
+            allowed: "exact".to_owned(),
+            verdict: RowVerdict::of(!found.is_calm()),
+        })
+    }
+}
+
+impl Extent {
+    fn of(self, full_s: u64, short_s: u64) -> u64 {
+        match self {
+            Extent::Full => full_s,
+            Extent::Short => short_s,
+        }
+    }
+}
+
+/// A load for the null server: every subscriber follows everything.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    publishers: u64,
+    fps: u64,
+    subscribers: u64,
+    stalled: u64,
+    payload: &'static str,
+    seconds: u64,
+}
+
+/// So little that two CPUs hardly notice it.
+const QUIET: Shape =
+    Shape { publishers: 5, fps: 20, subscribers: 10, stalled: 0, payload: "c37118", seconds: 5 };
+
+fn quiet(seconds: u64) -> String {
+    load(&Shape { seconds, ..QUIET })
+}
+
+fn load(shape: &Shape) -> String {
+    let Shape { publishers, fps, subscribers, stalled, payload, seconds } = shape;
+    let mut text = format!(
+        r#"
+        name = "selftest"
+        publishers = [{{ name = "p", count = {publishers}, fps = {fps}, phase = "staggered",
+                         payload = "{payload}" }}]
+        phases = {{ warmup = "1s", measure = "{seconds}s", drain = "3s" }}
+        [[subscribers]]
+        name = "reader"
+        count = {subscribers}
+        topics_each = "all"
+        "#
+    );
+    if *stalled > 0 {
+        text += &format!(
+            r#"
+        [[subscribers]]
+        name = "stalled"
+        count = {stalled}
+        topics_each = "all"
+        class = "stalled"
+        "#
+        );
+    }
+    text
+}
+
+/// What all frames of a stop have waited together at one subscriber, ns: with so many frames a
+/// second, the first waits for all of it and the last for nothing.
+fn area_of_stop(frames_per_s: u64, length_ns: f64) -> f64 {
+    let length_s = length_ns / SECOND_NS as f64;
+    frames_per_s as f64 * length_s * length_ns / 2.0
+}
+
+/// The sum of all latencies that are too long for anything but a stop, ns.
+fn area(latencies: &SignedHistogram) -> f64 {
+    let long = latencies.values().iter_recorded().filter(|v| v.value_iterated_to() > STOP_MIN_NS);
+    long.map(|v| v.value_iterated_to() as f64 * v.count_since_last_iteration() as f64).sum()
+}
+
+/// Threads that keep CPUs busy until they are dropped.
+struct Busy {
+    is_over: Arc<AtomicBool>,
+}
+
+impl Busy {
+    fn start(cpus: &[usize]) -> Busy {
+        let is_over = Arc::new(AtomicBool::new(false));
+        for cpu in cpus.iter().copied() {
+            for _ in 0..BUSY_THREADS_PER_CPU {
+                let is_over = Arc::clone(&is_over);
+                thread::spawn(move || {
+                    if let Err(error) = host::pin(&[cpu]) {
+                        tracing::warn!(%error, "a busy thread is not where it should be");
+                    }
+                    while !is_over.load(Ordering::Relaxed) {
+                        hint::spin_loop();
+                    }
+                });
+            }
+        }
+        Busy { is_over }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+const BUSY_THREADS_PER_CPU: usize = 2;
+/// A host on which nothing at all takes longer than this is no place to measure.
+const FLOOR_P99_MAX_NS: i64 = 5_000_000;
+/// Shorter waits than this are the host's.
+const STOP_MIN_NS: u64 = 30_000_000;
+/// Of the area of a stop: its ends fall between two frames.
+const AREA_OFF_MAX: f64 = 0.05;

@@ -1,0 +1,155 @@
+//! One run of the instrument against a null server with a fault. Owns how a trial is laid out on
+//! the CPUs, and what becomes of one that the host spoiled. Must not judge what was found.
+
+use std::io;
+use std::sync::Arc;
+
+use super::SelftestError;
+use super::fault::Fault;
+use super::null_server::{NullServer, Tally};
+use crate::budget::{self, Destined, Wishes};
+use crate::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::health::{self, Gate, HealthLimits};
+use crate::host;
+use crate::outcome::{ClassOutcome, Outcome};
+use crate::plan::{ClassKind, Destination, Disturbance, Plan};
+use crate::progress::Progress;
+use crate::run;
+use crate::sampler::Sampler;
+use crate::scenario::Scenario;
+use crate::server_counters::CounterPage;
+
+/// The CPUs of both sides.
+#[derive(Debug)]
+pub struct Bench {
+    server_cpus: Vec<usize>,
+    generator_cpus: Vec<usize>,
+    /// Of a trial that the host spoils.
+    tries: usize,
+}
+
+/// What is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Trial<'t> {
+    /// A scenario in TOML.
+    pub load: &'t str,
+    /// What the server does wrong.
+    pub fault: Fault,
+    /// What the instrument does wrong.
+    pub disturbance: Disturbance,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    /// By the instrument.
+    pub outcome: Outcome,
+    /// What the server did.
+    pub tally: Tally,
+    /// Whether the numbers are about the server, as in every run.
+    pub gates: Vec<Gate>,
+}
+
+impl<'t> Trial<'t> {
+    /// A load on a server with a fault, by an instrument without.
+    pub fn of(load: &'t str, fault: Fault) -> Trial<'t> {
+        Trial { load, fault, disturbance: Disturbance::default() }
+    }
+}
+
+impl Found {
+    /// The class of the subscribers that read.
+    pub fn healthy(&self) -> ClassOutcome {
+        let classes = self.outcome.classes.iter();
+        let mut healthy = classes.filter(|class| class.kind == ClassKind::Healthy).cloned();
+        let none = || ClassOutcome::new(String::new(), ClassKind::Healthy);
+        healthy.next().unwrap_or_else(none)
+    }
+
+    /// Whether the numbers are about the server, and not about the host.
+    pub fn is_calm(&self) -> bool {
+        health::is_valid(&self.gates)
+    }
+
+    /// The names of the gates that were breached, with what was found.
+    pub fn breaches(&self) -> Vec<String> {
+        let breached = self.gates.iter().filter(|gate| !gate.pass);
+        breached.map(|gate| format!("{}: {}", gate.name, gate.measured)).collect()
+    }
+}
+
+impl Bench {
+    /// All CPUs this process may use, half of them for the null server.
+    /// A trial that the host spoils is tried so often.
+    pub fn new(tries: usize) -> Bench {
+        let (server_cpus, generator_cpus) = host::halves();
+        Bench { server_cpus, generator_cpus, tries }
+    }
+
+    /// The CPUs of the instrument.
+    pub fn generator_cpus(&self) -> &[usize] {
+        &self.generator_cpus
+    }
+
+    /// Runs a trial, again if the host spoiled it: what decides that is the gates, never the
+    /// result. After the last try it is taken as it is.
+    ///
+    /// # Errors
+    /// When the trial cannot be run at all.
+    pub fn calm(&self, trial: Trial<'_>) -> Result<Found, SelftestError> {
+        for _ in 1..self.tries {
+            let found = self.once(trial)?;
+            if found.is_calm() {
+                return Ok(found);
+            }
+            eprintln!("      again, the host was in the way: {}", found.breaches().join("; "));
+        }
+        self.once(trial)
+    }
+
+    /// Runs a trial.
+    ///
+    /// # Errors
+    /// When it cannot be run at all.
+    pub fn once(&self, trial: Trial<'_>) -> Result<Found, SelftestError> {
+        let server = NullServer::start(trial.fault, &self.server_cpus)
+            .map_err(|cause| SelftestError::System { action: "starting a null server", cause })?;
+        let plan = self.plan(trial, &server)?;
+        let (outcome, gates) = measured(&plan)?;
+        Ok(Found { outcome, gates, tally: server.tally() })
+    }
+
+    fn plan(&self, trial: Trial<'_>, server: &NullServer) -> Result<Plan, SelftestError> {
+        let scenario = Scenario::parse(trial.load)?;
+        let wishes = Wishes { cpus: Some(self.generator_cpus.clone()), ..Wishes::default() };
+        let destined = Destined::Server(server.address().ip());
+        let budget = budget::fit(&scenario, &host::limits(), &wishes, destined);
+        let layout = budget.map_err(SelftestError::Refused)?.layout;
+        let destination = Destination {
+            target: server.address(),
+            host: server.address().to_string(),
+            token: None,
+            tls: None,
+            run_id: (UtcMap::sample().unix_of_mono(mono_ns()) / SECOND_NS) as u32,
+        };
+        let plan = Plan::build(&scenario, &layout, destination);
+        Ok(Plan { disturbance: trial.disturbance, ..plan })
+    }
+}
+
+fn measured(plan: &Plan) -> Result<(Outcome, Vec<Gate>), SelftestError> {
+    let system = |cause: io::Error| SelftestError::System { action: "starting a sampler", cause };
+    let progress = Arc::new(Progress::default());
+    let sampler = Sampler::start(None, CounterPage::of(plan), Arc::clone(&progress));
+    let sampler = sampler.map_err(system)?;
+    let outcome = run::run(plan, &progress)?;
+    let samples = sampler.finish().unwrap_or_default();
+    let gates = health::gates(plan, &outcome, &samples, &limits());
+    Ok((outcome, gates))
+}
+
+/// Publishes may be as late as a shared host makes them: that is in the numbers and does not make
+/// them wrong, as long as it is not most of what is measured.
+fn limits() -> HealthLimits {
+    HealthLimits { slip_p999_of_period: 0.25, slip_p99_of_period: 0.10, ..HealthLimits::default() }
+}
