@@ -142,6 +142,8 @@ pub fn outcome() -> Outcome {
             e2e_p50_ns: 100_000,
             e2e_p99_ns: 200_000,
             e2e_max_ns: 300_000,
+            e2e_counts: [(62, 59_000), (66, 1_000)].into(),
+            ..Window::default()
         }],
     }
 }

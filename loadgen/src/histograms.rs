@@ -155,6 +155,12 @@ impl SecondHistogram {
     pub fn max(&self) -> i64 {
         if self.is_empty() { 0 } else { self.max_ns }
     }
+
+    /// The values recorded, ns, with their counts.
+    pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let steps = self.values.iter_recorded();
+        steps.map(|step| (step.value_iterated_to(), u64::from(step.count_at_value())))
+    }
 }
 
 impl Default for SecondHistogram {

@@ -32,6 +32,8 @@ pub mod host;
 pub mod implied;
 pub mod inflate;
 pub mod interrupt;
+pub mod json_text;
+pub mod latency_map;
 pub mod link;
 pub mod memo;
 pub mod meter;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::form::{Form, Pace};
 use crate::histograms::SignedHistogram;
+use crate::latency_map::BucketCounts;
 use crate::plan::{ClassKind, ClassPlan};
 use crate::rates::Rates;
 
@@ -246,7 +247,7 @@ impl ThreadHealth {
 }
 
 /// One second of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Window {
     /// Seconds since the start.
     pub t_s: u32,
@@ -260,6 +261,13 @@ pub struct Window {
     pub e2e_p99_ns: i64,
     /// Largest.
     pub e2e_max_ns: i64,
+    /// All of these latencies in buckets; on long runs those of the seconds that follow, too, and
+    /// those seconds have none.
+    pub e2e_counts: BucketCounts,
+    /// Frames jumped over in it by sockets that are to get all, all classes.
+    pub missing: u64,
+    /// Gaps the server told of in it, those by conflation aside.
+    pub gaps: u64,
 }
 
 /// Adds counts by name.

@@ -33,7 +33,7 @@ pub struct Progress {
 }
 
 /// What the last second was like.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Glance {
     /// Its latencies, once one has passed.
     pub window: Option<Window>,
@@ -96,7 +96,7 @@ impl Progress {
     /// What was told since the last call; latencies stay until there are newer ones.
     pub fn glance(&self) -> Glance {
         Glance {
-            window: *self.latest.lock().unwrap_or_else(PoisonError::into_inner),
+            window: self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             late_max_ns: self.late_max_ns.swap(0, Ordering::Relaxed),
             busy_max: self.busy_max_permille.swap(0, Ordering::Relaxed) as f64 / 1000.0,
         }

@@ -37,7 +37,7 @@ impl ProgressView {
                     looks.pop_front();
                 }
                 let line = describe(&looks[0], &now, sockets);
-                display.show(&line, &now, sockets, progress.glance());
+                display.show(&line, &now, sockets, &progress.glance());
             }
             display.close();
         })?;
@@ -144,7 +144,7 @@ impl Display {
         }
     }
 
-    fn show(&mut self, text: &str, now: &Reading, sockets: u64, glance: Glance) {
+    fn show(&mut self, text: &str, now: &Reading, sockets: u64, glance: &Glance) {
         match self {
             Display::Terminal(bar, screen) => {
                 screen.note(glance);

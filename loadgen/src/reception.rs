@@ -2,6 +2,7 @@
 //! `Reception` per subscriber thread; the ledger of all threads is settled at the end of the run.
 //! Must not know sockets and reads no clock.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::histograms::SecondHistogram;
@@ -25,6 +26,8 @@ pub struct Reception {
     spread: SpreadSamples,
     second: Box<SecondHistogram>,
     second_received: u64,
+    second_missing: u64,
+    second_gaps: u64,
     received: u64,
     missing: u64,
 }
@@ -72,6 +75,8 @@ impl Reception {
             spread: SpreadSamples::default(),
             second: Box::new(SecondHistogram::new()),
             second_received: 0,
+            second_missing: 0,
+            second_gaps: 0,
             received: 0,
             missing: 0,
         }
@@ -121,6 +126,7 @@ impl Reception {
 
     /// Counts a gap the server told of.
     pub fn gap(&mut self, account: u32, gap: Gap) {
+        self.second_gaps += u64::from(gap.reason == GapReason::Lost);
         let class = self.class(account);
         let (notices, frames) = match gap.reason {
             GapReason::Conflated => (&mut class.conflations, &mut class.conflated_frames),
@@ -179,7 +185,10 @@ impl Reception {
                 return false;
             }
             Verdict::InOrder { .. } if class.pace.is_thinned() => {}
-            Verdict::InOrder { skipped } => self.missing += u64::from(skipped),
+            Verdict::InOrder { skipped } => {
+                self.missing += u64::from(skipped);
+                self.second_missing += u64::from(skipped);
+            }
             Verdict::Reordered => {
                 class.reordered += 1;
                 self.missing -= u64::from(!class.pace.is_thinned());
@@ -230,14 +239,19 @@ impl Reception {
 
     /// Takes what was received since the last call, as the window of a second.
     pub fn take_second(&mut self, t_s: u32) -> WindowPart {
-        let received = std::mem::take(&mut self.second_received);
-        let e2e = Some(std::mem::take(&mut self.second));
-        WindowPart { t_s, sent: 0, received, e2e }
+        WindowPart {
+            t_s,
+            sent: 0,
+            received: mem::take(&mut self.second_received),
+            e2e: Some(mem::take(&mut self.second)),
+            missing: mem::take(&mut self.second_missing),
+            gaps: mem::take(&mut self.second_gaps),
+        }
     }
 
     /// Whether anything was received since the last second was taken.
     pub fn has_second(&self) -> bool {
-        self.second_received > 0
+        self.second_received > 0 || self.second_gaps > 0
     }
 
     fn class(&mut self, account: u32) -> &mut ClassOutcome {
@@ -422,6 +436,21 @@ mod tests {
             let counted = [class.expected, class.lost, class.lost_after_close];
             assert_eq!(counted, expected, "{kind:?} {end:?}");
         }
+    }
+
+    #[test]
+    fn a_second_tells_what_was_found_missing_in_it() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::One(1), 2);
+        run.receive(account, 1, [0, 3, 4]);
+        run.reception.gap(account, Gap { from: 1, to: 2, reason: GapReason::Lost });
+        run.reception.gap(account, Gap { from: 1, to: 2, reason: GapReason::Conflated });
+        let part = run.reception.take_second(0);
+        assert_eq!((part.received, part.missing, part.gaps), (3, 2, 1));
+        run.receive(account, 1, [1, 2, 6]);
+        let part = run.reception.take_second(1);
+        assert_eq!((part.received, part.missing, part.gaps), (3, 1, 0));
+        assert!(!run.reception.has_second());
     }
 
     #[test]

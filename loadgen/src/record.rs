@@ -18,6 +18,7 @@ use crate::efficiency::Efficiency;
 use crate::health::HealthLimits;
 use crate::histograms::SignedHistogram;
 use crate::host::Environment;
+use crate::json_text::json_text;
 use crate::outcome::{ClassOutcome, Outcome, Window};
 use crate::plan::Plan;
 use crate::sampler::Samples;
@@ -110,8 +111,7 @@ impl ResultDir {
         for (name, histogram) in named_histograms(record.outcome) {
             fs::write(self.path.join(format!("{name}.hgrm")), hgrm(histogram))?;
         }
-        let text = serde_json::to_string_pretty(&run_json(record))?;
-        fs::write(self.path.join(RUN_FILE), text + "\n")
+        fs::write(self.path.join(RUN_FILE), json_text(&run_json(record))?)
     }
 }
 
@@ -228,6 +228,9 @@ fn window_json(window: &Window) -> Value {
         "e2e_p50_ns": window.e2e_p50_ns,
         "e2e_p99_ns": window.e2e_p99_ns,
         "e2e_max_ns": window.e2e_max_ns,
+        "e2e_counts": window.e2e_counts.iter().collect::<Vec<_>>(),
+        "missing": window.missing,
+        "gaps": window.gaps,
     })
 }
 
@@ -420,6 +423,7 @@ mod tests {
         assert_eq!(json["scenario"]["publishers"][0]["count"], 20);
         assert_eq!(json["server"]["measured"]["cpu_ns"], 2_000_000_000u64);
         assert_eq!(json["windows"][0]["received"], 60_000);
+        assert_eq!(json["windows"][0]["e2e_counts"], json!([[62, 59_000], [66, 1_000]]));
         assert_eq!(json["slo"][0]["goal"], "loss");
     }
 

@@ -24,6 +24,9 @@ pub struct Sample {
     pub received: u64,
     /// The measured process, if it is known and alive.
     pub server: Option<ProcessUsage>,
+    /// Its threads, where the kernel tells their CPU time, in the order of their numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub server_threads: Vec<ThreadUsage>,
     /// The generator.
     pub own: Option<ProcessUsage>,
     /// What the server counts itself, at the marks of the measured phase and if it tells.
@@ -46,6 +49,17 @@ pub struct ProcessUsage {
     pub switches_involuntary: u64,
     /// Threads alive.
     pub threads: u64,
+}
+
+/// What one thread of a process has used since its start.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ThreadUsage {
+    /// The kernel's number for it.
+    pub id: i32,
+    /// Its name, which need not be its own alone.
+    pub name: String,
+    /// CPU time, user and kernel.
+    pub cpu_ns: u64,
 }
 
 /// Counters of the host since its start, and what its network stack holds now.
@@ -113,6 +127,8 @@ pub struct Samples {
 const POINTS_MAX: usize = 3600;
 /// Shorter than this, the ticks in which the kernel counts CPU time are too coarse.
 const SECOND_MIN_NS: u64 = 900_000_000;
+/// Threads told apart; what others use is in the sum for their process.
+const THREADS_MAX: usize = 64;
 /// A change of phase is noticed within this time.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -242,18 +258,20 @@ impl Probe {
     }
 
     fn take(&mut self, received: u64) -> Sample {
+        let (server, threads) = self.server.as_ref().and_then(process_usage).unzip();
         Sample {
             at_ns: mono_ns(),
             received,
-            server: self.server.as_ref().and_then(process_usage),
-            own: self.own.as_ref().and_then(process_usage),
+            server,
+            server_threads: threads.unwrap_or_default(),
+            own: self.own.as_ref().and_then(process_usage).map(|(usage, _)| usage),
             counters: None,
             host: host_usage(),
         }
     }
 }
 
-fn process_usage(process: &Process) -> Option<ProcessUsage> {
+fn process_usage(process: &Process) -> Option<(ProcessUsage, Vec<ThreadUsage>)> {
     let stat = process.stat().ok()?;
     let mut usage = ProcessUsage {
         rss_bytes: stat.rss_bytes().get(),
@@ -261,12 +279,18 @@ fn process_usage(process: &Process) -> Option<ProcessUsage> {
         ..ProcessUsage::default()
     };
     let mut precise = true;
+    let mut threads = Vec::new();
     for task in process.tasks().ok()?.flatten() {
+        let status = task.status().ok();
         match task.schedstat() {
-            Ok(schedstat) => usage.cpu_ns += schedstat.sum_exec_runtime,
+            Ok(schedstat) => {
+                let name = status.as_ref().map(|status| status.name.clone()).unwrap_or_default();
+                let cpu_ns = schedstat.sum_exec_runtime;
+                usage.cpu_ns += cpu_ns;
+                threads.push(ThreadUsage { id: task.tid, name, cpu_ns });
+            }
             Err(_) => precise = false,
         }
-        let status = task.status().ok();
         let switches = |count: Option<u64>| count.unwrap_or(0);
         usage.switches_voluntary +=
             switches(status.as_ref().and_then(|s| s.voluntary_ctxt_switches));
@@ -278,7 +302,8 @@ fn process_usage(process: &Process) -> Option<ProcessUsage> {
     if !precise || usage.cpu_ns == 0 {
         usage.cpu_ns = ticks_ns;
     }
-    Some(usage)
+    threads.truncate(THREADS_MAX);
+    Some((usage, threads))
 }
 
 fn host_usage() -> HostUsage {
@@ -392,6 +417,9 @@ mod tests {
         let (server, own) = (sample.server.unwrap(), sample.own.unwrap());
         assert!(server.cpu_ns > 0 && own.rss_bytes > 4096 && own.threads >= 1);
         assert!(!sample.host.cpus.is_empty() && sample.received == 3);
+        let threads = &sample.server_threads;
+        assert!(threads.iter().any(|thread| thread.cpu_ns > 0 && !thread.name.is_empty()));
+        assert!(threads.iter().map(|thread| thread.cpu_ns).sum::<u64>() <= server.cpu_ns);
     }
 
     #[test]

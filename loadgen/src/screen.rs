@@ -38,8 +38,9 @@ enum Lamp {
 
 impl Screen {
     /// Takes in what was told since the last look.
-    pub fn note(&mut self, glance: Glance) {
-        let Some(window) = glance.window.filter(|window| self.shown_s < Some(window.t_s)) else {
+    pub fn note(&mut self, glance: &Glance) {
+        let newer = glance.window.as_ref().filter(|window| self.shown_s < Some(window.t_s));
+        let Some(window) = newer else {
             self.late_max_ns = self.late_max_ns.max(glance.late_max_ns);
             self.busy_max = self.busy_max.max(glance.busy_max);
             return;
@@ -51,9 +52,9 @@ impl Screen {
     }
 
     /// The lines under the first, which is the caller's.
-    pub fn lines(&self, glance: Glance, counted: Counted) -> String {
+    pub fn lines(&self, glance: &Glance, counted: Counted) -> String {
         let mut lines = vec![self.lamps(counted)];
-        if let Some(window) = glance.window {
+        if let Some(window) = &glance.window {
             let [p50, p99, max] = [window.e2e_p50_ns, window.e2e_p99_ns, window.e2e_max_ns]
                 .map(|ns| format_ns(ns as f64));
             lines.push(format!("end to end, last second   p50 {p50}   p99 {p99}   max {max}"));
@@ -114,10 +115,11 @@ mod tests {
     use crate::outcome::Window;
 
     fn window(t_s: u32, received: u64, e2e_p99_ns: i64) -> Window {
-        Window { t_s, sent: 1, received, e2e_p50_ns: 1_000, e2e_p99_ns, e2e_max_ns: e2e_p99_ns }
+        let (e2e_p50_ns, e2e_max_ns) = (1_000, e2e_p99_ns);
+        Window { t_s, sent: 1, received, e2e_p50_ns, e2e_p99_ns, e2e_max_ns, ..Window::default() }
     }
 
-    fn shown(screen: &mut Screen, glance: Glance, missing: u64) -> String {
+    fn shown(screen: &mut Screen, glance: &Glance, missing: u64) -> String {
         screen.note(glance);
         let text = screen.lines(glance, Counted { missing, connected: (9, 10) });
         console::strip_ansi_codes(&text).into_owned()
@@ -128,7 +130,7 @@ mod tests {
         let mut screen = Screen::default();
         let glance =
             Glance { window: Some(window(1, 100, 2_000_000)), late_max_ns: 0, busy_max: 0.7 };
-        let text = shown(&mut screen, glance, 3);
+        let text = shown(&mut screen, &glance, 3);
         for part in [
             "● publishing on time",
             "◐ generator has CPU?",
@@ -145,7 +147,8 @@ mod tests {
         let mut screen = Screen::default();
         for t_s in 0..70 {
             let window = Some(window(t_s, u64::from(t_s), 1_000));
-            (0..3).for_each(|_| screen.note(Glance { window, ..Glance::default() }));
+            let glance = Glance { window, ..Glance::default() };
+            (0..3).for_each(|_| screen.note(&glance));
         }
         assert_eq!((screen.received.len(), screen.received.back()), (HISTORY, Some(&69)));
     }
