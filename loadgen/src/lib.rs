@@ -29,6 +29,7 @@ pub mod handshake;
 pub mod health;
 pub mod histograms;
 pub mod host;
+pub mod html;
 pub mod implied;
 pub mod inflate;
 pub mod interrupt;

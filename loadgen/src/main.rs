@@ -14,6 +14,7 @@ use gridload::compare::{self, trend};
 use gridload::embedded;
 use gridload::exit::Exit;
 use gridload::foreign;
+use gridload::html;
 use gridload::selftest;
 use gridload::session;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         None => run(&RunArgs { scenario: None, options: cli.options }),
         Some(Command::Run(args)) => run(&args),
         Some(Command::Check(args)) => session::check(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Report(args)) => html::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Compare(args)) => compare::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Ab(args)) => match args.check() {
             Ok(()) => ab::run(&args).map_err(|e| (e.to_string(), e.exit())),

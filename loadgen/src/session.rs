@@ -13,18 +13,20 @@ use crate::builtin;
 use crate::certificate::Certificate;
 use crate::cli::{RunArgs, RunOptions};
 use crate::clock::{UtcMap, mono_ns};
+use crate::compare::run_file::RunFile;
 use crate::efficiency::Efficiency;
 use crate::embedded::{self, EngineError};
 use crate::exit::Exit;
 use crate::health;
 use crate::host::{self, Environment};
+use crate::html::{self, HtmlError};
 use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::overrides::{self, ResolveError};
 use crate::plan::{Destination, Plan};
 use crate::progress::Progress;
 use crate::progress_view::ProgressView;
-use crate::record::{Record, ResultDir};
+use crate::record::{RUN_FILE, Record, ResultDir, run_json};
 use crate::report;
 use crate::run::{self, RunError};
 use crate::sampler::{Sampler, Samples};
@@ -81,6 +83,9 @@ pub enum SessionError {
     /// The data plane could not run at all.
     #[error("the run failed: {0}")]
     Run(#[from] RunError),
+    /// The result is written, its page is not.
+    #[error(transparent)]
+    Page(#[from] HtmlError),
 }
 
 impl SessionError {
@@ -98,6 +103,7 @@ impl SessionError {
             SessionError::System { .. } | SessionError::Engine { .. } | SessionError::Run(_) => {
                 Exit::Internal
             }
+            SessionError::Page(error) => error.exit(),
         }
     }
 }
@@ -330,7 +336,13 @@ fn conclude(finished: &Finished<'_>) -> Result<Exit, SessionError> {
     };
     println!("{}", report::render(&record));
     finished.directory.write(&record).map_err(SessionError::Directory)?;
-    println!("result: {}", finished.directory.path().display());
+    let directory = finished.directory.path();
+    println!("result: {}", directory.display());
+    if finished.args.options.html {
+        let page = html::page_in(directory);
+        html::write(RunFile { path: directory.join(RUN_FILE), run: run_json(&record) }, &page)?;
+        println!("report: {}", page.display());
+    }
     Ok(verdict.exit())
 }
 

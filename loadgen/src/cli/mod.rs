@@ -2,6 +2,7 @@
 
 mod capture;
 mod compare;
+mod report;
 mod selftest;
 
 use std::ops::RangeInclusive;
@@ -26,6 +27,7 @@ use crate::units::{parse_duration, parse_per_second};
 
 pub use capture::CaptureArgs;
 pub use compare::{AbArgs, CompareArgs, JudgeArgs, TrendArgs};
+pub use report::ReportArgs;
 pub use selftest::SelftestArgs;
 
 const AFTER_HELP: &str = "\
@@ -66,6 +68,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print a scenario as it would be run, what it amounts to, and whether this host can carry it.
     Check(RunArgs),
+    /// Show results as a page for a browser, with plots over time.
+    Report(ReportArgs),
     /// Compare the results of two versions of a server, and fail if the second is worse.
     Compare(CompareArgs),
     /// Measure two servers by turns, and fail if the second is worse.
@@ -223,6 +227,9 @@ pub struct RunOptions {
     /// [default: gridload-results/{UTC time}-{scenario}].
     #[arg(long, value_name = "DIR", help_heading = RESULT)]
     pub out: Option<PathBuf>,
+    /// Write a page for a browser, too: `report.html`.
+    #[arg(long, help_heading = RESULT)]
+    pub html: bool,
     /// How late publishes may be at p99.9 before the run is invalid, in percent of a period
     /// [0.1..=100, default: the scenario's, else 5]; at p99, twice as much.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, help_heading = RESULT)]

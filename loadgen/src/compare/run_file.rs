@@ -97,7 +97,11 @@ impl RunFile {
         files.into_iter().map(RunFile::read).collect()
     }
 
-    fn read(path: PathBuf) -> Result<RunFile, RunFileError> {
+    /// One `run.json`.
+    ///
+    /// # Errors
+    /// When it is not readable.
+    pub fn read(path: PathBuf) -> Result<RunFile, RunFileError> {
         let text = fs::read_to_string(&path).map_err(|cause| unreadable(&path, cause))?;
         let malformed = |cause: String| RunFileError::Malformed { path: path.clone(), cause };
         let run: Value =
