@@ -4,15 +4,11 @@
 //! Which of a pair goes first is drawn: a host that slows down over an hour, or that the first run
 //! of a pair warms up, then takes from both sides alike.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use thiserror::Error;
 
+use crate::child_run::{ChildRun, ChildRunError, Partition, fresh_directory};
 use crate::cli::AbArgs;
 use crate::compare::comparison::{Asked, Comparison};
 use crate::compare::floor::Floor;
@@ -20,8 +16,7 @@ use crate::compare::metric::Metric;
 use crate::compare::run_file::RunFile;
 use crate::compare::{self, CompareError};
 use crate::exit::Exit;
-use crate::foreign::{self, ForeignError};
-use crate::host::{self, Environment};
+use crate::host::Environment;
 
 /// Pairs that may be set aside because a run of them was invalid, for each that is wanted.
 const ASIDE_SHARE: usize = 2;
@@ -29,27 +24,9 @@ const ASIDE_SHARE: usize = 2;
 /// Why there is no comparison.
 #[derive(Debug, Error)]
 pub enum AbError {
-    /// The results cannot go where they shall.
-    #[error("{}: {cause}", path.display())]
-    Directory {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// A server.
+    /// A run without a result.
     #[error(transparent)]
-    Server(#[from] ForeignError),
-    /// A run ended without a result.
-    #[error("the run in {} ended with {exit} and left no result:\n{said}", path.display())]
-    Run {
-        /// Where.
-        path: PathBuf,
-        /// How.
-        exit: String,
-        /// Its last words.
-        said: String,
-    },
+    Run(#[from] ChildRunError),
     /// The comparison.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -59,8 +36,7 @@ impl AbError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            AbError::Directory { .. } | AbError::Server(_) => Exit::Usage,
-            AbError::Run { .. } => Exit::Internal,
+            AbError::Run(error) => error.exit(),
             AbError::Compare(error) => error.exit(),
         }
     }
@@ -115,20 +91,13 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
 
 struct Session<'a> {
     args: &'a AbArgs,
-    server_cpus: Vec<usize>,
-    generator_cpus: Vec<usize>,
+    partition: Partition,
 }
 
 impl<'a> Session<'a> {
     fn new(args: &'a AbArgs) -> Result<Self, AbError> {
-        let failed = |cause| AbError::Directory { path: args.out.clone(), cause };
-        if args.out.exists() {
-            let text = "is there already; results are never overwritten";
-            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, text)));
-        }
-        fs::create_dir_all(&args.out).map_err(failed)?;
-        let (server_cpus, generator_cpus) = host::halves();
-        Ok(Session { args, server_cpus, generator_cpus })
+        fresh_directory(&args.out)?;
+        Ok(Session { args, partition: Partition::of_host() })
     }
 
     /// A run of each side, the base first in the answer, whichever was first in time.
@@ -142,36 +111,14 @@ impl<'a> Session<'a> {
 
     fn one(&self, at: usize, side: Side) -> Result<RunFile, AbError> {
         let directory = self.args.out.join(side.name()).join(format!("{at:02}"));
-        let failed = |cause| AbError::Directory { path: directory.clone(), cause };
-        fs::create_dir_all(&directory).map_err(failed)?;
-        let command = match (side, &self.args.calibrate) {
+        let server = match (side, &self.args.calibrate) {
             (Side::Cand, None) => self.args.cand.as_deref(),
             _ => self.args.base.as_deref(),
         };
-        let log = File::create(directory.join("server.log")).map_err(failed)?;
-        let server =
-            command.map(|line| foreign::start(line, &self.server_cpus, log)).transpose()?;
-        let mut run = self.call(&directory).map_err(failed)?;
-        if let Some(server) = &server {
-            run.arg("--target").arg(format!("ws://{}", server.address()));
-            run.arg("--target-pid").arg(server.pid().to_string());
-            run.arg("--cpus").arg(host::cpu_list(&self.generator_cpus));
-        }
-        let output = run.output().map_err(failed)?;
-        fs::write(directory.join("report.txt"), &output.stdout).map_err(failed)?;
-        let found = RunFile::all(&directory).ok().and_then(|mut found| found.pop());
-        let Some(found) = found else {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(AbError::Run { path: directory, exit: output.status.to_string(), said });
-        };
+        let (args, partition) = (&self.args.run, &self.partition);
+        let found = ChildRun { directory: &directory, args, server, partition }.call()?;
         eprintln!("pair {}, {}: {}", at + 1, side.name(), summary(&found));
         Ok(found)
-    }
-
-    fn call(&self, directory: &Path) -> io::Result<Command> {
-        let mut run = Command::new(std::env::current_exe()?);
-        run.arg("run").args(&self.args.run).arg("--out").arg(directory).stdin(Stdio::null());
-        Ok(run)
     }
 }
 

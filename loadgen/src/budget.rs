@@ -65,6 +65,11 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Sockets on this host for each connection: an engine of our own has the other end here too.
+    pub fn ends(&self) -> u64 {
+        if self.engine_cores > 0 { 2 } else { 1 }
+    }
+
     /// The local address of the socket with this place in the ramp.
     pub fn source_of(&self, index: usize) -> Option<IpAddr> {
         self.sources.get(index.checked_rem(self.sources.len())?).copied()
@@ -158,7 +163,7 @@ pub enum Refusal {
 }
 
 /// Descriptors of a table that are not sockets: libraries, files, pollers, inherited ones.
-const DESCRIPTORS_KEPT: u64 = 200;
+pub const DESCRIPTORS_KEPT: u64 = 200;
 /// One core writes a single small frame to a loopback socket in 4 to 5 µs.
 const WRITES_PER_CORE_PER_S: f64 = 200_000.0;
 /// Encoding and writing one frame take a publisher thread about this long.
@@ -177,7 +182,7 @@ const PORTS_USED_FREELY: f64 = 0.4;
 /// Both ends of an idle loopback connection: kernel structures and user memory.
 const BYTES_PER_SOCKET: u64 = 10 * 1024;
 /// What may pile up in the kernel for a socket that does not read.
-const BYTES_PER_CLOGGED_SOCKET: u64 = 512 * 1024;
+pub const BYTES_PER_CLOGGED_SOCKET: u64 = 512 * 1024;
 /// Verification state of one publisher on one socket.
 const BYTES_PER_PAIR: u64 = 24;
 /// A histogram of 3 digits from 1 ns to beyond 60 s.
@@ -205,6 +210,17 @@ pub fn fit(
     wishes: &Wishes,
     destined: Destined,
 ) -> Result<Budget, Vec<Refusal>> {
+    let (budget, refusals) = assess(scenario, host, wishes, destined);
+    if refusals.is_empty() { Ok(budget) } else { Err(refusals) }
+}
+
+/// How a scenario would be carried, and everything that stands in the way.
+pub fn assess(
+    scenario: &Scenario,
+    host: &HostLimits,
+    wishes: &Wishes,
+    destined: Destined,
+) -> (Budget, Vec<Refusal>) {
     let implied = Implied::of(scenario);
     let mut refusals = Vec::new();
     let case = Case { scenario, implied: &implied, host, wishes, destined };
@@ -214,12 +230,10 @@ pub fn fit(
     case.check_descriptors(&layout, &mut refusals);
     case.check_memory(memory_bytes, &mut refusals);
     case.check_writes(&layout, &mut refusals);
-    if !refusals.is_empty() {
-        return Err(refusals);
-    }
     let sockets_per_thread = implied.subscriber_sockets.div_ceil(layout.subscriber_threads as u64);
     let descriptors_per_thread = sockets_per_thread + DESCRIPTORS_KEPT;
-    Ok(Budget { implied, layout, descriptors_per_thread, histogram_bytes, memory_bytes })
+    let budget = Budget { implied, layout, descriptors_per_thread, histogram_bytes, memory_bytes };
+    (budget, refusals)
 }
 
 impl Budget {
@@ -417,7 +431,7 @@ impl Case<'_> {
                 refusals.push(Refusal::Descriptors { who, sockets, tables, limit, cure });
             }
         }
-        let needed = if layout.engine_cores > 0 { everyone * 2 } else { everyone };
+        let needed = everyone * layout.ends();
         if needed > self.host.descriptors_of_system {
             let allowed = self.host.descriptors_of_system;
             refusals.push(Refusal::SystemFiles { needed, allowed });

@@ -2,15 +2,16 @@
 //! goes with every result. Must not decide whether anything suffices: `budget` does.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 
-use procfs::{CpuInfo, Current, Meminfo};
+use procfs::prelude::FromRead;
+use procfs::{CpuInfo, Meminfo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
 use crate::budget::HostLimits;
+use crate::kernel_files::KernelFiles;
 
 /// Raises the soft limit of open files to the hard one, for this process and its children.
 pub fn raise_descriptor_limit() -> io::Result<()> {
@@ -21,13 +22,16 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
 
 /// Reads the limits that a load must fit into.
 pub fn limits() -> HostLimits {
-    let memory_available_bytes =
-        Meminfo::current().ok().and_then(|m| m.mem_available).unwrap_or(u64::MAX);
+    limits_below(&KernelFiles::of_host())
+}
+
+/// The same of any kernel; the CPUs are those of the calling thread.
+pub fn limits_below(files: &KernelFiles) -> HostLimits {
     HostLimits {
-        descriptors_per_table: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-        descriptors_of_system: read_number("/proc/sys/fs/file-max").unwrap_or(u64::MAX),
-        ports_per_source: port_range().unwrap_or(DEFAULT_PORTS),
-        memory_available_bytes,
+        descriptors_per_table: files.open_file_limits().map_or(u64::MAX, |(soft, _)| soft),
+        descriptors_of_system: files.number("proc/sys/fs/file-max").unwrap_or(u64::MAX),
+        ports_per_source: port_range(files).unwrap_or(DEFAULT_PORTS),
+        memory_available_bytes: files.memory_available_bytes().unwrap_or(u64::MAX),
         cpus: allowed_cpus(),
     }
 }
@@ -67,11 +71,11 @@ pub fn pin(cpus: &[usize]) -> io::Result<()> {
 /// Size of the default `net.ipv4.ip_local_port_range`, 32768 to 60999.
 const DEFAULT_PORTS: u64 = 28_232;
 
-fn port_range() -> Option<u64> {
-    let text = read_line("/proc/sys/net/ipv4/ip_local_port_range")?;
-    let mut bounds = text.split_whitespace().map(str::parse::<u64>);
-    let (low, high) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
-    high.checked_sub(low).map(|span| span + 1)
+fn port_range(files: &KernelFiles) -> Option<u64> {
+    match files.numbers("proc/sys/net/ipv4/ip_local_port_range")[..] {
+        [low, high] => high.checked_sub(low).map(|span| span + 1),
+        _ => None,
+    }
 }
 
 /// Where a result was obtained. Values the kernel does not tell are absent.
@@ -131,31 +135,35 @@ const SYSCTLS: [&str; 12] = [
 impl Environment {
     /// Reads everything.
     pub fn read() -> Environment {
-        let nofile = getrlimit(Resource::Nofile);
-        let cpu_field = |field: &str| {
-            let info = CpuInfo::current().ok()?;
-            info.get_field(0, field).map(str::to_owned)
-        };
+        Environment::below(&KernelFiles::of_host())
+    }
+
+    /// The same of any kernel; the CPUs are those of the calling thread.
+    pub fn below(files: &KernelFiles) -> Environment {
+        let (nofile, nofile_hard) = files.open_file_limits().unzip();
+        let limited = |limit: Option<u64>| limit.filter(|limit| *limit < u64::MAX);
+        let cpu_info = CpuInfo::from_file(files.path("proc/cpuinfo")).ok();
+        let cpu_field = |field: &str| cpu_info.as_ref()?.get_field(0, field).map(str::to_owned);
+        let memory = Meminfo::from_file(files.path("proc/meminfo")).ok();
         let mut environment = Environment {
             host_fingerprint: String::new(),
-            kernel: read_line("/proc/sys/kernel/osrelease"),
+            kernel: files.sysctl("kernel/osrelease"),
             cpu: cpu_field("model name"),
             cpus: allowed_cpus().len(),
             microcode: cpu_field("microcode"),
-            governor: read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-            smt: read_line("/sys/devices/system/cpu/smt/active"),
-            thp: read_line("/sys/kernel/mm/transparent_hugepage/enabled"),
-            numa: read_line("/sys/devices/system/node/online"),
-            clocksource: read_line(
-                "/sys/devices/system/clocksource/clocksource0/current_clocksource",
-            ),
+            governor: files.line("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            smt: files.line("sys/devices/system/cpu/smt/active"),
+            thp: files.line("sys/kernel/mm/transparent_hugepage/enabled"),
+            numa: files.line("sys/devices/system/node/online"),
+            clocksource: files
+                .line("sys/devices/system/clocksource/clocksource0/current_clocksource"),
             hypervisor: cpu_field("flags").is_some_and(|f| f.contains("hypervisor")),
-            memory_bytes: Meminfo::current().ok().map(|memory| memory.mem_total),
-            nofile: nofile.current,
-            nofile_hard: nofile.maximum,
-            cgroup_cpu_max: read_line("/sys/fs/cgroup/cpu.max"),
-            cgroup_memory_max: read_line("/sys/fs/cgroup/memory.max"),
-            sysctls: sysctls(),
+            memory_bytes: memory.map(|memory| memory.mem_total),
+            nofile: limited(nofile),
+            nofile_hard: limited(nofile_hard),
+            cgroup_cpu_max: files.line("sys/fs/cgroup/cpu.max"),
+            cgroup_memory_max: files.line("sys/fs/cgroup/memory.max"),
+            sysctls: sysctls(files),
         };
         environment.host_fingerprint = environment.fingerprint();
         environment
@@ -178,18 +186,8 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
-fn sysctls() -> BTreeMap<&'static str, String> {
-    let read = |name: &'static str| Some((name, read_line(&format!("/proc/sys/{name}"))?));
-    SYSCTLS.into_iter().filter_map(read).collect()
-}
-
-fn read_line(path: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-fn read_number(path: &str) -> Option<u64> {
-    read_line(path)?.parse().ok()
+fn sysctls(files: &KernelFiles) -> BTreeMap<&'static str, String> {
+    SYSCTLS.into_iter().filter_map(|name| Some((name, files.sysctl(name)?))).collect()
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use gridload::ab;
+use gridload::capacity;
 use gridload::capture;
 use gridload::cli::{Cli, Command, RunArgs};
 use gridload::compare::{self, trend};
+use gridload::doctor;
 use gridload::embedded;
 use gridload::exit::Exit;
 use gridload::foreign;
@@ -36,6 +38,10 @@ fn main() -> ExitCode {
         Some(Command::Selftest(args)) => {
             selftest::run(&args).map_err(|e| (e.to_string(), e.exit()))
         }
+        Some(Command::Capacity(args)) => {
+            capacity::run(&args).map_err(|e| (e.to_string(), e.exit()))
+        }
+        Some(Command::Doctor(args)) => doctor::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Scenarios) => Ok(session::list()),
         Some(Command::Engine(args)) => match embedded::serve(&args) {
             Ok(()) => Ok(Exit::Ok),

@@ -127,14 +127,27 @@ impl Fitted {
     fn new(args: &RunArgs) -> Result<Fitted, SessionError> {
         let name = args.scenario.as_deref().unwrap_or(builtin::DEFAULT);
         let scenario = overrides::resolve(name, &args.options)?;
-        let server = scenario.target.authority.as_deref().map(address_of).transpose()?;
-        let destined = server.map_or(Destined::Embedded, |server| Destined::Server(server.ip()));
+        let server = server_of(&scenario)?;
+        let destined = destined(server);
         host::raise_descriptor_limit().map_err(system("raising the limit of open files"))?;
         let wishes = args.options.wishes();
         let budget = budget::fit(&scenario, &host::limits(), &wishes, destined)
             .map_err(SessionError::Refused)?;
         Ok(Fitted { scenario, budget, server })
     }
+}
+
+/// The server a scenario names, if it names one.
+///
+/// # Errors
+/// When its name has no address.
+pub fn server_of(scenario: &Scenario) -> Result<Option<SocketAddr>, SessionError> {
+    scenario.target.authority.as_deref().map(address_of).transpose()
+}
+
+/// What the budget needs to know of a server.
+pub fn destined(server: Option<SocketAddr>) -> Destined {
+    server.map_or(Destined::Embedded, |server| Destined::Server(server.ip()))
 }
 
 fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {

@@ -149,7 +149,7 @@ pub struct TrendArgs {
     pub label: Option<String>,
 }
 
-fn parse_server(text: &str) -> Result<String, String> {
+pub(super) fn parse_server(text: &str) -> Result<String, String> {
     let names_port = text.contains(PORT);
     names_port.then(|| text.to_owned()).ok_or_else(|| {
         format!("`{text}` does not say where to listen: write {PORT} where the port goes")

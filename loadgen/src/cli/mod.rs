@@ -1,7 +1,9 @@
 //! The command line: every flag with its default, unit and range. Must not act on any of them.
 
+mod capacity;
 mod capture;
 mod compare;
+mod doctor;
 mod report;
 mod selftest;
 
@@ -25,8 +27,10 @@ use crate::source::SourceRange;
 use crate::target::{TargetUrl, parse_target_url};
 use crate::units::{parse_duration, parse_per_second};
 
+pub use capacity::CapacityArgs;
 pub use capture::CaptureArgs;
 pub use compare::{AbArgs, CompareArgs, JudgeArgs, TrendArgs};
+pub use doctor::DoctorArgs;
 pub use report::ReportArgs;
 pub use selftest::SelftestArgs;
 
@@ -42,10 +46,13 @@ A run in which the generator or the host was too slow proves nothing: it is repo
 Exit codes:
   0  the run was valid and every goal was met
   1  internal error
-  2  wrong usage, wrong scenario, or a load this host cannot carry
+  2  wrong usage, wrong scenario, or a load this host cannot carry; `doctor`: the same
   3  `compare` or `ab` found the candidate worse
   4  a goal (SLO) was missed; without stated goals: frames were lost, damaged or out of order
   5  the run was invalid; `compare`, `ab`: a side has no valid run; `selftest`: a row is wrong
+  4  a goal (SLO) was missed; without stated goals: frames were lost, damaged or out of order;
+     `capacity`: even by the least load
+  5  the run was invalid; `compare`, `ab`: a side has no valid run; `capacity`: nothing was proved
   6  `compare` or `ab` with --require-conclusive could not tell";
 
 /// Load generator for WebSocket broadcast: PMU-rate publishers, every subscriber measured.
@@ -80,6 +87,10 @@ pub enum Command {
     Capture(CaptureArgs),
     /// Prove this instrument's accuracy against a server whose faults are known.
     Selftest(SelftestArgs),
+    /// Find the largest load at which the goals hold, what limits it, and what it costs.
+    Capacity(Box<CapacityArgs>),
+    /// Show what of this host stands in the way of a load, and mend it.
+    Doctor(DoctorArgs),
     /// List the built-in scenarios.
     Scenarios,
     /// The embedded engine's own process.

@@ -1,0 +1,230 @@
+//! `gridload capacity`: from goals to the largest load that meets them. Owns the order of the runs
+//! and their time. Must not measure (each run is a `gridload run` of its own), search or judge.
+//!
+//! The path: `search` says which value comes next, `control` puts it into the scenario, `runner`
+//! has it run and `point` reads what it showed; `variation` has a few loads more. `load`, `model`
+//! with `least_squares`, and `plan` make costs of the points, `answer` everything that is known in
+//! the end; `text` and `record` show it.
+
+pub mod answer;
+pub mod control;
+pub mod least_squares;
+pub mod load;
+pub mod model;
+pub mod plan;
+pub mod point;
+pub mod record;
+pub mod runner;
+pub mod search;
+pub mod text;
+pub mod variation;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::builtin;
+use crate::child_run::ChildRunError;
+use crate::cli::CapacityArgs;
+use crate::exit::Exit;
+use crate::host::Environment;
+use crate::overrides::{self, ResolveError};
+use crate::scenario::Scenario;
+use crate::session;
+use crate::slo::Slo;
+use crate::units::format_duration;
+
+use answer::{Answer, Wanted};
+use plan::Prices;
+use point::Purpose;
+use record::{CAPACITY_FILE, Record};
+use runner::Runner;
+use search::{Asked, Found, Search, Step, Trial};
+use text::Summary;
+use variation::variations;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum CapacityError {
+    /// No scenario.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The range has no values.
+    #[error("--from {from} lies above --to {to}")]
+    Range {
+        /// Where the search should begin.
+        from: u64,
+        /// And end.
+        to: u64,
+    },
+    /// A run without a result.
+    #[error(transparent)]
+    Run(#[from] ChildRunError),
+    /// A file that cannot be written.
+    #[error("cannot write {}: {cause}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl CapacityError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CapacityError::Resolve(_) | CapacityError::Range { .. } => Exit::Usage,
+            CapacityError::Run(error) => error.exit(),
+            CapacityError::Write { .. } => Exit::Internal,
+        }
+    }
+}
+
+/// Searches, confirms, fits the model, prints and writes.
+///
+/// # Errors
+/// [`CapacityError`] when a run fails altogether.
+pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
+    let name = args.run.scenario.as_deref().unwrap_or(builtin::DEFAULT);
+    let mut options = args.run.options.clone();
+    options.set.extend(args.slo.iter().cloned());
+    let scenario = overrides::resolve(name, &options)?;
+    let mut search = Search::new(asked(args, &scenario)?);
+    let mut runner = Runner::new(args, name, options, &scenario)?;
+    eprintln!("{}", text::head(args.control));
+    let mut left_out = search_knee(&mut search, &mut runner, args.confirm)?;
+    let found = search.found();
+    if let Some(value) = found.confirmed.or(found.seen) {
+        let is_whole = vary(value, &mut runner)?;
+        left_out = left_out.or((!is_whole).then_some("runs for the model were left out"));
+    }
+    let left_out = left_out.map(|what| {
+        let (budget, taken) = (args.budget, runner.elapsed().as_secs());
+        format!("Out of time: {what} (--budget {}, {taken} s taken)", format_duration(budget))
+    });
+    conclude(args, &scenario, found, &runner, left_out.as_deref())
+}
+
+fn asked(args: &CapacityArgs, scenario: &Scenario) -> Result<Asked, CapacityError> {
+    let range = args.control.range(scenario);
+    let most = args.to.map_or(*range.end(), |to| to.min(*range.end()));
+    let start = args.from.unwrap_or_else(|| args.control.of(scenario).min(most));
+    if start > most {
+        return Err(CapacityError::Range { from: start, to: most });
+    }
+    let (resolution, confirm) = (args.resolution, args.confirm);
+    Ok(Asked { start, least: *range.start(), most, resolution, confirm })
+}
+
+/// Runs what the search asks for, to its end or to that of the time; what was left out then.
+fn search_knee(
+    search: &mut Search,
+    runner: &mut Runner<'_>,
+    confirm: u32,
+) -> Result<Option<&'static str>, CapacityError> {
+    let mut left_out = None;
+    loop {
+        let (purpose, value) = match search.step() {
+            Step::Try(value) => (Purpose::Search, value),
+            Step::Confirm(value) => (Purpose::Confirm, value),
+            Step::End => return Ok(left_out),
+        };
+        let options = runner.options_at(value);
+        let scenario = runner.scenario(purpose, &options)?;
+        let whole = runner.scenario(Purpose::Confirm, &options)?;
+        match purpose {
+            Purpose::Search if !runner.has_time(&scenario, runner::length(&whole) * confirm) => {
+                left_out = Some("the search was cut short before it was as close as asked");
+                search.hurry();
+            }
+            Purpose::Confirm if !runner.has_time(&scenario, Duration::ZERO) => {
+                left_out = Some("what was found could not be confirmed");
+                search.end();
+            }
+            _ => search.take(runner.run(purpose, value, &scenario)?),
+        }
+    }
+}
+
+/// Runs what the model needs beside the search; whether there was time for all of it.
+fn vary(value: u64, runner: &mut Runner<'_>) -> Result<bool, CapacityError> {
+    let options = runner.options_at(value);
+    let found = runner.scenario(Purpose::Probe, &options)?;
+    for variation in variations(&found, &options) {
+        let scenario = runner.scenario(variation.purpose, &variation.options)?;
+        if scenario.publishers == found.publishers && scenario.subscribers == found.subscribers {
+            continue;
+        }
+        for _ in 0..TRIES {
+            if !runner.has_time(&scenario, Duration::ZERO) {
+                return Ok(false);
+            }
+            if runner.run(variation.purpose, value, &scenario)? != Trial::Invalid {
+                break;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Runs of a variation, should the first prove nothing.
+const TRIES: usize = 2;
+
+fn conclude(
+    args: &CapacityArgs,
+    scenario: &Scenario,
+    found: Found,
+    runner: &Runner<'_>,
+    left_out: Option<&str>,
+) -> Result<Exit, CapacityError> {
+    let egress_gigabyte = args.price_egress.unwrap_or(0.0);
+    let wanted = Wanted {
+        asked: args.control.of(scenario),
+        prices: args.price.map(|core_hour| Prices { core_hour, egress_gigabyte }),
+        plan: args.plan,
+        plan_cores: args.plan_cores,
+    };
+    let answer = Answer::of(found, runner.points(), &wanted);
+    let goals = goals(&scenario.slo);
+    let (control, plan_cores) = (args.control, args.plan_cores);
+    let summary = Summary { control, goals: &goals, answer: &answer, plan_cores, left_out };
+    println!("{}", text::summary(&summary));
+    let record = Record {
+        command: &session::command_line(std::env::args()),
+        scenario: &scenario.name,
+        control,
+        goals: &goals,
+        resolution: args.resolution,
+        elapsed_s: runner.elapsed().as_secs_f64(),
+        left_out,
+        answer: &answer,
+        points: runner.points(),
+        environment: &Environment::read(),
+    };
+    for path in [Some(runner.directory().join(CAPACITY_FILE)), args.json.clone()] {
+        let Some(path) = path else { continue };
+        record.write(&path).map_err(|cause| CapacityError::Write { path, cause })?;
+    }
+    println!("result: {}", runner.directory().display());
+    Ok(exit(&found))
+}
+
+/// The goals in words: those that bound latencies, and those that are always there.
+fn goals(slo: &Slo) -> Vec<String> {
+    let latencies = slo.latencies();
+    let latencies =
+        latencies.map(|(goal, _, limit)| format!("{goal} <= {}", format_duration(limit)));
+    latencies.chain([format!("loss <= {}", slo.loss)]).collect()
+}
+
+fn exit(found: &Found) -> Exit {
+    let is_missed = found.seen.is_none() && found.is_knee();
+    match found.confirmed {
+        Some(_) => Exit::Ok,
+        None if is_missed => Exit::SloViolated,
+        None => Exit::InvalidRun,
+    }
+}

@@ -1,0 +1,264 @@
+//! What one run of a search has shown, taken from its `run.json`. Must not judge a search.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::compare::metric::Metric;
+use crate::compare::run_file::RunFile;
+use crate::exit::Exit;
+
+use super::load::Load;
+use super::search::Trial;
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// It narrows the search.
+    Search,
+    /// It confirms what was found, at full length.
+    Confirm,
+    /// It varies what the search does not, for the model.
+    Probe,
+    /// The model, which does not know it, is held against it.
+    HeldOut,
+}
+
+impl Purpose {
+    /// Its name in tables and directories.
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Search => "search",
+            Purpose::Confirm => "confirm",
+            Purpose::Probe => "probe",
+            Purpose::HeldOut => "held-out",
+        }
+    }
+}
+
+/// What a run was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Why it was run.
+    pub purpose: Purpose,
+    /// The value of the control.
+    pub value: u64,
+    /// Healthy dashboards.
+    pub subscribers: u64,
+    /// What its server had to do.
+    pub load: Load,
+    /// CPUs its server has, if they are known before.
+    pub server_cpus: Option<usize>,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Point {
+    /// Why it was run.
+    pub purpose: Purpose,
+    /// The value of the control.
+    pub value: u64,
+    /// Healthy dashboards.
+    pub subscribers: u64,
+    /// How it came out.
+    pub trial: Trial,
+    /// What its server had to do.
+    pub load: Load,
+    /// Length of the measured phase, seconds.
+    pub measured_s: Option<f64>,
+    /// Frames that healthy subscribers received per second.
+    pub deliveries_per_s: Option<f64>,
+    /// CPUs that its server kept busy.
+    pub server_cpus_busy: Option<f64>,
+    /// CPUs that its server has.
+    pub server_cpus: Option<f64>,
+    /// CPUs that the generator kept busy.
+    pub own_cpus_busy: Option<f64>,
+    /// 99 % of frames came within this time of their instant, nanoseconds.
+    pub e2e_p99_ns: Option<f64>,
+    /// User memory of its server at the end, bytes.
+    pub server_rss_bytes: Option<f64>,
+    /// User memory of its server a connection, bytes.
+    pub user_bytes_per_connection: Option<f64>,
+    /// Kernel memory a connection, bytes.
+    pub kernel_bytes_per_connection: Option<f64>,
+    /// The most memory that TCP used, as a share of where the kernel begins to save.
+    pub tcp_memory_share: Option<f64>,
+    /// Goals that were missed, with what was found and allowed.
+    pub missed: Vec<String>,
+    /// Why it proves nothing.
+    pub reasons: Vec<String>,
+    /// Its result.
+    pub result: PathBuf,
+}
+
+impl Point {
+    /// Reads what a run found.
+    pub fn of(question: &Question, file: &RunFile) -> Point {
+        let run = &file.run;
+        let metric = |key| Metric::find(key).and_then(|metric| metric.of(run));
+        let cost = |key: &str| run["efficiency"][key].as_f64();
+        let own = run["layout"]["engine_cpus"].as_array().map(Vec::len);
+        Point {
+            purpose: question.purpose,
+            value: question.value,
+            subscribers: question.subscribers,
+            trial: trial(run),
+            load: question.load,
+            measured_s: run["totals"]["measured_s"].as_f64(),
+            deliveries_per_s: metric("deliveries"),
+            server_cpus_busy: cost("server_cpus_busy"),
+            server_cpus: question.server_cpus.or(own).map(|cpus| cpus as f64),
+            own_cpus_busy: cost("own_cpus_busy"),
+            e2e_p99_ns: metric("e2e_p99"),
+            server_rss_bytes: cost("server_rss_bytes"),
+            user_bytes_per_connection: cost("rss_bytes_per_connection"),
+            kernel_bytes_per_connection: cost("kernel_bytes_per_connection"),
+            tcp_memory_share: tcp_memory_share(run),
+            missed: missed(run),
+            reasons: reasons(run),
+            result: file.path.clone(),
+        }
+    }
+
+    /// A run that was not begun, because this host cannot carry it.
+    pub fn refused(question: &Question, said: String, result: PathBuf) -> Point {
+        Point {
+            purpose: question.purpose,
+            value: question.value,
+            subscribers: question.subscribers,
+            trial: Trial::Refused,
+            load: question.load,
+            measured_s: None,
+            deliveries_per_s: None,
+            server_cpus_busy: None,
+            server_cpus: None,
+            own_cpus_busy: None,
+            e2e_p99_ns: None,
+            server_rss_bytes: None,
+            user_bytes_per_connection: None,
+            kernel_bytes_per_connection: None,
+            tcp_memory_share: None,
+            missed: Vec::new(),
+            reasons: vec![said],
+            result,
+        }
+    }
+
+    /// Whether its numbers are about the server.
+    pub fn is_valid(&self) -> bool {
+        matches!(self.trial, Trial::Held | Trial::Missed)
+    }
+
+    /// How full its server's CPUs were.
+    pub fn cpu_share(&self) -> Option<f64> {
+        Some(self.server_cpus_busy? / self.server_cpus?)
+    }
+
+    /// What the load cost, if all of it was carried: what is not delivered costs nothing.
+    pub fn cost(&self) -> Option<(Load, f64)> {
+        let carried = self.deliveries_per_s? / self.load.deliveries_per_s;
+        let is_whole = self.is_valid() && (carried - 1.0).abs() < NOT_CARRIED_MAX;
+        is_whole.then_some((self.load, self.server_cpus_busy?))
+    }
+}
+
+/// Deliveries that may be missing or too many, as a share, in a run whose costs count.
+const NOT_CARRIED_MAX: f64 = 0.02;
+
+fn trial(run: &Value) -> Trial {
+    let exit = run["exit_code"].as_u64();
+    if run["health"]["valid"] != true {
+        Trial::Invalid
+    } else if exit == Some(u64::from(Exit::Ok.code())) {
+        Trial::Held
+    } else {
+        Trial::Missed
+    }
+}
+
+fn missed(run: &Value) -> Vec<String> {
+    let goals = run["slo"].as_array().into_iter().flatten();
+    let missed = goals.filter(|goal| goal["pass"] == false);
+    let text = |goal: &Value, key: &str| goal[key].as_str().unwrap_or_default().to_owned();
+    missed
+        .map(|goal| {
+            let [name, found, allowed] = ["goal", "measured", "allowed"].map(|key| text(goal, key));
+            format!("{name} {found} ({allowed})")
+        })
+        .collect()
+}
+
+fn reasons(run: &Value) -> Vec<String> {
+    let reasons = run["health"]["reasons"].as_array().into_iter().flatten();
+    reasons.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The kernel counts in pages of this size on the machines this runs on.
+const PAGE_BYTES: f64 = 4096.0;
+
+fn tcp_memory_share(run: &Value) -> Option<f64> {
+    let bounds = run["env"]["sysctls"]["net/ipv4/tcp_mem"].as_str()?;
+    let pressure: f64 = bounds.split(' ').nth(1)?.parse().ok()?;
+    let points = run["samples"]["points"].as_array()?;
+    let used = points.iter().filter_map(|point| point["host"]["tcp_memory_bytes"].as_f64());
+    Some(used.fold(0.0, f64::max) / (pressure * PAGE_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run(valid: bool, exit_code: u64) -> RunFile {
+        let class = json!({"kind": "healthy", "e2e": {"count": 600, "p99_ns": 5e6}});
+        let run = json!({
+            "exit_code": exit_code,
+            "health": {"valid": valid, "reasons": if valid { vec![] } else { vec!["too slow"] }},
+            "layout": {"engine_cpus": [0, 1]},
+            "totals": {"measured_s": 6.0, "classes": [class]},
+            "efficiency": {"server_cpus_busy": 1.5},
+            "slo": [{"goal": "loss", "pass": exit_code == 0, "measured": "7", "allowed": "<= 0"}],
+            "env": {"sysctls": {"net/ipv4/tcp_mem": "1 1000 3"}},
+            "samples": {"points": [{"host": {"tcp_memory_bytes": 2_048_000}}]},
+        });
+        RunFile { path: PathBuf::from("run.json"), run }
+    }
+
+    fn question() -> Question {
+        let load = Load { deliveries_per_s: 101.0, ..Load::default() };
+        Question { purpose: Purpose::Search, value: 5, subscribers: 5, load, server_cpus: None }
+    }
+
+    #[test]
+    fn a_run_is_read_as_it_came_out() {
+        let point = Point::of(&question(), &run(true, 0));
+        assert_eq!((point.trial, point.value), (Trial::Held, 5));
+        assert_eq!((point.deliveries_per_s, point.e2e_p99_ns), (Some(100.0), Some(5e6)));
+        assert_eq!(point.cpu_share(), Some(0.75));
+        assert_eq!(point.tcp_memory_share, Some(0.5));
+        assert_eq!(point.cost(), Some((point.load, 1.5)), "99 of 100 were delivered");
+        let missed = Point::of(&question(), &run(true, 4));
+        assert_eq!((missed.trial, &missed.missed[0]), (Trial::Missed, &"loss 7 (<= 0)".to_owned()));
+        let invalid = Point::of(&question(), &run(false, 5));
+        assert_eq!((invalid.trial, invalid.cost()), (Trial::Invalid, None));
+        assert_eq!(invalid.reasons, ["too slow"]);
+    }
+
+    #[test]
+    fn what_was_not_carried_has_no_cost() {
+        let load = Load { deliveries_per_s: 200.0, ..Load::default() };
+        let point = Point::of(&Question { load, ..question() }, &run(true, 4));
+        assert_eq!(point.cost(), None);
+        let refused = Point::refused(&question(), "too many".to_owned(), PathBuf::new());
+        assert_eq!((refused.is_valid(), refused.cost()), (false, None));
+    }
+
+    #[test]
+    fn cpus_of_a_server_that_was_started_for_it_are_known() {
+        let question = Question { server_cpus: Some(6), ..question() };
+        assert_eq!(Point::of(&question, &run(true, 0)).cpu_share(), Some(0.25));
+    }
+}

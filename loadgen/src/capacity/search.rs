@@ -1,0 +1,437 @@
+//! Where the knee is: which value to try next, given how the runs so far came out. A pure state
+//! machine: it is told outcomes and tells values. Must not run anything or know what is varied.
+
+use serde::Serialize;
+
+/// What is searched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Asked {
+    /// The value to begin with.
+    pub start: u64,
+    /// The least value there is, at least 1.
+    pub least: u64,
+    /// The largest.
+    pub most: u64,
+    /// How far apart what holds and what does not may be in the end, as a share.
+    pub resolution: f64,
+    /// Runs of full length that a majority must hold in.
+    pub confirm: u32,
+}
+
+/// How a run came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trial {
+    /// It was valid and every goal was met.
+    Held,
+    /// It was valid and a goal was missed.
+    Missed,
+    /// The generator or the host was too slow: it proves nothing.
+    Invalid,
+    /// This host cannot carry the load at all.
+    Refused,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A short run with this value.
+    Try(u64),
+    /// A run of full length with this value.
+    Confirm(u64),
+    /// There is nothing more to do.
+    End,
+}
+
+/// What a search has found so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The largest value at which a majority of runs of full length held.
+    pub confirmed: Option<u64>,
+    /// The largest at which a short run held and which has not been refuted since.
+    pub seen: Option<u64>,
+    /// Runs of full length at the last value that was to be confirmed.
+    pub confirm_runs: u32,
+    /// Those of them that held.
+    pub confirm_held: u32,
+    /// The least value that does not hold, and why; none if all that were tried do.
+    pub above: Option<Above>,
+}
+
+/// A value that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Above {
+    /// The value.
+    pub value: u64,
+    /// How its runs came out.
+    pub trial: Trial,
+}
+
+impl Found {
+    /// Whether what lies above was seen to miss its goals, rather than not seen at all.
+    pub fn is_knee(&self) -> bool {
+        self.above.is_some_and(|above| above.trial == Trial::Missed)
+    }
+}
+
+/// How often a value that is not confirmed is lowered: by one resolution, two, four and so on.
+const STEPS_DOWN_MAX: u32 = 4;
+
+/// A search under way.
+#[derive(Debug, Clone)]
+pub struct Search {
+    asked: Asked,
+    held: Option<u64>,
+    above: Option<Above>,
+    /// How the first of two runs at the present value came out, if it did not hold.
+    first_try: Option<Trial>,
+    stage: Stage,
+    steps_down: u32,
+    confirmed: Option<u64>,
+    votes: Votes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Bracket,
+    Confirm(u64),
+    End,
+}
+
+/// Runs of full length at one value.
+#[derive(Debug, Clone, Copy, Default)]
+struct Votes {
+    held: u32,
+    missed: u32,
+    invalid: u32,
+}
+
+impl Search {
+    /// A search that has not begun.
+    pub fn new(asked: Asked) -> Search {
+        let least = asked.least.max(1);
+        let most = asked.most.max(least);
+        let asked = Asked { least, most, start: asked.start.clamp(least, most), ..asked };
+        Search {
+            asked,
+            held: None,
+            above: None,
+            first_try: None,
+            stage: Stage::Bracket,
+            steps_down: 0,
+            confirmed: None,
+            votes: Votes::default(),
+        }
+    }
+
+    /// What to do next; the same until an outcome is told.
+    pub fn step(&self) -> Step {
+        match self.stage {
+            Stage::Bracket => Step::Try(self.next_value()),
+            Stage::Confirm(value) => Step::Confirm(value),
+            Stage::End => Step::End,
+        }
+    }
+
+    /// Takes in how the run that [`Search::step`] asked for came out.
+    pub fn take(&mut self, trial: Trial) {
+        match self.stage {
+            Stage::Bracket => self.take_try(trial),
+            Stage::Confirm(value) => self.take_vote(value, trial),
+            Stage::End => {}
+        }
+    }
+
+    /// Time is short: what has held so far is to be confirmed.
+    pub fn hurry(&mut self) {
+        if self.stage == Stage::Bracket {
+            self.stage = self.held.map_or(Stage::End, Stage::Confirm);
+        }
+    }
+
+    /// Time is up.
+    pub fn end(&mut self) {
+        self.stage = Stage::End;
+    }
+
+    /// What is known by now.
+    pub fn found(&self) -> Found {
+        let Votes { held, missed, invalid } = self.votes;
+        Found {
+            confirmed: self.confirmed,
+            seen: self.held,
+            confirm_runs: held + missed + invalid,
+            confirm_held: held,
+            above: self.above,
+        }
+    }
+
+    /// Doubles while all hold, halves while none does, and then goes for the middle, as ratios go.
+    fn next_value(&self) -> u64 {
+        let Asked { start, least, most, .. } = self.asked;
+        match (self.held, self.above) {
+            (None, None) => start,
+            (Some(held), None) => held.saturating_mul(2).min(most),
+            (None, Some(above)) => (above.value / 2).max(least),
+            (Some(held), Some(above)) => {
+                let middle = (held as f64 * above.value as f64).sqrt().round() as u64;
+                middle.clamp(held + 1, above.value.saturating_sub(1).max(held + 1))
+            }
+        }
+    }
+
+    /// A run that does not hold gets a second chance: noise makes latencies longer, never shorter.
+    fn take_try(&mut self, trial: Trial) {
+        let value = self.next_value();
+        match (trial, self.first_try.take()) {
+            (Trial::Held, _) => self.held = Some(value),
+            (Trial::Refused, _) => self.above = Some(Above { value, trial }),
+            (Trial::Missed | Trial::Invalid, None) => {
+                self.first_try = Some(trial);
+                return;
+            }
+            (second, Some(first)) => {
+                let was_missed = [first, second].contains(&Trial::Missed);
+                let trial = if was_missed { Trial::Missed } else { Trial::Invalid };
+                self.above = Some(Above { value, trial });
+            }
+        }
+        if self.is_settled() {
+            self.stage = self.held.map_or(Stage::End, Stage::Confirm);
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let Asked { least, most, resolution, .. } = self.asked;
+        match (self.held, self.above.map(|above| above.value)) {
+            (None, None) => false,
+            (Some(held), None) => held >= most,
+            (None, Some(above)) => above <= least,
+            (Some(held), Some(above)) => {
+                above <= held + 1 || above as f64 <= held as f64 * (1.0 + resolution)
+            }
+        }
+    }
+
+    fn take_vote(&mut self, value: u64, trial: Trial) {
+        match trial {
+            Trial::Held => self.votes.held += 1,
+            Trial::Missed => self.votes.missed += 1,
+            Trial::Invalid | Trial::Refused => self.votes.invalid += 1,
+        }
+        let runs = self.asked.confirm.max(1);
+        let majority = runs / 2 + 1;
+        if self.votes.held >= majority {
+            self.confirmed = Some(value);
+            self.stage = Stage::End;
+        } else if self.votes.missed > runs - majority {
+            self.step_down(value, Trial::Missed);
+        } else if self.votes.invalid >= runs.max(2) {
+            self.step_down(value, Trial::Invalid);
+        }
+    }
+
+    fn step_down(&mut self, value: u64, trial: Trial) {
+        self.above = Some(Above { value, trial });
+        if self.steps_down >= STEPS_DOWN_MAX || value <= self.asked.least {
+            self.held = None;
+            self.stage = Stage::End;
+            return;
+        }
+        let factor = (1.0 + self.asked.resolution).powi(1 << self.steps_down);
+        let lower = (value as f64 / factor) as u64;
+        let lower = lower.clamp(self.asked.least, value - 1);
+        self.steps_down += 1;
+        self.held = Some(lower);
+        self.votes = Votes::default();
+        self.stage = Stage::Confirm(lower);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::rngs::Xoshiro256PlusPlus;
+    use rand::{RngExt, SeedableRng};
+
+    fn asked(start: u64) -> Asked {
+        Asked { start, least: 1, most: 4_000_000, resolution: 0.05, confirm: 3 }
+    }
+
+    /// Runs a search to its end against an oracle; the values it tried, in order.
+    fn drive(search: &mut Search, mut oracle: impl FnMut(Step) -> Trial) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while search.step() != Step::End && steps.len() < 1_000 {
+            steps.push(search.step());
+            let trial = oracle(search.step());
+            search.take(trial);
+        }
+        steps
+    }
+
+    fn value(step: Step) -> u64 {
+        match step {
+            Step::Try(value) | Step::Confirm(value) => value,
+            Step::End => 0,
+        }
+    }
+
+    fn upto(knee: u64) -> impl FnMut(Step) -> Trial {
+        move |step| if value(step) <= knee { Trial::Held } else { Trial::Missed }
+    }
+
+    #[test]
+    fn it_doubles_halves_the_gap_and_confirms() {
+        let mut search = Search::new(asked(50));
+        let steps = drive(&mut search, upto(310));
+        let values: Vec<_> = steps.iter().map(|step| value(*step)).collect();
+        assert_eq!(values, [50, 100, 200, 400, 400, 283, 336, 336, 308, 322, 322, 308, 308]);
+        let found = search.found();
+        assert_eq!(found.confirmed, Some(308));
+        assert_eq!(found.above, Some(Above { value: 322, trial: Trial::Missed }));
+        assert!(found.is_knee());
+        assert_eq!((found.confirm_held, found.confirm_runs), (2, 2), "two of three decide");
+    }
+
+    #[test]
+    fn a_start_beyond_the_knee_is_halved() {
+        let mut search = Search::new(asked(1_000));
+        drive(&mut search, upto(70));
+        let found = search.found();
+        assert!(found.confirmed.is_some_and(|value| (67..=70).contains(&value)), "{found:?}");
+        let mut search = Search::new(asked(8));
+        drive(&mut search, |_| Trial::Missed);
+        assert_eq!((search.found().confirmed, search.found().seen), (None, None));
+    }
+
+    #[test]
+    fn the_generators_own_limit_is_no_knee() {
+        let mut search = Search::new(asked(100));
+        drive(&mut search, |step| match value(step) {
+            0..=700 => Trial::Held,
+            _ => Trial::Invalid,
+        });
+        let found = search.found();
+        assert!(!found.is_knee() && found.confirmed.is_some_and(|v| v > 660), "{found:?}");
+        let mut search = Search::new(asked(100));
+        let steps = drive(&mut search, |step| match value(step) {
+            0..=300 => Trial::Held,
+            _ => Trial::Refused,
+        });
+        let tries = steps.iter().filter(|step| **step == Step::Try(400)).count();
+        assert_eq!(tries, 1, "what does not fit the host will not fit it again");
+    }
+
+    #[test]
+    fn what_holds_at_the_end_of_the_range_is_confirmed() {
+        let mut search = Search::new(Asked { most: 300, ..asked(100) });
+        drive(&mut search, upto(u64::MAX));
+        let found = search.found();
+        assert_eq!((found.confirmed, found.above), (Some(300), None));
+    }
+
+    #[test]
+    fn what_does_not_last_is_lowered_step_by_step() {
+        let mut search = Search::new(asked(100));
+        drive(&mut search, |step| match step {
+            Step::Confirm(value) if value > 170 => Trial::Missed,
+            step if value(step) <= 199 => Trial::Held,
+            _ => Trial::Missed,
+        });
+        let found = search.found();
+        assert!(found.confirmed.is_some_and(|value| (150..=170).contains(&value)), "{found:?}");
+        let mut search = Search::new(asked(100));
+        drive(&mut search, |step| match step {
+            Step::Try(value) if value <= 199 => Trial::Held,
+            _ => Trial::Missed,
+        });
+        let found = search.found();
+        assert_eq!((found.confirmed, found.seen), (None, None), "nothing lasted");
+    }
+
+    #[test]
+    fn haste_confirms_what_has_held_so_far() {
+        let mut search = Search::new(asked(100));
+        search.hurry();
+        assert_eq!(search.step(), Step::End, "nothing has held");
+        let mut search = Search::new(asked(100));
+        search.take(Trial::Held);
+        search.hurry();
+        assert_eq!(search.step(), Step::Confirm(100));
+        search.take(Trial::Held);
+        search.end();
+        assert_eq!((search.found().confirmed, search.found().seen), (None, Some(100)));
+    }
+
+    /// No more runs than this, whatever comes out: two at each value of doubling and of halving the
+    /// gap, and the votes of every step down.
+    fn runs_max(asked: &Asked) -> usize {
+        let doublings = (asked.most as f64 / asked.least as f64).log2().ceil() as usize + 2;
+        let halvings = (2f64.ln() / asked.resolution.ln_1p()).log2().ceil() as usize + 2;
+        let votes = 3 * asked.confirm as usize + 2;
+        2 * (doublings + halvings) + (STEPS_DOWN_MAX as usize + 1) * votes
+    }
+
+    proptest! {
+        /// Noise that spoils runs, though no value twice in a row, does not move the answer.
+        #[test]
+        fn the_knee_is_found_to_the_resolution(
+            knee in 1u64..200_000,
+            start in 1u64..200_000,
+            resolution in 0.01f64..0.3,
+            seed: u64,
+        ) {
+            let asked = Asked { start, resolution, ..asked(1) };
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let (mut search, mut last, mut confirmed_at) = (Search::new(asked), None, 0);
+            let steps = drive(&mut search, |step| {
+                let is_spoiled = rng.random_bool(0.3) && last != Some(step);
+                last = Some(step);
+                confirmed_at = value(step);
+                match value(step) <= knee {
+                    _ if is_spoiled => Trial::Invalid,
+                    true => Trial::Held,
+                    false => Trial::Missed,
+                }
+            });
+            let found = search.found();
+            let confirmed = found.confirmed.unwrap();
+            prop_assert_eq!(confirmed, confirmed_at);
+            prop_assert!(confirmed <= knee);
+            let next = (confirmed as f64 * (1.0 + resolution)).max(confirmed as f64 + 1.0);
+            prop_assert!(knee as f64 <= next, "{} of {}: {:?}", confirmed, knee, steps);
+            prop_assert!(found.is_knee() && steps.len() <= runs_max(&asked));
+        }
+
+        /// Whatever the runs say, the search ends, keeps to its range, and confirms nothing that
+        /// did not hold.
+        #[test]
+        fn it_always_ends(
+            start in 1u64..5_000_000,
+            least in 1u64..1_000,
+            most in 1u64..4_000_000,
+            confirm in 1u32..9,
+            seed: u64,
+        ) {
+            let asked = Asked { start, least, most: most.max(least), confirm, ..asked(1) };
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let mut held = Vec::new();
+            let mut search = Search::new(asked);
+            let steps = drive(&mut search, |step| {
+                let trial = [Trial::Held, Trial::Missed, Trial::Invalid, Trial::Refused]
+                    [rng.random_range(0..4)];
+                if trial == Trial::Held && matches!(step, Step::Confirm(_)) {
+                    held.push(value(step));
+                }
+                trial
+            });
+            prop_assert!(steps.len() <= runs_max(&asked), "{} runs", steps.len());
+            prop_assert!(steps.iter().all(|s| (asked.least..=asked.most).contains(&value(*s))));
+            if let Some(confirmed) = search.found().confirmed {
+                let votes = held.iter().filter(|value| **value == confirmed).count();
+                prop_assert!(votes > confirm as usize / 2);
+            }
+        }
+    }
+}

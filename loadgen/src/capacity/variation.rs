@@ -1,0 +1,96 @@
+//! What is run beside the search: loads that differ from what was found in one respect each, so
+//! that the model can tell their costs apart, and one in between to hold it against. Pure. Must not
+//! run them.
+
+use crate::cli::RunOptions;
+use crate::plan::Rate;
+use crate::scenario::Scenario;
+
+use super::control::Control;
+use super::point::Purpose;
+
+/// A load to run.
+#[derive(Debug, Clone)]
+pub struct Variation {
+    /// What the run is for.
+    pub purpose: Purpose,
+    /// The flags that make it.
+    pub options: RunOptions,
+}
+
+/// Each with the share of what was found that it takes, by what it changes.
+const VARIATIONS: [(Purpose, &[(Control, f64)]); 4] = [
+    (Purpose::Probe, &[(Control::Topics, 0.5)]),
+    (Purpose::Probe, &[(Control::Rate, 0.5)]),
+    (Purpose::Probe, &[(Control::Payload, 4.0), (Control::Subscribers, 0.5)]),
+    (
+        Purpose::HeldOut,
+        &[(Control::Subscribers, 0.75), (Control::Topics, 0.75), (Control::Rate, 0.75)],
+    ),
+];
+
+/// All of them, `options` being the flags that made what was found. One that cannot be varied
+/// comes out the same.
+pub fn variations(found: &Scenario, options: &RunOptions) -> Vec<Variation> {
+    let vary = |(purpose, changes): &(Purpose, &[(Control, f64)])| {
+        let mut options = options.clone();
+        for (control, share) in *changes {
+            scale(*control, *share, found, &mut options);
+        }
+        Variation { purpose: *purpose, options }
+    };
+    VARIATIONS.iter().map(vary).collect()
+}
+
+fn scale(control: Control, share: f64, found: &Scenario, options: &mut RunOptions) {
+    if control == Control::Rate {
+        options.rate = scaled_rate(found, share).or(options.rate);
+        return;
+    }
+    let range = control.range(found);
+    let value = (control.of(found) as f64 * share).round() as u64;
+    control.set(options, value.clamp(*range.start(), *range.end()));
+}
+
+/// Rates need not be whole.
+fn scaled_rate(found: &Scenario, share: f64) -> Option<Rate> {
+    let rates = found.publishers.iter().map(|group| group.rate.per_second());
+    let fastest = rates.reduce(f64::max)? * share;
+    format!("{}/1000", (fastest * 1000.0).round()).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::load::Load;
+    use crate::overrides;
+
+    fn varied(name: &str) -> (Load, Vec<(Purpose, Load)>) {
+        let options = RunOptions::default();
+        let found = overrides::resolve(name, &options).unwrap();
+        let load = |options: &RunOptions| Load::of(&overrides::resolve(name, options).unwrap());
+        let varied = variations(&found, &options);
+        (Load::of(&found), varied.iter().map(|v| (v.purpose, load(&v.options))).collect())
+    }
+
+    #[test]
+    fn each_probe_changes_the_terms_in_a_way_of_its_own() {
+        let (found, varied) = varied("control-room");
+        let [topics, rate, payload, between] = [0, 1, 2, 3].map(|at| varied[at].1);
+        assert_eq!(topics.deliveries_per_s, found.deliveries_per_s / 2.0);
+        assert_eq!(topics.writes_per_s, found.writes_per_s);
+        assert_eq!(rate.writes_per_s, found.writes_per_s / 2.0);
+        assert_eq!(payload.deliveries_per_s, found.deliveries_per_s / 2.0);
+        assert!(payload.megabytes_per_s > found.megabytes_per_s * 1.5);
+        assert_eq!(varied[3].0, Purpose::HeldOut);
+        assert!(between.deliveries_per_s < found.deliveries_per_s * 0.45, "{between:?}");
+        assert!(varied.iter().all(|(_, load)| load.deliveries_per_s <= found.deliveries_per_s));
+    }
+
+    #[test]
+    fn what_cannot_be_varied_stays() {
+        let (found, varied) = varied("substation");
+        assert_eq!(varied[0].1, found, "its only publisher");
+        assert_ne!(varied[1].1, found);
+    }
+}

@@ -1,0 +1,143 @@
+//! A `gridload run` of our own as a child process: the server started for it, what it is told, and
+//! the result it leaves. Must not choose what is run, or judge what came out.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use thiserror::Error;
+
+use crate::compare::run_file::RunFile;
+use crate::exit::Exit;
+use crate::foreign::{self, ForeignError};
+use crate::host;
+use crate::server_process::ServerProcess;
+
+/// Why a run left no result.
+#[derive(Debug, Error)]
+pub enum ChildRunError {
+    /// The results cannot go where they shall.
+    #[error("{}: {cause}", path.display())]
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] ForeignError),
+    /// It ended without one.
+    #[error("the run in {} ended with {exit} and left no result:\n{said}", path.display())]
+    NoResult {
+        /// Where.
+        path: PathBuf,
+        /// How.
+        exit: String,
+        /// Whether it called what it was told wrong, or too much for this host.
+        is_refusal: bool,
+        /// Its last words.
+        said: String,
+    },
+}
+
+impl ChildRunError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            ChildRunError::Directory { .. } | ChildRunError::Server(_) => Exit::Usage,
+            ChildRunError::NoResult { is_refusal: true, .. } => Exit::Usage,
+            ChildRunError::NoResult { .. } => Exit::Internal,
+        }
+    }
+}
+
+/// A server and a generator on one host, each with CPUs of its own where there are enough.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    /// The server's.
+    pub server: Vec<usize>,
+    /// The generator's.
+    pub generator: Vec<usize>,
+}
+
+impl Partition {
+    /// Half of this host's CPUs for either.
+    pub fn of_host() -> Partition {
+        let (server, generator) = host::halves();
+        Partition { server, generator }
+    }
+}
+
+/// One run to be called.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildRun<'r> {
+    /// Where its results go; made for it.
+    pub directory: &'r Path,
+    /// A scenario, and flags of `gridload run`.
+    pub args: &'r [String],
+    /// Command line of the server to start for it; without one the arguments say what is measured.
+    pub server: Option<&'r str>,
+    /// CPUs of such a server and of the generator that measures it.
+    pub partition: &'r Partition,
+}
+
+impl ChildRun<'_> {
+    /// Starts the server, runs, ends the server, and reads what the run has written.
+    ///
+    /// # Errors
+    /// When there is no result, be it valid or not.
+    pub fn call(&self) -> Result<RunFile, ChildRunError> {
+        let failed = |cause| failed(self.directory, cause);
+        fs::create_dir_all(self.directory).map_err(failed)?;
+        let server = self.server.map(|line| self.start(line)).transpose()?;
+        let output = self.command(server.as_ref()).and_then(|mut run| run.output());
+        let output = output.map_err(failed)?;
+        fs::write(self.directory.join("report.txt"), &output.stdout).map_err(failed)?;
+        let found = RunFile::all(self.directory).ok().and_then(|mut found| found.pop());
+        found.ok_or_else(|| self.no_result(&output))
+    }
+
+    fn start(&self, line: &str) -> Result<ServerProcess, ChildRunError> {
+        let log = File::create(self.directory.join("server.log"));
+        let log = log.map_err(|cause| failed(self.directory, cause))?;
+        Ok(foreign::start(line, &self.partition.server, log)?)
+    }
+
+    fn command(&self, server: Option<&ServerProcess>) -> io::Result<Command> {
+        let mut run = Command::new(std::env::current_exe()?);
+        run.arg("run").args(self.args).arg("--out").arg(self.directory).stdin(Stdio::null());
+        if let Some(server) = server {
+            run.arg("--target").arg(format!("ws://{}", server.address()));
+            run.arg("--target-pid").arg(server.pid().to_string());
+            run.arg("--cpus").arg(host::cpu_list(&self.partition.generator));
+        }
+        Ok(run)
+    }
+
+    fn no_result(&self, output: &Output) -> ChildRunError {
+        ChildRunError::NoResult {
+            path: self.directory.to_owned(),
+            exit: output.status.to_string(),
+            is_refusal: output.status.code() == Some(i32::from(Exit::Usage.code())),
+            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        }
+    }
+}
+
+/// Makes a directory for results, which must not be there yet.
+///
+/// # Errors
+/// When it is, or cannot be made.
+pub fn fresh_directory(path: &Path) -> Result<(), ChildRunError> {
+    if path.exists() {
+        let text = "is there already; results are never overwritten";
+        return Err(failed(path, io::Error::new(io::ErrorKind::AlreadyExists, text)));
+    }
+    fs::create_dir_all(path).map_err(|cause| failed(path, cause))
+}
+
+fn failed(path: &Path, cause: io::Error) -> ChildRunError {
+    ChildRunError::Directory { path: path.to_owned(), cause }
+}

@@ -1,0 +1,67 @@
+//! What a host is like, as far as a load depends on it: read in one go, so that the judgement is a
+//! pure function of it. Must not judge.
+
+use crate::budget::HostLimits;
+use crate::host::{self, Environment};
+use crate::kernel_files::KernelFiles;
+
+/// A host at one instant.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// What the budget fits a load into, with the open files a run will have: it raises its soft
+    /// limit itself.
+    pub limits: HostLimits,
+    /// What goes with every result.
+    pub environment: Environment,
+    /// Open files of a table before that.
+    pub nofile_soft: u64,
+    /// Files open in the whole system.
+    pub files_open: u64,
+    /// Connections tracked now and at most; none if they are not tracked.
+    pub conntrack: Option<(u64, u64)>,
+    /// Whether CPUs exceed their nominal frequency; none if the kernel does not tell.
+    pub turbo: Option<bool>,
+    /// Clocks the kernel could use.
+    pub clocksources: Vec<String>,
+}
+
+impl Facts {
+    /// Reads everything.
+    pub fn read(files: &KernelFiles) -> Facts {
+        let (nofile_soft, nofile_hard) = files.open_file_limits().unwrap_or((u64::MAX, u64::MAX));
+        let limits = host::limits_below(files);
+        let clocks = files.line(AVAILABLE_CLOCKS).unwrap_or_default();
+        Facts {
+            limits: HostLimits { descriptors_per_table: nofile_hard, ..limits },
+            environment: Environment::below(files),
+            nofile_soft,
+            files_open: files.numbers("proc/sys/fs/file-nr").first().copied().unwrap_or(0),
+            conntrack: files.number(CONNTRACK_COUNT).zip(files.number(CONNTRACK_MAX)),
+            turbo: turbo(files),
+            clocksources: clocks.split_whitespace().map(str::to_owned).collect(),
+        }
+    }
+
+    /// A setting of the kernel that is a number.
+    pub fn number(&self, sysctl: &str) -> Option<u64> {
+        self.environment.sysctls.get(sysctl)?.parse().ok()
+    }
+
+    /// One that is three numbers.
+    pub fn triple(&self, sysctl: &str) -> Option<[u64; 3]> {
+        let text = self.environment.sysctls.get(sysctl)?;
+        let numbers: Vec<_> = text.split(' ').filter_map(|number| number.parse().ok()).collect();
+        numbers.try_into().ok()
+    }
+}
+
+const AVAILABLE_CLOCKS: &str = "sys/devices/system/clocksource/clocksource0/available_clocksource";
+const CONNTRACK_COUNT: &str = "proc/sys/net/netfilter/nf_conntrack_count";
+const CONNTRACK_MAX: &str = "proc/sys/net/netfilter/nf_conntrack_max";
+
+/// Two drivers tell it in two ways, one of them the other way round.
+fn turbo(files: &KernelFiles) -> Option<bool> {
+    let boost = files.number("sys/devices/system/cpu/cpufreq/boost").map(|on| on != 0);
+    let off = files.number("sys/devices/system/cpu/intel_pstate/no_turbo");
+    boost.or_else(|| off.map(|off| off == 0))
+}

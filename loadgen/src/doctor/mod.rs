@@ -1,0 +1,89 @@
+//! `gridload doctor`: what of this host stands in the way of a load, and the command that mends it.
+//! Reads, has it judged, mends what it may, prints. Must not judge anything itself.
+//!
+//! The path: `kernel_files` → `facts` → `network`, `memory` and `processors`, each row a `limit`
+//! → `text`; `repair` for what `--fix` changes.
+
+pub mod facts;
+pub mod limit;
+mod memory;
+mod network;
+mod processors;
+pub mod repair;
+pub mod text;
+
+use crate::budget::{self, Budget, Refusal};
+use crate::builtin;
+use crate::cli::{DoctorArgs, RunOptions};
+use crate::exit::Exit;
+use crate::kernel_files::KernelFiles;
+use crate::overrides;
+use crate::scenario::Scenario;
+use crate::session::{self, SessionError};
+
+use facts::Facts;
+use limit::{Limit, State};
+
+/// Examines this host, mends it if that was asked for, and says whether the load fits.
+///
+/// # Errors
+/// When there is no scenario, or its server has no address.
+pub fn run(args: &DoctorArgs) -> Result<Exit, SessionError> {
+    let name = args.run.scenario.as_deref().unwrap_or(builtin::DEFAULT);
+    let scenario = overrides::resolve(name, &args.run.options)?;
+    let files = KernelFiles::of_host();
+    let mut limits = examine(&scenario, &args.run.options, &Facts::read(&files))?;
+    if args.fix {
+        for line in repair::repair(&limits, &files) {
+            println!("{line}");
+        }
+        limits = examine(&scenario, &args.run.options, &Facts::read(&files))?;
+    }
+    println!("{}", text::render(&scenario, &limits));
+    Ok(if fits(&limits) { Exit::Ok } else { Exit::Usage })
+}
+
+/// Every limit of a host for a load, in the order they are shown.
+///
+/// # Errors
+/// When the scenario's server has no address.
+pub fn examine(
+    scenario: &Scenario,
+    options: &RunOptions,
+    facts: &Facts,
+) -> Result<Vec<Limit>, SessionError> {
+    let destined = session::destined(session::server_of(scenario)?);
+    let (budget, refusals) = budget::assess(scenario, &facts.limits, &options.wishes(), destined);
+    let case = Case { scenario, facts, budget, refusals };
+    Ok([network::limits(&case), memory::limits(&case), processors::limits(&case)].concat())
+}
+
+/// Whether nothing stands in the way.
+pub fn fits(limits: &[Limit]) -> bool {
+    limits.iter().all(|limit| limit.state != State::TooLow)
+}
+
+/// Everything the limits follow from.
+struct Case<'c> {
+    scenario: &'c Scenario,
+    facts: &'c Facts,
+    budget: Budget,
+    refusals: Vec<Refusal>,
+}
+
+impl Case<'_> {
+    /// Connections of subscribers and publishers.
+    fn sockets(&self) -> u64 {
+        self.budget.implied.subscriber_sockets + self.budget.implied.publisher_sockets
+    }
+
+    /// Sockets of those that are on this host.
+    fn ends(&self) -> u64 {
+        self.sockets() * self.budget.layout.ends()
+    }
+
+    /// What `run` would say against the load, if the choice finds it.
+    fn refused<T>(&self, choose: impl Fn(&Refusal) -> Option<T>) -> Option<T> {
+        self.refusals.iter().find_map(choose)
+    }
+}

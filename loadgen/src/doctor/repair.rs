@@ -1,0 +1,38 @@
+//! What `--fix` does: settings of the kernel and the soft limit of the calling shell. Says what it
+//! did and what it left, line by line. Must not judge what is needed.
+
+use rustix::process::{Resource, Rlimit, getppid, getrlimit, prlimit};
+
+use crate::kernel_files::KernelFiles;
+
+use super::limit::{Cure, Limit};
+
+/// Applies every cure that it may, and tells of each what became of it.
+pub fn repair(limits: &[Limit], files: &KernelFiles) -> Vec<String> {
+    let cures = limits.iter().filter_map(|limit| limit.cure.as_ref());
+    let told: Vec<_> = cures.map(|cure| apply(cure, files)).collect();
+    if told.is_empty() { vec!["nothing to mend".to_owned()] } else { told }
+}
+
+fn apply(cure: &Cure, files: &KernelFiles) -> String {
+    let done = match cure {
+        Cure::Sysctl { name, value } => {
+            files.set_sysctl(name, value).map_err(|error| error.to_string())
+        }
+        Cure::SoftLimit { files } => raise_for_shell(*files),
+        Cure::Command(_) => Err("this is for you to decide".to_owned()),
+    };
+    match done {
+        Ok(()) => format!("done: {}", cure.command()),
+        Err(reason) => format!("NOT done: {} ({reason})", cure.command()),
+    }
+}
+
+/// The soft limit of a process is its own, so that of the shell which called is what can help.
+fn raise_for_shell(files: u64) -> Result<(), String> {
+    let Some(shell) = getppid() else { return Err("there is no calling process".to_owned()) };
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit { current: Some(files), maximum };
+    let set = prlimit(Some(shell), Resource::Nofile, raised);
+    set.map(drop).map_err(|error| error.to_string())
+}

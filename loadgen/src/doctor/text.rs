@@ -1,0 +1,53 @@
+//! An examination as a person reads it: a table, and below it the commands. Must not judge.
+
+use crate::implied::Implied;
+use crate::scenario::Scenario;
+use crate::table::table;
+use crate::units::format_exact;
+
+use super::limit::{Cure, Limit, State};
+
+/// For a terminal.
+pub fn render(scenario: &Scenario, limits: &[Limit]) -> String {
+    let row = |limit: &Limit| {
+        let Limit { name, current, needed, state, .. } = limit;
+        let state = state.word().to_owned();
+        vec![(*name).to_owned(), current.clone(), needed.clone(), state]
+    };
+    let rows = limits.iter().map(row).collect();
+    let table = table(&["limit", "here", "needed", ""], rows);
+    format!("\n{}\n\n{table}\n{}", headline(scenario, limits), cures(limits))
+}
+
+fn headline(scenario: &Scenario, limits: &[Limit]) -> String {
+    let implied = Implied::of(scenario);
+    let count = |state| limits.iter().filter(|limit| limit.state == state).count();
+    let load = format!(
+        "{}: {} subscriber and {} publisher connections",
+        scenario.name,
+        format_exact(implied.subscriber_sockets),
+        format_exact(implied.publisher_sockets)
+    );
+    let advice = match count(State::Advice) {
+        0 => String::new(),
+        some => format!("; {some} could be better"),
+    };
+    match count(State::TooLow) {
+        0 => format!("{load} fit this host{advice}"),
+        some => format!("{load} do NOT fit this host: {some} limit(s) too low{advice}"),
+    }
+}
+
+fn cures(limits: &[Limit]) -> String {
+    let cured: Vec<_> =
+        limits.iter().filter_map(|limit| Some((limit, limit.cure.as_ref()?))).collect();
+    if cured.is_empty() {
+        return String::new();
+    }
+    let told = |(limit, cure): &(&Limit, &Cure)| {
+        let (name, state) = (limit.name, limit.state.word());
+        format!("\n  # {name} ({state}): {}\n  {}\n", limit.why, cure.command())
+    };
+    let lines: String = cured.iter().map(told).collect();
+    format!("\nWhat mends it, as root (--fix does the sysctls and soft limits):\n{lines}")
+}
