@@ -77,6 +77,10 @@ impl Found {
 /// How often a value that is not confirmed is lowered: by one resolution, two, four and so on.
 const STEPS_DOWN_MAX: u32 = 4;
 
+/// How often a value may be lowered because its runs of full length prove nothing: a host that is
+/// too busy for one load is hardly less busy for a slightly smaller one.
+const VOID_ROUNDS_MAX: u32 = 2;
+
 /// A search under way.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -87,6 +91,7 @@ pub struct Search {
     first_try: Option<Trial>,
     stage: Stage,
     steps_down: u32,
+    void_rounds: u32,
     confirmed: Option<u64>,
     votes: Votes,
 }
@@ -119,6 +124,7 @@ impl Search {
             first_try: None,
             stage: Stage::Bracket,
             steps_down: 0,
+            void_rounds: 0,
             confirmed: None,
             votes: Votes::default(),
         }
@@ -232,10 +238,18 @@ impl Search {
     }
 
     fn step_down(&mut self, value: u64, trial: Trial) {
-        self.above = Some(Above { value, trial });
-        if self.steps_down >= STEPS_DOWN_MAX || value <= self.asked.least {
-            self.held = None;
+        self.void_rounds += u32::from(trial == Trial::Invalid);
+        let is_over = self.steps_down >= STEPS_DOWN_MAX || value <= self.asked.least;
+        if is_over || self.void_rounds >= VOID_ROUNDS_MAX {
             self.stage = Stage::End;
+        }
+        if trial == Trial::Invalid && self.stage == Stage::End {
+            // Nothing was proved, so nothing was refuted either.
+            return;
+        }
+        self.above = Some(Above { value, trial });
+        if self.stage == Stage::End {
+            self.held = None;
             return;
         }
         let factor = (1.0 + self.asked.resolution).powi(1 << self.steps_down);
@@ -348,6 +362,21 @@ mod tests {
         });
         let found = search.found();
         assert_eq!((found.confirmed, found.seen), (None, None), "nothing lasted");
+    }
+
+    #[test]
+    fn a_host_that_proves_nothing_refutes_nothing() {
+        let mut search = Search::new(asked(100));
+        let steps = drive(&mut search, |step| match step {
+            Step::Confirm(_) => Trial::Invalid,
+            step if value(step) <= 199 => Trial::Held,
+            _ => Trial::Missed,
+        });
+        let found = search.found();
+        assert_eq!(found.confirmed, None);
+        assert!(found.seen.is_some_and(|value| value > 180), "{found:?}");
+        let confirms = steps.iter().filter(|step| matches!(step, Step::Confirm(_))).count();
+        assert_eq!(confirms, 6, "two rounds of three");
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub struct Summary<'s> {
 pub fn summary(summary: &Summary<'_>) -> String {
     let Summary { answer, left_out, .. } = summary;
     let rows = rows(summary).into_iter();
-    let rows: String = rows.map(|(name, value)| format!("  {name:<24}{value}\n")).collect();
+    let rows: String = rows.map(|(name, value)| format!("  {name:<25}{value}\n")).collect();
     let left_out = left_out.map(|text| format!("\n{text}\n")).unwrap_or_default();
     format!("\n{}\n\n{rows}{}{left_out}", headline(summary), notes(answer))
 }
@@ -116,7 +116,7 @@ fn bound(limited_by: &LimitedBy) -> &'static str {
 fn nothing(found: &Found, goals: &str) -> String {
     match (found.above, found.seen) {
         (_, Some(seen)) => {
-            format!("NOT CONFIRMED: {} held in a short run, {goals}", format_exact(seen))
+            format!("NOT CONFIRMED: short runs held {goals} up to {}", format_exact(seen))
         }
         (Some(Above { value, trial: Trial::Missed }), None) => {
             format!("NONE: {goals} are missed even with {}", format_exact(value))
@@ -141,7 +141,7 @@ fn rows(summary: &Summary<'_>) -> Vec<(&'static str, String)> {
         ),
     ));
     rows.extend(model.as_ref().map(|model| ("server CPU", model_text(model))));
-    rows.push(("model held against a run", held_out_text(summary.answer)));
+    rows.push(("model against a run", held_out_text(summary.answer)));
     if let Some(costs) = costs {
         let hourly = format!("${:.4} an hour", costs.per_100k_subscribers_hour);
         rows.push(("100,000 subscribers", hourly));
@@ -298,7 +298,10 @@ mod tests {
         let text = of(found(None, Some(Trial::Invalid)));
         assert!(text.contains("NOTHING PROVED"), "{text}");
         let text = of(Found { seen: Some(9), ..found(None, None) });
-        assert!(text.contains("NOT CONFIRMED: 9 held in a short run"), "{text}");
+        assert!(
+            text.contains("NOT CONFIRMED: short runs held e2e_p99 <= 20ms, loss <= 0 up to 9"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -320,7 +323,7 @@ mod tests {
         answer.footprint = Footprint { user_bytes_per_connection: 2048.0, ..answer.footprint };
         let text = told(&answer);
         for part in [
-            "  headroom                8.00 x the 50 of the scenario\n",
+            "  headroom                 8.00 x the 50 of the scenario\n",
             "the server's CPUs, which are full: e2e_p99 30 ms (<= 20 ms)\n",
             "0.010 CPUs + 52.0 ns a delivery + 3.20 µs a socket write (12 runs, off by 3.1 %",
             "+10.0 %: 0.220 CPUs predicted, 0.200 found\n",
