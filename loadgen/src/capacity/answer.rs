@@ -7,7 +7,7 @@ use super::load::Load;
 use super::model::Model;
 use super::plan::{Costs, Footprint, Needs, Planned, Prices};
 use super::point::{Point, Purpose};
-use super::search::{Found, Trial};
+use super::search::{Above, Found, Trial};
 
 /// What keeps the load from being larger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -136,7 +136,8 @@ fn best<'p>(found: &Found, points: &'p [Point]) -> Option<&'p Point> {
 }
 
 fn limited_by(found: &Found, points: &[Point]) -> LimitedBy {
-    let Some(above) = found.above else {
+    let missed_at = found.missed.map(|value| Above { value, trial: Trial::Missed });
+    let Some(above) = missed_at.or(found.above) else {
         return if found.confirmed.is_some() { LimitedBy::Range } else { LimitedBy::Unknown };
     };
     let ends = points.iter().filter(|p| p.value == above.value && p.trial == above.trial);
@@ -211,7 +212,6 @@ mod tests {
 
     use super::*;
     use crate::capacity::point::Question;
-    use crate::capacity::search::Above;
 
     fn point(purpose: Purpose, value: u64, trial: Trial) -> Point {
         let subscribers = value as f64;
@@ -244,6 +244,7 @@ mod tests {
             confirm_runs: 2,
             confirm_held: 2,
             above: Some(Above { value: 420, trial: above }),
+            missed: (above == Trial::Missed).then_some(420),
         }
     }
 
@@ -296,7 +297,7 @@ mod tests {
         let invalid = of(Trial::Invalid, |_| {});
         assert_eq!(invalid, LimitedBy::Generator("thread busy".to_owned()));
         assert_eq!(of(Trial::Refused, |_| {}), LimitedBy::Host("thread busy".to_owned()));
-        let open = Found { above: None, ..found(Trial::Missed) };
+        let open = Found { above: None, missed: None, ..found(Trial::Missed) };
         assert_eq!(limited_by(&open, &[]), LimitedBy::Range);
         let unseen = answer(Trial::Invalid, &points(Trial::Invalid)).footprint;
         assert_eq!((unseen.cpu_share, unseen.is_cpu_share_seen), (0.7, false));

@@ -56,6 +56,8 @@ pub struct Found {
     pub confirm_held: u32,
     /// The least value that does not hold, and why; none if all that were tried do.
     pub above: Option<Above>,
+    /// The least at which goals were missed: runs between the two, if any, prove nothing.
+    pub missed: Option<u64>,
 }
 
 /// A value that does not hold.
@@ -68,9 +70,9 @@ pub struct Above {
 }
 
 impl Found {
-    /// Whether what lies above was seen to miss its goals, rather than not seen at all.
+    /// Whether something above was seen to miss its goals, rather than not seen at all.
     pub fn is_knee(&self) -> bool {
-        self.above.is_some_and(|above| above.trial == Trial::Missed)
+        self.missed.is_some()
     }
 }
 
@@ -87,6 +89,7 @@ pub struct Search {
     asked: Asked,
     held: Option<u64>,
     above: Option<Above>,
+    missed: Option<u64>,
     /// How the first of two runs at the present value came out, if it did not hold.
     first_try: Option<Trial>,
     stage: Stage,
@@ -121,6 +124,7 @@ impl Search {
             asked,
             held: None,
             above: None,
+            missed: None,
             first_try: None,
             stage: Stage::Bracket,
             steps_down: 0,
@@ -169,6 +173,7 @@ impl Search {
             confirm_runs: held + missed + invalid,
             confirm_held: held,
             above: self.above,
+            missed: self.missed,
         }
     }
 
@@ -191,7 +196,7 @@ impl Search {
         let value = self.next_value();
         match (trial, self.first_try.take()) {
             (Trial::Held, _) => self.held = Some(value),
-            (Trial::Refused, _) => self.above = Some(Above { value, trial }),
+            (Trial::Refused, _) => self.fails(value, trial),
             (Trial::Missed | Trial::Invalid, None) => {
                 self.first_try = Some(trial);
                 return;
@@ -199,11 +204,18 @@ impl Search {
             (second, Some(first)) => {
                 let was_missed = [first, second].contains(&Trial::Missed);
                 let trial = if was_missed { Trial::Missed } else { Trial::Invalid };
-                self.above = Some(Above { value, trial });
+                self.fails(value, trial);
             }
         }
         if self.is_settled() {
             self.stage = self.held.map_or(Stage::End, Stage::Confirm);
+        }
+    }
+
+    fn fails(&mut self, value: u64, trial: Trial) {
+        self.above = Some(Above { value, trial });
+        if trial == Trial::Missed {
+            self.missed = Some(value);
         }
     }
 
@@ -247,7 +259,7 @@ impl Search {
             // Nothing was proved, so nothing was refuted either.
             return;
         }
-        self.above = Some(Above { value, trial });
+        self.fails(value, trial);
         if self.stage == Stage::End {
             self.held = None;
             return;
@@ -328,6 +340,16 @@ mod tests {
         });
         let found = search.found();
         assert!(!found.is_knee() && found.confirmed.is_some_and(|v| v > 660), "{found:?}");
+        let mut search = Search::new(asked(100));
+        drive(&mut search, |step| match value(step) {
+            0..=300 => Trial::Held,
+            301..=350 => Trial::Invalid,
+            _ => Trial::Missed,
+        });
+        let found = search.found();
+        let above = found.above.unwrap();
+        assert!(above.trial == Trial::Invalid && found.missed == Some(400), "{found:?}");
+        assert!(found.is_knee(), "it lies between what was confirmed and what was missed");
         let mut search = Search::new(asked(100));
         let steps = drive(&mut search, |step| match value(step) {
             0..=300 => Trial::Held,

@@ -96,16 +96,20 @@ fn headline(summary: &Summary<'_>) -> String {
     let Some(value) = found.confirmed else { return nothing(found, &goals) };
     let value = format!("{} {}", format_exact(value), control.unit());
     let runs = format!("{} of {} full runs", found.confirm_held, found.confirm_runs);
-    match found.above {
-        Some(Above { value: above, trial: Trial::Missed }) => {
-            format!("KNEE: {value} hold {goals} ({runs}); {} do not", format_exact(above))
+    match (found.missed, found.above) {
+        (Some(missed), above) => {
+            let is_next = above.is_none_or(|above| above.value >= missed);
+            let between = if is_next { "" } else { ", and runs in between prove nothing" };
+            format!("KNEE: {value} hold {goals} ({runs}); {} do not{between}", format_exact(missed))
         }
-        Some(Above { value: above, .. }) => format!(
+        (None, Some(Above { value: above, .. })) => format!(
             ">= {value} ({}-bound): they hold {goals} ({runs}); {} prove nothing",
             bound(&answer.limited_by),
             format_exact(above)
         ),
-        None => format!(">= {value}: they hold {goals} ({runs}), and the search ended there"),
+        (None, None) => {
+            format!(">= {value}: they hold {goals} ({runs}), and the search ended there")
+        }
     }
 }
 
@@ -241,11 +245,16 @@ fn plan_rows(
         ("  network", format!("{:.2} Gbit/s out", needs.wire_bits_per_s / 1e9)),
         ("  machines", format!("{} of {} cores", format_exact(needs.machines), summary.plan_cores)),
     ];
-    if needs.beyond > BEYOND_MAX {
-        let beyond = format!("{:.0} x beyond what was measured: check it", needs.beyond);
-        rows.push(("  trust", beyond));
-    }
+    rows.extend(doubts(needs, summary.answer).map(|text| ("  but", text)));
     rows
+}
+
+/// Why a plan may be wrong by more than its error says.
+fn doubts(needs: &Needs, answer: &Answer) -> Option<String> {
+    let unchecked = answer.held_out.is_none().then(|| "no run has checked the model".to_owned());
+    let beyond = (needs.beyond > BEYOND_MAX)
+        .then(|| format!("it goes {:.0} x beyond what was measured", needs.beyond));
+    [unchecked, beyond].into_iter().flatten().reduce(|one, other| format!("{one}, and {other}"))
 }
 
 /// A model is told to be used beyond what it has seen from here on.
@@ -272,8 +281,9 @@ mod tests {
     }
 
     fn found(confirmed: Option<u64>, above: Option<Trial>) -> Found {
+        let missed = (above == Some(Trial::Missed)).then_some(1_189);
         let above = above.map(|trial| Above { value: 1_189, trial });
-        Found { confirmed, seen: confirmed, confirm_runs: 3, confirm_held: 2, above }
+        Found { confirmed, seen: confirmed, confirm_runs: 3, confirm_held: 2, above, missed }
     }
 
     fn told(answer: &Answer) -> String {
@@ -291,6 +301,12 @@ mod tests {
         assert!(text.starts_with(knee), "{text}");
         let text = of(found(Some(700), Some(Trial::Invalid)));
         assert!(text.starts_with("\n>= 700 subscribers (generator-bound): they hold"), "{text}");
+        let text = of(Found { missed: Some(800), ..found(Some(700), Some(Trial::Invalid)) });
+        assert!(text.contains("; 800 do not\n"), "{text}");
+        let between = Some(Above { value: 750, trial: Trial::Invalid });
+        let found_between = Found { missed: Some(800), above: between, ..found(Some(700), None) };
+        let text = of(found_between);
+        assert!(text.contains("; 800 do not, and runs in between prove nothing\n"), "{text}");
         let text = of(found(Some(4_000), None));
         assert!(text.contains("and the search ended there"), "{text}");
         let text = of(found(None, Some(Trial::Missed)));
@@ -331,6 +347,29 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn a_plan_says_why_it_may_be_wrong() {
+        let needs = |beyond| Needs {
+            cpus_busy: 1.0,
+            cores: 2.0,
+            memory_bytes: 1e9,
+            wire_bits_per_s: 1e9,
+            machines: 1,
+            beyond,
+        };
+        let mut answer = answer(found(Some(400), Some(Trial::Missed)));
+        let both = doubts(&needs(9.0), &answer).unwrap();
+        assert_eq!(both, "no run has checked the model, and it goes 9 x beyond what was measured");
+        answer.held_out = Some(HeldOut { predicted: 0.22, found: 0.2, error: 0.1 });
+        assert_eq!(doubts(&needs(1.0), &answer), None);
+        answer.plan = "5 subscribers x 10/s x 64B".parse().ok().map(|plan| (plan, needs(1.0)));
+        let text = told(&answer);
+        assert!(
+            text.contains("± 10 % by the run above") && text.contains("1 of 8 cores"),
+            "{text}"
+        );
     }
 
     #[test]
