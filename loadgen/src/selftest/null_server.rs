@@ -6,9 +6,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tungstenite::{Message, WebSocket};
 
 use super::fault::{Deed, Fault};
 use crate::clock::mono_ns;
+use crate::histograms::SignedHistogram;
 use crate::host;
 
 /// What the server has done, for the truth of a trial.
@@ -32,6 +33,8 @@ pub struct Tally {
     pub swapped: u64,
     /// How long everything stood still, ns.
     pub stopped_ns: u64,
+    /// How late the host ended the server's own sleeps, p99.9, ns.
+    pub jitter_ns: i64,
 }
 
 /// A running null server. Its threads end once it is dropped and its clients are gone.
@@ -48,6 +51,7 @@ struct Shared {
     repeated: AtomicU64,
     swapped: AtomicU64,
     stopped_ns: AtomicU64,
+    jitter: Mutex<SignedHistogram>,
 }
 
 impl NullServer {
@@ -75,12 +79,14 @@ impl NullServer {
     /// What it has done so far.
     pub fn tally(&self) -> Tally {
         let of = |counter: &AtomicU64| counter.load(Ordering::Acquire);
-        let Shared { dropped, repeated, swapped, stopped_ns, .. } = &*self.shared;
+        let Shared { dropped, repeated, swapped, stopped_ns, jitter, .. } = &*self.shared;
+        let jitter = jitter.lock().unwrap_or_else(PoisonError::into_inner);
         Tally {
             dropped: of(dropped),
             repeated: of(repeated),
             swapped: of(swapped),
             stopped_ns: of(stopped_ns),
+            jitter_ns: jitter.quantile(0.999),
         }
     }
 }
@@ -186,9 +192,11 @@ impl Broadcaster {
 
     fn run(mut self) {
         loop {
-            match self.inbox.recv_timeout(self.patience()) {
+            let patience = self.patience();
+            let until_ns = mono_ns() + patience.as_nanos() as u64;
+            match self.inbox.recv_timeout(patience) {
                 Ok(job) => self.take(job),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.note_jitter(until_ns),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             while let Ok(job) = self.inbox.try_recv() {
@@ -197,6 +205,11 @@ impl Broadcaster {
             self.send_due();
             self.feeds.retain_mut(Feed::push);
         }
+    }
+
+    fn note_jitter(&self, until_ns: u64) {
+        let late_ns = mono_ns().wrapping_sub(until_ns).cast_signed();
+        self.shared.jitter.lock().unwrap_or_else(PoisonError::into_inner).record(late_ns.max(0));
     }
 
     fn patience(&self) -> Duration {

@@ -1,8 +1,8 @@
 //! The rows that need a run: what is injected, what must come out, and how far off it may be. Must
 //! not know how a trial is run.
 //!
-//! Latencies are given relative to the floor, found first: a bound of "floor p99" says that the
-//! instrument adds no more than the host does anyway.
+//! Latencies are given relative to the floor, found first. Their bound is the floor's p99, and how
+//! late the host woke either side in that very trial: the instrument adds no more than the host.
 
 use std::hint;
 use std::sync::Arc;
@@ -88,15 +88,16 @@ impl Rows {
         let what = format!("every frame held back {} ms", delay.as_millis());
         let at = |quantile: f64, floor_ns: i64| {
             let truth_ns = floor_ns as f64 + delay.as_nanos() as f64;
-            self.near(truth_ns, e2e.quantile(quantile))
+            self.near(&found, truth_ns, e2e.quantile(quantile))
         };
         let values = [("p50", at(0.5, self.floor.p50_ns)), ("p99", at(0.99, self.floor.p99_ns))];
         Ok(near(2, &what, &values).on(found.is_calm()))
     }
 
-    /// Within a thousandth, as histograms are, and what the host adds in any run.
-    fn near(&self, truth_ns: f64, measured_ns: i64) -> Near {
-        let off_max_ns = truth_ns.abs() / 1000.0 + self.floor.p99_ns as f64;
+    /// Within a thousandth, as histograms are, and what the host adds in any run and in this.
+    fn near(&self, found: &Found, truth_ns: f64, measured_ns: i64) -> Near {
+        let host_ns = self.floor.p99_ns + found.jitter_ns();
+        let off_max_ns = truth_ns.abs() / 1000.0 + host_ns as f64;
         Near { truth_ns, measured_ns: measured_ns as f64, off_max_ns }
     }
 
@@ -113,7 +114,7 @@ impl Rows {
         let e2e = found.healthy().e2e;
         let at = |quantile: f64, delay: Duration| {
             let truth_ns = self.floor.p50_ns as f64 + delay.as_nanos() as f64;
-            self.near(truth_ns, e2e.quantile(quantile))
+            self.near(&found, truth_ns, e2e.quantile(quantile))
         };
         let values =
             [("p50", at(0.5, short)), ("p98", at(0.98, short)), ("p99.5", at(0.995, long))];
@@ -193,7 +194,7 @@ impl Rows {
         let what = format!("the receivers' clock is {:+} ms off", shift_ns / 1_000_000);
         if shift_ns > 0 {
             let truth_ns = (self.floor.p50_ns + shift_ns) as f64;
-            return Ok(near(6, &what, &[("p50", self.near(truth_ns, e2e.quantile(0.5)))]));
+            return Ok(near(6, &what, &[("p50", self.near(&found, truth_ns, e2e.quantile(0.5)))]));
         }
         // A frame that the host itself held up for longer than the shift is not below zero.
         let late = e2e.len() - e2e.negatives();
@@ -241,7 +242,8 @@ impl Rows {
         let beset = load(&Shape { stalled: 1, ..shape });
         let beset = self.bench.calm(Trial::of(&beset, Fault::None))?;
         let p99 = |found: &Found| found.healthy().e2e.quantile(0.99);
-        let value = self.near(p99(&calm) as f64, p99(&beset));
+        let worse = if calm.jitter_ns() > beset.jitter_ns() { &calm } else { &beset };
+        let value = self.near(worse, p99(&calm) as f64, p99(&beset));
         let row = near(8, "one reader stops reading: p99 of the others", &[("p99", value)]);
         let healthy = beset.healthy();
         let row = row.on(calm.is_calm() && beset.is_calm());

@@ -71,6 +71,12 @@ impl Found {
         health::is_valid(&self.gates)
     }
 
+    /// How late the host woke either side, p99.9, ns: latencies of this trial may be off by it.
+    pub fn jitter_ns(&self) -> i64 {
+        let late = self.outcome.threads.iter().map(|thread| thread.gap.quantile(0.999));
+        late.max().unwrap_or(0).max(self.tally.jitter_ns)
+    }
+
     /// The names of the gates that were breached, with what was found.
     pub fn breaches(&self) -> Vec<String> {
         let breached = self.gates.iter().filter(|gate| !gate.pass);
