@@ -68,7 +68,18 @@ impl Found {
 
     /// Whether the numbers are about the server, and not about the host.
     pub fn is_calm(&self) -> bool {
-        health::is_valid(&self.gates)
+        self.is_calm_but(&[])
+    }
+
+    /// The same, where the trial itself breaches these gates.
+    pub fn is_calm_but(&self, breached: &[&str]) -> bool {
+        let holds = |gate: &Gate| gate.pass || breached.contains(&gate.name);
+        self.gates.iter().all(holds) && self.jitter_ns() <= JITTER_MAX_NS
+    }
+
+    /// Whether the gates alone void it.
+    pub fn is_void(&self) -> bool {
+        !health::is_valid(&self.gates)
     }
 
     /// How late the host woke either side, p99.9, ns: latencies of this trial may be off by it.
@@ -159,3 +170,6 @@ fn measured(plan: &Plan) -> Result<(Outcome, Vec<Gate>), SelftestError> {
 fn limits() -> HealthLimits {
     HealthLimits { slip_p999_of_period: 0.25, slip_p99_of_period: 0.10, ..HealthLimits::default() }
 }
+
+/// A host that wakes either side later than this at p99.9 is no place for a bound of a millisecond.
+const JITTER_MAX_NS: i64 = 3_000_000;
