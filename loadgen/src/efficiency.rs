@@ -1,11 +1,12 @@
 //! What a delivery and a connection cost the measured process. A pure function of the samples.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::sampler::{ProcessUsage, Sample, Samples};
 
 /// Costs over the measured phase; absent where the process could not be watched.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Efficiency {
     /// CPU time of the server per frame received by a subscriber.
     pub cpu_ns_per_delivery: Option<f64>,

@@ -10,6 +10,29 @@ use crate::histograms::SecondHistogram;
 /// Values by bucket; see [`bucket_of`].
 pub type BucketCounts = BTreeMap<u8, u64>;
 
+/// How counts are written: pairs of bucket and count.
+pub mod pairs {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::BucketCounts;
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn serialize<S: Serializer>(counts: &BucketCounts, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(counts)
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When they are no such pairs.
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<BucketCounts, D::Error> {
+        Vec::<(u8, u64)>::deserialize(from).map(|pairs| pairs.into_iter().collect())
+    }
+}
+
 /// The bucket of a latency in ns; the next one begins at most a quarter above it.
 pub fn bucket_of(ns: u64) -> u8 {
     let exponent = ns.max(1).ilog2();

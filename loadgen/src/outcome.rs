@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::form::{Form, Pace};
 use crate::histograms::SignedHistogram;
-use crate::latency_map::BucketCounts;
+use crate::latency_map::{self, BucketCounts};
 use crate::plan::{ClassKind, ClassPlan};
 use crate::rates::Rates;
 
@@ -247,7 +249,8 @@ impl ThreadHealth {
 }
 
 /// One second of the run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Window {
     /// Seconds since the start.
     pub t_s: u32,
@@ -263,6 +266,7 @@ pub struct Window {
     pub e2e_max_ns: i64,
     /// All of these latencies in buckets; on long runs those of the seconds that follow, too, and
     /// those seconds have none.
+    #[serde(with = "latency_map::pairs")]
     pub e2e_counts: BucketCounts,
     /// Frames jumped over in it by sockets that are to get all, all classes.
     pub missing: u64,

@@ -19,7 +19,7 @@ use crate::health::HealthLimits;
 use crate::histograms::SignedHistogram;
 use crate::host::Environment;
 use crate::json_text::json_text;
-use crate::outcome::{ClassOutcome, Outcome, Window};
+use crate::outcome::{ClassOutcome, Outcome};
 use crate::plan::Plan;
 use crate::sampler::Samples;
 use crate::scenario::Scenario;
@@ -163,7 +163,7 @@ pub fn run_json(record: &Record<'_>) -> Value {
         "seed": plan.seed,
         "clock": { "mode": "single", "bound_ns": 0, "negatives": negatives(outcome) },
         "health": health_json(record),
-        "windows": outcome.windows.iter().map(window_json).collect::<Vec<_>>(),
+        "windows": outcome.windows,
         "totals": totals_json(outcome),
         "server": server_json(record),
         "efficiency": record.efficiency,
@@ -217,20 +217,6 @@ fn health_json(record: &Record<'_>) -> Value {
         "gates": record.verdict.gates,
         "limits": record.limits,
         "threads": threads.collect::<Vec<_>>(),
-    })
-}
-
-fn window_json(window: &Window) -> Value {
-    json!({
-        "t_s": window.t_s,
-        "sent": window.sent,
-        "received": window.received,
-        "e2e_p50_ns": window.e2e_p50_ns,
-        "e2e_p99_ns": window.e2e_p99_ns,
-        "e2e_max_ns": window.e2e_max_ns,
-        "e2e_counts": window.e2e_counts.iter().collect::<Vec<_>>(),
-        "missing": window.missing,
-        "gaps": window.gaps,
     })
 }
 

@@ -12,6 +12,25 @@ use crate::table::table;
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
 use crate::verdict::frames_missing;
 
+/// What is told of each latency, here and on a page.
+pub const LATENCY_COLUMNS: [&str; 7] = ["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
+/// What is told of each class, here and on a page.
+pub const CLASS_COLUMNS: [&str; 13] = [
+    "class",
+    "kind",
+    "form",
+    "sockets",
+    "expected",
+    "received",
+    "missing",
+    "twice",
+    "disordered",
+    "damaged",
+    "gaps told",
+    "left out",
+    "closed",
+];
+
 /// The whole report.
 pub fn render(record: &Record<'_>) -> String {
     let mut text = String::new();
@@ -60,7 +79,7 @@ fn latencies(outcome: &Outcome) -> Table {
     rows.push(latency_row("spread, median receiver", &spread.median));
     rows.push(latency_row("spread, last receiver", &spread.last));
     rows.push(latency_row("schedule slip", &outcome.publishers.slip));
-    table(&["latency", "p50", "p90", "p99", "p99.9", "max", "frames"], rows)
+    table(&LATENCY_COLUMNS, rows)
 }
 
 fn latency_row(name: &str, histogram: &SignedHistogram) -> Vec<String> {
@@ -74,22 +93,7 @@ fn latency_row(name: &str, histogram: &SignedHistogram) -> Vec<String> {
 }
 
 fn classes(outcome: &Outcome) -> Table {
-    let header = [
-        "class",
-        "kind",
-        "form",
-        "sockets",
-        "expected",
-        "received",
-        "missing",
-        "twice",
-        "disordered",
-        "damaged",
-        "gaps told",
-        "left out",
-        "closed",
-    ];
-    table(&header, outcome.classes.iter().map(class_row).collect())
+    table(&CLASS_COLUMNS, outcome.classes.iter().map(class_row).collect())
 }
 
 fn class_row(class: &ClassOutcome) -> Vec<String> {

@@ -10,6 +10,9 @@ use hdrhistogram::serialization::Deserializer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::efficiency::Efficiency;
+use crate::outcome::Window;
+
 /// A run.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -101,30 +104,6 @@ pub struct Condition {
     pub pass: bool,
     /// What a breach means.
     pub why: String,
-}
-
-/// One second.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Window {
-    /// Since the first frame was due.
-    pub t_s: u32,
-    /// Frames published.
-    pub sent: u64,
-    /// Frames received.
-    pub received: u64,
-    /// Median latency, end to end.
-    pub e2e_p50_ns: i64,
-    /// 99th percentile.
-    pub e2e_p99_ns: i64,
-    /// Largest.
-    pub e2e_max_ns: i64,
-    /// Bucket and count, of this second and those that follow without any.
-    pub e2e_counts: Vec<(u8, u64)>,
-    /// Frames found missing.
-    pub missing: u64,
-    /// Gaps told.
-    pub gaps: u64,
 }
 
 /// All in all.
@@ -260,28 +239,6 @@ impl Distribution {
     }
 }
 
-/// What a run cost the server, where that could be watched.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Efficiency {
-    /// CPU time per frame received.
-    pub cpu_ns_per_delivery: Option<f64>,
-    /// Frames received per second and fully used core.
-    pub deliveries_per_core_s: Option<f64>,
-    /// User memory per connection.
-    pub rss_bytes_per_connection: Option<f64>,
-    /// Kernel memory per connection.
-    pub kernel_bytes_per_connection: Option<f64>,
-    /// CPUs kept busy.
-    pub server_cpus_busy: Option<f64>,
-    /// The same of the generator.
-    pub own_cpus_busy: Option<f64>,
-    /// Memory at the end.
-    pub server_rss_bytes: Option<f64>,
-    /// Context switches per second.
-    pub server_switches_per_s: Option<f64>,
-}
-
 /// Looks at the system.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -352,7 +309,7 @@ mod tests {
         assert_eq!(run.totals.classes[0].e2e.histogram().map(|h| h.len()), Some(1_000));
         assert_eq!(run.slo[0].name, "loss");
         assert!(run.totals.classes[0].is_healthy());
-        assert_eq!(run.windows[0].e2e_counts, [(62, 59_000), (66, 1_000)]);
+        assert_eq!(run.windows[0].e2e_counts, [(62, 59_000), (66, 1_000)].into());
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use crate::latency_map::{BucketCounts, bucket_from_ns};
 use crate::units::{format_exact, format_ns};
 
-use super::document::{Document, Window};
+use super::document::Document;
 use super::over_time::{self, key};
 use super::plot::{self, Axis, Figure, Key, Room};
 use super::scale::{Scale, log_ticks, round_down, round_up};
 use super::svg::{Area, Svg};
 use super::timeline::{Reading, Timeline};
+use crate::outcome::Window;
 
 /// The plot of a run.
 pub fn figure(run: &Document, timeline: &Timeline) -> Figure {

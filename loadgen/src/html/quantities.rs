@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::document::{Document, Sample, Usage, Window};
+use super::document::{Document, Sample, Usage};
 use super::series::{Line, Series, Shape, Unit};
 use super::timeline::{Reading, Timeline};
+use crate::outcome::Window;
 
 /// All of them, in the order of the page.
 pub fn all(run: &Document, timeline: &Timeline) -> Vec<Series> {

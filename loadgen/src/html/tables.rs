@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::report::{CLASS_COLUMNS, LATENCY_COLUMNS};
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
 
 use super::document::{Class, Distribution, Document};
@@ -76,28 +77,12 @@ pub fn latencies(run: &Document) -> Table {
     rows.push(latency_row("spread, median receiver", &spread.median));
     rows.push(latency_row("spread, last receiver", &spread.last));
     rows.push(latency_row("schedule slip", &run.totals.publishers.slip));
-    let header = vec!["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
-    Table { title: "Latencies", header, rows }
+    Table { title: "Latencies", header: LATENCY_COLUMNS.to_vec(), rows }
 }
 
 /// What the sockets of each class received.
 pub fn classes(run: &Document) -> Table {
-    let header = vec![
-        "class",
-        "kind",
-        "form",
-        "sockets",
-        "expected",
-        "received",
-        "missing",
-        "twice",
-        "disordered",
-        "damaged",
-        "gaps told",
-        "left out",
-        "closed",
-        "wire / payload",
-    ];
+    let header = CLASS_COLUMNS.into_iter().chain(["wire / payload"]).collect();
     Table { title: "Subscribers", header, rows: run.totals.classes.iter().map(class_row).collect() }
 }
 
@@ -114,7 +99,7 @@ pub fn costs(run: &Document) -> Table {
         ("deliveries per server core", per_s(cost.deliveries_per_core_s)),
         ("server CPUs busy", known(cost.server_cpus_busy, cpus)),
         ("server context switches", per_s(cost.server_switches_per_s)),
-        ("server memory", known(cost.server_rss_bytes, format_bytes)),
+        ("server memory", known(cost.server_rss_bytes.map(|bytes| bytes as f64), format_bytes)),
         ("kernel memory per connection", known(cost.kernel_bytes_per_connection, format_bytes)),
         ("generator CPUs busy", known(cost.own_cpus_busy, cpus)),
         ("ramp", ramped),
