@@ -8,7 +8,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use thiserror::Error;
 
-use crate::child_run::{ChildRun, ChildRunError, Partition, fresh_directory};
+use crate::child_run::{ChildRun, ChildRunError, fresh_directory};
 use crate::cli::AbArgs;
 use crate::compare::comparison::{Asked, Comparison};
 use crate::compare::floor::Floor;
@@ -16,7 +16,7 @@ use crate::compare::metric::Metric;
 use crate::compare::run_file::RunFile;
 use crate::compare::{self, CompareError};
 use crate::exit::Exit;
-use crate::host::Environment;
+use crate::host::{Environment, Partition};
 
 /// Pairs that may be set aside because a run of them was invalid, for each that is wanted.
 const ASIDE_SHARE: usize = 2;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::compare::run_file::RunFile;
 use crate::exit::Exit;
 use crate::foreign::{self, ForeignError};
-use crate::host;
+use crate::host::{self, Partition};
 use crate::server_process::ServerProcess;
 
 /// Why a run left no result.
@@ -50,23 +50,6 @@ impl ChildRunError {
             ChildRunError::NoResult { is_refusal: true, .. } => Exit::Usage,
             ChildRunError::NoResult { .. } => Exit::Internal,
         }
-    }
-}
-
-/// A server and a generator on one host, each with CPUs of its own where there are enough.
-#[derive(Debug, Clone)]
-pub struct Partition {
-    /// The server's.
-    pub server: Vec<usize>,
-    /// The generator's.
-    pub generator: Vec<usize>,
-}
-
-impl Partition {
-    /// Half of this host's CPUs for either.
-    pub fn of_host() -> Partition {
-        let (server, generator) = host::halves();
-        Partition { server, generator }
     }
 }
 

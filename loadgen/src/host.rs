@@ -44,13 +44,24 @@ pub fn allowed_cpus() -> Vec<usize> {
     }
 }
 
-/// The CPUs this process may run on, the first half for a server and the second for its generator;
-/// a single one is for both, and every run on it will say that it is invalid.
-pub fn halves() -> (Vec<usize>, Vec<usize>) {
-    let cpus = allowed_cpus();
-    let (server, generator) = cpus.split_at(cpus.len() / 2);
-    let server = if server.is_empty() { generator } else { server };
-    (server.to_vec(), generator.to_vec())
+/// CPUs of a server and of the generator that measures it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// The server's.
+    pub server: Vec<usize>,
+    /// The generator's.
+    pub generator: Vec<usize>,
+}
+
+impl Partition {
+    /// Half of the CPUs this process may run on for either; a single one is for both, and every run
+    /// on it will say that it is invalid.
+    pub fn of_host() -> Partition {
+        let cpus = allowed_cpus();
+        let (server, generator) = cpus.split_at(cpus.len() / 2);
+        let server = if server.is_empty() { generator } else { server };
+        Partition { server: server.to_vec(), generator: generator.to_vec() }
+    }
 }
 
 /// CPUs as the command line takes them.

@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::child_run::{ChildRun, ChildRunError, Partition, fresh_directory};
+use crate::child_run::{ChildRun, ChildRunError, fresh_directory};
 use crate::cli::{CapacityArgs, RunOptions};
 use crate::clock::{UtcMap, mono_ns};
 use crate::compare::run_file::RunFile;
-use crate::host;
+use crate::host::{self, Partition};
 use crate::overrides::{self, ResolveError};
 use crate::record::ResultDir;
 use crate::scenario::Scenario;

@@ -10,7 +10,7 @@ use super::null_server::{NullServer, Tally};
 use crate::budget::{self, Destined, Wishes};
 use crate::clock::{SECOND_NS, UtcMap, mono_ns};
 use crate::health::{self, Gate, HealthLimits};
-use crate::host;
+use crate::host::{self, Partition};
 use crate::outcome::{ClassOutcome, Outcome};
 use crate::plan::{ClassKind, Destination, Disturbance, Plan};
 use crate::progress::Progress;
@@ -22,8 +22,7 @@ use crate::server_counters::CounterPage;
 /// The CPUs of both sides.
 #[derive(Debug)]
 pub struct Bench {
-    server_cpus: Vec<usize>,
-    generator_cpus: Vec<usize>,
+    partition: Partition,
     /// Of a trial that the host spoils.
     tries: usize,
 }
@@ -99,13 +98,12 @@ impl Bench {
     /// All CPUs this process may use, half of them for the null server.
     /// A trial that the host spoils is tried so often.
     pub fn new(tries: usize) -> Bench {
-        let (server_cpus, generator_cpus) = host::halves();
-        Bench { server_cpus, generator_cpus, tries }
+        Bench { partition: Partition::of_host(), tries }
     }
 
     /// The CPUs of the instrument.
     pub fn generator_cpus(&self) -> &[usize] {
-        &self.generator_cpus
+        &self.partition.generator
     }
 
     /// Runs a trial, again if the host spoiled it: what decides that is the gates, never the
@@ -129,7 +127,7 @@ impl Bench {
     /// # Errors
     /// When it cannot be run at all.
     pub fn once(&self, trial: Trial<'_>) -> Result<Found, SelftestError> {
-        let server = NullServer::start(trial.fault, &self.server_cpus)
+        let server = NullServer::start(trial.fault, &self.partition.server)
             .map_err(|cause| SelftestError::System { action: "starting a null server", cause })?;
         let plan = self.plan(trial, &server)?;
         let (outcome, gates) = measured(&plan)?;
@@ -138,7 +136,7 @@ impl Bench {
 
     fn plan(&self, trial: Trial<'_>, server: &NullServer) -> Result<Plan, SelftestError> {
         let scenario = Scenario::parse(trial.load)?;
-        let wishes = Wishes { cpus: Some(self.generator_cpus.clone()), ..Wishes::default() };
+        let wishes = Wishes { cpus: Some(self.partition.generator.clone()), ..Wishes::default() };
         let destined = Destined::Server(server.address().ip());
         let budget = budget::fit(&scenario, &host::limits(), &wishes, destined);
         let layout = budget.map_err(SelftestError::Refused)?.layout;
