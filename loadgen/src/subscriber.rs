@@ -126,15 +126,17 @@ impl Subscriber {
                 self.state = State::Subscribing;
                 Some(Box::new(Session::Dashboard(dashboard)))
             }
-            Form::Nats | Form::Mqtt => {
-                let tongue = form.tongue().unwrap_or(Tongue::Mqtt);
-                let (broker, said) = Broker::subscriber(tongue, &subscriptions());
-                self.say(Opcode::Binary, &said)?;
-                self.state = State::Subscribing;
-                Some(Box::new(Session::Broker(broker)))
-            }
+            Form::Nats => Some(self.join(Tongue::Nats, &subscriptions())?),
+            Form::Mqtt => Some(self.join(Tongue::Mqtt, &subscriptions())?),
         };
         Ok(Some(answer))
+    }
+
+    fn join(&mut self, tongue: Tongue, topics: &[&str]) -> Result<Box<Session>, String> {
+        let (broker, said) = Broker::subscriber(tongue, topics);
+        self.say(Opcode::Binary, &said)?;
+        self.state = State::Subscribing;
+        Ok(Box::new(Session::Broker(broker)))
     }
 
     fn say(&mut self, opcode: Opcode, message: &[u8]) -> Result<(), String> {
