@@ -16,7 +16,7 @@ nothing to measure) for the reports of later runs on this host; with 5 if one is
 #[derive(Debug, Args)]
 #[command(after_help = SELFTEST_HELP)]
 pub struct SelftestArgs {
-    /// Shorter trials: about 40 seconds instead of two minutes, for test suites.
+    /// Shorter trials: about a minute instead of a minute and a half, for test suites.
     #[arg(long)]
     pub short: bool,
     /// Write the rows and the floor as JSON.
