@@ -218,12 +218,13 @@ impl Core {
             self.take_event(event);
         }
         self.read_some();
-        self.welcome();
         for _ in 0..MOVES_PER_TURN {
             let Some(lane) = self.doorbell.take() else { break };
             self.lane_moved(lane);
         }
         self.flush_some();
+        // After that, so that what was published does not wait for them.
+        self.welcome();
         self.tick();
         self.drain();
     }
@@ -252,7 +253,9 @@ impl Core {
         if std::mem::replace(&mut conn.queued.readable, true) {
             return;
         }
-        match conn.queued.proven && !conn.role.is_passing() {
+        // Twenty thousand that leave at once are as costly as as many that come.
+        let is_staying = conn.queued.proven && !conn.queued.read_closed;
+        match is_staying && !conn.role.is_passing() {
             true => self.readable.push_back(key),
             false => self.newcomers.queue(key, conn.transport.is_handshaking()),
         }

@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 use crate::core::Core;
 use crate::metrics::CloseReason;
 
-/// Of a turn. Deliveries have two or three times as much (`flush.sockets_per_slice`), so newcomers
-/// have between a quarter and a third of a core while there is anything to deliver, and all of it
-/// while there is not.
-const NS_PER_TURN: u64 = 500_000;
+/// Of a turn with nothing to deliver: a frame that is published meanwhile waits no longer.
+const IDLE_NS: u64 = 500_000;
+/// Of a turn in the midst of a sweep. A slice of it (`flush.sockets_per_slice`) takes about ten
+/// times as long, so that a storm makes a sweep longer by a tenth; what it does not get then it
+/// gets between two sweeps.
+const SWEEPING_NS: u64 = 150_000;
 
 /// Those who can be read.
 #[derive(Debug, Default)]
@@ -39,7 +41,8 @@ impl Newcomers {
 impl Core {
     /// Serves newcomers for their part of a turn; at least one of each kind.
     pub(crate) fn welcome(&mut self) {
-        let end_ns = self.now_ns() + NS_PER_TURN;
+        let part_ns = if self.lanes.is_sweeping() { SWEEPING_NS } else { IDLE_NS };
+        let end_ns = self.now_ns() + part_ns;
         self.shake_hands(end_ns);
         self.hear(end_ns);
         self.accept(end_ns);
