@@ -91,6 +91,7 @@ impl ChildRun<'_> {
     fn command(&self, server: Option<&ServerProcess>) -> io::Result<Command> {
         let mut run = Command::new(std::env::current_exe()?);
         run.arg("run").args(self.args).arg("--out").arg(self.directory).stdin(Stdio::null());
+        run.arg("--parent").arg(std::process::id().to_string());
         if let Some(server) = server {
             run.arg("--target").arg(format!("ws://{}", server.address()));
             run.arg("--target-pid").arg(server.pid().to_string());

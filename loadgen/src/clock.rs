@@ -45,6 +45,11 @@ impl UtcMap {
     pub fn unix_of_mono(self, mono_ns: u64) -> u64 {
         u64::try_from(i128::from(mono_ns) + self.unix_at_mono_zero_ns).unwrap_or(0)
     }
+
+    /// The same on a host whose UTC this one's is ahead of, by so many nanoseconds.
+    pub fn behind(self, ahead_ns: i64) -> UtcMap {
+        UtcMap { unix_at_mono_zero_ns: self.unix_at_mono_zero_ns - i128::from(ahead_ns) }
+    }
 }
 
 /// The reporting instants of one rate. Tick `k` counts from the Unix epoch, so ticks of nested

@@ -11,7 +11,6 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use thiserror::Error;
 
 use gridcast::config::Config;
@@ -168,13 +167,10 @@ pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
 /// # Errors
 /// When any of that is refused.
 pub fn prepare(parent: Option<i32>, cpus: &[usize]) -> Result<(), EngineError> {
-    if let Some(parent) = parent {
-        set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(|e| system("tied to its parent")(e.into()))?;
-        // The parent may have ended before the signal was asked for.
-        if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(parent) {
-            return Err(EngineError::Orphaned);
-        }
+    if let Some(parent) = parent
+        && !host::tie_to(parent).map_err(system("tied to its parent"))?
+    {
+        return Err(EngineError::Orphaned);
     }
     host::raise_descriptor_limit().map_err(system("given more descriptors"))?;
     if cpus.is_empty() { Ok(()) } else { host::pin(cpus).map_err(system("pinned")) }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::budget::Layout;
+use crate::clocks::Clocks;
 use crate::dialect::Dialect;
 use crate::efficiency::Efficiency;
 use crate::health::{self, HealthLimits};
 use crate::histograms::SignedHistogram;
 use crate::host::Environment;
 use crate::outcome::*;
+use crate::part::Part;
 use crate::plan::{ClassKind, Destination, Disturbance, Payload, Plan, PublisherPlan, Rate};
 use crate::record::Record;
 use crate::sampler::{CpuUsage, ProcessUsage, Sample, Samples};
@@ -72,6 +74,7 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         spread_every: 1,
         cpus: None,
         kill: None,
+        part: Part::default(),
         disturbance: Disturbance::default(),
     }
 }
@@ -92,6 +95,7 @@ pub fn with_record<T>(outcome: &Outcome, take: impl FnOnce(&Record<'_>) -> T) ->
         outcome,
         samples: &samples,
         efficiency: &Efficiency::of(&samples, 2_000),
+        clocks: &Clocks::default(),
         limits: &limits,
     })
 }

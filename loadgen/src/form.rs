@@ -4,10 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dialect::Tongue;
 
 /// The wire form of a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Form {
     /// A WebSocket for each topic, the payload and nothing else.
     #[default]
@@ -92,7 +95,7 @@ impl FromStr for Form {
 }
 
 /// Which of the frames a class asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Pace {
     /// Frames per second and topic at most; `None` for all of them.
     pub rate: Option<u32>,

@@ -1,7 +1,9 @@
 //! Is the generator, or its host, what the run measured? Gates that void a run whose numbers prove
 //! nothing about the server. A pure function of what was planned, found and sampled.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Outcome, ThreadHealth};
 use crate::plan::{ClassKind, Plan};
@@ -9,7 +11,7 @@ use crate::sampler::{HostUsage, Samples};
 use crate::units::format_ns;
 
 /// How much a run may deviate before it proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HealthLimits {
     /// Schedule slip at p99.9, as a share of the shortest period.
     pub slip_p999_of_period: f64,
@@ -49,10 +51,10 @@ impl Default for HealthLimits {
 }
 
 /// One condition of a valid run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     /// A short name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The value found.
     pub value: f64,
     /// The value allowed.
@@ -64,7 +66,7 @@ pub struct Gate {
     /// Whether the condition holds.
     pub pass: bool,
     /// What a breach would mean.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 /// Whether every gate holds.
@@ -89,19 +91,32 @@ pub fn gates(
         thread_busy(outcome, limits),
         jitter(plan, outcome, limits),
         backlog(outcome, limits),
-        negatives(outcome),
+        negatives(outcome, 0),
     ];
-    gates.extend(sampled(plan, samples, limits));
+    gates.extend(of_host(plan, samples, limits));
     gates
+}
+
+/// Whether all hosts of a load told what they did to the end.
+pub fn all_agents(reported: usize, planned: usize) -> Gate {
+    at_least(
+        "agents",
+        reported as f64,
+        planned as f64,
+        text(format!("{reported} of {planned} reported"), "all"),
+        "what a lost agent did is not in the numbers",
+    )
 }
 
 fn at_most(name: &'static str, value: f64, limit: f64, text: Text, why: &'static str) -> Gate {
     let Text { measured, allowed } = text;
+    let (name, why) = (name.into(), why.into());
     Gate { name, value, limit, measured, allowed, pass: value <= limit, why }
 }
 
 fn at_least(name: &'static str, value: f64, limit: f64, text: Text, why: &'static str) -> Gate {
     let Text { measured, allowed } = text;
+    let (name, why) = (name.into(), why.into());
     Gate { name, value, limit, measured, allowed, pass: value >= limit, why }
 }
 
@@ -136,7 +151,7 @@ fn complete(plan: &Plan, outcome: &Outcome) -> Gate {
 }
 
 fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
-    let planned = (plan.subscribers.len() + plan.publishers.len()) as u64;
+    let planned = (plan.subscribers.len() + plan.own_publishers().count()) as u64;
     let connected = outcome.ramp.connected + outcome.publishers.count;
     at_least(
         "connected",
@@ -148,7 +163,7 @@ fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
 }
 
 fn all_threads(plan: &Plan, outcome: &Outcome) -> Gate {
-    let planned = plan.subscriber_threads + plan.publisher_threads;
+    let planned = plan.subscriber_threads.max(1) + plan.publishing_threads();
     let reported = outcome.threads.len();
     at_least(
         "threads",
@@ -239,13 +254,15 @@ fn backlog(outcome: &Outcome, limits: &HealthLimits) -> Gate {
     )
 }
 
-fn negatives(outcome: &Outcome) -> Gate {
+/// Latencies below zero by more than the clocks may be wrong, ns.
+pub fn negatives(outcome: &Outcome, bound_ns: u64) -> Gate {
     let spread = &outcome.spread;
     let of_classes = outcome.classes.iter().flat_map(|class| [&class.service, &class.e2e]);
     let all = of_classes.chain([&outcome.publishers.slip, &spread.first, &spread.last]);
-    let negatives: u64 = all.map(|histogram| histogram.negatives()).sum();
+    let beyond = all.filter(|histogram| histogram.min_negative().unsigned_abs() > bound_ns);
+    let negatives: u64 = beyond.map(|histogram| histogram.negatives()).sum();
     at_most(
-        "negative latencies",
+        NEGATIVES,
         negatives as f64,
         0.0,
         text(negatives.to_string(), "0"),
@@ -253,7 +270,11 @@ fn negatives(outcome: &Outcome) -> Gate {
     )
 }
 
-fn sampled(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Vec<Gate> {
+/// The name of that gate.
+pub const NEGATIVES: &str = "negative latencies";
+
+/// Judges the host alone, and whether the server it may carry lived.
+pub fn of_host(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Vec<Gate> {
     let Some((start, end)) = samples.measured() else {
         return vec![at_least(
             "sampled",
@@ -383,8 +404,9 @@ mod tests {
     }
 
     /// The names of the gates that a change breaches.
-    fn breached(change: impl FnOnce(&mut Plan, &mut Outcome, &mut Samples)) -> Vec<&'static str> {
-        judged(change).into_iter().filter(|gate| !gate.pass).map(|gate| gate.name).collect()
+    fn breached(change: impl FnOnce(&mut Plan, &mut Outcome, &mut Samples)) -> Vec<String> {
+        let breached = judged(change).into_iter().filter(|gate| !gate.pass);
+        breached.map(|gate| gate.name.into_owned()).collect()
     }
 
     fn end_host(samples: &mut Samples) -> &mut HostUsage {

@@ -101,11 +101,48 @@ impl SignedHistogram {
         &self.values
     }
 
+    /// What the counts do not show.
+    pub fn extremes(&self) -> Extremes {
+        Extremes {
+            negatives: self.negatives,
+            min_negative_ns: self.min_negative_ns,
+            max_ns: self.max(),
+            saturated: self.saturated,
+        }
+    }
+
+    /// The histogram with these counts.
+    ///
+    /// # Errors
+    /// When a value is out of range: nothing of this program counted it.
+    pub fn of(
+        values: &Histogram<u64>,
+        extremes: Extremes,
+    ) -> Result<SignedHistogram, hdrhistogram::AdditionError> {
+        let mut histogram = SignedHistogram::new();
+        histogram.values.add(values)?;
+        let Extremes { negatives, min_negative_ns, max_ns, saturated } = extremes;
+        Ok(SignedHistogram { negatives, min_negative_ns, max_ns, saturated, ..histogram })
+    }
+
     fn at_rank(&self, rank: u64) -> i64 {
         // Half a rank below, so that rounding cannot carry the product to the next rank.
         let quantile = (rank as f64 - 0.5) / self.values.len() as f64;
         i64::try_from(self.values.value_at_quantile(quantile)).unwrap_or(i64::MAX)
     }
+}
+
+/// What the counts of a histogram do not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extremes {
+    /// Values below zero.
+    pub negatives: u64,
+    /// The most negative one, ns; 0 if there was none.
+    pub min_negative_ns: i64,
+    /// The largest value, exact, ns; 0 when empty.
+    pub max_ns: i64,
+    /// Values beyond the range.
+    pub saturated: u64,
 }
 
 impl Default for SignedHistogram {
@@ -154,6 +191,24 @@ impl SecondHistogram {
     /// The largest value, exact, ns; 0 when empty.
     pub fn max(&self) -> i64 {
         if self.is_empty() { 0 } else { self.max_ns }
+    }
+
+    /// The values, for writers.
+    pub fn values(&self) -> &Histogram<u32> {
+        &self.values
+    }
+
+    /// The histogram with these counts.
+    ///
+    /// # Errors
+    /// When a value is out of range: nothing of this program counted it.
+    pub fn of(
+        values: &Histogram<u32>,
+        max_ns: i64,
+    ) -> Result<SecondHistogram, hdrhistogram::AdditionError> {
+        let mut second = SecondHistogram { max_ns, ..SecondHistogram::new() };
+        second.values.add(values)?;
+        Ok(second)
     }
 
     /// The values recorded, ns, with their counts.

@@ -6,7 +6,9 @@ use std::io;
 
 use procfs::prelude::FromRead;
 use procfs::{CpuInfo, Meminfo};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
@@ -18,6 +20,16 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(())
+}
+
+/// Has this process killed when the one that started it ends. Answers whether that is still there.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn tie_to(parent: i32) -> io::Result<bool> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before the signal was asked for.
+    Ok(getppid().map(|pid| pid.as_raw_nonzero().get()) == Some(parent))
 }
 
 /// Reads the limits that a load must fit into.

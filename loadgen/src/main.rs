@@ -8,15 +8,17 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use gridload::ab;
+use gridload::agents::agent;
 use gridload::capacity;
 use gridload::capture;
-use gridload::cli::{Cli, Command, RunArgs};
+use gridload::cli::{Cli, Command, MergeArgs, RunArgs};
 use gridload::compare::{self, trend};
 use gridload::doctor;
 use gridload::embedded;
 use gridload::exit::Exit;
 use gridload::foreign;
 use gridload::html;
+use gridload::merge;
 use gridload::selftest;
 use gridload::session;
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run(&args),
         Some(Command::Check(args)) => session::check(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Report(args)) => html::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Merge(args)) => merge(&args),
         Some(Command::Compare(args)) => compare::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Ab(args)) => match args.check() {
             Ok(()) => ab::run(&args).map_err(|e| (e.to_string(), e.exit())),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
             capacity::run(&args).map_err(|e| (e.to_string(), e.exit()))
         }
         Some(Command::Doctor(args)) => doctor::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Agent(args)) => agent::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Scenarios) => Ok(session::list()),
         Some(Command::Engine(args)) => match embedded::serve(&args) {
             Ok(()) => Ok(Exit::Ok),
@@ -64,6 +68,11 @@ fn log_to_stderr() {
 fn run(args: &RunArgs) -> Result<Exit, (String, Exit)> {
     let command = session::command_line(std::env::args());
     session::run(args, &command).map_err(|error| (error.to_string(), error.exit()))
+}
+
+fn merge(args: &MergeArgs) -> Result<Exit, (String, Exit)> {
+    let command = session::command_line(std::env::args());
+    merge::run(args, &command).map_err(|error| (error.to_string(), error.exit()))
 }
 
 fn told(message: &str, exit: Exit) -> Exit {

@@ -13,7 +13,7 @@ use crate::plan::{ClassKind, ClassPlan};
 use crate::rates::Rates;
 
 /// Everything a run measured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// Grid instant of the first tick published, ns since the Unix epoch.
     pub started_unix_ns: u64,
@@ -34,7 +34,7 @@ pub struct Outcome {
 }
 
 /// Opening the subscriber sockets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RampOutcome {
     /// Sockets of the plan that were tried.
     pub attempted: u64,
@@ -42,12 +42,13 @@ pub struct RampOutcome {
     pub connected: u64,
     /// Failed tries by kind, those that a retry made good included.
     pub errors: BTreeMap<String, u64>,
-    /// From the first try to the last answer.
+    /// From the first try to the last answer; written in seconds.
+    #[serde(rename = "elapsed_s", with = "seconds")]
     pub elapsed: Duration,
 }
 
 /// The publishers' side, the whole run unless said otherwise.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PublisherOutcome {
     /// Publishers connected.
     pub count: u64,
@@ -67,15 +68,17 @@ pub struct PublisherOutcome {
 
 /// What the sockets of one class received, the whole run unless said otherwise. Always
 /// `expected = received + lost + lost_after_close`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClassOutcome {
     /// Name in the plan.
     pub name: String,
-    /// How its sockets read.
+    /// How its sockets read; written as its word alone.
+    #[serde(with = "kind_word")]
     pub kind: ClassKind,
     /// In which form they get frames.
     pub form: Form,
     /// Which frames they asked for.
+    #[serde(default)]
     pub pace: Pace,
     /// Sockets that were connected.
     pub sockets: u64,
@@ -109,7 +112,8 @@ pub struct ClassOutcome {
     pub left_out: u64,
     /// Envelopes whose number was not above that of the frame before.
     pub misnumbered: u64,
-    /// Frames a second and topic, where a rate was asked for.
+    /// Frames a second and topic, where a rate was asked for; written as nothing elsewhere.
+    #[serde(with = "asked_rates")]
     pub rates: Rates,
     /// Frames missing because the server closed the socket before them; see `closes`.
     pub lost_after_close: u64,
@@ -126,6 +130,10 @@ pub struct ClassOutcome {
     pub service: SignedHistogram,
     /// Receive minus intended send instant of measured frames, ns.
     pub e2e: SignedHistogram,
+    /// Measured ticks of the grid, where sockets follow several publishers. Its histogram would be
+    /// too much where they do not.
+    #[serde(default)]
+    pub ticks: Option<Box<TickOutcome>>,
 }
 
 impl ClassOutcome {
@@ -159,6 +167,7 @@ impl ClassOutcome {
             reads: 0,
             service: SignedHistogram::new(),
             e2e: SignedHistogram::new(),
+            ticks: None,
         }
     }
 
@@ -203,12 +212,39 @@ impl ClassOutcome {
         self.reads += other.reads;
         self.service.merge(&other.service);
         self.e2e.merge(&other.e2e);
+        if let Some(ticks) = &other.ticks {
+            self.ticks.get_or_insert_default().merge(ticks);
+        }
+    }
+}
+
+/// Ticks: all frames that publishers of one rate sent for one instant, at one socket.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TickOutcome {
+    /// Ticks that could have been whole: all of their frames were published.
+    pub expected: u64,
+    /// Ticks that were, each within 64 periods.
+    pub whole: u64,
+    /// Arrival of the last frame of a whole tick minus the tick's instant, ns.
+    pub latency: SignedHistogram,
+}
+
+impl TickOutcome {
+    fn merge(&mut self, other: &TickOutcome) {
+        self.expected += other.expected;
+        self.whole += other.whole;
+        self.latency.merge(&other.latency);
+    }
+
+    /// The share of ticks that were whole, if there were any.
+    pub fn share(&self) -> Option<f64> {
+        (self.expected > 0).then(|| self.whole as f64 / self.expected as f64)
     }
 }
 
 /// Time from the sending of a sampled frame until the first, the median and the last healthy
 /// subscriber had it, ns.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SpreadOutcome {
     /// Frames sampled.
     pub sampled: u64,
@@ -220,8 +256,18 @@ pub struct SpreadOutcome {
     pub last: SignedHistogram,
 }
 
+impl SpreadOutcome {
+    /// Adds what another run sampled.
+    pub fn merge(&mut self, other: &SpreadOutcome) {
+        self.sampled += other.sampled;
+        self.first.merge(&other.first);
+        self.median.merge(&other.median);
+        self.last.merge(&other.last);
+    }
+}
+
 /// How one thread of the generator fared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ThreadHealth {
     /// Name, with remarks where the system refused something.
     pub name: String,
@@ -272,6 +318,56 @@ pub struct Window {
     pub missing: u64,
     /// Gaps the server told of in it, those by conflation aside.
     pub gaps: u64,
+}
+
+/// A duration as a number of seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_secs_f64().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// How sockets read, without at which rate.
+mod kind_word {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::plan::ClassKind;
+
+    pub fn serialize<S: Serializer>(value: &ClassKind, serializer: S) -> Result<S::Ok, S::Error> {
+        value.name().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClassKind, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let kinds = [ClassKind::Healthy, ClassKind::Slow { bytes_per_s: 0 }, ClassKind::Stalled];
+        let known = kinds.into_iter().find(|kind| kind.name() == word);
+        known.ok_or_else(|| D::Error::custom(format!("`{word}` is no kind of subscriber")))
+    }
+}
+
+/// Rates that nobody asked for are not written.
+mod asked_rates {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::rates::Rates;
+
+    pub fn serialize<S: Serializer>(value: &Rates, serializer: S) -> Result<S::Ok, S::Error> {
+        (value.topics > 0).then_some(value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rates, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    }
 }
 
 /// Adds counts by name.

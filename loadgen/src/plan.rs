@@ -14,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use crate::budget::Layout;
 use crate::dialect::Dialect;
 use crate::form::{Form, Pace};
+use crate::part::Part;
 use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
 use crate::subscriber_group::Popularity;
 use crate::tls::TlsPlan;
@@ -63,6 +64,9 @@ pub struct Plan {
     pub cpus: Option<Vec<usize>>,
     /// Sockets to be made vanish during the measured phase.
     pub kill: Option<KillPlan>,
+    /// The share of publishers and subscribers that is carried here. `subscribers` holds no others;
+    /// `publishers` holds all, because anybody's frames may arrive.
+    pub part: Part,
     /// What the instrument itself does wrong, to show that it notices.
     pub disturbance: Disturbance,
 }
@@ -406,8 +410,31 @@ impl Plan {
             classes: scenario.subscribers.iter().map(class).collect(),
             cpus: layout.generator_cpus.clone(),
             kill: scenario.kill,
+            part: Part::default(),
             disturbance: Disturbance::default(),
         }
+    }
+
+    /// What one of several hosts carries of a whole plan.
+    pub fn restricted(mut self, part: Part, layout: &Layout) -> Plan {
+        let subscribers = (0u32..).zip(self.subscribers).filter(|(number, _)| part.has(*number));
+        self.subscribers = subscribers.map(|(_, subscriber)| subscriber).collect();
+        for (place, subscriber) in self.subscribers.iter_mut().enumerate() {
+            subscriber.source = layout.source_of(place);
+        }
+        self.connect_rate = (self.connect_rate / part.of.max(1)).max(1);
+        self.part = part;
+        self
+    }
+
+    /// The publishers that are carried here, by number.
+    pub fn own_publishers(&self) -> impl Iterator<Item = (u32, &PublisherPlan)> {
+        (0u32..).zip(&self.publishers).filter(|(number, _)| self.part.has(*number))
+    }
+
+    /// Threads that have a publisher of this part.
+    pub fn publishing_threads(&self) -> usize {
+        self.publisher_threads.max(1).min(self.own_publishers().count())
     }
 }
 

@@ -62,10 +62,10 @@ pub struct ConnectError {
 /// Connects the `index`th thread's share of the publishers.
 pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
     let plan = stage.plan;
-    let share = plan.publishers.iter().zip(0u32..).skip(index);
+    let share = plan.own_publishers().skip(index);
     share
-        .step_by(plan.publisher_threads.max(1))
-        .map(|(publisher, number)| {
+        .step_by(plan.publishing_threads().max(1))
+        .map(|(number, publisher)| {
             let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
             let key = handshake::key(u128::from(nonce));
             let offer = Offer {

@@ -1,10 +1,10 @@
 //! Did feeds that were asked for at a rate come at that rate? A tally over sockets and topics.
 //! Pure; must not know sockets or time.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Frames per second and topic of many sockets, against what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rates {
     /// Topics of sockets that were looked at.
     pub topics: u64,

@@ -5,9 +5,11 @@
 use std::mem;
 use std::sync::Arc;
 
+use crate::completeness::{Rhythms, TickBoard};
 use crate::histograms::SecondHistogram;
 use crate::memo::Memo;
 use crate::outcome::ClassOutcome;
+use crate::part::Part;
 use crate::plan::{ClassKind, Follows, Plan};
 use crate::spread::SpreadSamples;
 use crate::stamp::{Reject, Roster, Stamp};
@@ -20,9 +22,12 @@ use crate::wire::{Gap, GapReason};
 pub struct Reception {
     memo: Memo<Stamp>,
     followed: Arc<[u32]>,
+    /// Whether other hosts publish, too: then nobody here knows when those frames left.
+    is_shared: bool,
     classes: Vec<ClassOutcome>,
     accounts: Vec<Account>,
     trackers: Vec<Tracker>,
+    ticks: TickBoard,
     spread: SpreadSamples,
     second: Box<SecondHistogram>,
     second_received: u64,
@@ -69,9 +74,11 @@ impl Reception {
         Reception {
             memo: Memo::new(plan.publishers.len()),
             followed: Arc::clone(&plan.followed),
+            is_shared: !plan.part.is_whole(),
             classes: plan.classes.iter().map(ClassOutcome::of).collect(),
             accounts: Vec::new(),
             trackers: Vec::new(),
+            ticks: TickBoard::new(plan),
             spread: SpreadSamples::default(),
             second: Box::new(SecondHistogram::new()),
             second_received: 0,
@@ -100,7 +107,14 @@ impl Reception {
         if let Some(class) = self.classes.get_mut(usize::from(class)) {
             class.sockets += 1;
         }
-        self.accounts.len() as u32 - 1
+        let account = self.accounts.len() as u32 - 1;
+        if trackers > 1 {
+            self.ticks.open(account, follows.publishers(&self.followed, publishers));
+            if let Some(class) = self.classes.get_mut(usize::from(class)) {
+                class.ticks.get_or_insert_default();
+            }
+        }
+        account
     }
 
     /// Counts a socket whose messages may come compressed.
@@ -206,7 +220,14 @@ impl Reception {
             service_ns.inspect(|ns| class.service.record(*ns));
             // A feed with a rate holds frames back on purpose.
             let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
-            if let (true, true, Some(ns)) = (stamp.sampled, is_prompt, service_ns) {
+            if let (true, Some(ticks)) = (is_prompt, &mut class.ticks)
+                && self.ticks.arrived(account, stamp.publisher, stamp.seq)
+            {
+                ticks.whole += 1;
+                ticks.latency.record(e2e_ns);
+            }
+            let spread_ns = if self.is_shared { Some(e2e_ns) } else { service_ns };
+            if let (true, true, Some(ns)) = (stamp.sampled, is_prompt, spread_ns) {
                 self.spread.record(stamp.publisher, stamp.seq, ns);
             }
         }
@@ -260,16 +281,15 @@ impl Reception {
     }
 }
 
-/// Settles the ledgers of all threads: what every socket should have, against what it has.
-/// `cut` marks publishers whose socket ended early: nobody can say which of their last frames the
-/// server still read, so they count up to the newest that anybody received.
+/// Settles the ledgers of all threads: what every socket should have, against what it has. `ends`
+/// has the number of frames of each publisher, see `ends`.
 pub fn settle(
     receptions: Vec<Reception>,
     roster: &Roster,
-    cut: &[bool],
+    ends: &[u32],
     plan: &Plan,
 ) -> (Vec<ClassOutcome>, SpreadSamples) {
-    let ends = published(&receptions, roster, cut);
+    let rhythms = Rhythms::of(plan);
     let mut classes: Vec<ClassOutcome> = plan.classes.iter().map(ClassOutcome::of).collect();
     let mut spread = SpreadSamples::default();
     for mut reception in receptions {
@@ -283,6 +303,20 @@ pub fn settle(
                     let fps = plan.publishers[publisher as usize].rate.per_second();
                     class.rates.note(tracker.received(), published, fps, rate);
                 }
+            }
+            if let (false, ClassKind::Healthy, Some(ticks)) =
+                (class.pace.is_thinned(), class.kind, &mut class.ticks)
+            {
+                let followed = followed(trackers, account, &plan.followed, ends.len());
+                let due = followed.map(|(publisher, tracker)| {
+                    let end = match account.end {
+                        End::Killed => tracker.head(),
+                        End::Open | End::Closed => ends[publisher as usize],
+                    };
+                    let measured_from = roster.schedule(publisher).measured_from;
+                    (publisher, end.saturating_sub(measured_from))
+                });
+                ticks.expected += rhythms.whole_ticks(due);
             }
         }
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
@@ -307,17 +341,19 @@ fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, published: u32)
     }
 }
 
-fn published(receptions: &[Reception], roster: &Roster, cut: &[bool]) -> Vec<u32> {
-    let written = |publisher: usize| roster.log(publisher as u32).written();
-    let mut ends: Vec<u32> = (0..roster.publishers())
-        .map(|publisher| if cut.get(publisher) == Some(&true) { 0 } else { written(publisher) })
-        .collect();
+/// The number of frames of each publisher, as far as this process knows: those its own publishers
+/// wrote, and the newest of others that anybody received. `cut` marks own publishers whose socket
+/// ended early: nobody can say which of their last frames the server still read, so they count up
+/// to the newest received, too.
+pub fn ends(receptions: &[Reception], roster: &Roster, cut: &[bool], part: Part) -> Vec<u32> {
+    let is_known =
+        |publisher: u32| part.has(publisher) && cut.get(publisher as usize) != Some(&true);
+    let written = |publisher| if is_known(publisher) { roster.log(publisher).written() } else { 0 };
+    let mut ends: Vec<u32> = (0..roster.publishers() as u32).map(written).collect();
     for reception in receptions {
         for account in &reception.accounts {
-            let trackers = &reception.trackers;
-            let publishers = ends.len();
-            for (publisher, tracker) in followed(trackers, account, &reception.followed, publishers)
-            {
+            let Reception { trackers, followed: many, .. } = reception;
+            for (publisher, tracker) in followed(trackers, account, many, roster.publishers()) {
                 let end = &mut ends[publisher as usize];
                 *end = (*end).max(tracker.head());
             }
@@ -391,7 +427,9 @@ mod tests {
         }
 
         fn settle(self, cut: &[bool]) -> ClassOutcome {
-            let (classes, _) = settle(vec![self.reception], &self.roster, cut, &self.plan);
+            let receptions = vec![self.reception];
+            let ends = ends(&receptions, &self.roster, cut, self.plan.part);
+            let (classes, _) = settle(receptions, &self.roster, &ends, &self.plan);
             classes.into_iter().next().unwrap()
         }
     }
@@ -405,6 +443,20 @@ mod tests {
         let class = run.settle(&[]);
         assert_eq!((class.expected, class.received, class.lost), (100, 100, 0));
         assert_eq!((class.e2e.max(), class.service.max()), (3_000_000, 2_000_000));
+    }
+
+    #[test]
+    fn a_tick_counts_when_all_of_its_frames_are_there() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::All, 2);
+        run.receive(account, 0, 0..100);
+        run.receive(account, 1, (0..100).filter(|seq| seq % 10 != 3));
+        let alone = run.reception.open(0, Follows::One(1), 2);
+        run.receive(alone, 1, 0..100);
+        let ticks = run.settle(&[]).ticks.unwrap();
+        assert_eq!((ticks.expected, ticks.latency.max()), (100, 3_000_000));
+        // The first 36 were given up: their frames of the other publisher came 64 ticks later.
+        assert_eq!(ticks.whole, 64 - 6);
     }
 
     #[test]

@@ -7,13 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde_json::{Value, json};
 
 use crate::budget::Layout;
+use crate::clocks::Clocks;
 use crate::efficiency::Efficiency;
 use crate::health::HealthLimits;
 use crate::histograms::SignedHistogram;
@@ -49,6 +46,8 @@ pub struct Record<'r> {
     pub samples: &'r Samples,
     /// What it cost, in short.
     pub efficiency: &'r Efficiency,
+    /// How well its instants are known.
+    pub clocks: &'r Clocks,
     /// What the gates allow.
     pub limits: &'r HealthLimits,
     /// What it proves.
@@ -108,10 +107,15 @@ impl ResultDir {
     /// Writes the whole result; `run.json` last, so that its presence means completeness.
     pub fn write(&self, record: &Record<'_>) -> io::Result<()> {
         fs::write(self.path.join("scenario.toml"), record.scenario.to_toml())?;
-        for (name, histogram) in named_histograms(record.outcome) {
+        self.write_merged(&run_json(record), record.outcome)
+    }
+
+    /// Writes a result that is of several runs.
+    pub fn write_merged(&self, run: &Value, outcome: &Outcome) -> io::Result<()> {
+        for (name, histogram) in named_histograms(outcome) {
             fs::write(self.path.join(format!("{name}.hgrm")), hgrm(histogram))?;
         }
-        fs::write(self.path.join(RUN_FILE), json_text(&run_json(record))?)
+        fs::write(self.path.join(RUN_FILE), json_text(run)?)
     }
 }
 
@@ -161,7 +165,7 @@ pub fn run_json(record: &Record<'_>) -> Value {
         "scenario": scenario_json(record.scenario),
         "layout": layout_json(record.layout, plan),
         "seed": plan.seed,
-        "clock": { "mode": "single", "bound_ns": 0, "negatives": negatives(outcome) },
+        "clock": clock_json(record.clocks, outcome),
         "health": health_json(record),
         "windows": outcome.windows,
         "totals": totals_json(outcome),
@@ -197,88 +201,44 @@ fn layout_json(layout: &Layout, plan: &Plan) -> Value {
     })
 }
 
+fn clock_json(clocks: &Clocks, outcome: &Outcome) -> Value {
+    json!({
+        "mode": clocks.mode(),
+        "bound_ns": clocks.bound_ns(),
+        "negatives": negatives(outcome),
+        "agents": clocks.agents,
+    })
+}
+
 fn negatives(outcome: &Outcome) -> u64 {
     named_histograms(outcome).iter().map(|(_, histogram)| histogram.negatives()).sum()
 }
 
 fn health_json(record: &Record<'_>) -> Value {
-    let threads = record.outcome.threads.iter().map(|thread| {
-        json!({
-            "name": thread.name,
-            "wakeups": thread.wakeups,
-            "budget_hits": thread.budget_hits,
-            "busy_max": thread.busy_max,
-            "gap": histogram_json(&thread.gap),
-        })
-    });
     json!({
         "valid": record.verdict.valid,
         "reasons": record.verdict.reasons(),
         "gates": record.verdict.gates,
         "limits": record.limits,
-        "threads": threads.collect::<Vec<_>>(),
+        "threads": record.outcome.threads,
     })
 }
 
-fn totals_json(outcome: &Outcome) -> Value {
-    let (ramp, publishers, spread) = (&outcome.ramp, &outcome.publishers, &outcome.spread);
+/// Everything that was measured, all in all.
+pub fn totals_json(outcome: &Outcome) -> Value {
     json!({
         "measured_s": outcome.measured.as_secs_f64(),
-        "ramp": {
-            "attempted": ramp.attempted,
-            "connected": ramp.connected,
-            "errors": ramp.errors,
-            "elapsed_s": ramp.elapsed.as_secs_f64(),
-        },
-        "publishers": {
-            "count": publishers.count,
-            "intended": publishers.intended,
-            "sent": publishers.sent,
-            "late": publishers.late,
-            "unsent": publishers.unsent,
-            "closes": publishers.closes,
-            "slip": histogram_json(&publishers.slip),
-        },
+        "ramp": outcome.ramp,
+        "publishers": outcome.publishers,
         "classes": outcome.classes.iter().map(class_json).collect::<Vec<_>>(),
-        "spread": {
-            "sampled": spread.sampled,
-            "first": histogram_json(&spread.first),
-            "median": histogram_json(&spread.median),
-            "last": histogram_json(&spread.last),
-        },
+        "spread": outcome.spread,
     })
 }
 
 fn class_json(class: &ClassOutcome) -> Value {
-    json!({
-        "name": class.name,
-        "kind": class.kind.name(),
-        "form": class.form.to_string(),
-        "sockets": class.sockets,
-        "deflated_sockets": class.deflated_sockets,
-        "expected": class.expected,
-        "received": class.received,
-        "lost": class.lost,
-        "lost_after_close": class.lost_after_close,
-        "duplicated": class.duplicated,
-        "reordered": class.reordered,
-        "corrupt": class.corrupt,
-        "foreign": class.foreign,
-        "gap_notices": class.gap_notices,
-        "gap_frames": class.gap_frames,
-        "conflations": class.conflations,
-        "conflated_frames": class.conflated_frames,
-        "left_out": class.left_out,
-        "misnumbered": class.misnumbered,
-        "rates": class.asked_rate().map(|_| class.rates),
-        "closes": class.closes,
-        "bytes": class.bytes,
-        "payload_bytes": class.payload_bytes,
-        "egress_ratio": class.egress_ratio(),
-        "reads": class.reads,
-        "service": histogram_json(&class.service),
-        "e2e": histogram_json(&class.e2e),
-    })
+    let mut json = json!(class);
+    json["egress_ratio"] = json!(class.egress_ratio());
+    json
 }
 
 fn server_json(record: &Record<'_>) -> Value {
@@ -305,31 +265,6 @@ fn server_json(record: &Record<'_>) -> Value {
         "measured": spent,
         "counters": counted,
     })
-}
-
-/// Counts, quantiles and the whole histogram in the compact form other tools read.
-fn histogram_json(histogram: &SignedHistogram) -> Value {
-    if histogram.is_empty() {
-        return json!({ "count": 0 });
-    }
-    json!({
-        "count": histogram.len(),
-        "negatives": histogram.negatives(),
-        "min_negative_ns": histogram.min_negative(),
-        "mean_ns": histogram.mean(),
-        "p50_ns": histogram.quantile(0.5),
-        "p90_ns": histogram.quantile(0.9),
-        "p99_ns": histogram.quantile(0.99),
-        "p999_ns": histogram.quantile(0.999),
-        "max_ns": histogram.max(),
-        "hist_b64": base64_v2_deflate(histogram.values()),
-    })
-}
-
-fn base64_v2_deflate(histogram: &Histogram<u64>) -> Option<String> {
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(histogram, &mut bytes).ok()?;
-    Some(STANDARD.encode(bytes))
 }
 
 /// The percentile distribution as text, in milliseconds, for the usual plotters.
@@ -375,7 +310,6 @@ fn to_ms(ns: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::fixtures::{self, with_record};
-    use hdrhistogram::serialization::Deserializer;
 
     #[test]
     fn run_json_has_the_promised_shape() {
@@ -421,15 +355,6 @@ mod tests {
         assert_eq!((&json["verdict"], &json["exit_code"]), (&json!("invalid"), &json!(5)));
         let reason = json["health"]["reasons"][0].as_str().unwrap();
         assert!(reason.starts_with("thread busy: 97.00 %"), "{reason}");
-    }
-
-    #[test]
-    fn histograms_are_read_back_from_base64() {
-        let json = with_record(&fixtures::outcome(), run_json);
-        let text = json["totals"]["classes"][0]["e2e"]["hist_b64"].as_str().unwrap();
-        let bytes = STANDARD.decode(text).unwrap();
-        let read: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
-        assert_eq!(&read, fixtures::outcome().classes[0].e2e.values());
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use comfy_table::Table;
 
+use crate::clocks::{self, AgentClock, Clocks};
 use crate::exit::Exit;
 use crate::histograms::SignedHistogram;
 use crate::outcome::{ClassOutcome, Outcome};
 use crate::record::Record;
 use crate::table::table;
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
-use crate::verdict::frames_missing;
+use crate::verdict::{Verdict, frames_missing};
 
 /// What is told of each latency, here and on a page.
 pub const LATENCY_COLUMNS: [&str; 7] = ["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
@@ -39,9 +40,17 @@ pub fn render(record: &Record<'_>) -> String {
     text
 }
 
+/// The report of several runs as one.
+pub fn of_merged(outcome: &Outcome, bound_ns: u64, verdict: &Verdict, runs: usize) -> String {
+    let said = headline(verdict, &format!("{runs} runs as one"));
+    let (latencies, classes) = (latencies(outcome, bound_ns), classes(outcome));
+    format!("\n{said}\n\n{latencies}\n\n{classes}\n")
+}
+
 fn write_report(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "\n{}\n", headline(record))?;
-    writeln!(out, "{}\n", latencies(record.outcome))?;
+    writeln!(out, "\n{}\n", headline(record.verdict, &record.scenario.name))?;
+    writeln!(out, "{}\n", latencies(record.outcome, record.clocks.bound_ns()))?;
+    write_clocks(record.clocks, out)?;
     writeln!(out, "{}\n", classes(record.outcome))?;
     writeln!(out, "{}\n", costs(record))?;
     writeln!(out, "{}\n", conditions(record))?;
@@ -49,9 +58,7 @@ fn write_report(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "repeat with: {}", record.command)
 }
 
-fn headline(record: &Record<'_>) -> String {
-    let verdict = record.verdict;
-    let name = &record.scenario.name;
+fn headline(verdict: &Verdict, name: &str) -> String {
     match verdict.exit() {
         Exit::InvalidRun => {
             let reasons = verdict.reasons().join("\n  - ");
@@ -68,28 +75,45 @@ fn headline(record: &Record<'_>) -> String {
     }
 }
 
-fn latencies(outcome: &Outcome) -> Table {
+/// `bound_ns` is how far clocks of several hosts may be apart; what one host saw alone is exact.
+fn latencies(outcome: &Outcome, bound_ns: u64) -> Table {
     let mut rows = Vec::new();
     for class in &outcome.classes {
-        rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e));
-        rows.push(latency_row(&format!("service, {}", class.name), &class.service));
+        rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e, bound_ns));
+        rows.push(latency_row(&format!("service, {}", class.name), &class.service, 0));
+        if let Some(ticks) = &class.ticks {
+            let name = format!("whole tick, {}", class.name);
+            rows.push(latency_row(&name, &ticks.latency, bound_ns));
+        }
     }
     let spread = &outcome.spread;
-    rows.push(latency_row("spread, first receiver", &spread.first));
-    rows.push(latency_row("spread, median receiver", &spread.median));
-    rows.push(latency_row("spread, last receiver", &spread.last));
-    rows.push(latency_row("schedule slip", &outcome.publishers.slip));
+    rows.push(latency_row("spread, first receiver", &spread.first, bound_ns));
+    rows.push(latency_row("spread, median receiver", &spread.median, bound_ns));
+    rows.push(latency_row("spread, last receiver", &spread.last, bound_ns));
+    rows.push(latency_row("schedule slip", &outcome.publishers.slip, 0));
     table(&LATENCY_COLUMNS, rows)
 }
 
-fn latency_row(name: &str, histogram: &SignedHistogram) -> Vec<String> {
+fn latency_row(name: &str, histogram: &SignedHistogram, bound_ns: u64) -> Vec<String> {
     if histogram.is_empty() {
         return [name, "-", "-", "-", "-", "-", "0"].map(str::to_owned).to_vec();
     }
-    let at = |quantile: f64| format_ns(histogram.quantile(quantile) as f64);
-    let max = format_ns(histogram.max() as f64);
+    let at = |quantile: f64| clocks::within(histogram.quantile(quantile) as f64, bound_ns);
+    let max = clocks::within(histogram.max() as f64, bound_ns);
     let count = format_exact(histogram.len());
     vec![name.to_owned(), at(0.5), at(0.9), at(0.99), at(0.999), max, count]
+}
+
+/// How well the clocks of several hosts agreed.
+fn write_clocks(clocks: &Clocks, out: &mut String) -> std::fmt::Result {
+    for AgentClock { agent, ahead_ns, bound_ns, .. } in &clocks.agents {
+        let (ahead, bound) = (format_ns(*ahead_ns as f64), format_ns(*bound_ns as f64));
+        writeln!(out, "clock of {agent}: ahead by {ahead} ±{bound}, which is taken out")?;
+    }
+    if clocks.bound_ns() > 0 {
+        writeln!(out, "in parentheses: less than the clocks can tell\n")?;
+    }
+    Ok(())
 }
 
 fn classes(outcome: &Outcome) -> Table {
@@ -131,6 +155,7 @@ fn costs(record: &Record<'_>) -> Table {
         ("bytes sent per byte of payload", or_unknown(egress_ratios(outcome))),
         ("sockets with compression", deflated_sockets(outcome)),
         ("frames per second and topic", or_unknown(rates(outcome))),
+        ("ticks whole", or_unknown(whole_ticks(outcome))),
         ("server CPU per delivery", or_unknown(efficiency.cpu_ns_per_delivery.map(format_ns))),
         ("deliveries per server core", per_s(efficiency.deliveries_per_core_s)),
         ("server CPUs busy", cpus(efficiency.server_cpus_busy)),
@@ -191,11 +216,22 @@ fn rates(outcome: &Outcome) -> Option<String> {
     (!asked.is_empty()).then(|| asked.join(", "))
 }
 
+/// Of the classes that follow several publishers of a rate.
+fn whole_ticks(outcome: &Outcome) -> Option<String> {
+    let told = outcome.classes.iter().filter_map(|class| {
+        let ticks = class.ticks.as_ref()?;
+        let (whole, expected) = (format_exact(ticks.whole), format_exact(ticks.expected));
+        Some(format!("{whole} of {expected} ({:.3} %)", ticks.share()? * 100.0))
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
 fn conditions(record: &Record<'_>) -> Table {
     let verdict = record.verdict;
     let mark = |pass: bool| if pass { "ok" } else { "BREACHED" }.to_owned();
     let gates = verdict.gates.iter().map(|gate| {
-        vec![gate.name.to_owned(), gate.measured.clone(), gate.allowed.clone(), mark(gate.pass)]
+        vec![gate.name.to_string(), gate.measured.clone(), gate.allowed.clone(), mark(gate.pass)]
     });
     let goals = verdict.goals.iter().map(|goal| {
         let name = format!("goal: {}", goal.goal);

@@ -1,5 +1,6 @@
 //! One run from ramp to outcome: starts the threads, gives them the common start, watches the
-//! phases pass and settles the accounts. Must not read sockets or messages itself.
+//! phases pass and settles the accounts; alone, or as a part of a load that several hosts share.
+//! Must not read sockets or messages itself.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -7,13 +8,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use crate::clock::{SECOND_NS, UtcMap, mono_ns};
-use crate::outcome::Outcome;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::mono_ns;
+use crate::ensemble::{Disbanded, Ensemble, Solo, Start};
+use crate::outcome::{ClassOutcome, Outcome, PublisherOutcome, RampOutcome, ThreadHealth, Window};
+use crate::part::Part;
 use crate::plan::Plan;
 pub use crate::progress::{Phase, Progress};
 use crate::publishers::{self, ConnectError, Connected, PublisherHarvest};
-use crate::reception;
-use crate::spread;
+use crate::reception::{self, Reception};
+use crate::spread::SpreadSamples;
 use crate::stage::{Stage, nanoseconds};
 use crate::stamp::Roster;
 use crate::subscribers::{self, SubscriberHarvest};
@@ -38,6 +43,9 @@ pub enum RunError {
     /// The operating system refused something a thread needs.
     #[error("{0}: {1}")]
     System(&'static str, #[source] io::Error),
+    /// The hosts that share the load no longer agree.
+    #[error(transparent)]
+    Disbanded(#[from] Disbanded),
     /// Stopped before anything was published.
     #[error("stopped before the start")]
     Stopped,
@@ -46,23 +54,71 @@ pub enum RunError {
     Panicked(&'static str),
 }
 
-/// Carries a plan out. `progress` tells how far it is, and can stop it.
+/// Carries a whole plan out. `progress` tells how far it is, and can stop it.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
+    perform(plan, progress, &Solo).map(Performed::whole)
+}
+
+/// Carries out the part of a plan that is this host's.
+pub fn perform(
+    plan: &Plan,
+    progress: &Progress,
+    ensemble: &dyn Ensemble,
+) -> Result<Performed, RunError> {
     check(plan)?;
     let stage = Stage::new(plan, progress)?;
-    let outcome = thread::scope(|scope| {
+    let performed = thread::scope(|scope| {
         // Threads end when the stage is finished, however this function is left.
         let _finish = FinishOnDrop(&stage);
-        conduct(&stage, scope)
+        conduct(&stage, scope, ensemble)
     });
     progress.enter(Phase::Done);
-    outcome
+    performed
+}
+
+/// What a part of a load came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Performed {
+    /// Grid instant of the first tick published, ns since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// Length of the measured phase.
+    pub measured: Duration,
+    /// Opening the subscriber sockets.
+    pub ramp: RampOutcome,
+    /// The publishers' side.
+    pub publishers: PublisherOutcome,
+    /// One per subscriber class, in plan order.
+    pub classes: Vec<ClassOutcome>,
+    /// Arrivals of the frames that are sampled for the spread.
+    pub arrivals: SpreadSamples,
+    /// The generator's threads.
+    pub threads: Vec<ThreadHealth>,
+    /// One per second, of this part alone.
+    #[serde(skip)]
+    pub windows: Vec<Window>,
+}
+
+impl Performed {
+    /// The outcome of a load of which this is all.
+    pub fn whole(self) -> Outcome {
+        Outcome {
+            started_unix_ns: self.started_unix_ns,
+            measured: self.measured,
+            ramp: self.ramp,
+            publishers: self.publishers,
+            classes: self.classes,
+            spread: self.arrivals.finish(),
+            threads: self.threads,
+            windows: self.windows,
+        }
+    }
 }
 
 fn conduct<'scope, 'env>(
     stage: &'env Stage<'env>,
     scope: &'scope Scope<'scope, 'env>,
-) -> Result<Outcome, RunError> {
+    ensemble: &dyn Ensemble,
+) -> Result<Performed, RunError> {
     let (sender, receiver) = mpsc::channel();
     let subscribers = spawn_subscribers(stage, scope, &sender)?;
     await_ramp(stage, &subscribers);
@@ -75,17 +131,19 @@ fn conduct<'scope, 'env>(
     }
     stage.progress.enter(Phase::Ready);
     let connected = connect_publishers(stage)?;
-    let roster = set_start(stage)?;
+    let roster = set_start(stage, ensemble)?;
     let publishers = spawn_publishers(stage, roster, scope, connected, &sender)?;
     drop(sender);
-    let mut windows = Windows::default();
+    let mut seconds = Seconds { ensemble, receiver, windows: Windows::default() };
     let has_failed = || has_ended(&publishers) || has_ended(&subscribers);
-    let measured = supervise(stage, roster, &receiver, &mut windows, has_failed);
+    let measured = await_published(stage, roster, &mut seconds, has_failed);
+    agree_on_published(roster, stage.plan.part, ensemble)?;
+    await_drained(stage, &mut seconds, has_failed);
     stage.finish.store(true, Ordering::Release);
     let published = join(publishers, "publisher")?;
     let received = join(subscribers, "subscriber")?;
-    receiver.try_iter().for_each(|part| windows.add(part));
-    Ok(collect(stage.plan, roster, measured, Harvest { published, received, windows }))
+    let windows = seconds.finish();
+    collect(stage.plan, roster, ensemble, Harvest { measured, published, received, windows })
 }
 
 type Handles<'scope, T> = Vec<ScopedJoinHandle<'scope, io::Result<T>>>;
@@ -151,37 +209,25 @@ fn no_subscribers(received: Vec<SubscriberHarvest>) -> RunError {
 }
 
 fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connected>>, RunError> {
-    let threads = stage.plan.publisher_threads.clamp(1, stage.plan.publishers.len());
+    let threads = stage.plan.publishing_threads();
     (0..threads).map(|index| publishers::connect(stage, index).map_err(RunError::from)).collect()
 }
 
-/// Sets the common start: a whole UTC second, far enough ahead for every thread to be ready and for
-/// the idle sockets to be looked at.
-fn set_start<'s>(stage: &'s Stage<'_>) -> Result<&'s Roster, RunError> {
-    let utc = UtcMap::sample();
-    let earliest_ns = utc.unix_of_mono(mono_ns()) + LEAD_NS;
-    let start_unix_ns = earliest_ns.div_ceil(SECOND_NS) * SECOND_NS;
-    let plan = stage.plan;
-    let frames: Vec<u64> = {
-        let probe = Roster::new(plan, start_unix_ns, utc, 1);
-        let schedules = (0..plan.publishers.len() as u32).map(|index| *probe.schedule(index));
-        schedules.map(|schedule| u64::from(schedule.ticks - schedule.measured_from)).collect()
-    };
-    let sample_every = spread::sample_every(plan, &frames);
-    let roster = Roster::new(plan, start_unix_ns, utc, sample_every);
+fn set_start<'s>(stage: &'s Stage<'_>, ensemble: &dyn Ensemble) -> Result<&'s Roster, RunError> {
+    let Start { unix_ns, utc, sample_every } = ensemble.start(stage.plan)?;
+    let roster = Roster::new(stage.plan, unix_ns, utc, sample_every);
     Ok(stage.roster.get_or_init(|| roster))
 }
 
-/// Watches the phases pass. Answers how long the measured phase was.
-fn supervise(
+/// Watches the phases pass until all is published. Answers how long the measured phase was.
+fn await_published(
     stage: &Stage<'_>,
     roster: &Roster,
-    windows: &Receiver<WindowPart>,
-    into: &mut Windows,
+    seconds: &mut Seconds<'_>,
     has_failed: impl Fn() -> bool,
 ) -> Duration {
     let (measured_from, measured_to) = stage.measured_ns(roster);
-    let publishers = stage.plan.publisher_threads.clamp(1, stage.plan.publishers.len());
+    let publishers = stage.plan.publishing_threads();
     let is_published = || stage.published.load(Ordering::Acquire) >= publishers;
     // The phase lasts as long as planned, though its last tick is a period before its end.
     let is_over = |now_ns| now_ns >= measured_to || stage.progress.is_stopped();
@@ -191,18 +237,38 @@ fn supervise(
         if mono_ns() > patience_ns || has_failed() {
             break; // a server that no longer reads: what was not written is unsent
         }
-        rest(stage, windows, into);
+        rest(stage, seconds);
     }
-    let ended_ns = mono_ns().min(measured_to);
+    Duration::from_nanos(mono_ns().min(measured_to).saturating_sub(measured_from))
+}
+
+/// Learns what the other parts have published, so that it can be waited for.
+fn agree_on_published(
+    roster: &Roster,
+    part: Part,
+    ensemble: &dyn Ensemble,
+) -> Result<(), Disbanded> {
+    let publishers = 0..roster.publishers() as u32;
+    let own = |publisher| if part.has(publisher) { roster.log(publisher).written() } else { 0 };
+    let written = ensemble.published(publishers.clone().map(own).collect())?;
+    for (publisher, frames) in publishers.zip(written) {
+        if !part.has(publisher) {
+            roster.log(publisher).set_written(frames);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the frames that are still under way.
+fn await_drained(stage: &Stage<'_>, seconds: &mut Seconds<'_>, has_failed: impl Fn() -> bool) {
     stage.progress.enter(Phase::Drain);
     stage.draining.store(true, Ordering::Release);
     let patience_ns = mono_ns() + nanoseconds(stage.plan.drain);
     let threads = stage.plan.subscriber_threads.max(1);
     let is_drained = || stage.drained.load(Ordering::Acquire) >= threads;
     while !is_drained() && mono_ns() < patience_ns && !has_failed() {
-        rest(stage, windows, into);
+        rest(stage, seconds);
     }
-    Duration::from_nanos(ended_ns.saturating_sub(measured_from))
 }
 
 fn enter_phase(stage: &Stage<'_>, roster: &Roster, now_ns: u64) {
@@ -216,11 +282,11 @@ fn enter_phase(stage: &Stage<'_>, roster: &Roster, now_ns: u64) {
     }
 }
 
-fn rest(stage: &Stage<'_>, windows: &Receiver<WindowPart>, into: &mut Windows) {
-    match windows.recv_timeout(LOOK) {
+fn rest(stage: &Stage<'_>, seconds: &mut Seconds<'_>) {
+    match seconds.receiver.recv_timeout(LOOK) {
         Ok(part) => {
-            into.add(part);
-            if let Some(window) = into.take_latest() {
+            seconds.add(part);
+            if let Some(window) = seconds.windows.take_latest() {
                 stage.progress.note_window(window);
             }
         }
@@ -229,8 +295,13 @@ fn rest(stage: &Stage<'_>, windows: &Receiver<WindowPart>, into: &mut Windows) {
     }
 }
 
-fn collect(plan: &Plan, roster: &Roster, measured: Duration, harvest: Harvest) -> Outcome {
-    let Harvest { published, received, windows } = harvest;
+fn collect(
+    plan: &Plan,
+    roster: &Roster,
+    ensemble: &dyn Ensemble,
+    harvest: Harvest,
+) -> Result<Performed, RunError> {
+    let Harvest { measured, published, received, windows } = harvest;
     let mut cut = vec![false; roster.publishers()];
     for publisher in published.iter().flat_map(|harvest| &harvest.cut) {
         cut[*publisher as usize] = true;
@@ -246,17 +317,19 @@ fn collect(plan: &Plan, roster: &Roster, measured: Duration, harvest: Harvest) -
         ramps.push(harvest.ramp);
         harvest.reception
     });
-    let (classes, samples) = reception::settle(receptions.collect(), roster, &cut, plan);
-    Outcome {
+    let receptions: Vec<Reception> = receptions.collect();
+    let ends = ensemble.seen(reception::ends(&receptions, roster, &cut, plan.part))?;
+    let (classes, arrivals) = reception::settle(receptions, roster, &ends, plan);
+    Ok(Performed {
         started_unix_ns: roster.start_unix_ns(),
         measured,
         ramp: crate::ramp::merge(ramps),
         publishers,
         classes,
-        spread: samples.finish(),
+        arrivals,
         threads,
-        windows: windows.finish(),
-    }
+        windows,
+    })
 }
 
 fn join<T>(handles: Handles<'_, T>, what: &'static str) -> Result<Vec<T>, RunError> {
@@ -297,9 +370,31 @@ fn check(plan: &Plan) -> Result<(), RunError> {
 
 /// What all threads leave behind.
 struct Harvest {
+    measured: Duration,
     published: Vec<PublisherHarvest>,
     received: Vec<SubscriberHarvest>,
+    windows: Vec<Window>,
+}
+
+/// The seconds that threads tell, on their way to the windows of this part and to the others.
+struct Seconds<'e> {
+    ensemble: &'e dyn Ensemble,
+    receiver: Receiver<WindowPart>,
     windows: Windows,
+}
+
+impl Seconds<'_> {
+    fn add(&mut self, part: WindowPart) {
+        self.ensemble.second(&part);
+        self.windows.add(part);
+    }
+
+    fn finish(mut self) -> Vec<Window> {
+        while let Ok(part) = self.receiver.try_recv() {
+            self.add(part);
+        }
+        self.windows.finish()
+    }
 }
 
 struct FinishOnDrop<'s>(&'s Stage<'s>);
@@ -311,5 +406,4 @@ impl Drop for FinishOnDrop<'_> {
 }
 
 const LOOK: Duration = Duration::from_millis(5);
-const LEAD_NS: u64 = SECOND_NS / 2;
 const RUN_MAX: Duration = Duration::from_secs(31 * 24 * 3600);

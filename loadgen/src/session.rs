@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::budget::{self, Budget, Destined, Refusal};
+use crate::agents::{AgentsError, Crew, Load, Shared};
+use crate::budget::{self, Budget, Destined, Layout, Refusal};
 use crate::builtin;
 use crate::certificate::Certificate;
 use crate::cli::{RunArgs, RunOptions};
-use crate::clock::{UtcMap, mono_ns};
+use crate::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::clocks::Clocks;
 use crate::compare::run_file::RunFile;
 use crate::efficiency::Efficiency;
 use crate::embedded::{self, EngineError};
 use crate::exit::Exit;
-use crate::health;
+use crate::health::{self, Gate};
 use crate::host::{self, Environment};
 use crate::html::{self, HtmlError};
 use crate::interrupt::Interrupt;
@@ -31,6 +33,7 @@ use crate::report;
 use crate::run::{self, RunError};
 use crate::sampler::{Sampler, Samples};
 use crate::scenario::Scenario;
+use crate::section::ScenarioError;
 use crate::server_counters::CounterPage;
 use crate::server_process::{ServerProcess, ended_well};
 use crate::tls::{TlsPlan, Trust};
@@ -83,6 +86,9 @@ pub enum SessionError {
     /// The data plane could not run at all.
     #[error("the run failed: {0}")]
     Run(#[from] RunError),
+    /// Other hosts do not carry the load.
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
     /// The result is written, its page is not.
     #[error(transparent)]
     Page(#[from] HtmlError),
@@ -103,6 +109,7 @@ impl SessionError {
             SessionError::System { .. } | SessionError::Engine { .. } | SessionError::Run(_) => {
                 Exit::Internal
             }
+            SessionError::Agents(error) => error.exit(),
             SessionError::Page(error) => error.exit(),
         }
     }
@@ -120,7 +127,6 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> SessionError {
 struct Fitted {
     scenario: Scenario,
     budget: Budget,
-    server: Option<SocketAddr>,
 }
 
 impl Fitted {
@@ -133,7 +139,7 @@ impl Fitted {
         let wishes = args.options.wishes();
         let budget = budget::fit(&scenario, &host::limits(), &wishes, destined)
             .map_err(SessionError::Refused)?;
-        Ok(Fitted { scenario, budget, server })
+        Ok(Fitted { scenario, budget })
     }
 }
 
@@ -180,43 +186,96 @@ fn implied(budget: &Budget) -> String {
 
 /// Runs a scenario to its verdict.
 pub fn run(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
+    if let Some(parent) = args.options.parent
+        && !host::tie_to(parent).map_err(system("tying the run to what called it"))?
+    {
+        return Err(RunError::Stopped.into());
+    }
+    if !args.options.agents.is_empty() {
+        return run_shared(args, command);
+    }
     let fitted = Fitted::new(args)?;
     eprintln!("{}: {}\n{}", fitted.scenario.name, fitted.scenario.about, implied(&fitted.budget));
+    into_directory(args, &fitted.scenario.name.clone(), |directory, unix_ns| {
+        run_into(directory, fitted, &Call { args, command }, unix_ns)
+    })
+}
+
+/// Makes a place for the results, and takes it away again if there are none.
+fn into_directory(
+    args: &RunArgs,
+    name: &str,
+    run: impl FnOnce(&ResultDir, u64) -> Result<Exit, SessionError>,
+) -> Result<Exit, SessionError> {
     let unix_ns = UtcMap::sample().unix_of_mono(mono_ns());
-    let directory = ResultDir::create(args.options.out.as_deref(), &fitted.scenario.name, unix_ns)
+    let directory = ResultDir::create(args.options.out.as_deref(), name, unix_ns)
         .map_err(SessionError::Directory)?;
-    let exit = run_into(&directory, fitted, args, command, unix_ns);
+    let exit = run(&directory, unix_ns);
     if exit.is_err() {
         directory.remove_if_empty();
     }
     exit
 }
 
+/// What was asked for.
+#[derive(Clone, Copy)]
+struct Call<'c> {
+    args: &'c RunArgs,
+    command: &'c str,
+}
+
+/// Runs a scenario on agents to its verdict.
+fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
+    let name = args.scenario.as_deref().unwrap_or(builtin::DEFAULT);
+    let scenario = overrides::resolve(name, &args.options)?;
+    eprintln!("{}: {}", scenario.name, scenario.about);
+    into_directory(args, &scenario.name.clone(), |directory, unix_ns| {
+        let options = &args.options;
+        let Some(mut target) = Target::named(&scenario, options)? else {
+            let cause = ScenarioError::Contradiction(NO_TARGET.to_owned());
+            return Err(ResolveError::Wrong { origin: name.to_owned(), cause }.into());
+        };
+        let destination = target.destination(options, unix_ns);
+        let layout = Layout::default();
+        let plan = Plan::build(&scenario, &layout, destination);
+        let limits = options.health_limits(&scenario);
+        let load = Load { scenario: &scenario, plan: &plan, limits };
+        let crew = Crew::enlist(&options.agents, options.agent_secret.as_deref(), &load)?;
+        let carry = |progress: &Progress| crew.run(&plan, progress);
+        let (shared, samples) = measure(&plan, target.pid, carry)?;
+        let Shared { outcome, mut gates, clocks } = shared;
+        gates.extend(health::of_host(&plan, &samples, &limits));
+        let pid = target.pid;
+        target.leave();
+        let call = Call { args, command };
+        let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
+        conclude(call, &judged, directory)
+    })
+}
+
 fn run_into(
     directory: &ResultDir,
     fitted: Fitted,
-    args: &RunArgs,
-    command: &str,
+    call: &Call<'_>,
     unix_ns: u64,
 ) -> Result<Exit, SessionError> {
-    let mut target = Target::reach(&fitted, &args.options, directory)?;
+    let options = &call.args.options;
+    let mut target = Target::reach(&fitted, options, directory)?;
     // After the engine has its own CPUs, so that it does not inherit these.
     if let Some(cpus) = &fitted.budget.layout.generator_cpus {
         host::pin(cpus).map_err(system("pinning the generator"))?;
     }
-    let run_id = (unix_ns / 1_000_000_000) as u32;
-    let destination = Destination {
-        target: target.address,
-        host: target.host.clone(),
-        token: args.options.token.clone(),
-        tls: target.tls.take(),
-        run_id,
-    };
-    let plan = Plan::build(&fitted.scenario, &fitted.budget.layout, destination);
-    let (outcome, samples) = measure(&plan, target.pid)?;
+    let destination = target.destination(options, unix_ns);
+    let Fitted { scenario, budget, .. } = fitted;
+    let layout = budget.layout;
+    let plan = Plan::build(&scenario, &layout, destination);
+    let (outcome, samples) = measure(&plan, target.pid, |progress| run::run(&plan, progress))?;
     target.leave();
-    let pid = target.pid;
-    conclude(&Finished { args, command, fitted, plan, outcome, samples, pid, directory })
+    let limits = options.health_limits(&scenario);
+    let gates = health::gates(&plan, &outcome, &samples, &limits);
+    let (clocks, pid) = (Clocks::default(), target.pid);
+    let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
+    conclude(*call, &judged, directory)
 }
 
 /// The server that is measured.
@@ -236,12 +295,10 @@ impl Target {
         options: &RunOptions,
         directory: &ResultDir,
     ) -> Result<Target, SessionError> {
-        let scenario = &fitted.scenario.target;
-        if let (Some(address), Some(host)) = (fitted.server, &scenario.authority) {
-            let tls = scenario.tls.then(|| tls_of(host, options)).transpose()?;
-            let (host, pid) = (host.clone(), options.target_pid);
-            return Ok(Target { address, host, pid, engine: None, certificate: None, tls });
+        if let Some(named) = Target::named(&fitted.scenario, options)? {
+            return Ok(named);
         }
+        let scenario = &fitted.scenario.target;
         let certificate = scenario.tls.then(Certificate::throw_away).transpose();
         let certificate = certificate.map_err(system("making a certificate"))?;
         let settings = engine_settings(fitted, certificate.as_ref(), options);
@@ -255,6 +312,27 @@ impl Target {
         let (address, pid) = (engine.address(), Some(engine.pid()));
         let host = address.to_string();
         Ok(Target { address, host, pid, engine: Some(engine), certificate, tls })
+    }
+
+    /// The server that a scenario names, if it names one.
+    fn named(scenario: &Scenario, options: &RunOptions) -> Result<Option<Target>, SessionError> {
+        let (Some(address), Some(host)) = (server_of(scenario)?, &scenario.target.authority) else {
+            return Ok(None);
+        };
+        let tls = scenario.target.tls.then(|| tls_of(host, options)).transpose()?;
+        let (host, pid) = (host.clone(), options.target_pid);
+        Ok(Some(Target { address, host, pid, engine: None, certificate: None, tls }))
+    }
+
+    /// What a plan has to know of it.
+    fn destination(&mut self, options: &RunOptions, unix_ns: u64) -> Destination {
+        Destination {
+            target: self.address,
+            host: self.host.clone(),
+            token: options.token.clone(),
+            tls: self.tls.take(),
+            run_id: (unix_ns / SECOND_NS) as u32,
+        }
     }
 
     /// Ends the embedded engine. The results are in already, so a bad end is told and no more.
@@ -301,7 +379,12 @@ fn tls_of(authority: &str, options: &RunOptions) -> Result<TlsPlan, SessionError
     Ok(TlsPlan { name, trust })
 }
 
-fn measure(plan: &Plan, server_pid: Option<u32>) -> Result<(Outcome, Samples), SessionError> {
+/// Has a load carried, and looks at the host and the server meanwhile.
+fn measure<T, E: Into<SessionError>>(
+    plan: &Plan,
+    server_pid: Option<u32>,
+    carry: impl FnOnce(&Progress) -> Result<T, E>,
+) -> Result<(T, Samples), SessionError> {
     let progress = Arc::new(Progress::default());
     let interrupt =
         Interrupt::watch(Arc::clone(&progress)).map_err(system("watching for signals"))?;
@@ -309,64 +392,75 @@ fn measure(plan: &Plan, server_pid: Option<u32>) -> Result<(Outcome, Samples), S
         .map_err(system("starting the sampler"))?;
     let view = ProgressView::start(Arc::clone(&progress), plan.subscribers.len() as u64)
         .map_err(system("starting the display"))?;
-    let outcome = run::run(plan, &progress);
+    let carried = carry(&progress);
     view.finish();
     let samples = sampler.finish().unwrap_or_default();
     interrupt.finish();
-    Ok((outcome?, samples))
+    Ok((carried.map_err(E::into)?, samples))
 }
 
-struct Finished<'f> {
-    args: &'f RunArgs,
-    command: &'f str,
-    fitted: Fitted,
+/// A finished run and the conditions of its being worth anything.
+struct Judged {
+    scenario: Scenario,
+    layout: Layout,
     plan: Plan,
     outcome: Outcome,
     samples: Samples,
+    gates: Vec<Gate>,
+    clocks: Clocks,
     pid: Option<u32>,
-    directory: &'f ResultDir,
 }
 
 /// Judges, prints and writes a finished run.
-fn conclude(finished: &Finished<'_>) -> Result<Exit, SessionError> {
-    let Finished { fitted, plan, outcome, samples, .. } = finished;
-    let limits = finished.args.options.health_limits(&fitted.scenario);
-    let gates = health::gates(plan, outcome, samples, &limits);
-    let verdict = Verdict::of(gates, &fitted.scenario.slo, outcome);
+fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit, SessionError> {
+    let Judged { scenario, plan, outcome, samples, .. } = run;
+    let limits = call.args.options.health_limits(scenario);
+    let verdict = Verdict::of(run.gates.clone(), &scenario.slo, outcome);
     let connections = outcome.ramp.connected;
     let record = Record {
-        command: finished.command,
-        scenario: &fitted.scenario,
+        command: call.command,
+        scenario,
         plan,
-        layout: &fitted.budget.layout,
+        layout: &run.layout,
         environment: &Environment::read(),
-        server_pid: finished.pid,
+        server_pid: run.pid,
         outcome,
         samples,
         efficiency: &Efficiency::of(samples, connections),
+        clocks: &run.clocks,
         limits: &limits,
         verdict: &verdict,
     };
     println!("{}", report::render(&record));
-    finished.directory.write(&record).map_err(SessionError::Directory)?;
-    let directory = finished.directory.path();
-    println!("result: {}", directory.display());
-    if finished.args.options.html {
-        let page = html::page_in(directory);
-        html::write(RunFile { path: directory.join(RUN_FILE), run: run_json(&record) }, &page)?;
+    directory.write(&record).map_err(SessionError::Directory)?;
+    let path = directory.path();
+    println!("result: {}", path.display());
+    if call.args.options.html {
+        let page = html::page_in(path);
+        html::write(RunFile { path: path.join(RUN_FILE), run: run_json(&record) }, &page)?;
         println!("report: {}", page.display());
     }
     Ok(verdict.exit())
 }
 
-/// The command line as a shell would take it again, without the directory of this run's results.
+const NO_TARGET: &str = "agents share a server that all of them reach: give --target";
+
+/// The command line as a shell would take it again, without the directory of this run's results and
+/// without what nobody may read in them.
 pub fn command_line(mut args: impl Iterator<Item = String>) -> String {
     let program = args.next().unwrap_or_default();
     let mut words = vec![program.rsplit('/').next().unwrap_or_default().to_owned()];
     while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--out" => drop(args.next()),
-            out if out.starts_with("--out=") => {}
+        let (flag, value) = arg.split_once('=').map_or((arg.as_str(), None), |(f, v)| (f, Some(v)));
+        match flag {
+            "--out" | "--parent" if value.is_none() => drop(args.next()),
+            "--out" | "--parent" => {}
+            "--token" | "--agent-secret" => {
+                if value.is_none() {
+                    drop(args.next());
+                }
+                words.push(format!("{flag}=***"));
+            }
             _ => words.push(shell_quoted(&arg)),
         }
     }
@@ -390,6 +484,8 @@ mod tests {
         let args = ["/opt/bin/gridload", "run", "a b", "--set", "x='1'", ""].map(str::to_owned);
         let with_out = ["gridload", "--out", "x", "--out=y", "--force"].map(str::to_owned);
         assert_eq!(command_line(with_out.into_iter()), "gridload --force");
+        let with_token = ["gridload", "--token", "abc", "--token=abc", "run"].map(str::to_owned);
+        assert_eq!(command_line(with_token.into_iter()), "gridload --token=*** --token=*** run");
         assert_eq!(command_line(args.into_iter()), r"gridload run 'a b' --set 'x='\''1'\''' ''");
     }
 

@@ -3,6 +3,7 @@
 //! bounded before the run instead of forgetting some of them later. Must not know time or sockets.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::SpreadOutcome;
 use crate::plan::{ClassKind, Plan};
@@ -22,7 +23,8 @@ pub fn sample_every(plan: &Plan, frames: &[u64]) -> u32 {
 }
 
 /// Arrivals of sampled frames, of one thread or of all.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<(u32, u32, Vec<u32>)>", into = "Vec<(u32, u32, Vec<u32>)>")]
 pub struct SpreadSamples {
     arrivals: FxHashMap<(u32, u32), Vec<u32>>,
 }
@@ -58,6 +60,24 @@ impl SpreadSamples {
             }
         }
         outcome
+    }
+}
+
+/// As they are written: publisher, number of the frame, arrivals.
+impl From<SpreadSamples> for Vec<(u32, u32, Vec<u32>)> {
+    fn from(samples: SpreadSamples) -> Self {
+        let frames = samples.arrivals.into_iter();
+        frames.map(|((publisher, seq), arrivals)| (publisher, seq, arrivals)).collect()
+    }
+}
+
+impl From<Vec<(u32, u32, Vec<u32>)>> for SpreadSamples {
+    fn from(written: Vec<(u32, u32, Vec<u32>)>) -> SpreadSamples {
+        let mut samples = SpreadSamples::default();
+        for (publisher, seq, mut arrivals) in written {
+            samples.arrivals.entry((publisher, seq)).or_default().append(&mut arrivals);
+        }
+        samples
     }
 }
 

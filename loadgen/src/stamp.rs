@@ -27,15 +27,18 @@ pub struct Roster {
 struct Entry {
     schedule: Schedule,
     log: SendLog,
+    /// Whether this process publishes it: nobody tells when others send theirs.
+    is_own: bool,
 }
 
 impl Roster {
     /// The roster of a plan whose first ticks are at `start_unix_ns`; one of `sample_every`
     /// measured frames is sampled for the spread.
     pub fn new(plan: &Plan, start_unix_ns: u64, utc: UtcMap, sample_every: u32) -> Roster {
-        let entry = |publisher: &PublisherPlan| Entry {
+        let entry = |(number, publisher): (u32, &PublisherPlan)| Entry {
             schedule: schedule(plan, publisher, start_unix_ns),
             log: SendLog::new(),
+            is_own: plan.part.has(number),
         };
         let ids = plan.publishers.iter().map(|publisher| publisher.id);
         Roster {
@@ -44,7 +47,7 @@ impl Roster {
             start_unix_ns,
             utc,
             sample_every: u64::from(sample_every.max(1)),
-            entries: plan.publishers.iter().map(entry).collect(),
+            entries: (0..).zip(&plan.publishers).map(entry).collect(),
             index_of: ids.zip(0..).collect(),
         }
     }
@@ -80,17 +83,20 @@ impl Roster {
     }
 
     /// The stamp of a frame that claims to be published in this run; `None` for a foreign one, also
-    /// for one that was not sent yet.
+    /// for one that this process should have sent and did not yet.
     pub fn stamp(&self, claim: Claim) -> Option<Stamp> {
         let publisher = *self.index_of.get(&claim.id)?;
-        let Entry { schedule, log } = self.entries.get(publisher as usize)?;
-        let seq = self.seq_of(schedule, claim.when).filter(|seq| *seq < log.attempted())?;
+        let Entry { schedule, log, is_own } = self.entries.get(publisher as usize)?;
+        let seq = self.seq_of(schedule, claim.when)?;
+        if *is_own && seq >= log.attempted() {
+            return None;
+        }
         let measured = seq >= schedule.measured_from;
         Some(Stamp {
             publisher,
             seq,
             intended_ns: self.intended_ns(publisher, seq),
-            sent_ns: log.sent_ns(seq),
+            sent_ns: if *is_own { log.sent_ns(seq) } else { None },
             measured,
             sampled: measured && self.is_sampled(claim.id, seq),
         })
@@ -172,7 +178,7 @@ pub struct Stamp {
     pub seq: u32,
     /// When it was due, ns.
     pub intended_ns: u64,
-    /// When it was sent, ns; `None` if it arrives too late to know.
+    /// When it was sent, ns; `None` if it arrives too late to know, or was sent by another host.
     pub sent_ns: Option<u64>,
     /// Whether it belongs to the measured phase.
     pub measured: bool,

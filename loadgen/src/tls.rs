@@ -11,9 +11,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use serde::{Deserialize, Serialize};
 
 /// How connections are encrypted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsPlan {
     /// The name or address the server's certificate must be for.
     pub name: String,
@@ -22,7 +23,7 @@ pub struct TlsPlan {
 }
 
 /// Who vouches for a server's certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
     /// The authorities of this host.
     System,

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::histograms::SecondHistogram;
 use crate::latency_map::LatencyMap;
 use crate::outcome::Window;
 
 /// What one thread saw in one second.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct WindowPart {
     /// Seconds since the start.
     pub t_s: u32,

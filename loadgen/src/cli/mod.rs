@@ -1,9 +1,11 @@
 //! The command line: every flag with its default, unit and range. Must not act on any of them.
 
+mod agent;
 mod capacity;
 mod capture;
 mod compare;
 mod doctor;
+mod merge;
 mod report;
 mod selftest;
 
@@ -27,10 +29,12 @@ use crate::source::SourceRange;
 use crate::target::{TargetUrl, parse_target_url};
 use crate::units::{parse_duration, parse_per_second};
 
+pub use agent::AgentArgs;
 pub use capacity::CapacityArgs;
 pub use capture::CaptureArgs;
 pub use compare::{AbArgs, CompareArgs, JudgeArgs, TrendArgs};
 pub use doctor::DoctorArgs;
+pub use merge::MergeArgs;
 pub use report::ReportArgs;
 pub use selftest::SelftestArgs;
 
@@ -77,6 +81,8 @@ pub enum Command {
     Check(RunArgs),
     /// Show results as a page for a browser, with plots over time.
     Report(ReportArgs),
+    /// Add up repeated runs of one load, exactly.
+    Merge(MergeArgs),
     /// Compare the results of two versions of a server, and fail if the second is worse.
     Compare(CompareArgs),
     /// Measure two servers by turns, and fail if the second is worse.
@@ -91,6 +97,8 @@ pub enum Command {
     Capacity(Box<CapacityArgs>),
     /// Show what of this host stands in the way of a load, and mend it.
     Doctor(DoctorArgs),
+    /// Carry a share of a load that `run --agents` conducts from another host.
+    Agent(AgentArgs),
     /// List the built-in scenarios.
     Scenarios,
     /// The embedded engine's own process.
@@ -234,6 +242,16 @@ pub struct RunOptions {
     #[arg(long, help_heading = HOST)]
     pub force: bool,
 
+    /// Agents that carry the load together, each an equal share; see `gridload agent --help`.
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_agent, value_delimiter = ',',
+          conflicts_with_all = ["threads", "cpus", "source_ip"],
+          help_heading = HOST)]
+    pub agents: Vec<String>,
+    /// What lets this conductor in at its agents.
+    #[arg(long, value_name = "TEXT", value_parser = parse_secret, env = "GRIDLOAD_AGENT_SECRET",
+          hide_env_values = true, help_heading = HOST)]
+    pub agent_secret: Option<String>,
+
     /// Directory of the results; must not hold any yet
     /// [default: gridload-results/{UTC time}-{scenario}].
     #[arg(long, value_name = "DIR", help_heading = RESULT)]
@@ -245,6 +263,9 @@ pub struct RunOptions {
     /// [0.1..=100, default: the scenario's, else 5]; at p99, twice as much.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, help_heading = RESULT)]
     pub slip_limit: Option<f64>,
+    /// The process to end with, that of a search or a comparison.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub parent: Option<i32>,
 }
 
 const LOAD: &str = "Load";
@@ -309,6 +330,20 @@ fn parse_token(text: &str) -> Result<String, String> {
     let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
     fits.then(|| text.to_owned())
         .ok_or_else(|| "a token is visible ASCII without spaces".to_owned())
+}
+
+fn parse_agent(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let is_port = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+    is_port
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("`{text}` is no agent; write e.g. `10.0.0.7:9500`"))
+}
+
+/// Short enough for the first message to an agent.
+fn parse_secret(text: &str) -> Result<String, String> {
+    let fits = (8..=256).contains(&text.len());
+    fits.then(|| text.to_owned()).ok_or_else(|| "a secret has 8 to 256 bytes".to_owned())
 }
 
 fn parse_seed(text: &str) -> Result<u64, String> {
@@ -418,6 +453,8 @@ mod tests {
             (vec!["--threads", "0"], "`0` is not in 1..=1024"),
             (vec!["--cpus", "3-1"], "`3-1` is no list of CPUs"),
             (vec!["--source-ip", "here"], "`here` is no address range"),
+            (vec!["--agents", "a"], "`a` is no agent"),
+            (vec!["--agents", "a:1", "--cpus", "1"], "cannot be used with"),
             (vec!["--set", "seed"], "`seed` is no setting"),
         ] {
             let args = [vec!["gridload", "run"], args].concat();

@@ -29,6 +29,8 @@ pub struct Document {
     pub scenario: Value,
     /// How it was laid out.
     pub layout: Map<String, Value>,
+    /// How well its instants are known.
+    pub clock: Clock,
     /// Whether its numbers prove anything.
     pub health: Health,
     /// The goals.
@@ -75,6 +77,14 @@ pub struct Tool {
     pub version: String,
     /// How it was built.
     pub profile: String,
+}
+
+/// How well instants are known.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Clock {
+    /// By how much a latency from one host to another may be wrong, ns.
+    pub bound_ns: u64,
 }
 
 /// Whether numbers prove anything.
@@ -190,6 +200,20 @@ pub struct Class {
     pub service: Distribution,
     /// From the intended one.
     pub e2e: Distribution,
+    /// Of several publishers together, where sockets follow several.
+    pub ticks: Option<Ticks>,
+}
+
+/// Frames of one instant.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ticks {
+    /// Ticks that could have been whole.
+    pub expected: u64,
+    /// Ticks that were.
+    pub whole: u64,
+    /// Until the last frame was there.
+    pub latency: Distribution,
 }
 
 impl Class {

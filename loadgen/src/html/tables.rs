@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::clocks;
 use crate::report::{CLASS_COLUMNS, LATENCY_COLUMNS};
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
 
@@ -37,7 +38,9 @@ pub struct Table {
 pub fn headlines(run: &Document) -> Vec<Headline> {
     let latencies = run.latencies(|class| &class.e2e);
     let at = |quantile: f64| match &latencies {
-        Some(latencies) => format_ns(latencies.value_at_quantile(quantile) as f64),
+        Some(latencies) => {
+            clocks::within(latencies.value_at_quantile(quantile) as f64, run.clock.bound_ns)
+        }
         None => UNKNOWN.to_owned(),
     };
     let telling = run.telling();
@@ -68,15 +71,21 @@ pub fn headlines(run: &Document) -> Vec<Headline> {
 /// Latencies at the percentiles people ask for.
 pub fn latencies(run: &Document) -> Table {
     let mut rows = Vec::new();
+    // What one host saw alone is exact.
+    let bound_ns = run.clock.bound_ns;
     for class in &run.totals.classes {
-        rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e));
-        rows.push(latency_row(&format!("service, {}", class.name), &class.service));
+        rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e, bound_ns));
+        rows.push(latency_row(&format!("service, {}", class.name), &class.service, 0));
+        if let Some(ticks) = &class.ticks {
+            let name = format!("whole tick, {}", class.name);
+            rows.push(latency_row(&name, &ticks.latency, bound_ns));
+        }
     }
     let spread = &run.totals.spread;
-    rows.push(latency_row("spread, first receiver", &spread.first));
-    rows.push(latency_row("spread, median receiver", &spread.median));
-    rows.push(latency_row("spread, last receiver", &spread.last));
-    rows.push(latency_row("schedule slip", &run.totals.publishers.slip));
+    rows.push(latency_row("spread, first receiver", &spread.first, bound_ns));
+    rows.push(latency_row("spread, median receiver", &spread.median, bound_ns));
+    rows.push(latency_row("spread, last receiver", &spread.last, bound_ns));
+    rows.push(latency_row("schedule slip", &run.totals.publishers.slip, 0));
     Table { title: "Latencies", header: LATENCY_COLUMNS.to_vec(), rows }
 }
 
@@ -102,9 +111,21 @@ pub fn costs(run: &Document) -> Table {
         ("server memory", known(cost.server_rss_bytes.map(|bytes| bytes as f64), format_bytes)),
         ("kernel memory per connection", known(cost.kernel_bytes_per_connection, format_bytes)),
         ("generator CPUs busy", known(cost.own_cpus_busy, cpus)),
+        ("ticks whole", whole_ticks(run)),
         ("ramp", ramped),
     ];
     pairs("Cost", rows.into_iter().map(|(name, value)| (name.to_owned(), value)))
+}
+
+/// Of all classes that follow several publishers of a rate.
+fn whole_ticks(run: &Document) -> String {
+    let ticks = || run.totals.classes.iter().filter_map(|class| class.ticks.as_ref());
+    let (whole, expected): (u64, u64) =
+        (ticks().map(|ticks| ticks.whole).sum(), ticks().map(|ticks| ticks.expected).sum());
+    match expected {
+        0 => UNKNOWN.to_owned(),
+        _ => format!("{} of {}", format_exact(whole), format_exact(expected)),
+    }
 }
 
 /// What went wrong with connections.
@@ -145,12 +166,12 @@ fn pairs(title: &'static str, pairs: impl Iterator<Item = (String, String)>) -> 
     Table { title, header: Vec::new(), rows }
 }
 
-fn latency_row(name: &str, latencies: &Distribution) -> Vec<String> {
+fn latency_row(name: &str, latencies: &Distribution, bound_ns: u64) -> Vec<String> {
     let Distribution { count, p50_ns, p90_ns, p99_ns, p999_ns, max_ns, .. } = latencies;
     let mut row = vec![name.to_owned()];
     row.extend([p50_ns, p90_ns, p99_ns, p999_ns, max_ns].map(|ns| match *count {
         0 => UNKNOWN.to_owned(),
-        _ => format_ns(*ns as f64),
+        _ => clocks::within(*ns as f64, bound_ns),
     }));
     row.push(format_exact(*count));
     row

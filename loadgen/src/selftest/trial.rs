@@ -72,7 +72,7 @@ impl Found {
 
     /// The same, where the trial itself breaches these gates.
     pub fn is_calm_but(&self, breached: &[&str]) -> bool {
-        let holds = |gate: &Gate| gate.pass || breached.contains(&gate.name);
+        let holds = |gate: &Gate| gate.pass || breached.contains(&gate.name.as_ref());
         self.gates.iter().all(holds) && self.jitter_ns() <= JITTER_MAX_NS
     }
 

@@ -1,0 +1,185 @@
+//! An agent's end of the conversation while it runs: what it asks of the conductor as part of an
+//! ensemble, and the thread that listens. Must not run anything itself.
+
+use std::io::{self, BufReader};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::message::{self, Counts, FromAgent, MESSAGE_BYTES_MAX, ToAgent};
+use crate::clock::{UtcMap, mono_ns};
+use crate::ensemble::{Disbanded, Ensemble, Start};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::windows::WindowPart;
+
+/// A member of the ensemble.
+pub struct Member {
+    line: Arc<Line>,
+    inbox: Mutex<Receiver<ToAgent>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+/// What the listening thread and the run share.
+struct Line {
+    stream: TcpStream,
+    /// Taken for a whole message: several threads write.
+    writing: Mutex<()>,
+    /// The clock that the conductor measures its offset to: one mapping for the whole run.
+    utc: UtcMap,
+    progress: Arc<Progress>,
+}
+
+impl Member {
+    /// Starts to listen. If the conductor falls silent or goes away, the run is stopped.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn new(stream: TcpStream, utc: UtcMap, progress: Arc<Progress>) -> io::Result<Member> {
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        let line = Arc::new(Line { stream, writing: Mutex::new(()), utc, progress });
+        let (sender, receiver) = mpsc::channel();
+        let listening = Arc::clone(&line);
+        let thread = thread::Builder::new().name("conductor".into());
+        let listener = thread.spawn(move || listening.listen(&sender))?;
+        Ok(Member { line, inbox: Mutex::new(receiver), listener: Some(listener) })
+    }
+
+    /// Waits for the word to open the sockets.
+    ///
+    /// # Errors
+    /// When the conductor is gone.
+    pub fn await_ramp(&self) -> Result<(), Disbanded> {
+        self.await_message(|message| matches!(message, ToAgent::Ramp).then_some(()))
+    }
+
+    /// Tells the end.
+    ///
+    /// # Errors
+    /// When the conductor is gone.
+    pub fn tell(&self, message: &FromAgent) -> io::Result<()> {
+        self.line.tell(message)
+    }
+
+    /// Waits until the conductor has hung up: what was told last may still be on its way, and would
+    /// be lost with the connection.
+    pub fn await_end(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            // A listener that panicked listens no more, which is what is wanted.
+            let _ = listener.join();
+        }
+    }
+
+    fn exchange(&self, message: &FromAgent) -> Result<(), Disbanded> {
+        self.tell(message).map_err(|error| Disbanded(format!("{GONE}: {error}")))
+    }
+
+    /// The next message of a kind; others are of no use any more.
+    fn await_message<T>(&self, mut take: impl FnMut(ToAgent) -> Option<T>) -> Result<T, Disbanded> {
+        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let message = inbox.recv().map_err(|_| Disbanded(GONE.to_owned()))?;
+            if let Some(taken) = take(message) {
+                return Ok(taken);
+            }
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // A line that is closed already needs no closing.
+        let _ = self.line.stream.shutdown(Shutdown::Both);
+        self.await_end();
+    }
+}
+
+impl Ensemble for Member {
+    fn start(&self, _: &Plan) -> Result<Start, Disbanded> {
+        self.exchange(&FromAgent::Ready)?;
+        let utc = self.line.utc;
+        self.await_message(|message| match message {
+            ToAgent::Start { unix_ns, ahead_ns, sample_every } => {
+                Some(Start { unix_ns, utc: utc.behind(ahead_ns), sample_every })
+            }
+            _ => None,
+        })
+    }
+
+    fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, Disbanded> {
+        self.exchange(&FromAgent::Published(written))?;
+        self.await_message(|message| match message {
+            ToAgent::Published(written) => Some(written),
+            _ => None,
+        })
+    }
+
+    fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, Disbanded> {
+        self.exchange(&FromAgent::Seen(ends))?;
+        self.await_message(|message| match message {
+            ToAgent::Seen(ends) => Some(ends),
+            _ => None,
+        })
+    }
+
+    fn second(&self, part: &WindowPart) {
+        // A conductor that is gone is noticed by whoever listens.
+        let _ = self.tell(&FromAgent::Second(Box::new(part.clone())));
+    }
+}
+
+impl Line {
+    /// Until the conductor is gone.
+    fn listen(&self, inbox: &Sender<ToAgent>) {
+        let mut from = BufReader::new(&self.stream);
+        while let Ok(message) = message::read::<ToAgent>(&mut from, MESSAGE_BYTES_MAX) {
+            let done = match message {
+                ToAgent::Probe { nonce } => self.answer(nonce).is_ok(),
+                ToAgent::Stop => {
+                    self.stop();
+                    true
+                }
+                other => inbox.send(other).is_ok(),
+            };
+            if !done {
+                break;
+            }
+        }
+        self.stop();
+    }
+
+    fn answer(&self, nonce: u64) -> io::Result<()> {
+        let unix_ns = self.utc.unix_of_mono(mono_ns());
+        self.tell(&FromAgent::Probed { nonce, unix_ns, counts: self.counts() })
+    }
+
+    fn counts(&self) -> Counts {
+        let progress = &self.progress;
+        Counts {
+            connected: progress.connected.load(Ordering::Relaxed),
+            errors: progress.errors.load(Ordering::Relaxed),
+            sent: progress.sent.load(Ordering::Relaxed),
+            received: progress.received.load(Ordering::Relaxed),
+            lost: progress.lost.load(Ordering::Relaxed),
+            closed: progress.closed.load(Ordering::Relaxed),
+        }
+    }
+
+    fn stop(&self) {
+        self.progress.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn tell(&self, message: &impl Serialize) -> io::Result<()> {
+        let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        message::write(&mut &self.stream, message)
+    }
+}
+
+const GONE: &str = "the conductor is gone";
+/// The conductor asks for the time several times a second.
+const SILENCE_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,225 @@
+//! A load that several hosts share: `gridload run --agents …` conducts, `gridload agent` carries.
+//! Every host gets the same plan and every n-th publisher and subscriber of it; all start on one UTC
+//! second, agree on what was published, and hand in histograms that add up exactly. Owns how their
+//! results become one. Must not open sockets to the server.
+
+pub mod agent;
+mod conductor;
+mod crew;
+mod member;
+mod message;
+mod offset;
+
+use std::io;
+
+use thiserror::Error;
+
+use self::conductor::Gathered;
+use self::crew::Agent;
+use self::message::{Report, Task};
+use crate::clock::UtcMap;
+use crate::clocks::{AgentClock, Clocks};
+use crate::exit::Exit;
+use crate::health::{self, Gate, HealthLimits};
+use crate::outcome::{ClassOutcome, Outcome, PublisherOutcome, RampOutcome};
+use crate::part::Part;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::scenario::Scenario;
+use crate::spread::SpreadSamples;
+use crate::{publishers, ramp};
+
+/// Both ends must be of the same: they share a plan that each of them makes.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why agents do not carry a load.
+#[derive(Debug, Error)]
+pub enum AgentsError {
+    /// Nobody there, or no answer.
+    #[error("agent {name}: {cause}; start it there with `gridload agent --listen …`")]
+    Unreachable {
+        /// Which.
+        name: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It does not want to.
+    #[error("agent {name}: {reason}")]
+    Refused {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// It was there, and is gone before anything was measured.
+    #[error("agent {name} was lost before the start: {reason}")]
+    Lost {
+        /// Which.
+        name: String,
+        /// How.
+        reason: String,
+    },
+    /// The operating system refused something.
+    #[error("listening to an agent: {0}")]
+    System(#[source] io::Error),
+}
+
+impl AgentsError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            AgentsError::Unreachable { .. } | AgentsError::Refused { .. } => Exit::Usage,
+            AgentsError::Lost { .. } => Exit::InvalidRun,
+            AgentsError::System(_) => Exit::Internal,
+        }
+    }
+}
+
+/// Agents that have their shares.
+pub struct Crew {
+    agents: Vec<Agent>,
+    utc: UtcMap,
+}
+
+/// What a shared load came to.
+pub struct Shared {
+    /// All agents together.
+    pub outcome: Outcome,
+    /// What that is worth.
+    pub gates: Vec<Gate>,
+    /// How well their clocks agree.
+    pub clocks: Clocks,
+}
+
+impl Crew {
+    /// Enlists agents for a plan.
+    ///
+    /// # Errors
+    /// When one of them is not there, or cannot carry its share.
+    pub fn enlist(
+        names: &[String],
+        secret: Option<&str>,
+        load: &Load<'_>,
+    ) -> Result<Crew, AgentsError> {
+        let utc = UtcMap::sample();
+        let of = names.len() as u32;
+        let enlist = |(index, name): (u32, &String)| {
+            Agent::enlist(name, secret, load.task(Part { index, of }), utc)
+        };
+        let agents = (0..).zip(names).map(enlist).collect::<Result<_, _>>()?;
+        Ok(Crew { agents, utc })
+    }
+
+    /// Conducts the load.
+    ///
+    /// # Errors
+    /// When an agent is lost before the start.
+    pub fn run(mut self, plan: &Plan, progress: &Progress) -> Result<Shared, AgentsError> {
+        let gathered = conductor::conduct(&mut self.agents, plan, self.utc, progress)?;
+        let clocks = Clocks { agents: self.agents.iter().map(clock_of).collect() };
+        let names: Vec<String> = self.agents.iter().map(|agent| agent.name.clone()).collect();
+        for (name, reason) in &gathered.lost {
+            eprintln!("agent {name} was lost: {reason}");
+        }
+        Ok(joined(gathered, &names, clocks, plan))
+    }
+}
+
+/// A load as every agent is told it.
+pub struct Load<'l> {
+    /// The scenario, flags applied.
+    pub scenario: &'l Scenario,
+    /// What it means; the addresses in it are those agents connect to.
+    pub plan: &'l Plan,
+    /// What a valid run must keep to.
+    pub limits: HealthLimits,
+}
+
+impl Load<'_> {
+    fn task(&self, part: Part) -> Task {
+        let plan = self.plan;
+        Task {
+            scenario: self.scenario.to_toml(),
+            part,
+            target: plan.target,
+            host: plan.host.clone(),
+            token: plan.token.clone(),
+            tls: plan.tls.clone(),
+            run_id: plan.run_id,
+            limits: self.limits,
+        }
+    }
+}
+
+fn clock_of(agent: &Agent) -> AgentClock {
+    AgentClock {
+        agent: agent.name.clone(),
+        host: agent.host.clone(),
+        ahead_ns: agent.clock.used().ahead_ns,
+        bound_ns: agent.clock.bound_ns(),
+    }
+}
+
+/// Adds up what agents have measured.
+fn joined(gathered: Gathered, names: &[String], clocks: Clocks, plan: &Plan) -> Shared {
+    let Gathered { reports, windows, .. } = gathered;
+    let reported = reports.len();
+    let mut joint = Joint::new(plan);
+    for (place, report) in reports {
+        joint.add(names.get(place).map_or("?", String::as_str), report);
+    }
+    let Joint { mut outcome, arrivals, mut gates, ramps, published } = joint;
+    outcome.ramp = ramp::merge(ramps);
+    outcome.publishers = publishers::merge(published);
+    outcome.spread = arrivals.finish();
+    outcome.windows = windows;
+    gates.insert(0, health::all_agents(reported, names.len()));
+    gates.push(health::negatives(&outcome, clocks.bound_ns()));
+    Shared { outcome, gates, clocks }
+}
+
+/// Results on their way to become one.
+struct Joint {
+    outcome: Outcome,
+    arrivals: SpreadSamples,
+    gates: Vec<Gate>,
+    ramps: Vec<RampOutcome>,
+    published: Vec<PublisherOutcome>,
+}
+
+impl Joint {
+    fn new(plan: &Plan) -> Joint {
+        Joint {
+            outcome: Outcome {
+                measured: plan.measure,
+                classes: plan.classes.iter().map(ClassOutcome::of).collect(),
+                ..Outcome::default()
+            },
+            arrivals: SpreadSamples::default(),
+            gates: Vec::new(),
+            ramps: Vec::new(),
+            published: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, name: &str, report: Report) {
+        let Report { performed, gates } = report;
+        let outcome = &mut self.outcome;
+        outcome.started_unix_ns = performed.started_unix_ns;
+        outcome.measured = outcome.measured.min(performed.measured);
+        for (into, class) in outcome.classes.iter_mut().zip(&performed.classes) {
+            into.merge(class);
+        }
+        outcome.threads.extend(performed.threads.into_iter().map(|mut thread| {
+            thread.name = format!("{name} {}", thread.name);
+            thread
+        }));
+        self.arrivals.merge(performed.arrivals);
+        self.ramps.push(performed.ramp);
+        self.published.push(performed.publishers);
+        // Whether a latency is negative beyond doubt only the conductor can tell.
+        let gates = gates.into_iter().filter(|gate| gate.name != health::NEGATIVES);
+        let named = |gate: Gate| Gate { name: format!("{name} {}", gate.name).into(), ..gate };
+        self.gates.extend(gates.map(named));
+    }
+}
