@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use thiserror::Error;
 
-use crate::implied::{Implied, frames_per_s};
+use crate::implied::Implied;
+use crate::overlaid;
 use crate::scenario::{Phase, PublisherGroup, Scenario};
 use crate::source::SourceRange;
 use crate::units::{format_bytes, format_count, format_exact};
@@ -358,7 +359,10 @@ impl Case<'_> {
     /// As many as keep the burst of a tick short against its period, at most half of the CPUs.
     fn publisher_threads(&self, cpus: usize) -> usize {
         let burst_share = |group: &PublisherGroup| match group.phase {
-            Phase::Aligned => frames_per_s(group) * PUBLISH_S,
+            Phase::Aligned => {
+                let peak = group.burst.map_or(group.rate, |burst| burst.grid_rate(group.rate));
+                f64::from(group.count) * peak.per_second() * PUBLISH_S
+            }
             Phase::Staggered | Phase::Jitter { .. } => 0.0,
         };
         let burst: f64 = self.scenario.publishers.iter().map(burst_share).sum();
@@ -474,7 +478,7 @@ impl Case<'_> {
     }
 
     fn dashboards(&self) -> u64 {
-        self.scenario.subscribers.iter().map(|group| u64::from(group.count)).sum()
+        overlaid::audience(self.scenario).iter().map(|group| u64::from(group.count)).sum()
     }
 }
 
@@ -485,7 +489,7 @@ fn loopback_sources(count: u64) -> Vec<IpAddr> {
 }
 
 fn histogram_bytes(scenario: &Scenario, layout: &Layout) -> u64 {
-    let classes = scenario.subscribers.len() as u64;
+    let classes = overlaid::audience(scenario).len() as u64;
     // Service and end-to-end per class, one per window, and three of the spread once merged.
     let per_subscriber_thread = classes * 2 + 1;
     let threads = layout.subscriber_threads as u64;

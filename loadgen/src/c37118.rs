@@ -32,10 +32,16 @@ pub struct Envelope {
 pub enum Kind {
     /// Measurements.
     Data,
+    /// A text for people.
+    Header,
+    /// What the device is capable of.
+    Config1,
     /// Current configuration.
     Config2,
     /// A request of the consumer.
     Command,
+    /// Current configuration, extended.
+    Config3,
 }
 
 /// One phasor in one of the three encodings.
@@ -119,7 +125,7 @@ pub enum FrameError {
     /// Shorter than any frame, or FRAMESIZE says otherwise than the message.
     #[error("size field and message length differ")]
     Size,
-    /// The sync word is not one this crate writes.
+    /// The sync word is none that the standard has.
     #[error("no sync word")]
     Sync,
     /// The checksum does not hold.
@@ -132,6 +138,31 @@ pub fn encode_data(envelope: Envelope, blocks: &[Block], out: &mut Vec<u8>) {
     let start = begin(Kind::Data, envelope, out);
     blocks.iter().for_each(|block| block.write(out));
     finish(start, out);
+}
+
+/// Writes the data frame of [`Station::changed`].
+pub fn encode_changed(id: u16, values: &Measurement, out: &mut Vec<u8>) {
+    let Measurement { soc, fracsec, quality, stat, phasors, .. } = *values;
+    let (volts, amperes) = (phasors[3], phasors[7]);
+    let (power, lag) = (3.0 * volts.0 * amperes.0, volts.1 - amperes.1);
+    let block = Block {
+        stat,
+        phasors: phasors.map(|(magnitude, angle)| Phasor::Float(magnitude, angle)).to_vec(),
+        freq: Value::Float(values.freq_hz),
+        dfreq: Value::Float(values.dfreq_hz_per_s),
+        analogs: vec![Value::Float(power * lag.cos()), Value::Float(power * lag.sin())],
+        digitals: vec![values.digital],
+    };
+    encode_data(Envelope { id, soc, quality, fracsec }, &[block], out);
+}
+
+/// How a configuration gives a rate: frames a second, or the seconds between two, negative.
+pub fn data_rate(frames_per_s: f64) -> i16 {
+    if frames_per_s >= 1.0 {
+        frames_per_s.round() as i16
+    } else {
+        -(1.0 / frames_per_s).round() as i16
+    }
 }
 
 /// Writes a CFG-2 frame; `data_rate` is frames per second, or seconds per frame when negative.
@@ -159,13 +190,23 @@ pub fn check(frame: &[u8]) -> Result<(Kind, Envelope), FrameError> {
     if covered.len() < ENVELOPE_BYTES || word(size_hi, size_lo) as usize != frame.len() {
         return Err(FrameError::Size);
     }
-    let kind = kind_of(sync, kind).ok_or(FrameError::Sync)?;
+    let kind = Kind::of_sync(sync, kind).ok_or(FrameError::Sync)?;
     if CHECKSUM.checksum(covered) != u16::from_be_bytes(*sum) {
         return Err(FrameError::Checksum);
     }
     let soc = u32::from_be_bytes([s3, s2, s1, s0]);
     let fracsec = u32::from_be_bytes([0, f2, f1, f0]);
     Ok((kind, Envelope { id: word(id_hi, id_lo), soc, quality, fracsec }))
+}
+
+/// Gives a whole frame another IDCODE, and the checksum that goes with it.
+pub fn readdress(frame: &mut [u8], id: u16) {
+    if let Some((covered, sum)) = frame.split_last_chunk_mut::<2>()
+        && let Some(field) = covered.get_mut(4..6)
+    {
+        field.copy_from_slice(&id.to_be_bytes());
+        *sum = CHECKSUM.checksum(covered).to_be_bytes();
+    }
 }
 
 /// A default data frame kept ready, so that a tick costs a few stores and one checksum.
@@ -181,6 +222,8 @@ pub struct Measurement {
     pub soc: u32,
     /// Fraction, in `TIME_BASE` units.
     pub fracsec: u32,
+    /// Time quality flags.
+    pub quality: u8,
     /// Status word.
     pub stat: u16,
     /// Magnitude and angle (rad) of VA VB VC V1 IA IB IC I1.
@@ -207,6 +250,7 @@ impl Template {
     pub fn patch(&mut self, values: &Measurement) -> &[u8; DEFAULT_DATA_BYTES] {
         let frame = &mut self.frame;
         frame[6..10].copy_from_slice(&values.soc.to_be_bytes());
+        frame[10] = values.quality;
         frame[11..14].copy_from_slice(&values.fracsec.to_be_bytes()[1..]);
         frame[14..16].copy_from_slice(&values.stat.to_be_bytes());
         for (field, (magnitude, angle)) in frame[16..80].chunks_exact_mut(8).zip(values.phasors) {
@@ -274,6 +318,12 @@ impl Station {
         }
     }
 
+    /// What it announces once its configuration has changed: power has been added.
+    pub fn changed(id: u16) -> Station {
+        let analogs = ["P", "Q"].map(|name| (name.to_owned(), ANUNIT_RMS)).to_vec();
+        Station { analogs, changes: 2, ..Station::simulated(id) }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         put_name(out, &self.name);
         let counts = [self.phasors.len(), self.analogs.len(), self.digitals.len()];
@@ -295,12 +345,7 @@ impl Station {
 
 fn begin(kind: Kind, envelope: Envelope, out: &mut Vec<u8>) -> usize {
     let start = out.len();
-    let kind = match kind {
-        Kind::Data => SYNC_DATA,
-        Kind::Config2 => SYNC_CONFIG2,
-        Kind::Command => SYNC_COMMAND,
-    };
-    out.extend_from_slice(&[SYNC, kind, 0, 0]);
+    out.extend_from_slice(&[SYNC, kind.word(), 0, 0]);
     put(out, envelope.id);
     out.extend_from_slice(&envelope.soc.to_be_bytes());
     out.push(envelope.quality);
@@ -329,26 +374,41 @@ fn word(hi: u8, lo: u8) -> u16 {
     u16::from_be_bytes([hi, lo])
 }
 
-/// Version 1 is what current messages carry; many devices write 2 on the same layout.
-fn kind_of(sync: u8, kind: u8) -> Option<Kind> {
-    match (sync, kind & 0xF0, kind & 0x0F) {
-        (SYNC, 0x00, 1 | 2) => Some(Kind::Data),
-        (SYNC, 0x30, 1 | 2) => Some(Kind::Config2),
-        (SYNC, 0x40, 1 | 2) => Some(Kind::Command),
-        _ => None,
+impl Kind {
+    const ALL: [Kind; 6] =
+        [Kind::Data, Kind::Header, Kind::Config1, Kind::Config2, Kind::Command, Kind::Config3];
+
+    /// The kind of the frame that begins with these two bytes, if one does. Version 1 is what most
+    /// messages carry; many devices write 2 on the same layout.
+    pub fn of_sync(sync: u8, word: u8) -> Option<Kind> {
+        let begins = sync == SYNC && matches!(word & 0x0F, 1 | 2);
+        Kind::ALL.into_iter().find(|kind| begins && kind.word() & 0xF0 == word & 0xF0)
+    }
+
+    /// The second byte of its frames.
+    fn word(self) -> u8 {
+        match self {
+            Kind::Data => SYNC_DATA,
+            Kind::Header => 0x11,
+            Kind::Config1 => 0x21,
+            Kind::Config2 => 0x31,
+            Kind::Command => 0x41,
+            Kind::Config3 => 0x52,
+        }
     }
 }
 
-const SYNC: u8 = 0xAA;
+/// The first byte of every frame.
+pub const SYNC: u8 = 0xAA;
 const SYNC_DATA: u8 = 0x01;
-const SYNC_CONFIG2: u8 = 0x31;
-const SYNC_COMMAND: u8 = 0x41;
 const NAME_BYTES: usize = 16;
 /// Frequency, analogs and phasors as floats, phasors polar.
 const FORMAT_FLOAT_POLAR: u16 = 0x000F;
 /// One volt, and one ampere, a count; of no meaning for floats.
 const PHUNIT_VOLT: u32 = 0x0001_86A0;
 const PHUNIT_AMPERE: u32 = 0x0101_86A0;
+/// Root mean square, factor 1.
+const ANUNIT_RMS: u32 = 0x0100_0001;
 static CHECKSUM: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_IBM_3740);
 
 #[cfg(test)]
@@ -381,7 +441,16 @@ mod tests {
             (500.0, -0.5),
         ];
         let (freq_hz, dfreq_hz_per_s) = (59.98, -0.01);
-        Measurement { soc: NEW_YEAR, fracsec, stat, phasors, freq_hz, dfreq_hz_per_s, digital: 1 }
+        Measurement {
+            soc: NEW_YEAR,
+            fracsec,
+            quality: 0,
+            stat,
+            phasors,
+            freq_hz,
+            dfreq_hz_per_s,
+            digital: 1,
+        }
     }
 
     fn as_block(values: &Measurement) -> Block {
@@ -504,6 +573,14 @@ mod tests {
             let values = Measurement { soc, ..default_measurement(fracsec, 0) };
             let expected = Ok((Kind::Data, envelope(id, soc, fracsec)));
             prop_assert_eq!(check(Template::new(id).patch(&values)), expected);
+        }
+
+        #[test]
+        fn another_idcode_checks_too(id in 1u16..65535, soc: u32, fracsec in 0..TIME_BASE) {
+            let values = Measurement { soc, ..default_measurement(fracsec, 0) };
+            let mut frame = *Template::new(1001).patch(&values);
+            readdress(&mut frame, id);
+            prop_assert_eq!(check(&frame), Ok((Kind::Data, envelope(id, soc, fracsec))));
         }
 
         #[test]

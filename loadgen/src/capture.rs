@@ -1,15 +1,10 @@
 //! `gridload capture`: the C37.118 frames that a scenario would publish, as a packet capture, so
-//! that other people's tools can say what they are. Owns how frames become packets. Must not
-//! publish.
+//! that other people's tools can say what they are. Must not publish.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use etherparse::PacketBuilder;
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
-use pcap_file::{DataLink, PcapError};
 use thiserror::Error;
 
 use crate::budget::Layout;
@@ -19,6 +14,7 @@ use crate::cli::CaptureArgs;
 use crate::clock::{SECOND_NS, UtcMap};
 use crate::exit::Exit;
 use crate::overrides::{self, ResolveError};
+use crate::packets::{PacketWriter, Sender};
 use crate::payload::Encoder;
 use crate::plan::{Destination, Payload, Plan, PublisherPlan};
 use crate::stamp::Roster;
@@ -90,10 +86,11 @@ fn frames(plan: &Plan, from_unix_s: u64, seconds: u64) -> Vec<Sent> {
         frames.push(configuration(publisher, from_unix_s));
         let schedule = *roster.schedule(index);
         let mut encoder = Encoder::new(plan.run_id, plan.seed, publisher, schedule);
-        let data = (0..schedule.ticks).map(|seq| Sent {
-            publisher: publisher.id,
-            at_unix_ns: schedule.intended_unix_ns(seq),
-            bytes: encoder.encode(seq).to_vec(),
+        let departures = roster.departures(index);
+        let data = (0..departures.count()).map(|number| {
+            let frame = departures.frame(number);
+            let bytes = encoder.encode_departure(frame).to_vec();
+            Sent { publisher: publisher.id, at_unix_ns: frame.due_unix_ns, bytes }
         });
         frames
             .extend(data.take_while(|sent| sent.at_unix_ns < start_unix_ns + seconds * SECOND_NS));
@@ -104,40 +101,19 @@ fn frames(plan: &Plan, from_unix_s: u64, seconds: u64) -> Vec<Sent> {
 
 fn configuration(publisher: &PublisherPlan, soc: u64) -> Sent {
     let envelope = Envelope { id: publisher.id, soc: soc as u32, quality: 0, fracsec: 0 };
-    let rate = publisher.rate.per_second();
-    // Below one a second it is the seconds between two frames, negative.
-    let data_rate = if rate >= 1.0 { rate.round() } else { -(1.0 / rate).round() } as i16;
+    let data_rate = c37118::data_rate(publisher.rate.per_second());
     let mut bytes = Vec::new();
     c37118::encode_config2(envelope, &[Station::simulated(publisher.id)], data_rate, &mut bytes);
     Sent { publisher: publisher.id, at_unix_ns: soc * SECOND_NS, bytes }
 }
 
-/// A UDP packet for each frame, from an address of its publisher's own.
 fn write(frames: &[Sent], out: impl Write) -> io::Result<()> {
-    let header = PcapHeader { datalink: DataLink::RAW, ..PcapHeader::default() };
-    let mut writer = PcapWriter::with_header(out, header).map_err(from_pcap)?;
+    let mut writer = PacketWriter::new(out)?;
     for Sent { publisher, at_unix_ns, bytes } in frames {
-        let [hi, lo] = publisher.to_be_bytes();
-        let packet = PacketBuilder::ipv4([10, 118, hi, lo], CONSUMER, TIME_TO_LIVE).udp(PORT, PORT);
-        let mut data = Vec::with_capacity(packet.size(bytes.len()));
-        packet.write(&mut data, bytes).map_err(io::Error::other)?;
-        let at = Duration::from_nanos(*at_unix_ns);
-        writer.write_packet(&PcapPacket::new(at, data.len() as u32, &data)).map_err(from_pcap)?;
+        writer.write(Sender { id: *publisher, rank: 0 }, *at_unix_ns, bytes)?;
     }
-    writer.into_writer().flush()
+    writer.finish()
 }
-
-fn from_pcap(error: PcapError) -> io::Error {
-    match error {
-        PcapError::IoError(error) => error,
-        other => io::Error::other(other),
-    }
-}
-
-const CONSUMER: [u8; 4] = [10, 118, 0, 1];
-const TIME_TO_LIVE: u8 = 64;
-/// The default of the standard's UDP transport (annex F).
-const PORT: u16 = 4713;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::deviation::{Conduct, Fate, Mark};
 use crate::plan::Rate;
 
 /// Nanoseconds per second.
@@ -110,6 +111,15 @@ impl Grid {
     }
 }
 
+/// A part of a run, ns since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Its beginning.
+    pub from_ns: u64,
+    /// Its end, not included.
+    pub to_ns: u64,
+}
+
 /// One publisher's ticks of one run, numbered from zero: `seq` 0 is the first tick at or after the
 /// common start.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +136,8 @@ pub struct Schedule {
     pub offset_ns: u64,
     /// Jitter bound and its key.
     pub jitter: Jitter,
+    /// What is done otherwise on purpose.
+    pub conduct: Conduct,
 }
 
 impl Schedule {
@@ -144,6 +156,25 @@ impl Schedule {
     pub fn intended_unix_ns(&self, seq: u32) -> u64 {
         let tick = self.tick(seq);
         self.grid.tick_unix_ns(tick) + self.offset_ns + self.jitter.of(tick)
+    }
+
+    /// What becomes of the frame on purpose.
+    pub fn fate(&self, seq: u32) -> Fate {
+        self.conduct.fate(self.tick(seq), seq, self.intended_unix_ns(seq))
+    }
+
+    /// What the frame says otherwise on purpose.
+    pub fn mark(&self, seq: u32) -> Mark {
+        if !self.conduct.marks_frames() {
+            return Mark::default();
+        }
+        self.conduct.mark(self.grid.tick_unix_ns(self.tick(seq)))
+    }
+
+    /// The first `seq` of a new configuration, if there is to be one in this run.
+    pub fn first_changed(&self) -> Option<u32> {
+        let from_ns = self.conduct.new_configuration_unix_ns()?;
+        self.seq_of(self.grid.first_tick_from(from_ns))
     }
 }
 

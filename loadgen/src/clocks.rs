@@ -31,7 +31,8 @@ impl Clocks {
         if self.agents.is_empty() { "single" } else { "agents" }
     }
 
-    /// By how much a latency from one agent to another may be wrong, ns: both clocks at their worst.
+    /// By how much a latency from one agent to another may be wrong, ns: both clocks at their
+    /// worst.
     pub fn bound_ns(&self) -> u64 {
         let mut bounds: Vec<u64> = self.agents.iter().map(|agent| agent.bound_ns).collect();
         bounds.sort_unstable_by(|a, b| b.cmp(a));

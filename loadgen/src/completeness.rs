@@ -7,7 +7,7 @@ use crate::plan::{Plan, PublisherPlan, Rate};
 /// Which publishers tick together.
 #[derive(Debug, Clone, Default)]
 pub struct Rhythms {
-    /// By publisher; `None` for those off the grid.
+    /// By publisher; `None` for those off the grid, be it on purpose.
     of: Vec<Option<u8>>,
     count: usize,
 }
@@ -47,7 +47,9 @@ impl Rhythms {
 }
 
 fn place(rates: &mut Vec<Rate>, publisher: &PublisherPlan) -> Option<usize> {
-    if publisher.offset_ns > 0 || publisher.jitter_ns > 0 {
+    let is_on_grid = publisher.offset_ns == 0 && publisher.jitter_ns == 0;
+    let is_moved = publisher.deviation.moves_frames() || publisher.recorded.is_some();
+    if !is_on_grid || is_moved {
         return None;
     }
     let known = rates.iter().position(|rate| *rate == publisher.rate);

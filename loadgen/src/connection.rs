@@ -94,6 +94,11 @@ impl Connection {
         self.scanner.takes_deflated()
     }
 
+    /// What is kept for the next read.
+    pub fn kept(&self) -> &[u8] {
+        self.scanner.rest()
+    }
+
     /// Keeps bytes for the next read, in place of what was kept.
     pub fn keep(&mut self, bytes: &[u8]) {
         self.scanner.keep(bytes);

@@ -84,8 +84,11 @@ pub fn second_after(utc: UtcMap, lead_ns: u64) -> u64 {
 /// How many frames there are for each that is sampled for the spread.
 pub fn sample_every(plan: &Plan, start_unix_ns: u64, utc: UtcMap) -> u32 {
     let roster = Roster::new(plan, start_unix_ns, utc, 1);
-    let schedules = (0..plan.publishers.len() as u32).map(|index| *roster.schedule(index));
-    let frames: Vec<u64> = schedules.map(|s| u64::from(s.ticks - s.measured_from)).collect();
+    let measured = |publisher: u32| {
+        let departures = roster.departures(publisher);
+        u64::from(departures.count().saturating_sub(departures.measured_from()))
+    };
+    let frames: Vec<u64> = (0..plan.publishers.len() as u32).map(measured).collect();
     spread::sample_every(plan, &frames)
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::budget::Layout;
+use crate::c37118::{self, Block, Envelope, Value};
 use crate::clocks::Clocks;
+use crate::deviation::Deviation;
 use crate::dialect::Dialect;
 use crate::efficiency::Efficiency;
 use crate::health::{self, HealthLimits};
@@ -37,6 +39,21 @@ pub fn plan() -> Plan {
     Plan::build(&scenario(), &layout, destination)
 }
 
+/// A C37.118 data frame with so many digital words.
+pub fn data_frame(id: u16, soc: u32, fracsec: u32, digitals: usize) -> Vec<u8> {
+    let block = Block {
+        stat: 0,
+        phasors: vec![],
+        freq: Value::Int(3),
+        dfreq: Value::Int(0),
+        analogs: vec![],
+        digitals: vec![0x5A5A; digitals],
+    };
+    let mut bytes = Vec::new();
+    c37118::encode_data(Envelope { id, soc, quality: 0, fracsec }, &[block], &mut bytes);
+    bytes
+}
+
 /// A publisher of C37.118 frames, exactly on the grid.
 pub fn publisher(id: u16, fps: u32) -> PublisherPlan {
     PublisherPlan {
@@ -47,6 +64,8 @@ pub fn publisher(id: u16, fps: u32) -> PublisherPlan {
         offset_ns: 0,
         jitter_ns: 0,
         payload: Payload::C37118,
+        deviation: Deviation::default(),
+        recorded: None,
     }
 }
 

@@ -6,8 +6,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dialect::Tongue;
-
 /// The wire form of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -25,12 +23,18 @@ pub enum Form {
     Nats,
     /// One WebSocket for a whole dashboard, MQTT.
     Mqtt,
+    /// One WebSocket for a whole dashboard, events of Socket.IO.
+    SocketIo,
+    /// One WebSocket for a whole dashboard, the protocol of Centrifugo.
+    Centrifugo,
+    /// One WebSocket for a whole dashboard, the protocol of Pusher.
+    Pusher,
 }
 
 impl Form {
     /// Whether one socket carries all topics of a dashboard.
     pub fn is_multiplexed(self) -> bool {
-        matches!(self, Form::Json | Form::Bin | Form::Nats | Form::Mqtt)
+        !matches!(self, Form::Raw | Form::Sse)
     }
 
     /// The subprotocol to ask for.
@@ -39,17 +43,13 @@ impl Form {
             Form::Json => Some("gridcast.v1.json"),
             Form::Bin => Some("gridcast.v1.bin"),
             Form::Mqtt => Some("mqtt"),
-            Form::Raw | Form::Sse | Form::Nats => None,
+            _ => None,
         }
     }
 
-    /// What is spoken inside messages, where that is another protocol.
-    pub fn tongue(self) -> Option<Tongue> {
-        match self {
-            Form::Nats => Some(Tongue::Nats),
-            Form::Mqtt => Some(Tongue::Mqtt),
-            Form::Raw | Form::Json | Form::Bin | Form::Sse => None,
-        }
+    /// Whether another protocol is spoken inside messages.
+    pub fn is_spoken(self) -> bool {
+        !matches!(self, Form::Raw | Form::Json | Form::Bin | Form::Sse)
     }
 
     /// Bytes a frame of this payload takes on the wire, headers and envelope included; close enough
@@ -67,6 +67,9 @@ impl Form {
             Form::Sse => payload * 4 / 3 + EVENT_BYTES,
             Form::Nats => header(payload + NATS_LINE_BYTES),
             Form::Mqtt => header(payload + MQTT_HEADER_BYTES),
+            Form::SocketIo => header(payload) + SOCKETIO_EVENT_BYTES,
+            Form::Centrifugo => header(payload * 4 / 3 + PUSH_BYTES),
+            Form::Pusher => header(payload * 4 / 3 + PUSH_BYTES),
         }
     }
 }
@@ -80,6 +83,9 @@ impl fmt::Display for Form {
             Form::Sse => "sse",
             Form::Nats => "nats",
             Form::Mqtt => "mqtt",
+            Form::SocketIo => "socketio",
+            Form::Centrifugo => "centrifugo",
+            Form::Pusher => "pusher",
         })
     }
 }
@@ -88,8 +94,7 @@ impl FromStr for Form {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let forms = [Form::Raw, Form::Json, Form::Bin, Form::Sse, Form::Nats, Form::Mqtt];
-        let found = forms.into_iter().find(|form| form.to_string() == text);
+        let found = FORMS.into_iter().find(|form| form.to_string() == text);
         found.ok_or_else(|| format!("`{text}` is no form; write `raw`, `json`, `bin` or `sse`"))
     }
 }
@@ -129,12 +134,27 @@ impl Pace {
     }
 }
 
+const FORMS: [Form; 9] = [
+    Form::Raw,
+    Form::Json,
+    Form::Bin,
+    Form::Sse,
+    Form::Nats,
+    Form::Mqtt,
+    Form::SocketIo,
+    Form::Centrifugo,
+    Form::Pusher,
+];
 const BIN_ENVELOPE_BYTES: u64 = 5;
 const JSON_ENVELOPE_BYTES: u64 = 44;
 const EVENT_BYTES: u64 = 60;
 /// `MSG pmu.1001 1 92`, and two line ends.
 const NATS_LINE_BYTES: u64 = 22;
 const MQTT_HEADER_BYTES: u64 = 12;
+/// `451-["pmu/1001",{"_placeholder":true,"num":0}]` in a message of its own.
+const SOCKETIO_EVENT_BYTES: u64 = 50;
+/// An object around a string, with the names of an event and a channel.
+const PUSH_BYTES: u64 = 68;
 
 #[cfg(test)]
 mod tests {
@@ -142,8 +162,8 @@ mod tests {
 
     #[test]
     fn forms_are_written_as_they_are_read() {
-        for word in ["raw", "json", "bin", "sse", "nats", "mqtt"] {
-            assert_eq!(word.parse::<Form>().map(|form| form.to_string()), Ok(word.to_owned()));
+        for form in FORMS {
+            assert_eq!(form.to_string().parse(), Ok(form));
         }
         assert!("xml".parse::<Form>().unwrap_err().contains("write `raw`, `json`, `bin` or `sse`"));
     }

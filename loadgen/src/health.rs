@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Outcome, ThreadHealth};
-use crate::plan::{ClassKind, Plan};
+use crate::plan::{ClassKind, ClassPlan, Plan};
 use crate::sampler::{HostUsage, Samples};
 use crate::units::format_ns;
 
@@ -151,7 +151,11 @@ fn complete(plan: &Plan, outcome: &Outcome) -> Gate {
 }
 
 fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
-    let planned = (plan.subscribers.len() + plan.own_publishers().count()) as u64;
+    let is_late = |class: u16| {
+        plan.classes.get(usize::from(class)).is_some_and(|class| class.attendance.joins.is_some())
+    };
+    let subscribers = plan.subscribers.iter().filter(|subscriber| !is_late(subscriber.class));
+    let planned = (subscribers.count() + plan.own_publishers().count()) as u64;
     let connected = outcome.ramp.connected + outcome.publishers.count;
     at_least(
         "connected",
@@ -361,7 +365,9 @@ fn kernel_counters(
         none("throttled", start.throttled, end.throttled, "the control group ran out of CPU"),
     ];
     // Readers that stop on purpose, and sockets that vanish on purpose, cause both of these.
-    if plan.kill.is_none() && plan.classes.iter().all(|class| class.kind == ClassKind::Healthy) {
+    let is_steady =
+        |class: &ClassPlan| class.kind == ClassKind::Healthy && class.attendance.is_steady();
+    if plan.kill.is_none() && plan.classes.iter().all(is_steady) {
         gates.push(none(
             "pruned queues",
             start.prunes,

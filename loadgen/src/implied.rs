@@ -1,6 +1,7 @@
 //! What a scenario amounts to: publishes, deliveries, writes, bytes. A pure function of it, and
 //! ignorant of the host.
 
+use crate::overlaid;
 use crate::plan::ClassKind;
 use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
 
@@ -39,7 +40,7 @@ impl Implied {
             clogged_sockets: 0,
             verified_pairs: 0,
         };
-        scenario.subscribers.iter().for_each(|group| implied.add(group, &fleet));
+        overlaid::audience(scenario).iter().for_each(|group| implied.add(group, &fleet));
         implied
     }
 
@@ -98,6 +99,8 @@ impl Fleet {
             TopicsEach::All => self.publishers,
             TopicsEach::Count(topics) if group.form.is_multiplexed() => u64::from(topics),
             TopicsEach::Count(_) => 1,
+            // A few frames in the whole run.
+            TopicsEach::Alarms => 0,
         };
         let share = publishers as f64 / self.publishers.max(1) as f64;
         let asked_per_s = group.pace.rate.map_or(f64::INFINITY, f64::from) * publishers as f64;

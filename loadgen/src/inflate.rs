@@ -32,6 +32,20 @@ impl Inflater {
     }
 }
 
+/// The bytes of a message, made whole if they are compressed; `None` if they are damaged.
+#[inline]
+pub fn whole<'m>(
+    bytes: &'m [u8],
+    is_deflated: bool,
+    inflater: &'m mut Option<Inflater>,
+) -> Option<&'m [u8]> {
+    match (is_deflated, inflater) {
+        (false, _) => Some(bytes),
+        (true, Some(inflater)) => inflater.message(bytes).ok(),
+        (true, None) => None,
+    }
+}
+
 fn inflated(
     stream: &mut Decompress,
     compressed: &[u8],

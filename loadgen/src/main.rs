@@ -19,6 +19,8 @@ use gridload::exit::Exit;
 use gridload::foreign;
 use gridload::html;
 use gridload::merge;
+use gridload::recorder;
+use gridload::replay;
 use gridload::selftest;
 use gridload::session;
 
@@ -38,6 +40,11 @@ fn main() -> ExitCode {
         },
         Some(Command::Trend(args)) => trend::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Capture(args)) => capture::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Record(args)) => recorder::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Replay(args)) => {
+            let command = session::command_line(std::env::args());
+            replay::run(&args, &command).map_err(|e| (e.to_string(), e.exit()))
+        }
         Some(Command::Selftest(args)) => {
             selftest::run(&args).map_err(|e| (e.to_string(), e.exit()))
         }

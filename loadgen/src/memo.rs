@@ -6,6 +6,8 @@
 #[derive(Debug)]
 pub struct Memo<V> {
     slots: Vec<Slot<V>>,
+    /// Whether messages may end alike.
+    is_wide: bool,
 }
 
 #[derive(Debug)]
@@ -19,7 +21,13 @@ impl<V> Memo<V> {
     pub fn new(publishers: usize) -> Memo<V> {
         let slots = (publishers * SLOTS_PER_PUBLISHER).next_power_of_two().clamp(64, SLOTS_MAX);
         let empty = || Slot { bytes: Vec::new(), value: None };
-        Memo { slots: (0..slots).map(|_| empty()).collect() }
+        Memo { slots: (0..slots).map(|_| empty()).collect(), is_wide: false }
+    }
+
+    /// The same for texts of other people's protocols, in which something may come behind the frame
+    /// that is the same for many.
+    pub fn of_texts(publishers: usize) -> Memo<V> {
+        Memo { is_wide: true, ..Memo::new(publishers) }
     }
 
     /// The value of these bytes, made now if they are not remembered. A failure is not kept.
@@ -29,7 +37,8 @@ impl<V> Memo<V> {
         bytes: &[u8],
         make: impl FnOnce(&[u8]) -> Result<V, E>,
     ) -> Result<&V, E> {
-        let at = slot_of(bytes) & (self.slots.len() - 1);
+        let hash = if self.is_wide { wide_slot_of(bytes) } else { slot_of(bytes) };
+        let at = hash & (self.slots.len() - 1);
         let slot = &mut self.slots[at];
         let value = match slot.value.take() {
             Some(value) if slot.bytes == bytes => value,
@@ -51,6 +60,18 @@ fn slot_of(message: &[u8]) -> usize {
     (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
 }
 
+/// Of more bytes than any of those protocols has behind a frame.
+#[inline]
+fn wide_slot_of(message: &[u8]) -> usize {
+    let tail = message.get(message.len().saturating_sub(WIDE_BYTES)..).unwrap_or_default();
+    let (_, words) = tail.as_rchunks::<8>();
+    let sum = words.iter().fold(0u64, |sum, word| {
+        (sum.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    });
+    (sum >> 48) as usize
+}
+
+const WIDE_BYTES: usize = 64;
 const SLOTS_PER_PUBLISHER: usize = 32;
 const SLOTS_MAX: usize = 8192;
 
@@ -72,6 +93,20 @@ mod tests {
         assert_eq!(made, 1);
         assert_eq!(memo.of(b"other", |_| Err("no")), Err("no"));
         assert_eq!(memo.of(b"other", |_| Ok::<_, ()>(5)), Ok(&5));
+    }
+
+    #[test]
+    fn texts_that_end_alike_do_not_share_a_slot() {
+        let text = |sum: u32| format!(r#"{{"data":{{"ck":"{sum:08x}"}},"offset":1234567}}}}}}"#);
+        let slots = (0..64).map(|sum| wide_slot_of(text(sum * 77).as_bytes()) % 1024);
+        let slots: std::collections::HashSet<usize> = slots.collect();
+        assert!(slots.len() > 48, "{}", slots.len());
+        let mut memo: Memo<usize> = Memo::of_texts(1);
+        for sum in (0..200).chain(0..200) {
+            let text = text(sum);
+            let value = memo.of(text.as_bytes(), |bytes| Ok::<_, ()>(bytes.len()));
+            assert_eq!(value, Ok(&text.len()));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! `gridload merge`: repeated runs of one load as one result. Counts are added and histograms merged
-//! exactly; nothing is averaged but what can only be: CPU time per delivery, by deliveries. Must not
-//! run anything.
+//! `gridload merge`: repeated runs of one load as one result. Counts are added and histograms
+//! merged exactly; nothing is averaged but what can only be: CPU time per delivery, by deliveries.
+//! Must not run anything.
 
 use std::path::PathBuf;
 use std::time::Duration;

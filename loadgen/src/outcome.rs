@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::attendance::{Attendance, Returns};
+use crate::departures::Deviations;
 use crate::form::{Form, Pace};
 use crate::histograms::SignedHistogram;
 use crate::latency_map::{self, BucketCounts};
@@ -60,6 +62,10 @@ pub struct PublisherOutcome {
     pub late: u64,
     /// Frames due but not written: the socket ended or never took them.
     pub unsent: u64,
+    /// Frames that were not sent as their ticks pass, on purpose. Those withheld are not intended,
+    /// those sent twice are so twice.
+    #[serde(default)]
+    pub deviations: Deviations,
     /// How publisher sockets ended early: close code, `eof`, `reset`, `killed`, …
     pub closes: BTreeMap<String, u64>,
     /// Actual minus intended send instant of measured frames, ns.
@@ -80,6 +86,9 @@ pub struct ClassOutcome {
     /// Which frames they asked for.
     #[serde(default)]
     pub pace: Pace,
+    /// When they are there.
+    #[serde(default)]
+    pub attendance: Attendance,
     /// Sockets that were connected.
     pub sockets: u64,
     /// Those of them to which the server sends compressed messages.
@@ -120,6 +129,10 @@ pub struct ClassOutcome {
     /// How sockets ended early: close code, `eof`, `reset`, `killed`, … A close in order that waits
     /// behind data a stalled socket does not take never reaches it; a reset does.
     pub closes: BTreeMap<String, u64>,
+    /// Sockets that left and came back, or came late. What they missed meanwhile is not theirs to
+    /// receive.
+    #[serde(default, deserialize_with = "or_none")]
+    pub returns: Returns,
     /// Bytes taken from the sockets.
     pub bytes: u64,
     /// Bytes of the payloads of frames received.
@@ -144,6 +157,7 @@ impl ClassOutcome {
             kind,
             form: Form::Raw,
             pace: Pace::default(),
+            attendance: Attendance::default(),
             sockets: 0,
             deflated_sockets: 0,
             expected: 0,
@@ -162,6 +176,7 @@ impl ClassOutcome {
             rates: Rates::default(),
             lost_after_close: 0,
             closes: BTreeMap::new(),
+            returns: Returns::default(),
             bytes: 0,
             payload_bytes: 0,
             reads: 0,
@@ -174,7 +189,7 @@ impl ClassOutcome {
     /// A class of a plan.
     pub fn of(plan: &ClassPlan) -> ClassOutcome {
         let class = ClassOutcome::new(plan.name.clone(), plan.kind);
-        ClassOutcome { form: plan.form, pace: plan.pace, ..class }
+        ClassOutcome { form: plan.form, pace: plan.pace, attendance: plan.attendance, ..class }
     }
 
     /// The rate that healthy sockets asked for.
@@ -207,6 +222,7 @@ impl ClassOutcome {
         self.rates.merge(&other.rates);
         self.lost_after_close += other.lost_after_close;
         merge_counts(&mut self.closes, &other.closes);
+        self.returns.merge(&other.returns);
         self.bytes += other.bytes;
         self.payload_bytes += other.payload_bytes;
         self.reads += other.reads;
@@ -338,6 +354,8 @@ mod seconds {
 
 /// How sockets read, without at which rate.
 mod kind_word {
+    use std::time::Duration;
+
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -349,10 +367,20 @@ mod kind_word {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClassKind, D::Error> {
         let word = String::deserialize(deserializer)?;
-        let kinds = [ClassKind::Healthy, ClassKind::Slow { bytes_per_s: 0 }, ClassKind::Stalled];
+        let kinds = [
+            ClassKind::Healthy,
+            ClassKind::Slow { bytes_per_s: 0 },
+            ClassKind::Stalled,
+            ClassKind::Pausing { pause: Duration::ZERO, every: Duration::ZERO },
+        ];
         let known = kinds.into_iter().find(|kind| kind.name() == word);
         known.ok_or_else(|| D::Error::custom(format!("`{word}` is no kind of subscriber")))
     }
+}
+
+/// What is not written where there is nothing.
+fn or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Returns, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Rates that nobody asked for are not written.

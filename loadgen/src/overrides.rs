@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::builtin;
 use crate::cli::{RunOptions, Setting};
-use crate::dialect::{Dialect, Templates};
+use crate::dialect::particulars::Unfit;
 use crate::form::Form;
 use crate::implied::bytes_per_socket_per_s;
 use crate::plan::ClassKind;
@@ -58,19 +58,35 @@ pub enum ResolveError {
 
 /// Finds a scenario and applies the flags: first every `--set`, then the flags with names.
 pub fn resolve(name: &str, options: &RunOptions) -> Result<Scenario, ResolveError> {
-    let text = find(name)?;
+    resolve_text(name, &find(name)?, options, |_| ())
+}
+
+/// Applies the flags to the text of a scenario of this name; between every `--set` and the flags
+/// with names `complete` adds what no text says.
+///
+/// # Errors
+/// When the text or what the flags make of it is wrong.
+pub fn resolve_text(
+    name: &str,
+    text: &str,
+    options: &RunOptions,
+    complete: impl FnOnce(&mut Scenario),
+) -> Result<Scenario, ResolveError> {
     let wrong = |cause| ResolveError::Wrong { origin: name.to_owned(), cause };
     let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
         wrong(ScenarioError::Syntax(error.to_string().trim_end().to_owned()))
     })?;
     options.set.iter().try_for_each(|setting| apply_setting(&mut table, setting))?;
     let mut scenario = Scenario::from_table(&table).map_err(wrong)?;
+    complete(&mut scenario);
     let written = scenario.clone();
     apply_flags(&mut scenario, options);
+    apply_dialect(&mut scenario, options).map_err(wrong)?;
     scenario.check().map_err(wrong)?;
     let same_groups =
         scenario.publishers == written.publishers && scenario.subscribers == written.subscribers;
-    let as_described = same_groups && options.set.is_empty();
+    let same_overlays = scenario.overlays == written.overlays;
+    let as_described = same_groups && same_overlays && options.set.is_empty();
     if !as_described && !scenario.about.ends_with(CHANGED) {
         scenario.about.push_str(CHANGED);
     }
@@ -144,6 +160,12 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         set_class(scenario, "slow", ClassKind::Slow { bytes_per_s }, count);
     }
     apply_form_flags(scenario, options);
+    for overlay in &options.overlay {
+        // One that the scenario has already keeps the values it has there.
+        if scenario.overlays.iter().all(|other| other.name() != overlay.name()) {
+            scenario.overlays.push(*overlay);
+        }
+    }
     // A small total leaves nothing for a small group.
     scenario.subscribers.retain(|group| group.count > 0);
     scenario.publishers.retain(|group| group.count > 0);
@@ -156,28 +178,23 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         scenario.target.authority = Some(url.authority.clone());
         scenario.target.tls = url.tls;
     }
-    if let Some(dialect) = &options.dialect {
-        scenario.speak(with_templates(dialect.clone(), options));
-    }
     scenario.target.tls |= options.tls;
     if !options.source_ip.is_empty() {
         scenario.target.source_ips.clone_from(&options.source_ip);
     }
 }
 
-fn with_templates(mut dialect: Dialect, options: &RunOptions) -> Dialect {
-    if let Dialect::Raw(templates) = &mut dialect {
-        let Templates { publish_path, subscribe_path, subscribe_message } = templates;
-        let given =
-            [(publish_path, &options.publish_path), (subscribe_path, &options.subscribe_path)];
-        for (template, flag) in given {
-            if let Some(path) = flag {
-                template.clone_from(path);
-            }
-        }
-        subscribe_message.clone_from(&options.subscribe_message);
+/// What is spoken, with what was said beside it, and whether a token can be shown there.
+fn apply_dialect(scenario: &mut Scenario, options: &RunOptions) -> Result<(), ScenarioError> {
+    if let Some(dialect) = &options.dialect {
+        let dialect =
+            dialect.clone().with(&options.particulars).map_err(|Unfit { key, reason }| {
+                ScenarioError::Contradiction(format!("--{}: {reason}", key.replace('_', "-")))
+            })?;
+        scenario.speak(dialect);
     }
-    dialect
+    let checked = scenario.target.dialect.check_token(options.token.as_deref());
+    checked.map_err(ScenarioError::Contradiction)
 }
 
 fn apply_fleet_flags(scenario: &mut Scenario, options: &RunOptions) {
@@ -234,6 +251,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::dialect::Dialect;
+    use crate::overlay::Overlay;
     use crate::scenario::TopicsEach;
     use crate::target::parse_target_url;
 
@@ -282,6 +301,40 @@ mod tests {
         let other_length =
             |options: &mut RunOptions| options.duration = Some(Duration::from_secs(1));
         assert!(!resolved("quickstart", other_length).unwrap().about.contains("flags"));
+    }
+
+    #[test]
+    fn overlays_are_added_with_their_defaults_or_as_the_scenario_has_them() {
+        let scenario = resolved("quickstart", |options| {
+            options.overlay = vec!["gps-loss".parse().unwrap(), "leap-second".parse().unwrap()];
+        })
+        .unwrap();
+        let names: Vec<_> = scenario.overlays.iter().map(Overlay::name).collect();
+        assert_eq!(names, ["gps-loss", "leap-second"]);
+        assert!(scenario.about.ends_with("(changed by flags)"));
+        assert_eq!(Scenario::parse(&scenario.to_toml()), Ok(scenario));
+    }
+
+    #[test]
+    fn a_dialect_takes_its_own_flags_and_refuses_those_of_others() {
+        let spoken = |word: &str, change: fn(&mut RunOptions)| {
+            resolved("quickstart", |options| {
+                options.target = parse_target_url("ws://127.0.0.1:1").ok();
+                options.dialect = Dialect::named(word).ok();
+                change(options);
+            })
+        };
+        let path = |options: &mut RunOptions| options.particulars.path = Some("/x".into());
+        let scenario = spoken("centrifugo", path).unwrap();
+        assert_eq!(scenario.target.dialect, Dialect::Centrifugo { path: "/x".into() });
+        assert_eq!(scenario.subscribers[0].form, Form::Centrifugo);
+        assert!(spoken("nats", path).unwrap_err().contains("--path: only the dialects `socketio`"));
+        let acks = |options: &mut RunOptions| options.particulars.subscribe_acks = Some(true);
+        assert!(spoken("raw", acks).unwrap_err().contains("--subscribe-acks: only the dialect"));
+        assert!(spoken("pusher", |_| ()).unwrap_err().contains("give it as --token"));
+        let token = |options: &mut RunOptions| options.token = Some("t".into());
+        assert!(spoken("mqtt", token).unwrap_err().contains("leave --token out"));
+        assert!(spoken("pusher", token).is_ok());
     }
 
     #[test]

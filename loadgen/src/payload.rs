@@ -1,15 +1,19 @@
 //! The one seam between publishers and receivers: a publisher's tick becomes bytes, and bytes
-//! become a checked claim of publisher and tick. Three forms: C37.118 data frames, JSON, short or
-//! spelled out, and stamped blocks. Must not read clocks and must not know WebSocket or sockets.
+//! become a checked claim of publisher and tick. Three forms: C37.118 data frames, simulated or
+//! recorded, JSON, short or spelled out, and stamped blocks. Must not read clocks and must not know
+//! WebSocket or sockets.
 
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
-use crate::c37118::{self, Kind, Measurement, TIME_BASE, Template};
+use crate::c37118::{self, Envelope, Kind, Measurement, Station, TIME_BASE, Template};
 use crate::clock::{Schedule, mix};
+use crate::departures::{Departure, FrameKind};
 use crate::plan::{Payload, PublisherPlan};
+use crate::track::Track;
 
 /// Smallest stamped block.
 pub const FIXED_BYTES_MIN: usize = 48;
@@ -20,6 +24,8 @@ pub fn bytes_max(payload: Payload) -> usize {
         Payload::C37118 => c37118::DEFAULT_DATA_BYTES,
         Payload::Json | Payload::JsonVerbose => JSON_BYTES_MAX,
         Payload::Fixed { bytes } => (bytes as usize).max(FIXED_BYTES_MIN),
+        // Room for what an envelope makes of it.
+        Payload::Recorded { bytes } => bytes as usize * 2,
     }
 }
 
@@ -41,6 +47,8 @@ pub enum When {
         soc: u32,
         /// Fraction of the second.
         fracsec: u32,
+        /// Time quality flags, where the form has them.
+        quality: u8,
     },
     /// By number, within a run.
     Seq {
@@ -51,6 +59,8 @@ pub enum When {
         /// The intended instant it was stamped with, ns since the Unix epoch.
         intended_unix_ns: u64,
     },
+    /// As the one configuration that its publisher sends.
+    Configuration,
 }
 
 /// The bytes are nothing a publisher of this crate sends, or were changed on the way.
@@ -73,8 +83,11 @@ pub fn identify(bytes: &[u8]) -> Result<Claim, Corrupt> {
 pub struct Encoder {
     id: u16,
     schedule: Schedule,
+    data_rate: i16,
     waveform: Waveform,
     form: Form,
+    /// A frame that has no template.
+    rare: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -82,6 +95,7 @@ enum Form {
     C37118(Box<Template>),
     Json { write: WriteValues, text: String },
     Fixed(Vec<u8>),
+    Recorded(Arc<Track>),
 }
 
 impl Encoder {
@@ -92,9 +106,11 @@ impl Encoder {
             Payload::Json => json_form(write_short),
             Payload::JsonVerbose => json_form(write_verbose),
             Payload::Fixed { bytes } => Form::Fixed(fixed_block(run_id, plan.id, bytes as usize)),
+            Payload::Recorded { .. } => Form::Recorded(plan.recorded.clone().unwrap_or_default()),
         };
         let waveform = Waveform::new(seed, plan.id);
-        Encoder { id: plan.id, schedule, waveform, form }
+        let data_rate = c37118::data_rate(plan.rate.per_second());
+        Encoder { id: plan.id, schedule, data_rate, waveform, form, rare: Vec::new() }
     }
 
     /// Whether the frames are text messages.
@@ -106,17 +122,43 @@ impl Encoder {
     pub fn encode(&mut self, seq: u32) -> &[u8] {
         let tick = self.schedule.tick(seq);
         let (soc, fracsec) = self.schedule.grid.soc_fracsec(tick, TIME_BASE);
+        let mark = self.schedule.mark(seq);
+        let values = || mark.on(self.waveform.at(tick, soc, fracsec));
         match &mut self.form {
-            Form::C37118(template) => template.patch(&self.waveform.at(tick, soc, fracsec)),
+            Form::C37118(_) if mark.is_changed => {
+                self.rare.clear();
+                c37118::encode_changed(self.id, &values(), &mut self.rare);
+                &self.rare
+            }
+            Form::C37118(template) => template.patch(&values()),
             Form::Json { write, text } => {
-                write_json(self.id, &self.waveform.at(tick, soc, fracsec), *write, text);
+                write_json(self.id, &values(), *write, text);
                 text.as_bytes()
             }
             Form::Fixed(block) => {
                 stamp_fixed(block, seq, self.schedule.intended_unix_ns(seq));
                 block
             }
+            Form::Recorded(track) => track.frame(seq),
         }
+    }
+
+    /// The frame that leaves. The same arguments always give the same bytes.
+    pub fn encode_departure(&mut self, frame: Departure) -> &[u8] {
+        match frame.kind {
+            FrameKind::Configuration => self.configuration(frame.seq),
+            FrameKind::Data | FrameKind::Copy => self.encode(frame.seq),
+        }
+    }
+
+    fn configuration(&mut self, seq: u32) -> &[u8] {
+        let tick = self.schedule.tick(seq);
+        let (soc, fracsec) = self.schedule.grid.soc_fracsec(tick, TIME_BASE);
+        let envelope = Envelope { id: self.id, soc, quality: 0, fracsec };
+        self.rare.clear();
+        let stations = [Station::changed(self.id)];
+        c37118::encode_config2(envelope, &stations, self.data_rate, &mut self.rare);
+        &self.rare
     }
 }
 
@@ -154,6 +196,7 @@ impl Waveform {
         Measurement {
             soc,
             fracsec,
+            quality: 0,
             stat: 0,
             phasors,
             freq_hz: (NOMINAL_HZ + SWING_HZ * sin + 0.001 * noise(100)) as f32,
@@ -174,9 +217,10 @@ fn unit(word: u64) -> f64 {
 fn identify_c37118(bytes: &[u8]) -> Result<Claim, Corrupt> {
     match c37118::check(bytes) {
         Ok((Kind::Data, envelope)) => {
-            let when = When::Instant { soc: envelope.soc, fracsec: envelope.fracsec };
-            Ok(Claim { id: envelope.id, when })
+            let Envelope { id, soc, quality, fracsec } = envelope;
+            Ok(Claim { id, when: When::Instant { soc, fracsec, quality } })
         }
+        Ok((Kind::Config2, envelope)) => Ok(Claim { id: envelope.id, when: When::Configuration }),
         _ => Err(Corrupt),
     }
 }
@@ -238,7 +282,7 @@ fn identify_json(bytes: &[u8]) -> Result<Claim, Corrupt> {
     let (micros, _) = number_after(rest, b",\"t\":").ok_or(Corrupt)?;
     let base = u64::from(TIME_BASE);
     let soc = u32::try_from(micros / base).map_err(|_| Corrupt)?;
-    let when = When::Instant { soc, fracsec: (micros % base) as u32 };
+    let when = When::Instant { soc, fracsec: (micros % base) as u32, quality: 0 };
     Ok(Claim { id: u16::try_from(id).map_err(|_| Corrupt)?, when })
 }
 
@@ -316,6 +360,7 @@ const SWING_WRAP_S: u32 = 1_000_000;
 mod tests {
     use super::*;
     use crate::clock::{Grid, Jitter};
+    use crate::deviation::Conduct;
     use crate::fixtures;
     use proptest::prelude::*;
 
@@ -333,7 +378,15 @@ mod tests {
         let jitter = Jitter { seed: 1, id, max_ns: 500 };
         let first_tick = 1_767_225_600 * 60;
         let (ticks, measured_from, offset_ns) = (1000, 0, 77);
-        let schedule = Schedule { grid, first_tick, ticks, measured_from, offset_ns, jitter };
+        let schedule = Schedule {
+            grid,
+            first_tick,
+            ticks,
+            measured_from,
+            offset_ns,
+            jitter,
+            conduct: Conduct::default(),
+        };
         Encoder::new(9, 1, &plan, schedule)
     }
 
@@ -346,7 +399,7 @@ mod tests {
             }
             _ => {
                 let (soc, fracsec) = schedule.grid.soc_fracsec(schedule.tick(seq), TIME_BASE);
-                When::Instant { soc, fracsec }
+                When::Instant { soc, fracsec, quality: 0 }
             }
         };
         Claim { id: encoder.id, when }

@@ -11,13 +11,19 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
+use crate::attendance::Attendance;
 use crate::budget::Layout;
+use crate::deviation::Deviation;
 use crate::dialect::Dialect;
+pub use crate::follows::Follows;
 use crate::form::{Form, Pace};
+use crate::overlaid;
 use crate::part::Part;
+pub use crate::rate::Rate;
 use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
 use crate::subscriber_group::Popularity;
 use crate::tls::TlsPlan;
+use crate::track::Track;
 
 /// Everything the data plane needs to know, resolved down to single sockets.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +103,10 @@ pub struct PublisherPlan {
     pub jitter_ns: u64,
     /// What its frames carry.
     pub payload: Payload,
+    /// What it does otherwise than its schedule says, on purpose.
+    pub deviation: Deviation,
+    /// The frames themselves, where they are recorded ones.
+    pub recorded: Option<Arc<Track>>,
 }
 
 /// One subscriber socket.
@@ -112,65 +122,6 @@ pub struct SubscriberPlan {
     pub follows: Follows,
 }
 
-/// Whose frames a subscriber must receive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Follows {
-    /// Every publisher's: a wall.
-    All,
-    /// Those of one publisher, by index into `Plan::publishers`.
-    One(u32),
-    /// Those of several, by a range of `Plan::followed`.
-    Many {
-        /// Where the range begins.
-        from: u32,
-        /// How long it is.
-        count: u32,
-    },
-}
-
-impl Follows {
-    /// How many publishers that are, of all.
-    pub fn count(self, publishers: usize) -> usize {
-        match self {
-            Follows::All => publishers,
-            Follows::One(_) => 1,
-            Follows::Many { count, .. } => count as usize,
-        }
-    }
-
-    /// The publishers, in order.
-    pub fn publishers(
-        self,
-        followed: &[u32],
-        publishers: usize,
-    ) -> impl Iterator<Item = u32> + use<'_> {
-        let (from, several) = match self {
-            Follows::All => (0..publishers as u32, &[][..]),
-            Follows::One(publisher) => (publisher..publisher + 1, &[][..]),
-            Follows::Many { .. } => (0..0, self.range(followed)),
-        };
-        from.chain(several.iter().copied())
-    }
-
-    /// The place of a publisher among them.
-    #[inline]
-    pub fn place_of(self, publisher: u32, followed: &[u32]) -> Option<u32> {
-        match self {
-            Follows::All => Some(publisher),
-            Follows::One(one) => (one == publisher).then_some(0),
-            Follows::Many { .. } => {
-                self.range(followed).binary_search(&publisher).ok().map(|place| place as u32)
-            }
-        }
-    }
-
-    #[inline]
-    fn range(self, followed: &[u32]) -> &[u32] {
-        let Follows::Many { from, count } = self else { return &[] };
-        followed.get(from as usize..(from + count) as usize).unwrap_or_default()
-    }
-}
-
 /// A named class of subscribers; results are kept apart by class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassPlan {
@@ -184,6 +135,8 @@ pub struct ClassPlan {
     pub pace: Pace,
     /// Whether they offer to take compressed messages.
     pub deflate: bool,
+    /// When they are there.
+    pub attendance: Attendance,
 }
 
 impl ClassPlan {
@@ -195,6 +148,7 @@ impl ClassPlan {
             form: Form::Raw,
             pace: Pace::default(),
             deflate: false,
+            attendance: Attendance::default(),
         }
     }
 }
@@ -211,6 +165,13 @@ pub enum ClassKind {
     },
     /// Never, once connected.
     Stalled,
+    /// As soon as something has arrived, but with pauses.
+    Pausing {
+        /// How long a pause is.
+        pause: Duration,
+        /// From the beginning of one to that of the next.
+        every: Duration,
+    },
 }
 
 impl ClassKind {
@@ -220,6 +181,7 @@ impl ClassKind {
             ClassKind::Healthy => "healthy",
             ClassKind::Slow { .. } => "slow",
             ClassKind::Stalled => "stalled",
+            ClassKind::Pausing { .. } => "pausing",
         }
     }
 }
@@ -249,6 +211,11 @@ pub enum Payload {
         /// Length of the payload, at least [`Payload::FIXED_BYTES_MIN`].
         bytes: u32,
     },
+    /// C37.118 data frames as they were recorded.
+    Recorded {
+        /// Length of the longest.
+        bytes: u32,
+    },
 }
 
 impl Payload {
@@ -263,7 +230,7 @@ impl Payload {
             Payload::C37118 => 92,
             Payload::Json => 240,
             Payload::JsonVerbose => 750,
-            Payload::Fixed { bytes } => u64::from(bytes),
+            Payload::Fixed { bytes } | Payload::Recorded { bytes } => u64::from(bytes),
         }
     }
 }
@@ -275,6 +242,7 @@ impl fmt::Display for Payload {
             Payload::Json => f.write_str("json"),
             Payload::JsonVerbose => f.write_str("json-verbose"),
             Payload::Fixed { bytes } => write!(f, "bytes:{bytes}"),
+            Payload::Recorded { .. } => f.write_str("recorded"),
         }
     }
 }
@@ -299,63 +267,6 @@ impl FromStr for Payload {
     }
 }
 
-/// Frames per second as an exact fraction, so that instants never drift.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// Frames.
-    pub num: u32,
-    /// Seconds these frames take.
-    pub den: u32,
-}
-
-impl Rate {
-    /// A frame a minute is slow enough, a thousand a second fast enough for any scenario.
-    const RANGE: std::ops::RangeInclusive<f64> = 1.0 / 60.0..=1000.0;
-
-    /// Frames per second.
-    pub fn per_second(self) -> f64 {
-        f64::from(self.num) / f64::from(self.den)
-    }
-
-    /// Nanoseconds from one frame to the next, rounded down.
-    pub fn period_ns(self) -> u64 {
-        1_000_000_000 * u64::from(self.den) / u64::from(self.num.max(1))
-    }
-
-    fn checked(num: u32, den: u32) -> Option<Self> {
-        let rate = Rate { num, den };
-        (num > 0 && den > 0 && Self::RANGE.contains(&rate.per_second())).then_some(rate)
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.den {
-            1 => write!(f, "{}", self.num),
-            den => write!(f, "{}/{den}", self.num),
-        }
-    }
-}
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (num, den) = match (text.split_once('/'), text.split_once('.')) {
-            (Some((num, den)), _) => (num.parse().ok(), den.parse().ok()),
-            (None, Some((whole, part))) => {
-                (format!("{whole}{part}").parse().ok(), 10u32.checked_pow(part.len() as u32))
-            }
-            (None, None) => (text.parse().ok(), Some(1)),
-        };
-        num.zip(den).and_then(|(num, den)| Rate::checked(num, den)).ok_or_else(|| {
-            format!(
-                "`{text}` is no frame rate; write e.g. `60`, `59.94` or `60000/1001`, up to 1000"
-            )
-        })
-    }
-}
-
 /// What a plan needs beside the scenario and the layout.
 #[derive(Debug, Clone)]
 pub struct Destination {
@@ -372,10 +283,12 @@ pub struct Destination {
 }
 
 impl Plan {
-    /// What a subscriber asks for: each of its topics, or the pattern that stands for all.
+    /// What a subscriber asks for: each of its topics, or the pattern that stands for all if the
+    /// server has patterns.
     pub fn subscriptions(&self, follows: Follows) -> Vec<&str> {
         let (topics, wall) = topics(follows, &self.publishers, &self.followed, &self.wall);
-        if follows == Follows::All { vec![wall] } else { topics }
+        let is_pattern = follows == Follows::All && self.dialect.has_patterns();
+        if is_pattern { vec![wall] } else { topics }
     }
 
     /// The publishers a subscriber follows, in order.
@@ -386,8 +299,11 @@ impl Plan {
     /// Resolves a scenario down to sockets. The same arguments give the same plan on any machine.
     pub fn build(scenario: &Scenario, layout: &Layout, destination: Destination) -> Plan {
         let dialect = &scenario.target.dialect;
-        let publishers = publishers(&scenario.publishers, dialect);
-        let Audience { subscribers, followed } = Audience::draw(scenario, layout, &publishers);
+        let mut publishers = publishers(&scenario.publishers, dialect);
+        overlaid::deviate(scenario, &mut publishers);
+        let groups = overlaid::audience(scenario);
+        let audience = Audience::draw(scenario, &groups, layout, &publishers);
+        let Audience { subscribers, followed } = audience;
         Plan {
             run_id: destination.run_id,
             seed: scenario.seed,
@@ -399,7 +315,7 @@ impl Plan {
             warmup: scenario.phases.warmup,
             measure: scenario.phases.measure,
             drain: scenario.phases.drain,
-            connect_rate: connect_rate(&scenario.subscribers),
+            connect_rate: connect_rate(&groups),
             spread_every: spread_every(&publishers),
             publishers,
             publisher_threads: layout.publisher_threads,
@@ -407,7 +323,7 @@ impl Plan {
             followed: followed.into(),
             wall: wall_pattern(&scenario.publishers),
             subscriber_threads: layout.subscriber_threads,
-            classes: scenario.subscribers.iter().map(class).collect(),
+            classes: groups.iter().map(class).collect(),
             cpus: layout.generator_cpus.clone(),
             kill: scenario.kill,
             part: Part::default(),
@@ -446,9 +362,10 @@ const SPREAD_SAMPLES_PER_S: f64 = 50.0;
 
 /// All sockets a second such that no group exceeds its own rate, as the groups ramp interleaved.
 pub fn connect_rate(groups: &[SubscriberGroup]) -> u32 {
+    let groups = || groups.iter().filter(|group| group.attendance.joins.is_none());
     let seconds = |g: &SubscriberGroup| g.sockets() as f64 / f64::from(g.ramp_per_s.max(1));
-    let longest_s = groups.iter().map(seconds).fold(0.0, f64::max);
-    let sockets: u64 = groups.iter().map(SubscriberGroup::sockets).sum();
+    let longest_s = groups().map(seconds).fold(0.0, f64::max);
+    let sockets: u64 = groups().map(SubscriberGroup::sockets).sum();
     if longest_s <= 0.0 {
         return 1;
     }
@@ -462,6 +379,7 @@ fn publishers(groups: &[PublisherGroup], dialect: &Dialect) -> Vec<PublisherPlan
 }
 
 fn publisher(id: u16, group: &PublisherGroup, index: u32, dialect: &Dialect) -> PublisherPlan {
+    let id = group.recorded.as_ref().map_or(id, |track| track.id());
     let topic = format!("{}/{id}", group.topic_prefix);
     let (offset_ns, jitter_ns) = match group.phase {
         Phase::Aligned => (0, 0),
@@ -476,6 +394,8 @@ fn publisher(id: u16, group: &PublisherGroup, index: u32, dialect: &Dialect) -> 
         offset_ns,
         jitter_ns,
         payload: group.payload,
+        deviation: Deviation { burst: group.burst, ..Deviation::default() },
+        recorded: group.recorded.clone(),
     }
 }
 
@@ -491,13 +411,19 @@ struct Audience {
 }
 
 impl Audience {
-    fn draw(scenario: &Scenario, layout: &Layout, publishers: &[PublisherPlan]) -> Audience {
+    fn draw(
+        scenario: &Scenario,
+        groups: &[SubscriberGroup],
+        layout: &Layout,
+        publishers: &[PublisherPlan],
+    ) -> Audience {
+        let fleet = overlaid::fleet(publishers) as u32;
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(scenario.seed);
         let mut followed: Vec<u32> = Vec::new();
         let mut sockets: Vec<(u16, Follows)> = Vec::new();
-        for (class, group) in (0u16..).zip(&scenario.subscribers) {
+        for (class, group) in (0u16..).zip(groups) {
             for _ in 0..group.count {
-                let drawn = draw(group, publishers.len() as u32, &mut rng);
+                let drawn = draw(group, fleet, &mut rng);
                 let follows = follow(group, drawn, &mut followed);
                 sockets.extend(follows.into_iter().map(|follows| (class, follows)));
             }
@@ -505,7 +431,7 @@ impl Audience {
         sockets.shuffle(&mut rng);
         let wall = wall_pattern(&scenario.publishers);
         let path = |class: u16, follows: Follows| {
-            let group = scenario.subscribers.get(usize::from(class))?;
+            let group = groups.get(usize::from(class))?;
             let (topics, subscription) = topics(follows, publishers, &followed, &wall);
             let path = scenario.target.dialect.feed_path(group.form, subscription, &topics);
             let query =
@@ -545,7 +471,12 @@ fn topics<'p>(
 /// The publishers of one dashboard in the order they were drawn: K different ones, or none for all
 /// of them at once.
 fn draw(group: &SubscriberGroup, publishers: u32, rng: &mut Xoshiro256PlusPlus) -> Vec<u32> {
-    let TopicsEach::Count(count) = group.topics else { return Vec::new() };
+    let count = match group.topics {
+        TopicsEach::All => return Vec::new(),
+        // Their publisher comes after the fleet.
+        TopicsEach::Alarms => return vec![publishers],
+        TopicsEach::Count(count) => count,
+    };
     if let Popularity::Zipf(exponent) = group.popularity {
         return draw_by_rank(count as usize, publishers, exponent, rng);
     }
@@ -576,13 +507,13 @@ fn draw_by_rank(count: usize, publishers: u32, exponent: f64, rng: &mut impl Rng
 fn follow(group: &SubscriberGroup, mut drawn: Vec<u32>, followed: &mut Vec<u32>) -> Vec<Follows> {
     match group.topics {
         TopicsEach::All => vec![Follows::All],
-        TopicsEach::Count(_) if group.form.is_multiplexed() => {
+        _ if group.form.is_multiplexed() => {
             drawn.sort_unstable();
             let many = Follows::Many { from: followed.len() as u32, count: drawn.len() as u32 };
             followed.extend(drawn);
             vec![many]
         }
-        TopicsEach::Count(_) => drawn.into_iter().map(Follows::One).collect(),
+        _ => drawn.into_iter().map(Follows::One).collect(),
     }
 }
 
@@ -602,6 +533,7 @@ fn class(group: &SubscriberGroup) -> ClassPlan {
         form: group.form,
         pace: group.pace,
         deflate: group.deflate,
+        attendance: group.attendance,
     }
 }
 

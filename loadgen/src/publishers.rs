@@ -14,14 +14,15 @@ use std::thread;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{SECOND_NS, mix, mono_ns};
-use crate::connection::{Connection, MASK};
+use crate::connection::Connection;
 use crate::dial;
-use crate::dialect::Tongue;
-use crate::dialect::broker::{Broker, Brought};
+use crate::dialect::broker::{Broker, Brought, Introduction};
+use crate::dialect::speech::{Speech, Uttered};
 use crate::form::Form;
 use crate::handshake::{self, Offer};
 use crate::histograms::SignedHistogram;
 use crate::link;
+use crate::memo::Memo;
 use crate::meter::Meter;
 use crate::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
 use crate::payload::Encoder;
@@ -47,6 +48,7 @@ pub struct PublisherHarvest {
 pub struct Connected {
     publisher: u32,
     connection: Connection,
+    broker: Option<Broker>,
 }
 
 /// Why a publisher could not be connected.
@@ -73,17 +75,18 @@ pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, Connec
                 host: &plan.host,
                 key: Some(&key),
                 protocol: plan.dialect.form().and_then(Form::subprotocol),
-                token: plan.token.as_deref(),
+                token: plan.dialect.bearer(plan.token.as_deref()),
                 ..Offer::default()
             };
             let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
-            let mut connection = dial::upgrade(stage, &offer).map_err(failed)?;
-            if let Some(tongue) = plan.dialect.tongue() {
-                let mut greeting = Vec::new();
-                wire::encode(Opcode::Binary, &tongue.greeting(), MASK, &mut greeting);
-                connection.send(&greeting).map_err(|error| failed(link::failure(&error)))?;
-            }
-            Ok(Connected { publisher: number, connection })
+            let (target, tls) = (plan.target, stage.tls.as_ref());
+            let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
+            let topics = &[publisher.topic.as_str()];
+            let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
+            let broker = Broker::new(&plan.dialect, &who);
+            let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
+            let broker = broker.transpose().map_err(failed)?;
+            Ok(Connected { publisher: number, connection, broker })
         })
         .collect()
 }
@@ -126,10 +129,16 @@ struct PublisherThread<'s> {
     second_late_ns: u64,
     windows: Sender<WindowPart>,
     health: ThreadHealth,
-    inbox: Vec<u8>,
-    message_bytes_max: usize,
+    inbox: Inbox,
     is_killed: bool,
     has_stood_still: bool,
+}
+
+/// What the lines of a thread read with.
+struct Inbox {
+    buffer: Vec<u8>,
+    texts: Memo<Vec<u8>>,
+    message_bytes_max: usize,
 }
 
 /// One publisher.
@@ -140,7 +149,8 @@ struct Line {
     encoder: Encoder,
     /// Where a broker is published to: what it says, and how it is spoken to.
     broker: Option<(Broker, Speech)>,
-    ticks: u32,
+    /// Frames that leave in the whole run; those are numbered, not ticks.
+    frames: u32,
     next_seq: u32,
     period_ns: u64,
     measured_from: u32,
@@ -169,7 +179,7 @@ impl<'s> PublisherThread<'s> {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(line.connection.link.socket_mut(), Token(index), interest)?;
             let line = Line::new(stage, roster, line);
-            if line.ticks > 0 {
+            if line.frames > 0 {
                 due.push(Reverse((roster.intended_ns(line.publisher, 0), index)));
             }
             lines.push(line);
@@ -189,8 +199,7 @@ impl<'s> PublisherThread<'s> {
             second_late_ns: 0,
             windows,
             health,
-            inbox: vec![0; INBOX_BYTES.max(stage.message_bytes_max() * 2)],
-            message_bytes_max: stage.message_bytes_max(),
+            inbox: Inbox::new(stage.message_bytes_max()),
             is_killed: false,
             has_stood_still: false,
         })
@@ -263,9 +272,10 @@ impl<'s> PublisherThread<'s> {
     fn encode_next(&mut self) {
         for index in self.sent.drain(..) {
             let line = &mut self.lines[index];
+            self.outcome.deviations.note(self.roster.departures(line.publisher), line.next_seq);
             line.next_seq += 1;
-            if line.next_seq < line.ticks && line.connection.is_some() {
-                line.encode();
+            if line.next_seq < line.frames && line.connection.is_some() {
+                line.encode(self.roster);
                 let due_ns = self.roster.intended_ns(line.publisher, line.next_seq);
                 self.due.push(Reverse((due_ns, index)));
             }
@@ -275,7 +285,7 @@ impl<'s> PublisherThread<'s> {
     fn on_event(&mut self, index: usize) {
         let Some(line) = self.lines.get_mut(index) else { return };
         let now_ns = mono_ns();
-        let read = line.read(&mut self.inbox, self.message_bytes_max);
+        let read = line.read(&mut self.inbox, now_ns);
         let done = line.write_pending(now_ns, &mut self.outcome);
         match (read, done) {
             (Err(reason), _) | (Ok(()), Err(reason)) => self.cut(index, Some(reason)),
@@ -356,7 +366,9 @@ impl<'s> PublisherThread<'s> {
         for line in &mut self.lines {
             // A stopped run was not meant to publish the rest; a line cut early was.
             let is_cut = line.connection.is_none();
-            let intended = if stopped && !is_cut { line.next_seq } else { line.ticks };
+            let intended = if stopped && !is_cut { line.next_seq } else { line.frames };
+            let departures = self.roster.departures(line.publisher);
+            self.outcome.deviations.withheld += departures.withheld(intended);
             self.outcome.intended += u64::from(intended);
             self.outcome.sent += u64::from(line.written);
             self.outcome.unsent += u64::from(intended.saturating_sub(line.written));
@@ -370,43 +382,51 @@ impl<'s> PublisherThread<'s> {
     }
 }
 
+impl Inbox {
+    fn new(message_bytes_max: usize) -> Inbox {
+        let buffer = vec![0; INBOX_BYTES.max(message_bytes_max * 2)];
+        Inbox { buffer, texts: Memo::of_texts(0), message_bytes_max }
+    }
+}
+
 impl Line {
     fn new(stage: &Stage<'_>, roster: &Roster, connected: Connected) -> Line {
-        let Connected { publisher, connection } = connected;
+        let Connected { publisher, connection, broker } = connected;
         let plan = &stage.plan.publishers[publisher as usize];
-        let schedule = *roster.schedule(publisher);
+        let departures = roster.departures(publisher);
+        let schedule = *departures.schedule();
         let mut line = Line {
             publisher,
             connection: Some(connection),
             encoder: Encoder::new(stage.plan.run_id, stage.plan.seed, plan, schedule),
-            broker: stage.plan.dialect.tongue().map(|tongue| {
-                let topic = plan.topic.clone();
-                (Broker::publisher(tongue), Speech { tongue, topic, packet: Vec::new() })
-            }),
-            ticks: schedule.ticks,
+            broker: broker.zip(Speech::new(&stage.plan.dialect, &plan.topic)),
+            frames: departures.count(),
             next_seq: 0,
-            period_ns: schedule.grid.period_ns(),
-            measured_from: schedule.measured_from,
+            period_ns: plan.rate.period_ns(),
+            measured_from: departures.measured_from(),
             frame: Vec::new(),
             pending: VecDeque::new(),
             pending_frames: VecDeque::new(),
             written: 0,
             mask: mix(stage.plan.seed, u64::from(plan.id), 0),
         };
-        line.encode();
+        line.encode(roster);
         line
     }
 
-    fn encode(&mut self) {
+    fn encode(&mut self, roster: &Roster) {
+        if self.next_seq >= self.frames {
+            return;
+        }
         self.mask = self.mask.wrapping_mul(MASK_STEP).wrapping_add(1);
         let mask = ((self.mask >> 32) as u32).to_be_bytes();
-        let is_text = self.encoder.is_text() && self.broker.is_none();
+        let is_text = self.encoder.is_text();
         let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-        let payload = self.encoder.encode(self.next_seq);
+        let payload = self.encoder.encode_departure(roster.frame(self.publisher, self.next_seq));
         self.frame.clear();
         match &mut self.broker {
             None => wire::encode(opcode, payload, mask, &mut self.frame),
-            Some((_, speech)) => wire::encode(opcode, speech.of(payload), mask, &mut self.frame),
+            Some((_, speech)) => speech.put(Uttered { payload, is_text }, mask, &mut self.frame),
         }
     }
 
@@ -476,15 +496,18 @@ impl Line {
 
     /// Reads what the server says: pings are answered, a close ends the line, messages are ignored
     /// unless they are a broker's.
-    fn read(&mut self, inbox: &mut [u8], message_bytes_max: usize) -> Result<(), String> {
+    fn read(&mut self, inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
+        let Inbox { buffer, texts, message_bytes_max } = inbox;
+        let message_bytes_max = *message_bytes_max;
         while let Some(connection) = &mut self.connection {
-            let Some(filled) = connection.fill(inbox, usize::MAX)? else { return Ok(()) };
-            let bytes = inbox.get(..filled.total).unwrap_or_default();
+            let Some(filled) = connection.fill(buffer, usize::MAX)? else { return Ok(()) };
+            let bytes = buffer.get(..filled.total).unwrap_or_default();
             let mut pongs = Vec::new();
             match &mut self.broker {
                 None => connection.scan(bytes, message_bytes_max, &mut pongs, |_| ())?,
                 Some((broker, _)) => {
-                    let brought = Brought { bytes, message_bytes_max };
+                    let inflater = &mut None;
+                    let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
                     broker.hear(connection, brought, &mut pongs, |_| ())?;
                 }
             }
@@ -508,21 +531,6 @@ impl Line {
     }
 }
 
-/// How a broker is spoken to.
-struct Speech {
-    tongue: Tongue,
-    topic: String,
-    packet: Vec<u8>,
-}
-
-impl Speech {
-    fn of(&mut self, payload: &[u8]) -> &[u8] {
-        self.packet.clear();
-        self.tongue.publish(&self.topic, payload, &mut self.packet);
-        &self.packet
-    }
-}
-
 /// The publishers' side of all threads.
 pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutcome {
     let mut whole = PublisherOutcome { slip: SignedHistogram::new(), ..Default::default() };
@@ -532,6 +540,7 @@ pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutc
         whole.sent += part.sent;
         whole.late += part.late;
         whole.unsent += part.unsent;
+        whole.deviations.merge(&part.deviations);
         merge_counts(&mut whole.closes, &part.closes);
         whole.slip.merge(&part.slip);
     }

@@ -14,6 +14,7 @@ use crate::plan::{ClassKind, Follows, Plan};
 use crate::spread::SpreadSamples;
 use crate::stamp::{Reject, Roster, Stamp};
 use crate::verify::{Tracker, Verdict};
+use crate::visits::Visits;
 use crate::windows::WindowPart;
 use crate::wire::{Gap, GapReason};
 
@@ -21,6 +22,7 @@ use crate::wire::{Gap, GapReason};
 #[derive(Debug)]
 pub struct Reception {
     memo: Memo<Stamp>,
+    publishers: usize,
     followed: Arc<[u32]>,
     /// Whether other hosts publish, too: then nobody here knows when those frames left.
     is_shared: bool,
@@ -28,6 +30,7 @@ pub struct Reception {
     accounts: Vec<Account>,
     trackers: Vec<Tracker>,
     ticks: TickBoard,
+    visits: Visits,
     spread: SpreadSamples,
     second: Box<SecondHistogram>,
     second_received: u64,
@@ -73,12 +76,14 @@ impl Reception {
     pub fn new(plan: &Plan) -> Reception {
         Reception {
             memo: Memo::new(plan.publishers.len()),
+            publishers: plan.publishers.len(),
             followed: Arc::clone(&plan.followed),
             is_shared: !plan.part.is_whole(),
             classes: plan.classes.iter().map(ClassOutcome::of).collect(),
             accounts: Vec::new(),
             trackers: Vec::new(),
             ticks: TickBoard::new(plan),
+            visits: Visits::default(),
             spread: SpreadSamples::default(),
             second: Box::new(SecondHistogram::new()),
             second_received: 0,
@@ -115,6 +120,50 @@ impl Reception {
             }
         }
         account
+    }
+
+    /// Opens the account of a socket that comes while the run is on, having tried since then.
+    pub fn join(&mut self, class: u16, follows: Follows, tries_since_ns: u64, now_ns: u64) -> u32 {
+        let account = self.open(class, follows, self.publishers);
+        self.trackers_of(account).fill(Tracker::joining());
+        self.rejoin(account, tries_since_ns, now_ns);
+        account
+    }
+
+    /// A socket left on purpose: what it has had is settled, what it misses is not its to get.
+    pub fn leave(&mut self, account: u32, reason: &str) {
+        let Account { class, follows, tracker: from, .. } = self.accounts[account as usize];
+        let class = &mut self.classes[usize::from(class)];
+        class.returns.left += 1;
+        *class.closes.entry(reason.to_owned()).or_default() += 1;
+        let count = follows.count(self.publishers) as u32;
+        for index in from..from + count {
+            let tracker = &mut self.trackers[index as usize];
+            charge(class, End::Killed, tracker, self.visits.missed(index), 0);
+            *tracker = Tracker::joining();
+            self.visits.forget(index);
+        }
+        self.visits.end(account);
+    }
+
+    /// A socket is back that has been without frames since an instant.
+    pub fn rejoin(&mut self, account: u32, away_since_ns: u64, now_ns: u64) {
+        self.class(account).returns.came += 1;
+        self.visits.begin(account, away_since_ns, now_ns);
+    }
+
+    /// Counts a try to come (back) that failed.
+    pub fn turned_away(&mut self, class: u16, reason: &str) {
+        if let Some(class) = self.classes.get_mut(usize::from(class)) {
+            *class.returns.errors.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Counts a socket that tried to come (back) and could not by the end of the run.
+    pub fn shut_out(&mut self, class: u16) {
+        if let Some(class) = self.classes.get_mut(usize::from(class)) {
+            class.returns.shut_out += 1;
+        }
     }
 
     /// Counts a socket whose messages may come compressed.
@@ -192,8 +241,23 @@ impl Reception {
             class.foreign += 1;
             return false;
         };
-        let verdict = self.trackers[(tracker + place) as usize].accept(stamp.seq);
+        let index = tracker + place;
+        let verdict = self.trackers[index as usize].accept(stamp.seq);
         match verdict {
+            // Sent twice on purpose: the second one has a number of its own.
+            Verdict::Duplicate if stamp.is_repeated => {
+                let copy = Stamp { seq: stamp.seq + 1, is_repeated: false, ..stamp };
+                return self.frame(arrival, copy, payload_bytes);
+            }
+            // Nobody could say which of the two it is: begin with the next.
+            Verdict::Joined if stamp.is_repeated => {
+                self.trackers[index as usize] = Tracker::joining();
+                return false;
+            }
+            Verdict::Joined => {
+                let waited = self.visits.first_frame(account, index, stamp.seq);
+                waited.inspect(|from| class.returns.note_first_frame(since(now_ns, *from)));
+            }
             Verdict::Duplicate => {
                 class.duplicated += 1;
                 return false;
@@ -220,7 +284,8 @@ impl Reception {
             service_ns.inspect(|ns| class.service.record(*ns));
             // A feed with a rate holds frames back on purpose.
             let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
-            if let (true, Some(ticks)) = (is_prompt, &mut class.ticks)
+            if let (true, Some(ticks)) =
+                (is_prompt && class.attendance.is_steady(), &mut class.ticks)
                 && self.ticks.arrived(account, stamp.publisher, stamp.seq)
             {
                 ticks.whole += 1;
@@ -275,6 +340,12 @@ impl Reception {
         self.second_received > 0 || self.second_gaps > 0
     }
 
+    fn trackers_of(&mut self, account: u32) -> &mut [Tracker] {
+        let Account { follows, tracker, .. } = self.accounts[account as usize];
+        let (from, count) = (tracker as usize, follows.count(self.publishers));
+        &mut self.trackers[from..from + count]
+    }
+
     fn class(&mut self, account: u32) -> &mut ClassOutcome {
         let class = self.accounts[account as usize].class;
         &mut self.classes[usize::from(class)]
@@ -293,29 +364,31 @@ pub fn settle(
     let mut classes: Vec<ClassOutcome> = plan.classes.iter().map(ClassOutcome::of).collect();
     let mut spread = SpreadSamples::default();
     for mut reception in receptions {
-        for account in &reception.accounts {
+        let visits = &reception.visits;
+        for (number, account) in (0..).zip(&reception.accounts) {
             let class = &mut reception.classes[usize::from(account.class)];
             let trackers = &reception.trackers;
-            for (publisher, tracker) in followed(trackers, account, &plan.followed, ends.len()) {
+            let followed = followed(trackers, account, &plan.followed, ends.len());
+            for (index, (publisher, tracker)) in (account.tracker..).zip(followed) {
                 let published = ends[publisher as usize];
-                charge(class, account.end, tracker, published);
-                if let (End::Open, Some(rate)) = (account.end, class.asked_rate()) {
+                let missed = visits.missed(index);
+                charge(class, account.end, tracker, missed, published);
+                if tracker.is_joining() {
+                    let last_ns =
+                        published.checked_sub(1).map(|last| roster.intended_ns(publisher, last));
+                    let is_due = |due_ns| visits.should_have(number, due_ns);
+                    class.returns.unserved += u64::from(last_ns.is_some_and(is_due));
+                } else if let (End::Open, Some(rate)) = (account.end, class.asked_rate()) {
                     let fps = plan.publishers[publisher as usize].rate.per_second();
-                    class.rates.note(tracker.received(), published, fps, rate);
+                    let published = published.saturating_sub(missed);
+                    class.rates.note(tracker.received() - missed, published, fps, rate);
                 }
             }
-            if let (false, ClassKind::Healthy, Some(ticks)) =
-                (class.pace.is_thinned(), class.kind, &mut class.ticks)
+            let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
+            if let (true, Some(ticks)) =
+                (is_prompt && class.attendance.is_steady(), &mut class.ticks)
             {
-                let followed = followed(trackers, account, &plan.followed, ends.len());
-                let due = followed.map(|(publisher, tracker)| {
-                    let end = match account.end {
-                        End::Killed => tracker.head(),
-                        End::Open | End::Closed => ends[publisher as usize],
-                    };
-                    let measured_from = roster.schedule(publisher).measured_from;
-                    (publisher, end.saturating_sub(measured_from))
-                });
+                let due = due(trackers, account, ends, roster, plan);
                 ticks.expected += rhythms.whole_ticks(due);
             }
         }
@@ -325,7 +398,26 @@ pub fn settle(
     (classes, spread)
 }
 
-fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, published: u32) {
+/// The publishers an account follows, with the measured frames of each that were its to get.
+fn due<'s>(
+    trackers: &'s [Tracker],
+    account: &'s Account,
+    ends: &'s [u32],
+    roster: &'s Roster,
+    plan: &'s Plan,
+) -> impl Iterator<Item = (u32, u32)> + 's {
+    followed(trackers, account, &plan.followed, ends.len()).map(|(publisher, tracker)| {
+        let end = match account.end {
+            End::Killed => tracker.head(),
+            End::Open | End::Closed => ends[publisher as usize],
+        };
+        let measured_from = roster.departures(publisher).measured_from();
+        (publisher, end.saturating_sub(measured_from))
+    })
+}
+
+/// `missed`: frames of before the socket came, which the tracker counts as received.
+fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, missed: u32, published: u32) {
     let is_thinned = class.pace.is_thinned();
     let unread = end == End::Killed
         || (end == End::Open && (is_thinned || class.kind != ClassKind::Healthy));
@@ -333,7 +425,7 @@ fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, published: u32)
     let holes = u64::from(tracker.holes());
     let lost = if is_thinned { 0 } else { holes };
     class.left_out += holes - lost;
-    class.expected += u64::from(tracker.received()) + lost + tail;
+    class.expected += u64::from(tracker.received() - missed) + lost + tail;
     class.lost += lost;
     match end {
         End::Closed => class.lost_after_close += tail,
@@ -381,11 +473,14 @@ fn since(now_ns: u64, then_ns: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::clock::{SECOND_NS, UtcMap};
+    use crate::deviation::Lateness;
     use crate::fixtures;
     use crate::payload::Encoder;
     use crate::plan::ClassPlan;
+    use std::time::Duration;
 
-    const START_UNIX_NS: u64 = 1_767_225_600 * SECOND_NS;
+    /// Ahead of the clock, so that its instants are on it.
+    const START_UNIX_NS: u64 = 4_000_000_000 * SECOND_NS;
 
     fn plan(kind: ClassKind) -> Plan {
         let publishers = vec![fixtures::publisher(1, 50), fixtures::publisher(2, 50)];
@@ -402,14 +497,19 @@ mod tests {
 
     impl Run {
         fn new(kind: ClassKind) -> Run {
-            let plan = plan(kind);
+            Run::of(plan(kind))
+        }
+
+        /// A run in which the publishers of a plan sent all of their frames.
+        fn of(plan: Plan) -> Run {
             let roster = Roster::new(&plan, START_UNIX_NS, UtcMap::sample(), 1);
-            for publisher in 0..2 {
-                for seq in 0..100 {
+            for publisher in 0..plan.publishers.len() as u32 {
+                let count = roster.departures(publisher).count();
+                for seq in 0..count {
                     let sent_ns = roster.intended_ns(publisher, seq) + 1_000_000;
                     roster.log(publisher).attempt(seq, sent_ns);
                 }
-                roster.log(publisher).set_written(100);
+                roster.log(publisher).set_written(count);
             }
             Run { reception: Reception::new(&plan), plan, roster }
         }
@@ -422,7 +522,8 @@ mod tests {
             for seq in seqs {
                 let now_ns = self.roster.intended_ns(publisher, seq) + 3_000_000;
                 let arrival = Arrival { account, roster: Some(&self.roster), now_ns };
-                self.reception.message(arrival, encoder.encode(seq));
+                let frame = self.roster.frame(publisher, seq);
+                self.reception.message(arrival, encoder.encode_departure(frame));
             }
         }
 
@@ -488,6 +589,88 @@ mod tests {
             let counted = [class.expected, class.lost, class.lost_after_close];
             assert_eq!(counted, expected, "{kind:?} {end:?}");
         }
+    }
+
+    /// One publisher that sends some of its 100 frames late, twice or not at all.
+    fn disturbed() -> Run {
+        let lateness = Lateness {
+            late_percent: 10.0,
+            delay_min: Duration::from_millis(20),
+            delay_max: Duration::from_millis(500),
+            withheld_percent: 10.0,
+            repeated_percent: 10.0,
+        };
+        let mut plan = plan(ClassKind::Healthy);
+        plan.publishers.truncate(1);
+        plan.publishers[0].deviation.lateness = Some(lateness);
+        Run::of(plan)
+    }
+
+    #[test]
+    fn what_is_done_to_frames_on_purpose_is_neither_loss_nor_disorder() {
+        let mut run = disturbed();
+        let departures = run.roster.departures(0);
+        let (count, withheld) = (departures.count(), departures.withheld(departures.count()));
+        let copies = u64::from(count) + withheld - 100;
+        assert!(copies > 2 && withheld > 2, "{copies} {withheld}");
+        let account = run.reception.open(0, Follows::One(0), 1);
+        run.receive(account, 0, 0..count);
+        assert!(run.reception.is_complete(&run.roster));
+        let class = run.settle(&[]);
+        assert_eq!((class.expected, class.received), (u64::from(count), u64::from(count)));
+        assert_eq!((class.lost, class.duplicated, class.reordered), (0, 0, 0));
+        assert_eq!(class.e2e.max(), 3_000_000, "late frames count from when they were to leave");
+    }
+
+    #[test]
+    fn a_frame_sent_twice_excuses_one_repeat_and_its_absence_is_a_loss() {
+        let first_of_two = |run: &Run| {
+            let departures = run.roster.departures(0);
+            (0..departures.count()).find(|number| departures.is_repeated(*number)).unwrap()
+        };
+        for (extra, expected) in [(0, [1, 0]), (1, [0, 0]), (2, [0, 1])] {
+            let mut run = disturbed();
+            let first = first_of_two(&run);
+            let account = run.reception.open(0, Follows::One(0), 1);
+            let count = run.roster.departures(0).count();
+            run.receive(account, 0, 0..=first);
+            run.receive(account, 0, (0..extra).map(|_| first + 1));
+            run.receive(account, 0, first + 2..count);
+            let class = run.settle(&[]);
+            assert_eq!([class.lost, class.duplicated], expected, "{extra} more");
+        }
+    }
+
+    #[test]
+    fn what_a_socket_misses_while_it_is_away_is_not_its_to_get() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::One(1), 2);
+        run.receive(account, 1, (0..20).chain(22..40));
+        let due_ns = |seq: u32| run.roster.intended_ns(1, seq);
+        let (left_ns, came_ns) = (due_ns(40), due_ns(60));
+        run.reception.leave(account, "cut");
+        run.reception.rejoin(account, left_ns, came_ns);
+        assert!(run.reception.is_complete(&run.roster), "nothing is owed before a frame came");
+        run.receive(account, 1, (60..90).chain(91..100));
+        let class = run.settle(&[]);
+        assert_eq!((class.sockets, class.expected, class.received, class.lost), (1, 80, 77, 3));
+        let returns = &class.returns;
+        assert_eq!((returns.left, returns.came, returns.unserved), (1, 1, 0));
+        let waited = returns.first_frame.as_ref().map(|found| (found.len(), found.max()));
+        assert_eq!(waited, Some((1, 403_000_000)));
+    }
+
+    #[test]
+    fn a_server_that_takes_a_socket_back_and_sends_nothing_is_found_out() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::All, 2);
+        run.receive(account, 0, 0..40);
+        let (left_ns, came_ns) = (run.roster.intended_ns(0, 40), run.roster.intended_ns(0, 41));
+        run.reception.leave(account, "churn");
+        run.reception.rejoin(account, left_ns, came_ns);
+        run.receive(account, 0, 42..100);
+        let class = run.settle(&[]);
+        assert_eq!((class.lost, class.returns.unserved), (0, 1), "of two topics one is silent");
     }
 
     #[test]

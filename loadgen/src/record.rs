@@ -144,6 +144,8 @@ fn named_histograms(outcome: &Outcome) -> Vec<(String, &SignedHistogram)> {
     for class in &outcome.classes {
         named.push((format!("service-{}", class.name), &class.service));
         named.push((format!("e2e-{}", class.name), &class.e2e));
+        let first_frame = class.returns.first_frame.as_deref();
+        named.extend(first_frame.map(|found| (format!("return-{}", class.name), found)));
     }
     named
 }
@@ -238,6 +240,10 @@ pub fn totals_json(outcome: &Outcome) -> Value {
 fn class_json(class: &ClassOutcome) -> Value {
     let mut json = json!(class);
     json["egress_ratio"] = json!(class.egress_ratio());
+    json["stirred"] = json!(class.attendance.is_stirred());
+    if class.returns.is_empty() {
+        json["returns"] = Value::Null;
+    }
     json
 }
 

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use comfy_table::Table;
 
+use crate::attendance::Returns;
 use crate::clocks::{self, AgentClock, Clocks};
+use crate::departures::Deviations;
 use crate::exit::Exit;
 use crate::histograms::SignedHistogram;
 use crate::outcome::{ClassOutcome, Outcome};
+use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::table::table;
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
@@ -54,6 +57,7 @@ fn write_report(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "{}\n", classes(record.outcome))?;
     writeln!(out, "{}\n", costs(record))?;
     writeln!(out, "{}\n", conditions(record))?;
+    write_overlays(record, out)?;
     write_troubles(record.outcome, out)?;
     writeln!(out, "repeat with: {}", record.command)
 }
@@ -84,6 +88,9 @@ fn latencies(outcome: &Outcome, bound_ns: u64) -> Table {
         if let Some(ticks) = &class.ticks {
             let name = format!("whole tick, {}", class.name);
             rows.push(latency_row(&name, &ticks.latency, bound_ns));
+        }
+        if let Some(first_frame) = &class.returns.first_frame {
+            rows.push(latency_row(&format!("back to a frame, {}", class.name), first_frame, 0));
         }
     }
     let spread = &outcome.spread;
@@ -240,6 +247,39 @@ fn conditions(record: &Record<'_>) -> Table {
     table(&["condition", "measured", "allowed", ""], gates.chain(goals).collect())
 }
 
+/// What overlays, bursts and churn did on purpose.
+fn write_overlays(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
+    let Record { scenario, outcome, .. } = record;
+    if !scenario.overlays.is_empty() {
+        let names: Vec<_> = scenario.overlays.iter().map(Overlay::name).collect();
+        writeln!(out, "overlays: {}", names.join(", "))?;
+    }
+    let Deviations { withheld, repeated, delayed, configurations } = outcome.publishers.deviations;
+    let counts = [
+        ("withheld", withheld),
+        ("sent twice", repeated),
+        ("late by intent", delayed),
+        ("configurations", configurations),
+    ];
+    for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        writeln!(out, "on purpose: {} x {what}", format_exact(count))?;
+    }
+    for class in outcome.classes.iter().filter(|class| !class.returns.is_empty()) {
+        let Returns { left, came, shut_out, unserved, errors, .. } = &class.returns;
+        let [left, came, shut_out, unserved] =
+            [left, came, shut_out, unserved].map(|count| format_exact(*count));
+        writeln!(
+            out,
+            "{}: {left} left, {came} came (back), {shut_out} shut out, {unserved} unserved",
+            class.name
+        )?;
+        for (error, count) in errors {
+            writeln!(out, "{}: turned away: {} x {error}", class.name, format_exact(*count))?;
+        }
+    }
+    Ok(())
+}
+
 /// What went wrong with connections, if anything did.
 fn write_troubles(outcome: &Outcome, out: &mut String) -> std::fmt::Result {
     for (error, count) in &outcome.ramp.errors {
@@ -298,6 +338,27 @@ mod tests {
         let mut outcome = fixtures::outcome();
         outcome.classes[0].lost = 17;
         assert!(rendered(&outcome).contains("GOALS MISSED: loss 17 (allowed <= 0)"));
+    }
+
+    #[test]
+    fn what_was_done_on_purpose_is_told() {
+        let mut outcome = fixtures::outcome();
+        assert!(!rendered(&outcome).contains("on purpose"));
+        outcome.publishers.deviations.withheld = 1_234;
+        let returns = &mut outcome.classes[0].returns;
+        (returns.left, returns.came) = (600, 599);
+        returns.errors.insert("status 503".into(), 7);
+        returns.note_first_frame(1_020_000_000);
+        let text = rendered(&outcome);
+        for part in [
+            "on purpose: 1,234 x withheld",
+            "dashboard: 600 left, 599 came (back), 0 shut out, 0 unserved",
+            "dashboard: turned away: 7 x status 503",
+            "back to a frame, dashboard",
+            "1.02 s",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
     }
 
     #[test]

@@ -5,18 +5,23 @@
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
+use crate::burst::Burst;
 use crate::dialect::Dialect;
 use crate::form::Form;
+use crate::overlaid;
+use crate::overlay::Overlay;
 use crate::plan::{FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
 use crate::section::{ScenarioError, Section, quoted};
 use crate::slo::Slo;
 use crate::subscriber_group;
 pub use crate::subscriber_group::{SubscriberGroup, TopicsEach};
 pub use crate::target::Target;
+use crate::track::Track;
 use crate::units;
 
 /// A load and its goals.
@@ -34,6 +39,8 @@ pub struct Scenario {
     pub publishers: Vec<PublisherGroup>,
     /// Who listens; each group is a class of its own in the results.
     pub subscribers: Vec<SubscriberGroup>,
+    /// Troubles laid over all of that.
+    pub overlays: Vec<Overlay>,
     /// Sockets that vanish in the measured phase.
     pub kill: Option<KillPlan>,
     /// How long each part of the run takes.
@@ -60,6 +67,10 @@ pub struct PublisherGroup {
     pub payload: Payload,
     /// Topics are `{topic_prefix}/{id}`.
     pub topic_prefix: String,
+    /// How their pace is uneven, if it is.
+    pub burst: Option<Burst>,
+    /// What the one publisher of the group replays, with an id of its own; no file says it.
+    pub recorded: Option<Arc<Track>>,
 }
 
 /// Where the instants of a group lie relative to the UTC grid of its rate.
@@ -100,12 +111,13 @@ const ROOT_KEYS: &[&str] = &[
     "clock",
     "publishers",
     "subscribers",
+    "overlays",
     "faults",
     "phases",
     "slo",
     "health",
 ];
-const PUBLISHER_KEYS: &[&str] = &["name", "count", "fps", "phase", "payload", "topic"];
+const PUBLISHER_KEYS: &[&str] = &["name", "count", "fps", "phase", "payload", "topic", "burst"];
 const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
 const PHASE_KEYS: &[&str] = &["warmup", "measure", "drain"];
 const HEALTH_KEYS: &[&str] = &["slip_percent"];
@@ -133,6 +145,7 @@ impl Scenario {
             target: Target::of(&root)?,
             publishers,
             subscribers,
+            overlays: Overlay::all_of(&root)?,
             kill: kill(&root)?,
             phases: phases(&root)?,
             slo: Slo::of(&root)?,
@@ -164,16 +177,18 @@ impl Scenario {
                 "{publishers} publishers; 1..={PUBLISHERS_MAX} can be told apart"
             ));
         }
-        let sockets = self.subscriber_sockets();
+        let audience = overlaid::audience(self);
+        let sockets: u64 = audience.iter().map(SubscriberGroup::sockets).sum();
         if !(1..=SOCKETS_MAX).contains(&sockets) {
             return wrong(format!("{sockets} subscriber sockets; 1..={SOCKETS_MAX} are allowed"));
         }
         let mut names = HashSet::new();
-        if let Some(group) = self.subscribers.iter().find(|group| !names.insert(&group.name)) {
+        if let Some(group) = audience.iter().find(|group| !names.insert(&group.name)) {
             return wrong(format!("two subscriber groups are called `{}`", group.name));
         }
         self.check_topics()?;
         self.check_dialect()?;
+        overlaid::check(self)?;
         self.check_kill()
     }
 
@@ -209,7 +224,7 @@ impl Scenario {
         for SubscriberGroup { name, form, pace, .. } in &self.subscribers {
             let fits = match dialect.form() {
                 Some(only) => *form == only,
-                None => form.tongue().is_none(),
+                None => !form.is_spoken(),
             };
             if !fits {
                 let word = dialect.name();
@@ -220,6 +235,9 @@ impl Scenario {
             if dialect.form().is_some() && pace.is_thinned() {
                 return wrong(format!("subscribers `{name}`: only gridcast has `rate` and `mode`"));
             }
+        }
+        if self.subscribers.iter().any(|group| group.topics == TopicsEach::All) {
+            dialect.check_wall(self.publisher_count()).map_err(ScenarioError::Contradiction)?;
         }
         if *dialect != Dialect::Gridcast && self.target.authority.is_none() {
             return wrong(format!(
@@ -259,6 +277,7 @@ impl Scenario {
         }
         self.publishers.iter().try_for_each(|group| group.write_toml(out))?;
         self.subscribers.iter().try_for_each(|group| group.write_toml(out))?;
+        self.overlays.iter().try_for_each(|overlay| overlay.write_toml(out))?;
         if let Some(kill) = &self.kill {
             write_kill(kill, out)?;
         }
@@ -279,7 +298,11 @@ impl PublisherGroup {
         writeln!(out, "fps = {}", quoted(&self.rate.to_string()))?;
         writeln!(out, "phase = {}", quoted(&self.phase.to_string()))?;
         writeln!(out, "payload = {}", quoted(&self.payload.to_string()))?;
-        writeln!(out, "topic = {}\n", quoted(&self.topic_prefix))
+        writeln!(out, "topic = {}", quoted(&self.topic_prefix))?;
+        if let Some(burst) = self.burst {
+            writeln!(out, "burst = {}", quoted(&burst.to_string()))?;
+        }
+        writeln!(out)
     }
 }
 
@@ -364,15 +387,28 @@ fn publisher_group(section: &Section<'_>) -> Result<PublisherGroup, ScenarioErro
         count: section.required("count", "count = 20", count)? as u32,
         rate: section.required("fps", "fps = 30", rate)?,
         phase: section.parsed("phase", Phase::from_str)?.unwrap_or(Phase::Aligned),
-        payload: section.parsed("payload", Payload::from_str)?.unwrap_or(Payload::C37118),
+        payload: section.parsed("payload", parse_payload)?.unwrap_or(Payload::C37118),
         topic_prefix: section
             .parsed("topic", parse_topic_prefix)?
             .unwrap_or_else(|| "pmu".to_owned()),
+        burst: section.parsed("burst", Burst::from_str)?,
+        recorded: None,
     })
 }
 
+/// Recorded frames are in a capture, not in a scenario, though that of a replay names them.
+fn parse_payload(text: &str) -> Result<Payload, String> {
+    match text {
+        "recorded" => Err("recorded frames need a capture; use `gridload replay FILE`".to_owned()),
+        _ => text.parse(),
+    }
+}
+
 /// The rules of topics: segments between slashes, no wildcards, not the engine's own `$…`.
-fn parse_topic_prefix(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// What would be right.
+pub fn parse_topic_prefix(text: &str) -> Result<String, String> {
     let wrong = |c: char| c.is_control() || matches!(c, '+' | '#');
     let segments_fit = text.split('/').all(|segment| !segment.is_empty());
     if segments_fit && text.len() <= 200 && !text.contains(wrong) && !text.starts_with('$') {
@@ -449,14 +485,15 @@ mod tests {
         target = { url = "ws://127.0.0.1:9400", source_ips = ["127.1.0.0/24", "127.2.0.1"] }
         clock = { mode = "single" }
         publishers = [{ name = "a", count = 3, fps = 59.94, phase = "jitter=5", payload = "json",
-                        topic = "grid/north" },
+                        topic = "grid/north", burst = "x20 for 2s" },
                       { name = "b", count = 2, fps = 30 }]
         subscribers = [{ name = "desk", count = 10, topics_each = 2, ramp = "500/s" },
                        { name = "desk-bin", count = 5, topics_each = 3, form = "bin",
-                         rate = 4, mode = "latest", deflate = true },
+                         rate = 4, mode = "latest", deflate = true, churn = "1%/min" },
                        { name = "slow", count = 1, class = "slow", read_rate = "4KiB/s" },
                        { name = "dead", count = 1, class = "stalled" },
                        { name = "wall", count = 1, topics_each = "all" }]
+        overlays = [{ kind = "late-frames", late_percent = 5 }]
         faults = [{ at = "2s", kind = "kill", subscriber_fraction = 0.3, publishers = 1 }]
         phases = { warmup = "1s", measure = "1m", drain = "500ms" }
         slo = { e2e_p99 = "20ms", loss = 5 }
@@ -549,6 +586,14 @@ mod tests {
             ("topics_each = 2", "topics_each = 'some'", "`some` is neither a number nor \"all\""),
             ("topics_each = 2", "topics_each = 9", "only 5 publishers; lower topics_each"),
             ("500/s", "quick", "`quick` is no rate; write e.g. `2000/s`"),
+            ("\"1%/min\"", "\"1%\"", "`1%` is no churn; write e.g. `1%/min`"),
+            ("x20 for 2s", "often", "`often` is no burst; write e.g. `x20 for 2s`"),
+            ("late-frames", "lateframes", "did you mean `late-frames`?"),
+            (
+                "\"stalled\"",
+                "\"stalled\", churn = \"1%/min\"",
+                "only a subscriber of class `healthy`",
+            ),
             ("4KiB/s", "4KiB", "`4KiB` is no byte rate"),
             (", read_rate = \"4KiB/s\"", "", "`read_rate` is missing in subscribers[2]"),
             ("\"stalled\"", "\"dead\"", "`dead` is no class; write `healthy`, `slow` or"),
@@ -595,12 +640,18 @@ mod tests {
         let raw = Scenario::parse(&raw).unwrap();
         assert_eq!((raw.subscribers[0].form, raw.subscriber_sockets()), (Form::Raw, 4));
         assert_eq!(Scenario::parse(&raw.to_toml()), Ok(raw));
+        let socketio = r#""socketio", namespace = "/x", subscribe_acks = false"#;
+        let socketio = Scenario::parse(&base.replace("\"nats\"", socketio)).unwrap();
+        assert_eq!(socketio.subscribers[0].form, Form::SocketIo);
+        assert_eq!(Scenario::parse(&socketio.to_toml()), Ok(socketio));
         let with = |from: &str, to: &str| error(&base.replace(from, to));
         for (from, to, message) in [
             ("topics_each = 2", "topics_each = 2, form = \"bin\"", "has no form `bin`"),
             ("topics_each = 2", "topics_each = 2, rate = 4", "only gridcast has `rate`"),
             ("\"nats\"", "\"irc\"", "`irc` is no dialect"),
-            ("\"nats\"", "\"mqtt\", publish_path = \"/p\"", "only the dialect `raw`"),
+            ("\"nats\"", "\"mqtt\", publish_path = \"/p\"", "only the dialects `raw` and `nchan`"),
+            ("\"nats\"", "\"pusher\", path = \"/\"", "names no application; write e.g. `/app/KEY"),
+            ("\"nats\"", "\"socketio\", namespace = \"x\"", "`x` is no namespace; write e.g. `/`"),
             ("url = \"ws://127.0.0.1:1\", ", "", "needs a server: give --target"),
         ] {
             assert!(with(from, to).contains(message), "{}", with(from, to));

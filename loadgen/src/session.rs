@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -130,13 +131,11 @@ struct Fitted {
 }
 
 impl Fitted {
-    fn new(args: &RunArgs) -> Result<Fitted, SessionError> {
-        let name = args.scenario.as_deref().unwrap_or(builtin::DEFAULT);
-        let scenario = overrides::resolve(name, &args.options)?;
+    fn new(scenario: Scenario, options: &RunOptions) -> Result<Fitted, SessionError> {
         let server = server_of(&scenario)?;
         let destined = destined(server);
         host::raise_descriptor_limit().map_err(system("raising the limit of open files"))?;
-        let wishes = args.options.wishes();
+        let wishes = options.wishes();
         let budget = budget::fit(&scenario, &host::limits(), &wishes, destined)
             .map_err(SessionError::Refused)?;
         Ok(Fitted { scenario, budget })
@@ -156,7 +155,11 @@ pub fn destined(server: Option<SocketAddr>) -> Destined {
     server.map_or(Destined::Embedded, |server| Destined::Server(server.ip()))
 }
 
-fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
+/// The address of `host:port`.
+///
+/// # Errors
+/// When it has none.
+pub fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
     let wrong = |cause| SessionError::Target { authority: authority.to_owned(), cause };
     let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     authority.to_socket_addrs().map_err(wrong)?.next().ok_or_else(none).map_err(wrong)
@@ -164,7 +167,7 @@ fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
 
 /// Prints a scenario as it would be run, and what it amounts to.
 pub fn check(args: &RunArgs) -> Result<Exit, SessionError> {
-    let fitted = Fitted::new(args)?;
+    let fitted = Fitted::new(resolved(args)?, &args.options)?;
     print!("{}", fitted.scenario.to_toml());
     println!("\n{}", implied(&fitted.budget));
     Ok(Exit::Ok)
@@ -184,7 +187,11 @@ fn implied(budget: &Budget) -> String {
     lines.iter().map(|(name, value)| format!("# {name:<18}{value}\n")).collect()
 }
 
-/// Runs a scenario to its verdict.
+fn resolved(args: &RunArgs) -> Result<Scenario, ResolveError> {
+    overrides::resolve(args.scenario.as_deref().unwrap_or(builtin::DEFAULT), &args.options)
+}
+
+/// Runs a scenario by its name to its verdict.
 pub fn run(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
     if let Some(parent) = args.options.parent
         && !host::tie_to(parent).map_err(system("tying the run to what called it"))?
@@ -194,21 +201,33 @@ pub fn run(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
     if !args.options.agents.is_empty() {
         return run_shared(args, command);
     }
-    let fitted = Fitted::new(args)?;
+    run_scenario(resolved(args)?, &args.options, command)
+}
+
+/// Runs a scenario to its verdict; `command` is what repeats it.
+///
+/// # Errors
+/// When there is no verdict.
+pub fn run_scenario(
+    scenario: Scenario,
+    options: &RunOptions,
+    command: &str,
+) -> Result<Exit, SessionError> {
+    let fitted = Fitted::new(scenario, options)?;
     eprintln!("{}: {}\n{}", fitted.scenario.name, fitted.scenario.about, implied(&fitted.budget));
-    into_directory(args, &fitted.scenario.name.clone(), |directory, unix_ns| {
-        run_into(directory, fitted, &Call { args, command }, unix_ns)
+    into_directory(options, &fitted.scenario.name.clone(), |directory, unix_ns| {
+        run_into(directory, fitted, Call { options, command }, unix_ns)
     })
 }
 
 /// Makes a place for the results, and takes it away again if there are none.
 fn into_directory(
-    args: &RunArgs,
+    options: &RunOptions,
     name: &str,
     run: impl FnOnce(&ResultDir, u64) -> Result<Exit, SessionError>,
 ) -> Result<Exit, SessionError> {
     let unix_ns = UtcMap::sample().unix_of_mono(mono_ns());
-    let directory = ResultDir::create(args.options.out.as_deref(), name, unix_ns)
+    let directory = ResultDir::create(options.out.as_deref(), name, unix_ns)
         .map_err(SessionError::Directory)?;
     let exit = run(&directory, unix_ns);
     if exit.is_err() {
@@ -220,20 +239,20 @@ fn into_directory(
 /// What was asked for.
 #[derive(Clone, Copy)]
 struct Call<'c> {
-    args: &'c RunArgs,
+    options: &'c RunOptions,
     command: &'c str,
 }
 
 /// Runs a scenario on agents to its verdict.
 fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
-    let name = args.scenario.as_deref().unwrap_or(builtin::DEFAULT);
-    let scenario = overrides::resolve(name, &args.options)?;
+    let options = &args.options;
+    let scenario = resolved(args)?;
     eprintln!("{}: {}", scenario.name, scenario.about);
-    into_directory(args, &scenario.name.clone(), |directory, unix_ns| {
-        let options = &args.options;
+    into_directory(options, &scenario.name.clone(), |directory, unix_ns| {
         let Some(mut target) = Target::named(&scenario, options)? else {
             let cause = ScenarioError::Contradiction(NO_TARGET.to_owned());
-            return Err(ResolveError::Wrong { origin: name.to_owned(), cause }.into());
+            let origin = scenario.name.clone();
+            return Err(ResolveError::Wrong { origin, cause }.into());
         };
         let destination = target.destination(options, unix_ns);
         let layout = Layout::default();
@@ -247,19 +266,18 @@ fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
         gates.extend(health::of_host(&plan, &samples, &limits));
         let pid = target.pid;
         target.leave();
-        let call = Call { args, command };
         let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
-        conclude(call, &judged, directory)
+        conclude(Call { options, command }, &judged, directory)
     })
 }
 
 fn run_into(
     directory: &ResultDir,
     fitted: Fitted,
-    call: &Call<'_>,
+    call: Call<'_>,
     unix_ns: u64,
 ) -> Result<Exit, SessionError> {
-    let options = &call.args.options;
+    let options = call.options;
     let mut target = Target::reach(&fitted, options, directory)?;
     // After the engine has its own CPUs, so that it does not inherit these.
     if let Some(cpus) = &fitted.budget.layout.generator_cpus {
@@ -275,7 +293,7 @@ fn run_into(
     let gates = health::gates(&plan, &outcome, &samples, &limits);
     let (clocks, pid) = (Clocks::default(), target.pid);
     let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
-    conclude(*call, &judged, directory)
+    conclude(call, &judged, directory)
 }
 
 /// The server that is measured.
@@ -319,7 +337,9 @@ impl Target {
         let (Some(address), Some(host)) = (server_of(scenario)?, &scenario.target.authority) else {
             return Ok(None);
         };
-        let tls = scenario.target.tls.then(|| tls_of(host, options)).transpose()?;
+        let trust = || trust(options.tls_ca.as_deref(), options.tls_insecure);
+        let tls = scenario.target.tls.then(|| trust().map(|trust| tls_of(host, trust)));
+        let tls = tls.transpose()?;
         let (host, pid) = (host.clone(), options.target_pid);
         Ok(Some(Target { address, host, pid, engine: None, certificate: None, tls }))
     }
@@ -366,17 +386,24 @@ fn engine_settings(
 }
 
 /// How to reach a server that is named by `host:port`.
-fn tls_of(authority: &str, options: &RunOptions) -> Result<TlsPlan, SessionError> {
+pub fn tls_of(authority: &str, trust: Trust) -> TlsPlan {
     let name = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let trust = match &options.tls_ca {
-        _ if options.tls_insecure => Trust::Anyone,
-        None => Trust::System,
-        Some(path) => Trust::Authorities(fs::read(path).map_err(|cause| {
-            SessionError::Authorities { path: path.display().to_string(), cause }
-        })?),
-    };
-    Ok(TlsPlan { name, trust })
+    TlsPlan { name, trust }
+}
+
+/// Who vouches for a server, by the file of `--tls-ca` and by `--tls-insecure`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn trust(authorities: Option<&Path>, is_insecure: bool) -> Result<Trust, SessionError> {
+    match authorities {
+        _ if is_insecure => Ok(Trust::Anyone),
+        None => Ok(Trust::System),
+        Some(path) => fs::read(path)
+            .map(Trust::Authorities)
+            .map_err(|cause| SessionError::Authorities { path: path.display().to_string(), cause }),
+    }
 }
 
 /// Has a load carried, and looks at the host and the server meanwhile.
@@ -414,7 +441,7 @@ struct Judged {
 /// Judges, prints and writes a finished run.
 fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit, SessionError> {
     let Judged { scenario, plan, outcome, samples, .. } = run;
-    let limits = call.args.options.health_limits(scenario);
+    let limits = call.options.health_limits(scenario);
     let verdict = Verdict::of(run.gates.clone(), &scenario.slo, outcome);
     let connections = outcome.ramp.connected;
     let record = Record {
@@ -435,7 +462,7 @@ fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit,
     directory.write(&record).map_err(SessionError::Directory)?;
     let path = directory.path();
     println!("result: {}", path.display());
-    if call.args.options.html {
+    if call.options.html {
         let page = html::page_in(path);
         html::write(RunFile { path: path.join(RUN_FILE), run: run_json(&record) }, &page)?;
         println!("report: {}", page.display());

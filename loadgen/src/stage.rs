@@ -77,11 +77,12 @@ impl<'r> Stage<'r> {
     /// Largest message a server may send in this run.
     pub fn message_bytes_max(&self) -> usize {
         let payloads = self.plan.publishers.iter().map(|publisher| publisher.payload);
-        let least = match self.plan.dialect.tongue() {
-            Some(_) => BROKER_MESSAGE_BYTES,
-            None => MESSAGE_BYTES_MIN,
-        };
-        payloads.map(payload::bytes_max).max().unwrap_or(0).max(least)
+        let longest = payloads.map(payload::bytes_max).max().unwrap_or(0);
+        match self.plan.dialect.is_spoken() {
+            // In a string of JSON a payload is at most this much longer.
+            true => BROKER_MESSAGE_BYTES.max(2 * longest + ENVELOPE_BYTES_MAX),
+            false => longest.max(MESSAGE_BYTES_MIN),
+        }
     }
 }
 
@@ -94,3 +95,5 @@ pub fn nanoseconds(duration: Duration) -> u64 {
 const MESSAGE_BYTES_MIN: usize = 64 * 1024;
 /// Brokers put as many packets into a message as they have.
 const BROKER_MESSAGE_BYTES: usize = 1 << 20;
+/// What is around a payload: names of a topic and an event, and keys.
+const ENVELOPE_BYTES_MAX: usize = 4096;

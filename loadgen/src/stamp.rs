@@ -2,14 +2,19 @@
 //! shares. Must not know sockets, and reads
 //! no clock: send instants are told by the publishers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 
-use crate::clock::{Grid, Jitter, SECOND_NS, Schedule, UtcMap, mix};
+use crate::clock::{Grid, Jitter, SECOND_NS, Schedule, Span, UtcMap, mix};
+use crate::departures::{Departure, Departures};
+use crate::deviation::Conduct;
 use crate::memo::Memo;
 use crate::payload::{self, Claim, Corrupt, When};
 use crate::plan::{Plan, PublisherPlan};
+use crate::stage::nanoseconds;
+use crate::track::Track;
 
 /// The publishers of a run that has a start instant, and what they have sent.
 #[derive(Debug)]
@@ -25,7 +30,9 @@ pub struct Roster {
 
 #[derive(Debug)]
 struct Entry {
-    schedule: Schedule,
+    departures: Departures,
+    /// What says when frames are due, where they are recorded ones.
+    recorded: Option<Arc<Track>>,
     log: SendLog,
     /// Whether this process publishes it: nobody tells when others send theirs.
     is_own: bool,
@@ -36,7 +43,8 @@ impl Roster {
     /// measured frames is sampled for the spread.
     pub fn new(plan: &Plan, start_unix_ns: u64, utc: UtcMap, sample_every: u32) -> Roster {
         let entry = |(number, publisher): (u32, &PublisherPlan)| Entry {
-            schedule: schedule(plan, publisher, start_unix_ns),
+            departures: Departures::of(schedule(plan, publisher, start_unix_ns)),
+            recorded: publisher.recorded.clone(),
             log: SendLog::new(),
             is_own: plan.part.has(number),
         };
@@ -67,9 +75,19 @@ impl Roster {
         self.entries.len()
     }
 
-    /// A publisher's ticks.
+    /// A publisher's ticks; of recorded frames only their number and their mean rate.
     pub fn schedule(&self, publisher: u32) -> &Schedule {
-        &self.entries[publisher as usize].schedule
+        self.departures(publisher).schedule()
+    }
+
+    /// A publisher's frames in the order in which they leave.
+    pub fn departures(&self, publisher: u32) -> &Departures {
+        &self.entries[publisher as usize].departures
+    }
+
+    /// One of them.
+    pub fn frame(&self, publisher: u32, number: u32) -> Departure {
+        self.departures(publisher).frame(number)
     }
 
     /// What a publisher has sent.
@@ -79,19 +97,25 @@ impl Roster {
 
     /// When a frame is due on the monotonic clock, ns.
     pub fn intended_ns(&self, publisher: u32, seq: u32) -> u64 {
-        self.utc.mono_of_unix(self.schedule(publisher).intended_unix_ns(seq))
+        let Entry { departures, recorded, .. } = &self.entries[publisher as usize];
+        let unix_ns = match recorded {
+            None => departures.due_unix_ns(seq),
+            Some(track) => self.start_unix_ns.saturating_add(track.after_ns(seq)),
+        };
+        self.utc.mono_of_unix(unix_ns)
     }
 
     /// The stamp of a frame that claims to be published in this run; `None` for a foreign one, also
     /// for one that this process should have sent and did not yet.
     pub fn stamp(&self, claim: Claim) -> Option<Stamp> {
         let publisher = *self.index_of.get(&claim.id)?;
-        let Entry { schedule, log, is_own } = self.entries.get(publisher as usize)?;
-        let seq = self.seq_of(schedule, claim.when)?;
+        let entry = self.entries.get(publisher as usize)?;
+        let Entry { departures, log, is_own, .. } = entry;
+        let seq = self.number_of(entry, claim.when)?;
         if *is_own && seq >= log.attempted() {
             return None;
         }
-        let measured = seq >= schedule.measured_from;
+        let measured = seq >= departures.measured_from();
         Some(Stamp {
             publisher,
             seq,
@@ -99,20 +123,15 @@ impl Roster {
             sent_ns: if *is_own { log.sent_ns(seq) } else { None },
             measured,
             sampled: measured && self.is_sampled(claim.id, seq),
+            is_repeated: departures.is_repeated(seq),
         })
     }
 
-    fn seq_of(&self, schedule: &Schedule, when: When) -> Option<u32> {
-        match when {
-            When::Instant { soc, fracsec } => {
-                schedule.seq_of(schedule.grid.tick_of(soc, fracsec, crate::c37118::TIME_BASE)?)
-            }
-            When::Seq { run_id, seq, intended_unix_ns } => {
-                let ours = run_id == self.run_id
-                    && seq < schedule.ticks
-                    && schedule.intended_unix_ns(seq) == intended_unix_ns;
-                ours.then_some(seq)
-            }
+    fn number_of(&self, entry: &Entry, when: When) -> Option<u32> {
+        match (&entry.recorded, when) {
+            (Some(track), When::Instant { soc, fracsec, .. }) => track.seq_of(soc, fracsec),
+            (Some(_), _) => None,
+            (None, when) => entry.departures.number_of(when, self.run_id),
         }
     }
 
@@ -184,6 +203,8 @@ pub struct Stamp {
     pub measured: bool,
     /// Whether it is sampled for the spread.
     pub sampled: bool,
+    /// Whether the next frame is the same once more, on purpose.
+    pub is_repeated: bool,
 }
 
 /// Why a message is no frame of this run.
@@ -210,19 +231,38 @@ pub fn identified(message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reje
 }
 
 fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Schedule {
-    let grid = Grid::new(publisher.rate);
+    let deviation = publisher.deviation;
+    let rate = publisher.rate;
+    let grid = Grid::new(deviation.burst.map_or(rate, |burst| burst.grid_rate(rate)));
     let after = |ns: u128| start_unix_ns + u64::try_from(ns).unwrap_or(u64::MAX / 4);
     let first_tick = grid.first_tick_from(start_unix_ns);
-    let measured = grid.first_tick_from(after(plan.warmup.as_nanos()));
-    let last = grid.first_tick_from(after((plan.warmup + plan.measure).as_nanos()));
     let count = |until: u64| u32::try_from(until - first_tick).unwrap_or(u32::MAX);
-    Schedule {
+    let [measured_ns, end_ns] =
+        [plan.warmup, plan.warmup + plan.measure].map(|d| after(d.as_nanos()));
+    let conduct = Conduct {
+        deviation,
+        seed: plan.seed,
+        id: publisher.id,
+        run: Span { from_ns: start_unix_ns, to_ns: end_ns },
+        measured: Span { from_ns: measured_ns, to_ns: end_ns },
+    };
+    let simulated = Schedule {
         grid,
         first_tick,
-        ticks: count(last),
-        measured_from: count(measured),
+        ticks: deviation
+            .alarms
+            .map_or_else(|| count(grid.first_tick_from(end_ns)), |alarms| alarms.count),
+        measured_from: count(grid.first_tick_from(measured_ns)),
         offset_ns: publisher.offset_ns,
         jitter: Jitter { seed: plan.seed, id: publisher.id, max_ns: publisher.jitter_ns },
+        conduct,
+    };
+    let Some(track) = &publisher.recorded else { return simulated };
+    // Of recorded frames it has only their number and their mean rate.
+    Schedule {
+        ticks: track.frames_before(nanoseconds(plan.warmup.saturating_add(plan.measure))),
+        measured_from: track.frames_before(nanoseconds(plan.warmup)),
+        ..simulated
     }
 }
 

@@ -6,12 +6,11 @@ use std::mem;
 
 use crate::connection::{Connection, Heard, MASK};
 use crate::dashboard::{Catalogue, Dashboard};
-use crate::dialect::Tongue;
-use crate::dialect::broker::{Broker, Brought};
+use crate::dialect::broker::{Broker, Brought, Introduction, Told};
 use crate::events::{self, Event, EventStream};
 use crate::form::Form;
 use crate::handshake::{Answer, Offer, UpgradeError};
-use crate::inflate::Inflater;
+use crate::inflate::{self, Inflater};
 use crate::memo::Memo;
 use crate::plan::{ClassPlan, Plan, SubscriberPlan};
 use crate::reception::{Arrival, Reception};
@@ -56,6 +55,8 @@ pub struct Ears {
     catalogue: Catalogue,
     inflater: Option<Inflater>,
     events: Memo<Numbered>,
+    /// Payloads by the texts that hold them, where another protocol is spoken.
+    texts: Memo<Vec<u8>>,
     message_bytes_max: usize,
 }
 
@@ -78,6 +79,7 @@ impl Ears {
             catalogue: Catalogue::new(plan),
             inflater: deflates.then(|| Inflater::new(publishers, message_bytes_max)),
             events: Memo::new(if has_events { publishers } else { 0 }),
+            texts: Memo::of_texts(if plan.dialect.is_spoken() { publishers } else { 0 }),
             message_bytes_max,
         }
     }
@@ -126,15 +128,18 @@ impl Subscriber {
                 self.state = State::Subscribing;
                 Some(Box::new(Session::Dashboard(dashboard)))
             }
-            Form::Nats => Some(self.join(Tongue::Nats, &subscriptions())?),
-            Form::Mqtt => Some(self.join(Tongue::Mqtt, &subscriptions())?),
+            Form::Nats | Form::Mqtt | Form::SocketIo | Form::Centrifugo | Form::Pusher => {
+                Some(self.join(plan, &subscriptions())?)
+            }
         };
         Ok(Some(answer))
     }
 
-    fn join(&mut self, tongue: Tongue, topics: &[&str]) -> Result<Box<Session>, String> {
-        let (broker, said) = Broker::subscriber(tongue, topics);
-        self.say(Opcode::Binary, &said)?;
+    fn join(&mut self, plan: &Plan, topics: &[&str]) -> Result<Box<Session>, String> {
+        let who = Introduction { topics, token: plan.token.as_deref(), publishes: false };
+        let broker = Broker::new(&plan.dialect, &who);
+        let (broker, said) = broker.ok_or("a form of another dialect")?;
+        self.send(&said)?;
         self.state = State::Subscribing;
         Ok(Box::new(Session::Broker(broker)))
     }
@@ -156,20 +161,22 @@ impl Subscriber {
         &mut self,
         bytes: &[u8],
         ears: &mut Ears,
+        now_ns: u64,
         pongs: &mut Vec<u8>,
     ) -> Result<bool, String> {
+        let Ears { catalogue, inflater, texts, message_bytes_max, .. } = ears;
+        let message_bytes_max = *message_bytes_max;
         let dashboard = match self.session.as_deref_mut() {
             Some(Session::Dashboard(dashboard)) => dashboard,
             Some(Session::Broker(broker)) => {
-                let brought = Brought { bytes, message_bytes_max: ears.message_bytes_max };
+                let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
                 broker.hear(&mut self.connection, brought, pongs, |_| ())?;
                 return Ok(broker.is_confirmed());
             }
             _ => return Ok(true),
         };
-        let Ears { catalogue, inflater, message_bytes_max, .. } = ears;
         let mut refused = Ok(());
-        self.connection.scan(bytes, *message_bytes_max, pongs, |heard| {
+        self.connection.scan(bytes, message_bytes_max, pongs, |heard| {
             if let (Heard::Message(message), Ok(())) = (heard, &refused) {
                 refused = match inflated(message, inflater) {
                     Some(message) => dashboard.confirm(message, catalogue),
@@ -190,24 +197,29 @@ impl Subscriber {
         arrival: Arrival<'_>,
         pongs: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let Ears { reception, catalogue, inflater, events, message_bytes_max } = ears;
+        let Ears { reception, catalogue, inflater, events, texts, message_bytes_max } = ears;
+        let message_bytes_max = *message_bytes_max;
         let mut dashboard = match self.session.as_deref_mut() {
             Some(Session::Events { stream, newest_seq }) => {
                 let mut desk = EventDesk { reception, events, arrival, newest_seq, close: None };
-                let taken = stream.take(bytes, *message_bytes_max * 2, |event| desk.take(event));
+                let taken = stream.take(bytes, message_bytes_max * 2, |event| desk.take(event));
                 return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
             }
             Some(Session::Broker(broker)) => {
-                let take = |payload: &[u8]| {
-                    reception.message(arrival, payload);
+                let take = |told: Told<'_>| match told {
+                    Told::Payload(payload) => {
+                        reception.message(arrival, payload);
+                    }
+                    Told::Rejected(reject) => reception.reject(arrival, reject),
                 };
-                let brought = Brought { bytes, message_bytes_max: *message_bytes_max };
+                let now_ns = arrival.now_ns;
+                let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
                 return broker.hear(&mut self.connection, brought, pongs, take);
             }
             Some(Session::Dashboard(dashboard)) => Some(dashboard),
             None => None,
         };
-        self.connection.scan(bytes, *message_bytes_max, pongs, |heard| match heard {
+        self.connection.scan(bytes, message_bytes_max, pongs, |heard| match heard {
             Heard::Gap(gap) => reception.gap(arrival.account, gap),
             Heard::Message(message) => match (inflated(message, inflater), &mut dashboard) {
                 (None, _) => reception.reject(arrival, Reject::Corrupt),
@@ -237,21 +249,15 @@ pub fn offer<'o>(plan: &'o Plan, subscriber: &'o SubscriberPlan, key: &'o str) -
         key: (form != Form::Sse).then_some(key),
         protocol: form.subprotocol(),
         deflate: class.is_some_and(|class| class.deflate),
-        token: plan.token.as_deref(),
+        token: plan.dialect.bearer(plan.token.as_deref()),
     }
 }
 
 /// The message, made whole; `None` if it is damaged.
 #[inline]
 fn inflated<'m>(message: Message<'m>, inflater: &'m mut Option<Inflater>) -> Option<Message<'m>> {
-    match (message.is_deflated, inflater) {
-        (false, _) => Some(message),
-        (true, Some(inflater)) => {
-            let bytes = inflater.message(message.bytes).ok()?;
-            Some(Message { bytes, ..message })
-        }
-        (true, None) => None,
-    }
+    let bytes = inflate::whole(message.bytes, message.is_deflated, inflater)?;
+    Some(Message { bytes, ..message })
 }
 
 /// Takes the events of one read.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
+use crate::attendance::{Attendance, Churn};
 use crate::form::{Form, Pace};
 use crate::plan::ClassKind;
 use crate::scenario::{PUBLISHERS_MAX, SOCKETS_MAX};
@@ -33,6 +34,8 @@ pub struct SubscriberGroup {
     pub deflate: bool,
     /// Sockets opened per second at most.
     pub ramp_per_s: u32,
+    /// When they are there; but for the churn an overlay's doing.
+    pub attendance: Attendance,
 }
 
 /// What one dashboard follows.
@@ -42,6 +45,8 @@ pub enum TopicsEach {
     All,
     /// This many topics drawn by seed; each over a socket of its own if the form takes one topic.
     Count(u32),
+    /// The alarms of an overlay; no file says so.
+    Alarms,
 }
 
 /// How often a topic is followed.
@@ -79,7 +84,7 @@ impl SubscriberGroup {
             TopicsEach::Count(topics) if !self.form.is_multiplexed() => {
                 u64::from(self.count) * u64::from(topics)
             }
-            TopicsEach::All | TopicsEach::Count(_) => u64::from(self.count),
+            TopicsEach::All | TopicsEach::Count(_) | TopicsEach::Alarms => u64::from(self.count),
         }
     }
 
@@ -108,6 +113,7 @@ impl SubscriberGroup {
             pace: pace(section)?,
             deflate: deflate(section)?,
             ramp_per_s: section.parsed("ramp", units::parse_per_second)?.unwrap_or(2000),
+            attendance: attendance(section)?,
         })
     }
 
@@ -119,6 +125,7 @@ impl SubscriberGroup {
         match self.topics {
             TopicsEach::All => writeln!(out, "topics_each = \"all\"")?,
             TopicsEach::Count(topics) => writeln!(out, "topics_each = {topics}")?,
+            TopicsEach::Alarms => {}
         }
         if let Popularity::Zipf(exponent) = self.popularity {
             writeln!(out, "popularity = \"zipf:{exponent}\"")?;
@@ -128,6 +135,9 @@ impl SubscriberGroup {
             writeln!(out, "read_rate = \"{bytes_per_s}B/s\"")?;
         }
         self.write_form(out)?;
+        if self.attendance.churn != Churn::default() {
+            writeln!(out, "churn = {}", quoted(&self.attendance.churn.to_string()))?;
+        }
         writeln!(out, "ramp = \"{}/s\"\n", self.ramp_per_s)
     }
 
@@ -176,6 +186,14 @@ fn pace(section: &Section<'_>) -> Result<Pace, ScenarioError> {
     Ok(Pace { rate, latest })
 }
 
+fn attendance(section: &Section<'_>) -> Result<Attendance, ScenarioError> {
+    let churn = section.parsed("churn", Churn::from_str)?;
+    if churn.is_some() && !matches!(section.text("class")?, None | Some("healthy")) {
+        return Err(section.bad("churn", "only a subscriber of class `healthy` has one"));
+    }
+    Ok(Attendance { churn: churn.unwrap_or_default(), ..Attendance::default() })
+}
+
 fn deflate(section: &Section<'_>) -> Result<bool, ScenarioError> {
     let deflate = section.flag("deflate")?;
     if deflate && section.text("form")? == Some("sse") {
@@ -197,4 +215,5 @@ pub const KEYS: &[&str] = &[
     "mode",
     "deflate",
     "ramp",
+    "churn",
 ];

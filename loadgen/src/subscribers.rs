@@ -1,10 +1,14 @@
 //! One subscriber thread: opens its share of the sockets and then only reads, hands what it read to
-//! the reception, and answers pings. Healthy sockets are read at once, slow ones at a pace, stalled
-//! ones never. Must not decide what a message is worth: that is the reception's.
+//! the reception, and answers pings. Healthy sockets are read at once, stalled ones never; `pace`
+//! has those that read slowly, and `absence` those that leave and come. Must not decide what a
+//! message is worth: that is the reception's.
 //!
 //! Readiness is edge-triggered, so a socket must be read until it is empty or put on the backlog.
 //! Empty means that a read returned less than was asked for, or would block; after a hang-up only
 //! an end or an error counts, because the edge of the hang-up has passed.
+
+mod absence;
+mod pace;
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,19 +21,21 @@ use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use crate::clock::{SECOND_NS, mix, mono_ns};
+use crate::clock::{mix, mono_ns};
 use crate::connection::{Connection, Filled};
 use crate::handshake;
 use crate::link;
 use crate::meter::Meter;
 use crate::outcome::{RampOutcome, ThreadHealth};
-use crate::plan::{ClassKind, KillPlan, SubscriberPlan};
+use crate::plan::{ClassKind, Plan, SubscriberPlan};
 use crate::ramp::{self, Attempt, Ramp};
 use crate::reception::{Arrival, End, Reception};
 use crate::socket;
 use crate::stage::Stage;
 use crate::subscriber::{self, Ears, State, Subscriber};
 use crate::windows::WindowPart;
+use absence::Absences;
+use pace::{Paced, Pausing};
 
 /// What a subscriber thread leaves behind.
 #[derive(Debug)]
@@ -66,12 +72,13 @@ struct SubscriberThread<'s> {
     stage: &'s Stage<'s>,
     poll: Poll,
     sockets: Slab<Subscriber>,
-    opening: FxHashMap<u32, (usize, Attempt)>,
+    opening: FxHashMap<u32, (usize, Way)>,
     ramp: Ramp,
     is_ramped: bool,
     /// Sockets whose read budget ran out with bytes left.
     backlog: VecDeque<usize>,
     paced: Vec<Paced>,
+    pausing: Vec<Pausing>,
     paced_at_ns: u64,
     buffer: Vec<u8>,
     ears: Ears,
@@ -79,15 +86,17 @@ struct SubscriberThread<'s> {
     windows: Sender<WindowPart>,
     health: ThreadHealth,
     told: Told,
+    absences: Absences,
     is_killed: bool,
     is_drained: bool,
 }
 
-/// A slow socket's allowance.
-struct Paced {
-    key: usize,
-    bytes_per_s: u64,
-    credit: u64,
+/// How a socket that is opening came to it.
+enum Way {
+    /// By the ramp.
+    First(Attempt),
+    /// It comes (back) while the run is on.
+    Again,
 }
 
 /// What the progress counters were told so far.
@@ -111,18 +120,23 @@ impl<'s> SubscriberThread<'s> {
             (0..plan.subscribers.len() as u32).skip(index).step_by(threads).collect();
         let mut ears = Ears::new(plan, stage.message_bytes_max());
         ears.reception.reserve(&share, plan);
+        let absences = Absences::new(plan, &share);
+        let is_there = |subscriber: &u32| !joins_late(plan, *subscriber);
+        let sockets = Slab::with_capacity(share.len());
+        let ramping = share.into_iter().filter(is_there).collect();
         let rate = f64::from(plan.connect_rate) / threads as f64;
         let now_ns = mono_ns();
         Ok(SubscriberThread {
             stage,
             poll: Poll::new()?,
             // At once: growing would leave holes as large as what it grew out of.
-            sockets: Slab::with_capacity(share.len()),
+            sockets,
             opening: FxHashMap::default(),
-            ramp: Ramp::new(share.into(), rate, now_ns),
+            ramp: Ramp::new(ramping, rate, now_ns),
             is_ramped: false,
             backlog: VecDeque::new(),
             paced: Vec::new(),
+            pausing: Vec::new(),
             paced_at_ns: now_ns,
             buffer: vec![0; BUFFER_BYTES_MIN.max(2 * stage.message_bytes_max())],
             ears,
@@ -130,6 +144,7 @@ impl<'s> SubscriberThread<'s> {
             windows,
             health,
             told: Told::default(),
+            absences,
             is_killed: false,
             is_drained: false,
         })
@@ -149,6 +164,7 @@ impl<'s> SubscriberThread<'s> {
             self.open_due(now_ns);
             self.read_paced(now_ns);
             self.kill_if_due(now_ns);
+            self.stir(now_ns);
             self.tell_progress();
             if events.is_empty() && self.backlog.is_empty() {
                 self.tell_if_drained();
@@ -159,6 +175,7 @@ impl<'s> SubscriberThread<'s> {
 
     fn harvest(mut self) -> SubscriberHarvest {
         self.say_goodbye();
+        self.settle_absences();
         if self.ears.reception.has_second() {
             let second = self.meter.as_ref().map_or(0, Meter::second);
             self.send_second(second);
@@ -182,7 +199,7 @@ impl<'s> SubscriberThread<'s> {
             self.ramp.abandon();
         }
         while let Some(attempt) = self.ramp.due(now_ns) {
-            if let Err(error) = self.begin(attempt) {
+            if let Err(error) = self.begin(attempt.subscriber, Way::First(attempt)) {
                 self.ramp.failed(attempt, socket::failure_name(&error), now_ns);
             }
         }
@@ -197,14 +214,16 @@ impl<'s> SubscriberThread<'s> {
         }
     }
 
-    fn begin(&mut self, attempt: Attempt) -> io::Result<()> {
-        let plan = &self.stage.plan.subscribers[attempt.subscriber as usize];
-        let throttled = (self.kind_of(plan) != ClassKind::Healthy).then_some(SLOW_RECEIVE_BYTES);
+    fn begin(&mut self, subscriber: u32, way: Way) -> io::Result<()> {
+        let plan = &self.stage.plan.subscribers[subscriber as usize];
+        let is_throttled =
+            matches!(self.kind_of(plan), ClassKind::Slow { .. } | ClassKind::Stalled);
+        let throttled = is_throttled.then_some(SLOW_RECEIVE_BYTES);
         let stream = socket::connect(self.stage.plan.target, plan.source, throttled)?;
         let connection = Connection::encrypted(stream, self.stage.tls.as_ref())?;
         let entry = self.sockets.vacant_entry();
         let key = entry.key();
-        let socket = entry.insert(Subscriber::new(connection, attempt.subscriber));
+        let socket = entry.insert(Subscriber::new(connection, subscriber));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) =
             self.poll.registry().register(socket.connection.link.socket_mut(), Token(key), interest)
@@ -212,7 +231,7 @@ impl<'s> SubscriberThread<'s> {
             self.sockets.remove(key);
             return Err(error);
         }
-        self.opening.insert(attempt.subscriber, (key, attempt));
+        self.opening.insert(subscriber, (key, way));
         Ok(())
     }
 
@@ -281,9 +300,9 @@ impl<'s> SubscriberThread<'s> {
     }
 
     fn take_replies(&mut self, key: usize, filled: usize) {
-        let mut pongs = Vec::new();
+        let (mut pongs, now_ns) = (Vec::new(), self.arrival_ns());
         let socket = &mut self.sockets[key];
-        match socket.hear_replies(&self.buffer[..filled], &mut self.ears, &mut pongs) {
+        match socket.hear_replies(&self.buffer[..filled], &mut self.ears, now_ns, &mut pongs) {
             Ok(false) => self.send_pongs(key, &pongs),
             Ok(true) => {
                 self.send_pongs(key, &pongs);
@@ -303,28 +322,38 @@ impl<'s> SubscriberThread<'s> {
     }
 
     fn opened(&mut self, key: usize) -> u32 {
+        let subscriber = self.sockets[key].plan;
+        let (account, is_new) = match self.opening.remove(&subscriber) {
+            Some((_, Way::Again)) => self.came(subscriber),
+            _ => (self.ramped(subscriber), true),
+        };
         let socket = &mut self.sockets[key];
-        let plan = &self.stage.plan.subscribers[socket.plan as usize];
-        let publishers = self.stage.plan.publishers.len();
-        let account = self.ears.reception.open(plan.class, plan.follows, publishers);
-        if socket.connection.takes_deflated() {
-            self.ears.reception.deflated(account);
-        }
         socket.state = State::Open(account);
-        self.opening.remove(&socket.plan);
-        if let ClassKind::Slow { bytes_per_s } = self.kind_of(plan) {
-            self.paced.push(Paced { key, bytes_per_s, credit: 0 });
+        if is_new {
+            if socket.connection.takes_deflated() {
+                self.ears.reception.deflated(account);
+            }
+            self.stage.progress.connected.fetch_add(1, Ordering::Relaxed);
         }
-        self.ramp.succeeded(mono_ns());
-        self.stage.progress.connected.fetch_add(1, Ordering::Relaxed);
+        self.note_pace(key, subscriber);
         account
+    }
+
+    fn ramped(&mut self, subscriber: u32) -> u32 {
+        self.ramp.succeeded(mono_ns());
+        let plan = &self.stage.plan.subscribers[subscriber as usize];
+        let publishers = self.stage.plan.publishers.len();
+        self.ears.reception.open(plan.class, plan.follows, publishers)
     }
 
     fn give_up(&mut self, key: usize, reason: &str) {
         if let Some(socket) = self.sockets.try_remove(key)
-            && let Some((_, attempt)) = self.opening.remove(&socket.plan)
+            && let Some((_, way)) = self.opening.remove(&socket.plan)
         {
-            self.ramp.failed(attempt, reason, mono_ns());
+            match way {
+                Way::First(attempt) => self.ramp.failed(attempt, reason, mono_ns()),
+                Way::Again => self.turned_away(socket.plan, reason),
+            }
         }
     }
 
@@ -346,8 +375,10 @@ impl<'s> SubscriberThread<'s> {
         if event.is_writable() {
             self.sockets[key].connection.flush();
         }
+        let has_news = event.is_readable() || hung_up;
         match self.kind_at(key) {
-            ClassKind::Healthy if event.is_readable() || hung_up => {
+            ClassKind::Pausing { .. } if self.is_paused(self.sockets[key].plan, mono_ns()) => {}
+            ClassKind::Healthy | ClassKind::Pausing { .. } if has_news => {
                 self.health.wakeups += 1;
                 self.read_all(key, account, hung_up);
             }
@@ -430,65 +461,12 @@ impl<'s> SubscriberThread<'s> {
         }
     }
 
-    fn read_paced(&mut self, now_ns: u64) {
-        let passed_ns = now_ns - self.paced_at_ns;
-        if passed_ns < PACE_NS || self.paced.is_empty() {
-            return;
-        }
-        self.paced_at_ns = now_ns;
-        let mut paced = std::mem::take(&mut self.paced);
-        paced.retain_mut(|pace| self.read_at_pace(pace, passed_ns));
-        self.paced = paced;
-    }
-
-    /// Whether the socket is still there.
-    fn read_at_pace(&mut self, pace: &mut Paced, passed_ns: u64) -> bool {
-        let Some(&Subscriber { state: State::Open(account), .. }) = self.sockets.get(pace.key)
-        else {
-            return false;
-        };
-        let earned = u128::from(pace.bytes_per_s) * u128::from(passed_ns) / u128::from(SECOND_NS);
-        let quantum = (pace.bytes_per_s / PACED_READS_PER_S).max(1);
-        pace.credit = (pace.credit + earned as u64).min(4 * quantum);
-        if pace.credit < quantum {
-            return true;
-        }
-        let read = self.read_once(pace.key, account, pace.credit as usize);
-        if let Ok(Some(filled)) = read {
-            pace.credit = pace.credit.saturating_sub(filled.read as u64);
-        }
-        read.is_ok()
-    }
-
     // ---- ending ----
 
     fn close(&mut self, key: usize, account: u32, reason: String) {
         self.ears.reception.close(account, End::Closed, reason);
         self.stage.progress.closed.fetch_add(1, Ordering::Relaxed);
         self.sockets.remove(key);
-    }
-
-    fn kill_if_due(&mut self, now_ns: u64) {
-        if self.is_killed {
-            return;
-        }
-        let Some(kill) = self.stage.kill_due(now_ns) else { return };
-        self.is_killed = true;
-        let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let Some(&Subscriber { state: State::Open(account), plan, .. }) = self.sockets.get(key)
-            else {
-                continue;
-            };
-            if is_chosen(self.stage.plan.seed, plan, kill) {
-                self.ears.reception.close(account, End::Killed, KILLED.to_string());
-                if let Err(error) =
-                    socket::vanish(self.sockets.remove(key).connection.link.into_socket())
-                {
-                    tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
-                }
-            }
-        }
     }
 
     /// Closes what is open in order, without waiting for answers.
@@ -567,38 +545,19 @@ impl<'s> SubscriberThread<'s> {
 /// The socket is closed and its key no longer valid.
 struct Ended;
 
-/// A fixed share of the subscribers, by seed and number.
-fn is_chosen(seed: u64, subscriber: u32, kill: KillPlan) -> bool {
-    let word = mix(seed ^ KILL_STREAM, 0, u64::from(subscriber));
-    (word as f64) < kill.subscriber_fraction * u64::MAX as f64
+/// Whether a subscriber is not there at the start.
+fn joins_late(plan: &Plan, subscriber: u32) -> bool {
+    let subscriber = plan.subscribers.get(subscriber as usize);
+    let class = subscriber.and_then(|subscriber| subscriber::class_of(plan, subscriber));
+    class.is_some_and(|class| class.attendance.joins.is_some())
 }
 
 /// The reason of sockets that vanished on purpose.
 pub const KILLED: &str = "killed";
 
-const KILL_STREAM: u64 = 0x6b69_6c6c;
 const EVENTS: usize = 4096;
 const BUFFER_BYTES_MIN: usize = 256 * 1024;
 const READS_PER_WAKEUP: usize = 4;
 const SLOW_RECEIVE_BYTES: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_IN_RAMP: Duration = Duration::from_millis(1);
-const PACE_NS: u64 = SECOND_NS / 100;
-const PACED_READS_PER_S: u64 = 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_chosen_share_is_the_one_asked_for() {
-        let kill = |subscriber_fraction| KillPlan {
-            at: Duration::ZERO,
-            subscriber_fraction,
-            publishers: 0,
-        };
-        let chosen = |fraction| (0..10_000).filter(|n| is_chosen(3, *n, kill(fraction))).count();
-        assert_eq!((chosen(0.0), chosen(1.0)), (0, 10_000));
-        assert!((2_800..3_200).contains(&chosen(0.3)), "{}", chosen(0.3));
-    }
-}

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, particulars};
 use crate::section::{ScenarioError, Section, quoted};
 use crate::source::SourceRange;
 
@@ -32,7 +32,8 @@ pub struct TargetUrl {
 impl Target {
     /// Reads `[target]` of a scenario.
     pub fn of(root: &Section<'_>) -> Result<Target, ScenarioError> {
-        let Some(section) = root.table("target", KEYS)? else { return Ok(Target::default()) };
+        let keys = [&KEYS[..], &particulars::KEYS[..]].concat();
+        let Some(section) = root.table("target", &keys)? else { return Ok(Target::default()) };
         let parse_range =
             |text: &str| text.parse().map_err(|e: String| section.bad("source_ips", e));
         let source_ips: Result<_, _> =
@@ -81,5 +82,4 @@ pub fn parse_target_url(url: &str) -> Result<TargetUrl, String> {
     if port_fits && host_fits { Ok(TargetUrl { authority, tls }) } else { Err(wrong()) }
 }
 
-const KEYS: &[&str] =
-    &["url", "tls", "source_ips", "dialect", "publish_path", "subscribe_path", "subscribe_message"];
+const KEYS: [&str; 4] = ["url", "tls", "source_ips", "dialect"];

@@ -86,13 +86,25 @@ fn goals(slo: &Slo, outcome: &Outcome) -> Vec<Goal> {
     let misnumbered = is_enveloped.then(|| ("misnumbered", sum(|class| class.misnumbered), 0));
     let counts = counts.into_iter().chain(misnumbered);
     let counts = counts.chain(outside.map(|outside| ("rate", outside, 0)));
+    let stirs = healthy.iter().any(|class| !class.returns.is_empty());
+    let outside = |class: &ClassOutcome| class.returns.shut_out + class.returns.unserved;
+    let counts = counts.chain(stirs.then(|| ("shut out", sum(outside), 0)));
     let mut e2e = SignedHistogram::new();
-    healthy.iter().for_each(|class| e2e.merge(&class.e2e));
+    judged(&healthy).for_each(|class| e2e.merge(&class.e2e));
     let latencies = slo.latencies().map(|(goal, quantile, limit)| {
         let value_ns = if quantile < 1.0 { e2e.quantile(quantile) } else { e2e.max() };
         latency_goal(goal, value_ns as f64, limit.as_nanos() as f64)
     });
     counts.map(count_goal).chain(latencies).collect()
+}
+
+/// Whose latency is the score: of those that are there all the time, if anybody is.
+fn judged<'s, 'o>(
+    healthy: &'s [&'o ClassOutcome],
+) -> impl Iterator<Item = &'o ClassOutcome> + use<'s, 'o> {
+    let has_steady = healthy.iter().any(|class| !class.attendance.is_stirred());
+    let is_judged = move |class: &&ClassOutcome| !(has_steady && class.attendance.is_stirred());
+    healthy.iter().copied().filter(is_judged)
 }
 
 fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
@@ -122,6 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::attendance::{Joins, Returns};
     use crate::fixtures;
     use crate::health::HealthLimits;
 
@@ -182,6 +195,28 @@ mod tests {
             outcome.classes[0].misnumbered = 1;
         };
         assert_eq!(verdict(Slo::default(), misnumbered).exit(), Exit::SloViolated);
+    }
+
+    #[test]
+    fn the_latency_of_an_overlay_is_that_of_everybody_else() {
+        let slo = Slo { e2e_max: Some(Duration::from_micros(1_119)), ..Slo::default() };
+        let stirred = |shut_out: u64| {
+            move |outcome: &mut Outcome| {
+                let mut class = fixtures::class("other", ClassKind::Healthy);
+                class.attendance.joins =
+                    Some(Joins { at: Duration::ZERO, over: Duration::from_secs(1) });
+                class.returns = Returns { came: 5, shut_out, ..Returns::default() };
+                class.e2e.record(9_000_000);
+                outcome.classes.push(class);
+            }
+        };
+        assert_eq!(verdict(slo, stirred(0)).exit(), Exit::Ok);
+        assert_eq!(verdict(slo, stirred(1)).exit(), Exit::SloViolated, "one never came in");
+        let alone = verdict(slo, |outcome| {
+            stirred(0)(outcome);
+            outcome.classes.remove(0);
+        });
+        assert_eq!(alone.exit(), Exit::SloViolated, "there is nobody else");
     }
 
     #[test]

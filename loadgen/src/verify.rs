@@ -13,6 +13,8 @@ pub enum Verdict {
     Reordered,
     /// Was here before.
     Duplicate,
+    /// The first of a socket that came while the run was on: what was before it is not its to get.
+    Joined,
 }
 
 /// Follows the frames of one publisher at one socket. Frames are numbered from 0; all of them are
@@ -32,6 +34,16 @@ impl Tracker {
         Tracker { next: 0, lost: 0, seen: u64::MAX }
     }
 
+    /// Nothing received, and nothing expected before the first frame that comes.
+    pub const fn joining() -> Tracker {
+        Tracker { next: JOINING, lost: 0, seen: u64::MAX }
+    }
+
+    /// Whether the first frame has still to come.
+    pub fn is_joining(&self) -> bool {
+        self.next == JOINING
+    }
+
     /// Takes a frame. `seq` must be below the number of frames the run can publish: the caller
     /// rejects others as foreign, so that a wild number cannot count as a huge loss.
     #[inline]
@@ -41,12 +53,12 @@ impl Tracker {
 
     /// One past the newest frame received.
     pub fn head(&self) -> u32 {
-        self.next
+        if self.is_joining() { 0 } else { self.next }
     }
 
-    /// Distinct frames received.
+    /// Distinct frames received; of a socket that joined, with those before its first.
     pub fn received(&self) -> u32 {
-        self.next - self.holes()
+        self.head() - self.holes()
     }
 
     /// Frames missing before the newest one received.
@@ -82,6 +94,10 @@ impl Tracker {
     }
 
     fn look_back(&mut self, seq: u32) -> Verdict {
+        if self.is_joining() {
+            *self = Tracker { next: seq + 1, ..Tracker::new() };
+            return Verdict::Joined;
+        }
         let age = self.next - 1 - seq;
         let bit = 1u64.checked_shl(age).unwrap_or(0);
         match bit {
@@ -102,6 +118,8 @@ impl Default for Tracker {
 
 /// Frames remembered one by one.
 const WINDOW: u32 = u64::BITS;
+/// In place of the next frame: above any, so that whoever knows it already never asks.
+const JOINING: u32 = u32::MAX;
 
 const _: () = assert!(size_of::<Tracker>() <= 24, "100,000 sockets each hold one or more");
 
@@ -167,6 +185,18 @@ mod tests {
         assert_eq!(tracker.accept(10), Verdict::Reordered);
         assert!(tracker.is_complete(300));
         assert_eq!(tracker.accept(10), Verdict::Duplicate);
+    }
+
+    #[test]
+    fn who_joins_is_owed_nothing_before_the_first_frame() {
+        let mut tracker = Tracker::joining();
+        assert!(tracker.is_complete(50) && tracker.is_joining());
+        assert_eq!((tracker.head(), tracker.received()), (0, 0));
+        assert_eq!(tracker.accept(40), Verdict::Joined);
+        assert_eq!(tracker.accept(42), Verdict::InOrder { skipped: 1 });
+        assert_eq!((tracker.received() - 40, tracker.holes(), tracker.tail(50)), (2, 1, 7));
+        assert_eq!(tracker.accept(40), Verdict::Duplicate);
+        assert_eq!(tracker.accept(41), Verdict::Reordered);
     }
 
     #[test]

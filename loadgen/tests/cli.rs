@@ -35,6 +35,8 @@ fn help_is_documentation() {
         "--phase <PHASE>",
         "jitter=5ms",
         "[1s..=7days]",
+        "--overlay <NAME>",
+        "  slow-consumers  1 % of the dashboards",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }

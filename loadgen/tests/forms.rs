@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use gridload::deviation::Deviation;
 use gridload::dialect::Dialect;
 use gridload::form::{Form, Pace};
 use gridload::outcome::{ClassOutcome, Outcome};
@@ -32,6 +33,8 @@ fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
         offset_ns: 0,
         jitter_ns: 0,
         payload,
+        deviation: Deviation::default(),
+        recorded: None,
     };
     let socket = |path: &str, follows: Follows| SubscriberPlan {
         path: path.to_owned(),
@@ -70,6 +73,7 @@ fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
         spread_every: 3,
         cpus: None,
         kill: None,
+        part: gridload::part::Part::default(),
         disturbance: Disturbance::default(),
     }
 }

@@ -7,6 +7,7 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gridload::deviation::Deviation;
 use gridload::dialect::Dialect;
 use gridload::outcome::{ClassOutcome, Outcome};
 use gridload::plan::{
@@ -26,6 +27,8 @@ fn plan(server: &Server, payload: Payload) -> Plan {
         offset_ns: 0,
         jitter_ns: 0,
         payload,
+        deviation: Deviation::default(),
+        recorded: None,
     };
     let one = |index: u32| subscriber(&format!("pmu/{}", 1001 + index), Follows::One(index));
     let wall = subscriber("pmu/%23", Follows::All);
@@ -51,6 +54,7 @@ fn plan(server: &Server, payload: Payload) -> Plan {
         spread_every: 3,
         cpus: None,
         kill: None,
+        part: gridload::part::Part::default(),
         disturbance: Disturbance::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! `gridload agent`: waits for a conductor, carries its share of a load, and reports. One load at a
 //! time. Must not decide what the load is.
 
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -68,19 +68,24 @@ pub fn run(args: &AgentArgs) -> Result<Exit, AgentError> {
     }
     let failed = |cause| AgentError::Listen { address: args.listen, cause };
     let listener = TcpListener::bind(args.listen).map_err(failed)?;
-    println!("agent on {}", listener.local_addr().map_err(failed)?);
+    tell(&format!("agent on {}", listener.local_addr().map_err(failed)?));
     loop {
         let (stream, conductor) = listener.accept().map_err(AgentError::Accept)?;
         // A thread of its own: a load pins what carries it, and the next may want other CPUs.
         let served = thread::scope(|scope| scope.spawn(|| serve(args, stream)).join());
         match served.unwrap_or_else(|_| Err("a thread panicked: a bug in the agent".to_owned())) {
-            Ok(()) => println!("{conductor}: done"),
-            Err(reason) => println!("{conductor}: {reason}"),
+            Ok(()) => tell(&format!("{conductor}: done")),
+            Err(reason) => tell(&format!("{conductor}: {reason}")),
         }
         if args.once {
             return Ok(Exit::Ok);
         }
     }
+}
+
+fn tell(line: &str) {
+    // Whoever has closed the output does not want to know; the agent goes on.
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// One conductor, from its greeting to the report.

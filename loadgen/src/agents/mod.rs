@@ -1,7 +1,7 @@
 //! A load that several hosts share: `gridload run --agents …` conducts, `gridload agent` carries.
-//! Every host gets the same plan and every n-th publisher and subscriber of it; all start on one UTC
-//! second, agree on what was published, and hand in histograms that add up exactly. Owns how their
-//! results become one. Must not open sockets to the server.
+//! Every host gets the same plan and every n-th publisher and subscriber of it; all start on one
+//! UTC second, agree on what was published, and hand in histograms that add up exactly. Owns how
+//! their results become one. Must not open sockets to the server.
 
 pub mod agent;
 mod conductor;

@@ -83,7 +83,7 @@ impl Control {
 fn topics_needed(scenario: &Scenario) -> u64 {
     let needed = scenario.subscribers.iter().map(|group| match group.topics {
         TopicsEach::Count(topics) => u64::from(topics),
-        TopicsEach::All => 1,
+        TopicsEach::All | TopicsEach::Alarms => 1,
     });
     needed.max().unwrap_or(1)
 }

@@ -6,6 +6,8 @@ mod capture;
 mod compare;
 mod doctor;
 mod merge;
+mod record;
+mod replay;
 mod report;
 mod selftest;
 
@@ -17,11 +19,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::budget::Wishes;
-use crate::dialect::{Dialect, parse_path};
+use crate::dialect::{Dialect, Particulars};
 use crate::embedded::EngineArgs;
 use crate::foreign::LaunchArgs;
 use crate::form::{Form, Pace};
 use crate::health::HealthLimits;
+use crate::overlay::Overlay;
 use crate::plan::{Payload, Rate};
 use crate::scenario::Scenario;
 use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, SOCKETS_MAX, check_phase};
@@ -35,6 +38,8 @@ pub use capture::CaptureArgs;
 pub use compare::{AbArgs, CompareArgs, JudgeArgs, TrendArgs};
 pub use doctor::DoctorArgs;
 pub use merge::MergeArgs;
+pub use record::RecordArgs;
+pub use replay::ReplayArgs;
 pub use report::ReportArgs;
 pub use selftest::SelftestArgs;
 
@@ -44,6 +49,15 @@ engine of its own as a separate process on this host and measures that.
 
 Latencies are counted from the instant a frame was intended to be published, whenever it really was.
 A run in which the generator or the host was too slow proves nothing: it is reported as invalid.
+
+Overlays, each for any scenario:
+  fault-event     a grid fault: trigger bits, dip and swing, one alarm a PMU, 3 x the viewers
+  flap-reconnect  30 % of the dashboards are cut off at once and return after 1 s
+  slow-consumers  1 % of the dashboards read at half rate, 1 % never, 1 % pause 2 s every 30 s
+  late-frames     2 % of the frames 0.2 to 5 s late, 0.5 % withheld, 0.1 % twice; 2 wrong clocks
+  gps-loss        10 % of the PMUs lose UTC, say so, and drift 1 ms a minute
+  leap-second     a second is counted twice (or skipped), with the leap bits before and after
+  config-change   all PMUs announce a change, then send another configuration and frame length
 
 `GRIDLOAD_LOG=debug` in the environment tells more about what the generator does.
 
@@ -91,6 +105,10 @@ pub enum Command {
     Trend(TrendArgs),
     /// Write the C37.118 frames a scenario would publish as a packet capture.
     Capture(CaptureArgs),
+    /// Write the C37.118 frames that a server broadcasts as a packet capture.
+    Record(RecordArgs),
+    /// Publish the C37.118 frames of a packet capture again, up to 100 times faster, and measure.
+    Replay(ReplayArgs),
     /// Prove this instrument's accuracy against a server whose faults are known.
     Selftest(SelftestArgs),
     /// Find the largest load at which the goals hold, what limits it, and what it costs.
@@ -148,7 +166,7 @@ pub struct RunOptions {
     /// Subscribe to this many frames per second and topic instead of all of them [1..=1000].
     #[arg(long, value_name = "FPS", value_parser = parse_subscriber_rate, help_heading = LOAD)]
     pub subscriber_rate: Option<u32>,
-    /// Offer permessage-deflate, and inflate what comes compressed.
+    /// Offer permessage-deflate, whatever the dialect, and inflate what comes compressed.
     #[arg(long, help_heading = LOAD)]
     pub deflate: bool,
     /// Number of dashboards that stop reading once connected [0..=4000000].
@@ -163,6 +181,13 @@ pub struct RunOptions {
     /// [scenario's default: 2000].
     #[arg(long, value_name = "N", value_parser = parse_per_second, help_heading = LOAD)]
     pub connect_rate: Option<u32>,
+    /// Lay a trouble over the scenario, with its defaults; the score is the latency of everybody
+    /// else. Several with commas, or repeated: `fault-event`, `flap-reconnect`, `slow-consumers`,
+    /// `late-frames`, `gps-loss`, `leap-second`, `config-change` (see below). A scenario file sets
+    /// their values.
+    #[arg(long, value_name = "NAME", value_parser = Overlay::from_str, value_delimiter = ',',
+          help_heading = LOAD)]
+    pub overlay: Vec<Overlay>,
     /// Seed of every random choice; the same seed gives the same plan [scenario's default: 1].
     #[arg(long, value_name = "N", value_parser = parse_seed,
           help_heading = LOAD)]
@@ -186,27 +211,21 @@ pub struct RunOptions {
     /// [default: an engine of our own].
     #[arg(long, value_name = "URL", value_parser = parse_target_url, help_heading = TARGET)]
     pub target: Option<TargetUrl>,
-    /// What is spoken there: `gridcast`, `nats` or `mqtt` (over WebSocket), or `raw` for any server
-    /// that passes messages on as they are [default: gridcast].
+    /// What is spoken there, over WebSocket: `gridcast`, `nats`, `mqtt`, `socketio`, `centrifugo`
+    /// (JSON), `pusher` (private channels), `nchan`, or `raw` for any server that passes messages
+    /// on as they are [default: gridcast].
     #[arg(long, value_name = "WORD", value_parser = Dialect::named, requires = "target",
           conflicts_with = "form", help_heading = TARGET)]
     pub dialect: Option<Dialect>,
-    /// Path of a publisher's WebSocket, with `{topic}` [default: /publish/{topic}].
-    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect",
-          help_heading = TARGET)]
-    pub publish_path: Option<String>,
-    /// Path of a subscriber's WebSocket, with `{topic}` (or pattern) or `{topics}` (all, with
-    /// commas) [default: /subscribe/{topic}].
-    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect",
-          help_heading = TARGET)]
-    pub subscribe_path: Option<String>,
-    /// Text that a subscriber of a `raw` server sends first, with `{topic}` or `{topics}`.
-    #[arg(long, value_name = "TEXT", requires = "dialect", help_heading = TARGET)]
-    pub subscribe_message: Option<String>,
+    /// What else is to be said of it.
+    #[command(flatten)]
+    pub particulars: Particulars,
     /// Process of that server, if it runs on this host: its CPU time and memory are sampled.
     #[arg(long, value_name = "PID", requires = "target", help_heading = TARGET)]
     pub target_pid: Option<u32>,
-    /// Bearer token of publishers and subscribers.
+    /// What shows the server who is asking, publishers and subscribers alike: a bearer token in a
+    /// header; with `nats`, `socketio` (`auth.token`) and `centrifugo` inside messages; with
+    /// `pusher` the application's secret, which signs its channels.
     #[arg(long, value_name = "TOKEN", value_parser = parse_token, help_heading = TARGET)]
     pub token: Option<String>,
     /// File with the authorities, in PEM form, that vouch for the server's certificate
@@ -444,12 +463,14 @@ mod tests {
             (vec!["--duration", "10ms"], "10ms is outside 1s..="),
             (vec!["--rate", "0"], "`0` is no frame rate"),
             (vec!["--phase", "odd"], "`odd` is no phase"),
+            (vec!["--overlay", "late-frame"], "did you mean `late-frames`?"),
             (vec!["--payload", "bytes:1"], "`bytes:1` is no payload"),
             (vec!["--target", "http://x"], "`http://x` is no target"),
             (vec!["--form", "xml"], "`xml` is no form"),
             (vec!["--subscriber-rate", "0"], "`0` is not in 1..=1000"),
             (vec!["--token", "a b"], "a token is visible ASCII"),
             (vec!["--target-pid", "1"], "--target <URL>"),
+            (vec!["--path", "/x"], "--dialect <WORD>"),
             (vec!["--threads", "0"], "`0` is not in 1..=1024"),
             (vec!["--cpus", "3-1"], "`3-1` is no list of CPUs"),
             (vec!["--source-ip", "here"], "`here` is no address range"),

@@ -1,110 +1,157 @@
-//! One socket's conversation with a broker: packets that may straddle messages, those that must be
-//! answered, and what is still to be confirmed. Must not know what a payload is worth.
+//! One socket's conversation with a server that has a protocol of its own inside messages: which
+//! one it is, what is said first, and what all of them share. Must not know what a payload is
+//! worth.
 
-use super::{Tongue, mqtt, nats};
+use super::Dialect;
+use super::centrifugo::Centrifugo;
+use super::pusher::Pusher;
+use super::socketio::SocketIo;
+use super::stream::{Stream, Tongue};
 use crate::connection::{Connection, Heard, MASK};
-use crate::wire::{self, Opcode};
+use crate::inflate::{self, Inflater};
+use crate::memo::Memo;
+use crate::stamp::Reject;
+use crate::wire::{self, Message, Opcode};
 
 /// A conversation.
 #[derive(Debug)]
 pub struct Broker {
-    tongue: Tongue,
-    /// Confirmations still to come.
-    awaited: u32,
-    /// The beginning of a packet.
-    rest: Vec<u8>,
+    talk: Talk,
+}
+
+#[derive(Debug)]
+enum Talk {
+    Stream(Stream),
+    SocketIo(SocketIo),
+    Centrifugo(Centrifugo),
+    Pusher(Pusher),
+}
+
+/// Who is speaking.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Introduction<'i> {
+    /// What a subscriber follows, or the one topic of a publisher.
+    pub topics: &'i [&'i str],
+    /// What shows the server who is asking.
+    pub token: Option<&'i str>,
+    /// Whether it is a publisher.
+    pub publishes: bool,
 }
 
 /// What a connection brought.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Brought<'b> {
     /// As it was read.
     pub bytes: &'b [u8],
     /// Length of the longest message that is taken.
     pub message_bytes_max: usize,
+    /// When it was read.
+    pub now_ns: u64,
+    /// Payloads by the texts that hold them, for all sockets of a thread.
+    pub texts: &'b mut Memo<Vec<u8>>,
+    /// Where messages may come compressed.
+    pub inflater: &'b mut Option<Inflater>,
 }
 
-/// What a packet says.
+/// What a conversation has to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said<'p> {
+pub enum Told<'p> {
     /// What was published.
     Payload(&'p [u8]),
-    /// A subscription, or the connection, is taken.
-    Confirmed,
-    /// This has to be sent back.
-    Answer(&'static [u8]),
-    /// Something was refused: what the broker says about it.
-    Refused(&'p [u8]),
-    /// Nothing that matters.
-    Nothing,
+    /// A message that holds nothing of this run.
+    Rejected(Reject),
 }
 
-/// Bytes that are no packet of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("protocol: no packet of the broker")]
-pub struct Malformed;
+/// What a conversation has at hand when it hears a message.
+pub struct Exchange<'x> {
+    /// When it arrived.
+    pub now_ns: u64,
+    /// Frames to be sent back.
+    pub answers: &'x mut Vec<u8>,
+    /// Payloads by the texts that hold them.
+    pub texts: &'x mut Memo<Vec<u8>>,
+    /// Takes what was published.
+    pub told: &'x mut dyn FnMut(Told<'_>),
+}
 
-/// The first packet of some bytes, and its length; `None` if it is not whole.
-pub type Packet<'p> = Result<Option<(usize, Said<'p>)>, Malformed>;
-
-impl Tongue {
-    /// What a publisher says first.
-    pub fn greeting(self) -> Vec<u8> {
-        match self {
-            Tongue::Nats => nats::greeting(),
-            Tongue::Mqtt => mqtt::greeting(),
-        }
+impl Exchange<'_> {
+    /// Sends a text back.
+    pub fn say(&mut self, text: &str) {
+        push_text(text, self.answers);
     }
 
-    /// Appends a publish.
-    pub fn publish(self, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Tongue::Nats => nats::publish(topic, payload, out),
-            Tongue::Mqtt => mqtt::publish(topic, payload, out),
-        }
-    }
-
-    fn subscribe(self, topics: &[&str]) -> Vec<u8> {
-        match self {
-            Tongue::Nats => nats::subscribe(topics),
-            Tongue::Mqtt => mqtt::subscribe(topics),
-        }
-    }
-
+    /// Tells the payload that a text holds, or answers what else it holds.
     #[inline]
-    fn packet(self, bytes: &[u8]) -> Packet<'_> {
-        match self {
-            Tongue::Nats => nats::packet(bytes),
-            Tongue::Mqtt => mqtt::packet(bytes),
+    pub fn understand<N>(
+        &mut self,
+        text: &[u8],
+        read: impl FnOnce(&[u8]) -> Result<Vec<u8>, N>,
+    ) -> Option<N> {
+        match self.texts.of(text, read) {
+            Ok(payload) => {
+                (self.told)(Told::Payload(payload));
+                None
+            }
+            Err(notice) => Some(notice),
         }
     }
+
+    /// Tells that a message holds nothing of this run.
+    pub fn reject(&mut self, reject: Reject) {
+        (self.told)(Told::Rejected(reject));
+    }
+}
+
+/// Why a conversation is over that the server refuses, in its words as far as they are short.
+pub fn refusal(words: &str) -> String {
+    let words: String = words.trim().chars().take(WORDS_MAX).collect();
+    format!("refused: {words}")
+}
+
+/// Characters of a server's own in the name of an end: there may be many ends.
+const WORDS_MAX: usize = 160;
+
+/// Appends a text message as a frame.
+pub fn push_text(text: &str, out: &mut Vec<u8>) {
+    wire::encode(Opcode::Text, text.as_bytes(), MASK, out);
 }
 
 impl Broker {
-    /// A publisher's: nothing is waited for.
-    pub fn publisher(tongue: Tongue) -> Broker {
-        Broker { tongue, awaited: 0, rest: Vec::new() }
-    }
-
-    /// A subscriber's, and what it has to say.
-    pub fn subscriber(tongue: Tongue, topics: &[&str]) -> (Broker, Vec<u8>) {
-        let mut said = tongue.greeting();
-        said.extend(tongue.subscribe(topics));
-        let awaited = match tongue {
-            // A ping behind the subscriptions: its answer comes after they are in place.
-            Tongue::Nats => 1,
-            // The connection and the subscription.
-            Tongue::Mqtt => 2,
+    /// The conversation with a server of this dialect, and the frames that open it. `None` where
+    /// nothing is spoken inside messages.
+    pub fn new(dialect: &Dialect, who: &Introduction<'_>) -> Option<(Broker, Vec<u8>)> {
+        let mut frames = Vec::new();
+        let mut stream = |tongue| {
+            let (stream, said) = Stream::new(tongue, who);
+            wire::encode(Opcode::Binary, &said, MASK, &mut frames);
+            Talk::Stream(stream)
         };
-        (Broker { tongue, awaited, rest: Vec::new() }, said)
+        let talk = match dialect {
+            Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nchan(_) => return None,
+            Dialect::Nats => stream(Tongue::Nats),
+            Dialect::Mqtt => stream(Tongue::Mqtt),
+            Dialect::SocketIo(events) => Talk::SocketIo(SocketIo::new(events, who)),
+            Dialect::Centrifugo { .. } => {
+                let (centrifugo, said) = Centrifugo::new(who);
+                push_text(&said, &mut frames);
+                Talk::Centrifugo(centrifugo)
+            }
+            Dialect::Pusher { path } => Talk::Pusher(Pusher::new(path, who)),
+        };
+        Some((Broker { talk }, frames))
     }
 
     /// Whether everything is confirmed.
     pub fn is_confirmed(&self) -> bool {
-        self.awaited == 0
+        match &self.talk {
+            Talk::Stream(stream) => stream.is_confirmed(),
+            Talk::SocketIo(socket) => socket.is_confirmed(),
+            Talk::Centrifugo(client) => client.is_confirmed(),
+            Talk::Pusher(client) => client.is_confirmed(),
+        }
     }
 
-    /// Takes what a connection brought. Pongs, and answers to the broker, are appended to `pongs`.
+    /// Takes what a connection brought. Pongs, and answers to the server, are appended to `pongs`.
     ///
     /// # Errors
     /// Why the connection is over.
@@ -114,149 +161,107 @@ impl Broker {
         connection: &mut Connection,
         brought: Brought<'_>,
         pongs: &mut Vec<u8>,
-        mut payload: impl FnMut(&[u8]),
+        mut told: impl FnMut(Told<'_>),
     ) -> Result<(), String> {
         let (mut answers, mut ended) = (Vec::new(), Ok(()));
-        let Brought { bytes, message_bytes_max } = brought;
+        let Brought { bytes, message_bytes_max, now_ns, texts, inflater } = brought;
         connection.scan(bytes, message_bytes_max, pongs, |heard| {
             if let (Heard::Message(message), Ok(())) = (heard, &ended) {
-                ended = self.take(message.bytes, &mut answers, &mut payload);
+                let told = &mut told;
+                let mut exchange = Exchange { now_ns, answers: &mut answers, texts, told };
+                ended = match inflate::whole(message.bytes, message.is_deflated, inflater) {
+                    Some(bytes) => self.take(Message { bytes, ..message }, &mut exchange),
+                    None => Err("protocol: damaged compression".to_owned()),
+                };
             }
         })?;
-        if !answers.is_empty() {
-            wire::encode(Opcode::Binary, &answers, MASK, pongs);
-        }
+        pongs.append(&mut answers);
         ended
     }
 
-    /// Takes a message. Packets that have to be sent back are appended to `answers`, as they are.
-    ///
-    /// # Errors
-    /// Why the conversation is over.
     #[inline]
-    pub fn take(
-        &mut self,
-        message: &[u8],
-        answers: &mut Vec<u8>,
-        mut payload: impl FnMut(&[u8]),
-    ) -> Result<(), String> {
-        if self.rest.is_empty() {
-            let taken = self.take_whole(message, answers, &mut payload)?;
-            self.rest.extend_from_slice(message.get(taken..).unwrap_or_default());
-        } else {
-            let mut bytes = std::mem::take(&mut self.rest);
-            bytes.extend_from_slice(message);
-            let taken = self.take_whole(&bytes, answers, &mut payload)?;
-            bytes.drain(..taken);
-            self.rest = bytes;
+    fn take(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        match &mut self.talk {
+            Talk::Stream(stream) => stream.hear(message, exchange),
+            Talk::SocketIo(socket) => socket.hear(message, exchange),
+            Talk::Centrifugo(client) => client.hear(message, exchange),
+            Talk::Pusher(client) => client.hear(message, exchange),
         }
-        if self.rest.len() > PACKET_BYTES_MAX { Err(Malformed.to_string()) } else { Ok(()) }
-    }
-
-    /// Takes the whole packets of some bytes; answers how many bytes these are.
-    fn take_whole(
-        &mut self,
-        bytes: &[u8],
-        answers: &mut Vec<u8>,
-        payload: &mut impl FnMut(&[u8]),
-    ) -> Result<usize, String> {
-        let mut taken = 0;
-        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
-            let packet = self.tongue.packet(left).map_err(|error| error.to_string())?;
-            let Some((length, said)) = packet else { break };
-            match said {
-                Said::Payload(bytes) => payload(bytes),
-                Said::Confirmed => self.awaited = self.awaited.saturating_sub(1),
-                Said::Answer(answer) => answers.extend_from_slice(answer),
-                Said::Refused(why) => {
-                    return Err(format!("refused: {}", String::from_utf8_lossy(why).trim()));
-                }
-                Said::Nothing => {}
-            }
-            taken += length;
-        }
-        Ok(taken)
     }
 }
 
-/// More than any message a broker takes by default.
-const PACKET_BYTES_MAX: usize = 16 << 20;
-
 #[cfg(test)]
-mod tests {
+pub mod fixtures {
+    //! A conversation's other side, for the tests of each protocol.
+
     use super::*;
-    use proptest::prelude::*;
 
-    /// Three payloads as a broker sends them.
-    fn stream(tongue: Tongue) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for payload in [&b"one"[..], b"", &[0x0d, 0x0a, 0x30, 0xff]] {
-            match tongue {
-                Tongue::Nats => {
-                    bytes.extend(format!("MSG pmu.1 1 {}\r\n", payload.len()).bytes());
-                    bytes.extend(payload);
-                    bytes.extend(b"\r\nPING\r\n");
-                }
-                Tongue::Mqtt => tongue.publish("pmu/1", payload, &mut bytes),
-            }
-        }
-        bytes
+    /// What one message brought about.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct Reaction {
+        /// Payloads, or how they were rejected.
+        pub told: Vec<Result<Vec<u8>, Reject>>,
+        /// Texts that were sent back.
+        pub answers: Vec<String>,
+        /// Why the conversation is over, if it is.
+        pub ended: Option<String>,
     }
 
-    proptest! {
-        #[test]
-        fn packets_may_straddle_messages(cuts in prop::collection::vec(1usize..9, 1..40)) {
-            for tongue in [Tongue::Nats, Tongue::Mqtt] {
-                let (mut broker, bytes) = (Broker::publisher(tongue), stream(tongue));
-                let (mut payloads, mut answers, mut at) = (Vec::new(), Vec::new(), 0);
-                for cut in cuts.iter().cycle() {
-                    let end = (at + cut).min(bytes.len());
-                    let keep = |payload: &[u8]| payloads.push(payload.to_vec());
-                    broker.take(&bytes[at..end], &mut answers, keep).unwrap();
-                    at = end;
-                    if at == bytes.len() {
-                        break;
-                    }
-                }
-                let sent = [b"one".to_vec(), vec![], vec![0x0d, 0x0a, 0x30, 0xff]];
-                prop_assert_eq!(&payloads, &sent);
-                let pongs = if tongue == Tongue::Nats { 3 } else { 0 };
-                prop_assert_eq!(answers, b"PONG\r\n".repeat(pongs));
-            }
+    impl Reaction {
+        /// One of texts alone.
+        pub fn answers(answers: &[&str]) -> Reaction {
+            let answers = answers.iter().map(|text| (*text).to_owned()).collect();
+            Reaction { told: Vec::new(), answers, ended: None }
         }
 
-        #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            for tongue in [Tongue::Nats, Tongue::Mqtt] {
-                let mut broker = Broker::publisher(tongue);
-                let _ = broker.take(&bytes, &mut Vec::new(), |_| ()); // any answer will do
-            }
+        /// One of payloads alone.
+        pub fn payloads(payloads: &[&[u8]]) -> Reaction {
+            let told = payloads.iter().map(|payload| Ok(payload.to_vec())).collect();
+            Reaction { told, answers: Vec::new(), ended: None }
+        }
+
+        /// A message that is rejected.
+        pub fn rejected(reject: Reject) -> Reaction {
+            Reaction { told: vec![Err(reject)], answers: Vec::new(), ended: None }
         }
     }
 
-    #[test]
-    fn a_refusal_ends_the_conversation_with_its_words() {
-        let refused = |tongue, bytes: &[u8]| {
-            Broker::publisher(tongue).take(bytes, &mut Vec::new(), |_| ()).unwrap_err()
-        };
-        let words = refused(Tongue::Nats, b"-ERR 'Authorization Violation'\r\n");
-        assert_eq!(words, "refused: 'Authorization Violation'");
-        assert!(refused(Tongue::Mqtt, &[0x20, 2, 0, 5]).starts_with("refused"));
-        assert!(refused(Tongue::Mqtt, &[0x90, 3, 0, 1, 0x80]).starts_with("refused"));
-        assert!(refused(Tongue::Nats, b"HELLO\r\n").starts_with("protocol"));
+    /// Frames that a client sends, as the texts in them.
+    pub fn texts_of(mut frames: &[u8]) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let [opcode, length, rest @ ..] = frames {
+            assert_eq!((opcode & 0x8F, length & 0x80), (0x81, 0x80), "masked text");
+            let (length, rest) = match length & 0x7F {
+                126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+                length => (usize::from(length), rest),
+            };
+            let (mask, rest) = rest.split_at(4);
+            let (masked, rest) = rest.split_at(length);
+            let bytes = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+            texts.push(String::from_utf8(bytes.collect()).unwrap());
+            frames = rest;
+        }
+        texts
     }
 
-    #[test]
-    fn a_subscriber_is_open_once_all_is_confirmed() {
-        let mut answers = Vec::new();
-        let (mut nats, said) = Broker::subscriber(Tongue::Nats, &["pmu/#"]);
-        assert!(said.ends_with(b"SUB pmu.> 1\r\nPING\r\n"), "{}", String::from_utf8_lossy(&said));
-        nats.take(b"INFO {}\r\n+OK\r\n", &mut answers, |_| ()).unwrap();
-        assert!(!nats.is_confirmed());
-        nats.take(b"PONG\r\n", &mut answers, |_| ()).unwrap();
-        assert!(nats.is_confirmed() && answers.is_empty());
-        let (mut mqtt, _) = Broker::subscriber(Tongue::Mqtt, &["pmu/#"]);
-        mqtt.take(&[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], &mut answers, |_| ()).unwrap();
-        assert!(mqtt.is_confirmed());
+    impl Broker {
+        /// Hears a message at an instant.
+        pub fn hears(&mut self, bytes: &[u8], is_text: bool, now_ns: u64) -> Reaction {
+            let (mut told, mut answers, mut texts) = (Vec::new(), Vec::new(), Memo::new(1));
+            let mut keep = |heard: Told<'_>| match heard {
+                Told::Payload(payload) => told.push(Ok(payload.to_vec())),
+                Told::Rejected(reject) => told.push(Err(reject)),
+            };
+            let mut exchange =
+                Exchange { now_ns, answers: &mut answers, texts: &mut texts, told: &mut keep };
+            let message = Message { bytes, is_text, is_deflated: false };
+            let ended = self.take(message, &mut exchange).err();
+            Reaction { told, answers: texts_of(&answers), ended }
+        }
+
+        /// Hears a text.
+        pub fn hears_text(&mut self, text: &str) -> Reaction {
+            self.hears(text.as_bytes(), true, 0)
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! The client protocol of NATS (docs.nats.io, "NATS Protocol"): lines of text, and payloads behind
 //! some of them. Pure; must not know messages or sockets.
 
-use super::broker::{Malformed, Packet, Said};
+use super::json::quoted;
+use super::stream::{Malformed, Packet, Said};
 
 /// Opens a connection: nothing is acknowledged one by one.
-pub fn greeting() -> Vec<u8> {
-    let options = r#"{"verbose":false,"pedantic":false,"lang":"rust","version":"1"}"#;
-    format!("CONNECT {options}\r\n").into_bytes()
+pub fn greeting(token: Option<&str>) -> Vec<u8> {
+    let token = token.map(|token| format!(",\"auth_token\":{}", quoted(token)));
+    let token = token.unwrap_or_default();
+    let options = r#""verbose":false,"pedantic":false,"lang":"rust","version":"1""#;
+    format!("CONNECT {{{options}{token}}}\r\n").into_bytes()
 }
 
 /// Subscribes, and asks for a sign that it is done.

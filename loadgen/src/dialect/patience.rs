@@ -1,0 +1,57 @@
+//! How long a server that pings may keep silent, as its client counts it. Pure: it is handed the
+//! time. Must not know what a ping looks like.
+
+/// The time that is left, ns; without a limit until one is set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// 0 for none.
+    limit_ns: u64,
+    from_ns: u64,
+}
+
+impl Patience {
+    /// From now on, this long from ping to ping; 0 is for ever.
+    pub fn begin(limit_ms: u64, now_ns: u64) -> Patience {
+        Patience { limit_ns: limit_ms.saturating_mul(MILLISECOND_NS), from_ns: now_ns }
+    }
+
+    /// There was a ping.
+    pub fn renew(&mut self, now_ns: u64) {
+        self.from_ns = now_ns;
+    }
+
+    /// Whether there ought to have been a ping before now.
+    ///
+    /// # Errors
+    /// What a client closes the connection for.
+    pub fn check(&self, now_ns: u64) -> Result<(), String> {
+        let waited_ns = now_ns.saturating_sub(self.from_ns);
+        if self.limit_ns > 0 && waited_ns > self.limit_ns {
+            return Err("no ping in time".to_owned());
+        }
+        Ok(())
+    }
+}
+
+const MILLISECOND_NS: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_pings_in_time_is_waited_for() {
+        let mut patience = Patience::begin(45_000, 7);
+        assert_eq!(patience.check(7 + 45_000_000_000), Ok(()));
+        assert!(patience.check(8 + 45_000_000_000).is_err());
+        patience.renew(45_000_000_000);
+        assert_eq!(patience.check(90_000_000_000), Ok(()));
+    }
+
+    #[test]
+    fn without_a_limit_there_is_no_end_to_it() {
+        assert_eq!(Patience::default().check(u64::MAX), Ok(()));
+        assert_eq!(Patience::begin(0, 5).check(u64::MAX), Ok(()));
+        assert_eq!(Patience::begin(u64::MAX, 5).check(u64::MAX), Ok(()));
+    }
+}
