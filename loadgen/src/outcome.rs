@@ -15,7 +15,7 @@ use crate::plan::{ClassKind, ClassPlan};
 use crate::rates::Rates;
 
 /// Everything a run measured.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Grid instant of the first tick published, ns since the Unix epoch.
     pub started_unix_ns: u64,
@@ -31,7 +31,8 @@ pub struct Outcome {
     pub spread: SpreadOutcome,
     /// The generator's own threads.
     pub threads: Vec<ThreadHealth>,
-    /// One per second of the run, warm-up and drain included.
+    /// One per second of the run, warm-up and drain included. An agent has told them before.
+    #[serde(skip)]
     pub windows: Vec<Window>,
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::mono_ns;
 use crate::ensemble::{Disbanded, Ensemble, Solo, Start};
-use crate::outcome::{ClassOutcome, Outcome, PublisherOutcome, RampOutcome, ThreadHealth, Window};
+use crate::outcome::{Outcome, Window};
 use crate::part::Part;
 use crate::plan::Plan;
 pub use crate::progress::{Phase, Progress};
@@ -77,40 +77,18 @@ pub fn perform(
 }
 
 /// What a part of a load came to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Performed {
-    /// Grid instant of the first tick published, ns since the Unix epoch.
-    pub started_unix_ns: u64,
-    /// Length of the measured phase.
-    pub measured: Duration,
-    /// Opening the subscriber sockets.
-    pub ramp: RampOutcome,
-    /// The publishers' side.
-    pub publishers: PublisherOutcome,
-    /// One per subscriber class, in plan order.
-    pub classes: Vec<ClassOutcome>,
+    /// All but the spread, which only the arrivals at all parts together have.
+    pub outcome: Outcome,
     /// Arrivals of the frames that are sampled for the spread.
     pub arrivals: SpreadSamples,
-    /// The generator's threads.
-    pub threads: Vec<ThreadHealth>,
-    /// One per second, of this part alone.
-    #[serde(skip)]
-    pub windows: Vec<Window>,
 }
 
 impl Performed {
     /// The outcome of a load of which this is all.
     pub fn whole(self) -> Outcome {
-        Outcome {
-            started_unix_ns: self.started_unix_ns,
-            measured: self.measured,
-            ramp: self.ramp,
-            publishers: self.publishers,
-            classes: self.classes,
-            spread: self.arrivals.finish(),
-            threads: self.threads,
-            windows: self.windows,
-        }
+        Outcome { spread: self.arrivals.finish(), ..self.outcome }
     }
 }
 
@@ -320,16 +298,17 @@ fn collect(
     let receptions: Vec<Reception> = receptions.collect();
     let ends = ensemble.seen(reception::ends(&receptions, roster, &cut, plan.part))?;
     let (classes, arrivals) = reception::settle(receptions, roster, &ends, plan);
-    Ok(Performed {
+    let outcome = Outcome {
         started_unix_ns: roster.start_unix_ns(),
         measured,
         ramp: crate::ramp::merge(ramps),
         publishers,
         classes,
-        arrivals,
         threads,
         windows,
-    })
+        ..Outcome::default()
+    };
+    Ok(Performed { outcome, arrivals })
 }
 
 fn join<T>(handles: Handles<'_, T>, what: &'static str) -> Result<Vec<T>, RunError> {

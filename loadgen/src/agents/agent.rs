@@ -188,8 +188,7 @@ fn carry(
     let performed = run::perform(plan, progress, member);
     let samples = sampler.finish().unwrap_or_default();
     let performed = performed.map_err(|error| error.to_string())?;
-    let outcome = performed.clone().whole();
-    let gates = health::gates(plan, &outcome, &samples, &task.limits);
+    let gates = health::gates(plan, &performed.outcome, &samples, &task.limits);
     Ok(Report { performed, gates })
 }
 

@@ -25,6 +25,7 @@ use crate::outcome::{ClassOutcome, Outcome, PublisherOutcome, RampOutcome};
 use crate::part::Part;
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::run::Performed;
 use crate::scenario::Scenario;
 use crate::spread::SpreadSamples;
 use crate::{publishers, ramp};
@@ -203,20 +204,20 @@ impl Joint {
     }
 
     fn add(&mut self, name: &str, report: Report) {
-        let Report { performed, gates } = report;
+        let Report { performed: Performed { outcome: part, arrivals }, gates } = report;
         let outcome = &mut self.outcome;
-        outcome.started_unix_ns = performed.started_unix_ns;
-        outcome.measured = outcome.measured.min(performed.measured);
-        for (into, class) in outcome.classes.iter_mut().zip(&performed.classes) {
+        outcome.started_unix_ns = part.started_unix_ns;
+        outcome.measured = outcome.measured.min(part.measured);
+        for (into, class) in outcome.classes.iter_mut().zip(&part.classes) {
             into.merge(class);
         }
-        outcome.threads.extend(performed.threads.into_iter().map(|mut thread| {
+        outcome.threads.extend(part.threads.into_iter().map(|mut thread| {
             thread.name = format!("{name} {}", thread.name);
             thread
         }));
-        self.arrivals.merge(performed.arrivals);
-        self.ramps.push(performed.ramp);
-        self.published.push(performed.publishers);
+        self.arrivals.merge(arrivals);
+        self.ramps.push(part.ramp);
+        self.published.push(part.publishers);
         // Whether a latency is negative beyond doubt only the conductor can tell.
         let gates = gates.into_iter().filter(|gate| gate.name != health::NEGATIVES);
         let named = |gate: Gate| Gate { name: format!("{name} {}", gate.name).into(), ..gate };
