@@ -4,19 +4,18 @@
 
 mod support {
     pub mod responder;
+    pub mod short_plan;
 }
 
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use gridload::dialect::Dialect;
 use gridload::outcome::{ClassOutcome, Outcome};
-use gridload::plan::{
-    ClassPlan, Disturbance, Follows, Payload, Plan, PublisherPlan, Rate, SubscriberPlan,
-};
+use gridload::plan::{ClassPlan, Follows, Payload, Plan, SubscriberPlan};
 use gridload::run::{self, Progress, RunError};
 use support::responder::{Manners, Responder};
+use support::short_plan::short_plan;
 
 /// Frames each publisher publishes in 1.25 s at 200/s.
 const FRAMES: u64 = 250;
@@ -30,17 +29,6 @@ fn plan(responder: &Responder, word: &str, payload: Payload) -> Plan {
     let dialect = Dialect::named(word).unwrap();
     let form = dialect.form().unwrap();
     let topics = ["pmu/1001", "pmu/1002"];
-    let publisher = |id: u16, topic: &str| PublisherPlan {
-        id,
-        topic: topic.to_owned(),
-        path: dialect.publish_path(topic),
-        rate: Rate { num: 200, den: 1 },
-        offset_ns: 0,
-        jitter_ns: 0,
-        payload,
-        deviation: gridload::deviation::Deviation::default(),
-        recorded: None,
-    };
     let socket = |follows: Follows| SubscriberPlan {
         path: dialect.feed_path(form, "pmu/#", &topics),
         source: None,
@@ -49,31 +37,17 @@ fn plan(responder: &Responder, word: &str, payload: Payload) -> Plan {
     };
     let both = socket(Follows::Many { from: 0, count: 2 });
     let subscribers = vec![both.clone(), both.clone(), socket(Follows::All), both.clone(), both];
-    Plan {
-        run_id: 78,
-        seed: 5,
-        target: responder.address,
-        host: responder.address.to_string(),
+    let mut plan = Plan {
         token: responder.hub.manners.token.map(str::to_owned),
-        tls: None,
-        warmup: Duration::from_millis(250),
-        measure: Duration::from_secs(1),
-        drain: Duration::from_secs(2),
-        connect_rate: 1000,
-        publishers: vec![publisher(1001, topics[0]), publisher(1002, topics[1])],
-        publisher_threads: 1,
         subscribers,
         followed: [0, 1].into(),
-        wall: "pmu/#".into(),
-        subscriber_threads: 2,
         classes: vec![ClassPlan { form, ..ClassPlan::raw("viewers") }],
-        spread_every: 3,
-        cpus: None,
-        kill: None,
-        part: gridload::part::Part::default(),
-        disturbance: Disturbance::default(),
-        dialect,
+        ..short_plan(responder.address, payload)
+    };
+    for publisher in &mut plan.publishers {
+        publisher.path = dialect.publish_path(&publisher.topic);
     }
+    Plan { dialect, ..plan }
 }
 
 fn measured(plan: &Plan) -> Outcome {

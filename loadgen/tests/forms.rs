@@ -6,15 +6,12 @@ mod support;
 
 use std::time::Duration;
 
-use gridload::deviation::Deviation;
-use gridload::dialect::Dialect;
 use gridload::form::{Form, Pace};
 use gridload::outcome::{ClassOutcome, Outcome};
-use gridload::plan::{
-    ClassPlan, Disturbance, Follows, Payload, Plan, PublisherPlan, Rate, SubscriberPlan,
-};
+use gridload::plan::{ClassPlan, Follows, Payload, Plan, Rate, SubscriberPlan};
 use gridload::run::{self, Progress, RunError};
 use gridload::tls::{TlsPlan, Trust};
+use support::short_plan::short_plan;
 use support::{Done, Door, Faults, Server};
 
 /// Frames each publisher publishes in 1.25 s at 200/s.
@@ -25,17 +22,6 @@ const FOLLOWERS: u64 = 5;
 /// Two publishers of 200 frames/s and their followers: a socket for each topic, or four dashboards
 /// with both and a wall.
 fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
-    let publisher = |id: u16| PublisherPlan {
-        id,
-        topic: format!("pmu/{id}"),
-        path: format!("/v1/publish/pmu/{id}"),
-        rate: Rate { num: 200, den: 1 },
-        offset_ns: 0,
-        jitter_ns: 0,
-        payload,
-        deviation: Deviation::default(),
-        recorded: None,
-    };
     let socket = |path: &str, follows: Follows| SubscriberPlan {
         path: path.to_owned(),
         source: None,
@@ -52,29 +38,10 @@ fn plan(server: &Server, form: Form, payload: Payload) -> Plan {
         (0..2 * FOLLOWERS as u32).map(|number| one(number % 2)).collect()
     };
     Plan {
-        run_id: 77,
-        seed: 5,
-        target: server.address,
-        host: server.address.to_string(),
-        token: None,
-        tls: None,
-        dialect: Dialect::default(),
-        warmup: Duration::from_millis(250),
-        measure: Duration::from_secs(1),
-        drain: Duration::from_secs(2),
-        connect_rate: 1000,
-        publishers: vec![publisher(1001), publisher(1002)],
-        publisher_threads: 1,
         subscribers,
         followed: [0, 1].into(),
-        wall: "pmu/#".into(),
-        subscriber_threads: 2,
         classes: vec![ClassPlan { form, ..ClassPlan::raw("viewers") }],
-        spread_every: 3,
-        cpus: None,
-        kill: None,
-        part: gridload::part::Part::default(),
-        disturbance: Disturbance::default(),
+        ..short_plan(server.address, payload)
     }
 }
 

@@ -7,55 +7,21 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gridload::deviation::Deviation;
-use gridload::dialect::Dialect;
 use gridload::outcome::{ClassOutcome, Outcome};
 use gridload::plan::{
-    ClassKind, ClassPlan, Disturbance, Follows, KillPlan, Payload, Plan, PublisherPlan, Rate,
-    SubscriberPlan,
+    ClassKind, ClassPlan, Follows, KillPlan, Payload, Plan, Rate, SubscriberPlan,
 };
 use gridload::run::{self, Phase, Progress, RunError};
+use support::short_plan::short_plan;
 use support::{Done, Faults, Server};
 
 /// Two publishers of 200 frames/s; three followers of the first, one of the second, two walls.
 fn plan(server: &Server, payload: Payload) -> Plan {
-    let publisher = |id: u16| PublisherPlan {
-        id,
-        topic: format!("pmu/{id}"),
-        path: format!("/v1/publish/pmu/{id}"),
-        rate: Rate { num: 200, den: 1 },
-        offset_ns: 0,
-        jitter_ns: 0,
-        payload,
-        deviation: Deviation::default(),
-        recorded: None,
-    };
     let one = |index: u32| subscriber(&format!("pmu/{}", 1001 + index), Follows::One(index));
     let wall = subscriber("pmu/%23", Follows::All);
     Plan {
-        run_id: 77,
-        seed: 5,
-        target: server.address,
-        host: server.address.to_string(),
-        token: None,
-        tls: None,
-        dialect: Dialect::default(),
-        warmup: Duration::from_millis(250),
-        measure: Duration::from_secs(1),
-        drain: Duration::from_secs(2),
-        connect_rate: 1000,
-        publishers: vec![publisher(1001), publisher(1002)],
-        publisher_threads: 1,
         subscribers: vec![one(0), wall.clone(), one(0), one(1), wall, one(0)],
-        followed: [].into(),
-        wall: "pmu/#".into(),
-        subscriber_threads: 2,
-        classes: vec![ClassPlan::raw("healthy")],
-        spread_every: 3,
-        cpus: None,
-        kill: None,
-        part: gridload::part::Part::default(),
-        disturbance: Disturbance::default(),
+        ..short_plan(server.address, payload)
     }
 }
 

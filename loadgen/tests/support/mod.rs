@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 #![allow(clippy::result_large_err, reason = "the handshake callback's type is tungstenite's")]
 
+pub mod short_plan;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,0 +1,50 @@
+//! What the tests of single runs start from: a second and a quarter of two publishers. Must not
+//! know servers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use gridload::deviation::Deviation;
+use gridload::dialect::Dialect;
+use gridload::part::Part;
+use gridload::plan::{ClassPlan, Disturbance, Payload, Plan, PublisherPlan, Rate};
+
+/// Two publishers of 200 frames/s, `pmu/1001` and `pmu/1002`, and a class without subscribers yet.
+pub fn short_plan(target: SocketAddr, payload: Payload) -> Plan {
+    let publisher = |id: u16| PublisherPlan {
+        id,
+        topic: format!("pmu/{id}"),
+        path: format!("/v1/publish/pmu/{id}"),
+        rate: Rate { num: 200, den: 1 },
+        offset_ns: 0,
+        jitter_ns: 0,
+        payload,
+        deviation: Deviation::default(),
+        recorded: None,
+    };
+    Plan {
+        run_id: 77,
+        seed: 5,
+        target,
+        host: target.to_string(),
+        token: None,
+        tls: None,
+        dialect: Dialect::default(),
+        warmup: Duration::from_millis(250),
+        measure: Duration::from_secs(1),
+        drain: Duration::from_secs(2),
+        connect_rate: 1000,
+        publishers: vec![publisher(1001), publisher(1002)],
+        publisher_threads: 1,
+        subscribers: vec![],
+        followed: [].into(),
+        wall: "pmu/#".into(),
+        subscriber_threads: 2,
+        classes: vec![ClassPlan::raw("healthy")],
+        spread_every: 3,
+        cpus: None,
+        kill: None,
+        part: Part::default(),
+        disturbance: Disturbance::default(),
+    }
+}
