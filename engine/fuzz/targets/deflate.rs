@@ -1,19 +1,20 @@
 //! Deflated messages from clients: never more than the bound comes out, what is called text is
 //! UTF-8, one message leaves nothing behind for the next, and what the engine deflates it inflates
-//! to the same. Owns no codec.
+//! to the same. What is agreed of an offer is within RFC 7692, and is what the answer says. Owns no
+//! codec.
 #![no_main]
 
 use gridcast::deflate::{self, Inflater};
-use gridcast::http::extensions;
+use gridcast::http::extensions::{self, Agreed};
 use libfuzzer_sys::fuzz_target;
 
 const BYTES_MAX: usize = 10_000;
 
 fuzz_target!(|data: &[u8]| {
-    if let Some(agreed) =
-        std::str::from_utf8(data).ok().and_then(|h| extensions::negotiate(Some(h), true))
-    {
-        assert!((9..=15).contains(&agreed.server_window_bits()), "{agreed:?}");
+    if let Some(agreed) = std::str::from_utf8(data).ok().and_then(negotiated) {
+        assert!((8..=15).contains(&agreed.server_window_bits()), "{agreed:?}");
+        // What is granted is what was asked for.
+        assert_eq!(negotiated(&agreed.header()), Some(agreed));
     }
     let mut used = Inflater::default();
     let first = used.message(data, BYTES_MAX);
@@ -24,6 +25,10 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(used.text(data, BYTES_MAX).is_ok(), std::str::from_utf8(bytes).is_ok());
     }
     let mut deflated = Vec::new();
-    deflate::message(&mut deflated, 9, 1, data);
+    deflate::message(&mut deflated, 8, 1, data);
     assert_eq!(used.message(&deflated, data.len()).as_deref(), Ok(data));
 });
+
+fn negotiated(header: &str) -> Option<Agreed> {
+    extensions::negotiate(Some(header), true)
+}
