@@ -4,6 +4,7 @@
 //! them delays those who are being served by that much at most. Must not know what a request means.
 
 use std::collections::VecDeque;
+use std::thread;
 
 use crate::core::Core;
 use crate::metrics::CloseReason;
@@ -39,13 +40,18 @@ impl Newcomers {
 }
 
 impl Core {
-    /// Serves newcomers for their part of a turn; at least one of each kind.
+    /// Serves newcomers for their part of a turn; at least one of each kind. Who works for them in
+    /// turn after turn never sleeps, and where cores share a CPU the kernel would let another wait
+    /// some milliseconds with its sweep: so this core steps back after each part.
     pub(crate) fn welcome(&mut self) {
         let part_ns = if self.lanes.is_sweeping() { SWEEPING_NS } else { IDLE_NS };
         let end_ns = self.now_ns() + part_ns;
         self.shake_hands(end_ns);
         self.hear(end_ns);
         self.accept(end_ns);
+        if !self.lanes.is_sweeping() && self.now_ns() >= end_ns {
+            thread::yield_now();
+        }
     }
 
     /// Takes some TLS handshakes a step further: each may cost as much as a hundred writes.
