@@ -23,6 +23,10 @@ pub struct Attendance {
     pub cut: Option<Cut>,
     /// They are not there at the start and come one after another.
     pub joins: Option<Joins>,
+    /// Some of them come while the run is on, as the plan's profile says: those make the load, and
+    /// are as good as the others.
+    #[serde(default)]
+    pub grows: bool,
 }
 
 impl Attendance {
@@ -30,6 +34,11 @@ impl Attendance {
     /// score.
     pub fn is_stirred(&self) -> bool {
         self.cut.is_some() || self.joins.is_some()
+    }
+
+    /// Whether no socket goes, and none comes but to make the load grow.
+    pub fn is_calm(&self) -> bool {
+        Attendance { grows: false, ..*self }.is_steady()
     }
 
     /// Whether every socket is there from the ramp to the end.

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use thiserror::Error;
 
 use crate::implied::Implied;
+use crate::laps::Course;
 use crate::overlaid;
+use crate::profile::{Growing, Profile};
 use crate::scenario::{Phase, PublisherGroup, Scenario};
 use crate::source::SourceRange;
 use crate::units::{format_bytes, format_count, format_exact};
@@ -245,9 +247,13 @@ impl Budget {
             0 => "chosen by the kernel".to_owned(),
             count => format!("{count} addresses"),
         };
+        let at_last = |profile: Profile| format!(" in the last lap: {profile}");
+        let of_publishers = implied.profile.filter(|profile| profile.of == Growing::Publishers);
+        let [published, delivered] =
+            [of_publishers, implied.profile].map(|grows| grows.map_or(String::new(), at_last));
         vec![
-            ("publishes", format!("{}/s", format_count(implied.publishes_per_s))),
-            ("deliveries", format!("{}/s", format_count(implied.deliveries_per_s))),
+            ("publishes", format!("{}/s{published}", format_count(implied.publishes_per_s))),
+            ("deliveries", format!("{}/s{delivered}", format_count(implied.deliveries_per_s))),
             (
                 "writes",
                 format!("{}/s if each tick is one write", format_count(implied.writes_per_s)),
@@ -490,11 +496,12 @@ fn loopback_sources(count: u64) -> Vec<IpAddr> {
 
 fn histogram_bytes(scenario: &Scenario, layout: &Layout) -> u64 {
     let classes = overlaid::audience(scenario).len() as u64;
+    let of_classes = classes * (2 + Course::of(scenario).told() as u64);
     // Service and end-to-end per class, one per window, and three of the spread once merged.
-    let per_subscriber_thread = classes * 2 + 1;
+    let per_subscriber_thread = of_classes + 1;
     let threads = layout.subscriber_threads as u64;
     let publishing = layout.publisher_threads as u64 * 2;
-    (threads * per_subscriber_thread + publishing + classes * 2 + 4) * BYTES_PER_HISTOGRAM
+    (threads * per_subscriber_thread + publishing + of_classes + 4) * BYTES_PER_HISTOGRAM
 }
 
 fn memory_bytes(implied: &Implied) -> u64 {

@@ -49,7 +49,9 @@ impl Rhythms {
 fn place(rates: &mut Vec<Rate>, publisher: &PublisherPlan) -> Option<usize> {
     let is_on_grid = publisher.offset_ns == 0 && publisher.jitter_ns == 0;
     let is_moved = publisher.deviation.moves_frames() || publisher.recorded.is_some();
-    if !is_on_grid || is_moved {
+    // Frames of one that begins later have lower numbers than those of the same tick.
+    let is_late = publisher.deviation.starts.is_some();
+    if !is_on_grid || is_moved || is_late {
         return None;
     }
     let known = rates.iter().position(|rate| *rate == publisher.rate);

@@ -31,6 +31,8 @@ pub struct Deviation {
     pub fault: Option<Fault>,
     /// It sends alarms and nothing else.
     pub alarms: Option<Alarms>,
+    /// It sends nothing before this instant: its first frame is the first due from then on.
+    pub starts: Option<Duration>,
 }
 
 /// Shares of the frames that are not sent as they should be, each drawn by seed.

@@ -11,6 +11,7 @@ use crate::efficiency::Efficiency;
 use crate::health::{self, HealthLimits};
 use crate::histograms::SignedHistogram;
 use crate::host::Environment;
+use crate::laps::Course;
 use crate::outcome::*;
 use crate::part::Part;
 use crate::plan::{ClassKind, Destination, Disturbance, Payload, Plan, PublisherPlan, Rate};
@@ -81,6 +82,7 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         dialect: Dialect::default(),
         warmup: Duration::ZERO,
         measure: Duration::from_secs(2),
+        course: Course::default(),
         drain: Duration::ZERO,
         connect_rate: 1,
         publishers,

@@ -156,7 +156,13 @@ fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
     };
     let subscribers = plan.subscribers.iter().filter(|subscriber| !is_late(subscriber.class));
     let planned = (subscribers.count() + plan.own_publishers().count()) as u64;
-    let connected = outcome.ramp.connected + outcome.publishers.count;
+    // Sockets with whom the load grows are of the load, and no ramp has opened them.
+    let growing = outcome.classes.iter().filter(|class| class.attendance.joins.is_none());
+    let subscribed = match plan.course.of_subscribers() {
+        Some(_) => growing.map(|class| class.sockets).sum(),
+        None => outcome.ramp.connected,
+    };
+    let connected = subscribed + outcome.publishers.count;
     at_least(
         "connected",
         connected as f64,
@@ -365,9 +371,9 @@ fn kernel_counters(
         none("throttled", start.throttled, end.throttled, "the control group ran out of CPU"),
     ];
     // Readers that stop on purpose, and sockets that vanish on purpose, cause both of these.
-    let is_steady =
-        |class: &ClassPlan| class.kind == ClassKind::Healthy && class.attendance.is_steady();
-    if plan.kill.is_none() && plan.classes.iter().all(is_steady) {
+    let is_calm =
+        |class: &ClassPlan| class.kind == ClassKind::Healthy && class.attendance.is_calm();
+    if plan.kill.is_none() && plan.classes.iter().all(is_calm) {
         gates.push(none(
             "pruned queues",
             start.prunes,
@@ -438,6 +444,19 @@ mod tests {
         assert_eq!(breached(|_, o, _| o.publishers.sent = 5_993), ["published"]);
         assert_eq!(breached(|_, o, _| o.publishers.count -= 1), ["connected"]);
         assert!(breached(|_, o, _| o.publishers.sent = 5_994).is_empty());
+    }
+
+    #[test]
+    fn sockets_with_whom_the_load_grows_are_of_the_load() {
+        let grown = |sockets: u64| {
+            breached(|plan, outcome, _| {
+                plan.course.profile = "5 steps of subscribers".parse().ok();
+                outcome.ramp.connected = 400;
+                outcome.classes[0].sockets = sockets;
+            })
+        };
+        assert!(grown(2_000).is_empty());
+        assert_eq!(grown(1_999), ["connected"]);
     }
 
     #[test]

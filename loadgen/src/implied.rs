@@ -3,6 +3,7 @@
 
 use crate::overlaid;
 use crate::plan::ClassKind;
+use crate::profile::Profile;
 use crate::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
 
 /// The product of a scenario's numbers: fan-out multiplies silently, so it is said aloud.
@@ -24,6 +25,8 @@ pub struct Implied {
     pub clogged_sockets: u64,
     /// (socket, publisher) pairs whose sequence is verified.
     pub verified_pairs: u64,
+    /// How the load grows to all of that, if it does.
+    pub profile: Option<Profile>,
 }
 
 impl Implied {
@@ -39,6 +42,7 @@ impl Implied {
             subscriber_sockets: 0,
             clogged_sockets: 0,
             verified_pairs: 0,
+            profile: scenario.profile,
         };
         overlaid::audience(scenario).iter().for_each(|group| implied.add(group, &fleet));
         implied

@@ -187,7 +187,7 @@ impl Merged {
         run["verdict"] = json!(verdict.exit().verdict());
         run["exit_code"] = json!(verdict.exit().code());
         run["efficiency"] = json!({ "cpu_ns_per_delivery": self.cpu_ns_per_delivery });
-        for key in ["samples", "server"] {
+        for key in ["samples", "server", "laps"] {
             run.as_object_mut().and_then(|run| run.remove(key));
         }
         run

@@ -10,6 +10,7 @@ use crate::attendance::{Attendance, Returns};
 use crate::departures::Deviations;
 use crate::form::{Form, Pace};
 use crate::histograms::SignedHistogram;
+use crate::laps::{self, LapOutcome};
 use crate::latency_map::{self, BucketCounts};
 use crate::plan::{ClassKind, ClassPlan};
 use crate::rates::Rates;
@@ -71,6 +72,9 @@ pub struct PublisherOutcome {
     pub closes: BTreeMap<String, u64>,
     /// Actual minus intended send instant of measured frames, ns.
     pub slip: SignedHistogram,
+    /// Measured frames by the lap in which they were due, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub laps: Vec<u64>,
 }
 
 /// What the sockets of one class received, the whole run unless said otherwise. Always
@@ -148,6 +152,9 @@ pub struct ClassOutcome {
     /// too much where they do not.
     #[serde(default)]
     pub ticks: Option<Box<TickOutcome>>,
+    /// Measured frames by the lap in which they were due, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub laps: Vec<LapOutcome>,
 }
 
 impl ClassOutcome {
@@ -184,6 +191,7 @@ impl ClassOutcome {
             service: SignedHistogram::new(),
             e2e: SignedHistogram::new(),
             ticks: None,
+            laps: Vec::new(),
         }
     }
 
@@ -232,6 +240,7 @@ impl ClassOutcome {
         if let Some(ticks) = &other.ticks {
             self.ticks.get_or_insert_default().merge(ticks);
         }
+        laps::merge(&mut self.laps, &other.laps);
     }
 }
 

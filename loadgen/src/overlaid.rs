@@ -92,7 +92,7 @@ pub fn deviate(scenario: &Scenario, publishers: &mut Vec<PublisherPlan>) {
                 each(publishers, is_c37118, |deviation| deviation.leap = Some(leap));
             }
             Overlay::ConfigChange { hold, .. } => {
-                let hold = hold.unwrap_or_else(|| HOLD.min(scenario.phases.measure / 2));
+                let hold = hold.unwrap_or_else(|| HOLD.min(scenario.phases.measured() / 2));
                 let change = Change { at, hold };
                 each(publishers, is_c37118, |deviation| deviation.change = Some(change));
             }
@@ -127,7 +127,7 @@ pub fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
         if scenario.overlays.iter().take(index).any(|other| other.name() == name) {
             return wrong(format!("the overlay `{name}` is there twice; leave one out"));
         }
-        if at(scenario, overlay) >= scenario.phases.measure {
+        if at(scenario, overlay) >= scenario.phases.measured() {
             return wrong(format!(
                 "the overlay `{name}` comes after the measured phase has ended; lower `at`"
             ));
@@ -164,7 +164,7 @@ fn check_listed(scenario: &Scenario) -> Result<(), ScenarioError> {
         matches!(overlay, LateFrames { .. } | GpsLoss { .. } | ConfigChange { .. })
     };
     let moves_all = scenario.overlays.iter().any(moves);
-    let run_s = (scenario.phases.warmup + scenario.phases.measure).as_secs_f64();
+    let run_s = (scenario.phases.warmup + scenario.phases.measured()).as_secs_f64();
     let listed = scenario.publishers.iter().filter(|group| moves_all || group.burst.is_some());
     let frames: f64 = listed
         .map(|group| {
@@ -183,7 +183,7 @@ fn check_listed(scenario: &Scenario) -> Result<(), ScenarioError> {
 
 /// When an overlay comes.
 fn at(scenario: &Scenario, overlay: &Overlay) -> Duration {
-    overlay.at().unwrap_or(scenario.phases.measure / 4)
+    overlay.at().unwrap_or(scenario.phases.measured() / 4)
 }
 
 fn is_steady(group: &SubscriberGroup) -> bool {

@@ -171,8 +171,10 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
     scenario.publishers.retain(|group| group.count > 0);
     let phases = &mut scenario.phases;
     phases.measure = options.duration.unwrap_or(phases.measure);
+    phases.repeat = options.repeat.unwrap_or(phases.repeat);
     phases.warmup = options.warmup.unwrap_or(phases.warmup);
     phases.drain = options.drain.unwrap_or(phases.drain);
+    scenario.profile = options.profile.or(scenario.profile);
     scenario.seed = options.seed.unwrap_or(scenario.seed);
     if let Some(url) = &options.target {
         scenario.target.authority = Some(url.authority.clone());
@@ -301,6 +303,20 @@ mod tests {
         let other_length =
             |options: &mut RunOptions| options.duration = Some(Duration::from_secs(1));
         assert!(!resolved("quickstart", other_length).unwrap().about.contains("flags"));
+    }
+
+    #[test]
+    fn a_profile_and_repeats_are_laid_over_a_scenario_but_not_both() {
+        let profile = "4 steps of subscribers".parse().ok();
+        let scenario = resolved("quickstart", |options| options.profile = profile).unwrap();
+        assert_eq!(scenario.profile, profile);
+        let scenario = resolved("quickstart", |options| options.repeat = Some(3)).unwrap();
+        assert_eq!(scenario.phases.measured(), 3 * scenario.phases.measure);
+        let both = |options: &mut RunOptions| {
+            (options.profile, options.repeat) = (profile, Some(3));
+        };
+        let error = resolved("quickstart", both).unwrap_err();
+        assert!(error.contains("leave out either `profile` or `repeat`"), "{error}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::deviation::Deviation;
 use crate::dialect::Dialect;
 pub use crate::follows::Follows;
 use crate::form::{Form, Pace};
+use crate::laps::Course;
 use crate::overlaid;
 use crate::part::Part;
 pub use crate::rate::Rate;
@@ -46,6 +47,8 @@ pub struct Plan {
     pub warmup: Duration,
     /// The measured phase.
     pub measure: Duration,
+    /// What happens in the course of it.
+    pub course: Course,
     /// How long to wait at the end for frames that are still under way.
     pub drain: Duration,
     /// Sockets opened per second, all threads together.
@@ -296,10 +299,23 @@ impl Plan {
         follows.publishers(&self.followed, self.publishers.len())
     }
 
+    /// When a subscriber comes, from the start of the measured phase; `None` for one that is there
+    /// before, or that an overlay has come.
+    pub fn comes(&self, subscriber: u32) -> Option<Duration> {
+        let profile = self.course.of_subscribers()?;
+        let class = self.subscribers.get(subscriber as usize)?.class;
+        let attendance = self.classes.get(usize::from(class))?.attendance;
+        // They are in the order that was drawn, so any first part of them is a sample of all.
+        let comes = profile.comes(subscriber as usize, self.subscribers.len(), self.measure);
+        comes.filter(|_| attendance.joins.is_none())
+    }
+
     /// Resolves a scenario down to sockets. The same arguments give the same plan on any machine.
     pub fn build(scenario: &Scenario, layout: &Layout, destination: Destination) -> Plan {
         let dialect = &scenario.target.dialect;
         let mut publishers = publishers(&scenario.publishers, dialect);
+        let (course, measure) = (Course::of(scenario), scenario.phases.measured());
+        course.profile.inspect(|profile| profile.delay(&mut publishers, measure));
         overlaid::deviate(scenario, &mut publishers);
         let groups = overlaid::audience(scenario);
         let audience = Audience::draw(scenario, &groups, layout, &publishers);
@@ -313,7 +329,8 @@ impl Plan {
             tls: destination.tls,
             dialect: dialect.clone(),
             warmup: scenario.phases.warmup,
-            measure: scenario.phases.measure,
+            measure,
+            course,
             drain: scenario.phases.drain,
             connect_rate: connect_rate(&groups),
             spread_every: spread_every(&publishers),
@@ -323,7 +340,7 @@ impl Plan {
             followed: followed.into(),
             wall: wall_pattern(&scenario.publishers),
             subscriber_threads: layout.subscriber_threads,
-            classes: groups.iter().map(class).collect(),
+            classes: groups.iter().map(|group| class(group, course)).collect(),
             cpus: layout.generator_cpus.clone(),
             kill: scenario.kill,
             part: Part::default(),
@@ -526,14 +543,15 @@ pub fn wall_pattern(groups: &[PublisherGroup]) -> String {
     }
 }
 
-fn class(group: &SubscriberGroup) -> ClassPlan {
+fn class(group: &SubscriberGroup, course: Course) -> ClassPlan {
+    let grows = course.of_subscribers().is_some();
     ClassPlan {
         name: group.name.clone(),
         kind: group.class,
         form: group.form,
         pace: group.pace,
         deflate: group.deflate,
-        attendance: group.attendance,
+        attendance: Attendance { grows, ..group.attendance },
     }
 }
 

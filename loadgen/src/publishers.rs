@@ -21,6 +21,7 @@ use crate::dialect::speech::{Speech, Uttered};
 use crate::form::Form;
 use crate::handshake::{self, Offer};
 use crate::histograms::SignedHistogram;
+use crate::laps;
 use crate::link;
 use crate::memo::Memo;
 use crate::meter::Meter;
@@ -188,7 +189,11 @@ impl<'s> PublisherThread<'s> {
             stage,
             roster,
             poll,
-            outcome: PublisherOutcome { count: lines.len() as u64, ..Default::default() },
+            outcome: PublisherOutcome {
+                count: lines.len() as u64,
+                laps: vec![0; stage.plan.course.told()],
+                ..PublisherOutcome::default()
+            },
             lines,
             due,
             sent: Vec::new(),
@@ -258,6 +263,10 @@ impl<'s> PublisherThread<'s> {
         self.second_late_ns = self.second_late_ns.max(now_ns - due_ns);
         if line.next_seq >= line.measured_from {
             self.outcome.slip.record(now_ns.wrapping_sub(due_ns).cast_signed());
+            let lap = usize::from(self.roster.laps().at(due_ns));
+            if let Some(frames) = self.outcome.laps.get_mut(lap) {
+                *frames += 1;
+            }
         }
         match line.queue_or_write(due_ns, now_ns, &mut self.outcome) {
             Err(reason) => self.cut(index, Some(reason)),
@@ -543,6 +552,7 @@ pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutc
         whole.deviations.merge(&part.deviations);
         merge_counts(&mut whole.closes, &part.closes);
         whole.slip.merge(&part.slip);
+        laps::add(&mut whole.laps, &part.laps);
     }
     whole
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::completeness::{Rhythms, TickBoard};
 use crate::histograms::SecondHistogram;
+use crate::laps::{self, LapOutcome};
 use crate::memo::Memo;
 use crate::outcome::ClassOutcome;
 use crate::part::Part;
@@ -31,6 +32,10 @@ pub struct Reception {
     trackers: Vec<Tracker>,
     ticks: TickBoard,
     visits: Visits,
+    /// Class and instant of the sockets that came while the run was on.
+    joined: Vec<(u16, u64)>,
+    /// The lap of the newest measured frame.
+    lap: Option<u16>,
     spread: SpreadSamples,
     second: Box<SecondHistogram>,
     second_received: u64,
@@ -79,11 +84,13 @@ impl Reception {
             publishers: plan.publishers.len(),
             followed: Arc::clone(&plan.followed),
             is_shared: !plan.part.is_whole(),
-            classes: plan.classes.iter().map(ClassOutcome::of).collect(),
+            classes: classes(plan),
             accounts: Vec::new(),
             trackers: Vec::new(),
             ticks: TickBoard::new(plan),
             visits: Visits::default(),
+            joined: Vec::new(),
+            lap: None,
             spread: SpreadSamples::default(),
             second: Box::new(SecondHistogram::new()),
             second_received: 0,
@@ -126,6 +133,7 @@ impl Reception {
     pub fn join(&mut self, class: u16, follows: Follows, tries_since_ns: u64, now_ns: u64) -> u32 {
         let account = self.open(class, follows, self.publishers);
         self.trackers_of(account).fill(Tracker::joining());
+        self.joined.push((class, now_ns));
         self.rejoin(account, tries_since_ns, now_ns);
         account
     }
@@ -189,8 +197,13 @@ impl Reception {
 
     /// Counts a gap the server told of.
     pub fn gap(&mut self, account: u32, gap: Gap) {
-        self.second_gaps += u64::from(gap.reason == GapReason::Lost);
+        let is_loss = gap.reason == GapReason::Lost;
+        self.second_gaps += u64::from(is_loss);
+        let lap = self.lap.filter(|_| is_loss);
         let class = self.class(account);
+        if let Some(lap) = lap.and_then(|lap| class.laps.get_mut(usize::from(lap))) {
+            lap.gaps += 1;
+        }
         let (notices, frames) = match gap.reason {
             GapReason::Conflated => (&mut class.conflations, &mut class.conflated_frames),
             GapReason::Lost => (&mut class.gap_notices, &mut class.gap_frames),
@@ -280,6 +293,8 @@ impl Reception {
         self.second.record(e2e_ns);
         if stamp.measured {
             class.e2e.record(e2e_ns);
+            self.lap = Some(stamp.lap);
+            note_lap(class, stamp, verdict, e2e_ns);
             let service_ns = stamp.sent_ns.map(|sent_ns| since(now_ns, sent_ns));
             service_ns.inspect(|ns| class.service.record(*ns));
             // A feed with a rate holds frames back on purpose.
@@ -361,7 +376,7 @@ pub fn settle(
     plan: &Plan,
 ) -> (Vec<ClassOutcome>, SpreadSamples) {
     let rhythms = Rhythms::of(plan);
-    let mut classes: Vec<ClassOutcome> = plan.classes.iter().map(ClassOutcome::of).collect();
+    let mut classes = classes(plan);
     let mut spread = SpreadSamples::default();
     for mut reception in receptions {
         let visits = &reception.visits;
@@ -392,10 +407,31 @@ pub fn settle(
                 ticks.expected += rhythms.whole_ticks(due);
             }
         }
+        laps::count_sockets(&mut reception.classes, &reception.joined, roster.laps());
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
         spread.merge(reception.spread);
     }
     (classes, spread)
+}
+
+/// The classes of a plan of which nothing was heard yet.
+fn classes(plan: &Plan) -> Vec<ClassOutcome> {
+    // Each made anew: a copy would touch memory of which a lap needs little.
+    let laps = || (0..plan.course.told()).map(|_| LapOutcome::default()).collect();
+    let class = |of| ClassOutcome { laps: laps(), ..ClassOutcome::of(of) };
+    plan.classes.iter().map(class).collect()
+}
+
+/// What a measured frame adds to its lap, where there are several.
+fn note_lap(class: &mut ClassOutcome, stamp: Stamp, verdict: Verdict, e2e_ns: i64) {
+    let Some(lap) = class.laps.get_mut(usize::from(stamp.lap)) else { return };
+    lap.e2e.record(e2e_ns);
+    match verdict {
+        _ if class.pace.is_thinned() => {}
+        Verdict::InOrder { skipped } => lap.missing += u64::from(skipped),
+        Verdict::Reordered => lap.missing = lap.missing.saturating_sub(1),
+        Verdict::Duplicate | Verdict::Joined => {}
+    }
 }
 
 /// The publishers an account follows, with the measured frames of each that were its to get.

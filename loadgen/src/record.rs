@@ -16,6 +16,7 @@ use crate::health::HealthLimits;
 use crate::histograms::SignedHistogram;
 use crate::host::Environment;
 use crate::json_text::json_text;
+use crate::lap_table;
 use crate::outcome::{ClassOutcome, Outcome};
 use crate::plan::Plan;
 use crate::sampler::Samples;
@@ -170,6 +171,7 @@ pub fn run_json(record: &Record<'_>) -> Value {
         "clock": clock_json(record.clocks, outcome),
         "health": health_json(record),
         "windows": outcome.windows,
+        "laps": lap_table::rows(record),
         "totals": totals_json(outcome),
         "server": server_json(record),
         "efficiency": record.efficiency,

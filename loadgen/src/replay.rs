@@ -119,6 +119,7 @@ fn check_options(options: &RunOptions) -> Result<(), ReplayError> {
         ("--phase", options.phase.is_some()),
         ("--payload", options.payload.is_some()),
         ("--overlay", !options.overlay.is_empty()),
+        ("--repeat", options.repeat.is_some()),
         ("--agents", !options.agents.is_empty()),
     ];
     let set =

@@ -9,6 +9,7 @@ use crate::clocks::{self, AgentClock, Clocks};
 use crate::departures::Deviations;
 use crate::exit::Exit;
 use crate::histograms::SignedHistogram;
+use crate::lap_table::{self, LAP_COLUMNS};
 use crate::outcome::{ClassOutcome, Outcome};
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -54,6 +55,7 @@ fn write_report(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n{}\n", headline(record.verdict, &record.scenario.name))?;
     writeln!(out, "{}\n", latencies(record.outcome, record.clocks.bound_ns()))?;
     write_clocks(record.clocks, out)?;
+    write_laps(record, out)?;
     writeln!(out, "{}\n", classes(record.outcome))?;
     writeln!(out, "{}\n", costs(record))?;
     writeln!(out, "{}\n", conditions(record))?;
@@ -121,6 +123,15 @@ fn write_clocks(clocks: &Clocks, out: &mut String) -> std::fmt::Result {
         writeln!(out, "in parentheses: less than the clocks can tell\n")?;
     }
     Ok(())
+}
+
+/// The laps of the measured phase, if there are several.
+fn write_laps(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
+    let rows = lap_table::rows(record);
+    let Some(remark) = lap_table::remark(&rows, record.scenario.profile) else { return Ok(()) };
+    let bound_ns = record.clocks.bound_ns();
+    let cells = rows.iter().map(|row| row.cells(bound_ns)).collect();
+    writeln!(out, "{}\n{remark}\n", table(&LAP_COLUMNS, cells))
 }
 
 fn classes(outcome: &Outcome) -> Table {

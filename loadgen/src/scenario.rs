@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,11 @@ use toml::{Table, Value};
 use crate::burst::Burst;
 use crate::dialect::Dialect;
 use crate::form::Form;
+use crate::laps;
 use crate::overlaid;
 use crate::overlay::Overlay;
 use crate::plan::{FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
+use crate::profile::Profile;
 use crate::section::{ScenarioError, Section, quoted};
 use crate::slo::Slo;
 use crate::subscriber_group;
@@ -43,6 +46,8 @@ pub struct Scenario {
     pub overlays: Vec<Overlay>,
     /// Sockets that vanish in the measured phase.
     pub kill: Option<KillPlan>,
+    /// How the load grows in the measured phase, if it does.
+    pub profile: Option<Profile>,
     /// How long each part of the run takes.
     pub phases: Phases,
     /// What a good run must meet.
@@ -92,8 +97,10 @@ pub enum Phase {
 pub struct Phases {
     /// Published and verified, but kept out of the histograms.
     pub warmup: Duration,
-    /// Measured.
+    /// Measured, once.
     pub measure: Duration,
+    /// How many times in a row, each with results of its own.
+    pub repeat: u16,
     /// The longest wait for frames still under way.
     pub drain: Duration,
 }
@@ -113,13 +120,14 @@ const ROOT_KEYS: &[&str] = &[
     "subscribers",
     "overlays",
     "faults",
+    "profile",
     "phases",
     "slo",
     "health",
 ];
 const PUBLISHER_KEYS: &[&str] = &["name", "count", "fps", "phase", "payload", "topic", "burst"];
 const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
-const PHASE_KEYS: &[&str] = &["warmup", "measure", "drain"];
+const PHASE_KEYS: &[&str] = &["warmup", "measure", "repeat", "drain"];
 const HEALTH_KEYS: &[&str] = &["slip_percent"];
 
 impl Scenario {
@@ -147,6 +155,7 @@ impl Scenario {
             subscribers,
             overlays: Overlay::all_of(&root)?,
             kill: kill(&root)?,
+            profile: root.parsed("profile", Profile::from_str)?,
             phases: phases(&root)?,
             slo: Slo::of(&root)?,
             slip_percent: slip_percent(&root)?,
@@ -189,6 +198,7 @@ impl Scenario {
         self.check_topics()?;
         self.check_dialect()?;
         overlaid::check(self)?;
+        laps::check(self, &audience)?;
         self.check_kill()
     }
 
@@ -250,7 +260,7 @@ impl Scenario {
 
     fn check_kill(&self) -> Result<(), ScenarioError> {
         let Some(kill) = self.kill else { return Ok(()) };
-        let text = if kill.at >= self.phases.measure {
+        let text = if kill.at >= self.phases.measured() {
             "the fault `kill` comes after the measured phase has ended; lower `at`".to_owned()
         } else if u64::from(kill.publishers) > self.publisher_count() {
             format!("the fault `kill` takes {} publishers, more than there are", kill.publishers)
@@ -271,7 +281,11 @@ impl Scenario {
     fn write_toml(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "name = {}", quoted(&self.name))?;
         writeln!(out, "about = {}", quoted(&self.about))?;
-        writeln!(out, "seed = {}\n", self.seed)?;
+        writeln!(out, "seed = {}", self.seed)?;
+        if let Some(profile) = self.profile {
+            writeln!(out, "profile = {}", quoted(&profile.to_string()))?;
+        }
+        writeln!(out)?;
         if self.target != Target::default() {
             self.target.write_toml(out)?;
         }
@@ -307,12 +321,20 @@ impl PublisherGroup {
 }
 
 impl Phases {
+    /// The whole measured phase: as long as it is measured, as many times as it is.
+    pub fn measured(&self) -> Duration {
+        self.measure.saturating_mul(u32::from(self.repeat))
+    }
+
     fn write_toml(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "[phases]")?;
         for (key, value) in
             [("warmup", self.warmup), ("measure", self.measure), ("drain", self.drain)]
         {
             writeln!(out, "{key} = {}", quoted(&units::format_duration(value)))?;
+        }
+        if self.repeat > 1 {
+            writeln!(out, "repeat = {}", self.repeat)?;
         }
         writeln!(out)
     }
@@ -448,19 +470,25 @@ fn phases(root: &Section<'_>) -> Result<Phases, ScenarioError> {
         })?;
         Ok(parsed.unwrap_or(Duration::from_secs(default_s)))
     };
+    let repeat = section.as_ref().map(|section| section.integer("repeat", REPEAT)).transpose()?;
     Ok(Phases {
         warmup: duration("warmup", 2, Duration::ZERO)?,
         measure: duration("measure", 10, MEASURE_MIN)?,
+        repeat: repeat.flatten().map_or(1, |repeat| repeat as u16),
         drain: duration("drain", 5, Duration::ZERO)?,
     })
 }
 
 /// Shorter than this, the samples of CPU time and the windows of a second mean nothing.
 pub const MEASURE_MIN: Duration = Duration::from_secs(1);
+/// The longest phase, and the longest measured phase however often it is repeated.
+pub const MEASURED_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// How many times in a row the same may be measured: more laps no table shows.
+pub const REPEAT: RangeInclusive<u64> = 1..=100;
 
 /// Checks the length of a phase.
 pub fn check_phase(duration: Duration, least: Duration) -> Result<Duration, String> {
-    let most = Duration::from_secs(7 * 86_400);
+    let most = MEASURED_MAX;
     if (least..=most).contains(&duration) {
         return Ok(duration);
     }
@@ -495,7 +523,7 @@ mod tests {
                        { name = "wall", count = 1, topics_each = "all" }]
         overlays = [{ kind = "late-frames", late_percent = 5 }]
         faults = [{ at = "2s", kind = "kill", subscriber_fraction = 0.3, publishers = 1 }]
-        phases = { warmup = "1s", measure = "1m", drain = "500ms" }
+        phases = { warmup = "1s", measure = "1m", repeat = 3, drain = "500ms" }
         slo = { e2e_p99 = "20ms", loss = 5 }
     "#;
 
@@ -518,8 +546,13 @@ mod tests {
         let jitter = Phase::Jitter { max: Duration::from_millis(5) };
         assert_eq!(scenario.publishers[0].phase, jitter);
         assert_eq!(scenario.subscribers[2].class, ClassKind::Slow { bytes_per_s: 4096 });
-        assert_eq!(scenario.slo.loss, 5);
+        assert_eq!((scenario.slo.loss, scenario.phases.measured().as_secs()), (5, 180));
         assert_eq!(Scenario::parse(&scenario.to_toml()), Ok(scenario));
+        let profile = "profile = \"2 steps of publishers\"\nseed = 7";
+        let grows = FULL.replacen("seed = 7", profile, 1).replacen("repeat = 3, ", "", 1);
+        let grows = Scenario::parse(&grows).unwrap();
+        assert!(grows.profile.is_some());
+        assert_eq!(Scenario::parse(&grows.to_toml()), Ok(grows));
     }
 
     #[test]
@@ -600,7 +633,7 @@ mod tests {
             ("\"stalled\"", "\"stalled\", read_rate = \"1B/s\"", "only a subscriber of class"),
             ("name = \"wall\"", "name = \"desk\"", "two subscriber groups are called `desk`"),
             ("\"kill\"", "\"storm\"", "`storm` is no fault of this version; `kill` is"),
-            ("at = \"2s\"", "at = \"2m\"", "comes after the measured phase has ended"),
+            ("at = \"2s\"", "at = \"3m\"", "comes after the measured phase has ended"),
             ("= 0.3", "= 1.3", "1.3 is outside 0..=1"),
             ("\"1m\"", "\"1\"", "`1` is no duration"),
             ("\"1m\"", "\"10ms\"", "10ms is outside 1s..="),

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::clock::{Grid, Jitter, SECOND_NS, Schedule, Span, UtcMap, mix};
 use crate::departures::{Departure, Departures};
 use crate::deviation::Conduct;
+use crate::laps::Laps;
 use crate::memo::Memo;
 use crate::payload::{self, Claim, Corrupt, When};
 use crate::plan::{Plan, PublisherPlan};
@@ -24,6 +25,7 @@ pub struct Roster {
     start_unix_ns: u64,
     utc: UtcMap,
     sample_every: u64,
+    laps: Laps,
     entries: Vec<Entry>,
     index_of: FxHashMap<u16, u32>,
 }
@@ -49,12 +51,14 @@ impl Roster {
             is_own: plan.part.has(number),
         };
         let ids = plan.publishers.iter().map(|publisher| publisher.id);
+        let measured_from_ns = utc.mono_of_unix(start_unix_ns) + nanoseconds(plan.warmup);
         Roster {
             run_id: plan.run_id,
             seed: plan.seed,
             start_unix_ns,
             utc,
             sample_every: u64::from(sample_every.max(1)),
+            laps: Laps::of(plan, measured_from_ns),
             entries: (0..).zip(&plan.publishers).map(entry).collect(),
             index_of: ids.zip(0..).collect(),
         }
@@ -68,6 +72,11 @@ impl Roster {
     /// The common start on the monotonic clock, ns.
     pub fn start_ns(&self) -> u64 {
         self.utc.mono_of_unix(self.start_unix_ns)
+    }
+
+    /// The laps of the measured phase on the monotonic clock.
+    pub fn laps(&self) -> &Laps {
+        &self.laps
     }
 
     /// How many publishers there are.
@@ -116,12 +125,14 @@ impl Roster {
             return None;
         }
         let measured = seq >= departures.measured_from();
+        let intended_ns = self.intended_ns(publisher, seq);
         Some(Stamp {
             publisher,
             seq,
-            intended_ns: self.intended_ns(publisher, seq),
+            intended_ns,
             sent_ns: if *is_own { log.sent_ns(seq) } else { None },
             measured,
+            lap: self.laps.at(intended_ns),
             sampled: measured && self.is_sampled(claim.id, seq),
             is_repeated: departures.is_repeated(seq),
         })
@@ -201,6 +212,8 @@ pub struct Stamp {
     pub sent_ns: Option<u64>,
     /// Whether it belongs to the measured phase.
     pub measured: bool,
+    /// To which lap of it, if so.
+    pub lap: u16,
     /// Whether it is sampled for the spread.
     pub sampled: bool,
     /// Whether the next frame is the same once more, on purpose.
@@ -235,8 +248,9 @@ fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Sched
     let rate = publisher.rate;
     let grid = Grid::new(deviation.burst.map_or(rate, |burst| burst.grid_rate(rate)));
     let after = |ns: u128| start_unix_ns + u64::try_from(ns).unwrap_or(u64::MAX / 4);
-    let first_tick = grid.first_tick_from(start_unix_ns);
-    let count = |until: u64| u32::try_from(until - first_tick).unwrap_or(u32::MAX);
+    let starts = deviation.starts.map(|starts| plan.warmup.saturating_add(starts));
+    let first_tick = grid.first_tick_from(starts.map_or(start_unix_ns, |at| after(at.as_nanos())));
+    let count = |until: u64| u32::try_from(until.saturating_sub(first_tick)).unwrap_or(u32::MAX);
     let [measured_ns, end_ns] =
         [plan.warmup, plan.warmup + plan.measure].map(|d| after(d.as_nanos()));
     let conduct = Conduct {
@@ -342,6 +356,23 @@ mod tests {
         changed[30] ^= 1;
         assert_eq!(memo.stamp(&changed, Some(&roster)), Err(Reject::Corrupt));
         assert_eq!(memo.stamp(b"", Some(&roster)), Err(Reject::Corrupt));
+    }
+
+    #[test]
+    fn the_frames_of_a_publisher_that_begins_late_count_from_its_first() {
+        let mut plan = plan(Payload::Fixed { bytes: 64 });
+        plan.course.laps = 3;
+        plan.publishers[1].deviation.starts = Some(Duration::from_secs(10));
+        // Ahead of the clock, so that its instants are on it.
+        let roster = Roster::new(&plan, 4_000_000_000 * SECOND_NS, UtcMap::sample(), 1);
+        let departures = roster.departures(1);
+        assert_eq!((departures.count(), departures.measured_from()), (20 * 60, 0));
+        let after_ns = roster.intended_ns(1, 0) - roster.start_ns() - 11 * SECOND_NS;
+        assert!(after_ns <= 1_000, "{after_ns}: no more than its jitter");
+        roster.log(1).attempt(0, 1);
+        let stamp = Memo::new(3).stamp(&frame(&plan, &roster, 1, 0), Some(&roster)).unwrap();
+        assert_eq!((stamp.seq, stamp.measured, stamp.lap), (0, true, 1));
+        assert_eq!(roster.departures(0).count(), 31 * 60);
     }
 
     #[test]

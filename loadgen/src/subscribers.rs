@@ -546,10 +546,10 @@ impl<'s> SubscriberThread<'s> {
 struct Ended;
 
 /// Whether a subscriber is not there at the start.
-fn joins_late(plan: &Plan, subscriber: u32) -> bool {
-    let subscriber = plan.subscribers.get(subscriber as usize);
+fn joins_late(plan: &Plan, number: u32) -> bool {
+    let subscriber = plan.subscribers.get(number as usize);
     let class = subscriber.and_then(|subscriber| subscriber::class_of(plan, subscriber));
-    class.is_some_and(|class| class.attendance.joins.is_some())
+    class.is_some_and(|class| class.attendance.joins.is_some()) || plan.comes(number).is_some()
 }
 
 /// The reason of sockets that vanished on purpose.

@@ -1,6 +1,8 @@
 //! The end of a run in one value: is it valid, were the goals met, which exit code follows.
 //! Must not print or write anything.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -91,11 +93,23 @@ fn goals(slo: &Slo, outcome: &Outcome) -> Vec<Goal> {
     let counts = counts.chain(stirs.then(|| ("shut out", sum(outside), 0)));
     let mut e2e = SignedHistogram::new();
     judged(&healthy).for_each(|class| e2e.merge(&class.e2e));
-    let latencies = slo.latencies().map(|(goal, quantile, limit)| {
+    counts.map(count_goal).chain(latency_goals(slo, &e2e)).collect()
+}
+
+/// The latency goals, held against these latencies.
+pub fn latency_goals(slo: &Slo, e2e: &SignedHistogram) -> Vec<Goal> {
+    let goal = |(goal, quantile, limit): (&'static str, f64, Duration)| {
         let value_ns = if quantile < 1.0 { e2e.quantile(quantile) } else { e2e.max() };
         latency_goal(goal, value_ns as f64, limit.as_nanos() as f64)
-    });
-    counts.map(count_goal).chain(latencies).collect()
+    };
+    slo.latencies().map(goal).collect()
+}
+
+/// The classes whose latency is the score.
+pub fn scored(outcome: &Outcome) -> Vec<&ClassOutcome> {
+    let is_healthy = |class: &&ClassOutcome| class.kind == ClassKind::Healthy;
+    let healthy: Vec<_> = outcome.classes.iter().filter(is_healthy).collect();
+    judged(&healthy).collect()
 }
 
 /// Whose latency is the score: of those that are there all the time, if anybody is.
@@ -131,8 +145,6 @@ fn latency_goal(goal: &'static str, value_ns: f64, limit_ns: f64) -> Goal {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::attendance::{Joins, Returns};
     use crate::fixtures;

@@ -116,6 +116,25 @@ fn an_agent_without_a_publisher_hears_those_of_the_others() {
 }
 
 #[test]
+fn laps_of_agents_add_up() {
+    let out = tempfile::tempdir().unwrap();
+    let server = Server::start(Faults::default());
+    let agents = [Agent::start(&[]), Agent::start(&[])];
+    let mut conductor = conductor(&server, &[&agents[0], &agents[1]], "2", out.path());
+    let output = conductor.args(["--profile", "2 steps of publishers"]).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", told(&output));
+    let record = record(out.path());
+    let laps = record["laps"].as_array().unwrap();
+    let each = |key: &str| laps.iter().map(|lap| lap[key].as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((each("publishers"), each("sockets")), (vec![1.0, 2.0], vec![21.0, 21.0]));
+    assert_eq!(each("publishes_per_s"), [50.0, 100.0]);
+    assert_eq!(each("deliveries_per_s")[1], 21.0 * 50.0, "one topic each");
+    let class = &record["totals"]["classes"][0];
+    assert_eq!(class["e2e"]["count"], each("scored").iter().sum::<f64>() as u64);
+    assert_eq!((&class["received"], &class["lost"]), (&class["expected"], &0.into()));
+}
+
+#[test]
 fn a_clock_that_is_ahead_is_measured_and_taken_out() {
     let out = tempfile::tempdir().unwrap();
     let server = Server::start(Faults::default());

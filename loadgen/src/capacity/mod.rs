@@ -32,6 +32,7 @@ use crate::exit::Exit;
 use crate::host::Environment;
 use crate::overrides::{self, ResolveError};
 use crate::scenario::Scenario;
+use crate::section::ScenarioError;
 use crate::session;
 use crate::slo::Slo;
 use crate::units::format_duration;
@@ -92,6 +93,10 @@ pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
     let mut options = args.run.options.clone();
     options.set.extend(args.slo.iter().cloned());
     let scenario = overrides::resolve(name, &options)?;
+    if scenario.profile.is_some() || scenario.phases.repeat > 1 {
+        let cause = ScenarioError::Contradiction(NO_LAPS.to_owned());
+        return Err(ResolveError::Wrong { origin: name.to_owned(), cause }.into());
+    }
     let mut search = Search::new(asked(args, &scenario)?);
     let mut runner = Runner::new(args, name, options, &scenario)?;
     eprintln!("{}", text::head(args.control));
@@ -107,6 +112,9 @@ pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
     });
     conclude(args, &scenario, found, &runner, left_out.as_deref())
 }
+
+const NO_LAPS: &str = "`capacity` has runs of its own for every load; leave out `profile` \
+                       (--profile) and `repeat` (--repeat)";
 
 fn asked(args: &CapacityArgs, scenario: &Scenario) -> Result<Asked, CapacityError> {
     let range = args.control.range(scenario);

@@ -26,8 +26,9 @@ use crate::form::{Form, Pace};
 use crate::health::HealthLimits;
 use crate::overlay::Overlay;
 use crate::plan::{Payload, Rate};
+use crate::profile::Profile;
 use crate::scenario::Scenario;
-use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, SOCKETS_MAX, check_phase};
+use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, REPEAT, SOCKETS_MAX, check_phase};
 use crate::source::SourceRange;
 use crate::target::{TargetUrl, parse_target_url};
 use crate::units::{parse_duration, parse_per_second};
@@ -196,9 +197,18 @@ pub struct RunOptions {
     #[arg(long, value_name = "KEY=VALUE", value_parser = Setting::from_str, help_heading = LOAD)]
     pub set: Vec<Setting>,
 
-    /// Length of the measured phase [1s..=7days].
+    /// Length of the measured phase, once [1s..=7days].
     #[arg(long, value_name = "TIME", value_parser = parse_measure, help_heading = PHASES)]
     pub duration: Option<Duration>,
+    /// Measure so many times in a row, on the same sockets and without a break: each lap has
+    /// results of its own, and how much they differ is told [1..=100, scenario's default: 1].
+    #[arg(long, value_name = "N", value_parser = parse_repeat, help_heading = PHASES)]
+    pub repeat: Option<u16>,
+    /// Let the load grow during the measured phase: `5 steps of subscribers` (2 to 100) in as many
+    /// laps, or `ramp of publishers` evenly until the last of 10 laps; with ` from 20%` that share
+    /// is there from the start [scenario's default: the full load from the start].
+    #[arg(long, value_name = "TEXT", value_parser = Profile::from_str, help_heading = PHASES)]
+    pub profile: Option<Profile>,
     /// Published and verified before that, but kept out of the latencies [0s..=7days].
     #[arg(long, value_name = "TIME", value_parser = parse_phase, help_heading = PHASES)]
     pub warmup: Option<Duration>,
@@ -320,6 +330,10 @@ fn parse_phase(text: &str) -> Result<Duration, String> {
 
 fn parse_measure(text: &str) -> Result<Duration, String> {
     check_phase(parse_duration(text)?, MEASURE_MIN)
+}
+
+fn parse_repeat(text: &str) -> Result<u16, String> {
+    parse_within(text, REPEAT).map(|count| count as u16)
 }
 
 fn parse_within(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
@@ -460,6 +474,8 @@ mod tests {
             (vec!["--subscribers", "0"], "`0` is not in 1..=4000000"),
             (vec!["--duration", "10"], "`10` is no duration"),
             (vec!["--duration", "10ms"], "10ms is outside 1s..="),
+            (vec!["--repeat", "101"], "`101` is not in 1..=100"),
+            (vec!["--profile", "steps"], "`steps` is no profile"),
             (vec!["--rate", "0"], "`0` is no frame rate"),
             (vec!["--phase", "odd"], "`odd` is no phase"),
             (vec!["--overlay", "late-frame"], "did you mean `late-frames`?"),

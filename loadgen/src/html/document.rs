@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::efficiency::Efficiency;
+use crate::lap_table::LapRow;
 use crate::outcome::Window;
 
 /// A run.
@@ -41,6 +42,8 @@ pub struct Document {
     pub exit_code: u8,
     /// Second by second.
     pub windows: Vec<Window>,
+    /// Lap by lap, if there are several.
+    pub laps: Vec<LapRow>,
     /// All in all.
     pub totals: Totals,
     /// What it cost.

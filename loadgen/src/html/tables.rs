@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::clocks;
+use crate::lap_table::LAP_COLUMNS;
 use crate::report::{CLASS_COLUMNS, LATENCY_COLUMNS};
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
 
@@ -87,6 +88,12 @@ pub fn latencies(run: &Document) -> Table {
     rows.push(latency_row("spread, last receiver", &spread.last, bound_ns));
     rows.push(latency_row("schedule slip", &run.totals.publishers.slip, 0));
     Table { title: "Latencies", header: LATENCY_COLUMNS.to_vec(), rows }
+}
+
+/// The parts of the measured phase, if there are several.
+pub fn laps(run: &Document) -> Table {
+    let rows = run.laps.iter().map(|row| row.cells(run.clock.bound_ns)).collect();
+    Table { title: "Laps", header: LAP_COLUMNS.to_vec(), rows }
 }
 
 /// What the sockets of each class received.
@@ -233,6 +240,7 @@ const UNKNOWN: &str = "–";
 mod tests {
     use super::*;
     use crate::html::fixtures;
+    use crate::lap_table::LapRow;
 
     fn row<'t>(table: &'t Table, name: &str) -> &'t [String] {
         table.rows.iter().find(|row| row[0] == name).unwrap()
@@ -263,7 +271,8 @@ mod tests {
     #[test]
     fn every_row_has_as_many_cells_as_the_header() {
         let run = fixtures::document();
-        for table in [latencies(&run), classes(&run)] {
+        let run = Document { laps: vec![LapRow::default()], ..run };
+        for table in [latencies(&run), classes(&run), laps(&run)] {
             assert!(table.rows.iter().all(|row| row.len() == table.header.len()), "{table:?}");
         }
         assert_eq!(row(&classes(&run), "dashboard")[5], "600,000");

@@ -26,6 +26,8 @@ pub(super) struct Absences {
     uncut: Vec<u16>,
     /// Those who come for the first time while the run is on, by class and in that order.
     newcomers: Vec<Vec<u32>>,
+    /// Those with whom the load grows, in the order in which they come.
+    growing: Vec<u32>,
     /// Connections nobody reads any more, and until when they are kept.
     ghosts: Vec<(u64, Subscriber)>,
 }
@@ -49,7 +51,8 @@ impl Absences {
             };
             share.iter().filter(of_class)
         };
-        let mut absences = Absences::default();
+        let growing = share.iter().filter(|subscriber| plan.comes(**subscriber).is_some());
+        let mut absences = Absences { growing: growing.copied().collect(), ..Absences::default() };
         for (class, of) in (0u16..).zip(&plan.classes) {
             let attendance = of.attendance;
             if let Some(interval_ns) = attendance.churn.interval_ns(members(class).count()) {
@@ -75,6 +78,7 @@ impl SubscriberThread<'_> {
         }
         if now_ns >= measured_from {
             self.expect_newcomers(measured_from);
+            self.expect_growth(measured_from);
             self.cut_due(now_ns, measured_from);
             self.churn(now_ns);
         }
@@ -90,6 +94,20 @@ impl SubscriberThread<'_> {
                 let absent = Absent::new(due_ns, None, RETURN);
                 self.absences.reconnects.expect(*subscriber, absent, due_ns);
             }
+        }
+    }
+
+    /// Whose time it is comes no faster than sockets are opened in the ramp.
+    fn expect_growth(&mut self, measured_from: u64) {
+        let plan = self.stage.plan;
+        let threads = plan.subscriber_threads.max(1) as u64;
+        let interval_ns = threads * SECOND_NS / u64::from(plan.connect_rate.max(1));
+        let mut free_ns = measured_from;
+        for subscriber in mem::take(&mut self.absences.growing) {
+            let comes_ns = plan.comes(subscriber).map_or(0, nanoseconds);
+            let due_ns = free_ns.max(measured_from + comes_ns);
+            free_ns = due_ns + interval_ns;
+            self.absences.reconnects.expect(subscriber, Absent::new(due_ns, None, RETURN), due_ns);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gridload::deviation::Deviation;
 use gridload::dialect::Dialect;
+use gridload::laps::Course;
 use gridload::part::Part;
 use gridload::plan::{ClassPlan, Disturbance, Payload, Plan, PublisherPlan, Rate};
 
@@ -32,6 +33,7 @@ pub fn short_plan(target: SocketAddr, payload: Payload) -> Plan {
         dialect: Dialect::default(),
         warmup: Duration::from_millis(250),
         measure: Duration::from_secs(1),
+        course: Course::default(),
         drain: Duration::from_secs(2),
         connect_rate: 1000,
         publishers: vec![publisher(1001), publisher(1002)],
