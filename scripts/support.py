@@ -41,7 +41,9 @@ def installs(*command, **options):
 
 def build(*packages, profile="release"):
     """Builds the programs of `packages`; the directory they are in."""
-    flags = [flag for package in packages for flag in ("-p", package)]
+    # Always both: alone, each would have its dependencies with other features, built once more.
+    both = dict.fromkeys(("gridcast", "gridload", *packages))
+    flags = [flag for package in both for flag in ("-p", package)]
     run("cargo", "build", "--bins", "--profile", "dev" if profile == "debug" else profile, *flags,
         cwd=ROOT)
     return TARGET / profile
@@ -49,7 +51,7 @@ def build(*packages, profile="release"):
 
 def add_build_options(parser):
     """`--profile` and `--no-build`, the same in every script."""
-    parser.add_argument("--profile", default="release", choices=["debug", "release"],
+    parser.add_argument("--profile", default="release", choices=["debug", "quick", "release"],
                         help="build of the programs [default: release]")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
 
