@@ -58,6 +58,7 @@ pub mod meter;
 pub mod outcome;
 pub mod overlaid;
 pub mod overlay;
+pub mod overlay_flag;
 pub mod overrides;
 pub mod packets;
 pub mod part;

@@ -251,7 +251,7 @@ fn conditions(record: &Record<'_>) -> Table {
 fn write_overlays(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
     let Record { scenario, outcome, .. } = record;
     if !scenario.overlays.is_empty() {
-        let names: Vec<_> = scenario.overlays.iter().map(Overlay::name).collect();
+        let names: Vec<_> = scenario.overlays.iter().map(Overlay::to_string).collect();
         writeln!(out, "overlays: {}", names.join(", "))?;
     }
     let Deviations { withheld, repeated, delayed, configurations } = outcome.publishers.deviations;
