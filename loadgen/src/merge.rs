@@ -14,9 +14,7 @@ use crate::cli::MergeArgs;
 use crate::compare::run_file::{RunFile, RunFileError};
 use crate::exit::Exit;
 use crate::health::Gate;
-use crate::outcome::{
-    ClassOutcome, Outcome, PublisherOutcome, RampOutcome, SpreadOutcome, ThreadHealth, Window,
-};
+use crate::outcome::{ClassOutcome, Outcome, ThreadHealth, Totals, Window};
 use crate::record::{ResultDir, totals_json};
 use crate::scenario::Scenario;
 use crate::section::ScenarioError;
@@ -86,15 +84,6 @@ struct Part {
     health: Health,
     windows: Vec<Window>,
     efficiency: Efficiency,
-}
-
-#[derive(Deserialize)]
-struct Totals {
-    measured_s: f64,
-    ramp: RampOutcome,
-    publishers: PublisherOutcome,
-    classes: Vec<ClassOutcome>,
-    spread: SpreadOutcome,
 }
 
 #[derive(Deserialize)]

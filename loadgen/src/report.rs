@@ -9,7 +9,7 @@ use crate::clocks::{self, AgentClock, Clocks};
 use crate::departures::Deviations;
 use crate::exit::Exit;
 use crate::histograms::SignedHistogram;
-use crate::outcome::{ClassOutcome, Outcome};
+use crate::outcome::{ClassOutcome, Outcome, SpreadOutcome};
 use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::table::table;
@@ -79,10 +79,21 @@ fn headline(verdict: &Verdict, name: &str) -> String {
     }
 }
 
-/// `bound_ns` is how far clocks of several hosts may be apart; what one host saw alone is exact.
 fn latencies(outcome: &Outcome, bound_ns: u64) -> Table {
+    let Outcome { classes, spread, publishers, .. } = outcome;
+    table(&LATENCY_COLUMNS, latency_rows(classes, spread, &publishers.slip, bound_ns))
+}
+
+/// The cells under [`LATENCY_COLUMNS`]. `bound_ns` is how far clocks of several hosts may be apart;
+/// what one host saw alone is exact.
+pub fn latency_rows(
+    classes: &[ClassOutcome],
+    spread: &SpreadOutcome,
+    slip: &SignedHistogram,
+    bound_ns: u64,
+) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
-    for class in &outcome.classes {
+    for class in classes {
         rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e, bound_ns));
         rows.push(latency_row(&format!("service, {}", class.name), &class.service, 0));
         if let Some(ticks) = &class.ticks {
@@ -93,17 +104,16 @@ fn latencies(outcome: &Outcome, bound_ns: u64) -> Table {
             rows.push(latency_row(&format!("back to a frame, {}", class.name), first_frame, 0));
         }
     }
-    let spread = &outcome.spread;
     rows.push(latency_row("spread, first receiver", &spread.first, bound_ns));
     rows.push(latency_row("spread, median receiver", &spread.median, bound_ns));
     rows.push(latency_row("spread, last receiver", &spread.last, bound_ns));
-    rows.push(latency_row("schedule slip", &outcome.publishers.slip, 0));
-    table(&LATENCY_COLUMNS, rows)
+    rows.push(latency_row("schedule slip", slip, 0));
+    rows
 }
 
 fn latency_row(name: &str, histogram: &SignedHistogram, bound_ns: u64) -> Vec<String> {
     if histogram.is_empty() {
-        return [name, "-", "-", "-", "-", "-", "0"].map(str::to_owned).to_vec();
+        return [name, "–", "–", "–", "–", "–", "0"].map(str::to_owned).to_vec();
     }
     let at = |quantile: f64| clocks::within(histogram.quantile(quantile) as f64, bound_ns);
     let max = clocks::within(histogram.max() as f64, bound_ns);
@@ -127,7 +137,8 @@ fn classes(outcome: &Outcome) -> Table {
     table(&CLASS_COLUMNS, outcome.classes.iter().map(class_row).collect())
 }
 
-fn class_row(class: &ClassOutcome) -> Vec<String> {
+/// The cells under [`CLASS_COLUMNS`].
+pub fn class_row(class: &ClassOutcome) -> Vec<String> {
     let counts = [
         class.sockets,
         class.expected,
@@ -254,30 +265,36 @@ fn write_overlays(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
         let names: Vec<_> = scenario.overlays.iter().map(Overlay::to_string).collect();
         writeln!(out, "overlays: {}", names.join(", "))?;
     }
-    let Deviations { withheld, repeated, delayed, configurations } = outcome.publishers.deviations;
+    for (what, count) in deviations(&outcome.publishers.deviations) {
+        writeln!(out, "on purpose: {} x {what}", format_exact(count))?;
+    }
+    for class in outcome.classes.iter().filter(|class| !class.returns.is_empty()) {
+        let counts = returns(&class.returns);
+        let counts = counts.map(|(what, count)| format!("{} {what}", format_exact(count)));
+        writeln!(out, "{}: {}", class.name, counts.join(", "))?;
+        for (error, count) in &class.returns.errors {
+            writeln!(out, "{}: turned away: {} x {error}", class.name, format_exact(*count))?;
+        }
+    }
+    Ok(())
+}
+
+/// What publishers did otherwise on purpose, as far as they did, here and on a page.
+pub fn deviations(found: &Deviations) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    let Deviations { withheld, repeated, delayed, configurations } = *found;
     let counts = [
         ("withheld", withheld),
         ("sent twice", repeated),
         ("late by intent", delayed),
         ("configurations", configurations),
     ];
-    for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        writeln!(out, "on purpose: {} x {what}", format_exact(count))?;
-    }
-    for class in outcome.classes.iter().filter(|class| !class.returns.is_empty()) {
-        let Returns { left, came, shut_out, unserved, errors, .. } = &class.returns;
-        let [left, came, shut_out, unserved] =
-            [left, came, shut_out, unserved].map(|count| format_exact(*count));
-        writeln!(
-            out,
-            "{}: {left} left, {came} came (back), {shut_out} shut out, {unserved} unserved",
-            class.name
-        )?;
-        for (error, count) in errors {
-            writeln!(out, "{}: turned away: {} x {error}", class.name, format_exact(*count))?;
-        }
-    }
-    Ok(())
+    counts.into_iter().filter(|(_, count)| *count > 0)
+}
+
+/// What became of sockets that left and came back, or came late, here and on a page.
+pub fn returns(found: &Returns) -> [(&'static str, u64); 4] {
+    let Returns { left, came, shut_out, unserved, .. } = *found;
+    [("left", left), ("came (back)", came), ("shut out", shut_out), ("unserved", unserved)]
 }
 
 /// What went wrong with connections, if anything did.

@@ -6,6 +6,7 @@ use minijinja::{Environment, Error, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::histograms::SignedHistogram;
 use crate::scenario::Scenario;
 
 use super::curve::{self, Curve, Words};
@@ -46,6 +47,7 @@ struct Page<'d> {
     server: Vec<Figure>,
     latencies: Table,
     classes: Table,
+    purposes: Vec<Table>,
     costs: Table,
     troubles: Vec<String>,
     conditions: Vec<Row<'d>>,
@@ -97,6 +99,7 @@ impl Page<'_> {
             server: figures.collect(),
             latencies: tables::latencies(run),
             classes: tables::classes(run),
+            purposes: tables::purposes(run),
             costs: tables::costs(run),
             troubles: tables::troubles(run),
             conditions: conditions(run),
@@ -124,11 +127,10 @@ impl Verdict<'_> {
 }
 
 fn percentiles(run: &Document) -> Figure {
-    let curve = |name, latencies: Option<_>| latencies.map(|latencies| Curve { name, latencies });
     let curves = [
-        curve("end to end", run.latencies(|class| &class.e2e)),
-        curve("service", run.latencies(|class| &class.service)),
-        curve("schedule slip", run.totals.publishers.slip.histogram()),
+        curve("end to end", &run.latencies(|class| &class.e2e)),
+        curve("service", &run.latencies(|class| &class.service)),
+        curve("schedule slip", &run.totals.publishers.slip),
     ];
     let words = Words {
         id: "percentiles",
@@ -142,8 +144,7 @@ fn percentiles(run: &Document) -> Figure {
 fn spread(run: &Document) -> Figure {
     let spread = &run.totals.spread;
     let ranks = [("first", &spread.first), ("median", &spread.median), ("last", &spread.last)];
-    let curves =
-        ranks.map(|(name, latencies)| Some(Curve { name, latencies: latencies.histogram()? }));
+    let curves = ranks.map(|(name, latencies)| curve(name, latencies));
     let words = Words {
         id: "spread",
         title: "Spread by rank of receiver",
@@ -151,6 +152,12 @@ fn spread(run: &Document) -> Figure {
                healthy subscriber had it.",
     };
     figure(words, curves)
+}
+
+/// Of all values that are not negative, if there are any.
+fn curve(name: &'static str, latencies: &SignedHistogram) -> Option<Curve> {
+    let latencies = latencies.values();
+    (!latencies.is_empty()).then(|| Curve { name, latencies: latencies.clone() })
 }
 
 fn figure(words: Words, curves: [Option<Curve>; 3]) -> Figure {
@@ -265,18 +272,23 @@ mod tests {
         let mut run = fixtures::run();
         run["totals"]["classes"][0]["closes"] = closes.clone();
         run["totals"]["ramp"]["errors"] = closes.clone();
+        run["totals"]["classes"][0]["returns"] = json!({
+            "left": 1, "came": 1, "shut_out": 0, "unserved": 0, "errors": closes.clone(),
+            "first_frame": null,
+        });
         run["env"] = closes.clone();
         run["layout"] = closes;
         assert!(!page(&run).contains("<img"));
     }
 
-    /// Every text but those that hold histograms or that decide what is shown.
+    /// Every text but histograms and words that nothing else can stand for.
     fn replace_texts(value: &mut Value, text: &str) {
         match value {
             Value::String(found) => text.clone_into(found),
             Value::Array(values) => values.iter_mut().for_each(|value| replace_texts(value, text)),
             Value::Object(values) => {
-                let others = values.iter_mut().filter(|(key, _)| *key != "hist_b64");
+                let is_free = |key: &str| !matches!(key, "hist_b64" | "kind" | "form");
+                let others = values.iter_mut().filter(|(key, _)| is_free(key));
                 others.for_each(|(_, value)| replace_texts(value, text));
             }
             _ => {}
