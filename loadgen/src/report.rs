@@ -14,7 +14,7 @@ use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::table::table;
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
-use crate::verdict::{Verdict, frames_missing};
+use crate::verdict::{Goal, Verdict, frames_missing};
 
 /// What is told of each latency, here and on a page.
 pub const LATENCY_COLUMNS: [&str; 7] = ["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
@@ -69,11 +69,10 @@ fn headline(verdict: &Verdict, name: &str) -> String {
             format!("INVALID RUN of {name}: these numbers prove nothing\n  - {reasons}")
         }
         Exit::SloViolated => {
-            let missed = verdict.goals.iter().filter(|goal| !goal.pass);
-            let missed: Vec<_> = missed
-                .map(|g| format!("{} {} (allowed {})", g.goal, g.measured, g.allowed))
-                .collect();
-            format!("valid run of {name}, GOALS MISSED: {}", missed.join(", "))
+            let unmet = || verdict.goals.iter().filter(|goal| !goal.pass);
+            let what = if unmet().all(Goal::is_open) { "OPEN" } else { "MISSED" };
+            let unmet: Vec<_> = unmet().map(Goal::shortfall).collect();
+            format!("valid run of {name}, GOALS {what}: {}", unmet.join(", "))
         }
         _ => format!("valid run of {name}, all goals met"),
     }
@@ -253,7 +252,7 @@ fn conditions(record: &Record<'_>) -> Table {
     });
     let goals = verdict.goals.iter().map(|goal| {
         let name = format!("goal: {}", goal.goal);
-        vec![name, goal.measured.clone(), goal.allowed.clone(), mark(goal.pass)]
+        vec![name, goal.measured.clone(), goal.allowed.clone(), goal.result.clone()]
     });
     table(&["condition", "measured", "allowed", ""], gates.chain(goals).collect())
 }
@@ -315,8 +314,11 @@ fn write_troubles(outcome: &Outcome, out: &mut String) -> std::fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::fixtures;
+    use crate::slo::Slo;
 
     fn rendered(outcome: &Outcome) -> String {
         fixtures::with_record(outcome, render)
@@ -355,6 +357,16 @@ mod tests {
         let mut outcome = fixtures::outcome();
         outcome.classes[0].lost = 17;
         assert!(rendered(&outcome).contains("GOALS MISSED: loss 17 (allowed <= 0)"));
+    }
+
+    #[test]
+    fn goals_that_the_clocks_leave_open_are_not_called_missed() {
+        let outcome = fixtures::outcome();
+        let slo = Slo { e2e_max: Some(Duration::from_micros(1_100)), ..Slo::default() };
+        let verdict = Verdict::of(Vec::new(), &slo, &outcome, 84_000);
+        let text = of_merged(&outcome, 84_000, &verdict, 2);
+        let said = "GOALS OPEN: e2e_max 1.12 ms ±84.0 µs (allowed <= 1.10 ms) cannot be told";
+        assert!(text.contains(said), "{text}");
     }
 
     #[test]

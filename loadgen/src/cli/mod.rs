@@ -74,8 +74,8 @@ Exit codes:
   1  internal error
   2  wrong usage, wrong scenario, or a load this host cannot carry; `doctor`: the same
   3  `compare` or `ab` found the candidate worse
-  4  a goal (SLO) was missed; without stated goals: frames were lost, damaged or out of order;
-     `capacity`: even by the least load
+  4  a goal (SLO) was missed, or lies within what the clocks of agents leave open; without stated
+     goals: frames were lost, damaged or out of order; `capacity`: even by the least load
   5  the run was invalid; `compare`, `ab`: a side has no valid run; `capacity`: nothing was proved;
      `selftest`: a row is wrong; `run --agents`: an agent was lost
   6  `compare` or `ab` with --require-conclusive could not tell";

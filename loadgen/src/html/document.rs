@@ -106,8 +106,26 @@ pub struct Condition {
     pub allowed: String,
     /// Whether it holds.
     pub pass: bool,
+    /// How that is said of a goal.
+    pub result: String,
     /// What a breach means.
     pub why: String,
+}
+
+impl Condition {
+    /// Whether it is a goal of which the clocks cannot tell.
+    pub fn is_open(&self) -> bool {
+        !self.pass && !matches!(self.result.as_str(), "" | "missed")
+    }
+
+    /// What came of it.
+    pub fn said(&self) -> &str {
+        match (self.result.as_str(), self.pass) {
+            ("", true) => "ok",
+            ("", false) => "BREACHED",
+            (result, _) => result,
+        }
+    }
 }
 
 /// Looks at the system.

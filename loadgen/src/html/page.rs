@@ -74,6 +74,7 @@ struct Row<'d> {
     measured: &'d str,
     allowed: &'d str,
     pass: bool,
+    result: &'d str,
     why: &'d str,
 }
 
@@ -112,11 +113,15 @@ impl Page<'_> {
 
 impl Verdict<'_> {
     fn of(run: &Document) -> Verdict<'_> {
-        let missed = run.slo.iter().filter(|goal| !goal.pass);
-        let missed = missed.map(|g| format!("{}: {} (allowed {})", g.name, g.measured, g.allowed));
+        let unmet = || run.slo.iter().filter(|goal| !goal.pass);
+        let told = |g: &Condition| format!("{}: {} (allowed {})", g.name, g.measured, g.allowed);
         let (class, text, points) = match run.verdict.as_str() {
             "ok" => ("good", "Valid run, all goals met", Vec::new()),
-            "slo-violated" => ("missed", "Valid run, goals missed", missed.collect()),
+            "slo-violated" if unmet().all(Condition::is_open) => {
+                let text = "Valid run, but the clocks cannot tell whether goals were met";
+                ("missed", text, unmet().map(told).collect())
+            }
+            "slo-violated" => ("missed", "Valid run, goals missed", unmet().map(told).collect()),
             _ => {
                 let text = "Invalid run: these numbers prove nothing";
                 ("invalid", text, run.health.reasons.clone())
@@ -171,8 +176,8 @@ fn conditions(run: &Document) -> Vec<Row<'_>> {
 }
 
 fn row<'d>(kind: &'static str, condition: &'d Condition) -> Row<'d> {
-    let Condition { name, measured, allowed, pass, why } = condition;
-    Row { kind, name, measured, allowed, pass: *pass, why }
+    let Condition { name, measured, allowed, pass, why, .. } = condition;
+    Row { kind, name, measured, allowed, pass: *pass, result: condition.said(), why }
 }
 
 fn text(value: Option<&Value>) -> &str {
@@ -250,9 +255,16 @@ mod tests {
         run["verdict"] = json!("slo-violated");
         run["exit_code"] = json!(4);
         run["slo"][0]["pass"] = json!(false);
+        run["slo"][0]["result"] = json!("missed");
         let text = page(&run);
+        assert!(text.contains("Valid run, goals missed"));
         assert!(text.contains("class=\"verdict missed\"") && text.contains("exit code 4"));
         assert!(text.contains("loss: 0 (allowed &lt;= 0)"), "{text}");
+        run["slo"][0]["result"] = json!("cannot be told: ±84.0 µs");
+        let text = page(&run);
+        assert!(
+            text.contains("the clocks cannot tell") && text.contains("<td>cannot be told: ±84")
+        );
         run["verdict"] = json!("invalid");
         run["health"]["reasons"] = json!(["thread busy: 97 %"]);
         let text = page(&run);
