@@ -78,6 +78,7 @@ pub mod recorder;
 pub mod recording;
 pub mod replay;
 pub mod report;
+pub mod restamped;
 pub mod run;
 pub mod sampler;
 pub mod scenario;
