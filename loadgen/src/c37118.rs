@@ -201,12 +201,40 @@ pub fn check(frame: &[u8]) -> Result<(Kind, Envelope), FrameError> {
 
 /// Gives a whole frame another IDCODE, and the checksum that goes with it.
 pub fn readdress(frame: &mut [u8], id: u16) {
+    amend(frame, 4, id.to_be_bytes());
+}
+
+/// Gives a whole frame of any kind another time, and the checksum that goes with it. What it says
+/// of leap seconds and the quality of its time stays.
+pub fn restamp(frame: &mut [u8], soc: u32, fracsec: u32) {
+    let Some(quality) = frame.get(10).copied() else { return };
+    let ([s3, s2, s1, s0], [_, f2, f1, f0]) = (soc.to_be_bytes(), fracsec.to_be_bytes());
+    amend(frame, 6, [s3, s2, s1, s0, quality, f2, f1, f0]);
+}
+
+/// Writes a field of a frame that has it, and the checksum.
+fn amend<const N: usize>(frame: &mut [u8], at: usize, value: [u8; N]) {
     if let Some((covered, sum)) = frame.split_last_chunk_mut::<2>()
-        && let Some(field) = covered.get_mut(4..6)
+        && let Some(field) = covered.get_mut(at..at + N)
     {
-        field.copy_from_slice(&id.to_be_bytes());
+        field.copy_from_slice(&value);
         *sum = CHECKSUM.checksum(covered).to_be_bytes();
     }
+}
+
+/// The TIME_BASE in a whole configuration frame: units of FRACSEC a second, 24 bits; `None` if it
+/// says none.
+pub fn time_base(configuration: &[u8]) -> Option<u32> {
+    let (kind, _) = check(configuration).ok()?;
+    let at = match kind {
+        Kind::Config1 | Kind::Config2 => ENVELOPE_BYTES,
+        // Behind the number of the fragment.
+        Kind::Config3 => ENVELOPE_BYTES + 2,
+        Kind::Data | Kind::Header | Kind::Command => return None,
+    };
+    let (word, _) = configuration.get(at..)?.split_first_chunk::<4>()?;
+    let [_flags, b2, b1, b0] = *word;
+    Some(u32::from_be_bytes([0, b2, b1, b0])).filter(|units| *units > 0)
 }
 
 /// A default data frame kept ready, so that a tick costs a few stores and one checksum.
@@ -567,6 +595,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_configuration_says_its_time_base() {
+        let mut frame = Vec::new();
+        encode_config2(envelope(7, NEW_YEAR, 0), &[Station::simulated(7)], 30, &mut frame);
+        assert_eq!(time_base(&frame), Some(TIME_BASE));
+        amend(&mut frame, 14, [0x80, 0, 0x03, 0xE8]);
+        assert_eq!(time_base(&frame), Some(1_000), "flags are no part of it");
+        amend(&mut frame, 0, [SYNC, 0x52]);
+        amend(&mut frame, 16, [0, 0, 0x0B, 0xB8]);
+        assert_eq!(time_base(&frame), Some(3_000), "CFG-3 has it two bytes later");
+        amend(&mut frame, 16, [0; 4]);
+        assert_eq!(time_base(&frame), None);
+        assert_eq!(time_base(Template::new(7).patch(&default_measurement(0, 0))), None);
+    }
+
     proptest! {
         #[test]
         fn what_is_encoded_checks(id in 1u16..65535, soc: u32, fracsec in 0..TIME_BASE) {
@@ -581,6 +624,18 @@ mod tests {
             let mut frame = *Template::new(1001).patch(&values);
             readdress(&mut frame, id);
             prop_assert_eq!(check(&frame), Ok((Kind::Data, envelope(id, soc, fracsec))));
+        }
+
+        #[test]
+        fn another_time_checks_too(soc: u32, fracsec in 0u32..1 << 24, quality: u8) {
+            let values = Measurement { quality, ..default_measurement(7, 0) };
+            let recorded = *Template::new(1001).patch(&values);
+            let mut frame = recorded;
+            restamp(&mut frame, soc, fracsec);
+            let expected = Envelope { quality, ..envelope(1001, soc, fracsec) };
+            prop_assert_eq!(check(&frame), Ok((Kind::Data, expected)));
+            let body = |frame: &[u8]| [&frame[..6], &frame[10..11], &frame[14..90]].concat();
+            prop_assert_eq!(body(&frame), body(&recorded));
         }
 
         #[test]

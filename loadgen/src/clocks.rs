@@ -34,13 +34,18 @@ impl Clocks {
     /// By how much a latency from one agent to another may be wrong, ns: both clocks at their
     /// worst.
     pub fn bound_ns(&self) -> u64 {
-        let mut bounds: Vec<u64> = self.agents.iter().map(|agent| agent.bound_ns).collect();
-        bounds.sort_unstable_by(|a, b| b.cmp(a));
-        match bounds.as_slice() {
-            [worst, next, ..] => worst.saturating_add(*next),
-            // One agent compares its clock with itself.
-            [] | [_] => 0,
-        }
+        two_worst_ns(self.agents.iter().map(|agent| agent.bound_ns))
+    }
+}
+
+/// What two clocks may be apart, of clocks with these bounds, ns.
+pub fn two_worst_ns(bounds: impl Iterator<Item = u64>) -> u64 {
+    let mut bounds: Vec<u64> = bounds.collect();
+    bounds.sort_unstable_by(|a, b| b.cmp(a));
+    match bounds.as_slice() {
+        [worst, next, ..] => worst.saturating_add(*next),
+        // One agent compares its clock with itself.
+        [] | [_] => 0,
     }
 }
 

@@ -107,7 +107,7 @@ pub fn with_record<T>(outcome: &Outcome, take: impl FnOnce(&Record<'_>) -> T) ->
     let gates = health::gates(&plan, outcome, &samples, &limits);
     take(&Record {
         command: "gridload run quickstart --seed 1",
-        verdict: &Verdict::of(gates, &scenario.slo, outcome),
+        verdict: &Verdict::of(gates, &scenario.slo, outcome, 0),
         scenario: &scenario,
         plan: &plan,
         layout: &Layout::default(),

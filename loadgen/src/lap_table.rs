@@ -89,7 +89,7 @@ fn row(record: &Record<'_>, lap: u16, length: Duration) -> LapRow {
     let starts = plan.publishers.iter().map(|publisher| publisher.deviation.starts);
     let published = outcome.publishers.laps.get(usize::from(lap)).copied().unwrap_or(0);
     let e2e = latencies(outcome, lap);
-    let goals = latency_goals(&scenario.slo, &e2e);
+    let goals = latency_goals(&scenario.slo, &e2e, record.clocks.bound_ns());
     let sum = |count: fn(&LapOutcome) -> u64| of_classes(outcome, lap).map(count).sum::<u64>();
     LapRow {
         lap: lap + 1,

@@ -5,15 +5,18 @@
 /// Values by the bytes they were made of; of bytes that share a slot the newest stay.
 #[derive(Debug)]
 pub struct Memo<V> {
-    slots: Vec<Slot<V>>,
+    slots: Vec<Slot>,
+    /// Apart from the slots, so that a value that is remembered is only looked at, never moved.
+    values: Vec<V>,
     /// Whether messages may end alike.
     is_wide: bool,
 }
 
 #[derive(Debug)]
-struct Slot<V> {
+struct Slot {
     bytes: Vec<u8>,
-    value: Option<V>,
+    /// Which value was made of them; none yet in a slot that was never used.
+    value: Option<u32>,
 }
 
 impl<V> Memo<V> {
@@ -21,7 +24,8 @@ impl<V> Memo<V> {
     pub fn new(publishers: usize) -> Memo<V> {
         let slots = (publishers * SLOTS_PER_PUBLISHER).next_power_of_two().clamp(64, SLOTS_MAX);
         let empty = || Slot { bytes: Vec::new(), value: None };
-        Memo { slots: (0..slots).map(|_| empty()).collect(), is_wide: false }
+        let slots = (0..slots).map(|_| empty()).collect();
+        Memo { slots, values: Vec::new(), is_wide: false }
     }
 
     /// The same for texts of other people's protocols, in which something may come behind the frame
@@ -40,16 +44,25 @@ impl<V> Memo<V> {
         let hash = if self.is_wide { wide_slot_of(bytes) } else { slot_of(bytes) };
         let at = hash & (self.slots.len() - 1);
         let slot = &mut self.slots[at];
-        let value = match slot.value.take() {
-            Some(value) if slot.bytes == bytes => value,
-            _ => {
-                let value = make(bytes)?;
-                slot.bytes.clear();
-                slot.bytes.extend_from_slice(bytes);
-                value
-            }
+        let place = match slot.value {
+            Some(place) if slot.bytes == bytes => place as usize,
+            _ => slot.keep(bytes, make(bytes)?, &mut self.values),
         };
-        Ok(slot.value.insert(value))
+        Ok(&self.values[place])
+    }
+}
+
+impl Slot {
+    /// Remembers a value instead of the one that was here; its place.
+    fn keep<V>(&mut self, bytes: &[u8], value: V, values: &mut Vec<V>) -> usize {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        let place = *self.value.get_or_insert(values.len() as u32) as usize;
+        match values.get_mut(place) {
+            Some(kept) => *kept = value,
+            None => values.push(value),
+        }
+        place
     }
 }
 

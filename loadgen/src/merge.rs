@@ -14,9 +14,7 @@ use crate::cli::MergeArgs;
 use crate::compare::run_file::{RunFile, RunFileError};
 use crate::exit::Exit;
 use crate::health::Gate;
-use crate::outcome::{
-    ClassOutcome, Outcome, PublisherOutcome, RampOutcome, SpreadOutcome, ThreadHealth, Window,
-};
+use crate::outcome::{ClassOutcome, Outcome, ThreadHealth, Totals, Window};
 use crate::record::{ResultDir, totals_json};
 use crate::scenario::Scenario;
 use crate::section::ScenarioError;
@@ -70,7 +68,7 @@ pub fn run(args: &MergeArgs, command: &str) -> Result<Exit, MergeError> {
     let bound_ns = runs.iter().filter_map(|run| run.run["clock"]["bound_ns"].as_u64()).max();
     let merged = Merged { bound_ns: bound_ns.unwrap_or(0), ..Merged::of(parts, &runs)? };
     let directory = ResultDir::create(Some(&args.out), "", 0)?;
-    let verdict = Verdict::of(merged.gates.clone(), &slo, &merged.outcome);
+    let verdict = Verdict::of(merged.gates.clone(), &slo, &merged.outcome, merged.bound_ns);
     let (outcome, bound_ns) = (&merged.outcome, merged.bound_ns);
     println!("{}", report::of_merged(outcome, bound_ns, &verdict, runs.len()));
     directory.write_merged(&merged.json(first, command, &verdict), &merged.outcome)?;
@@ -86,15 +84,6 @@ struct Part {
     health: Health,
     windows: Vec<Window>,
     efficiency: Efficiency,
-}
-
-#[derive(Deserialize)]
-struct Totals {
-    measured_s: f64,
-    ramp: RampOutcome,
-    publishers: PublisherOutcome,
-    classes: Vec<ClassOutcome>,
-    spread: SpreadOutcome,
 }
 
 #[derive(Deserialize)]

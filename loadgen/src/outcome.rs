@@ -37,6 +37,22 @@ pub struct Outcome {
     pub windows: Vec<Window>,
 }
 
+/// What of an outcome is read again from `run.json`, where `record` writes it. Counts that an older
+/// version did not make are 0.
+#[derive(Debug, Default, Deserialize)]
+pub struct Totals {
+    /// Length of the measured phase, s.
+    pub measured_s: f64,
+    /// Opening the subscriber sockets.
+    pub ramp: RampOutcome,
+    /// The publishers' side.
+    pub publishers: PublisherOutcome,
+    /// The subscribers' side.
+    pub classes: Vec<ClassOutcome>,
+    /// Fan-out spread of sampled frames.
+    pub spread: SpreadOutcome,
+}
+
 /// Opening the subscriber sockets.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RampOutcome {
@@ -61,6 +77,7 @@ pub struct PublisherOutcome {
     /// Frames written to their last byte.
     pub sent: u64,
     /// Frames of those sent that were written more than one period after they were due.
+    #[serde(default)]
     pub late: u64,
     /// Frames due but not written: the socket ended or never took them.
     pub unsent: u64,
@@ -87,6 +104,7 @@ pub struct ClassOutcome {
     #[serde(with = "kind_word")]
     pub kind: ClassKind,
     /// In which form they get frames.
+    #[serde(default)]
     pub form: Form,
     /// Which frames they asked for.
     #[serde(default)]
@@ -97,6 +115,7 @@ pub struct ClassOutcome {
     /// Sockets that were connected.
     pub sockets: u64,
     /// Those of them to which the server sends compressed messages.
+    #[serde(default)]
     pub deflated_sockets: u64,
     /// Frames these sockets had to receive: all that were published. Of a slow or stalled socket
     /// still open at the end, and of one killed on purpose, only those up to the newest it read:
@@ -119,15 +138,19 @@ pub struct ClassOutcome {
     /// Frames those gaps spanned.
     pub gap_frames: u64,
     /// Times the server told of frames left out because only the newest was asked for.
+    #[serde(default)]
     pub conflations: u64,
     /// Frames those spanned.
+    #[serde(default)]
     pub conflated_frames: u64,
     /// Frames left out of a feed that was asked for with a rate or for the newest only: not lost.
+    #[serde(default)]
     pub left_out: u64,
     /// Envelopes whose number was not above that of the frame before.
+    #[serde(default)]
     pub misnumbered: u64,
     /// Frames a second and topic, where a rate was asked for; written as nothing elsewhere.
-    #[serde(with = "asked_rates")]
+    #[serde(default, with = "asked_rates")]
     pub rates: Rates,
     /// Frames missing because the server closed the socket before them; see `closes`.
     pub lost_after_close: u64,
@@ -141,6 +164,7 @@ pub struct ClassOutcome {
     /// Bytes taken from the sockets.
     pub bytes: u64,
     /// Bytes of the payloads of frames received.
+    #[serde(default)]
     pub payload_bytes: u64,
     /// Read calls that returned bytes.
     pub reads: u64,

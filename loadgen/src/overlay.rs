@@ -6,6 +6,8 @@ use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
+use toml::{Table, Value};
+
 use crate::attendance::{CutEnd, Wait};
 use crate::section::{ScenarioError, Section, nearest, quoted};
 use crate::units;
@@ -143,6 +145,29 @@ impl Overlay {
         let kind = section.parsed("kind", Overlay::from_str)?;
         let default = section.required("kind", "kind = \"late-frames\"", kind)?;
         default.check_keys(section)?;
+        default.read(section)
+    }
+
+    /// The default of its kind with these values, by the keys of a scenario file.
+    ///
+    /// # Errors
+    /// When a key is none of this kind's, or a value makes no sense.
+    pub fn of_values(&self, values: &Table) -> Result<Overlay, ScenarioError> {
+        let place = format!("--overlay {}", self.name());
+        self.read(&Section::new(place, values, self.keys())?)
+    }
+
+    /// Its values by their keys.
+    pub fn values(&self) -> Table {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_values(&mut text);
+        text.parse().unwrap_or_default()
+    }
+
+    /// What a section says, whose keys are all of this kind.
+    fn read(&self, section: &Section<'_>) -> Result<Overlay, ScenarioError> {
+        let default = *self;
         match default {
             Overlay::FaultEvent { .. } => default.fault_event(section),
             Overlay::FlapReconnect { .. } => default.flap_reconnect(section),
@@ -169,7 +194,8 @@ impl Overlay {
         }
     }
 
-    fn keys(&self) -> &'static [&'static str] {
+    /// The keys of its kind.
+    pub fn keys(&self) -> &'static [&'static str] {
         match self {
             Overlay::FaultEvent { .. } => {
                 &["at", "region_percent", "alarm_desks", "newcomers_over"]
@@ -273,6 +299,11 @@ impl Overlay {
     /// Writes it as TOML that gives the same overlay.
     pub fn write_toml(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "[[overlays]]\nkind = {}", quoted(self.name()))?;
+        self.write_values(out)?;
+        writeln!(out)
+    }
+
+    fn write_values(&self, out: &mut String) -> fmt::Result {
         match *self {
             Overlay::FaultEvent { at, region_percent, alarm_desks, newcomers_over } => {
                 write_duration(out, "at", at)?;
@@ -329,7 +360,7 @@ impl Overlay {
                 write_duration(out, "hold", hold)?;
             }
         }
-        writeln!(out)
+        Ok(())
     }
 
     /// The instant of what happens once.
@@ -342,6 +373,17 @@ impl Overlay {
             | Overlay::ConfigChange { at, .. } => at,
             Overlay::SlowConsumers { .. } | Overlay::LateFrames { .. } => None,
         }
+    }
+}
+
+/// As `--overlay` takes it, with every value: `leap-second:at=5s:second=skips`.
+impl fmt::Display for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.values().iter().try_for_each(|(key, value)| match value {
+            Value::String(text) => write!(f, ":{key}={text}"),
+            value => write!(f, ":{key}={value}"),
+        })
     }
 }
 
@@ -416,8 +458,6 @@ const DRIFT_MAX: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use toml::Table;
-
     use super::*;
 
     fn parsed(text: &str) -> Result<Vec<Overlay>, String> {

@@ -81,6 +81,8 @@ pub fn resolve_text(
     complete(&mut scenario);
     let written = scenario.clone();
     apply_flags(&mut scenario, options);
+    let overlays = &mut scenario.overlays;
+    options.overlay.iter().try_for_each(|flag| flag.lay(overlays)).map_err(wrong)?;
     apply_dialect(&mut scenario, options).map_err(wrong)?;
     scenario.check().map_err(wrong)?;
     let same_groups =
@@ -160,12 +162,6 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         set_class(scenario, "slow", ClassKind::Slow { bytes_per_s }, count);
     }
     apply_form_flags(scenario, options);
-    for overlay in &options.overlay {
-        // One that the scenario has already keeps the values it has there.
-        if scenario.overlays.iter().all(|other| other.name() != overlay.name()) {
-            scenario.overlays.push(*overlay);
-        }
-    }
     // A small total leaves nothing for a small group.
     scenario.subscribers.retain(|group| group.count > 0);
     scenario.publishers.retain(|group| group.count > 0);
@@ -321,14 +317,18 @@ mod tests {
 
     #[test]
     fn overlays_are_added_with_their_defaults_or_as_the_scenario_has_them() {
-        let scenario = resolved("quickstart", |options| {
-            options.overlay = vec!["gps-loss".parse().unwrap(), "leap-second".parse().unwrap()];
-        })
-        .unwrap();
-        let names: Vec<_> = scenario.overlays.iter().map(Overlay::name).collect();
-        assert_eq!(names, ["gps-loss", "leap-second"]);
+        let laid = |texts: &[&str]| {
+            let flags = texts.iter().map(|text| text.parse().unwrap()).collect();
+            resolved("quickstart", |options| options.overlay = flags)
+        };
+        let scenario = laid(&["gps-loss", "leap-second:second=skips:at=2s"]).unwrap();
+        let texts: Vec<_> = scenario.overlays.iter().map(Overlay::to_string).collect();
+        let drift = "gps-loss:drift_per_min=1ms:share_percent=10.0";
+        assert_eq!(texts, [drift, "leap-second:at=2s:second=skips"]);
         assert!(scenario.about.ends_with("(changed by flags)"));
         assert_eq!(Scenario::parse(&scenario.to_toml()), Ok(scenario));
+        let late = laid(&["leap-second:at=1h"]).unwrap_err();
+        assert!(late.contains("comes after the measured phase"), "{late}");
     }
 
     #[test]

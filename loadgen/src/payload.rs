@@ -86,7 +86,7 @@ pub struct Encoder {
     data_rate: i16,
     waveform: Waveform,
     form: Form,
-    /// A frame that has no template.
+    /// A frame that has no template, or is not as it was recorded.
     rare: Vec<u8>,
 }
 
@@ -139,7 +139,10 @@ impl Encoder {
                 stamp_fixed(block, seq, self.schedule.intended_unix_ns(seq));
                 block
             }
-            Form::Recorded(track) => track.frame(seq),
+            Form::Recorded(track) => {
+                let start_unix_ns = self.schedule.conduct.run.from_ns;
+                track.played_frame(seq, start_unix_ns, &mut self.rare)
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Progress {
     /// The largest share of a CPU that a thread used in a second since that was last asked, per
     /// mille.
     busy_max_permille: AtomicU64,
+    /// By how much a latency may be wrong, either way, ns; 0 where one clock sees both ends.
+    bound_ns: AtomicU64,
     latest: Mutex<Option<Window>>,
 }
 
@@ -41,6 +43,8 @@ pub struct Glance {
     pub late_max_ns: u64,
     /// The largest share of a CPU that a thread used.
     pub busy_max: f64,
+    /// By how much its latencies may be wrong, either way, ns.
+    pub bound_ns: u64,
 }
 
 /// The phases of a run, in order.
@@ -88,6 +92,11 @@ impl Progress {
         self.busy_max_permille.fetch_max((share * 1000.0) as u64, Ordering::Relaxed);
     }
 
+    /// Tells by how much latencies from one host to another may be wrong, ns.
+    pub fn note_bound(&self, bound_ns: u64) {
+        self.bound_ns.store(bound_ns, Ordering::Relaxed);
+    }
+
     /// Tells a second's latencies.
     pub fn note_window(&self, window: Window) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(window);
@@ -99,6 +108,7 @@ impl Progress {
             window: self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             late_max_ns: self.late_max_ns.swap(0, Ordering::Relaxed),
             busy_max: self.busy_max_permille.swap(0, Ordering::Relaxed) as f64 / 1000.0,
+            bound_ns: self.bound_ns.load(Ordering::Relaxed),
         }
     }
 

@@ -131,6 +131,8 @@ struct PublisherThread<'s> {
     windows: Sender<WindowPart>,
     health: ThreadHealth,
     inbox: Inbox,
+    /// When lines were last looked at though they had brought nothing.
+    looked_ns: u64,
     is_killed: bool,
     has_stood_still: bool,
 }
@@ -205,6 +207,7 @@ impl<'s> PublisherThread<'s> {
             windows,
             health,
             inbox: Inbox::new(stage.message_bytes_max()),
+            looked_ns: mono_ns(),
             is_killed: false,
             has_stood_still: false,
         })
@@ -222,6 +225,7 @@ impl<'s> PublisherThread<'s> {
             self.stand_still_if_due(woken_ns);
             self.send_due();
             self.encode_next();
+            self.look_for_silence(woken_ns);
             self.tell_if_published();
         }
         Ok(())
@@ -292,11 +296,24 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn on_event(&mut self, index: usize) {
+        self.tend(index, Line::read);
+    }
+
+    /// Servers are noticed to be silent as clients with a timer do that.
+    fn look_for_silence(&mut self, now_ns: u64) {
+        if now_ns >= self.looked_ns + SECOND_NS && self.stage.plan.dialect.is_spoken() {
+            self.looked_ns = now_ns;
+            (0..self.lines.len()).for_each(|index| self.tend(index, Line::look));
+        }
+    }
+
+    /// Sees what there is on a line, and writes what waits there.
+    fn tend(&mut self, index: usize, see: fn(&mut Line, &mut Inbox, u64) -> Result<(), String>) {
         let Some(line) = self.lines.get_mut(index) else { return };
         let now_ns = mono_ns();
-        let read = line.read(&mut self.inbox, now_ns);
+        let seen = see(line, &mut self.inbox, now_ns);
         let done = line.write_pending(now_ns, &mut self.outcome);
-        match (read, done) {
+        match (seen, done) {
             (Err(reason), _) | (Ok(()), Err(reason)) => self.cut(index, Some(reason)),
             (Ok(()), Ok(written)) => self.count_written(index, written),
         }
@@ -522,6 +539,16 @@ impl Line {
             }
             self.queue_control(&pongs);
         }
+        Ok(())
+    }
+
+    fn look(&mut self, _inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
+        let (Some((broker, _)), Some(_)) = (&mut self.broker, &self.connection) else {
+            return Ok(());
+        };
+        let mut said = Vec::new();
+        broker.look(now_ns, &mut said)?;
+        self.queue_control(&said);
         Ok(())
     }
 

@@ -8,17 +8,22 @@ use std::ops::ControlFlow;
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
-use crate::c37118::Kind;
+use crate::c37118::{self, Kind};
 use crate::capture_file::{self, CaptureFileError, End, Packet};
+use crate::clock::SECOND_NS;
 use crate::dissection::{self, Carried};
 use crate::framing::{self, Cut, Frame};
 use crate::reassembly::Reassembly;
+use crate::restamped::Shift;
 use crate::scenario::PUBLISHERS_MAX;
 use crate::skipped::{Skip, Skipped};
 use crate::track::{FRAME_COST_BYTES, Track};
 
 /// The most that is kept of a capture: frames, and what is noted of each.
 pub const RECORDING_BYTES_MAX: usize = 1 << 30;
+
+/// Clocks that differ by more do not agree on the time, whatever the way of their frames.
+const CLOCKS_APART_NS_MAX: u64 = SECOND_NS;
 
 /// The streams of a capture.
 #[derive(Debug)]
@@ -100,6 +105,23 @@ impl Recording {
         (first_ns, spans().map(|(_, last_ns)| last_ns).max().unwrap_or(0))
     }
 
+    /// Has every frame claim to be of now, for a run at this speed. The time stamps keep their
+    /// recorded distances, also those between streams, so that frames of one instant stay together;
+    /// the first frame's is the instant at which it is due. A stream whose clock was further from
+    /// that of the first has a shift of its own.
+    pub fn restamp(&mut self, speed: f64) {
+        let (start_ns, _) = self.span_ns();
+        let first = self.streams.iter().min_by_key(|stream| stream.track.span_ns());
+        let common_ns = first.map_or(0, |stream| stream.claimed_at(start_ns));
+        for stream in &mut self.streams {
+            let own_ns = stream.claimed_at(start_ns);
+            let is_near = own_ns.abs_diff(common_ns) <= CLOCKS_APART_NS_MAX;
+            let zero_ns = if is_near { common_ns } else { own_ns };
+            let time_base = stream.time_base();
+            stream.track.restamp(Shift { time_base, zero_ns, speed });
+        }
+    }
+
     /// The streams as they are played: in their spacing divided by `speed`, the first frame at
     /// once. A stream whose IDCODE another source had first gets the lowest that is free, as
     /// frames are known by it.
@@ -124,6 +146,23 @@ impl Recording {
     pub fn namesakes(&self) -> usize {
         let ids: FxHashSet<u16> = self.streams.iter().map(|stream| stream.id).collect();
         self.streams.len() - ids.len()
+    }
+}
+
+impl Stream {
+    /// Units of FRACSEC a second: microseconds, unless its configuration says otherwise.
+    fn time_base(&self) -> u32 {
+        let configuration = self.configuration.as_deref();
+        configuration.and_then(c37118::time_base).unwrap_or(c37118::TIME_BASE)
+    }
+
+    /// What its clock would have shown at an instant of the capture, before or when its first frame
+    /// came; ns since the Unix epoch.
+    fn claimed_at(&self, instant_ns: u64) -> u64 {
+        let (soc, fracsec) = self.track.first_claim().unwrap_or_default();
+        let fraction_ns = u64::from(fracsec) * SECOND_NS / u64::from(self.time_base());
+        let first_ns = u64::from(soc) * SECOND_NS + fraction_ns;
+        first_ns.saturating_sub(self.track.span_ns().0.saturating_sub(instant_ns))
     }
 }
 
@@ -271,7 +310,7 @@ impl Sorter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::c37118::{self, Command, Envelope, Station};
+    use crate::c37118::{Command, Envelope, Station};
     use crate::fixtures::data_frame;
     use crate::packets::{PacketWriter, Sender};
     use etherparse::PacketBuilder;
@@ -335,6 +374,46 @@ mod tests {
         let ids: Vec<_> = tracks.iter().map(Track::id).collect();
         assert_eq!((ids, tracks[1].after_ns(0)), (vec![7, 1], 100));
         assert_eq!(c37118::check(tracks[1].frame(0)).unwrap().1.id, 1);
+    }
+
+    /// What the first frames of these streams say of their time once they are of now.
+    fn restamped(frames: &[(Sender, u64, Vec<u8>)]) -> Vec<(u32, u32)> {
+        let mut recording = Recording::read(&capture(frames)[..]).unwrap();
+        recording.restamp(1.0);
+        let said = |track: Track| {
+            let mut changed = Vec::new();
+            let frame = track.played_frame(0, START_NS, &mut changed);
+            let (_, Envelope { soc, fracsec, .. }) = c37118::check(frame).unwrap();
+            (soc, fracsec)
+        };
+        recording.played(1.0).into_iter().map(said).collect()
+    }
+
+    #[test]
+    fn frames_of_one_instant_are_of_one_instant_now() {
+        let start_s = (START_NS / SECOND_NS) as u32;
+        // The second is 3 ms longer under way, and the third has a clock of its own.
+        let frames = [(7, 5, 0), (8, 5, 3_000_000), (9, 77, 4_000_000)];
+        let frames =
+            frames.map(|(id, soc, late_ns)| (sender(id), late_ns, data_frame(id, soc, 500, 1)));
+        assert_eq!(restamped(&frames), [(start_s, 0), (start_s, 0), (start_s, 4_000)]);
+    }
+
+    #[test]
+    fn fractions_are_in_the_units_of_the_configuration() {
+        let envelope = Envelope { id: 7, soc: 5, quality: 0, fracsec: 0 };
+        let mut configuration = Vec::new();
+        c37118::encode_config2(envelope, &[Station::simulated(7)], 30, &mut configuration);
+        // 1,000 a second, of which 500 are a half.
+        configuration[14..18].copy_from_slice(&[0, 0, 0x03, 0xE8]);
+        c37118::readdress(&mut configuration, 7);
+        let frames = [
+            (sender(7), 0, configuration),
+            (sender(7), 1, data_frame(7, 5, 500, 1)),
+            (sender(8), 250_000_001, data_frame(8, 5, 750_000, 1)),
+        ];
+        let start_s = (START_NS / SECOND_NS) as u32;
+        assert_eq!(restamped(&frames), [(start_s, 0), (start_s, 250_000)]);
     }
 
     #[test]

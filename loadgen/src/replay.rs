@@ -81,9 +81,12 @@ pub fn run(args: &ReplayArgs, command: &str) -> Result<Exit, ReplayError> {
     check_options(&args.options)?;
     let path = || args.file.display().to_string();
     let file = File::open(&args.file).map_err(|cause| ReplayError::File { path: path(), cause })?;
-    let recording =
+    let mut recording =
         Recording::read(file).map_err(|cause| ReplayError::Recording { path: path(), cause })?;
     eprintln!("{}: {}", path(), told(&recording));
+    if args.restamp {
+        recording.restamp(args.speed);
+    }
     let scenario = scenario(args, recording.played(args.speed))?;
     Ok(session::run_scenario(scenario, &args.options, command)?)
 }
@@ -133,10 +136,11 @@ fn check_options(options: &RunOptions) -> Result<(), ReplayError> {
 fn scenario(args: &ReplayArgs, tracks: Vec<Track>) -> Result<Scenario, ReplayError> {
     let measure = measured(&args.options, length(&tracks))?;
     let about = format!(
-        "{} recorded streams of {} at {} times their speed",
+        "{} recorded streams of {} at {} times their speed{}",
         tracks.len(),
         args.file.display(),
-        args.speed
+        args.speed,
+        if args.restamp { ", with time stamps of now" } else { "" }
     );
     let slip_percent = (SLIP_PERCENT * args.speed).min(100.0);
     let text = TEMPLATE.replace("{measure}", &format_duration(measure));
@@ -208,6 +212,7 @@ mod tests {
     use crate::memo::Memo;
     use crate::payload::Encoder;
     use crate::plan::{Destination, Follows, Plan, Rate};
+    use crate::restamped::Shift;
     use crate::stamp::{Reject, Roster};
 
     /// After the boot of any host: earlier instants are none on its monotonic clock.
@@ -231,8 +236,8 @@ mod tests {
 
     fn args(change: impl FnOnce(&mut ReplayArgs)) -> ReplayArgs {
         let options = RunOptions::default();
-        let mut args =
-            ReplayArgs { file: "a.pcap".into(), speed: 10.0, topic: "grid/a".into(), options };
+        let (file, topic) = ("a.pcap".into(), "grid/a".into());
+        let mut args = ReplayArgs { file, speed: 10.0, restamp: false, topic, options };
         change(&mut args);
         args
     }
@@ -280,6 +285,25 @@ mod tests {
         assert_eq!(stamp.intended_ns, roster.intended_ns(1, 30));
         let other = data_frame(9, 8, 30, 1);
         assert_eq!(memo.stamp(&other, Some(&roster)), Err(Reject::Foreign));
+    }
+
+    #[test]
+    fn frames_of_now_are_known_by_the_instants_at_which_they_are_due() {
+        let mut tracks = tracks(50, 1.0);
+        let zero_ns = 9 * SECOND_NS - 70_000_000;
+        let shift = Shift { time_base: 1_000, zero_ns, speed: 1.0 };
+        tracks.iter_mut().for_each(|track| track.restamp(shift));
+        let plan = plan(&args(|args| args.restamp = true), tracks);
+        let roster = Roster::new(&plan, START_NS, UtcMap::sample(), 1);
+        let mut encoder =
+            Encoder::new(plan.run_id, plan.seed, &plan.publishers[1], *roster.schedule(1));
+        let frame = encoder.encode(30).to_vec();
+        assert_eq!(frame, data_frame(9, (START_NS / SECOND_NS) as u32, 100, 1));
+        roster.log(1).attempt(30, 5);
+        let stamp = Memo::new(2).stamp(&frame, Some(&roster)).unwrap();
+        assert_eq!((stamp.publisher, stamp.seq, stamp.sent_ns), (1, 30, Some(5)));
+        let recorded = data_frame(9, 9, 30, 1);
+        assert_eq!(Memo::new(2).stamp(&recorded, Some(&roster)), Err(Reject::Foreign));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use console::{StyledObject, style};
 
+use crate::clocks;
 use crate::progress::Glance;
 use crate::spark::spark;
-use crate::units::format_ns;
 
 /// What has been seen so far.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl Screen {
         let mut lines = vec![self.lamps(counted)];
         if let Some(window) = &glance.window {
             let [p50, p99, max] = [window.e2e_p50_ns, window.e2e_p99_ns, window.e2e_max_ns]
-                .map(|ns| format_ns(ns as f64));
+                .map(|ns| clocks::within(ns as f64, glance.bound_ns));
             lines.push(format!("end to end, last second   p50 {p50}   p99 {p99}   max {max}"));
             let bars = |of: &VecDeque<u64>| spark(of.iter().map(|value| *value as f64));
             lines.push(format!("received {}   p99 {}", bars(&self.received), bars(&self.p99_ns)));
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn lamps_tell_by_their_shape() {
         let mut screen = Screen::default();
-        let glance =
-            Glance { window: Some(window(1, 100, 2_000_000)), late_max_ns: 0, busy_max: 0.7 };
+        let window = Some(window(1, 100, 2_000_000));
+        let glance = Glance { window, busy_max: 0.7, ..Glance::default() };
         let text = shown(&mut screen, &glance, 3);
         for part in [
             "● publishing on time",
@@ -140,6 +140,14 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn latencies_between_hosts_are_shown_with_what_the_clocks_leave_open() {
+        let window = Some(window(1, 100, 2_000_000));
+        let glance = Glance { window, bound_ns: 84_000, ..Glance::default() };
+        let text = shown(&mut Screen::default(), &glance, 0);
+        assert!(text.contains("p50 (1.00 µs ±84.0 µs)   p99 2.00 ms ±84.0 µs"), "{text}");
     }
 
     #[test]

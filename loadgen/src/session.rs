@@ -442,7 +442,8 @@ struct Judged {
 fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit, SessionError> {
     let Judged { scenario, plan, outcome, samples, .. } = run;
     let limits = call.options.health_limits(scenario);
-    let verdict = Verdict::of(run.gates.clone(), &scenario.slo, outcome);
+    let bound_ns = run.clocks.bound_ns();
+    let verdict = Verdict::of(run.gates.clone(), &scenario.slo, outcome, bound_ns);
     let connections = outcome.ramp.connected;
     let record = Record {
         command: call.command,

@@ -140,7 +140,9 @@ impl Roster {
 
     fn number_of(&self, entry: &Entry, when: When) -> Option<u32> {
         match (&entry.recorded, when) {
-            (Some(track), When::Instant { soc, fracsec, .. }) => track.seq_of(soc, fracsec),
+            (Some(track), When::Instant { soc, fracsec, .. }) => {
+                track.seq_of(soc, fracsec, self.start_unix_ns)
+            }
             (Some(_), _) => None,
             (None, when) => entry.departures.number_of(when, self.run_id),
         }

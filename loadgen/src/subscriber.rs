@@ -187,6 +187,15 @@ impl Subscriber {
         refused.map(|()| dashboard.is_confirmed())
     }
 
+    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
+    /// `out`. `Err`: the server has been silent for too long.
+    pub fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        match self.session.as_deref_mut() {
+            Some(Session::Broker(broker)) => broker.look(now_ns, out),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes what was read. Pongs that are due are appended to `pongs`. `Err`: why the connection
     /// is over.
     #[inline]

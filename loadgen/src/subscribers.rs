@@ -9,6 +9,7 @@
 
 mod absence;
 mod pace;
+mod silence;
 
 use std::collections::VecDeque;
 use std::io;
@@ -80,6 +81,8 @@ struct SubscriberThread<'s> {
     paced: Vec<Paced>,
     pausing: Vec<Pausing>,
     paced_at_ns: u64,
+    /// When sockets were last looked at though they had brought nothing.
+    looked_ns: u64,
     buffer: Vec<u8>,
     ears: Ears,
     meter: Option<Meter>,
@@ -138,6 +141,7 @@ impl<'s> SubscriberThread<'s> {
             paced: Vec::new(),
             pausing: Vec::new(),
             paced_at_ns: now_ns,
+            looked_ns: now_ns,
             buffer: vec![0; BUFFER_BYTES_MIN.max(2 * stage.message_bytes_max())],
             ears,
             meter: None,
@@ -165,6 +169,7 @@ impl<'s> SubscriberThread<'s> {
             self.read_paced(now_ns);
             self.kill_if_due(now_ns);
             self.stir(now_ns);
+            self.look_for_silence(now_ns);
             self.tell_progress();
             if events.is_empty() && self.backlog.is_empty() {
                 self.tell_if_drained();

@@ -1,11 +1,13 @@
 //! The recorded frames of one stream as a publisher plays them: which bytes, how long after the
-//! start, and which of them a frame that comes back is. Must not know captures or clocks.
+//! start, with which time stamps, and which of them a frame that comes back is. Must not know
+//! captures or clocks.
 
 use rustc_hash::FxHashSet;
 
 use crate::c37118::{self, Envelope};
 use crate::clock::SECOND_NS;
 use crate::plan::Rate;
+use crate::restamped::{Shift, Stamps};
 
 /// One stream, in the order in which its frames came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Track {
     frames: Vec<Frame>,
     /// What each frame claims and its number, in the order of the claims.
     claims: Vec<(u64, u32)>,
+    /// What they claim instead, where they are to be of now.
+    stamps: Option<Stamps>,
 }
 
 /// When a frame is due, what it says about itself, and where it is.
@@ -65,6 +69,17 @@ impl Track {
         self
     }
 
+    /// Has the frames claim to be of now, in all that is played from here on.
+    pub fn restamp(&mut self, shift: Shift) {
+        let claims = self.frames.iter().map(|frame| claimed(frame.claim));
+        self.stamps = Some(Stamps::of(claims, shift));
+    }
+
+    /// SOC and FRACSEC of the frame that came first, as recorded.
+    pub fn first_claim(&self) -> Option<(u32, u32)> {
+        self.frames.first().map(|frame| claimed(frame.claim))
+    }
+
     /// Gives the stream another IDCODE, in its frames, too.
     pub fn readdress(&mut self, id: u16) {
         self.id = id;
@@ -94,7 +109,23 @@ impl Track {
         self.frames.iter().map(|frame| frame.length).max().unwrap_or(0)
     }
 
-    /// The bytes of a frame; none if there are not so many.
+    /// The bytes of a frame in a run that starts then, put into `changed` if they are not as they
+    /// were recorded; none if there are not so many.
+    pub fn played_frame<'f>(
+        &'f self,
+        seq: u32,
+        start_unix_ns: u64,
+        changed: &'f mut Vec<u8>,
+    ) -> &'f [u8] {
+        let stamp = self.stamps.as_ref().and_then(|stamps| stamps.at(seq, start_unix_ns));
+        let Some((soc, fracsec)) = stamp else { return self.frame(seq) };
+        changed.clear();
+        changed.extend_from_slice(self.frame(seq));
+        c37118::restamp(changed, soc, fracsec);
+        changed
+    }
+
+    /// The bytes of a frame as recorded; none if there are not so many.
     pub fn frame(&self, seq: u32) -> &[u8] {
         let Some(Frame { from, length, .. }) = self.frames.get(seq as usize) else { return &[] };
         self.bytes.get(*from..from + usize::from(*length)).unwrap_or_default()
@@ -117,8 +148,11 @@ impl Track {
         self.frames.partition_point(|frame| frame.after_ns < after_ns) as u32
     }
 
-    /// The number of the frame that claims this instant.
-    pub fn seq_of(&self, soc: u32, fracsec: u32) -> Option<u32> {
+    /// The number of the frame that claims this instant in a run that starts then.
+    pub fn seq_of(&self, soc: u32, fracsec: u32, start_unix_ns: u64) -> Option<u32> {
+        if let Some(stamps) = &self.stamps {
+            return stamps.seq_of((soc, fracsec), start_unix_ns);
+        }
         let claim = claim(soc, fracsec);
         let at = self.claims.binary_search_by_key(&claim, |(claim, _)| *claim).ok()?;
         self.claims.get(at).map(|(_, seq)| *seq)
@@ -144,12 +178,23 @@ fn claim(soc: u32, fracsec: u32) -> u64 {
     u64::from(soc) << 32 | u64::from(fracsec)
 }
 
+/// SOC and FRACSEC of such a number.
+fn claimed(claim: u64) -> (u32, u32) {
+    ((claim >> 32) as u32, claim as u32)
+}
+
 const RATE_MAX: f64 = 1e6;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::c37118::Kind;
+    use crate::fixtures::data_frame;
+    use proptest::prelude::*;
+
+    /// 2026 begins.
+    const START_S: u32 = 1_767_225_600;
+    const START_NS: u64 = START_S as u64 * SECOND_NS;
 
     fn envelope(soc: u32, fracsec: u32) -> Envelope {
         Envelope { id: 7, soc, quality: 0, fracsec }
@@ -177,10 +222,10 @@ mod tests {
         let order: Vec<_> = (0..3).map(|seq| track.frame(seq).to_vec()).collect();
         assert_eq!(order, [frame(5, 9), frame(4, 1), frame(5, 2)]);
         assert_eq!(
-            [track.seq_of(5, 9), track.seq_of(4, 1), track.seq_of(5, 2)],
+            [track.seq_of(5, 9, 0), track.seq_of(4, 1, 0), track.seq_of(5, 2, 0)],
             [0, 1, 2].map(Some)
         );
-        assert_eq!((track.seq_of(5, 3), track.frame(3)), (None, &[][..]));
+        assert_eq!((track.seq_of(5, 3, 0), track.frame(3)), (None, &[][..]));
     }
 
     #[test]
@@ -188,7 +233,7 @@ mod tests {
         let mut track = track(&[(100, 5, 0), (200, 5, 0), (300, 5, 1), (50, 5, 1)]);
         assert_eq!(track.settle(), 2);
         assert_eq!((track.len(), track.after_ns(0), track.after_ns(1)), (2, 50, 100));
-        assert_eq!((track.seq_of(5, 1), track.seq_of(5, 0)), (Some(0), Some(1)));
+        assert_eq!((track.seq_of(5, 1, 0), track.seq_of(5, 0, 0)), (Some(0), Some(1)));
     }
 
     #[test]
@@ -219,5 +264,42 @@ mod tests {
         track.readdress(9);
         let found = c37118::check(track.frame(1)).unwrap();
         assert_eq!((track.id(), found), (9, (Kind::Data, Envelope { id: 9, ..envelope(5, 1) })));
+    }
+
+    proptest! {
+        /// Whatever was recorded.
+        #[test]
+        fn restamped_frames_are_whole_known_again_and_changed_in_their_time_alone(
+            recorded in prop::collection::vec(
+                (any::<u32>(), any::<u32>(), 0u32..1 << 24, any::<u8>(), 0usize..9),
+                1..40,
+            ),
+            time_base in 1u32..1 << 24,
+            zero_s in 0u64..1 << 32,
+            speed in 1.0f64..100.0,
+        ) {
+            let mut track = Track::new(7);
+            for (at_ns, soc, fracsec, quality, digitals) in recorded {
+                let mut bytes = data_frame(7, soc, fracsec, digitals);
+                bytes[10] = quality;
+                c37118::readdress(&mut bytes, 7);
+                track.push(u64::from(at_ns), envelope(soc, fracsec), &bytes);
+            }
+            track.settle();
+            track.restamp(Shift { time_base, zero_ns: zero_s * SECOND_NS, speed });
+            let track = track.played(0, speed);
+            for seq in 0..track.len() as u32 {
+                let (mut changed, recorded) = (Vec::new(), track.frame(seq));
+                let sent = track.played_frame(seq, START_NS, &mut changed);
+                let (kind, said) = c37118::check(sent).unwrap();
+                prop_assert_eq!((kind, said.quality), (Kind::Data, recorded[10]));
+                prop_assert_eq!(track.seq_of(said.soc, said.fracsec, START_NS), Some(seq));
+                let body = |frame: &[u8]| {
+                    let end = frame.len() - 2;
+                    [&frame[..6], &frame[10..11], &frame[14..end]].concat()
+                };
+                prop_assert_eq!(body(sent), body(recorded));
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::clocks;
 use crate::exit::Exit;
 use crate::form::Form;
 use crate::health::{self, Gate};
@@ -27,8 +28,26 @@ pub struct Goal {
     pub measured: String,
     /// The value allowed, for people.
     pub allowed: String,
-    /// Whether the goal was met.
+    /// Whether the goal was met for certain.
     pub pass: bool,
+    /// `met`, `missed`, or why it cannot be told which.
+    pub result: String,
+}
+
+impl Goal {
+    /// Whether the clocks of several hosts leave open if it was met.
+    pub fn is_open(&self) -> bool {
+        !self.pass && self.result != MISSED
+    }
+
+    /// What was not met, and if that is certain.
+    pub fn shortfall(&self) -> String {
+        let Goal { goal, measured, allowed, result, .. } = self;
+        match self.is_open() {
+            true => format!("{goal} {measured} (allowed {allowed}) {result}"),
+            false => format!("{goal} {measured} (allowed {allowed})"),
+        }
+    }
 }
 
 /// What a run proves.
@@ -43,12 +62,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Judges a run by its gates and the goals of its scenario.
-    pub fn of(gates: Vec<Gate>, slo: &Slo, outcome: &Outcome) -> Verdict {
-        Verdict { valid: health::is_valid(&gates), goals: goals(slo, outcome), gates }
+    /// Judges a run by its gates and the goals of its scenario. `bound_ns` is by how much a latency
+    /// may be wrong, either way, where several hosts took part.
+    pub fn of(gates: Vec<Gate>, slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Verdict {
+        Verdict { valid: health::is_valid(&gates), goals: goals(slo, outcome, bound_ns), gates }
     }
 
-    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say.
+    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say. A goal of
+    /// which nobody can tell is not met: who states one wants it proved.
     pub fn exit(&self) -> Exit {
         match (self.valid, self.goals.iter().all(|goal| goal.pass)) {
             (false, _) => Exit::InvalidRun,
@@ -72,7 +93,7 @@ pub fn frames_missing(class: &ClassOutcome) -> u64 {
     class.lost + class.lost_after_close
 }
 
-fn goals(slo: &Slo, outcome: &Outcome) -> Vec<Goal> {
+fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
     let healthy: Vec<_> =
         outcome.classes.iter().filter(|class| class.kind == ClassKind::Healthy).collect();
     let sum = |count: fn(&ClassOutcome) -> u64| healthy.iter().map(|class| count(class)).sum();
@@ -93,14 +114,14 @@ fn goals(slo: &Slo, outcome: &Outcome) -> Vec<Goal> {
     let counts = counts.chain(stirs.then(|| ("shut out", sum(outside), 0)));
     let mut e2e = SignedHistogram::new();
     judged(&healthy).for_each(|class| e2e.merge(&class.e2e));
-    counts.map(count_goal).chain(latency_goals(slo, &e2e)).collect()
+    counts.map(count_goal).chain(latency_goals(slo, &e2e, bound_ns)).collect()
 }
 
 /// The latency goals, held against these latencies.
-pub fn latency_goals(slo: &Slo, e2e: &SignedHistogram) -> Vec<Goal> {
+pub fn latency_goals(slo: &Slo, e2e: &SignedHistogram, bound_ns: u64) -> Vec<Goal> {
     let goal = |(goal, quantile, limit): (&'static str, f64, Duration)| {
         let value_ns = if quantile < 1.0 { e2e.quantile(quantile) } else { e2e.max() };
-        latency_goal(goal, value_ns as f64, limit.as_nanos() as f64)
+        latency_goal(goal, (value_ns as f64, bound_ns), limit.as_nanos() as f64)
     };
     slo.latencies().map(goal).collect()
 }
@@ -122,26 +143,39 @@ fn judged<'s, 'o>(
 }
 
 fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
+    let pass = value <= limit;
     Goal {
         goal,
         value: value as f64,
         limit: limit as f64,
         measured: value.to_string(),
         allowed: format!("<= {limit}"),
-        pass: value <= limit,
+        pass,
+        result: if pass { MET } else { MISSED }.to_owned(),
     }
 }
 
-fn latency_goal(goal: &'static str, value_ns: f64, limit_ns: f64) -> Goal {
+/// A latency, which may be larger or smaller by a bound.
+fn latency_goal(goal: &'static str, (value_ns, bound_ns): (f64, u64), limit_ns: f64) -> Goal {
+    let (least_ns, most_ns) = (value_ns - bound_ns as f64, value_ns + bound_ns as f64);
+    let result = match (most_ns <= limit_ns, least_ns > limit_ns) {
+        (true, _) => MET.to_owned(),
+        (false, true) => MISSED.to_owned(),
+        (false, false) => format!("cannot be told: ±{}", format_ns(bound_ns as f64)),
+    };
     Goal {
         goal,
         value: value_ns,
         limit: limit_ns,
-        measured: format_ns(value_ns),
+        measured: clocks::within(value_ns, bound_ns),
         allowed: format!("<= {}", format_ns(limit_ns)),
-        pass: value_ns <= limit_ns,
+        pass: result == MET,
+        result,
     }
 }
+
+const MET: &str = "met";
+const MISSED: &str = "missed";
 
 #[cfg(test)]
 mod tests {
@@ -151,11 +185,15 @@ mod tests {
     use crate::health::HealthLimits;
 
     fn verdict(slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
+        verdict_within(0, slo, change)
+    }
+
+    fn verdict_within(bound_ns: u64, slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
         let mut outcome = fixtures::outcome();
         change(&mut outcome);
         let limits = HealthLimits::default();
         let gates = health::gates(&fixtures::plan(), &outcome, &fixtures::samples(), &limits);
-        Verdict::of(gates, &slo, &outcome)
+        Verdict::of(gates, &slo, &outcome, bound_ns)
     }
 
     #[test]
@@ -252,6 +290,39 @@ mod tests {
         assert_eq!(exit(Slo { e2e_p99: us(1_000), ..Slo::default() }), Exit::SloViolated);
         assert_eq!(exit(Slo { e2e_max: us(1_119), ..Slo::default() }), Exit::Ok);
         assert_eq!(exit(Slo { e2e_max: us(1_118), ..Slo::default() }), Exit::SloViolated);
+    }
+
+    #[test]
+    fn what_the_clocks_leave_open_is_not_met_and_said_to_be_open() {
+        let slo = Slo { e2e_max: Some(Duration::from_micros(1_200)), ..Slo::default() };
+        // The maximum is 1,119 µs, and open is what it and the bound span.
+        for (bound_ns, limit_us, is_open, exit) in [
+            (84_000, 1_203, false, Exit::Ok),
+            (84_000, 1_202, true, Exit::SloViolated),
+            (84_000, 1_119, true, Exit::SloViolated),
+            (84_000, 1_035, true, Exit::SloViolated),
+            (84_000, 1_034, false, Exit::SloViolated),
+            (0, 1_119, false, Exit::Ok),
+            (0, 1_118, false, Exit::SloViolated),
+        ] {
+            let slo = Slo { e2e_max: Some(Duration::from_micros(limit_us)), ..slo };
+            let verdict = verdict_within(bound_ns, slo, |_| {});
+            let goal = verdict.goals.iter().find(|goal| goal.goal == "e2e_max").unwrap();
+            assert_eq!((goal.is_open(), verdict.exit()), (is_open, exit), "{limit_us}: {goal:?}");
+        }
+        let open = verdict_within(84_000, slo, |_| {});
+        let goal = open.goals.iter().find(|goal| !goal.pass).unwrap();
+        assert_eq!(goal.result, "cannot be told: ±84.0 µs");
+        assert_eq!(
+            goal.shortfall(),
+            "e2e_max 1.12 ms ±84.0 µs (allowed <= 1.20 ms) cannot be told: ±84.0 µs"
+        );
+        let lost = verdict_within(84_000, Slo::default(), |o| o.classes[0].lost = 1);
+        let goal = lost.goals.iter().find(|goal| !goal.pass).unwrap();
+        assert_eq!(
+            (goal.result.as_str(), goal.shortfall()),
+            ("missed", "loss 1 (allowed <= 0)".into())
+        );
     }
 
     #[test]

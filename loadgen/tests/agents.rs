@@ -108,9 +108,15 @@ fn an_agent_without_a_publisher_hears_those_of_the_others() {
     let out = tempfile::tempdir().unwrap();
     let server = Server::start(Faults::default());
     let agents = [Agent::start(&[]), Agent::start(&[])];
-    let output = conductor(&server, &[&agents[0], &agents[1]], "1", out.path()).output().unwrap();
+    let mut conductor = conductor(&server, &[&agents[0], &agents[1]], "1", out.path());
+    let output = conductor.args(["--set", "slo.e2e_max=1h"]).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 5)), "{}", told(&output));
-    let class = &record(out.path())["totals"]["classes"][0];
+    let record = record(out.path());
+    let goals = record["slo"].as_array().unwrap();
+    let goal = goals.iter().find(|goal| goal["goal"] == "e2e_max").unwrap();
+    assert_eq!((&goal["pass"], &goal["result"]), (&true.into(), &"met".into()));
+    assert!(goal["measured"].as_str().unwrap().contains('±'), "{goal}");
+    let class = &record["totals"]["classes"][0];
     assert_eq!((&class["lost"], &class["foreign"]), (&0.into(), &0.into()));
     assert_eq!(class["received"], class["expected"]);
 }

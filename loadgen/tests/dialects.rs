@@ -113,6 +113,17 @@ fn what_a_server_loses_is_counted_exactly() {
 }
 
 #[test]
+fn a_server_that_falls_silent_is_noticed_though_nothing_arrives() {
+    let responder = started("socketio", Manners { is_silent: true, ..Manners::default() });
+    let class = &measured(&plan(&responder, "socketio", Payload::C37118)).classes[0];
+    assert_eq!(responder.complaints(), Vec::<String>::new());
+    assert_eq!(class.closes, [("no ping in time".to_owned(), FOLLOWERS)].into());
+    // They had nothing, and the server is to blame.
+    assert_eq!((class.received, class.lost), (0, 0));
+    assert_eq!(class.lost_after_close, class.expected);
+}
+
+#[test]
 fn compressed_messages_are_understood_in_every_protocol() {
     for word in SPOKEN {
         let responder = started(word, Manners { deflates: true, ..Manners::default() });

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use gridload::c37118;
 use gridload::recording::Recording;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -135,23 +136,49 @@ fn a_capture_is_replayed_ten_times_faster_and_nothing_is_lost() {
     );
 }
 
-#[test]
-fn what_a_server_broadcasts_is_recorded_as_it_was_replayed() {
-    let directory = tempfile::tempdir().unwrap();
-    let [path, again] = ["frames.pcap", "again.pcap"].map(|name| directory.path().join(name));
-    capture(&path);
+/// Replays a capture to a server and records what that broadcasts; what the replay says of itself.
+fn rebroadcast(path: &Path, again: &Path, more: &[&str]) -> Value {
     let engine = gridload(&["engine", "--parent", &std::process::id().to_string()]);
     let (_engine, ready) = Process::start(engine, "listening ", false);
     let target = format!("ws://{}", ready.trim().strip_prefix("listening ").unwrap());
     let pcap = again.to_str().unwrap();
     let record = gridload(&["record", "--target", &target, "--pcap", pcap, "--seconds", "600"]);
     let (recorder, _) = Process::start(record, "recording to ", true);
-    let out = directory.path().join("result");
-    let (done, record) = replay(&path, &out, &["--target", &target]);
+    let more = [&["--target", &target], more].concat();
+    let (done, record) = replay(path, &again.with_extension("result"), &more);
     assert_all_arrived(&done, &record);
     let (code, said) = recorder.interrupt();
     assert_eq!((code, said.contains("160 frames of 2 streams in ")), (Some(0), true), "{said}");
+    record
+}
+
+#[test]
+fn what_a_server_broadcasts_is_recorded_as_it_was_replayed() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, again] = ["frames.pcap", "again.pcap"].map(|name| directory.path().join(name));
+    capture(&path);
+    rebroadcast(&path, &again, &[]);
     assert_eq!(frames(&again), frames(&path));
+}
+
+#[test]
+fn restamped_frames_are_all_recognised_and_are_of_now() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, again] = ["frames.pcap", "again.pcap"].map(|name| directory.path().join(name));
+    capture(&path);
+    let record = rebroadcast(&path, &again, &["--restamp"]);
+    let start_us = record["started_unix_ns"].as_u64().unwrap() / 1_000;
+    for ((id, before), (other, after)) in frames(&path).into_iter().zip(frames(&again)) {
+        assert_eq!((id, before.len()), (other, after.len()));
+        for (number, (before, after)) in (0..).zip(before.into_iter().zip(after)) {
+            let (_, envelope) = c37118::check(&after).unwrap();
+            let said_us = u64::from(envelope.soc) * 1_000_000 + u64::from(envelope.fracsec);
+            // Twenty a second, ten times faster.
+            assert_eq!(said_us, start_us + number * 5_000, "frame {number} of {id}");
+            let body = |frame: &[u8]| [&frame[..6], &frame[10..11], &frame[14..90]].concat();
+            assert_eq!(body(&after), body(&before));
+        }
+    }
 }
 
 #[test]

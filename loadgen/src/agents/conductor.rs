@@ -11,6 +11,7 @@ use super::AgentsError;
 use super::crew::{Agent, Heard};
 use super::message::{Counts, FromAgent, Report, ToAgent};
 use crate::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::clocks;
 use crate::ensemble::{sample_every, second_after};
 use crate::outcome::Window;
 use crate::plan::Plan;
@@ -110,6 +111,8 @@ impl Conductor<'_> {
         match said {
             Ok(FromAgent::Probed { nonce, unix_ns: told_ns, counts }) => {
                 of.told_time(nonce, told_ns, unix_ns);
+                let bounds = self.agents.iter().map(|agent| agent.clock.bound_ns());
+                self.progress.note_bound(clocks::two_worst_ns(bounds));
                 tell_change(self.progress, mem::replace(&mut part.counts, counts), counts);
             }
             Ok(FromAgent::Ready) => part.is_ready = true,

@@ -24,7 +24,7 @@ use crate::embedded::EngineArgs;
 use crate::foreign::LaunchArgs;
 use crate::form::{Form, Pace};
 use crate::health::HealthLimits;
-use crate::overlay::Overlay;
+use crate::overlay_flag::OverlayFlag;
 use crate::plan::{Payload, Rate};
 use crate::profile::Profile;
 use crate::scenario::Scenario;
@@ -51,14 +51,22 @@ engine of its own as a separate process on this host and measures that.
 Latencies are counted from the instant a frame was intended to be published, whenever it really was.
 A run in which the generator or the host was too slow proves nothing: it is reported as invalid.
 
-Overlays, each for any scenario:
+Overlays, each for any scenario, with the keys of its values; what these mean is in the README:
   fault-event     a grid fault: trigger bits, dip and swing, one alarm a PMU, 3 x the viewers
+                    at, region_percent, alarm_desks, newcomers_over
   flap-reconnect  30 % of the dashboards are cut off at once and return after 1 s
+                    at, share_percent, cut, silence, wait
   slow-consumers  1 % of the dashboards read at half rate, 1 % never, 1 % pause 2 s every 30 s
+                    slow_percent, read_rate, stopped_percent, pausing_percent
   late-frames     2 % of the frames 0.2 to 5 s late, 0.5 % withheld, 0.1 % twice; 2 wrong clocks
+                    late_percent, delay_min, delay_max, withheld_percent, repeated_percent
   gps-loss        10 % of the PMUs lose UTC, say so, and drift 1 ms a minute
+                    at, share_percent, drift_per_min
   leap-second     a second is counted twice (or skipped), with the leap bits before and after
+                    at, second
   config-change   all PMUs announce a change, then send another configuration and frame length
+                    at, hold
+Values follow the name: `--overlay flap-reconnect:share_percent=50:wait=backoff:at=5s,gps-loss`
 
 `GRIDLOAD_LOG=debug` in the environment tells more about what the generator does.
 
@@ -67,8 +75,8 @@ Exit codes:
   1  internal error
   2  wrong usage, wrong scenario, or a load this host cannot carry; `doctor`: the same
   3  `compare` or `ab` found the candidate worse
-  4  a goal (SLO) was missed; without stated goals: frames were lost, damaged or out of order;
-     `capacity`: even by the least load
+  4  a goal (SLO) was missed, or lies within what the clocks of agents leave open; without stated
+     goals: frames were lost, damaged or out of order; `capacity`: even by the least load
   5  the run was invalid; `compare`, `ab`: a side has no valid run; `capacity`: nothing was proved;
      `selftest`: a row is wrong; `run --agents`: an agent was lost
   6  `compare` or `ab` with --require-conclusive could not tell";
@@ -181,13 +189,15 @@ pub struct RunOptions {
     /// [scenario's default: 2000].
     #[arg(long, value_name = "N", value_parser = parse_per_second, help_heading = LOAD)]
     pub connect_rate: Option<u32>,
-    /// Lay a trouble over the scenario, with its defaults; the score is the latency of everybody
-    /// else. Several with commas, or repeated: `fault-event`, `flap-reconnect`, `slow-consumers`,
-    /// `late-frames`, `gps-loss`, `leap-second`, `config-change` (see below). A scenario file sets
-    /// their values.
-    #[arg(long, value_name = "NAME", value_parser = Overlay::from_str, value_delimiter = ',',
+    /// Lay a trouble over the scenario; the score is the latency of everybody else. Several with
+    /// commas, or repeated: `fault-event`, `flap-reconnect`, `slow-consumers`, `late-frames`,
+    /// `gps-loss`, `leap-second`, `config-change`. Values that differ follow the name, each behind
+    /// a colon: `flap-reconnect:share_percent=50:at=5s`; the keys, which are those of a scenario
+    /// file's `[[overlays]]`, are in `gridload --help` [default: the values of the scenario's own
+    /// overlay of that name, else of the overlay].
+    #[arg(long, value_name = "NAME", value_parser = OverlayFlag::from_str, value_delimiter = ',',
           help_heading = LOAD)]
-    pub overlay: Vec<Overlay>,
+    pub overlay: Vec<OverlayFlag>,
     /// Seed of every random choice; the same seed gives the same plan [scenario's default: 1].
     #[arg(long, value_name = "N", value_parser = parse_seed,
           help_heading = LOAD)]
@@ -479,6 +489,7 @@ mod tests {
             (vec!["--rate", "0"], "`0` is no frame rate"),
             (vec!["--phase", "odd"], "`odd` is no phase"),
             (vec!["--overlay", "late-frame"], "did you mean `late-frames`?"),
+            (vec!["--overlay", "gps-loss,flap-reconnect:at=1"], "`1` is no duration"),
             (vec!["--payload", "bytes:1"], "`bytes:1` is no payload"),
             (vec!["--target", "http://x"], "`http://x` is no target"),
             (vec!["--form", "xml"], "`xml` is no form"),
@@ -497,6 +508,14 @@ mod tests {
             let error = Cli::try_parse_from(&args).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(message), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_help_has_every_key_of_every_overlay() {
+        for overlay in crate::overlay::ALL {
+            let (_, after) = AFTER_HELP.split_once(&format!("\n  {} ", overlay.name())).unwrap();
+            assert_eq!(after.lines().nth(1).map(str::trim), Some(&*overlay.keys().join(", ")));
         }
     }
 

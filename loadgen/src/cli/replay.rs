@@ -19,6 +19,13 @@ The first frame is published on a whole UTC second, the others in the spacing in
 captured, divided by --speed. Frames are not changed, so their SOC and FRACSEC stay those of the
 recording; latencies count from the instants at which frames are due in the replay.
 
+Readers of such frames discard old ones. --restamp gives each the SOC and FRACSEC of now: the first
+frame's are the instant at which it is due, and the others keep their recorded distance from that,
+divided by --speed, so that frames of one instant stay frames of one instant. (A stream whose clock
+was off by more than a second begins at the instant at which its first frame is due.) FRACSEC is in
+the TIME_BASE of the stream's configuration, microseconds if none was recorded; leap second and time
+quality bits stay, and the checksum is made anew. Stamps that would fall on one unit are set apart.
+
 All flags of `run` are taken but --publishers, --rate, --phase and --payload, which the recording
 decides. By default 100 dashboards follow a stream each and one follows them all, and all of the
 recording is measured. How late publishes may be (--slip-limit, in percent of a stream's period) is
@@ -38,6 +45,9 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "TIMES", default_value = "1", value_parser = parse_speed,
           help_heading = LOAD)]
     pub speed: f64,
+    /// Give frames the time stamps of now instead of those of the recording, byte for byte.
+    #[arg(long, help_heading = LOAD)]
+    pub restamp: bool,
     /// Topics are this and the IDCODE: `pmu/1001`.
     #[arg(long, value_name = "PREFIX", default_value = "pmu", value_parser = parse_topic_prefix,
           help_heading = LOAD)]

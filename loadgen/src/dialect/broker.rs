@@ -2,6 +2,8 @@
 //! one it is, what is said first, and what all of them share. Must not know what a payload is
 //! worth.
 
+use std::fmt;
+
 use super::Dialect;
 use super::centrifugo::Centrifugo;
 use super::pusher::Pusher;
@@ -16,15 +18,28 @@ use crate::wire::{self, Message, Opcode};
 /// A conversation.
 #[derive(Debug)]
 pub struct Broker {
-    talk: Talk,
+    talk: Box<dyn Conversation>,
 }
 
-#[derive(Debug)]
-enum Talk {
-    Stream(Stream),
-    SocketIo(SocketIo),
-    Centrifugo(Centrifugo),
-    Pusher(Pusher),
+/// The client's side of a protocol, on one socket.
+pub trait Conversation: fmt::Debug + Send {
+    /// Whether everything is confirmed.
+    fn is_confirmed(&self) -> bool;
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// Why the conversation is over.
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String>;
+
+    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
+    /// `out`.
+    ///
+    /// # Errors
+    /// That the server has been silent for too long.
+    fn look(&mut self, _now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Who is speaking.
@@ -124,31 +139,35 @@ impl Broker {
         let mut stream = |tongue| {
             let (stream, said) = Stream::new(tongue, who);
             wire::encode(Opcode::Binary, &said, MASK, &mut frames);
-            Talk::Stream(stream)
+            stream
         };
-        let talk = match dialect {
+        let talk: Box<dyn Conversation> = match dialect {
             Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nchan(_) => return None,
-            Dialect::Nats => stream(Tongue::Nats),
-            Dialect::Mqtt => stream(Tongue::Mqtt),
-            Dialect::SocketIo(events) => Talk::SocketIo(SocketIo::new(events, who)),
+            Dialect::Nats => Box::new(stream(Tongue::Nats)),
+            Dialect::Mqtt => Box::new(stream(Tongue::Mqtt)),
+            Dialect::SocketIo(events) => Box::new(SocketIo::new(events, who)),
             Dialect::Centrifugo { .. } => {
                 let (centrifugo, said) = Centrifugo::new(who);
                 push_text(&said, &mut frames);
-                Talk::Centrifugo(centrifugo)
+                Box::new(centrifugo)
             }
-            Dialect::Pusher { path } => Talk::Pusher(Pusher::new(path, who)),
+            Dialect::Pusher { path } => Box::new(Pusher::new(path, who)),
         };
         Some((Broker { talk }, frames))
     }
 
     /// Whether everything is confirmed.
     pub fn is_confirmed(&self) -> bool {
-        match &self.talk {
-            Talk::Stream(stream) => stream.is_confirmed(),
-            Talk::SocketIo(socket) => socket.is_confirmed(),
-            Talk::Centrifugo(client) => client.is_confirmed(),
-            Talk::Pusher(client) => client.is_confirmed(),
-        }
+        self.talk.is_confirmed()
+    }
+
+    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
+    /// `out`.
+    ///
+    /// # Errors
+    /// That the server has been silent for too long.
+    pub fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        self.talk.look(now_ns, out)
     }
 
     /// Takes what a connection brought. Pongs, and answers to the server, are appended to `pongs`.
@@ -170,23 +189,13 @@ impl Broker {
                 let told = &mut told;
                 let mut exchange = Exchange { now_ns, answers: &mut answers, texts, told };
                 ended = match inflate::whole(message.bytes, message.is_deflated, inflater) {
-                    Some(bytes) => self.take(Message { bytes, ..message }, &mut exchange),
+                    Some(bytes) => self.talk.hear(Message { bytes, ..message }, &mut exchange),
                     None => Err("protocol: damaged compression".to_owned()),
                 };
             }
         })?;
         pongs.append(&mut answers);
         ended
-    }
-
-    #[inline]
-    fn take(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
-        match &mut self.talk {
-            Talk::Stream(stream) => stream.hear(message, exchange),
-            Talk::SocketIo(socket) => socket.hear(message, exchange),
-            Talk::Centrifugo(client) => client.hear(message, exchange),
-            Talk::Pusher(client) => client.hear(message, exchange),
-        }
     }
 }
 
@@ -255,8 +264,15 @@ pub mod fixtures {
             let mut exchange =
                 Exchange { now_ns, answers: &mut answers, texts: &mut texts, told: &mut keep };
             let message = Message { bytes, is_text, is_deflated: false };
-            let ended = self.take(message, &mut exchange).err();
+            let ended = self.talk.hear(message, &mut exchange).err();
             Reaction { told, answers: texts_of(&answers), ended }
+        }
+
+        /// Looks at the time.
+        pub fn looks(&mut self, now_ns: u64) -> Reaction {
+            let mut said = Vec::new();
+            let ended = self.look(now_ns, &mut said).err();
+            Reaction { told: Vec::new(), answers: texts_of(&said), ended }
         }
 
         /// Hears a text.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::broker::{Exchange, Introduction, push_text, refusal};
+use super::broker::{Conversation, Exchange, Introduction, push_text, refusal};
 use super::json::{payload_of, quoted, value_of};
 use super::patience::Patience;
 use crate::stamp::Reject;
@@ -64,22 +64,15 @@ impl Centrifugo {
         };
         (centrifugo, said)
     }
+}
 
+impl Conversation for Centrifugo {
     /// Whether it is let in and every subscription is in place.
-    pub fn is_confirmed(&self) -> bool {
+    fn is_confirmed(&self) -> bool {
         self.requests.is_none() && self.awaited == 0
     }
 
-    /// Takes a message.
-    ///
-    /// # Errors
-    /// Why the conversation is over.
-    #[inline]
-    pub fn hear(
-        &mut self,
-        message: Message<'_>,
-        exchange: &mut Exchange<'_>,
-    ) -> Result<(), String> {
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
         self.patience.check(exchange.now_ns)?;
         if !message.is_text {
             return Err("protocol: a binary message where JSON is spoken".to_owned());
@@ -93,6 +86,12 @@ impl Centrifugo {
         Ok(())
     }
 
+    fn look(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+        self.patience.check(now_ns)
+    }
+}
+
+impl Centrifugo {
     fn act_on(&mut self, notice: Notice, exchange: &mut Exchange<'_>) -> Result<(), String> {
         match notice {
             Notice::Entered { ping_s, answers_pings } => {
@@ -286,6 +285,8 @@ mod tests {
         let (mut broker, _) = broker(&Introduction::default());
         broker.hears_text(r#"{"id":1,"connect":{"client":"c","ping":25}}"#);
         assert_eq!(broker.hears_text("{}"), Reaction::answers(&[]));
+        assert_eq!(broker.looks(35_000_000_000), Reaction::answers(&[]));
+        assert_eq!(broker.looks(35_000_000_001).ended.as_deref(), Some("no ping in time"));
         let late_ns = 36_000_000_000;
         let ended = broker.hears(b"{}", true, late_ns).ended;
         assert_eq!(ended.as_deref(), Some("no ping in time"));

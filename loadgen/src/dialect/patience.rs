@@ -15,7 +15,7 @@ impl Patience {
         Patience { limit_ns: limit_ms.saturating_mul(MILLISECOND_NS), from_ns: now_ns }
     }
 
-    /// There was a ping.
+    /// There was a ping, or what stands for one.
     pub fn renew(&mut self, now_ns: u64) {
         self.from_ns = now_ns;
     }

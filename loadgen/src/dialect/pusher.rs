@@ -9,9 +9,10 @@ use ring::hmac;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::broker::{Exchange, Introduction, push_text, refusal};
+use super::broker::{Conversation, Exchange, Introduction, push_text, refusal};
 use super::json::{payload_of, quoted, string_of};
 use super::particulars::app_key;
+use super::patience::Patience;
 use crate::stamp::Reject;
 use crate::wire::Message;
 
@@ -26,6 +27,8 @@ pub struct Pusher {
     quiet_ns_max: u64,
     /// When it last did.
     spoke_ns: u64,
+    /// From one message of the server to the next.
+    patience: Patience,
 }
 
 /// What it takes to subscribe.
@@ -64,38 +67,41 @@ impl Pusher {
             secret: who.token.unwrap_or_default().to_owned(),
         };
         let awaited = entry.channels.len() as u32;
-        Pusher { entry: Some(Box::new(entry)), awaited, quiet_ns_max: 0, spoke_ns: 0 }
+        let patience = Patience::default();
+        Pusher { entry: Some(Box::new(entry)), awaited, quiet_ns_max: 0, spoke_ns: 0, patience }
     }
+}
 
+impl Conversation for Pusher {
     /// Whether every subscription is in place; a publisher's too, which has to be a member.
-    pub fn is_confirmed(&self) -> bool {
+    fn is_confirmed(&self) -> bool {
         self.entry.is_none() && self.awaited == 0
     }
 
-    /// Takes a message.
-    ///
-    /// # Errors
-    /// Why the conversation is over.
-    #[inline]
-    pub fn hear(
-        &mut self,
-        message: Message<'_>,
-        exchange: &mut Exchange<'_>,
-    ) -> Result<(), String> {
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
         if !message.is_text {
             return Err("protocol: a binary message where JSON is spoken".to_owned());
         }
-        // Servers end clients that only listen.
-        let quiet_ns = exchange.now_ns.saturating_sub(self.spoke_ns);
-        if self.quiet_ns_max > 0 && quiet_ns > self.quiet_ns_max {
-            self.say(PING, exchange);
-        }
+        self.patience.renew(exchange.now_ns);
         match exchange.understand(message.bytes, read) {
             None => Ok(()),
             Some(notice) => self.act_on(notice, exchange),
         }
     }
 
+    fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        self.patience.check(now_ns)?;
+        // Servers end clients that only listen, and answer those that ask.
+        let quiet_ns = now_ns.saturating_sub(self.spoke_ns);
+        if self.quiet_ns_max > 0 && quiet_ns > self.quiet_ns_max {
+            self.spoke_ns = now_ns;
+            push_text(PING, out);
+        }
+        Ok(())
+    }
+}
+
+impl Pusher {
     fn act_on(&mut self, notice: Notice, exchange: &mut Exchange<'_>) -> Result<(), String> {
         match notice {
             Notice::Established { socket_id, activity_s } => {
@@ -103,6 +109,11 @@ impl Pusher {
                 entry.subscribe(&socket_id, exchange.answers);
                 self.spoke_ns = exchange.now_ns;
                 self.quiet_ns_max = activity_s.saturating_mul(SECOND_NS) / 2;
+                let patience_ms = match activity_s {
+                    0 => 0,
+                    activity_s => activity_s.saturating_add(PONG_DELAY_S).saturating_mul(1000),
+                };
+                self.patience = Patience::begin(patience_ms, exchange.now_ns);
             }
             Notice::Subscribed => self.awaited = self.awaited.saturating_sub(1),
             Notice::Ping => self.say(PONG, exchange),
@@ -210,6 +221,8 @@ fn established(data: &RawValue) -> Option<Notice> {
 
 const PING: &str = r#"{"event":"pusher:ping","data":{}}"#;
 const PONG: &str = r#"{"event":"pusher:pong","data":{}}"#;
+/// How late an answer may be before clients give up, as those of Pusher have it.
+const PONG_DELAY_S: u64 = 30;
 const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
@@ -282,11 +295,18 @@ mod tests {
     fn pings_are_answered_and_a_client_that_listens_speaks_up() {
         let ping = r#"{"event":"pusher:ping","data":{}}"#;
         assert_eq!(open().hears_text(ping), Reaction::answers(&[PONG]));
-        let frame = r#"{"event":"client-frame","channel":"c","data":"AA=="}"#.as_bytes();
         let mut broker = open();
-        let answers =
-            [59, 61, 62, 122].map(|second| broker.hears(frame, true, second * SECOND_NS).answers);
+        let answers = [59, 61, 62, 122].map(|second| broker.looks(second * SECOND_NS).answers);
         assert_eq!(answers, [vec![], vec![PING.to_owned()], vec![], vec![PING.to_owned()]]);
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_waited_for_no_longer_than_clients_do() {
+        let mut broker = open();
+        let pong = br#"{"event":"pusher:pong","data":{}}"#;
+        broker.hears(pong, true, 10 * SECOND_NS);
+        assert_eq!(broker.looks(160 * SECOND_NS).ended, None);
+        assert_eq!(broker.looks(160 * SECOND_NS + 1).ended.as_deref(), Some("no ping in time"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::broker::{Exchange, Introduction, Told, push_text, refusal};
+use super::broker::{Conversation, Exchange, Introduction, Told, push_text, refusal};
 use super::json::{payload_of, quoted};
 use super::particulars::{Events, ROOT};
 use super::patience::Patience;
@@ -82,22 +82,15 @@ impl SocketIo {
             patience: Patience::default(),
         }
     }
+}
 
+impl Conversation for SocketIo {
     /// Whether the namespace is entered and every subscription acknowledged.
-    pub fn is_confirmed(&self) -> bool {
+    fn is_confirmed(&self) -> bool {
         self.requests.is_none() && self.awaited == 0
     }
 
-    /// Takes a message.
-    ///
-    /// # Errors
-    /// Why the conversation is over.
-    #[inline]
-    pub fn hear(
-        &mut self,
-        message: Message<'_>,
-        exchange: &mut Exchange<'_>,
-    ) -> Result<(), String> {
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
         self.patience.check(exchange.now_ns)?;
         if !message.is_text {
             return self.hear_attachment(message.bytes, exchange);
@@ -111,6 +104,12 @@ impl SocketIo {
         }
     }
 
+    fn look(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+        self.patience.check(now_ns)
+    }
+}
+
+impl SocketIo {
     fn hear_attachment(&mut self, bytes: &[u8], exchange: &mut Exchange<'_>) -> Result<(), String> {
         let Attachments { left, before } = self.attachments;
         let left = left.checked_sub(1).ok_or("protocol: an attachment of no event")?;
@@ -404,6 +403,9 @@ mod tests {
         assert_eq!(broker.hears(b"2", true, 89 * second).ended, None);
         let ended = broker.hears(b"2", true, 135 * second).ended;
         assert_eq!(ended.as_deref(), Some("no ping in time"));
+        assert_eq!(broker.looks(134 * second), Reaction::answers(&[]));
+        let ended = broker.looks(134 * second + 1).ended;
+        assert_eq!(ended.as_deref(), Some("no ping in time"), "nothing need arrive");
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //! straddle them: what is still to be confirmed, and the beginning of a packet. Must not know what
 //! a payload is worth.
 
-use super::broker::{Exchange, Introduction, Told, refusal};
+use super::broker::{Conversation, Exchange, Introduction, Told, refusal};
 use super::{mqtt, nats};
 use crate::wire::{self, Message, Opcode};
 
@@ -101,22 +101,14 @@ impl Stream {
         }
         (Stream { tongue, awaited, rest: Vec::new() }, said)
     }
+}
 
-    /// Whether everything is confirmed.
-    pub fn is_confirmed(&self) -> bool {
+impl Conversation for Stream {
+    fn is_confirmed(&self) -> bool {
         self.awaited == 0
     }
 
-    /// Takes a message.
-    ///
-    /// # Errors
-    /// Why the conversation is over.
-    #[inline]
-    pub fn hear(
-        &mut self,
-        message: Message<'_>,
-        exchange: &mut Exchange<'_>,
-    ) -> Result<(), String> {
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
         let mut answers = Vec::new();
         let told = &mut exchange.told;
         let taken = self.take(message.bytes, &mut answers, |payload| told(Told::Payload(payload)));
@@ -125,7 +117,9 @@ impl Stream {
         }
         taken
     }
+}
 
+impl Stream {
     /// Takes the bytes of a message. Packets that have to be sent back are appended to `answers`.
     #[inline]
     fn take(

@@ -1,18 +1,14 @@
 //! What a page takes from `run.json`. Whatever an older result does not hold is empty here. Must
-//! not compute anything but what is packed: histograms.
+//! not compute anything.
 
-use std::collections::BTreeMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::efficiency::Efficiency;
+use crate::histograms::SignedHistogram;
 use crate::lap_table::LapRow;
-use crate::outcome::Window;
+use crate::outcome::{ClassOutcome, Totals, Window};
+use crate::plan::ClassKind;
 
 /// A run.
 #[derive(Debug, Default, Deserialize)]
@@ -54,19 +50,17 @@ pub struct Document {
 
 impl Document {
     /// The classes whose latencies are the server's: the healthy ones, or all if there is none.
-    pub fn telling(&self) -> Vec<&Class> {
-        let healthy: Vec<_> = self.totals.classes.iter().filter(|c| c.is_healthy()).collect();
-        if healthy.is_empty() { self.totals.classes.iter().collect() } else { healthy }
+    pub fn telling(&self) -> Vec<&ClassOutcome> {
+        let classes = || self.totals.classes.iter();
+        let healthy: Vec<_> = classes().filter(|class| class.kind == ClassKind::Healthy).collect();
+        if healthy.is_empty() { classes().collect() } else { healthy }
     }
 
-    /// Their latencies of one kind, all together, if there are any.
-    pub fn latencies(&self, of: fn(&Class) -> &Distribution) -> Option<Histogram<u64>> {
-        let histograms = self.telling().into_iter().filter_map(|class| of(class).histogram());
-        histograms.reduce(|mut sum, more| {
-            // Refused only if the bounds differ, and one program wrote both.
-            let _ = sum.add(more);
-            sum
-        })
+    /// Their latencies of one kind, all together.
+    pub fn latencies(&self, of: fn(&ClassOutcome) -> &SignedHistogram) -> SignedHistogram {
+        let mut all = SignedHistogram::new();
+        self.telling().into_iter().for_each(|class| all.merge(of(class)));
+        all
     }
 }
 
@@ -115,154 +109,25 @@ pub struct Condition {
     pub allowed: String,
     /// Whether it holds.
     pub pass: bool,
+    /// How that is said of a goal.
+    pub result: String,
     /// What a breach means.
     pub why: String,
 }
 
-/// All in all.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Totals {
-    /// Length of the measured phase.
-    pub measured_s: f64,
-    /// Opening the sockets.
-    pub ramp: Ramp,
-    /// The publishers' side.
-    pub publishers: Publishers,
-    /// The subscribers' side.
-    pub classes: Vec<Class>,
-    /// From the first to the last receiver.
-    pub spread: Spread,
-}
-
-/// Opening the sockets.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Ramp {
-    /// Sockets that were upgraded.
-    pub connected: u64,
-    /// Failed tries by kind.
-    pub errors: BTreeMap<String, u64>,
-    /// How long it took.
-    pub elapsed_s: f64,
-}
-
-/// The publishers' side.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Publishers {
-    /// How many.
-    pub count: u64,
-    /// Frames due.
-    pub intended: u64,
-    /// Frames written.
-    pub sent: u64,
-    /// A period late or more.
-    pub late: u64,
-    /// How sockets ended early.
-    pub closes: BTreeMap<String, u64>,
-    /// Actual minus intended instant.
-    pub slip: Distribution,
-}
-
-/// Subscribers of one kind.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Class {
-    /// Its name.
-    pub name: String,
-    /// How its sockets read.
-    pub kind: String,
-    /// How they get frames.
-    pub form: String,
-    /// Sockets connected.
-    pub sockets: u64,
-    /// Frames they had to get.
-    pub expected: u64,
-    /// Frames they got.
-    pub received: u64,
-    /// Missing.
-    pub lost: u64,
-    /// Missing because the server closed.
-    pub lost_after_close: u64,
-    /// Twice.
-    pub duplicated: u64,
-    /// Out of order.
-    pub reordered: u64,
-    /// Damaged.
-    pub corrupt: u64,
-    /// Gaps the server told of.
-    pub gap_notices: u64,
-    /// Frames left out on request.
-    pub left_out: u64,
-    /// How sockets ended early.
-    pub closes: BTreeMap<String, u64>,
-    /// Bytes on the wire per byte of payload.
-    pub egress_ratio: Option<f64>,
-    /// From the actual instant of sending.
-    pub service: Distribution,
-    /// From the intended one.
-    pub e2e: Distribution,
-    /// Of several publishers together, where sockets follow several.
-    pub ticks: Option<Ticks>,
-}
-
-/// Frames of one instant.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Ticks {
-    /// Ticks that could have been whole.
-    pub expected: u64,
-    /// Ticks that were.
-    pub whole: u64,
-    /// Until the last frame was there.
-    pub latency: Distribution,
-}
-
-impl Class {
-    /// Whether its sockets read all they are sent at once.
-    pub fn is_healthy(&self) -> bool {
-        self.kind == "healthy"
+impl Condition {
+    /// Whether it is a goal of which the clocks cannot tell.
+    pub fn is_open(&self) -> bool {
+        !self.pass && !matches!(self.result.as_str(), "" | "missed")
     }
-}
 
-/// From the first to the last receiver.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Spread {
-    /// First receiver.
-    pub first: Distribution,
-    /// Median receiver.
-    pub median: Distribution,
-    /// Last receiver.
-    pub last: Distribution,
-}
-
-/// A histogram and a few of its values.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Distribution {
-    /// Values.
-    pub count: u64,
-    /// Median, ns.
-    pub p50_ns: i64,
-    /// 90th percentile, ns.
-    pub p90_ns: i64,
-    /// 99th percentile, ns.
-    pub p99_ns: i64,
-    /// 99.9th percentile, ns.
-    pub p999_ns: i64,
-    /// Largest, ns.
-    pub max_ns: i64,
-    hist_b64: Option<String>,
-}
-
-impl Distribution {
-    /// All of its values that are not negative, if there are any.
-    pub fn histogram(&self) -> Option<Histogram<u64>> {
-        let bytes = STANDARD.decode(self.hist_b64.as_ref()?).ok()?;
-        let histogram = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
-        Some(histogram).filter(|histogram: &Histogram<u64>| !histogram.is_empty())
+    /// What came of it.
+    pub fn said(&self) -> &str {
+        match (self.result.as_str(), self.pass) {
+            ("", true) => "ok",
+            ("", false) => "BREACHED",
+            (result, _) => result,
+        }
     }
 }
 
@@ -333,28 +198,35 @@ mod tests {
     fn what_is_written_is_read() {
         let run = fixtures::document();
         assert_eq!((run.verdict.as_str(), run.exit_code, run.health.valid), ("ok", 0, true));
-        assert_eq!(run.totals.classes[0].e2e.histogram().map(|h| h.len()), Some(1_000));
+        assert_eq!(run.totals.classes[0].e2e.len(), 1_000);
         assert_eq!(run.slo[0].name, "loss");
-        assert!(run.totals.classes[0].is_healthy());
         assert_eq!(run.windows[0].e2e_counts, [(62, 59_000), (66, 1_000)].into());
     }
 
     #[test]
     fn latencies_are_those_of_healthy_classes() {
         let mut run = fixtures::document();
-        let len = |run: &Document| run.latencies(|class| &class.e2e).map(|h| h.len());
-        run.totals.classes.push(Class { kind: "healthy".into(), ..fixtures::class() });
-        run.totals.classes.push(Class { kind: "slow".into(), ..fixtures::class() });
-        assert_eq!(len(&run), Some(2_000));
-        run.totals.classes.retain(|class| class.kind == "slow");
-        assert_eq!(len(&run), Some(1_000));
+        let len = |run: &Document| run.latencies(|class| &class.e2e).len();
+        run.totals.classes.push(fixtures::class());
+        let slow = ClassKind::Slow { bytes_per_s: 0 };
+        run.totals.classes.push(ClassOutcome { kind: slow, ..fixtures::class() });
+        assert_eq!(len(&run), 2_000);
+        run.totals.classes.retain(|class| class.kind == slow);
+        assert_eq!(len(&run), 1_000);
         run.totals.classes.clear();
-        assert_eq!(len(&run), None);
+        assert_eq!(len(&run), 0);
     }
 
     #[test]
     fn what_an_older_result_does_not_hold_is_empty() {
         let run: Document = serde_json::from_str("{}").unwrap();
-        assert!(run.windows.is_empty() && run.totals.spread.last.histogram().is_none());
+        assert!(run.windows.is_empty() && run.totals.spread.last.is_empty());
+        let mut run = fixtures::run();
+        let newer = ["form", "payload_bytes", "returns", "rates", "left_out", "attendance"];
+        let class = run["totals"]["classes"][0].as_object_mut().unwrap();
+        newer.iter().for_each(|key| assert!(class.remove(*key).is_some(), "{key}"));
+        let run: Document = serde_json::from_value(run).unwrap();
+        assert_eq!(run.totals.classes[0].egress_ratio(), None);
+        assert_eq!(run.totals.classes[0].received, 600_000);
     }
 }

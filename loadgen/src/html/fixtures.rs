@@ -3,14 +3,18 @@
 
 use serde_json::{Value, json};
 
-use super::document::{Class, Document};
+use super::document::Document;
 use crate::fixtures::{outcome, with_record};
-use crate::outcome::Window;
+use crate::outcome::{ClassOutcome, Outcome, Window};
 use crate::record::run_json;
 
 /// Two seconds of warm-up, ten measured, one of drain, and a server of three threads.
 pub fn run() -> Value {
-    let mut outcome = outcome();
+    run_of(outcome())
+}
+
+/// The same with another outcome.
+pub fn run_of(mut outcome: Outcome) -> Value {
     let first = outcome.windows[0].clone();
     outcome.windows = (0..13).map(|t_s| Window { t_s, ..first.clone() }).collect();
     let mut run = with_record(&outcome, run_json);
@@ -24,7 +28,7 @@ pub fn document() -> Document {
 }
 
 /// A class of it.
-pub fn class() -> Class {
+pub fn class() -> ClassOutcome {
     document().totals.classes.swap_remove(0)
 }
 

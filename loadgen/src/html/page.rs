@@ -6,6 +6,7 @@ use minijinja::{Environment, Error, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::histograms::SignedHistogram;
 use crate::scenario::Scenario;
 
 use super::curve::{self, Curve, Words};
@@ -47,6 +48,7 @@ struct Page<'d> {
     latencies: Table,
     laps: Table,
     classes: Table,
+    purposes: Vec<Table>,
     costs: Table,
     troubles: Vec<String>,
     conditions: Vec<Row<'d>>,
@@ -73,6 +75,7 @@ struct Row<'d> {
     measured: &'d str,
     allowed: &'d str,
     pass: bool,
+    result: &'d str,
     why: &'d str,
 }
 
@@ -99,6 +102,7 @@ impl Page<'_> {
             latencies: tables::latencies(run),
             laps: tables::laps(run),
             classes: tables::classes(run),
+            purposes: tables::purposes(run),
             costs: tables::costs(run),
             troubles: tables::troubles(run),
             conditions: conditions(run),
@@ -111,11 +115,15 @@ impl Page<'_> {
 
 impl Verdict<'_> {
     fn of(run: &Document) -> Verdict<'_> {
-        let missed = run.slo.iter().filter(|goal| !goal.pass);
-        let missed = missed.map(|g| format!("{}: {} (allowed {})", g.name, g.measured, g.allowed));
+        let unmet = || run.slo.iter().filter(|goal| !goal.pass);
+        let told = |g: &Condition| format!("{}: {} (allowed {})", g.name, g.measured, g.allowed);
         let (class, text, points) = match run.verdict.as_str() {
             "ok" => ("good", "Valid run, all goals met", Vec::new()),
-            "slo-violated" => ("missed", "Valid run, goals missed", missed.collect()),
+            "slo-violated" if unmet().all(Condition::is_open) => {
+                let text = "Valid run, but the clocks cannot tell whether goals were met";
+                ("missed", text, unmet().map(told).collect())
+            }
+            "slo-violated" => ("missed", "Valid run, goals missed", unmet().map(told).collect()),
             _ => {
                 let text = "Invalid run: these numbers prove nothing";
                 ("invalid", text, run.health.reasons.clone())
@@ -126,11 +134,10 @@ impl Verdict<'_> {
 }
 
 fn percentiles(run: &Document) -> Figure {
-    let curve = |name, latencies: Option<_>| latencies.map(|latencies| Curve { name, latencies });
     let curves = [
-        curve("end to end", run.latencies(|class| &class.e2e)),
-        curve("service", run.latencies(|class| &class.service)),
-        curve("schedule slip", run.totals.publishers.slip.histogram()),
+        curve("end to end", &run.latencies(|class| &class.e2e)),
+        curve("service", &run.latencies(|class| &class.service)),
+        curve("schedule slip", &run.totals.publishers.slip),
     ];
     let words = Words {
         id: "percentiles",
@@ -144,8 +151,7 @@ fn percentiles(run: &Document) -> Figure {
 fn spread(run: &Document) -> Figure {
     let spread = &run.totals.spread;
     let ranks = [("first", &spread.first), ("median", &spread.median), ("last", &spread.last)];
-    let curves =
-        ranks.map(|(name, latencies)| Some(Curve { name, latencies: latencies.histogram()? }));
+    let curves = ranks.map(|(name, latencies)| curve(name, latencies));
     let words = Words {
         id: "spread",
         title: "Spread by rank of receiver",
@@ -153,6 +159,12 @@ fn spread(run: &Document) -> Figure {
                healthy subscriber had it.",
     };
     figure(words, curves)
+}
+
+/// Of all values that are not negative, if there are any.
+fn curve(name: &'static str, latencies: &SignedHistogram) -> Option<Curve> {
+    let latencies = latencies.values();
+    (!latencies.is_empty()).then(|| Curve { name, latencies: latencies.clone() })
 }
 
 fn figure(words: Words, curves: [Option<Curve>; 3]) -> Figure {
@@ -166,8 +178,8 @@ fn conditions(run: &Document) -> Vec<Row<'_>> {
 }
 
 fn row<'d>(kind: &'static str, condition: &'d Condition) -> Row<'d> {
-    let Condition { name, measured, allowed, pass, why } = condition;
-    Row { kind, name, measured, allowed, pass: *pass, why }
+    let Condition { name, measured, allowed, pass, why, .. } = condition;
+    Row { kind, name, measured, allowed, pass: *pass, result: condition.said(), why }
 }
 
 fn text(value: Option<&Value>) -> &str {
@@ -245,9 +257,16 @@ mod tests {
         run["verdict"] = json!("slo-violated");
         run["exit_code"] = json!(4);
         run["slo"][0]["pass"] = json!(false);
+        run["slo"][0]["result"] = json!("missed");
         let text = page(&run);
+        assert!(text.contains("Valid run, goals missed"));
         assert!(text.contains("class=\"verdict missed\"") && text.contains("exit code 4"));
         assert!(text.contains("loss: 0 (allowed &lt;= 0)"), "{text}");
+        run["slo"][0]["result"] = json!("cannot be told: ±84.0 µs");
+        let text = page(&run);
+        assert!(
+            text.contains("the clocks cannot tell") && text.contains("<td>cannot be told: ±84")
+        );
         run["verdict"] = json!("invalid");
         run["health"]["reasons"] = json!(["thread busy: 97 %"]);
         let text = page(&run);
@@ -267,18 +286,23 @@ mod tests {
         let mut run = fixtures::run();
         run["totals"]["classes"][0]["closes"] = closes.clone();
         run["totals"]["ramp"]["errors"] = closes.clone();
+        run["totals"]["classes"][0]["returns"] = json!({
+            "left": 1, "came": 1, "shut_out": 0, "unserved": 0, "errors": closes.clone(),
+            "first_frame": null,
+        });
         run["env"] = closes.clone();
         run["layout"] = closes;
         assert!(!page(&run).contains("<img"));
     }
 
-    /// Every text but those that hold histograms or that decide what is shown.
+    /// Every text but histograms and words that nothing else can stand for.
     fn replace_texts(value: &mut Value, text: &str) {
         match value {
             Value::String(found) => text.clone_into(found),
             Value::Array(values) => values.iter_mut().for_each(|value| replace_texts(value, text)),
             Value::Object(values) => {
-                let others = values.iter_mut().filter(|(key, _)| *key != "hist_b64");
+                let is_free = |key: &str| !matches!(key, "hist_b64" | "kind" | "form");
+                let others = values.iter_mut().filter(|(key, _)| is_free(key));
                 others.for_each(|(_, value)| replace_texts(value, text));
             }
             _ => {}

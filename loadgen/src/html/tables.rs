@@ -2,16 +2,20 @@
 //! people. Must not lay them out, nor judge.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::attendance::Returns;
 use crate::clocks;
 use crate::lap_table::LAP_COLUMNS;
-use crate::report::{CLASS_COLUMNS, LATENCY_COLUMNS};
+use crate::outcome::{ClassOutcome, Totals};
+use crate::report::{self, CLASS_COLUMNS, LATENCY_COLUMNS};
 use crate::units::{format_bytes, format_count, format_exact, format_ns};
+use crate::verdict::frames_missing;
 
-use super::document::{Class, Distribution, Document};
+use super::document::Document;
 
 /// A number at the top of the page.
 #[derive(Debug, PartialEq, Serialize)]
@@ -38,17 +42,16 @@ pub struct Table {
 /// What a run comes down to.
 pub fn headlines(run: &Document) -> Vec<Headline> {
     let latencies = run.latencies(|class| &class.e2e);
-    let at = |quantile: f64| match &latencies {
-        Some(latencies) => {
-            clocks::within(latencies.value_at_quantile(quantile) as f64, run.clock.bound_ns)
-        }
-        None => UNKNOWN.to_owned(),
+    let latency = |ns: i64| match latencies.is_empty() {
+        true => UNKNOWN.to_owned(),
+        false => clocks::within(ns as f64, run.clock.bound_ns),
     };
+    let at = |quantile: f64| latency(latencies.quantile(quantile));
     let telling = run.telling();
-    let max = telling.iter().map(|class| class.e2e.max_ns).max().unwrap_or(0);
-    let (expected, missing) = (sum(&telling, |class| class.expected), sum(&telling, missing));
+    let expected = sum(&telling, |class| class.expected);
+    let missing = sum(&telling, frames_missing);
     let classes = &run.totals.classes;
-    let measured: u64 = classes.iter().map(|class| class.e2e.count).sum();
+    let measured: u64 = classes.iter().map(|class| class.e2e.len()).sum();
     let seconds = run.totals.measured_s;
     let cost = &run.efficiency;
     let headline =
@@ -57,7 +60,7 @@ pub fn headlines(run: &Document) -> Vec<Headline> {
         headline("median", at(0.5), "end to end"),
         headline("p99", at(0.99), "end to end"),
         headline("p99.9", at(0.999), "end to end"),
-        headline("maximum", latency(&telling, max), "end to end"),
+        headline("maximum", latency(latencies.max()), "end to end"),
         headline(
             "deliveries",
             per_s(ratio(measured as f64, seconds)),
@@ -71,22 +74,8 @@ pub fn headlines(run: &Document) -> Vec<Headline> {
 
 /// Latencies at the percentiles people ask for.
 pub fn latencies(run: &Document) -> Table {
-    let mut rows = Vec::new();
-    // What one host saw alone is exact.
-    let bound_ns = run.clock.bound_ns;
-    for class in &run.totals.classes {
-        rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e, bound_ns));
-        rows.push(latency_row(&format!("service, {}", class.name), &class.service, 0));
-        if let Some(ticks) = &class.ticks {
-            let name = format!("whole tick, {}", class.name);
-            rows.push(latency_row(&name, &ticks.latency, bound_ns));
-        }
-    }
-    let spread = &run.totals.spread;
-    rows.push(latency_row("spread, first receiver", &spread.first, bound_ns));
-    rows.push(latency_row("spread, median receiver", &spread.median, bound_ns));
-    rows.push(latency_row("spread, last receiver", &spread.last, bound_ns));
-    rows.push(latency_row("schedule slip", &run.totals.publishers.slip, 0));
+    let Totals { classes, spread, publishers, .. } = &run.totals;
+    let rows = report::latency_rows(classes, spread, &publishers.slip, run.clock.bound_ns);
     Table { title: "Latencies", header: LATENCY_COLUMNS.to_vec(), rows }
 }
 
@@ -99,7 +88,29 @@ pub fn laps(run: &Document) -> Table {
 /// What the sockets of each class received.
 pub fn classes(run: &Document) -> Table {
     let header = CLASS_COLUMNS.into_iter().chain(["wire / payload"]).collect();
-    Table { title: "Subscribers", header, rows: run.totals.classes.iter().map(class_row).collect() }
+    let egress = |class: &ClassOutcome| known(class.egress_ratio(), |ratio| format!("{ratio:.3}"));
+    let row = |class| report::class_row(class).into_iter().chain([egress(class)]).collect();
+    Table { title: "Subscribers", header, rows: run.totals.classes.iter().map(row).collect() }
+}
+
+/// What was done on purpose, if anything was: to frames by publishers, and to sockets.
+pub fn purposes(run: &Document) -> Vec<Table> {
+    let Totals { publishers, classes, .. } = &run.totals;
+    let deviations = report::deviations(&publishers.deviations);
+    let deviations = deviations.map(|(what, count)| (what.to_owned(), format_exact(count)));
+    let returned = classes.iter().filter(|class| !class.returns.is_empty());
+    let rows = returned.map(|class| {
+        let counts = report::returns(&class.returns).map(|(_, count)| format_exact(count));
+        iter::once(class.name.clone()).chain(counts).collect()
+    });
+    let names = report::returns(&Returns::default()).map(|(what, _)| what);
+    let header = iter::once("class").chain(names).collect();
+    let title = "Sockets that left and came back, or came late";
+    let tables = [
+        pairs("Frames that publishers treated otherwise on purpose", deviations),
+        Table { title, header, rows: rows.collect() },
+    ];
+    tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
 }
 
 /// What it took.
@@ -108,7 +119,8 @@ pub fn costs(run: &Document) -> Table {
     let (publishers, ramp) = (&run.totals.publishers, &run.totals.ramp);
     let of = |part, whole| format!("{} of {}", format_exact(part), format_exact(whole));
     let cpus = |cpus: f64| format!("{cpus:.2}");
-    let ramped = format!("{} sockets in {:.2} s", format_exact(ramp.connected), ramp.elapsed_s);
+    let (connected, ramp_s) = (format_exact(ramp.connected), ramp.elapsed.as_secs_f64());
+    let ramped = format!("{connected} sockets in {ramp_s:.2} s");
     let rows = [
         ("published of intended", of(publishers.sent, publishers.intended)),
         ("published a period late or more", format_exact(publishers.late)),
@@ -142,6 +154,7 @@ pub fn troubles(run: &Document) -> Vec<String> {
     lines.extend(counted("publishers closed", &totals.publishers.closes));
     for class in &totals.classes {
         lines.extend(counted(&format!("{} closed", class.name), &class.closes));
+        lines.extend(counted(&format!("{} turned away", class.name), &class.returns.errors));
     }
     lines
 }
@@ -173,52 +186,14 @@ fn pairs(title: &'static str, pairs: impl Iterator<Item = (String, String)>) -> 
     Table { title, header: Vec::new(), rows }
 }
 
-fn latency_row(name: &str, latencies: &Distribution, bound_ns: u64) -> Vec<String> {
-    let Distribution { count, p50_ns, p90_ns, p99_ns, p999_ns, max_ns, .. } = latencies;
-    let mut row = vec![name.to_owned()];
-    row.extend([p50_ns, p90_ns, p99_ns, p999_ns, max_ns].map(|ns| match *count {
-        0 => UNKNOWN.to_owned(),
-        _ => clocks::within(*ns as f64, bound_ns),
-    }));
-    row.push(format_exact(*count));
-    row
-}
-
-fn class_row(class: &Class) -> Vec<String> {
-    let counts = [
-        class.sockets,
-        class.expected,
-        class.received,
-        missing(class),
-        class.duplicated,
-        class.reordered,
-        class.corrupt,
-        class.gap_notices,
-        class.left_out,
-        class.closes.values().sum(),
-    ];
-    let names = [class.name.clone(), class.kind.clone(), class.form.clone()];
-    let egress = known(class.egress_ratio, |ratio| format!("{ratio:.3}"));
-    names.into_iter().chain(counts.map(format_exact)).chain([egress]).collect()
-}
-
 fn counted(what: &str, counts: &BTreeMap<String, u64>) -> Vec<String> {
     let line =
         |(name, count): (&String, &u64)| format!("{what}: {} x {name}", format_exact(*count));
     counts.iter().map(line).collect()
 }
 
-fn latency(classes: &[&Class], ns: i64) -> String {
-    let is_known = classes.iter().any(|class| class.e2e.count > 0);
-    if is_known { format_ns(ns as f64) } else { UNKNOWN.to_owned() }
-}
-
-fn sum(classes: &[&Class], count: fn(&Class) -> u64) -> u64 {
+fn sum(classes: &[&ClassOutcome], count: fn(&ClassOutcome) -> u64) -> u64 {
     classes.iter().map(|class| count(class)).sum()
-}
-
-fn missing(class: &Class) -> u64 {
-    class.lost + class.lost_after_close
 }
 
 fn ratio(part: f64, whole: f64) -> Option<f64> {
@@ -239,8 +214,10 @@ const UNKNOWN: &str = "–";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::outcome;
     use crate::html::fixtures;
     use crate::lap_table::LapRow;
+    use crate::plan::ClassKind;
 
     fn row<'t>(table: &'t Table, name: &str) -> &'t [String] {
         table.rows.iter().find(|row| row[0] == name).unwrap()
@@ -249,7 +226,8 @@ mod tests {
     #[test]
     fn headlines_are_of_healthy_subscribers() {
         let mut run = fixtures::document();
-        run.totals.classes.push(Class { kind: "stalled".into(), lost: 9, ..Class::default() });
+        let stalled = ClassOutcome::new("stalled".into(), ClassKind::Stalled);
+        run.totals.classes.push(ClassOutcome { lost: 9, ..stalled });
         let found = headlines(&run);
         let value = |name| &found.iter().find(|one| one.name == name).unwrap().value;
         assert_eq!((value("maximum").as_str(), value("missing").as_str()), ("1.12 ms", "0"));
@@ -277,6 +255,25 @@ mod tests {
         }
         assert_eq!(row(&classes(&run), "dashboard")[5], "600,000");
         assert_eq!(row(&costs(&run), "published of intended")[1], "6,000 of 6,000");
+    }
+
+    #[test]
+    fn what_was_done_on_purpose_is_told_where_there_was_any() {
+        assert!(purposes(&fixtures::document()).is_empty());
+        let mut outcome = outcome();
+        outcome.publishers.deviations.delayed = 1_234;
+        let returns = &mut outcome.classes[0].returns;
+        (returns.left, returns.came, returns.unserved) = (600, 599, 2);
+        returns.errors.insert("status 503".into(), 7);
+        returns.note_first_frame(1_020_000_000);
+        let run = serde_json::from_value(fixtures::run_of(outcome)).unwrap();
+        let tables = purposes(&run);
+        let [deviations, returns] = &tables[..] else { panic!("{tables:?}") };
+        assert_eq!(deviations.rows, [["late by intent", "1,234"]]);
+        assert_eq!(returns.header, ["class", "left", "came (back)", "shut out", "unserved"]);
+        assert_eq!(returns.rows, [["dashboard", "600", "599", "0", "2"]]);
+        assert_eq!(row(&latencies(&run), "back to a frame, dashboard")[5], "1.02 s");
+        assert_eq!(troubles(&run), ["dashboard turned away: 7 x status 503"]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Manners {
     pub deflates: bool,
     /// Of a publisher's frames, those are lost whose number modulo 100 is this.
     pub lose: Option<u64>,
+    /// Whether it promises a ping within a second, and says nothing more once clients are in.
+    pub is_silent: bool,
 }
 
 /// The running server; its threads end with the process.
@@ -150,7 +152,9 @@ impl Hub {
     pub fn count(&self, client: &mut Client) -> (bool, bool) {
         let number = client.published;
         client.published += 1;
-        (self.manners.lose != Some(number % 100), number.is_multiple_of(50))
+        let is_passed_on = self.manners.lose != Some(number % 100);
+        let has_voice = !self.manners.is_silent;
+        (is_passed_on && has_voice, number.is_multiple_of(50) && has_voice)
     }
 
     /// Sends to every member but one, without anything in between.

@@ -13,11 +13,13 @@ impl Protocol for SocketIo {
         if client.path != "/socket.io/?EIO=4&transport=websocket" {
             hub.complaints.lock().unwrap().push(format!("asks for {}", client.path));
         }
+        let (interval_ms, timeout_ms) =
+            if hub.manners.is_silent { (600, 400) } else { (25_000, 20_000) };
         let opening = json!({
             "sid": format!("engine-{}", client.line.id),
             "upgrades": [],
-            "pingInterval": 25_000,
-            "pingTimeout": 20_000,
+            "pingInterval": interval_ms,
+            "pingTimeout": timeout_ms,
             "maxPayload": 1_000_000,
         });
         client.line.say(format!("0{opening}"));
