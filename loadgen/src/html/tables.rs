@@ -108,6 +108,8 @@ pub fn costs(run: &Document) -> Table {
         ("deliveries per server core", per_s(cost.deliveries_per_core_s)),
         ("server CPUs busy", known(cost.server_cpus_busy, cpus)),
         ("server context switches", per_s(cost.server_switches_per_s)),
+        ("server system calls per delivery", known(cost.syscalls_per_delivery, format_count)),
+        ("server instructions per delivery", known(cost.instructions_per_delivery, format_count)),
         ("server memory", known(cost.server_rss_bytes.map(|bytes| bytes as f64), format_bytes)),
         ("kernel memory per connection", known(cost.kernel_bytes_per_connection, format_bytes)),
         ("generator CPUs busy", known(cost.own_cpus_busy, cpus)),
