@@ -3,7 +3,8 @@
 //! Must not judge what they say.
 //!
 //! Any server can be counted so, whatever it tells itself, but not for nothing: while they are
-//! counted, system calls take the kernel's slow way, on the whole host.
+//! counted, system calls take the kernel's slow way, on the whole host, and those of the process
+//! cost it some 0.1 µs more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -151,6 +151,7 @@ fn costs(record: &Record<'_>) -> Table {
     let per_s = |count: Option<f64>| or_unknown(count.map(|c| format!("{}/s", format_count(c))));
     let bytes = |size: Option<f64>| or_unknown(size.map(format_bytes));
     let cpus = |busy: Option<f64>| or_unknown(busy.map(|cpus| format!("{cpus:.2}")));
+    let part = |count: Option<f64>| or_unknown(count.map(|part| format!("{part:.4}")));
     let each = |count: Option<f64>| or_unknown(count.map(format_count));
     let publishers = &outcome.publishers;
     let rows = [
@@ -169,7 +170,7 @@ fn costs(record: &Record<'_>) -> Table {
         ("deliveries per server core", per_s(efficiency.deliveries_per_core_s)),
         ("server CPUs busy", cpus(efficiency.server_cpus_busy)),
         ("server context switches", per_s(efficiency.server_switches_per_s)),
-        ("server system calls per delivery", each(efficiency.syscalls_per_delivery)),
+        ("server system calls per delivery", part(efficiency.syscalls_per_delivery)),
         ("server instructions per delivery", each(efficiency.instructions_per_delivery)),
         ("server memory", bytes(efficiency.server_rss_bytes.map(|bytes| bytes as f64))),
         ("server memory per connection", bytes(efficiency.rss_bytes_per_connection)),
