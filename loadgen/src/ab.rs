@@ -78,6 +78,7 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
         }
         eprintln!("{} valid pairs of {}, {aside} set aside", base.len(), args.pairs);
     }
+    compare::tell_uncounted(&base);
     let comparison = Comparison { invalid_runs: 2 * aside, ..Comparison::of(&base, &cand, &asked) };
     let exit = compare::conclude(&comparison, &args.judge)?;
     if base.len() < args.pairs {
@@ -91,13 +92,14 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
 
 struct Session<'a> {
     args: &'a AbArgs,
+    run_args: Vec<String>,
     partition: Partition,
 }
 
 impl<'a> Session<'a> {
     fn new(args: &'a AbArgs) -> Result<Self, AbError> {
         fresh_directory(&args.out)?;
-        Ok(Session { args, partition: Partition::of_host() })
+        Ok(Session { args, run_args: args.run_args(), partition: Partition::of_host() })
     }
 
     /// A run of each side, the base first in the answer, whichever was first in time.
@@ -115,7 +117,7 @@ impl<'a> Session<'a> {
             (Side::Cand, None) => self.args.cand.as_deref(),
             _ => self.args.base.as_deref(),
         };
-        let (args, partition) = (&self.args.run, &self.partition);
+        let (args, partition) = (&self.run_args, &self.partition);
         let found = ChildRun { directory: &directory, args, server, partition }.call()?;
         eprintln!("pair {}, {}: {}", at + 1, side.name(), summary(&found));
         Ok(found)

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel_counters;
 use crate::sampler::{ProcessUsage, Sample, Samples};
 
 /// Costs over the measured phase; absent where the process could not be watched.
@@ -25,6 +26,14 @@ pub struct Efficiency {
     pub server_rss_bytes: Option<u64>,
     /// Context switches of the server per second.
     pub server_switches_per_s: Option<f64>,
+    /// The same per frame received by a subscriber.
+    pub switches_per_delivery: Option<f64>,
+    /// Minor page faults of the server per frame received.
+    pub minor_faults_per_delivery: Option<f64>,
+    /// System calls of the server per frame received, where the kernel was asked to count them.
+    pub syscalls_per_delivery: Option<f64>,
+    /// Instructions of the server in user space per frame received, likewise.
+    pub instructions_per_delivery: Option<f64>,
 }
 
 impl Efficiency {
@@ -54,10 +63,26 @@ impl Efficiency {
         self.server_cpus_busy = server_s.and_then(|s| positive(s / seconds));
         self.own_cpus_busy = cpu_s(&start.own, &end.own).and_then(|s| positive(s / seconds));
         self.server_rss_bytes = end.server.map(|server| server.rss_bytes);
-        self.server_switches_per_s = start
-            .server
-            .zip(end.server)
-            .map(|(from, to)| switches(&to).saturating_sub(switches(&from)) as f64 / seconds);
+        let grown = |count: fn(&ProcessUsage) -> u64| {
+            let (from, to) = start.server.as_ref().zip(end.server.as_ref())?;
+            Some(count(to).saturating_sub(count(from)) as f64)
+        };
+        self.server_switches_per_s = grown(switches).map(|count| count / seconds);
+        self.switches_per_delivery = grown(switches).and_then(|c| positive(c / deliveries));
+        let faults = grown(|usage| usage.minor_faults);
+        self.minor_faults_per_delivery = faults.and_then(|c| positive(c / deliveries));
+        self.add_counted(start, end, deliveries);
+    }
+
+    fn add_counted(&mut self, start: &Sample, end: &Sample, deliveries: f64) {
+        let (Some(from), Some(to)) = (&start.kernel, &end.kernel) else { return };
+        let counted = kernel_counters::between(from, to);
+        let per_delivery = |name: &str| {
+            let count = counted.get(name)?;
+            (deliveries > 0.0).then(|| *count as f64 / deliveries)
+        };
+        self.syscalls_per_delivery = per_delivery("syscalls");
+        self.instructions_per_delivery = per_delivery("instructions");
     }
 
     fn add_ramped(&mut self, before: &Sample, after: &Sample, connections: f64) {
@@ -84,6 +109,7 @@ mod tests {
             cpu_ns: cpu_ms * 1_000_000,
             rss_bytes: rss,
             switches_voluntary: at_s * 10,
+            minor_faults: at_s * 1_000,
             ..ProcessUsage::default()
         };
         let mut sample = Sample { at_ns: at_s * 1_000_000_000, received, ..Sample::default() };
@@ -106,6 +132,23 @@ mod tests {
         assert_eq!((costs.server_cpus_busy, costs.own_cpus_busy), (Some(0.5), Some(0.5)));
         assert_eq!(costs.server_rss_bytes, Some(30_000));
         assert_eq!(costs.server_switches_per_s, Some(10.0));
+        assert_eq!(costs.switches_per_delivery, Some(0.001));
+        assert_eq!(costs.minor_faults_per_delivery, Some(0.1));
+        assert_eq!(costs.syscalls_per_delivery, None, "the kernel was not asked");
+    }
+
+    #[test]
+    fn what_the_kernel_counted_is_told_per_delivery() {
+        let counted = |at_s, received, syscalls| {
+            let kernel = Some([("syscalls", syscalls)].into());
+            Some(Sample { kernel, ..sample(at_s, received, 0, 0) })
+        };
+        let mut samples = Samples::new(Sample::default());
+        samples.measure_start = counted(4, 500, 7_000);
+        samples.measure_end = counted(14, 100_500, 57_000);
+        let costs = Efficiency::of(&samples, 100);
+        assert_eq!(costs.syscalls_per_delivery, Some(0.5));
+        assert_eq!(costs.instructions_per_delivery, None, "this machine has no such counter");
     }
 
     #[test]

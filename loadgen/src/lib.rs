@@ -49,6 +49,7 @@ pub mod implied;
 pub mod inflate;
 pub mod interrupt;
 pub mod json_text;
+pub mod kernel_counters;
 pub mod kernel_files;
 pub mod lap_table;
 pub mod laps;

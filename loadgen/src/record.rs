@@ -16,6 +16,7 @@ use crate::health::HealthLimits;
 use crate::histograms::SignedHistogram;
 use crate::host::Environment;
 use crate::json_text::json_text;
+use crate::kernel_counters;
 use crate::lap_table;
 use crate::outcome::{ClassOutcome, Outcome};
 use crate::plan::Plan;
@@ -257,6 +258,7 @@ fn server_json(record: &Record<'_>) -> Value {
             "cpu_ns": to.cpu_ns.saturating_sub(from.cpu_ns),
             "rss_bytes": to.rss_bytes,
             "threads": to.threads,
+            "minor_faults": to.minor_faults.saturating_sub(from.minor_faults),
             "switches_voluntary":
                 to.switches_voluntary.saturating_sub(from.switches_voluntary),
             "switches_involuntary":
@@ -272,7 +274,15 @@ fn server_json(record: &Record<'_>) -> Value {
         "embedded": embedded,
         "measured": spent,
         "counters": counted,
+        "kernel": kernel_json(record.samples),
     })
+}
+
+/// What the kernel counted and what it did not, with the reasons; nothing where it was not asked.
+fn kernel_json(samples: &Samples) -> Option<Value> {
+    let (from, to) = samples.measured()?;
+    let counted = kernel_counters::between(from.kernel.as_ref()?, to.kernel.as_ref()?);
+    Some(json!({ "counted": counted, "missing": samples.uncounted }))
 }
 
 /// The percentile distribution as text, in milliseconds, for the usual plotters.
@@ -363,6 +373,19 @@ mod tests {
         assert_eq!((&json["verdict"], &json["exit_code"]), (&json!("invalid"), &json!(5)));
         let reason = json["health"]["reasons"][0].as_str().unwrap();
         assert!(reason.starts_with("thread busy: 97.00 %"), "{reason}");
+    }
+
+    #[test]
+    fn what_the_kernel_counted_stands_beside_what_it_did_not() {
+        let mut samples = fixtures::samples();
+        assert_eq!(kernel_json(&samples), None, "it was not asked");
+        let marks = [&mut samples.measure_start, &mut samples.measure_end];
+        for (mark, count) in marks.into_iter().zip([3, 10]) {
+            mark.as_mut().unwrap().kernel = Some([("syscalls", count)].into());
+        }
+        samples.uncounted.insert("instructions", "why".to_owned());
+        let told = json!({"counted": {"syscalls": 7}, "missing": {"instructions": "why"}});
+        assert_eq!(kernel_json(&samples), Some(told));
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn write_report(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
     write_laps(record, out)?;
     writeln!(out, "{}\n", classes(record.outcome))?;
     writeln!(out, "{}\n", costs(record))?;
+    write_uncounted(record, out)?;
     writeln!(out, "{}\n", conditions(record))?;
     write_overlays(record, out)?;
     write_troubles(record.outcome, out)?;
@@ -171,6 +172,8 @@ fn costs(record: &Record<'_>) -> Table {
     let per_s = |count: Option<f64>| or_unknown(count.map(|c| format!("{}/s", format_count(c))));
     let bytes = |size: Option<f64>| or_unknown(size.map(format_bytes));
     let cpus = |busy: Option<f64>| or_unknown(busy.map(|cpus| format!("{cpus:.2}")));
+    let part = |count: Option<f64>| or_unknown(count.map(|part| format!("{part:.4}")));
+    let each = |count: Option<f64>| or_unknown(count.map(format_count));
     let publishers = &outcome.publishers;
     let rows = [
         ("deliveries, measured", per_s(deliveries_per_s(outcome))),
@@ -188,6 +191,8 @@ fn costs(record: &Record<'_>) -> Table {
         ("deliveries per server core", per_s(efficiency.deliveries_per_core_s)),
         ("server CPUs busy", cpus(efficiency.server_cpus_busy)),
         ("server context switches", per_s(efficiency.server_switches_per_s)),
+        ("server system calls per delivery", part(efficiency.syscalls_per_delivery)),
+        ("server instructions per delivery", each(efficiency.instructions_per_delivery)),
         ("server memory", bytes(efficiency.server_rss_bytes.map(|bytes| bytes as f64))),
         ("server memory per connection", bytes(efficiency.rss_bytes_per_connection)),
         ("kernel memory per connection", bytes(efficiency.kernel_bytes_per_connection)),
@@ -253,6 +258,15 @@ fn whole_ticks(outcome: &Outcome) -> Option<String> {
     });
     let told: Vec<String> = told.collect();
     (!told.is_empty()).then(|| told.join(", "))
+}
+
+/// What the kernel was asked to count, and why it did not.
+fn write_uncounted(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
+    let uncounted = &record.samples.uncounted;
+    for (name, reason) in uncounted {
+        writeln!(out, "not counted: {name}: {reason}")?;
+    }
+    if uncounted.is_empty() { Ok(()) } else { writeln!(out) }
 }
 
 fn conditions(record: &Record<'_>) -> Table {
@@ -361,6 +375,16 @@ mod tests {
         assert_eq!(first, "INVALID RUN of quickstart: these numbers prove nothing");
         assert!(rest.contains("connected: 2019 of 2020 (allowed all)"), "{rest}");
         assert!(rest.contains("BREACHED") && rest.contains("ramp: 3 x refused"), "{rest}");
+    }
+
+    #[test]
+    fn what_the_kernel_did_not_count_is_told_with_the_reason() {
+        let mut samples = fixtures::samples();
+        samples.uncounted.insert("instructions", "no such counter".to_owned());
+        let text = fixtures::with_record(&fixtures::outcome(), |record| {
+            render(&Record { samples: &samples, ..*record })
+        });
+        assert!(text.contains("\nnot counted: instructions: no such counter\n"), "{text}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use procfs::{CurrentSI, KernelStats, WithCurrentSystemInfo, ticks_per_second};
 use serde::Serialize;
 
 use crate::clock::mono_ns;
+use crate::kernel_counters::{KernelCounters, Reasons};
 use crate::progress::{Phase, Progress};
 use crate::server_counters::{CounterPage, Counters};
 
@@ -32,6 +33,9 @@ pub struct Sample {
     /// What the server counts itself, at the marks of the measured phase and if it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
+    /// What the kernel counts of it, at the same marks and if it was asked to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Counters>,
     /// The host.
     pub host: HostUsage,
 }
@@ -47,6 +51,9 @@ pub struct ProcessUsage {
     pub switches_voluntary: u64,
     /// Context switches because a thread was preempted.
     pub switches_involuntary: u64,
+    /// Pages it touched for the first time and had without waiting for a disk: memory that grows,
+    /// or was given back and is taken again. Not allocations, most of which touch no new page.
+    pub minor_faults: u64,
     /// Threads alive.
     pub threads: u64,
 }
@@ -121,6 +128,9 @@ pub struct Samples {
     pub measure_end: Option<Sample>,
     /// At regular distances through the whole run.
     pub points: Vec<Sample>,
+    /// What the kernel was asked to count of the server and did not, and why.
+    #[serde(skip_serializing_if = "Reasons::is_empty")]
+    pub uncounted: Reasons,
 }
 
 /// More points than this tell nothing more; their distance doubles instead.
@@ -205,20 +215,23 @@ pub struct Sampler {
 
 impl Sampler {
     /// Takes the baseline and starts sampling; `server_pid` is the measured process if it is here,
-    /// `page` where it tells what it counts.
+    /// `page` where it tells what it counts, `kernel` counts it if that was asked for.
     pub fn start(
         server_pid: Option<u32>,
         page: CounterPage,
+        kernel: Option<KernelCounters>,
         progress: Arc<Progress>,
     ) -> io::Result<Sampler> {
         let (stop, stopped) = mpsc::channel();
-        let mut probe = Probe { page: Some(page), ..Probe::new(server_pid) };
+        let mut probe = Probe { page: Some(page), kernel, ..Probe::new(server_pid) };
         let mut samples = Samples::new(probe.take(0));
         let thread = thread::Builder::new().name("sampler".into()).spawn(move || {
             while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                 look(&mut samples, &mut probe, &progress);
             }
             look(&mut samples, &mut probe, &progress);
+            let missing = probe.kernel.as_ref().map(|kernel| kernel.missing().clone());
+            samples.uncounted = missing.unwrap_or_default();
             samples
         })?;
         Ok(Sampler { stop, thread })
@@ -237,6 +250,8 @@ fn look(samples: &mut Samples, probe: &mut Probe, progress: &Progress) {
     if samples.is_due(phase, mono_ns()) {
         let mut sample = probe.take(progress.received());
         if phase >= Phase::Measure && samples.lacks_mark(phase) {
+            // First, as reading the page makes the server work.
+            sample.kernel = probe.kernel.as_mut().map(KernelCounters::read);
             sample.counters = probe.page.as_ref().and_then(CounterPage::read);
         }
         samples.add(phase, sample);
@@ -248,13 +263,14 @@ struct Probe {
     server: Option<Process>,
     own: Option<Process>,
     page: Option<CounterPage>,
+    kernel: Option<KernelCounters>,
 }
 
 impl Probe {
     fn new(server_pid: Option<u32>) -> Probe {
         let server = server_pid.and_then(|pid| i32::try_from(pid).ok());
         let server = server.and_then(|pid| Process::new(pid).ok());
-        Probe { server, own: Process::myself().ok(), page: None }
+        Probe { server, own: Process::myself().ok(), page: None, kernel: None }
     }
 
     fn take(&mut self, received: u64) -> Sample {
@@ -266,6 +282,7 @@ impl Probe {
             server_threads: threads.unwrap_or_default(),
             own: self.own.as_ref().and_then(process_usage).map(|(usage, _)| usage),
             counters: None,
+            kernel: None,
             host: host_usage(),
         }
     }
@@ -275,6 +292,7 @@ fn process_usage(process: &Process) -> Option<(ProcessUsage, Vec<ThreadUsage>)> 
     let stat = process.stat().ok()?;
     let mut usage = ProcessUsage {
         rss_bytes: stat.rss_bytes().get(),
+        minor_faults: stat.minflt,
         threads: u64::try_from(stat.num_threads).unwrap_or(0),
         ..ProcessUsage::default()
     };

@@ -24,6 +24,7 @@ use crate::health::{self, Gate};
 use crate::host::{self, Environment};
 use crate::html::{self, HtmlError};
 use crate::interrupt::Interrupt;
+use crate::kernel_counters::KernelCounters;
 use crate::outcome::Outcome;
 use crate::overrides::{self, ResolveError};
 use crate::plan::{Destination, Plan};
@@ -261,7 +262,8 @@ fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
         let load = Load { scenario: &scenario, plan: &plan, limits };
         let crew = Crew::enlist(&options.agents, options.agent_secret.as_deref(), &load)?;
         let carry = |progress: &Progress| crew.run(&plan, progress);
-        let (shared, samples) = measure(&plan, target.pid, carry)?;
+        let watched = Watched { pid: target.pid, is_counted: options.count };
+        let (shared, samples) = measure(&plan, watched, carry)?;
         let Shared { outcome, mut gates, clocks } = shared;
         gates.extend(health::of_host(&plan, &samples, &limits));
         let pid = target.pid;
@@ -287,7 +289,8 @@ fn run_into(
     let Fitted { scenario, budget, .. } = fitted;
     let layout = budget.layout;
     let plan = Plan::build(&scenario, &layout, destination);
-    let (outcome, samples) = measure(&plan, target.pid, |progress| run::run(&plan, progress))?;
+    let watched = Watched { pid: target.pid, is_counted: options.count };
+    let (outcome, samples) = measure(&plan, watched, |progress| run::run(&plan, progress))?;
     target.leave();
     let limits = options.health_limits(&scenario);
     let gates = health::gates(&plan, &outcome, &samples, &limits);
@@ -406,16 +409,26 @@ pub fn trust(authorities: Option<&Path>, is_insecure: bool) -> Result<Trust, Ses
     }
 }
 
+/// The measured process, if it is here.
+struct Watched {
+    pid: Option<u32>,
+    /// Whether the kernel shall count what it does.
+    is_counted: bool,
+}
+
 /// Has a load carried, and looks at the host and the server meanwhile.
 fn measure<T, E: Into<SessionError>>(
     plan: &Plan,
-    server_pid: Option<u32>,
+    watched: Watched,
     carry: impl FnOnce(&Progress) -> Result<T, E>,
 ) -> Result<(T, Samples), SessionError> {
     let progress = Arc::new(Progress::default());
     let interrupt =
         Interrupt::watch(Arc::clone(&progress)).map_err(system("watching for signals"))?;
-    let sampler = Sampler::start(server_pid, CounterPage::of(plan), Arc::clone(&progress))
+    // Before the first connection: to begin with it disturbs.
+    let kernel = watched.is_counted.then(|| KernelCounters::of(watched.pid));
+    let page = CounterPage::of(plan);
+    let sampler = Sampler::start(watched.pid, page, kernel, Arc::clone(&progress))
         .map_err(system("starting the sampler"))?;
     let view = ProgressView::start(Arc::clone(&progress), plan.subscribers.len() as u64)
         .map_err(system("starting the display"))?;

@@ -94,6 +94,11 @@ fn what_cannot_be_compared_is_refused_with_what_to_do() {
     let (code, _, error) = compare(&base, &other, &[]);
     assert_eq!(code, 2);
     assert!(error.contains("--host-mismatch"), "{error}");
+    let counted = r#"{"server":{"kernel":{"counted":{"syscalls":7}}},"#;
+    fs::write(&other, text.replacen('{', counted, 1)).unwrap();
+    let (code, _, error) = compare(&base, &other, &[]);
+    assert_eq!(code, 2);
+    assert!(error.contains("syscalls: counting costs the server CPU time"), "{error}");
     fs::write(&other, text.replace("true", "false")).unwrap();
     assert_eq!(compare(&base, &other, &[]).0, 5, "a side without a valid run");
 }

@@ -183,7 +183,7 @@ fn carry(
         host::pin(cpus).map_err(|error| format!("pinning the generator: {error}"))?;
     }
     // The server is the conductor's to sample.
-    let sampler = Sampler::start(None, CounterPage::of(plan), Arc::clone(progress));
+    let sampler = Sampler::start(None, CounterPage::of(plan), None, Arc::clone(progress));
     let sampler = sampler.map_err(|error| format!("starting the sampler: {error}"))?;
     let performed = run::perform(plan, progress, member);
     let samples = sampler.finish().unwrap_or_default();

@@ -193,9 +193,8 @@ fn host_flags(options: &RunOptions) -> Vec<String> {
     let valued = valued.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
     let set = options.engine_set.iter().map(|set| ["--engine-set".to_owned(), set.clone()]);
     let mut flags: Vec<_> = valued.chain(set).flatten().collect();
-    if options.tls_insecure {
-        flags.push("--tls-insecure".to_owned());
-    }
+    let switches = [("--tls-insecure", options.tls_insecure), ("--count", options.count)];
+    flags.extend(switches.into_iter().filter(|(_, is_on)| *is_on).map(|(flag, _)| flag.to_owned()));
     // What the engine carries is what is searched for.
     flags.push("--force".to_owned());
     flags
@@ -224,6 +223,7 @@ mod tests {
             "2",
             "--cpus",
             "1,3",
+            "--count",
         ];
         let parse = |args: Vec<&str>| match Cli::try_parse_from(args).unwrap().command {
             Some(Command::Run(args)) => args.options,

@@ -14,11 +14,13 @@ use crate::foreign::PORT;
 const COMPARE_HELP: &str = "\
 A run is one observation: take eight a side, by turns and on one host, because hosts and hours
 differ more than versions do. With all metrics that are gated by default, fewer than six a side can
-show nothing, with a single gate fewer than four.
+show nothing but counts, with a single gate fewer than four.
 
 A metric has regressed if the exact test of Mann and Whitney, corrected by Holm for the number of
 gated metrics, leaves less than 5 % to chance, and the 95 % interval of the ratio lies whole beyond
 the least change that matters. Where the interval straddles that, it is called inconclusive.
+Writes, bytes, encodes, system calls and instructions are counts: where the runs of either side
+agree to within that change, the interval alone decides, and four runs a side are enough.
 One frame lost, damaged or out of order is a regression where the base has none.
 
   gridload compare results/main results/branch
@@ -45,7 +47,8 @@ pub struct CompareArgs {
 pub struct JudgeArgs {
     /// Metrics that fail the comparison, with the least change that matters; may be repeated
     /// [default: e2e_p50=10%, e2e_p99=10%, cpu_per_delivery=5%, writes_per_delivery=2%,
-    /// bytes_per_delivery=1%, encodes_per_publish=2%, deliveries=2%].
+    /// bytes_per_delivery=1%, encodes_per_publish=2%, syscalls_per_delivery=2%,
+    /// instructions_per_delivery=1%, deliveries=2%].
     #[arg(long, value_name = "METRIC[=PERCENT]", value_parser = parse_gate)]
     pub gate: Vec<Gate>,
     /// The noise of this host, from `gridload ab --calibrate`: no change below it matters.
@@ -101,6 +104,9 @@ pub struct AbArgs {
     /// Valid pairs of runs to take [4..=64].
     #[arg(long, value_name = "N", default_value = "8", value_parser = parse_pairs)]
     pub pairs: usize,
+    /// Have the kernel count what the servers do, both sides alike; see `gridload run --help`.
+    #[arg(long)]
+    pub count: bool,
     /// Directory of the results; must not exist.
     #[arg(long, value_name = "DIR", default_value = "gridload-ab", help_heading = RESULT)]
     pub out: PathBuf,
@@ -124,7 +130,15 @@ impl AbArgs {
     pub fn check(&self) -> Result<(), clap::Error> {
         // The directory is given by `ab` itself, so a second one is refused here.
         let own = ["gridload", "run", "--out", "x"].map(str::to_owned);
-        Cli::try_parse_from(own.iter().chain(&self.run)).map(drop)
+        Cli::try_parse_from(own.into_iter().chain(self.run_args())).map(drop)
+    }
+
+    /// What every run is told, on both sides.
+    pub fn run_args(&self) -> Vec<String> {
+        let flag = self.count.then(|| "--count".to_owned());
+        // It may stand among them already.
+        let flag = flag.filter(|flag| !self.run.contains(flag));
+        self.run.iter().cloned().chain(flag).collect()
     }
 }
 
@@ -175,6 +189,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::cli::Command;
 
     #[test]
     fn gates_name_a_metric_and_perhaps_a_share() {
@@ -184,6 +199,18 @@ mod tests {
         let error = parse_gate("speed=3").unwrap_err();
         assert!(error.contains("`speed` is no metric; they are: e2e_p50, "), "{error}");
         assert!(parse_gate("e2e_p99=lots").unwrap_err().contains("not in 0.1..=100"));
+    }
+
+    #[test]
+    fn both_sides_are_counted_once() {
+        for run in [&["substation"][..], &["substation", "--count"]] {
+            let args = [&["gridload", "ab", "--count", "--"][..], run].concat();
+            let Ok(Cli { command: Some(Command::Ab(args)), .. }) = Cli::try_parse_from(args) else {
+                panic!("no call of ab: {run:?}");
+            };
+            assert_eq!(args.run_args(), ["substation", "--count"]);
+            assert!(args.check().is_ok());
+        }
     }
 
     /// The defaults that `--help` names are those of the metrics.

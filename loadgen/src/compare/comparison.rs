@@ -7,7 +7,7 @@ use super::floor::Floor;
 use super::metric::{METRICS, Metric, faults};
 use super::run_file::RunFile;
 use super::statistics::{
-    holm, mann_whitney, median, paired_interval, paired_ratio, ratio, ratio_interval,
+    extremes, holm, mann_whitney, median, paired_interval, paired_ratio, ratio, ratio_interval,
 };
 
 /// Fewer valid runs than this on a side show nothing: with three, no test finds any difference.
@@ -82,7 +82,8 @@ pub struct Compared {
     pub ratio: f64,
     /// Where that is with 95 % confidence.
     pub interval: (f64, f64),
-    /// The probability of such a difference without a cause, after Holm's correction if gated.
+    /// The probability of such a difference without a cause, after Holm's correction if a gate
+    /// depends on it.
     pub probability: f64,
     /// What it means.
     pub change: Change,
@@ -156,11 +157,13 @@ fn valid(side: &[RunFile]) -> Vec<&RunFile> {
     side.iter().filter(|file| file.is_valid()).collect()
 }
 
-/// Corrects the probabilities of what is gated: what is only shown calls nothing.
+/// Corrects the probabilities that gates depend on: what is only shown calls nothing, and what is
+/// settled is not called by its probability.
 fn correct(metrics: &mut [Compared]) {
-    let told: Vec<_> = metrics.iter().filter(|one| one.is_gated).map(|o| o.probability).collect();
-    let gated = metrics.iter_mut().filter(|one| one.is_gated);
-    for (one, adjusted) in gated.zip(holm(&told)) {
+    let tested: Vec<_> =
+        metrics.iter_mut().filter(|one| one.is_gated && !one.is_settled()).collect();
+    let told: Vec<_> = tested.iter().map(|one| one.probability).collect();
+    for (one, adjusted) in tested.into_iter().zip(holm(&told)) {
         one.probability = adjusted;
     }
 }
@@ -219,7 +222,8 @@ impl Compared {
         // As if less were better.
         let (low, high) =
             if self.metric.more_is_better { (1.0 / high, 1.0 / low) } else { (low, high) };
-        let (much, is_sure) = (1.0 + self.effect_min, self.probability < ALPHA);
+        let much = 1.0 + self.effect_min;
+        let is_sure = self.probability < ALPHA || self.is_settled();
         if is_sure && low > much {
             Change::Regressed
         } else if is_sure && high < 1.0 / much {
@@ -229,6 +233,16 @@ impl Compared {
         } else {
             Change::Inconclusive
         }
+    }
+
+    /// Whether it is a count whose runs agree on either side to within what matters: then there is
+    /// no chance that a test would have to rule out, however few runs there are.
+    fn is_settled(&self) -> bool {
+        let agree = |side: &[f64]| {
+            let (least, most) = extremes(side);
+            most <= least * (1.0 + self.effect_min)
+        };
+        self.metric.is_count && agree(&self.base) && agree(&self.cand)
     }
 }
 
@@ -279,6 +293,81 @@ mod tests {
         assert_eq!(change(&base, &runs(900.0), "deliveries"), Change::Regressed);
         assert_eq!(change(&base, &runs(1100.0), "deliveries"), Change::Improved);
         assert_eq!(change(&base, &runs(1000.0), "deliveries"), Change::Unchanged);
+    }
+
+    /// The sum of twelve uniform numbers is as good as normal, with a deviation of one.
+    fn normal(rng: &mut Xoshiro256PlusPlus) -> f64 {
+        (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+    }
+
+    /// Runs of one CPU time, but of so many system calls.
+    fn counted(counts: &[f64]) -> Vec<RunFile> {
+        let of = |count: &f64| {
+            let mut run = run(500.0, 1000.0, 0);
+            run.run["efficiency"]["syscalls_per_delivery"] = json!(count);
+            run
+        };
+        counts.iter().map(of).collect()
+    }
+
+    #[test]
+    fn counts_that_are_alike_in_all_runs_of_a_side_are_judged_by_four() {
+        let base = counted(&[1.5; 4]);
+        let of = |counts: &[f64]| change(&base, &counted(counts), "syscalls_per_delivery");
+        assert_eq!(of(&[1.545; 4]), Change::Regressed, "three percent more in every run");
+        assert_eq!(of(&[1.55, 1.545, 1.56, 1.54]), Change::Regressed);
+        assert_eq!(of(&[1.455; 4]), Change::Improved);
+        assert_eq!(of(&[1.5; 4]), Change::Unchanged);
+        assert_eq!(of(&[1.515; 4]), Change::Unchanged, "one percent");
+        assert_eq!(of(&[1.545; 3]), Change::Inconclusive, "three runs");
+        let times = |cpu_ns| (0..4).map(|_| run(cpu_ns, 1000.0, 0)).collect::<Vec<_>>();
+        let slower = change(&times(500.0), &times(600.0), "cpu_per_delivery");
+        assert_eq!(slower, Change::Inconclusive, "times that agree do so by chance");
+    }
+
+    #[test]
+    fn counts_that_scatter_have_to_stand_the_test() {
+        let (base, cand) = (counted(&[1.5, 1.53, 1.56, 1.59]), counted(&[1.65, 1.68, 1.72, 1.75]));
+        assert_eq!(change(&base, &cand, "syscalls_per_delivery"), Change::Inconclusive);
+        let metric = Metric::find("syscalls_per_delivery").unwrap();
+        let gates = vec![Gate { metric, effect_min: None }];
+        let alone = Asked { gates, ..Asked::default() };
+        assert!(Comparison::of(&base, &cand, &alone).has_regressed(), "one test needs no more");
+    }
+
+    /// Four runs a side, whatever counts scatter by: settled, or tested, or neither.
+    #[test]
+    fn counts_are_hardly_ever_called_worse_than_themselves() {
+        for deviation in [0.002, 0.005, 0.01, 0.02] {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+            let mut side = || {
+                let mut near = || 1.5 * (deviation * normal(&mut rng)).exp();
+                counted(&[near(), near(), near(), near()])
+            };
+            let alarms = (0..200)
+                .filter(|_| Comparison::of(&side(), &side(), &Asked::default()).has_regressed());
+            let alarms = alarms.count();
+            assert!(alarms <= 4, "{alarms} of 200 where counts scatter by {deviation}");
+        }
+    }
+
+    /// Whoever is not tested must not make the tests of others harder to pass.
+    #[test]
+    fn counts_that_agree_leave_the_others_their_probability() {
+        let with_counts = |cpu_ns: f64, seed| {
+            let mut side = side(cpu_ns, seed);
+            for file in &mut side {
+                file.run["efficiency"]["syscalls_per_delivery"] = json!(1.5);
+                file.run["efficiency"]["instructions_per_delivery"] = json!(3000.0);
+            }
+            side
+        };
+        let of = |base: &[RunFile], cand: &[RunFile]| {
+            let compared = Comparison::of(base, cand, &Asked::default()).metrics;
+            compared.into_iter().find(|o| o.metric.key == "cpu_per_delivery").unwrap().probability
+        };
+        let plain = of(&side(500.0, 1), &side(550.0, 2));
+        assert_eq!(of(&with_counts(500.0, 1), &with_counts(550.0, 2)), plain);
     }
 
     #[test]
@@ -347,6 +436,91 @@ mod tests {
         let width = |one: &Compared| one.interval.1 - one.interval.0;
         assert!(width(&of(true)) < 0.01 && (of(true).ratio - 1.1).abs() < 1e-9);
         assert!(width(&of(false)) > 0.05);
+    }
+
+    /// What runs of one server are apart by, as standard deviations.
+    struct Noise {
+        /// By the hour, which both runs of a pair have in common.
+        hour: f64,
+        /// Each by itself.
+        own: f64,
+    }
+
+    /// Eight pairs of runs with every metric that is gated; the candidate takes `factor` times the
+    /// CPU. Latencies vary most, counts hardly.
+    fn pairs(seed: u64, noise: &Noise, factor: f64) -> [Vec<RunFile>; 2] {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut near = |middle: f64, by: f64| middle * (by * normal(&mut rng)).exp();
+        let mut sides = [Vec::new(), Vec::new()];
+        for _ in 0..8 {
+            let hour = near(1.0, noise.hour);
+            for (side, factor) in sides.iter_mut().zip([1.0, factor]) {
+                let mut slow = |middle: f64, own: f64| hour * near(middle, own);
+                let e2e = json!({
+                    "count": 100_000, "p50_ns": slow(5e5, noise.own), "p99_ns": slow(2e6, 0.10),
+                });
+                let class = json!({"kind": "healthy", "lost": 0, "e2e": e2e});
+                let cpu_ns = slow(500.0 * factor, noise.own);
+                let counters = json!({
+                    "writes": near(9e4, 0.002), "frames_sent": 1e5, "sent_bytes": 9.4e6,
+                    "encodes": 5e3, "publishes": 1e4,
+                });
+                let run = json!({
+                    "health": {"valid": true}, "server": {"counters": counters},
+                    "totals": {"measured_s": 10.0, "classes": [class]},
+                    "efficiency": {
+                        "cpu_ns_per_delivery": cpu_ns, "syscalls_per_delivery": near(1.2, 0.003),
+                    },
+                });
+                side.push(RunFile { path: PathBuf::new(), run });
+            }
+        }
+        sides
+    }
+
+    /// In how many of a hundred sessions of `ab` there is what is looked for.
+    fn sessions(
+        noise: &Noise,
+        factor: f64,
+        gates: &[Gate],
+        is_there: fn(&Comparison) -> bool,
+    ) -> usize {
+        let seen = |seed: &u64| {
+            let [base, cand] = pairs(*seed, noise, factor);
+            let gates = gates.to_vec();
+            let asked = Asked { gates, is_paired: true, seed: *seed, ..Asked::default() };
+            is_there(&Comparison::of(&base, &cand, &asked))
+        };
+        (0..100).filter(seen).count()
+    }
+
+    fn finds_cpu(comparison: &Comparison) -> bool {
+        let mut regressed = comparison.gated().filter(|one| one.change == Change::Regressed);
+        regressed.any(|one| one.metric.key == "cpu_per_delivery")
+    }
+
+    /// What `ab` is worth by default: eight pairs, all gates, runs that are 4 % apart, of which 2 %
+    /// are within a pair.
+    #[test]
+    fn ab_finds_a_tenth_more_cpu_nine_times_in_ten_and_nothing_between_equals() {
+        let noise = Noise { hour: 0.035, own: 0.02 };
+        let found = sessions(&noise, 1.1, &[], finds_cpu);
+        assert!(found >= 90, "{found} of 100 found");
+        let false_alarms = sessions(&noise, 1.0, &[], Comparison::has_regressed);
+        assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
+    }
+
+    /// What it is worth on a host so busy that runs of a pair are 5 % apart, if that is all it is
+    /// asked and any change matters.
+    #[test]
+    fn ab_with_one_narrow_gate_finds_a_tenth_on_a_noisy_host() {
+        let noise = Noise { hour: 0.0, own: 0.05 };
+        let metric = Metric::find("cpu_per_delivery").unwrap();
+        let gates = [Gate { metric, effect_min: Some(0.001) }];
+        let found = sessions(&noise, 1.1, &gates, finds_cpu);
+        assert!(found >= 90, "{found} of 100 found");
+        let false_alarms = sessions(&noise, 1.0, &gates, Comparison::has_regressed);
+        assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 
     /// The whole judgement over comparisons of runs that do not differ: the share of false alarms

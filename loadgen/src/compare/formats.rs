@@ -5,7 +5,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 
 use super::comparison::{Change, Compared, Comparison};
-use super::statistics::median;
+use super::statistics::{extremes, median};
 
 /// Everything, as one document.
 pub fn json(comparison: &Comparison) -> Value {
@@ -109,9 +109,4 @@ pub fn github_action(comparison: &Comparison, more_is_better: bool) -> Value {
         })
     });
     Value::Array(entries.collect())
-}
-
-fn extremes(values: &[f64]) -> (f64, f64) {
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    (least, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }

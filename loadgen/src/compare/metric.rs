@@ -20,6 +20,9 @@ pub struct Metric {
     pub effect_min: f64,
     /// Whether a change for the worse is a regression unless `--gate` says otherwise.
     pub is_gated: bool,
+    /// Whether it is a count of what a server does for its load, so that runs of one server agree
+    /// and chance has no part in a difference.
+    pub is_count: bool,
     read: fn(&Value) -> Option<f64>,
 }
 
@@ -59,7 +62,7 @@ impl Unit {
 }
 
 /// All metrics, in the order they are shown.
-pub const METRICS: [Metric; 11] = [
+pub const METRICS: [Metric; 15] = [
     gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "e2e", "p50_ns")),
     gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "e2e", "p99_ns")),
     gated("e2e_p999", "end to end, p99.9", Unit::Ns, 0.20, |run| latency(run, "e2e", "p999_ns"))
@@ -67,25 +70,52 @@ pub const METRICS: [Metric; 11] = [
     gated("service_p99", "service, p99", Unit::Ns, 0.10, |run| latency(run, "service", "p99_ns"))
         .only_shown(),
     gated("cpu_per_delivery", "server CPU per delivery", Unit::Ns, 0.05, |run| {
-        run["efficiency"]["cpu_ns_per_delivery"].as_f64()
+        cost(run, "cpu_ns_per_delivery")
     }),
     gated("rss_per_connection", "server memory per connection", Unit::Bytes, 0.10, |run| {
-        run["efficiency"]["rss_bytes_per_connection"].as_f64()
+        cost(run, "rss_bytes_per_connection")
     })
     .only_shown(),
     gated("kernel_per_connection", "kernel memory per connection", Unit::Bytes, 0.10, |run| {
-        run["efficiency"]["kernel_bytes_per_connection"].as_f64()
+        cost(run, "kernel_bytes_per_connection")
+    })
+    .only_shown(),
+    gated(
+        "switches_per_delivery",
+        "server context switches per delivery",
+        Unit::One,
+        0.10,
+        |run| cost(run, "switches_per_delivery"),
+    )
+    .only_shown(),
+    gated("minor_faults_per_delivery", "server page faults per delivery", Unit::One, 0.10, |run| {
+        cost(run, "minor_faults_per_delivery")
     })
     .only_shown(),
     gated("writes_per_delivery", "server writes per delivery", Unit::One, 0.02, |run| {
         counted(run, "writes", "frames_sent")
-    }),
+    })
+    .exact(),
     gated("bytes_per_delivery", "server bytes per delivery", Unit::Bytes, 0.01, |run| {
         counted(run, "sent_bytes", "frames_sent")
-    }),
+    })
+    .exact(),
     gated("encodes_per_publish", "server encodes per publish", Unit::One, 0.02, |run| {
         counted(run, "encodes", "publishes")
-    }),
+    })
+    .exact(),
+    gated("syscalls_per_delivery", "server system calls per delivery", Unit::One, 0.02, |run| {
+        cost(run, "syscalls_per_delivery")
+    })
+    .exact(),
+    gated(
+        "instructions_per_delivery",
+        "server instructions per delivery",
+        Unit::One,
+        0.01,
+        |run| cost(run, "instructions_per_delivery"),
+    )
+    .exact(),
     gated("deliveries", "deliveries, measured", Unit::PerSecond, 0.02, deliveries_per_s)
         .better_if_more(),
 ];
@@ -106,6 +136,10 @@ impl Metric {
         Metric { more_is_better: true, ..self }
     }
 
+    const fn exact(self) -> Metric {
+        Metric { is_count: true, ..self }
+    }
+
     /// The metric of a name.
     pub fn find(key: &str) -> Option<&'static Metric> {
         METRICS.iter().find(|metric| metric.key == key)
@@ -124,7 +158,8 @@ const fn gated(
     effect_min: f64,
     read: fn(&Value) -> Option<f64>,
 ) -> Metric {
-    Metric { key, title, unit, more_is_better: false, effect_min, is_gated: true, read }
+    let (more_is_better, is_gated, is_count) = (false, true, false);
+    Metric { key, title, unit, more_is_better, effect_min, is_gated, is_count, read }
 }
 
 /// The classes whose latency counts.
@@ -140,6 +175,10 @@ fn latency(run: &Value, histogram: &str, quantile: &str) -> Option<f64> {
     let steady = healthy(run).filter(|class| class["stirred"] != true);
     let worst = steady.filter_map(of).max_by(f64::total_cmp);
     worst.or_else(|| healthy(run).filter_map(of).max_by(f64::total_cmp))
+}
+
+fn cost(run: &Value, key: &str) -> Option<f64> {
+    run["efficiency"][key].as_f64()
 }
 
 fn counted(run: &Value, counter: &str, by: &str) -> Option<f64> {
@@ -173,7 +212,10 @@ mod tests {
         let counters = json!({"writes": 10, "frames_sent": 40, "encodes": 0, "publishes": 5});
         json!({
             "totals": {"measured_s": 10.0, "classes": classes}, "server": {"counters": counters},
-            "efficiency": {"cpu_ns_per_delivery": 250.0, "rss_bytes_per_connection": null},
+            "efficiency": {
+                "cpu_ns_per_delivery": 250.0, "rss_bytes_per_connection": null,
+                "syscalls_per_delivery": 1.5,
+            },
         })
     }
 
@@ -184,12 +226,19 @@ mod tests {
         assert_eq!(of("deliveries"), Some(100.0));
         assert_eq!(of("cpu_per_delivery"), Some(250.0));
         assert_eq!(of("writes_per_delivery"), Some(0.25));
+        assert_eq!(of("syscalls_per_delivery"), Some(1.5));
         assert_eq!(faults(&run()), 4);
     }
 
     #[test]
     fn what_is_not_told_or_has_no_ratio_is_no_value() {
-        for key in ["e2e_p50", "rss_per_connection", "bytes_per_delivery", "encodes_per_publish"] {
+        for key in [
+            "e2e_p50",
+            "rss_per_connection",
+            "bytes_per_delivery",
+            "encodes_per_publish",
+            "instructions_per_delivery",
+        ] {
             assert_eq!(Metric::find(key).unwrap().of(&run()), None, "{key}");
         }
         assert!(Metric::find("speed").is_none());

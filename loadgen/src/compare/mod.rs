@@ -70,8 +70,16 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CompareError> {
             first.comparable(other, args.host_mismatch)?;
         }
     }
+    tell_uncounted(&base);
     let host = base.first().map_or("", RunFile::host_fingerprint);
     conclude(&Comparison::of(&base, &cand, &asked(&args.judge, host)?), &args.judge)
+}
+
+/// Says what the kernel was asked to count and did not, so that nobody looks for its rows.
+pub fn tell_uncounted(runs: &[RunFile]) {
+    for told in runs.first().into_iter().flat_map(RunFile::uncounted) {
+        eprintln!("not counted: {told}");
+    }
 }
 
 /// What is asked of a comparison of runs on this host.

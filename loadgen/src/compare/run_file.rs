@@ -78,6 +78,29 @@ pub enum RunFileError {
         /// A run of the other.
         cand: PathBuf,
     },
+    /// Only one was counted by the kernel, which costs the server CPU time.
+    #[error(
+        "of {} the kernel counted {}, of {} {}: counting costs the server CPU time. \
+         Run both with --count, or both without",
+        base.display(),
+        listed(base_counted),
+        cand.display(),
+        listed(cand_counted)
+    )]
+    Counted {
+        /// A run of one side.
+        base: PathBuf,
+        /// What was counted of it.
+        base_counted: Vec<String>,
+        /// A run of the other.
+        cand: PathBuf,
+        /// The same of it.
+        cand_counted: Vec<String>,
+    },
+}
+
+fn listed(counted: &[String]) -> String {
+    if counted.is_empty() { "nothing".to_owned() } else { counted.join(" and ") }
 }
 
 impl RunFile {
@@ -123,7 +146,22 @@ impl RunFile {
         self.run["env"]["host_fingerprint"].as_str().unwrap_or_default()
     }
 
-    /// Whether this and a run of the other side asked the same of the same host.
+    /// What the kernel counted of the server meanwhile.
+    pub fn counted(&self) -> Vec<String> {
+        let counted = self.run["server"]["kernel"]["counted"].as_object();
+        counted.into_iter().flat_map(|counted| counted.keys().cloned()).collect()
+    }
+
+    /// What it should have counted and did not, each with the reason.
+    pub fn uncounted(&self) -> Vec<String> {
+        let missing = self.run["server"]["kernel"]["missing"].as_object();
+        let told = |(what, reason): (&String, &Value)| {
+            format!("{what}: {}", reason.as_str().unwrap_or_default())
+        };
+        missing.into_iter().flatten().map(told).collect()
+    }
+
+    /// Whether this and a run of the other side asked the same of the same host, in the same way.
     ///
     /// # Errors
     /// What they differ in.
@@ -135,6 +173,10 @@ impl RunFile {
         }
         if !any_host && self.host_fingerprint() != other.host_fingerprint() {
             return Err(RunFileError::Host { base, cand });
+        }
+        let (base_counted, cand_counted) = (self.counted(), other.counted());
+        if base_counted != cand_counted {
+            return Err(RunFileError::Counted { base, base_counted, cand, cand_counted });
         }
         Ok(())
     }
@@ -203,6 +245,27 @@ mod tests {
         let error = base.comparable(&run(&scenario(3, 1), "b"), false).unwrap_err();
         assert!(error.to_string().contains("--host-mismatch"), "{error}");
         assert!(base.comparable(&run(&scenario(3, 1), "b"), true).is_ok());
+    }
+
+    #[test]
+    fn runs_that_were_counted_are_comparable_among_each_other_only() {
+        let plain = run(&json!({}), "a");
+        let with = |counted: Value| {
+            let mut run = plain.clone();
+            let missing = json!({"syscalls": "be root"});
+            run.run["server"]["kernel"] = json!({"counted": counted, "missing": missing});
+            run
+        };
+        let counted = with(json!({"syscalls": 7}));
+        assert!(counted.comparable(&with(json!({"syscalls": 9})), false).is_ok());
+        let refused = with(json!({}));
+        assert!(plain.comparable(&refused, false).is_ok(), "asked for, and not to be had");
+        assert_eq!(refused.uncounted(), ["syscalls: be root"]);
+        assert!(plain.uncounted().is_empty());
+        let error = plain.comparable(&counted, true).unwrap_err().to_string();
+        for part in ["counted nothing", "run.json syscalls", "or both without"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -107,6 +107,12 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     if is_odd { upper } else { f64::midpoint(below, upper) }
 }
 
+/// The least value and the greatest; infinite where there is none.
+pub fn extremes(values: &[f64]) -> (f64, f64) {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    (least, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+}
+
 /// Probabilities after the correction of Holm: so that looking at several metrics does not make
 /// any one of them more likely to be called different by chance.
 pub fn holm(probabilities: &[f64]) -> Vec<f64> {

@@ -30,6 +30,9 @@ pub struct Entry {
     pub host_fingerprint: String,
     /// With which load.
     pub scenario: String,
+    /// What the kernel counted meanwhile, which costs the server CPU time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<String>,
     /// Valid runs.
     pub runs: usize,
     /// The median of each metric.
@@ -85,12 +88,8 @@ pub fn run(args: &TrendArgs) -> Result<Exit, TrendError> {
     }
     let entries = read(&args.history)?;
     let last = entries.last().ok_or_else(|| TrendError::Empty(args.history.clone()))?;
-    let alike: Vec<_> = entries
-        .iter()
-        .filter(|one| {
-            (&one.host_fingerprint, &one.scenario) == (&last.host_fingerprint, &last.scenario)
-        })
-        .collect();
+    let is_alike = |one: &&Entry| one.conditions() == last.conditions();
+    let alike: Vec<_> = entries.iter().filter(is_alike).collect();
     println!("{}", render(&alike));
     Ok(Exit::Ok)
 }
@@ -109,9 +108,15 @@ impl Entry {
             started: text("started"),
             host_fingerprint: first.host_fingerprint().to_owned(),
             scenario: first.run["scenario"]["name"].as_str().unwrap_or_default().to_owned(),
+            counted: first.counted(),
             runs: runs.len(),
             metrics: METRICS.iter().filter_map(of).collect(),
         })
+    }
+
+    /// What entries must have in common to be shown beside each other.
+    fn conditions(&self) -> (&str, &str, &[String]) {
+        (&self.host_fingerprint, &self.scenario, &self.counted)
     }
 }
 
@@ -193,6 +198,7 @@ mod tests {
             started: String::new(),
             host_fingerprint: "here".into(),
             scenario: "substation".into(),
+            counted: Vec::new(),
             runs: 3,
             metrics: [("cpu_per_delivery".to_owned(), cpu_ns)].into(),
         }
@@ -211,6 +217,13 @@ mod tests {
         assert!(with(440.0).contains("better than usual"));
         assert!(with(506.0).contains("in line"));
         assert!(told(&usual[..3]).contains("too few to tell"));
+    }
+
+    #[test]
+    fn entries_that_the_kernel_counted_are_not_shown_beside_others() {
+        let counted = Entry { counted: vec!["syscalls".into()], ..entry(1.0) };
+        assert_ne!(counted.conditions(), entry(1.0).conditions());
+        assert_eq!(entry(2.0).conditions(), entry(1.0).conditions());
     }
 
     #[test]

@@ -119,6 +119,7 @@ pub fn costs(run: &Document) -> Table {
     let (publishers, ramp) = (&run.totals.publishers, &run.totals.ramp);
     let of = |part, whole| format!("{} of {}", format_exact(part), format_exact(whole));
     let cpus = |cpus: f64| format!("{cpus:.2}");
+    let part = |part: f64| format!("{part:.4}");
     let (connected, ramp_s) = (format_exact(ramp.connected), ramp.elapsed.as_secs_f64());
     let ramped = format!("{connected} sockets in {ramp_s:.2} s");
     let rows = [
@@ -127,6 +128,8 @@ pub fn costs(run: &Document) -> Table {
         ("deliveries per server core", per_s(cost.deliveries_per_core_s)),
         ("server CPUs busy", known(cost.server_cpus_busy, cpus)),
         ("server context switches", per_s(cost.server_switches_per_s)),
+        ("server system calls per delivery", known(cost.syscalls_per_delivery, part)),
+        ("server instructions per delivery", known(cost.instructions_per_delivery, format_count)),
         ("server memory", known(cost.server_rss_bytes.map(|bytes| bytes as f64), format_bytes)),
         ("kernel memory per connection", known(cost.kernel_bytes_per_connection, format_bytes)),
         ("generator CPUs busy", known(cost.own_cpus_busy, cpus)),

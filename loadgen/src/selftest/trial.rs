@@ -155,7 +155,7 @@ impl Bench {
 fn measured(plan: &Plan) -> Result<(Outcome, Vec<Gate>), SelftestError> {
     let system = |cause: io::Error| SelftestError::System { action: "starting a sampler", cause };
     let progress = Arc::new(Progress::default());
-    let sampler = Sampler::start(None, CounterPage::of(plan), Arc::clone(&progress));
+    let sampler = Sampler::start(None, CounterPage::of(plan), None, Arc::clone(&progress));
     let sampler = sampler.map_err(system)?;
     let outcome = run::run(plan, &progress)?;
     let samples = sampler.finish().unwrap_or_default();
