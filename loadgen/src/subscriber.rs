@@ -319,4 +319,4 @@ fn read_frame(event: &[u8], arrival: Arrival<'_>) -> Result<Numbered, Unframed> 
     }
 }
 
-const _: () = assert!(size_of::<Subscriber>() <= 80, "100,000 of them are held");
+const _: () = assert!(size_of::<Subscriber>() <= 64, "100,000 of them are held");
