@@ -51,7 +51,7 @@ def build(*packages, profile="release"):
 
 def add_build_options(parser):
     """`--profile` and `--no-build`, the same in every script."""
-    parser.add_argument("--profile", default="release", choices=["debug", "quick", "release"],
+    parser.add_argument("--profile", default="release", choices=["debug", "release"],
                         help="build of the programs [default: release]")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
 
