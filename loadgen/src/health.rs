@@ -386,8 +386,8 @@ fn kernel_counters(
 }
 
 fn retransmits(start: &HostUsage, end: &HostUsage, deliveries: u64, limits: &HealthLimits) -> Gate {
-    let probes = end.idle_probes.saturating_sub(start.idle_probes);
-    let count = end.retransmits.saturating_sub(start.retransmits).saturating_sub(probes);
+    let needless = end.needless_retransmits.saturating_sub(start.needless_retransmits);
+    let count = end.retransmits.saturating_sub(start.retransmits).saturating_sub(needless);
     let share = count as f64 / deliveries.max(1) as f64;
     let limit = limits.retransmits_per_delivery;
     at_most(
@@ -492,14 +492,17 @@ mod tests {
         assert_eq!(breached(|_, _, s| end_host(s).prunes += 1), ["pruned queues"]);
         assert_eq!(breached(|_, _, s| end_host(s).retransmits += 61), ["retransmits"]);
         assert!(breached(|_, _, s| end_host(s).retransmits += 60).is_empty());
-        let probed = |probes: u64| {
+        let acknowledged_twice = |needless: u64| {
             breached(|_, _, s| {
                 end_host(s).retransmits += 161;
-                end_host(s).idle_probes += probes;
+                end_host(s).needless_retransmits += needless;
             })
         };
-        assert!(probed(101).is_empty(), "an acknowledgement that is late is no segment lost");
-        assert_eq!(probed(100), ["retransmits"]);
+        assert!(
+            acknowledged_twice(101).is_empty(),
+            "an acknowledgement that is late is no segment lost"
+        );
+        assert_eq!(acknowledged_twice(100), ["retransmits"]);
     }
 
     #[test]

@@ -88,9 +88,9 @@ pub struct HostUsage {
     pub collapses: u64,
     /// Segments sent again.
     pub retransmits: u64,
-    /// Probes that repaired nothing. The kernel sends one, mostly a segment once more, where an
-    /// acknowledgement is late, as it is whenever a receiver's CPU is busy.
-    pub idle_probes: u64,
+    /// Those of them that their receivers say they had already: the kernel sends a segment once more
+    /// where an acknowledgement is late, as it is whenever a receiver's CPU is busy.
+    pub needless_retransmits: u64,
     /// Periods in which the control group was out of CPU quota.
     pub throttled: u64,
 }
@@ -340,11 +340,7 @@ fn host_usage() -> HostUsage {
         prunes: column(&netstat, "TcpExt:", "PruneCalled"),
         collapses: column(&netstat, "TcpExt:", "TCPRcvCollapsed"),
         retransmits: column(&read("/proc/net/snmp"), "Tcp:", "RetransSegs"),
-        idle_probes: column(&netstat, "TcpExt:", "TCPLossProbes").saturating_sub(column(
-            &netstat,
-            "TcpExt:",
-            "TCPLossProbeRecovery",
-        )),
+        needless_retransmits: column(&netstat, "TcpExt:", "TCPDSACKRecv"),
         throttled: after_word(&read("/sys/fs/cgroup/cpu.stat"), "nr_throttled", "nr_throttled"),
     }
 }
