@@ -151,11 +151,11 @@ impl LapRow {
         ];
         let latencies = [self.e2e_p50_ns, self.e2e_p99_ns, self.e2e_p999_ns, self.e2e_max_ns];
         cells.extend(latencies.map(|ns| match self.scored {
-            0 => "-".to_owned(),
+            0 => "–".to_owned(),
             _ => clocks::within(ns as f64, bound_ns),
         }));
         cells.extend([self.missing, self.gaps].map(format_exact));
-        cells.push(self.server_cpus_busy.map_or("-".to_owned(), |cpus| format!("{cpus:.2}")));
+        cells.push(self.server_cpus_busy.map_or("–".to_owned(), |cpus| format!("{cpus:.2}")));
         cells
     }
 }
