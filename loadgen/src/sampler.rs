@@ -88,7 +88,7 @@ pub struct HostUsage {
     pub collapses: u64,
     /// Segments sent again.
     pub retransmits: u64,
-    /// Those of them that their receivers say they had already: the kernel sends a segment once more
+    /// Those of them that their receivers say they had already: the kernel sends a segment again
     /// where an acknowledgement is late, as it is whenever a receiver's CPU is busy.
     pub needless_retransmits: u64,
     /// Periods in which the control group was out of CPU quota.
