@@ -129,6 +129,12 @@ impl Reception {
         account
     }
 
+    /// The class of an account.
+    #[inline]
+    pub fn class_of(&self, account: u32) -> u16 {
+        self.accounts[account as usize].class
+    }
+
     /// Opens the account of a socket that comes while the run is on, having tried since then.
     pub fn join(&mut self, class: u16, follows: Follows, tries_since_ns: u64, now_ns: u64) -> u32 {
         let account = self.open(class, follows, self.publishers);
@@ -246,7 +252,7 @@ impl Reception {
 
     /// Takes a frame; whether it is newer than all before it.
     #[inline]
-    pub fn frame(&mut self, arrival: Arrival<'_>, stamp: Stamp, payload_bytes: usize) -> bool {
+    pub fn frame(&mut self, arrival: Arrival<'_>, mut stamp: Stamp, payload_bytes: usize) -> bool {
         let Arrival { account, now_ns, .. } = arrival;
         let Account { class, follows, tracker, .. } = self.accounts[account as usize];
         let class = &mut self.classes[usize::from(class)];
@@ -255,18 +261,13 @@ impl Reception {
             return false;
         };
         let index = tracker + place;
-        let verdict = self.trackers[index as usize].accept(stamp.seq);
+        let tracker = &mut self.trackers[index as usize];
+        let mut verdict = tracker.accept(stamp.seq);
+        if stamp.is_repeated {
+            let Some(told_apart) = of_two(tracker, verdict, &mut stamp) else { return false };
+            verdict = told_apart;
+        }
         match verdict {
-            // Sent twice on purpose: the second one has a number of its own.
-            Verdict::Duplicate if stamp.is_repeated => {
-                let copy = Stamp { seq: stamp.seq + 1, is_repeated: false, ..stamp };
-                return self.frame(arrival, copy, payload_bytes);
-            }
-            // Nobody could say which of the two it is: begin with the next.
-            Verdict::Joined if stamp.is_repeated => {
-                self.trackers[index as usize] = Tracker::joining();
-                return false;
-            }
             Verdict::Joined => {
                 let waited = self.visits.first_frame(account, index, stamp.seq);
                 waited.inspect(|from| class.returns.note_first_frame(since(now_ns, *from)));
@@ -292,26 +293,33 @@ impl Reception {
         let e2e_ns = since(now_ns, stamp.intended_ns);
         self.second.record(e2e_ns);
         if stamp.measured {
-            class.e2e.record(e2e_ns);
-            self.lap = Some(stamp.lap);
-            note_lap(class, stamp, verdict, e2e_ns);
-            let service_ns = stamp.sent_ns.map(|sent_ns| since(now_ns, sent_ns));
-            service_ns.inspect(|ns| class.service.record(*ns));
-            // A feed with a rate holds frames back on purpose.
-            let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
-            if let (true, Some(ticks)) =
-                (is_prompt && class.attendance.is_steady(), &mut class.ticks)
-                && self.ticks.arrived(account, stamp.publisher, stamp.seq)
-            {
-                ticks.whole += 1;
-                ticks.latency.record(e2e_ns);
-            }
-            let spread_ns = if self.is_shared { Some(e2e_ns) } else { service_ns };
-            if let (true, true, Some(ns)) = (stamp.sampled, is_prompt, spread_ns) {
-                self.spread.record(stamp.publisher, stamp.seq, ns);
-            }
+            self.measured(arrival, stamp, verdict, e2e_ns);
         }
         verdict != Verdict::Reordered
+    }
+
+    /// Takes the latencies of a frame of the measured phase.
+    #[inline]
+    fn measured(&mut self, arrival: Arrival<'_>, stamp: Stamp, verdict: Verdict, e2e_ns: i64) {
+        let Arrival { account, now_ns, .. } = arrival;
+        let class = &mut self.classes[usize::from(self.accounts[account as usize].class)];
+        class.e2e.record(e2e_ns);
+        self.lap = Some(stamp.lap);
+        note_lap(class, stamp, verdict, e2e_ns);
+        let service_ns = stamp.sent_ns.map(|sent_ns| since(now_ns, sent_ns));
+        service_ns.inspect(|ns| class.service.record(*ns));
+        // A feed with a rate holds frames back on purpose.
+        let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
+        if let (true, Some(ticks)) = (is_prompt && class.attendance.is_steady(), &mut class.ticks)
+            && self.ticks.arrived(account, stamp.publisher, stamp.seq)
+        {
+            ticks.whole += 1;
+            ticks.latency.record(e2e_ns);
+        }
+        let spread_ns = if self.is_shared { Some(e2e_ns) } else { service_ns };
+        if let (true, true, Some(ns)) = (stamp.sampled, is_prompt, spread_ns) {
+            self.spread.record(stamp.publisher, stamp.seq, ns);
+        }
     }
 
     /// Distinct frames received so far.
@@ -362,7 +370,7 @@ impl Reception {
     }
 
     fn class(&mut self, account: u32) -> &mut ClassOutcome {
-        let class = self.accounts[account as usize].class;
+        let class = self.class_of(account);
         &mut self.classes[usize::from(class)]
     }
 }
@@ -420,6 +428,24 @@ fn classes(plan: &Plan) -> Vec<ClassOutcome> {
     let laps = || (0..plan.course.told()).map(|_| LapOutcome::default()).collect();
     let class = |of| ClassOutcome { laps: laps(), ..ClassOutcome::of(of) };
     plan.classes.iter().map(class).collect()
+}
+
+/// Which of two frames alike, sent twice on purpose, one is: the second has a number of its own.
+/// `None` where nobody could say.
+#[cold]
+fn of_two(tracker: &mut Tracker, verdict: Verdict, stamp: &mut Stamp) -> Option<Verdict> {
+    match verdict {
+        Verdict::Duplicate => {
+            *stamp = Stamp { seq: stamp.seq + 1, is_repeated: false, ..*stamp };
+            Some(tracker.accept(stamp.seq))
+        }
+        // It begins with the next.
+        Verdict::Joined => {
+            *tracker = Tracker::joining();
+            None
+        }
+        verdict => Some(verdict),
+    }
 }
 
 /// What a measured frame adds to its lap, where there are several.

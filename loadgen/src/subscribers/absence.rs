@@ -41,6 +41,20 @@ struct Churning {
     left: u64,
 }
 
+impl Churning {
+    /// The class and the number of the next leave, if its time has come.
+    fn due(&mut self, now_ns: u64) -> Option<(u16, u64)> {
+        if self.next_ns == 0 {
+            self.next_ns = now_ns + self.interval_ns;
+        }
+        (now_ns >= self.next_ns).then(|| {
+            self.next_ns += self.interval_ns;
+            self.left += 1;
+            (self.class, self.left)
+        })
+    }
+}
+
 impl Absences {
     /// What a share of the subscribers has before it.
     pub(super) fn new(plan: &Plan, share: &[u32]) -> Absences {
@@ -143,18 +157,11 @@ impl SubscriberThread<'_> {
 
     fn churn(&mut self, now_ns: u64) {
         for index in 0..self.absences.churning.len() {
-            let Some(churning) = self.absences.churning.get_mut(index) else { return };
-            if churning.next_ns == 0 {
-                churning.next_ns = now_ns + churning.interval_ns;
-            }
-            if now_ns < churning.next_ns {
-                continue;
-            }
-            churning.next_ns += churning.interval_ns;
-            churning.left += 1;
-            let (class, left) = (churning.class, churning.left);
-            if let Some(key) = self.drawn(class, left) {
-                self.leave_in_order(key, now_ns);
+            let due = |thread: &mut Self| thread.absences.churning.get_mut(index)?.due(now_ns);
+            while let Some((class, draw)) = due(self) {
+                if let Some(key) = self.drawn(class, draw) {
+                    self.leave_in_order(key, now_ns);
+                }
             }
         }
     }
