@@ -32,6 +32,8 @@ pub struct Efficiency {
     pub minor_faults_per_delivery: Option<f64>,
     /// System calls of the server per frame received, where the kernel was asked to count them.
     pub syscalls_per_delivery: Option<f64>,
+    /// How often the server asked for memory per frame received, likewise.
+    pub allocations_per_delivery: Option<f64>,
     /// Instructions of the server in user space per frame received, likewise.
     pub instructions_per_delivery: Option<f64>,
 }
@@ -82,6 +84,7 @@ impl Efficiency {
             (deliveries > 0.0).then(|| *count as f64 / deliveries)
         };
         self.syscalls_per_delivery = per_delivery("syscalls");
+        self.allocations_per_delivery = per_delivery("allocations");
         self.instructions_per_delivery = per_delivery("instructions");
     }
 

@@ -5,6 +5,7 @@
 
 pub mod ab;
 pub mod agents;
+pub mod allocator;
 pub mod attendance;
 pub mod budget;
 pub mod builtin;

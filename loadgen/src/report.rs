@@ -192,6 +192,7 @@ fn costs(record: &Record<'_>) -> Table {
         ("server CPUs busy", cpus(efficiency.server_cpus_busy)),
         ("server context switches", per_s(efficiency.server_switches_per_s)),
         ("server system calls per delivery", part(efficiency.syscalls_per_delivery)),
+        ("server allocations per delivery", part(efficiency.allocations_per_delivery)),
         ("server instructions per delivery", each(efficiency.instructions_per_delivery)),
         ("server memory", bytes(efficiency.server_rss_bytes.map(|bytes| bytes as f64))),
         ("server memory per connection", bytes(efficiency.rss_bytes_per_connection)),

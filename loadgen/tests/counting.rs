@@ -1,6 +1,6 @@
-//! What the kernel counts of a server: of a process that makes a known number of system calls, and
-//! of the engine in a whole run. Where the kernel refuses, the tests say so and why, and hold the
-//! refusal to its promise.
+//! What the kernel counts of a server: of processes that make a known number of system calls and
+//! of allocations, and of the engine in a whole run. Where the kernel refuses, the tests say so and
+//! why, and hold the refusal to its promise.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use gridload::kernel_counters::{KernelCounters, between};
+use gridload::server_counters::Counters;
 use serde_json::Value;
 
 /// Writes twice 2,000 times to nowhere: by itself, and by a process that it starts.
@@ -15,7 +16,8 @@ const SCRIPT: &str = "echo ready >&2; read go
     many() { i=0; while [ $i -lt 2000 ]; do echo x; i=$((i+1)); done; }
     many; (many); echo done >&2; read stop";
 const WRITES: u64 = 4_000;
-/// For what a shell does beside that.
+const ALLOCATIONS: u64 = 4_000;
+/// For what a process does beside that.
 const MORE: u64 = 200;
 
 /// Not through what the harness keeps back: that a test proves nothing here must be seen.
@@ -24,11 +26,11 @@ fn skipped(what: &str, reason: &str) {
     io::stderr().write_all(told.as_bytes()).unwrap();
 }
 
-#[test]
-fn system_calls_of_a_process_and_of_what_it_starts_later_are_counted() {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = shell.spawn().unwrap();
+/// What a process did between `go` and `done`, which it says on its standard error; and why other
+/// things are not known.
+fn counted_of(command: &mut Command) -> (Counters, KernelCounters) {
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let mut orders = child.stdin.take().unwrap();
     let mut answers = BufReader::new(child.stderr.take().unwrap()).lines();
     assert_eq!(answers.next().unwrap().unwrap(), "ready");
@@ -39,6 +41,64 @@ fn system_calls_of_a_process_and_of_what_it_starts_later_are_counted() {
     let counted = between(&from, &counters.read());
     writeln!(orders, "stop").unwrap();
     assert!(child.wait().unwrap().success());
+    (counted, counters)
+}
+
+/// Asks for memory 4,000 times when it is told to, and to start a thread if it is to.
+fn allocate_when_told(thread: bool) {
+    let mut orders = io::stdin().lines();
+    io::stderr().write_all(b"ready\n").unwrap();
+    orders.next().unwrap().unwrap();
+    let allocate = || (0..ALLOCATIONS).for_each(|n| drop(std::hint::black_box(Box::new(n))));
+    let started = thread.then(|| std::thread::spawn(std::thread::park));
+    allocate();
+    io::stderr().write_all(b"done\n").unwrap();
+    orders.next().unwrap().unwrap();
+    started.inspect(|started| started.thread().unpark());
+}
+
+#[test]
+#[ignore = "the process that another test counts"]
+fn allocates_when_told() {
+    allocate_when_told(false);
+}
+
+#[test]
+#[ignore = "the process that another test counts"]
+fn starts_a_thread_when_told() {
+    allocate_when_told(true);
+}
+
+fn counted_of_itself(test: &str) -> (Counters, KernelCounters) {
+    let mut itself = Command::new(std::env::current_exe().unwrap());
+    counted_of(itself.args(["--exact", test, "--ignored", "--nocapture"]))
+}
+
+#[test]
+fn allocations_of_a_process_are_counted() {
+    let (counted, counters) = counted_of_itself("allocates_when_told");
+    match (counted.get("allocations"), counters.missing().get("allocations")) {
+        (None, Some(reason)) => skipped("allocations", reason),
+        (Some(count), None) => {
+            assert!((ALLOCATIONS..=ALLOCATIONS + MORE).contains(count), "{count}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn allocations_of_threads_that_start_later_are_not_passed_over_in_silence() {
+    let (counted, counters) = counted_of_itself("starts_a_thread_when_told");
+    assert_eq!(counted.get("allocations"), None, "and the thread could be started");
+    let reason = &counters.missing()["allocations"];
+    if !reason.contains("started threads") {
+        skipped("allocations", reason);
+    }
+}
+
+#[test]
+fn system_calls_of_a_process_and_of_what_it_starts_later_are_counted() {
+    let (counted, counters) = counted_of(Command::new("sh").args(["-c", SCRIPT]));
     for what in ["syscalls", "instructions"] {
         match (counted.get(what), counters.missing().get(what)) {
             (None, Some(reason)) => skipped(what, reason),
@@ -69,12 +129,15 @@ fn measured(out: &Path, more: &[&str]) -> (String, Value) {
 fn a_run_that_is_asked_to_count_tells_each_count_or_why_not() {
     let out = tempfile::tempdir().unwrap();
     let (report, run) = measured(out.path(), &["--count"]);
-    let (counters, kernel) = (&run["server"]["counters"], &run["server"]["kernel"]);
+    let writes = run["server"]["counters"]["writes"].as_u64().unwrap();
+    let kernel = &run["server"]["kernel"];
     let per_delivery = |what: &str| run["efficiency"][format!("{what}_per_delivery")].as_f64();
-    for what in ["syscalls", "instructions"] {
+    for what in ["syscalls", "allocations", "instructions"] {
         match (kernel["counted"][what].as_u64(), kernel["missing"][what].as_str()) {
             (Some(count), None) => {
-                assert!(count >= counters["writes"].as_u64().unwrap(), "{kernel} {counters}");
+                // Memory is asked for by what the sampler asks at least.
+                let least = if what == "allocations" { 1 } else { writes };
+                assert!(count >= least, "{kernel} {writes}");
                 assert!(per_delivery(what).unwrap() > 0.0);
             }
             (None, Some(reason)) => {

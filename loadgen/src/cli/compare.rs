@@ -19,8 +19,9 @@ show nothing but counts, with a single gate fewer than four.
 A metric has regressed if the exact test of Mann and Whitney, corrected by Holm for the number of
 gated metrics, leaves less than 5 % to chance, and the 95 % interval of the ratio lies whole beyond
 the least change that matters. Where the interval straddles that, it is called inconclusive.
-Writes, bytes, encodes, system calls and instructions are counts: where the runs of either side
-agree to within that change, the interval alone decides, and four runs a side are enough.
+Writes, bytes, encodes, system calls, allocations and instructions are counts: where the runs
+of either side agree to within that change, the interval alone decides, and four runs a side are
+enough.
 One frame lost, damaged or out of order is a regression where the base has none.
 
   gridload compare results/main results/branch
@@ -48,7 +49,7 @@ pub struct JudgeArgs {
     /// Metrics that fail the comparison, with the least change that matters; may be repeated
     /// [default: e2e_p50=10%, e2e_p99=10%, cpu_per_delivery=5%, writes_per_delivery=2%,
     /// bytes_per_delivery=1%, encodes_per_publish=2%, syscalls_per_delivery=2%,
-    /// instructions_per_delivery=1%, deliveries=2%].
+    /// allocations_per_delivery=2%, instructions_per_delivery=1%, deliveries=2%].
     #[arg(long, value_name = "METRIC[=PERCENT]", value_parser = parse_gate)]
     pub gate: Vec<Gate>,
     /// The noise of this host, from `gridload ab --calibrate`: no change below it matters.

@@ -242,11 +242,13 @@ pub struct RunOptions {
     /// Process of that server, if it runs on this host: its CPU time and memory are sampled.
     #[arg(long, value_name = "PID", requires = "target", help_heading = TARGET)]
     pub target_pid: Option<u32>,
-    /// Have the kernel count what the server's process does: its system calls, and its instructions
-    /// in user space. They are reported per delivery, and are tight gates of `compare`. What this
-    /// host cannot count is left out, with the reason: system calls take root and tracefs,
-    /// instructions a machine that counts them [default: not counted, since that costs the server
-    /// some 0.1 µs of CPU time at every system call].
+    /// Have the kernel count what the server's process does: its system calls, its calls for memory
+    /// (of the C library, or of what is loaded in its place), and its instructions in user space.
+    /// They are reported per delivery, and are tight gates of `compare`. What cannot be counted
+    /// is left out, with the reason: system calls take root and tracefs, allocations root and a
+    /// server that starts no threads meanwhile, instructions a machine that counts them [default:
+    /// not counted, since that costs the server some 0.1 µs of CPU time at every system call, and
+    /// 1 µs at every allocation].
     #[arg(long, help_heading = TARGET)]
     pub count: bool,
     /// What shows the server who is asking, publishers and subscribers alike: a bearer token in a

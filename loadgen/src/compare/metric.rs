@@ -62,7 +62,7 @@ impl Unit {
 }
 
 /// All metrics, in the order they are shown.
-pub const METRICS: [Metric; 15] = [
+pub const METRICS: [Metric; 16] = [
     gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "e2e", "p50_ns")),
     gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "e2e", "p99_ns")),
     gated("e2e_p999", "end to end, p99.9", Unit::Ns, 0.20, |run| latency(run, "e2e", "p999_ns"))
@@ -106,6 +106,10 @@ pub const METRICS: [Metric; 15] = [
     .exact(),
     gated("syscalls_per_delivery", "server system calls per delivery", Unit::One, 0.02, |run| {
         cost(run, "syscalls_per_delivery")
+    })
+    .exact(),
+    gated("allocations_per_delivery", "server allocations per delivery", Unit::One, 0.02, |run| {
+        cost(run, "allocations_per_delivery")
     })
     .exact(),
     gated(
@@ -215,6 +219,7 @@ mod tests {
             "efficiency": {
                 "cpu_ns_per_delivery": 250.0, "rss_bytes_per_connection": null,
                 "syscalls_per_delivery": 1.5,
+                "allocations_per_delivery": 0.25,
             },
         })
     }
@@ -227,6 +232,7 @@ mod tests {
         assert_eq!(of("cpu_per_delivery"), Some(250.0));
         assert_eq!(of("writes_per_delivery"), Some(0.25));
         assert_eq!(of("syscalls_per_delivery"), Some(1.5));
+        assert_eq!(of("allocations_per_delivery"), Some(0.25));
         assert_eq!(faults(&run()), 4);
     }
 

@@ -129,6 +129,7 @@ pub fn costs(run: &Document) -> Table {
         ("server CPUs busy", known(cost.server_cpus_busy, cpus)),
         ("server context switches", per_s(cost.server_switches_per_s)),
         ("server system calls per delivery", known(cost.syscalls_per_delivery, part)),
+        ("server allocations per delivery", known(cost.allocations_per_delivery, part)),
         ("server instructions per delivery", known(cost.instructions_per_delivery, format_count)),
         ("server memory", known(cost.server_rss_bytes.map(|bytes| bytes as f64), format_bytes)),
         ("kernel memory per connection", known(cost.kernel_bytes_per_connection, format_bytes)),
