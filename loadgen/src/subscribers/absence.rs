@@ -157,8 +157,7 @@ impl SubscriberThread<'_> {
 
     fn churn(&mut self, now_ns: u64) {
         for index in 0..self.absences.churning.len() {
-            let due = |thread: &mut Self| thread.absences.churning.get_mut(index)?.due(now_ns);
-            while let Some((class, draw)) = due(self) {
+            while let Some((class, draw)) = self.absences.churning[index].due(now_ns) {
                 if let Some(key) = self.drawn(class, draw) {
                     self.leave_in_order(key, now_ns);
                 }
