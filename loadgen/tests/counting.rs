@@ -44,39 +44,36 @@ fn counted_of(command: &mut Command) -> (Counters, KernelCounters) {
     (counted, counters)
 }
 
-/// Asks for memory 4,000 times when it is told to, and to start a thread if it is to.
-fn allocate_when_told(thread: bool) {
+/// The variable by which a test that starts itself as the process to be counted tells it so.
+const IS_COUNTED: &str = "GRIDLOAD_TEST_IS_COUNTED";
+
+/// What the calling test counts of itself: started again, it allocates 4,000 times when it is told
+/// to, and starts a thread before if it is to. `None` in that process.
+fn counted_of_itself(test: &str, starts_thread: bool) -> Option<(Counters, KernelCounters)> {
+    if std::env::var_os(IS_COUNTED).is_some() {
+        allocate_when_told(starts_thread);
+        return None;
+    }
+    let mut itself = Command::new(std::env::current_exe().unwrap());
+    itself.args(["--exact", test, "--nocapture"]).env(IS_COUNTED, "1");
+    Some(counted_of(&mut itself))
+}
+
+fn allocate_when_told(starts_thread: bool) {
     let mut orders = io::stdin().lines();
     io::stderr().write_all(b"ready\n").unwrap();
     orders.next().unwrap().unwrap();
-    let allocate = || (0..ALLOCATIONS).for_each(|n| drop(std::hint::black_box(Box::new(n))));
-    let started = thread.then(|| std::thread::spawn(std::thread::park));
-    allocate();
+    let started = starts_thread.then(|| std::thread::spawn(std::thread::park));
+    (0..ALLOCATIONS).for_each(|number| drop(std::hint::black_box(Box::new(number))));
     io::stderr().write_all(b"done\n").unwrap();
     orders.next().unwrap().unwrap();
     started.inspect(|started| started.thread().unpark());
 }
 
 #[test]
-#[ignore = "the process that another test counts"]
-fn allocates_when_told() {
-    allocate_when_told(false);
-}
-
-#[test]
-#[ignore = "the process that another test counts"]
-fn starts_a_thread_when_told() {
-    allocate_when_told(true);
-}
-
-fn counted_of_itself(test: &str) -> (Counters, KernelCounters) {
-    let mut itself = Command::new(std::env::current_exe().unwrap());
-    counted_of(itself.args(["--exact", test, "--ignored", "--nocapture"]))
-}
-
-#[test]
 fn allocations_of_a_process_are_counted() {
-    let (counted, counters) = counted_of_itself("allocates_when_told");
+    let of_itself = counted_of_itself("allocations_of_a_process_are_counted", false);
+    let Some((counted, counters)) = of_itself else { return };
     match (counted.get("allocations"), counters.missing().get("allocations")) {
         (None, Some(reason)) => skipped("allocations", reason),
         (Some(count), None) => {
@@ -88,7 +85,8 @@ fn allocations_of_a_process_are_counted() {
 
 #[test]
 fn allocations_of_threads_that_start_later_are_not_passed_over_in_silence() {
-    let (counted, counters) = counted_of_itself("starts_a_thread_when_told");
+    let test = "allocations_of_threads_that_start_later_are_not_passed_over_in_silence";
+    let Some((counted, counters)) = counted_of_itself(test, true) else { return };
     assert_eq!(counted.get("allocations"), None, "and the thread could be started");
     let reason = &counters.missing()["allocations"];
     if !reason.contains("started threads") {
