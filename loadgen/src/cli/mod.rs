@@ -248,7 +248,7 @@ pub struct RunOptions {
     /// is left out, with the reason: system calls take root and tracefs, allocations root and a
     /// server that starts no threads meanwhile, instructions a machine that counts them [default:
     /// not counted, since that costs the server some 0.1 µs of CPU time at every system call, and
-    /// 1 µs at every allocation].
+    /// 2 µs at every allocation].
     #[arg(long, help_heading = TARGET)]
     pub count: bool,
     /// What shows the server who is asking, publishers and subscribers alike: a bearer token in a
