@@ -30,6 +30,10 @@ pub struct Sample {
     pub server_threads: Vec<ThreadUsage>,
     /// The generator.
     pub own: Option<ProcessUsage>,
+    /// Its threads, as those of the server: what receiving costs is the subscribers' CPU time,
+    /// without that of who publishes and takes samples.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own_threads: Vec<ThreadUsage>,
     /// What the server counts itself, at the marks of the measured phase and if it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
@@ -277,13 +281,15 @@ impl Probe {
     }
 
     fn take(&mut self, received: u64) -> Sample {
-        let (server, threads) = self.server.as_ref().and_then(process_usage).unzip();
+        let (server, server_threads) = self.server.as_ref().and_then(process_usage).unzip();
+        let (own, own_threads) = self.own.as_ref().and_then(process_usage).unzip();
         Sample {
             at_ns: mono_ns(),
             received,
             server,
-            server_threads: threads.unwrap_or_default(),
-            own: self.own.as_ref().and_then(process_usage).map(|(usage, _)| usage),
+            server_threads: server_threads.unwrap_or_default(),
+            own,
+            own_threads: own_threads.unwrap_or_default(),
             counters: None,
             kernel: None,
             host: host_usage(),
@@ -439,9 +445,10 @@ mod tests {
         let (server, own) = (sample.server.unwrap(), sample.own.unwrap());
         assert!(server.cpu_ns > 0 && own.rss_bytes > 4096 && own.threads >= 1);
         assert!(!sample.host.cpus.is_empty() && sample.received == 3);
-        let threads = &sample.server_threads;
-        assert!(threads.iter().any(|thread| thread.cpu_ns > 0 && !thread.name.is_empty()));
-        assert!(threads.iter().map(|thread| thread.cpu_ns).sum::<u64>() <= server.cpu_ns);
+        for (threads, whole) in [(&sample.server_threads, server), (&sample.own_threads, own)] {
+            assert!(threads.iter().any(|thread| thread.cpu_ns > 0 && !thread.name.is_empty()));
+            assert!(threads.iter().map(|thread| thread.cpu_ns).sum::<u64>() <= whole.cpu_ns);
+        }
     }
 
     #[test]
