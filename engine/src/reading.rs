@@ -80,6 +80,8 @@ impl Core {
     fn take_reading(&mut self, key: u32, reading: Reading, buffer: &mut [u8]) {
         if reading.opened {
             self.metrics.tls_opened();
+            // Its second message may have had to wait for its turn as well.
+            self.conns[key as usize].heard = self.now;
         }
         if reading.bytes > 0 {
             self.received(key, &mut buffer[..reading.bytes]);

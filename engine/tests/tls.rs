@@ -8,10 +8,11 @@ mod harness;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::thread;
 
 use gridcast::config::Config;
 use gridcast::server::StartError;
-use harness::certificates::{Authority, Issued, Secure, secure};
+use harness::certificates::{Authority, Issued, Secure, secure, session};
 use harness::{Client, Overrides, Server, Told, config, http};
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error};
@@ -367,21 +368,25 @@ fn an_engine_does_not_start_with_files_it_cannot_use() {
 
 #[test]
 fn a_storm_of_handshakes_does_not_stop_delivery() {
-    const CLIENTS: u64 = 200;
+    const CLIENTS: u64 = 2000;
     let world = World::new(&[("tls.handshakes_per_turn", "1"), ("limits.handshake_ms_max", "300")]);
     let mut healthy = world.websocket("/v1/feed/t");
     let mut publisher = world.websocket("/v1/publish/t");
-    // All have begun before any goes on: the queue is longer than their time.
-    let mut storm: Vec<Secure> = (0..CLIENTS).map(|_| world.connect()).collect();
-    for stream in &mut storm {
+    // Begun faster than they are answered, so that the queue gets longer than the time of each; and
+    // each goes on as soon as its turn has come.
+    let sessions: Vec<_> = (0..CLIENTS).map(|_| session(&world.client)).collect();
+    let begin = |session| {
+        let mut stream = Secure::new(session, world.server.connect());
         stream.conn.write_tls(&mut stream.sock).unwrap();
-    }
+        thread::spawn(move || shake_hands(stream).map(drop))
+    };
+    let storm: Vec<_> = sessions.into_iter().map(begin).collect();
     for number in 1..=100 {
         publisher.say(&number.to_string());
         assert_eq!(healthy.text(), number.to_string());
     }
-    for stream in storm {
-        shake_hands(stream).unwrap();
+    for client in storm {
+        client.join().unwrap().expect("its turns came, and in time");
     }
     world.server.wait_for("tls_handshakes_total", CLIENTS + 2);
 }

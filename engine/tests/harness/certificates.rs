@@ -90,6 +90,10 @@ impl Authority {
 
 /// A TLS stream over `socket`. The handshake is done by the first read or write.
 pub fn secure(socket: TcpStream, client: &Arc<ClientConfig>) -> Secure {
-    let session = ClientConnection::new(Arc::clone(client), NAME.try_into().unwrap()).unwrap();
-    StreamOwned::new(session, socket)
+    StreamOwned::new(session(client), socket)
+}
+
+/// A client's session that has yet to be given a socket.
+pub fn session(client: &Arc<ClientConfig>) -> ClientConnection {
+    ClientConnection::new(Arc::clone(client), NAME.try_into().unwrap()).unwrap()
 }
