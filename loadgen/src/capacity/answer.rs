@@ -19,8 +19,10 @@ pub enum LimitedBy {
     KernelMemory(String),
     /// A goal is missed while there is CPU time left.
     Goal(String),
-    /// The generator, or the host, gives up before the server does.
+    /// The generator gives up before the server does.
     Generator(String),
+    /// Something else on this host disturbs run after run.
+    Neighbours(String),
     /// This host has not got what the load needs.
     Host(String),
     /// The end of the range that was searched.
@@ -148,6 +150,7 @@ fn limited_by(found: &Found, points: &[Point]) -> LimitedBy {
         Trial::Held => LimitedBy::Unknown,
         Trial::Refused => LimitedBy::Host(reason),
         Trial::Invalid => LimitedBy::Generator(reason),
+        Trial::Disturbed => LimitedBy::Neighbours(reason),
         Trial::Missed => missed(point),
     }
 }
@@ -296,6 +299,8 @@ mod tests {
         assert_eq!(clogged, LimitedBy::KernelMemory(goals()));
         let invalid = of(Trial::Invalid, |_| {});
         assert_eq!(invalid, LimitedBy::Generator("thread busy".to_owned()));
+        let disturbed = of(Trial::Disturbed, |_| {});
+        assert_eq!(disturbed, LimitedBy::Neighbours("thread busy".to_owned()));
         assert_eq!(of(Trial::Refused, |_| {}), LimitedBy::Host("thread busy".to_owned()));
         let open = Found { above: None, missed: None, ..found(Trial::Missed) };
         assert_eq!(limited_by(&open, &[]), LimitedBy::Range);

@@ -170,7 +170,8 @@ fn vary(value: u64, runner: &mut Runner<'_>) -> Result<bool, CapacityError> {
             if !runner.has_time(&scenario, Duration::ZERO) {
                 return Ok(false);
             }
-            if runner.run(variation.purpose, value, &scenario)? != Trial::Invalid {
+            let trial = runner.run(variation.purpose, value, &scenario)?;
+            if !matches!(trial, Trial::Invalid | Trial::Disturbed) {
                 break;
             }
         }
@@ -179,7 +180,7 @@ fn vary(value: u64, runner: &mut Runner<'_>) -> Result<bool, CapacityError> {
 }
 
 /// Runs of a variation, should the first prove nothing.
-const TRIES: usize = 2;
+const TRIES: usize = 3;
 
 fn conclude(
     args: &CapacityArgs,

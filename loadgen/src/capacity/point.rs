@@ -171,13 +171,25 @@ const NOT_CARRIED_MAX: f64 = 0.02;
 fn trial(run: &Value) -> Trial {
     let exit = run["exit_code"].as_u64();
     if run["health"]["valid"] != true {
-        Trial::Invalid
+        if is_disturbed(run) { Trial::Disturbed } else { Trial::Invalid }
     } else if exit == Some(u64::from(Exit::Ok.code())) {
         Trial::Held
     } else {
         Trial::Missed
     }
 }
+
+/// Whether a run is invalid for nothing but what a busy neighbour can do: a generator that is late
+/// because it has too much to do is busy as well.
+fn is_disturbed(run: &Value) -> bool {
+    let gates = run["health"]["gates"].as_array().into_iter().flatten();
+    let mut breached = gates.filter(|gate| gate["pass"] == false).peekable();
+    let of_a_neighbour =
+        |gate: &Value| gate["name"].as_str().is_some_and(|name| DISTURBANCES.contains(&name));
+    breached.peek().is_some() && breached.all(of_a_neighbour)
+}
+
+const DISTURBANCES: [&str; 4] = ["slip p99.9", "slip p99", "wake-up jitter", "steal"];
 
 fn missed(run: &Value) -> Vec<String> {
     let goals = run["slo"].as_array().into_iter().flatten();
@@ -245,6 +257,22 @@ mod tests {
         let invalid = Point::of(&question(), &run(false, 5));
         assert_eq!((invalid.trial, invalid.cost()), (Trial::Invalid, None));
         assert_eq!(invalid.reasons, ["too slow"]);
+    }
+
+    #[test]
+    fn a_disturbed_host_is_told_from_a_generator_that_is_full() {
+        let of = |breached: &[&str]| {
+            let mut file = run(false, 5);
+            let gate = |name: &&str| json!({"name": name, "pass": false});
+            let gates: Vec<_> = breached.iter().map(gate).collect();
+            let fine = json!({"name": "connected", "pass": true});
+            file.run["health"]["gates"] = json!([gates, vec![fine]].concat());
+            Point::of(&question(), &file).trial
+        };
+        assert_eq!(of(&["slip p99.9", "steal"]), Trial::Disturbed);
+        assert_eq!(of(&["slip p99.9", "thread busy"]), Trial::Invalid);
+        assert_eq!(of(&["connected"]), Trial::Invalid);
+        assert_eq!(of(&[]), Trial::Invalid);
     }
 
     #[test]

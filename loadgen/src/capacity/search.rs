@@ -26,8 +26,10 @@ pub enum Trial {
     Held,
     /// It was valid and a goal was missed.
     Missed,
-    /// The generator or the host was too slow: it proves nothing.
+    /// The generator was at its limit: it proves nothing.
     Invalid,
+    /// Something else held the generator up for a moment: it proves nothing, another run might.
+    Disturbed,
     /// This host cannot carry the load at all.
     Refused,
 }
@@ -83,6 +85,12 @@ const STEPS_DOWN_MAX: u32 = 4;
 /// too busy for one load is hardly less busy for a slightly smaller one.
 const VOID_ROUNDS_MAX: u32 = 2;
 
+/// Short runs at a value until it is taken not to hold.
+const TRIES: u32 = 2;
+
+/// The same where the host is disturbed.
+const TRIES_DISTURBED: u32 = 4;
+
 /// A search under way.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -90,12 +98,11 @@ pub struct Search {
     held: Option<u64>,
     above: Option<Above>,
     missed: Option<u64>,
-    /// How the first of two runs at the present value came out, if it did not hold.
-    first_try: Option<Trial>,
     stage: Stage,
     steps_down: u32,
     void_rounds: u32,
     confirmed: Option<u64>,
+    /// How the runs at the present value came out.
     votes: Votes,
 }
 
@@ -112,6 +119,49 @@ struct Votes {
     held: u32,
     missed: u32,
     invalid: u32,
+    disturbed: u32,
+}
+
+impl Votes {
+    fn count(&mut self, trial: Trial) {
+        *match trial {
+            Trial::Held => &mut self.held,
+            Trial::Missed => &mut self.missed,
+            Trial::Invalid | Trial::Refused => &mut self.invalid,
+            Trial::Disturbed => &mut self.disturbed,
+        } += 1;
+    }
+
+    fn runs(&self) -> u32 {
+        self.held + self.missed + self.invalid + self.disturbed
+    }
+
+    /// What short runs come to. One that does not hold gets a second chance, because noise makes
+    /// latencies longer and never shorter; one that was disturbed gets some more.
+    fn of_tries(&self) -> Option<Trial> {
+        let is_over = self.missed + self.invalid >= TRIES || self.runs() >= TRIES_DISTURBED;
+        match self {
+            Votes { held: 1.., .. } => Some(Trial::Held),
+            Votes { missed: 1.., .. } if is_over => Some(Trial::Missed),
+            Votes { invalid: 1.., .. } if is_over => Some(Trial::Invalid),
+            _ => is_over.then_some(Trial::Disturbed),
+        }
+    }
+
+    /// What runs of full length come to, of which `runs` are asked for.
+    fn of_confirmation(&self, runs: u32) -> Option<Trial> {
+        let (majority, runs_min) = (runs / 2 + 1, runs.max(TRIES));
+        if self.held >= majority {
+            Some(Trial::Held)
+        } else if self.missed > runs - majority {
+            Some(Trial::Missed)
+        } else if self.invalid >= runs_min {
+            Some(Trial::Invalid)
+        } else {
+            let is_over = self.invalid + self.disturbed >= runs_min * TRIES_DISTURBED / TRIES;
+            is_over.then_some(Trial::Disturbed)
+        }
+    }
 }
 
 impl Search {
@@ -125,7 +175,6 @@ impl Search {
             held: None,
             above: None,
             missed: None,
-            first_try: None,
             stage: Stage::Bracket,
             steps_down: 0,
             void_rounds: 0,
@@ -166,12 +215,11 @@ impl Search {
 
     /// What is known by now.
     pub fn found(&self) -> Found {
-        let Votes { held, missed, invalid } = self.votes;
         Found {
             confirmed: self.confirmed,
             seen: self.held,
-            confirm_runs: held + missed + invalid,
-            confirm_held: held,
+            confirm_runs: self.votes.runs(),
+            confirm_held: self.votes.held,
             above: self.above,
             missed: self.missed,
         }
@@ -191,21 +239,15 @@ impl Search {
         }
     }
 
-    /// A run that does not hold gets a second chance: noise makes latencies longer, never shorter.
     fn take_try(&mut self, trial: Trial) {
         let value = self.next_value();
-        match (trial, self.first_try.take()) {
-            (Trial::Held, _) => self.held = Some(value),
-            (Trial::Refused, _) => self.fails(value, trial),
-            (Trial::Missed | Trial::Invalid, None) => {
-                self.first_try = Some(trial);
-                return;
-            }
-            (second, Some(first)) => {
-                let was_missed = [first, second].contains(&Trial::Missed);
-                let trial = if was_missed { Trial::Missed } else { Trial::Invalid };
-                self.fails(value, trial);
-            }
+        self.votes.count(trial);
+        let is_refused = trial == Trial::Refused;
+        let Some(trial) = is_refused.then_some(trial).or(self.votes.of_tries()) else { return };
+        self.votes = Votes::default();
+        match trial {
+            Trial::Held => self.held = Some(value),
+            trial => self.fails(value, trial),
         }
         if self.is_settled() {
             self.stage = self.held.map_or(Stage::End, Stage::Confirm);
@@ -232,30 +274,25 @@ impl Search {
     }
 
     fn take_vote(&mut self, value: u64, trial: Trial) {
-        match trial {
-            Trial::Held => self.votes.held += 1,
-            Trial::Missed => self.votes.missed += 1,
-            Trial::Invalid | Trial::Refused => self.votes.invalid += 1,
-        }
-        let runs = self.asked.confirm.max(1);
-        let majority = runs / 2 + 1;
-        if self.votes.held >= majority {
-            self.confirmed = Some(value);
-            self.stage = Stage::End;
-        } else if self.votes.missed > runs - majority {
-            self.step_down(value, Trial::Missed);
-        } else if self.votes.invalid >= runs.max(2) {
-            self.step_down(value, Trial::Invalid);
+        self.votes.count(trial);
+        match self.votes.of_confirmation(self.asked.confirm.max(1)) {
+            Some(Trial::Held) => {
+                self.confirmed = Some(value);
+                self.stage = Stage::End;
+            }
+            Some(trial) => self.step_down(value, trial),
+            None => {}
         }
     }
 
     fn step_down(&mut self, value: u64, trial: Trial) {
-        self.void_rounds += u32::from(trial == Trial::Invalid);
+        let is_void = trial != Trial::Missed;
+        self.void_rounds += u32::from(is_void);
         let is_over = self.steps_down >= STEPS_DOWN_MAX || value <= self.asked.least;
         if is_over || self.void_rounds >= VOID_ROUNDS_MAX {
             self.stage = Stage::End;
         }
-        if trial == Trial::Invalid && self.stage == Stage::End {
+        if is_void && self.stage == Stage::End {
             // Nothing was proved, so nothing was refuted either.
             return;
         }
@@ -402,6 +439,33 @@ mod tests {
     }
 
     #[test]
+    fn disturbances_are_waited_out_but_not_for_ever() {
+        let mut search = Search::new(asked(100));
+        let (mut last, mut times) = (None, 0);
+        drive(&mut search, |step| {
+            times = if last == Some(step) { times + 1 } else { 0 };
+            last = Some(step);
+            match value(step) {
+                _ if times < 3 => Trial::Disturbed,
+                0..=310 => Trial::Held,
+                _ => Trial::Missed,
+            }
+        });
+        let found = search.found();
+        assert!(found.confirmed.is_some_and(|value| (295..=310).contains(&value)), "{found:?}");
+        let mut search = Search::new(asked(100));
+        let steps = drive(&mut search, |step| match value(step) {
+            0..=300 => Trial::Held,
+            _ => Trial::Disturbed,
+        });
+        let found = search.found();
+        assert!(!found.is_knee() && found.confirmed.is_some_and(|v| v > 280), "{found:?}");
+        assert_eq!(found.above.map(|above| above.trial), Some(Trial::Disturbed));
+        let tries = steps.iter().filter(|step| **step == Step::Try(400)).count();
+        assert_eq!(tries, 4);
+    }
+
+    #[test]
     fn haste_confirms_what_has_held_so_far() {
         let mut search = Search::new(asked(100));
         search.hurry();
@@ -415,13 +479,13 @@ mod tests {
         assert_eq!((search.found().confirmed, search.found().seen), (None, Some(100)));
     }
 
-    /// No more runs than this, whatever comes out: two at each value of doubling and of halving the
-    /// gap, and the votes of every step down.
+    /// No more runs than this, whatever comes out: four at each value of doubling and of halving
+    /// the gap, and the votes of every step down.
     fn runs_max(asked: &Asked) -> usize {
         let doublings = (asked.most as f64 / asked.least as f64).log2().ceil() as usize + 2;
         let halvings = (2f64.ln() / asked.resolution.ln_1p()).log2().ceil() as usize + 2;
-        let votes = 3 * asked.confirm as usize + 2;
-        2 * (doublings + halvings) + (STEPS_DOWN_MAX as usize + 1) * votes
+        let votes = 4 * asked.confirm as usize + 4;
+        TRIES_DISTURBED as usize * (doublings + halvings) + (STEPS_DOWN_MAX as usize + 1) * votes
     }
 
     proptest! {
@@ -470,8 +534,9 @@ mod tests {
             let mut held = Vec::new();
             let mut search = Search::new(asked);
             let steps = drive(&mut search, |step| {
-                let trial = [Trial::Held, Trial::Missed, Trial::Invalid, Trial::Refused]
-                    [rng.random_range(0..4)];
+                let trial =
+                    [Trial::Held, Trial::Missed, Trial::Invalid, Trial::Disturbed, Trial::Refused]
+                    [rng.random_range(0..5)];
                 if trial == Trial::Held && matches!(step, Step::Confirm(_)) {
                     held.push(value(step));
                 }

@@ -36,6 +36,7 @@ pub fn line(point: &Point) -> String {
         Trial::Held => ("held", String::new()),
         Trial::Missed => ("MISSED", point.missed.join(", ")),
         Trial::Invalid => ("invalid", first_of(&point.reasons)),
+        Trial::Disturbed => ("disturbed", first_of(&point.reasons)),
         Trial::Refused => ("refused", first_of(&point.reasons)),
     };
     columns([
@@ -114,7 +115,10 @@ fn headline(summary: &Summary<'_>) -> String {
 }
 
 fn bound(limited_by: &LimitedBy) -> &'static str {
-    if matches!(limited_by, LimitedBy::Host(_)) { "host" } else { "generator" }
+    match limited_by {
+        LimitedBy::Host(_) | LimitedBy::Neighbours(_) => "host",
+        _ => "generator",
+    }
 }
 
 fn nothing(found: &Found, goals: &str) -> String {
@@ -172,13 +176,14 @@ fn limit_text(limited_by: &LimitedBy) -> String {
         LimitedBy::KernelMemory(goals) => format!("the kernel's memory for TCP: {goals}"),
         LimitedBy::Goal(goals) => format!("latency or loss, with CPU time left: {goals}"),
         LimitedBy::Generator(reason) => {
-            format!(
-                "the generator or its host, not the server: {}",
-                first_of(std::slice::from_ref(reason))
-            )
+            format!("the generator, not the server: {}", first_of(std::slice::from_ref(reason)))
         }
         LimitedBy::Host(reason) => {
             format!("this host: {}", first_of(std::slice::from_ref(reason)))
+        }
+        LimitedBy::Neighbours(reason) => {
+            let reason = first_of(std::slice::from_ref(reason));
+            format!("what else goes on on this host, again and again: {reason}")
         }
         LimitedBy::Range => "nothing up to the end of the range; see --to".to_owned(),
         LimitedBy::Unknown => "not found out".to_owned(),
@@ -265,6 +270,9 @@ fn notes(answer: &Answer) -> String {
         LimitedBy::Generator(_) => "\nTo see the server's own limit, give the generator more CPUs \
                                     (--cpus, --threads), or run it on another host (--target).\n"
             .to_owned(),
+        LimitedBy::Neighbours(_) => {
+            "\nRun it again when the host is quieter, or allow more with --slip-limit.\n".to_owned()
+        }
         LimitedBy::Host(_) => "\n`gridload doctor` tells what this host lacks.\n".to_owned(),
         _ => String::new(),
     }
