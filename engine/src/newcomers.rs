@@ -63,26 +63,13 @@ impl Core {
                 Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
                     self.end(key, CloseReason::PeerGone);
                 }
-                _ => self.take_step(key),
+                _ => {
+                    self.read(key);
+                }
             }
             if self.now_ns() >= end_ns {
                 return;
             }
-        }
-    }
-
-    /// Takes one handshake a step further. What its first message waited in the queue is no time of
-    /// the client's: that runs anew once it is answered, which happens once.
-    fn take_step(&mut self, key: u32) {
-        let awaits_hello =
-            |core: &Self| core.conns.get(key as usize).is_some_and(|c| c.transport.awaits_hello());
-        let awaited = awaits_hello(self);
-        self.read(key);
-        if awaited
-            && !awaits_hello(self)
-            && let Some(conn) = self.conns.get_mut(key as usize)
-        {
-            conn.heard = self.now;
         }
     }
 

@@ -80,7 +80,9 @@ impl Core {
     fn take_reading(&mut self, key: u32, reading: Reading, buffer: &mut [u8]) {
         if reading.opened {
             self.metrics.tls_opened();
-            // Its second message may have had to wait for its turn as well.
+        }
+        if reading.answered || reading.opened {
+            // What its message waited for its turn is no time of the client's: that runs anew.
             self.conns[key as usize].heard = self.now;
         }
         if reading.bytes > 0 {

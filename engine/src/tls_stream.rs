@@ -85,7 +85,7 @@ impl TlsStream {
             return Ok(Reading { ended: true, ..Reading::default() });
         }
         received[..kept].copy_from_slice(&self.incoming);
-        let was_handshaking = self.is_handshaking();
+        let (was_handshaking, had_answered) = (self.is_handshaking(), self.has_answered());
         let processed = self.process(&mut received[..kept + count], plain);
         let progress = processed.map_err(|error| self.broke(error, received))?;
         let rest = received.get(progress.consumed..kept + count).unwrap_or_default();
@@ -98,6 +98,7 @@ impl TlsStream {
             bytes: progress.bytes,
             filled: count == READ_BYTES,
             ended: progress.ended,
+            answered: !had_answered && self.has_answered(),
             opened: was_handshaking && !self.is_handshaking(),
         })
     }

@@ -30,6 +30,9 @@ pub struct Reading {
     pub filled: bool,
     /// The peer has sent all it will.
     pub ended: bool,
+    /// The first message of a TLS handshake was answered; what it waited for that was no time of
+    /// the client's.
+    pub answered: bool,
     /// The TLS handshake is done.
     pub opened: bool,
 }
@@ -60,7 +63,7 @@ impl Transport {
             Self::Plain(socket) => {
                 let bytes = socket.read(buffer)?;
                 let (filled, ended) = (bytes == buffer.len(), bytes == 0);
-                Ok(Reading { bytes, filled, ended, opened: false })
+                Ok(Reading { bytes, filled, ended, ..Reading::default() })
             }
             Self::Tls(stream) => stream.read(buffer, scratch),
         }
