@@ -19,9 +19,9 @@ pub struct Inflater {
 pub struct Damaged;
 
 impl Inflater {
-    /// An inflater of messages of up to `bytes_max` bytes.
-    pub fn new(publishers: usize, bytes_max: usize) -> Inflater {
-        Inflater { stream: Decompress::new(false), memo: Memo::new(publishers), bytes_max }
+    /// An inflater that remembers about so many messages, of up to `bytes_max` bytes each.
+    pub fn new(messages: usize, bytes_max: usize) -> Inflater {
+        Inflater { stream: Decompress::new(false), memo: Memo::new(messages), bytes_max }
     }
 
     /// The message that was compressed into these bytes.

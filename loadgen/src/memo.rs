@@ -20,9 +20,9 @@ struct Slot {
 }
 
 impl<V> Memo<V> {
-    /// A memo for messages of this many publishers.
-    pub fn new(publishers: usize) -> Memo<V> {
-        let slots = (publishers * SLOTS_PER_PUBLISHER).next_power_of_two().clamp(64, SLOTS_MAX);
+    /// A memo of about so many messages; of more than any run has at a time there are 8,192.
+    pub fn new(messages: usize) -> Memo<V> {
+        let slots = messages.clamp(SLOTS_MIN, SLOTS_MAX).next_power_of_two();
         let empty = || Slot { bytes: Vec::new(), value: None };
         let slots = (0..slots).map(|_| empty()).collect();
         Memo { slots, values: Vec::new(), is_wide: false }
@@ -30,8 +30,8 @@ impl<V> Memo<V> {
 
     /// The same for texts of other people's protocols, in which something may come behind the frame
     /// that is the same for many.
-    pub fn of_texts(publishers: usize) -> Memo<V> {
-        Memo { is_wide: true, ..Memo::new(publishers) }
+    pub fn of_texts(messages: usize) -> Memo<V> {
+        Memo { is_wide: true, ..Memo::new(messages) }
     }
 
     /// The value of these bytes, made now if they are not remembered. A failure is not kept.
@@ -85,7 +85,7 @@ fn wide_slot_of(message: &[u8]) -> usize {
 }
 
 const WIDE_BYTES: usize = 64;
-const SLOTS_PER_PUBLISHER: usize = 32;
+const SLOTS_MIN: usize = 64;
 const SLOTS_MAX: usize = 8192;
 
 #[cfg(test)]

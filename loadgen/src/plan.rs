@@ -299,6 +299,12 @@ impl Plan {
         follows.publishers(&self.followed, self.publishers.len())
     }
 
+    /// How many messages all publishers send a second: as many as are worth remembering, so that
+    /// sockets that are that far apart still share the work on each.
+    pub fn messages_per_second(&self) -> usize {
+        self.publishers.iter().map(|publisher| publisher.rate.per_second()).sum::<f64>() as usize
+    }
+
     /// When a subscriber comes, from the start of the measured phase; `None` for one that is there
     /// before, or that an overlay has come.
     pub fn comes(&self, subscriber: u32) -> Option<Duration> {

@@ -72,15 +72,15 @@ struct Numbered {
 impl Ears {
     /// The ears of a thread that has no socket yet.
     pub fn new(plan: &Plan, message_bytes_max: usize) -> Ears {
-        let publishers = plan.publishers.len();
+        let messages = plan.messages_per_second();
         let deflates = plan.classes.iter().any(|class| class.deflate);
         let has_events = plan.classes.iter().any(|class| class.form == Form::Sse);
         Ears {
             reception: Reception::new(plan),
             catalogue: Catalogue::new(plan),
-            inflater: deflates.then(|| Inflater::new(publishers, message_bytes_max)),
-            events: Memo::new(if has_events { publishers } else { 0 }),
-            texts: Memo::of_texts(if plan.dialect.is_spoken() { publishers } else { 0 }),
+            inflater: deflates.then(|| Inflater::new(messages, message_bytes_max)),
+            events: Memo::new(if has_events { messages } else { 0 }),
+            texts: Memo::of_texts(if plan.dialect.is_spoken() { messages } else { 0 }),
             message_bytes_max,
         }
     }

@@ -33,7 +33,7 @@ async fn upgrade(
     request: WebSocketUpgrade,
 ) -> Response {
     let path = uri.path().to_owned();
-    request.on_upgrade(async move |socket| drop(serve(socket, &path, &topics).await))
+    request.on_upgrade(async move |socket| serve(socket, &path, &topics).await.unwrap_or_default())
 }
 
 async fn serve(mut socket: WebSocket, path: &str, topics: &Topics) -> Option<()> {
