@@ -143,13 +143,20 @@ fn search_knee(
         let options = runner.options_at(value);
         let scenario = runner.scenario(purpose, &options)?;
         let whole = runner.scenario(Purpose::Confirm, &options)?;
+        let confirmation = runner::length(&whole) * confirm;
+        let is_confirmed = search.found().confirmed.is_some();
+        // What is confirmed is worth a model, which takes about as long as that did.
+        let reserve = if is_confirmed { confirmation } else { Duration::ZERO };
         match purpose {
-            Purpose::Search if !runner.has_time(&scenario, runner::length(&whole) * confirm) => {
+            Purpose::Search if !runner.has_time(&scenario, confirmation) => {
                 left_out = Some("the search was cut short before it was as close as asked");
                 search.hurry();
             }
-            Purpose::Confirm if !runner.has_time(&scenario, Duration::ZERO) => {
-                left_out = Some("what was found could not be confirmed");
+            Purpose::Confirm if !runner.has_time(&scenario, reserve) => {
+                left_out = Some(match is_confirmed {
+                    true => "the gap was left wider than asked",
+                    false => "what was found could not be confirmed",
+                });
                 search.end();
             }
             _ => search.take(runner.run(purpose, value, &scenario)?),

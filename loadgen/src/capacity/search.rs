@@ -52,7 +52,7 @@ pub struct Found {
     pub confirmed: Option<u64>,
     /// The largest at which a short run held and which has not been refuted since.
     pub seen: Option<u64>,
-    /// Runs of full length at the last value that was to be confirmed.
+    /// Runs of full length at that value; without one, at the last that was to be confirmed.
     pub confirm_runs: u32,
     /// Those of them that held.
     pub confirm_held: u32,
@@ -81,6 +81,9 @@ impl Found {
 /// How often a value that is not confirmed is lowered: by one resolution, two, four and so on.
 const STEPS_DOWN_MAX: u32 = 4;
 
+/// What steps down may skip, in resolutions: runs of full length are too long to be had for less.
+const SKIPPED_MAX: i32 = 3;
+
 /// How often a value may be lowered because its runs of full length prove nothing: a host that is
 /// too busy for one load is hardly less busy for a slightly smaller one.
 const VOID_ROUNDS_MAX: u32 = 2;
@@ -101,7 +104,8 @@ pub struct Search {
     stage: Stage,
     steps_down: u32,
     void_rounds: u32,
-    confirmed: Option<u64>,
+    /// What was confirmed, and by which votes.
+    confirmed: Option<(u64, Votes)>,
     /// How the runs at the present value came out.
     votes: Votes,
 }
@@ -215,11 +219,12 @@ impl Search {
 
     /// What is known by now.
     pub fn found(&self) -> Found {
+        let votes = self.confirmed.map_or(self.votes, |(_, votes)| votes);
         Found {
-            confirmed: self.confirmed,
+            confirmed: self.confirmed.map(|(value, _)| value),
             seen: self.held,
-            confirm_runs: self.votes.runs(),
-            confirm_held: self.votes.held,
+            confirm_runs: votes.runs(),
+            confirm_held: votes.held,
             above: self.above,
             missed: self.missed,
         }
@@ -232,10 +237,7 @@ impl Search {
             (None, None) => start,
             (Some(held), None) => held.saturating_mul(2).min(most),
             (None, Some(above)) => (above.value / 2).max(least),
-            (Some(held), Some(above)) => {
-                let middle = (held as f64 * above.value as f64).sqrt().round() as u64;
-                middle.clamp(held + 1, above.value.saturating_sub(1).max(held + 1))
-            }
+            (Some(held), Some(above)) => middle(held, above.value),
         }
     }
 
@@ -275,13 +277,39 @@ impl Search {
 
     fn take_vote(&mut self, value: u64, trial: Trial) {
         self.votes.count(trial);
-        match self.votes.of_confirmation(self.asked.confirm.max(1)) {
-            Some(Trial::Held) => {
-                self.confirmed = Some(value);
-                self.stage = Stage::End;
+        let Some(trial) = self.votes.of_confirmation(self.asked.confirm.max(1)) else { return };
+        match trial {
+            Trial::Held => {
+                self.confirmed = Some((value, self.votes));
+                self.held = Some(value);
+                self.look_at_skipped(value);
             }
-            Some(trial) => self.step_down(value, trial),
-            None => {}
+            trial => match self.confirmed {
+                None => self.step_down(value, trial),
+                Some((confirmed, _)) => self.step_back(confirmed, value, trial),
+            },
+        }
+    }
+
+    /// Goes for the middle of what steps down have skipped, if that is much.
+    fn look_at_skipped(&mut self, confirmed: u64) {
+        let above = self.above.filter(|_| self.steps_down > 0).map_or(0, |above| above.value);
+        let widest = confirmed as f64 * (1.0 + self.asked.resolution).powi(SKIPPED_MAX);
+        if above > confirmed + 1 && above as f64 > widest {
+            self.votes = Votes::default();
+            self.stage = Stage::Confirm(middle(confirmed, above));
+        } else {
+            self.stage = Stage::End;
+        }
+    }
+
+    /// What lies above a confirmed value was not confirmed.
+    fn step_back(&mut self, confirmed: u64, value: u64, trial: Trial) {
+        if trial == Trial::Missed {
+            self.fails(value, trial);
+            self.look_at_skipped(confirmed);
+        } else {
+            self.stage = Stage::End;
         }
     }
 
@@ -309,6 +337,12 @@ impl Search {
         self.votes = Votes::default();
         self.stage = Stage::Confirm(lower);
     }
+}
+
+/// Between what holds and what does not, as ratios go.
+fn middle(held: u64, above: u64) -> u64 {
+    let middle = (held as f64 * above as f64).sqrt().round() as u64;
+    middle.clamp(held + 1, above.saturating_sub(1).max(held + 1))
 }
 
 #[cfg(test)]
@@ -424,6 +458,28 @@ mod tests {
     }
 
     #[test]
+    fn what_steps_down_have_skipped_is_looked_at() {
+        let found_where_runs_last_upto = |knee: u64| {
+            let mut search = Search::new(asked(100));
+            drive(&mut search, |step| match step {
+                Step::Confirm(value) if value > knee => Trial::Missed,
+                step if value(step) <= 199 => Trial::Held,
+                _ => Trial::Missed,
+            });
+            search.found()
+        };
+        for knee in 131..190 {
+            let found = found_where_runs_last_upto(knee);
+            let confirmed = found.confirmed.unwrap();
+            let above = found.above.unwrap().value;
+            assert!((confirmed..above).contains(&knee), "{knee}: {found:?}");
+            assert!(above as f64 <= confirmed as f64 * 1.05f64.powi(3), "{knee}: {found:?}");
+            assert_eq!((found.confirm_held, found.confirm_runs), (2, 2), "{knee}");
+            assert_eq!(found.missed, Some(above), "{knee}");
+        }
+    }
+
+    #[test]
     fn a_host_that_proves_nothing_refutes_nothing() {
         let mut search = Search::new(asked(100));
         let steps = drive(&mut search, |step| match step {
@@ -480,12 +536,12 @@ mod tests {
     }
 
     /// No more runs than this, whatever comes out: four at each value of doubling and of halving
-    /// the gap, and the votes of every step down.
+    /// the gap, and the votes of every step down and of what those skipped.
     fn runs_max(asked: &Asked) -> usize {
         let doublings = (asked.most as f64 / asked.least as f64).log2().ceil() as usize + 2;
         let halvings = (2f64.ln() / asked.resolution.ln_1p()).log2().ceil() as usize + 2;
         let votes = 4 * asked.confirm as usize + 4;
-        TRIES_DISTURBED as usize * (doublings + halvings) + (STEPS_DOWN_MAX as usize + 1) * votes
+        TRIES_DISTURBED as usize * (doublings + halvings) + (STEPS_DOWN_MAX as usize + 4) * votes
     }
 
     proptest! {
