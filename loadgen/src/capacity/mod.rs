@@ -145,8 +145,9 @@ fn search_knee(
         let whole = runner.scenario(Purpose::Confirm, &options)?;
         let confirmation = runner::length(&whole) * confirm;
         let is_confirmed = search.found().confirmed.is_some();
-        // What is confirmed is worth a model, which takes about as long as that did.
-        let reserve = if is_confirmed { confirmation } else { Duration::ZERO };
+        // What is confirmed is worth a model.
+        let probe = runner.scenario(Purpose::Probe, &options)?;
+        let reserve = runner::length(&probe) * if is_confirmed { MODEL_RUNS } else { 0 };
         match purpose {
             Purpose::Search if !runner.has_time(&scenario, confirmation) => {
                 left_out = Some("the search was cut short before it was as close as asked");
@@ -185,6 +186,9 @@ fn vary(value: u64, runner: &mut Runner<'_>) -> Result<bool, CapacityError> {
     }
     Ok(true)
 }
+
+/// Runs that a model takes, and two that may have to be repeated.
+const MODEL_RUNS: u32 = 6;
 
 /// Runs of a variation, should the first prove nothing.
 const TRIES: usize = 3;
