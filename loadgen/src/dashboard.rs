@@ -194,7 +194,7 @@ impl Catalogue {
     /// The topics of a plan.
     pub fn new(plan: &Plan) -> Catalogue {
         let topics = plan.publishers.iter().map(|publisher| publisher.topic.clone());
-        let texts = Memo::new(plan.messages_per_second());
+        let texts = Memo::new(plan.messages_remembered());
         Catalogue { publisher_of: topics.zip(0..).collect(), texts }
     }
 }

@@ -20,7 +20,7 @@ struct Slot {
 }
 
 impl<V> Memo<V> {
-    /// A memo of about so many messages; of more than any run has at a time there are 8,192.
+    /// A memo with slots for so many messages, at least 64 and at most 8,192.
     pub fn new(messages: usize) -> Memo<V> {
         let slots = messages.clamp(SLOTS_MIN, SLOTS_MAX).next_power_of_two();
         let empty = || Slot { bytes: Vec::new(), value: None };

@@ -299,10 +299,12 @@ impl Plan {
         follows.publishers(&self.followed, self.publishers.len())
     }
 
-    /// How many messages all publishers send a second: as many as are worth remembering, so that
-    /// sockets that are that far apart still share the work on each.
-    pub fn messages_per_second(&self) -> usize {
-        self.publishers.iter().map(|publisher| publisher.rate.per_second()).sum::<f64>() as usize
+    /// How many messages are worth remembering: a second of them, so that sockets that are that far
+    /// apart share the work on each, and more than a tick of all publishers, however slow, because
+    /// some meet in a slot.
+    pub fn messages_remembered(&self) -> usize {
+        let rates = self.publishers.iter().map(|publisher| publisher.rate.per_second());
+        (rates.sum::<f64>() as usize).max(self.publishers.len() * 32)
     }
 
     /// When a subscriber comes, from the start of the measured phase; `None` for one that is there

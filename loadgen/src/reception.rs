@@ -80,7 +80,7 @@ impl Reception {
     /// The reception of a thread that has no socket yet.
     pub fn new(plan: &Plan) -> Reception {
         Reception {
-            memo: Memo::new(plan.messages_per_second()),
+            memo: Memo::new(plan.messages_remembered()),
             publishers: plan.publishers.len(),
             followed: Arc::clone(&plan.followed),
             is_shared: !plan.part.is_whole(),

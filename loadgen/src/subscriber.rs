@@ -72,7 +72,7 @@ struct Numbered {
 impl Ears {
     /// The ears of a thread that has no socket yet.
     pub fn new(plan: &Plan, message_bytes_max: usize) -> Ears {
-        let messages = plan.messages_per_second();
+        let messages = plan.messages_remembered();
         let deflates = plan.classes.iter().any(|class| class.deflate);
         let has_events = plan.classes.iter().any(|class| class.form == Form::Sse);
         Ears {
