@@ -2,7 +2,10 @@
 //! where their results go. Must not measure (each run is a `gridload run` of its own) or judge.
 //!
 //! Which of a pair goes first is drawn: a host that slows down over an hour, or that the first run
-//! of a pair warms up, then takes from both sides alike.
+//! of a pair warms up, then takes from both sides alike. What it does within seconds only cancels out
+//! of runs that are had at the same time (duet benchmarking: Bulej et al., ICPE 2020).
+
+use std::path::{Path, PathBuf};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -10,7 +13,7 @@ use thiserror::Error;
 
 use crate::child_run::{ChildRun, ChildRunError, fresh_directory};
 use crate::cli::AbArgs;
-use crate::compare::comparison::{Asked, Comparison};
+use crate::compare::comparison::{Asked, Comparison, Pairing};
 use crate::compare::floor::Floor;
 use crate::compare::metric::Metric;
 use crate::compare::run_file::RunFile;
@@ -64,7 +67,8 @@ impl Side {
 /// [`AbError`] when a server or a run fails altogether.
 pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
     let host = Environment::read().host_fingerprint;
-    let asked = Asked { is_paired: true, ..compare::asked(&args.judge, &host)? };
+    let pairing = if args.duet { Pairing::Together } else { Pairing::ByTurns };
+    let asked = Asked { pairing, ..compare::asked(&args.judge, &host)? };
     let session = Session::new(args)?;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(args.judge.seed);
     let (mut base, mut cand, mut aside) = (Vec::new(), Vec::new(), 0);
@@ -104,23 +108,39 @@ impl<'a> Session<'a> {
 
     /// A run of each side, the base first in the answer, whichever was first in time.
     fn pair(&self, at: usize, cand_first: bool) -> Result<[RunFile; 2], AbError> {
+        let mut sides = [Side::Base, Side::Cand];
         if cand_first {
-            let cand = self.one(at, Side::Cand)?;
-            return Ok([self.one(at, Side::Base)?, cand]);
+            sides.reverse();
         }
-        Ok([self.one(at, Side::Base)?, self.one(at, Side::Cand)?])
+        let directories = sides.map(|side| self.directory(at, side));
+        let runs = [0, 1].map(|i| self.run(&directories[i], sides[i]));
+        let mut found = self.call(runs)?;
+        for (side, file) in sides.into_iter().zip(&found) {
+            eprintln!("pair {}, {}: {}", at + 1, side.name(), summary(file));
+        }
+        if cand_first {
+            found.reverse();
+        }
+        Ok(found)
     }
 
-    fn one(&self, at: usize, side: Side) -> Result<RunFile, AbError> {
-        let directory = self.args.out.join(side.name()).join(format!("{at:02}"));
+    fn directory(&self, at: usize, side: Side) -> PathBuf {
+        self.args.out.join(side.name()).join(format!("{at:02}"))
+    }
+
+    fn run<'s>(&'s self, directory: &'s Path, side: Side) -> ChildRun<'s> {
         let server = match (side, &self.args.calibrate) {
             (Side::Cand, None) => self.args.cand.as_deref(),
             _ => self.args.base.as_deref(),
         };
-        let (args, partition) = (&self.run_args, &self.partition);
-        let found = ChildRun { directory: &directory, args, server, partition }.call()?;
-        eprintln!("pair {}, {}: {}", at + 1, side.name(), summary(&found));
-        Ok(found)
+        ChildRun { directory, args: &self.run_args, server, partition: &self.partition }
+    }
+
+    fn call(&self, [first, second]: [ChildRun<'_>; 2]) -> Result<[RunFile; 2], ChildRunError> {
+        if self.args.duet {
+            return ChildRun::call_both([first, second]);
+        }
+        Ok([first.call()?, second.call()?])
     }
 }
 

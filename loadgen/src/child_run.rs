@@ -3,8 +3,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use thiserror::Error;
 
@@ -72,11 +74,34 @@ impl ChildRun<'_> {
     /// # Errors
     /// When there is no result, be it valid or not.
     pub fn call(&self) -> Result<RunFile, ChildRunError> {
+        let server = self.ready()?;
+        self.measure(server.as_ref())
+    }
+
+    /// Has two runs at the same time. Both servers are there before either is measured, so that no
+    /// connection takes the port that was meant for one.
+    ///
+    /// # Errors
+    /// When either has no result.
+    pub fn call_both(runs: [ChildRun<'_>; 2]) -> Result<[RunFile; 2], ChildRunError> {
+        let [first, second] = runs;
+        let (first_server, second_server) = (first.ready()?, second.ready()?);
+        let (one, other) = thread::scope(|scope| {
+            let other = scope.spawn(|| second.measure(second_server.as_ref()));
+            (first.measure(first_server.as_ref()), other.join())
+        });
+        Ok([one?, other.unwrap_or_else(|cause| panic::resume_unwind(cause))?])
+    }
+
+    /// Its directory and its server.
+    fn ready(&self) -> Result<Option<ServerProcess>, ChildRunError> {
+        fs::create_dir_all(self.directory).map_err(|cause| failed(self.directory, cause))?;
+        self.server.map(|line| self.start(line)).transpose()
+    }
+
+    fn measure(&self, server: Option<&ServerProcess>) -> Result<RunFile, ChildRunError> {
         let failed = |cause| failed(self.directory, cause);
-        fs::create_dir_all(self.directory).map_err(failed)?;
-        let server = self.server.map(|line| self.start(line)).transpose()?;
-        let output = self.command(server.as_ref()).and_then(|mut run| run.output());
-        let output = output.map_err(failed)?;
+        let output = self.command(server).and_then(|mut run| run.output()).map_err(failed)?;
         fs::write(self.directory.join("report.txt"), &output.stdout).map_err(failed)?;
         let found = RunFile::all(self.directory).ok().and_then(|mut found| found.pop());
         found.ok_or_else(|| self.no_result(&output))

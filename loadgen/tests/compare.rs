@@ -103,6 +103,25 @@ fn what_cannot_be_compared_is_refused_with_what_to_do() {
     assert_eq!(compare(&base, &other, &[]).0, 5, "a side without a valid run");
 }
 
+/// Whether their host was quiet enough to compare them or not.
+#[test]
+fn both_of_a_duet_are_measured_at_the_same_time() {
+    let root = tempfile::tempdir().unwrap();
+    let (out, json) = (root.path().join("out"), root.path().join("ab.json"));
+    let ab = ["ab", "--duet", "--pairs", "4", "--out", out.to_str().unwrap(), "--json"];
+    let run = ["--", "quickstart", "--subscribers", "10", "--duration", "1s"];
+    let (code, said, error) = gridload(&[&ab[..], &[json.to_str().unwrap()], &run[..]].concat());
+    assert!([0, 5].contains(&code), "{code}: {said}{error}");
+    let started_ms = |side: &str| {
+        let text = fs::read_to_string(out.join(side).join("00/run.json")).unwrap();
+        let run: serde_json::Value = serde_json::from_str(&text).unwrap();
+        run["started_unix_ns"].as_i64().unwrap() / 1_000_000
+    };
+    let apart_ms = (started_ms("base") - started_ms("cand")).abs();
+    assert!(apart_ms < 1_000, "{apart_ms} ms apart: one was over before the other began");
+    assert!(json.exists());
+}
+
 #[test]
 fn ab_refuses_what_it_cannot_start() {
     let root = tempfile::tempdir().unwrap();

@@ -87,6 +87,12 @@ a shell does; {port} in it stands for where to listen on 127.0.0.1, and it has h
 runs differ in nothing else: everything after `--` goes to `gridload run`. Which side of a pair is
 first is drawn. A pair with an invalid run is set aside, and another taken instead.
 
+On a host that is faster or slower from one moment to the next, --duet tells smaller changes of CPU
+per delivery. Both runs of a pair are had at once, on the same CPUs, so that what the host does to
+one it does to the other; the exact test is of pairs (Wilcoxon's signed ranks), and needs six of them
+for one gate, eight for all. Take a load that fills no more than a third of the CPUs, and remember
+that latencies are then of servers that wait for each other.
+
   gridload ab --base './old/gridcast --listen 127.0.0.1:{port} --cores 1' \\
               --cand './new/gridcast --listen 127.0.0.1:{port} --cores 1' \\
               -- substation --duration 10s
@@ -105,6 +111,9 @@ pub struct AbArgs {
     /// Valid pairs of runs to take [4..=64].
     #[arg(long, value_name = "N", default_value = "8", value_parser = parse_pairs)]
     pub pairs: usize,
+    /// Take both runs of a pair at the same time, on the same CPUs.
+    #[arg(long)]
+    pub duet: bool,
     /// Have the kernel count what the servers do, both sides alike; see `gridload run --help`.
     #[arg(long)]
     pub count: bool,

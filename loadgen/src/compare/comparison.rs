@@ -8,6 +8,7 @@ use super::metric::{METRICS, Metric, faults};
 use super::run_file::RunFile;
 use super::statistics::{
     extremes, holm, mann_whitney, median, paired_interval, paired_ratio, ratio, ratio_interval,
+    signed_rank,
 };
 
 /// Fewer valid runs than this on a side show nothing: with three, no test finds any difference.
@@ -23,11 +24,22 @@ pub struct Asked {
     pub gates: Vec<Gate>,
     /// Below what nothing can be told on this host.
     pub floor: Floor,
-    /// Whether runs of the same place on both sides were taken one right after the other, so that
-    /// what the host did to both cancels out of their ratio.
-    pub is_paired: bool,
+    /// What runs of the same place on both sides have in common.
+    pub pairing: Pairing,
     /// Seed of the resampling.
     pub seed: u64,
+}
+
+/// How the runs of a pair were taken: what the host did to both cancels out of their ratio.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pairing {
+    /// There are no pairs.
+    #[default]
+    None,
+    /// One right after the other: they share the hour, and little else. So sides are tested.
+    ByTurns,
+    /// At the same time, on the same CPUs. So pairs are tested.
+    Together,
 }
 
 /// A metric to be gated.
@@ -185,11 +197,16 @@ impl Compared {
         let gate = asked.gates.iter().find(|gate| gate.metric == metric);
         let effect_min = gate.and_then(|gate| gate.effect_min).unwrap_or(metric.effect_min);
         let effect_min = effect_min.max(asked.floor.share(metric.key));
-        let (ratio, interval) = if asked.is_paired && base.len() == cand.len() {
-            let pairs: Vec<_> = base.iter().copied().zip(cand.iter().copied()).collect();
-            (paired_ratio(&pairs), paired_interval(&pairs, asked.seed))
-        } else {
-            (ratio(&base, &cand), ratio_interval(&base, &cand, asked.seed))
+        let are_pairs = base.len() == cand.len();
+        let pairing = if are_pairs { asked.pairing } else { Pairing::None };
+        let pairs: Vec<_> = base.iter().copied().zip(cand.iter().copied()).collect();
+        let (ratio, interval) = match pairing {
+            Pairing::None => (ratio(&base, &cand), ratio_interval(&base, &cand, asked.seed)),
+            _ => (paired_ratio(&pairs), paired_interval(&pairs, asked.seed)),
+        };
+        let probability = match pairing {
+            Pairing::Together => signed_rank(&pairs),
+            _ => mann_whitney(&base, &cand),
         };
         Some(Compared {
             metric,
@@ -197,7 +214,7 @@ impl Compared {
             effect_min,
             ratio,
             interval,
-            probability: mann_whitney(&base, &cand),
+            probability,
             change: Change::Inconclusive,
             base,
             cand,
@@ -428,14 +445,16 @@ mod tests {
             let speed = |i: u32| if i.is_multiple_of(2) { 500.0 } else { 600.0 };
             (0..8).map(|i| run(factor * (speed(i) + f64::from(i)), 1000.0, 0)).collect()
         };
-        let of = |is_paired| {
-            let asked = Asked { is_paired, ..Asked::default() };
+        let of = |pairing| {
+            let asked = Asked { pairing, ..Asked::default() };
             let comparison = Comparison::of(&taken(1.0), &taken(1.1), &asked);
             comparison.metrics.into_iter().find(|o| o.metric.key == "cpu_per_delivery").unwrap()
         };
         let width = |one: &Compared| one.interval.1 - one.interval.0;
-        assert!(width(&of(true)) < 0.01 && (of(true).ratio - 1.1).abs() < 1e-9);
-        assert!(width(&of(false)) > 0.05);
+        for paired in [of(Pairing::ByTurns), of(Pairing::Together)] {
+            assert!(width(&paired) < 0.01 && (paired.ratio - 1.1).abs() < 1e-9);
+        }
+        assert!(width(&of(Pairing::None)) > 0.05);
     }
 
     /// What runs of one server are apart by, as standard deviations.
@@ -482,14 +501,12 @@ mod tests {
     fn sessions(
         noise: &Noise,
         factor: f64,
-        gates: &[Gate],
+        asked: &Asked,
         is_there: fn(&Comparison) -> bool,
     ) -> usize {
         let seen = |seed: &u64| {
             let [base, cand] = pairs(*seed, noise, factor);
-            let gates = gates.to_vec();
-            let asked = Asked { gates, is_paired: true, seed: *seed, ..Asked::default() };
-            is_there(&Comparison::of(&base, &cand, &asked))
+            is_there(&Comparison::of(&base, &cand, &Asked { seed: *seed, ..asked.clone() }))
         };
         (0..100).filter(seen).count()
     }
@@ -504,9 +521,24 @@ mod tests {
     #[test]
     fn ab_finds_a_tenth_more_cpu_nine_times_in_ten_and_nothing_between_equals() {
         let noise = Noise { hour: 0.035, own: 0.02 };
-        let found = sessions(&noise, 1.1, &[], finds_cpu);
+        let asked = Asked { pairing: Pairing::ByTurns, ..Asked::default() };
+        let found = sessions(&noise, 1.1, &asked, finds_cpu);
         assert!(found >= 90, "{found} of 100 found");
-        let false_alarms = sessions(&noise, 1.0, &[], Comparison::has_regressed);
+        let false_alarms = sessions(&noise, 1.0, &asked, Comparison::has_regressed);
+        assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
+    }
+
+    /// What it is worth where moments are a tenth apart, if both of a pair are of the same moment.
+    #[test]
+    fn ab_of_both_at_once_finds_a_tenth_where_moments_are_as_far_apart() {
+        let noise = Noise { hour: 0.10, own: 0.02 };
+        let [at_once, by_turns] = [Pairing::Together, Pairing::ByTurns]
+            .map(|pairing| Asked { pairing, ..Asked::default() });
+        let found = sessions(&noise, 1.1, &at_once, finds_cpu);
+        assert!(found >= 90, "{found} of 100 found");
+        let hidden = sessions(&noise, 1.1, &by_turns, finds_cpu);
+        assert!(hidden <= 50, "{hidden} of 100 found by testing sides");
+        let false_alarms = sessions(&noise, 1.0, &at_once, Comparison::has_regressed);
         assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 
@@ -516,10 +548,11 @@ mod tests {
     fn ab_with_one_narrow_gate_finds_a_tenth_on_a_noisy_host() {
         let noise = Noise { hour: 0.0, own: 0.05 };
         let metric = Metric::find("cpu_per_delivery").unwrap();
-        let gates = [Gate { metric, effect_min: Some(0.001) }];
-        let found = sessions(&noise, 1.1, &gates, finds_cpu);
+        let gates = vec![Gate { metric, effect_min: Some(0.001) }];
+        let asked = Asked { gates, pairing: Pairing::ByTurns, ..Asked::default() };
+        let found = sessions(&noise, 1.1, &asked, finds_cpu);
         assert!(found >= 90, "{found} of 100 found");
-        let false_alarms = sessions(&noise, 1.0, &gates, Comparison::has_regressed);
+        let false_alarms = sessions(&noise, 1.0, &asked, Comparison::has_regressed);
         assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 

@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::cli::{CompareArgs, JudgeArgs};
 use crate::exit::Exit;
 
-use comparison::{Asked, Comparison};
+use comparison::{Asked, Comparison, Pairing};
 use floor::{Floor, FloorError};
 use run_file::{RunFile, RunFileError};
 
@@ -90,7 +90,7 @@ pub fn asked(judge: &JudgeArgs, host_fingerprint: &str) -> Result<Asked, Compare
     let read = |path| Floor::read(path, host_fingerprint);
     let floor = judge.floor.as_deref().map(read).transpose()?;
     let floor = floor.unwrap_or_default();
-    Ok(Asked { gates: judge.gate.clone(), floor, is_paired: false, seed: judge.seed })
+    Ok(Asked { gates: judge.gate.clone(), floor, pairing: Pairing::None, seed: judge.seed })
 }
 
 /// Prints a comparison, writes the files that were asked for, and says how to end.

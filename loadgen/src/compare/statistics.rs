@@ -1,4 +1,4 @@
-//! The arithmetic of comparisons: an exact rank test, the ratio of two sides with an interval, and
+//! The arithmetic of comparisons: two exact rank tests, the ratio of two sides with an interval, and
 //! the correction for looking at several metrics. A whole run is one number here; must not know
 //! what it measures.
 
@@ -44,6 +44,31 @@ fn sums_of_subsets(ranks: &[usize], size: usize) -> Vec<f64> {
         }
     }
     by_size.pop().unwrap_or_default()
+}
+
+/// The probability that so much of the ranks of all differences within pairs is on one side, or more,
+/// where either side of a pair is as likely to be the greater (the signed-rank test of Wilcoxon).
+/// Differences are of logarithms; pairs without one tell nothing. Exact, with or without ties.
+pub fn signed_rank(pairs: &[(f64, f64)]) -> f64 {
+    let differences = pairs.iter().map(|(base, cand)| cand.ln() - base.ln());
+    let differences: Vec<_> = differences.filter(|by| *by != 0.0).collect();
+    let ranks = doubled_ranks(&differences.iter().map(|by| by.abs()).collect::<Vec<_>>());
+    let above = ranks.iter().zip(&differences).filter(|(_, by)| **by > 0.0);
+    let seen: usize = above.map(|(rank, _)| rank).sum();
+    let mean = ranks.len() * (ranks.len() + 1) / 2;
+    share_as_far(&sums_of_all_subsets(&ranks), seen, mean)
+}
+
+/// How many choices of any of the ranks have each sum.
+fn sums_of_all_subsets(ranks: &[usize]) -> Vec<f64> {
+    let mut counts = vec![0.0; ranks.iter().sum::<usize>() + 1];
+    counts[0] = 1.0;
+    for &rank in ranks {
+        for sum in (rank..counts.len()).rev() {
+            counts[sum] += counts[sum - rank];
+        }
+    }
+    counts
 }
 
 fn share_as_far(counts: &[f64], seen: usize, mean: usize) -> f64 {
@@ -153,6 +178,21 @@ mod tests {
         assert!(close(mann_whitney(&[1.0, 1.0, 1.0], &[1.0, 1.0, 1.0]), 1.0));
     }
 
+    /// Of all 2^n ways to choose signs, two have every rank on one side.
+    #[test]
+    fn pairs_that_all_differ_one_way_have_the_least_probability() {
+        for (n, least) in [(4, 2.0 / 16.0), (6, 2.0 / 64.0), (8, 2.0 / 256.0)] {
+            let pairs: Vec<_> = (1..=n).map(|i| (100.0, 100.0 + f64::from(i))).collect();
+            assert!(close(signed_rank(&pairs), least), "{n}");
+            let ties: Vec<_> = (0..n).map(|_| (100.0, 110.0)).collect();
+            assert!(close(signed_rank(&ties), least), "{n}, by the same");
+        }
+        assert!(close(signed_rank(&[(1.0, 1.0); 8]), 1.0), "no difference at all");
+        // The least of five ranks is on the other side: {}, {1} and what mirrors them, of 32.
+        let pairs = [(100.0, 99.9), (100.0, 102.0), (100.0, 103.0), (100.0, 104.0), (100.0, 105.0)];
+        assert!(close(signed_rank(&pairs), 4.0 / 32.0));
+    }
+
     #[test]
     fn a_ratio_is_that_of_the_middle_and_its_interval_is_around_it() {
         let base = [10.0, 11.0, 9.0, 10.0, 10.5];
@@ -179,9 +219,13 @@ mod tests {
     fn no_difference_is_found_more_often_than_promised() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
         let mut noise = || (0..8).map(|_| rng.random::<f64>()).collect::<Vec<_>>();
-        let found = (0..2_000).filter(|_| mann_whitney(&noise(), &noise()) < 0.05).count();
-        assert!(found <= 2_000 * 6 / 100, "{found} of 2,000");
-        assert!(found >= 2_000 * 3 / 100, "{found} of 2,000: it must be able to find something");
+        let sides = (0..2_000).filter(|_| mann_whitney(&noise(), &noise()) < 0.05).count();
+        let mut pairs = || noise().into_iter().zip(noise()).collect::<Vec<_>>();
+        let pairs = (0..2_000).filter(|_| signed_rank(&pairs()) < 0.05).count();
+        for found in [sides, pairs] {
+            assert!(found <= 2_000 * 6 / 100, "{found} of 2,000");
+            assert!(found >= 2_000 * 3 / 100, "{found} of 2,000: it must be able to find some");
+        }
     }
 
     proptest! {
