@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::child_run::{ChildRun, ChildRunError, fresh_directory};
 use crate::cli::AbArgs;
-use crate::compare::comparison::{Asked, Comparison, Pairing};
+use crate::compare::comparison::{Comparison, Pairing};
 use crate::compare::floor::Floor;
 use crate::compare::metric::Metric;
 use crate::compare::run_file::RunFile;
@@ -68,7 +68,7 @@ impl Side {
 pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
     let host = Environment::read().host_fingerprint;
     let pairing = if args.duet { Pairing::Together } else { Pairing::ByTurns };
-    let asked = Asked { pairing, ..compare::asked(&args.judge, &host)? };
+    let asked = compare::asked(&args.judge, &host, pairing)?;
     let session = Session::new(args)?;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(args.judge.seed);
     let (mut base, mut cand, mut aside) = (Vec::new(), Vec::new(), 0);
@@ -90,7 +90,7 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
         return Ok(Exit::InvalidRun);
     }
     let Some(path) = &args.calibrate else { return Ok(exit) };
-    Floor::of(&comparison, &host).write(path).map_err(CompareError::from)?;
+    Floor::of(&comparison, &host, pairing).write(path).map_err(CompareError::from)?;
     Ok(Exit::Ok)
 }
 

@@ -52,7 +52,8 @@ pub struct JudgeArgs {
     /// allocations_per_delivery=2%, instructions_per_delivery=1%, deliveries=2%].
     #[arg(long, value_name = "METRIC[=PERCENT]", value_parser = parse_gate)]
     pub gate: Vec<Gate>,
-    /// The noise of this host, from `gridload ab --calibrate`: no change below it matters.
+    /// The noise of this host, from `gridload ab --calibrate`, with or without --duet as now: no
+    /// change below it matters.
     #[arg(long, value_name = "FILE")]
     pub floor: Option<PathBuf>,
     /// End with 6 if a gated metric is inconclusive.
@@ -111,7 +112,7 @@ pub struct AbArgs {
     /// Valid pairs of runs to take [4..=64].
     #[arg(long, value_name = "N", default_value = "8", value_parser = parse_pairs)]
     pub pairs: usize,
-    /// Take both runs of a pair at the same time, on the same CPUs.
+    /// Take both runs of a pair at the same time, on the same CPUs; see below.
     #[arg(long)]
     pub duet: bool,
     /// Have the kernel count what the servers do, both sides alike; see `gridload run --help`.

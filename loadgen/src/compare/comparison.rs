@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn what_is_below_the_noise_of_the_host_is_no_regression() {
         let shares = [("cpu_per_delivery".to_owned(), 0.15)].into();
-        let floor = Floor { host_fingerprint: String::new(), shares };
+        let floor = Floor { shares, ..Floor::default() };
         let asked = Asked { floor, ..Asked::default() };
         let of = |cpu_ns| Comparison::of(&side(500.0, 1), &side(cpu_ns, 2), &asked);
         assert!(!of(550.0).has_regressed(), "a tenth, where equals are that far apart");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, Pairing};
 
 /// Relative differences between equals, by metric.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ use super::comparison::Comparison;
 pub struct Floor {
     /// Where it was found.
     pub host_fingerprint: String,
+    /// Whether runs of a pair were taken at the same time: equals come out closer then.
+    #[serde(default)]
+    pub is_of_duets: bool,
     /// By key: the share by which the outer end of the interval was off.
     pub shares: BTreeMap<String, f64>,
 }
@@ -43,29 +46,51 @@ pub enum FloorError {
     /// Of another machine.
     #[error("{}: found on another host: calibrate on this one", .0.display())]
     Host(PathBuf),
+    /// Of pairs that were taken in another way.
+    #[error(
+        "{}: found {}: calibrate as you compare, {}", path.display(),
+        if *is_of_duets { "with --duet" } else { "without --duet" },
+        if *is_of_duets { "without it" } else { "with it" },
+    )]
+    Pairing {
+        /// Which file.
+        path: PathBuf,
+        /// How it was found.
+        is_of_duets: bool,
+    },
 }
 
 impl Floor {
     /// What a comparison of a server with itself shows.
-    pub fn of(comparison: &Comparison, host_fingerprint: &str) -> Floor {
+    pub fn of(comparison: &Comparison, host_fingerprint: &str, pairing: Pairing) -> Floor {
         let shares = comparison.metrics.iter().map(|one| {
             let (low, high) = one.interval;
             (one.metric.key.to_owned(), (high - 1.0).max(1.0 / low - 1.0).max(0.0))
         });
-        Floor { host_fingerprint: host_fingerprint.to_owned(), shares: shares.collect() }
+        Floor {
+            host_fingerprint: host_fingerprint.to_owned(),
+            is_of_duets: pairing == Pairing::Together,
+            shares: shares.collect(),
+        }
     }
 
-    /// Reads a floor that must be of this host.
+    /// Reads a floor that must be of this host and of pairs like those that are compared.
     ///
     /// # Errors
     /// When it cannot be read, or is of another.
-    pub fn read(path: &Path, host_fingerprint: &str) -> Result<Floor, FloorError> {
+    pub fn read(path: &Path, host: &str, pairing: Pairing) -> Result<Floor, FloorError> {
         let text = fs::read_to_string(path)
             .map_err(|cause| FloorError::File { path: path.to_owned(), cause })?;
         let floor: Floor = serde_json::from_str(&text)
             .map_err(|cause| FloorError::Malformed { path: path.to_owned(), cause })?;
-        let is_here = floor.host_fingerprint == host_fingerprint;
-        is_here.then_some(floor).ok_or_else(|| FloorError::Host(path.to_owned()))
+        let path = path.to_owned();
+        if floor.host_fingerprint != host {
+            Err(FloorError::Host(path))
+        } else if floor.is_of_duets != (pairing == Pairing::Together) {
+            Err(FloorError::Pairing { path, is_of_duets: floor.is_of_duets })
+        } else {
+            Ok(floor)
+        }
     }
 
     /// Writes it.
@@ -91,7 +116,7 @@ mod tests {
     use crate::compare::metric::METRICS;
 
     #[test]
-    fn a_floor_is_the_outer_end_of_the_interval_and_of_one_host() {
+    fn a_floor_is_the_outer_end_of_the_interval_of_one_host_and_one_way() {
         let one = Compared {
             metric: &METRICS[4],
             is_gated: true,
@@ -104,17 +129,21 @@ mod tests {
             change: Change::Inconclusive,
         };
         let comparison = Comparison { metrics: vec![one], ..Comparison::default() };
-        let floor = Floor::of(&comparison, "here");
+        let floor = Floor::of(&comparison, "here", Pairing::ByTurns);
         assert_eq!(floor.share("cpu_per_delivery"), 0.25, "a fifth less one way is a quarter more");
         assert_eq!(floor.share("e2e_p99"), 0.0);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("floor.json");
-        assert!(Floor::read(&path, "here").unwrap_err().to_string().contains("No such file"));
+        let refused = |host, pairing| Floor::read(&path, host, pairing).unwrap_err().to_string();
+        assert!(refused("here", Pairing::ByTurns).contains("No such file"));
         floor.write(&path).unwrap();
-        assert_eq!(Floor::read(&path, "here").unwrap(), floor);
-        let error = Floor::read(&path, "there").unwrap_err().to_string();
+        assert_eq!(Floor::read(&path, "here", Pairing::ByTurns).unwrap(), floor);
+        assert_eq!(Floor::read(&path, "here", Pairing::None).unwrap(), floor);
+        let error = refused("there", Pairing::ByTurns);
         assert!(error.contains("calibrate on this one"), "{error}");
+        let error = refused("here", Pairing::Together);
+        assert!(error.contains("without --duet: calibrate as you compare, with it"), "{error}");
         fs::write(&path, "{}").unwrap();
-        assert!(Floor::read(&path, "here").unwrap_err().to_string().contains("--calibrate"));
+        assert!(refused("here", Pairing::ByTurns).contains("--calibrate"));
     }
 }

@@ -72,7 +72,8 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CompareError> {
     }
     tell_uncounted(&base);
     let host = base.first().map_or("", RunFile::host_fingerprint);
-    conclude(&Comparison::of(&base, &cand, &asked(&args.judge, host)?), &args.judge)
+    let asked = asked(&args.judge, host, Pairing::None)?;
+    conclude(&Comparison::of(&base, &cand, &asked), &args.judge)
 }
 
 /// Says what the kernel was asked to count and did not, so that nobody looks for its rows.
@@ -82,15 +83,15 @@ pub fn tell_uncounted(runs: &[RunFile]) {
     }
 }
 
-/// What is asked of a comparison of runs on this host.
+/// What is asked of a comparison of runs on this host that were taken in this way.
 ///
 /// # Errors
 /// When its noise cannot be read.
-pub fn asked(judge: &JudgeArgs, host_fingerprint: &str) -> Result<Asked, CompareError> {
-    let read = |path| Floor::read(path, host_fingerprint);
+pub fn asked(judge: &JudgeArgs, host: &str, pairing: Pairing) -> Result<Asked, CompareError> {
+    let read = |path| Floor::read(path, host, pairing);
     let floor = judge.floor.as_deref().map(read).transpose()?;
     let floor = floor.unwrap_or_default();
-    Ok(Asked { gates: judge.gate.clone(), floor, pairing: Pairing::None, seed: judge.seed })
+    Ok(Asked { gates: judge.gate.clone(), floor, pairing, seed: judge.seed })
 }
 
 /// Prints a comparison, writes the files that were asked for, and says how to end.
