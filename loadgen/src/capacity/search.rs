@@ -152,17 +152,20 @@ impl Votes {
         }
     }
 
-    /// What runs of full length come to, of which `runs` are asked for.
+    /// What runs of full length come to, of which `runs` are asked for. A value that cannot have the
+    /// majority any more is given up before they are all had.
     fn of_confirmation(&self, runs: u32) -> Option<Trial> {
         let (majority, runs_min) = (runs / 2 + 1, runs.max(TRIES));
-        if self.held >= majority {
+        let is_void = self.invalid >= runs_min;
+        let is_over =
+            is_void || self.invalid + self.disturbed >= runs_min * TRIES_DISTURBED / TRIES;
+        if self.held >= majority && (is_over || self.held + self.missed >= runs) {
             Some(Trial::Held)
         } else if self.missed > runs - majority {
             Some(Trial::Missed)
-        } else if self.invalid >= runs_min {
+        } else if is_void {
             Some(Trial::Invalid)
         } else {
-            let is_over = self.invalid + self.disturbed >= runs_min * TRIES_DISTURBED / TRIES;
             is_over.then_some(Trial::Disturbed)
         }
     }
@@ -383,12 +386,12 @@ mod tests {
         let mut search = Search::new(asked(50));
         let steps = drive(&mut search, upto(310));
         let values: Vec<_> = steps.iter().map(|step| value(*step)).collect();
-        assert_eq!(values, [50, 100, 200, 400, 400, 283, 336, 336, 308, 322, 322, 308, 308]);
+        assert_eq!(values, [50, 100, 200, 400, 400, 283, 336, 336, 308, 322, 322, 308, 308, 308]);
         let found = search.found();
         assert_eq!(found.confirmed, Some(308));
         assert_eq!(found.above, Some(Above { value: 322, trial: Trial::Missed }));
         assert!(found.is_knee());
-        assert_eq!((found.confirm_held, found.confirm_runs), (2, 2), "two of three decide");
+        assert_eq!((found.confirm_held, found.confirm_runs), (3, 3), "three times");
     }
 
     #[test]
@@ -474,7 +477,7 @@ mod tests {
             let above = found.above.unwrap().value;
             assert!((confirmed..above).contains(&knee), "{knee}: {found:?}");
             assert!(above as f64 <= confirmed as f64 * 1.05f64.powi(3), "{knee}: {found:?}");
-            assert_eq!((found.confirm_held, found.confirm_runs), (2, 2), "{knee}");
+            assert_eq!((found.confirm_held, found.confirm_runs), (3, 3), "{knee}");
             assert_eq!(found.missed, Some(above), "{knee}");
         }
     }

@@ -17,9 +17,9 @@ use crate::units::parse_duration;
 const CAPACITY_HELP: &str = "\
 From the least value on, the control is doubled until a goal is missed or a run is invalid, then the
 gap is halved until it is as narrow as --resolution. What is found there is confirmed by whole runs
-of the scenario's own length, of which a majority must hold; else a little less is tried. A run that
-does not hold is repeated once, since noise of a host only ever makes things worse. All flags of
-`run` are taken and go to every run.
+of the scenario's own length, --confirm of them, of which a majority must hold; else a little less
+is tried. A search run that does not hold is repeated once, since noise of a host only ever makes
+things worse. All flags of `run` are taken and go to every run.
 
 A run that is invalid twice bounds the search as well, but then the answer is `at least`: it was the
 generator or the host that gave up, not the server.
