@@ -2,8 +2,8 @@
 //! where their results go. Must not measure (each run is a `gridload run` of its own) or judge.
 //!
 //! Which of a pair goes first is drawn: a host that slows down over an hour, or that the first run
-//! of a pair warms up, then takes from both sides alike. What it does within seconds only cancels out
-//! of runs that are had at the same time (duet benchmarking: Bulej et al., ICPE 2020).
+//! of a pair warms up, then takes from both sides alike. What it does within seconds only cancels
+//! out of runs that are had at the same time (duet benchmarking: Bulej et al., ICPE 2020).
 
 use std::path::{Path, PathBuf};
 

@@ -152,8 +152,8 @@ impl Votes {
         }
     }
 
-    /// What runs of full length come to, of which `runs` are asked for. A value that cannot have the
-    /// majority any more is given up before they are all had.
+    /// What runs of full length come to, of which `runs` are asked for. A value that cannot have
+    /// the majority any more is given up before they are all had.
     fn of_confirmation(&self, runs: u32) -> Option<Trial> {
         let (majority, runs_min) = (runs / 2 + 1, runs.max(TRIES));
         let is_void = self.invalid >= runs_min;

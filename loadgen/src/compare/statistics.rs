@@ -1,5 +1,5 @@
-//! The arithmetic of comparisons: two exact rank tests, the ratio of two sides with an interval, and
-//! the correction for looking at several metrics. A whole run is one number here; must not know
+//! The arithmetic of comparisons: two exact rank tests, the ratio of two sides with an interval,
+//! and the correction for looking at several metrics. A whole run is one number here; must not know
 //! what it measures.
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -46,9 +46,10 @@ fn sums_of_subsets(ranks: &[usize], size: usize) -> Vec<f64> {
     by_size.pop().unwrap_or_default()
 }
 
-/// The probability that so much of the ranks of all differences within pairs is on one side, or more,
-/// where either side of a pair is as likely to be the greater (the signed-rank test of Wilcoxon).
-/// Differences are of logarithms; pairs without one tell nothing. Exact, with or without ties.
+/// The probability that so much of the ranks of all differences within pairs is on one side, or
+/// more, where either side of a pair is as likely to be the greater (the signed-rank test of
+/// Wilcoxon). Differences are of logarithms; pairs without one tell nothing. Exact, with or without
+/// ties.
 pub fn signed_rank(pairs: &[(f64, f64)]) -> f64 {
     let differences = pairs.iter().map(|(base, cand)| cand.ln() - base.ln());
     let differences: Vec<_> = differences.filter(|by| *by != 0.0).collect();
