@@ -91,8 +91,8 @@ first is drawn. A pair with an invalid run is set aside, and another taken inste
 On a host that is faster or slower from one moment to the next, --duet tells smaller changes of CPU
 per delivery. Both runs of a pair are had at once, on the same CPUs, so that what the host does to
 one it does to the other; the exact test is of pairs (Wilcoxon's signed ranks), and needs six of
-them for one gate, eight for all. Take a load that fills no more than a third of the CPUs, and remember
-that latencies are then of servers that wait for each other.
+them for one gate, eight for all. Take a load that fills no more than a third of the CPUs, and
+remember that latencies are then of servers that wait for each other.
 
   gridload ab --base './old/gridcast --listen 127.0.0.1:{port} --cores 1' \\
               --cand './new/gridcast --listen 127.0.0.1:{port} --cores 1' \\
