@@ -107,10 +107,10 @@ fn what_cannot_be_compared_is_refused_with_what_to_do() {
 #[test]
 fn both_of_a_duet_are_measured_at_the_same_time() {
     let root = tempfile::tempdir().unwrap();
-    let (out, json) = (root.path().join("out"), root.path().join("ab.json"));
-    let ab = ["ab", "--duet", "--pairs", "4", "--out", out.to_str().unwrap(), "--json"];
+    let (out, floor) = (root.path().join("out"), root.path().join("floor.json"));
+    let ab = ["ab", "--duet", "--pairs", "4", "--out", out.to_str().unwrap(), "--calibrate"];
     let run = ["--", "quickstart", "--subscribers", "10", "--duration", "1s"];
-    let (code, said, error) = gridload(&[&ab[..], &[json.to_str().unwrap()], &run[..]].concat());
+    let (code, said, error) = gridload(&[&ab[..], &[floor.to_str().unwrap()], &run[..]].concat());
     assert!([0, 5].contains(&code), "{code}: {said}{error}");
     let started_ms = |side: &str| {
         let text = fs::read_to_string(out.join(side).join("00/run.json")).unwrap();
@@ -119,7 +119,8 @@ fn both_of_a_duet_are_measured_at_the_same_time() {
     };
     let apart_ms = (started_ms("base") - started_ms("cand")).abs();
     assert!(apart_ms < 1_000, "{apart_ms} ms apart: one was over before the other began");
-    assert!(json.exists());
+    let found = fs::read_to_string(&floor).unwrap_or_default();
+    assert_eq!(found.contains("\"is_of_duets\": true"), code == 0, "{found}");
 }
 
 #[test]
