@@ -8,15 +8,16 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use gridload::budget::Layout;
-use gridload::builtin;
-use gridload::c37118;
-use gridload::clock::{SECOND_NS, UtcMap, mono_ns};
-use gridload::payload::{self, Encoder};
-use gridload::plan::{Destination, Follows, Payload, Plan};
-use gridload::reception::{Arrival, Reception};
-use gridload::scenario::Scenario;
-use gridload::stamp::Roster;
+use gridload::codec::c37118;
+use gridload::codec::payload;
+use gridload::codec::payload::Encoder;
+use gridload::plan::budget::Layout;
+use gridload::plan::plan::{Destination, Follows, Payload, Plan};
+use gridload::receive::reception::{Arrival, Reception};
+use gridload::receive::stamp::Roster;
+use gridload::scenario::builtin;
+use gridload::scenario::scenario::Scenario;
+use gridload::time::clock::{SECOND_NS, UtcMap, mono_ns};
 
 /// How long after its due instant each frame is said to arrive.
 const LATENCY_NS: u64 = 200_000;

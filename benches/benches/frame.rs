@@ -9,7 +9,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use gridcast::frame::decode::{Decoded, Decoder};
 use gridcast::frame::{Opcode, encode, mask};
-use gridload::wire;
+use gridload::codec::wire;
 
 /// A C37.118 data frame of a common PMU, a page, and the largest message of the default limits.
 const PAYLOADS_BYTES: [usize; 3] = [92, 4 << 10, 1 << 20];

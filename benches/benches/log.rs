@@ -10,18 +10,18 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use gridcast::doorbell::{Doorbell, Tap, Wake};
-use gridcast::epoch::Epoch;
-use gridcast::feed::encoding::{LaneKind, Message};
+use gridcast::delivery::doorbell::{Doorbell, Tap, Wake};
+use gridcast::delivery::flush::{Delivery, FlushState, FlushStats, Socket};
+use gridcast::delivery::subscriptions::Subscription;
+use gridcast::delivery::sweep::{Lanes, Member, Step};
+use gridcast::feed::encoder::{LaneKind, Message};
+use gridcast::feed::epoch::Epoch;
 use gridcast::feed::log::{Feed, FeedName, Opened};
-use gridcast::feed::pattern::{Pattern, Target, Topic};
+use gridcast::feed::options::{From, LagPolicy, Mode};
 use gridcast::feed::registry::{Registry, RegistryOptions};
 use gridcast::feed::retention::{Retention, RetentionClasses};
-use gridcast::flush::{Delivery, FlushState, FlushStats, Socket};
+use gridcast::feed::topic::{Pattern, Target, Topic};
 use gridcast::frame::Kind;
-use gridcast::subscription::{From, LagPolicy, Mode};
-use gridcast::subscriptions::Subscription;
-use gridcast::sweep::{Lanes, Member, Step};
 
 const TOPIC: &str = "pmu/1001/data";
 /// Ten that select the topic.

@@ -2,10 +2,11 @@
 //! says what to do; the engine itself is started by whoever calls `run`.
 
 use crate::auth::Auth;
-use crate::config::Config;
-use crate::reload::Reloader;
-use crate::settings::{Settings, SettingsError};
-use crate::{close, logging};
+use crate::settings::config::Config;
+use crate::settings::layers::{Settings, SettingsError};
+use crate::settings::logging;
+use crate::settings::reload::Reloader;
+use crate::wire::close;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Display;
 use std::fs;
@@ -214,7 +215,7 @@ mod tests {
         let config = run_line(&line).unwrap();
         assert_eq!(config.server.cores, 7);
         assert_eq!(config.server.listen.port(), 2);
-        assert_eq!(config.log.format, crate::config::LogFormat::Json);
+        assert_eq!(config.log.format, crate::settings::config::LogFormat::Json);
         assert!(config.debug.echo);
     }
 

@@ -1,10 +1,11 @@
 //! The `gridcast` program: the command line, and the engine behind it. Nothing else lives here.
 
 use clap::Parser;
-use gridcast::cli::{self, Cli};
-use gridcast::server;
+use gridcast::cli;
+use gridcast::cli::Cli;
+use gridcast::engine;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), |config, reloader| server::serve(config, Some(reloader), |_| ()))
+    cli::run(Cli::parse(), |config, reloader| engine::serve(config, Some(reloader), |_| ()))
 }

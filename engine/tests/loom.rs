@@ -7,7 +7,7 @@
 
 use std::sync::Arc as StdArc;
 
-use gridcast::doorbell::{Doorbell, Tap, Wake};
+use gridcast::delivery::doorbell::{Doorbell, Tap, Wake};
 use gridcast::feed::segment::{LogBudget, SegmentWriter};
 use gridcast::sync::{Arc, AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};

@@ -10,8 +10,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::thread;
 
-use gridcast::config::Config;
-use gridcast::server::StartError;
+use gridcast::engine::StartError;
+use gridcast::settings::config::Config;
 use harness::certificates::{Authority, Issued, Secure, secure, session};
 use harness::{Client, Overrides, Server, Told, config, http};
 use rustls::version::{TLS12, TLS13};

@@ -8,7 +8,7 @@ mod harness;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gridcast::auth::{Auth, Denied, Now};
-use gridcast::feed::pattern::Topic;
+use gridcast::feed::topic::Topic;
 use harness::tokens::{Issuer, Keys, SECRET, claims, config_of, unix_s};
 use jsonwebtoken::Algorithm::{ES256, EdDSA, HS256, HS384, RS256};
 use jsonwebtoken::{EncodingKey, Header};

@@ -2,27 +2,29 @@
 
 use std::time::Duration;
 
-use crate::budget::Layout;
-use crate::c37118::{self, Block, Envelope, Value};
-use crate::clocks::Clocks;
-use crate::deviation::Deviation;
-use crate::dialect::Dialect;
-use crate::efficiency::Efficiency;
-use crate::health::{self, HealthLimits};
-use crate::histograms::SignedHistogram;
-use crate::host::Environment;
-use crate::laps::Course;
-use crate::outcome::*;
-use crate::part::Part;
-use crate::plan::{ClassKind, Destination, Disturbance, Payload, Plan, PublisherPlan, Rate};
-use crate::record::Record;
-use crate::sampler::{CpuUsage, ProcessUsage, Sample, Samples};
-use crate::scenario::Scenario;
-use crate::verdict::Verdict;
+use crate::codec::c37118;
+use crate::codec::c37118::{Block, Envelope, Value};
+use crate::codec::dialect::Dialect;
+use crate::judge::health;
+use crate::judge::health::HealthLimits;
+use crate::judge::verdict::Verdict;
+use crate::observe::clocks::Clocks;
+use crate::observe::efficiency::Efficiency;
+use crate::observe::host::Environment;
+use crate::observe::sampler::{CpuUsage, ProcessUsage, Sample, Samples};
+use crate::plan::budget::Layout;
+use crate::plan::deviation::Deviation;
+use crate::plan::laps::Course;
+use crate::plan::part::Part;
+use crate::plan::plan::{ClassKind, Destination, Disturbance, Payload, Plan, PublisherPlan, Rate};
+use crate::receive::histograms::SignedHistogram;
+use crate::receive::outcome::*;
+use crate::result::record::Record;
+use crate::scenario::scenario::Scenario;
 
 /// 20 publishers at 30/s and 2,000 dashboards, ten seconds.
 pub fn scenario() -> Scenario {
-    let mut scenario = Scenario::parse(crate::builtin::ALL[0].text).unwrap();
+    let mut scenario = Scenario::parse(gridcast::builtin::ALL[0].text).unwrap();
     scenario.phases.measure = Duration::from_secs(10);
     scenario
 }

@@ -7,22 +7,23 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use gridload::ab;
 use gridload::agents::agent;
 use gridload::capacity;
-use gridload::capture;
+use gridload::cli::session;
 use gridload::cli::{Cli, Command, MergeArgs, RunArgs};
-use gridload::compare::{self, trend};
+use gridload::compare;
+use gridload::compare::ab;
+use gridload::compare::trend;
 use gridload::doctor;
-use gridload::embedded;
-use gridload::exit::Exit;
-use gridload::foreign;
-use gridload::html;
-use gridload::merge;
-use gridload::recorder;
-use gridload::replay;
+use gridload::judge::exit::Exit;
+use gridload::replay::capture;
+use gridload::replay::recorder;
+use gridload::replay::replay;
+use gridload::report::html;
+use gridload::result::merge;
 use gridload::selftest;
-use gridload::session;
+use gridload::server::embedded;
+use gridload::server::external;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
             Ok(()) => Ok(Exit::Ok),
             Err(error) => Err((error.to_string(), Exit::Internal)),
         },
-        Some(Command::Launch(args)) => match foreign::launch(&args) {
+        Some(Command::Launch(args)) => match external::launch(&args) {
             Ok(()) => Ok(Exit::Ok),
             Err(error) => Err((error.to_string(), Exit::Internal)),
         },

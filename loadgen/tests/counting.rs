@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use gridload::kernel_counters::{KernelCounters, between};
-use gridload::server_counters::Counters;
+use gridload::observe::kernel_counters::{KernelCounters, between};
+use gridload::observe::server_counters::Counters;
 use serde_json::Value;
 
 /// Writes twice 2,000 times to nowhere: by itself, and by a process that it starts.

@@ -10,10 +10,11 @@ mod support {
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
-use gridload::dialect::Dialect;
-use gridload::outcome::{ClassOutcome, Outcome};
-use gridload::plan::{ClassPlan, Follows, Payload, Plan, SubscriberPlan};
-use gridload::run::{self, Progress, RunError};
+use gridload::codec::dialect::Dialect;
+use gridload::drive::run;
+use gridload::drive::run::{Progress, RunError};
+use gridload::plan::plan::{ClassPlan, Follows, Payload, Plan, SubscriberPlan};
+use gridload::receive::outcome::{ClassOutcome, Outcome};
 use support::responder::{Manners, Responder};
 use support::short_plan::short_plan;
 

@@ -9,9 +9,9 @@ use gridload::cli::RunOptions;
 use gridload::doctor::facts::Facts;
 use gridload::doctor::limit::{Cure, Limit, State};
 use gridload::doctor::{examine, fits, repair, text};
-use gridload::kernel_files::KernelFiles;
-use gridload::overrides;
-use gridload::scenario::Scenario;
+use gridload::observe::kernel_files::KernelFiles;
+use gridload::scenario::overrides;
+use gridload::scenario::scenario::Scenario;
 
 /// A host as distributions install it, with four CPUs.
 const USUAL: [(&str, &str); 16] = [
@@ -122,7 +122,7 @@ fn what_many_need_is_said_with_the_command_that_gives_it() {
 fn a_distant_server_takes_ports_of_ours() {
     let options = RunOptions {
         subscribers: Some(60_000),
-        target: Some(gridload::target::parse_target_url("ws://192.0.2.1:9400").unwrap()),
+        target: Some(gridload::scenario::target::parse_target_url("ws://192.0.2.1:9400").unwrap()),
         ..RunOptions::default()
     };
     let scenario = overrides::resolve("substation", &options).unwrap();

@@ -6,11 +6,12 @@ mod support;
 
 use std::time::Duration;
 
-use gridload::form::{Form, Pace};
-use gridload::outcome::{ClassOutcome, Outcome};
-use gridload::plan::{ClassPlan, Follows, Payload, Plan, Rate, SubscriberPlan};
-use gridload::run::{self, Progress, RunError};
-use gridload::tls::{TlsPlan, Trust};
+use gridload::drive::run;
+use gridload::drive::run::{Progress, RunError};
+use gridload::drive::tls::{TlsPlan, Trust};
+use gridload::plan::plan::{ClassPlan, Follows, Payload, Plan, Rate, SubscriberPlan};
+use gridload::receive::outcome::{ClassOutcome, Outcome};
+use gridload::scenario::form::{Form, Pace};
 use support::short_plan::short_plan;
 use support::{Done, Door, Faults, Server};
 

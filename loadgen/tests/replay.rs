@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use gridload::c37118;
-use gridload::recording::Recording;
+use gridload::codec::c37118;
+use gridload::replay::recording::Recording;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ fn frames(path: &Path) -> Vec<(u16, Vec<Vec<u8>>)> {
     let recording = Recording::read(File::open(path).unwrap()).unwrap();
     assert_eq!((recording.skipped().to_string(), recording.flaw()), ("nothing".to_owned(), None));
     let streams = recording.streams().iter();
-    let all = |track: &gridload::track::Track| {
+    let all = |track: &gridload::codec::track::Track| {
         (0..track.len() as u32).map(|seq| track.frame(seq).to_vec()).collect()
     };
     streams.map(|stream| (stream.id, all(&stream.track))).collect()

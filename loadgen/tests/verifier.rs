@@ -7,11 +7,12 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gridload::outcome::{ClassOutcome, Outcome};
-use gridload::plan::{
+use gridload::drive::run;
+use gridload::drive::run::{Phase, Progress, RunError};
+use gridload::plan::plan::{
     ClassKind, ClassPlan, Follows, KillPlan, Payload, Plan, Rate, SubscriberPlan,
 };
-use gridload::run::{self, Phase, Progress, RunError};
+use gridload::receive::outcome::{ClassOutcome, Outcome};
 use support::short_plan::short_plan;
 use support::{Done, Faults, Server};
 

@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use gridcast::command::{self, Parser};
+use gridcast::wire::command;
+use gridcast::wire::command::Parser;
 use gridcast::frame::Kind;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;

@@ -4,8 +4,10 @@
 //! codec.
 #![no_main]
 
-use gridcast::deflate::{self, Inflater};
-use gridcast::http::extensions::{self, Agreed};
+use gridcast::wire::deflate;
+use gridcast::wire::deflate::Inflater;
+use gridcast::http::extensions;
+use gridcast::http::extensions::Agreed;
 use libfuzzer_sys::fuzz_target;
 
 const BYTES_MAX: usize = 10_000;

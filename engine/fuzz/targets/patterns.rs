@@ -2,7 +2,7 @@
 //! shortest definition there is. Input: a pattern, a line break, a topic.
 #![no_main]
 
-use gridcast::feed::pattern::{Pattern, Target, Topic};
+use gridcast::feed::topic::{Pattern, Target, Topic};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

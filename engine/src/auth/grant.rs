@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::feed::pattern::{Target, Topic};
-use crate::rate::TokenBucket;
+use crate::feed::topic::{Target, Topic};
+use crate::limits::rate::TokenBucket;
 
 /// What a token says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

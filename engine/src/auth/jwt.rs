@@ -11,10 +11,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::grant::Rights;
-use super::{AuthError, Denied, Now, read, without_line_break};
-use crate::config::Authentication;
-use crate::feed::pattern::Target;
+use crate::auth::grant::Rights;
+use crate::auth::{AuthError, Denied, Now, read, without_line_break};
+use crate::feed::topic::Target;
+use crate::settings::config::Authentication;
 
 /// The most keys: each is a kilobyte, and issuers rotate between two or three.
 const KEYS_MAX: usize = 64;

@@ -19,8 +19,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::Config;
 use crate::metrics::AuthOutcome;
+use crate::settings::config::Config;
 use jwt::Verifier;
 use thiserror::Error;
 use tokens::Tokens;

@@ -3,10 +3,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Auth, AuthError, files};
-use crate::config::Config;
-use crate::current::Current;
-use crate::watch::Watch;
+use crate::auth::{Auth, AuthError, files};
+use crate::settings::config::Config;
+use crate::settings::current::Current;
+use crate::settings::watch::Watch;
 
 /// See the file header.
 #[derive(Debug)]

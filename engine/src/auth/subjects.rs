@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::grant::{Rate, Rights};
+use crate::auth::grant::{Rate, Rights};
 
 /// How soon after one search for forgettable subjects the next may follow: it visits all of them.
 const SWEEP_NS: u64 = 1_000_000_000;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::grant::Rights;
-use super::{AuthError, read, without_line_break};
-use crate::config::StaticToken;
+use crate::auth::grant::Rights;
+use crate::auth::{AuthError, read, without_line_break};
+use crate::settings::config::StaticToken;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -130,8 +130,8 @@ fn parse(hex: &str) -> Option<Fingerprint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::settings::Settings;
+    use crate::settings::config::Config;
+    use crate::settings::layers::Settings;
 
     fn load(rows: &str) -> Result<Tokens, String> {
         let mut settings = Settings::default();

@@ -3,7 +3,7 @@
 
 use crate::feed::cursor::Cursor;
 use crate::feed::lane::LaneReader;
-use crate::subscription::LagPolicy;
+use crate::feed::options::LagPolicy;
 
 /// Frames a subscriber did not get: the closed range `from..=to` of sequence numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

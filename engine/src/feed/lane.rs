@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::feed::cursor::Cursor;
-use crate::feed::encoding::{Announcing, Encoder, LaneKind, Message, Place};
+use crate::feed::encoder::{Announcing, Encoder, LaneKind, Message, Place};
 use crate::feed::retention::Retention;
 use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
 use crate::sync::{Arc, AtomicU64, Ordering};

@@ -6,18 +6,18 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::doorbell::{Doorbell, Tap};
-use crate::epoch::Epoch;
+use crate::delivery::doorbell::{Doorbell, Tap};
 use crate::feed::cursor::Cursor;
-use crate::feed::encoding::{LaneKind, Message, Origin, Place};
+use crate::feed::encoder::{LaneKind, Message, Origin, Place};
+use crate::feed::epoch::Epoch;
 use crate::feed::held::Held;
 use crate::feed::lag::{Gap, GapReason};
 use crate::feed::lane::{LaneReader, LaneWriter};
-use crate::feed::pattern::Target;
+use crate::feed::options::{From, Rate};
 use crate::feed::retention::Retention;
 use crate::feed::segment::LogBudget;
+use crate::feed::topic::Target;
 use crate::frame::encode;
-use crate::subscription::{From, Rate};
 
 /// An ordered stream of frames.
 #[derive(Debug)]

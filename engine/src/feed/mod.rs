@@ -5,13 +5,15 @@
 //! cannot.
 
 pub mod cursor;
-pub mod encoding;
+pub mod encoder;
+pub mod epoch;
 pub mod held;
 pub mod lag;
 pub mod lane;
 pub mod log;
-pub mod pattern;
+pub mod options;
 pub mod rated;
 pub mod registry;
 pub mod retention;
 pub mod segment;
+pub mod topic;

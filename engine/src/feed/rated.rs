@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::feed::log::Feed;
-use crate::subscription::Rate;
+use crate::feed::options::Rate;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// How long to sleep while nothing is rated.

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::epoch::Epoch;
-use crate::feed::encoding::Message;
+use crate::feed::encoder::Message;
+use crate::feed::epoch::Epoch;
 use crate::feed::log::{Feed, FeedName, PublishError, Published};
-use crate::feed::pattern::{Target, Topic};
 use crate::feed::rated::Rated;
 use crate::feed::retention::RetentionClasses;
 use crate::feed::segment::LogBudget;
+use crate::feed::topic::{Target, Topic};
 
 /// How long a pattern or a rated feed outlives its last subscriber: long enough for a wall that
 /// reconnects to find its position again, short enough that one nobody follows costs its topics

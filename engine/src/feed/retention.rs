@@ -1,7 +1,7 @@
 //! Retention: how much of a feed is kept, per class of topics. Must not keep anything itself.
 
-use crate::feed::pattern::Target;
-use crate::subscription::LagPolicy;
+use crate::feed::options::LagPolicy;
+use crate::feed::topic::Target;
 
 /// What a feed keeps beside its last frame, and what happens to those it leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

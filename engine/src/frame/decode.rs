@@ -1,8 +1,8 @@
 //! Client frames: unmasks in place, joins fragments, and refuses whatever RFC 6455 forbids.
 //! It owns the bytes of an unfinished message and nothing else; it reads no socket.
 
-use super::{CONTROL_BYTES_MAX, Kind, mask};
-use crate::close::{Close, CloseCode};
+use crate::frame::{CONTROL_BYTES_MAX, Kind, mask};
+use crate::wire::close::{Close, CloseCode};
 use std::borrow::Cow;
 use std::io;
 use tungstenite::protocol::frame::FrameHeader;

@@ -1,7 +1,7 @@
 //! Server frames: headers, whole control frames, and the length of a frame already encoded.
 //! Server frames are never masked (RFC 6455 section 5.1) and never fragmented here.
 
-use super::{CONTROL_BYTES_MAX, Kind, Opcode};
+use crate::frame::{CONTROL_BYTES_MAX, Kind, Opcode};
 use arrayvec::ArrayVec;
 
 /// A frame header: 2, 4 or 10 bytes.

@@ -1,9 +1,9 @@
 //! Request bodies: how one is delimited, and reading it without knowing where it comes from.
 //! A body whose end two readers could see in different places is refused (request smuggling).
 
-use super::refusal::Refusal;
-use super::request::{Request, has_token};
-use super::response::Status;
+use crate::http::refusal::Refusal;
+use crate::http::request::{Request, has_token};
+use crate::http::response::Status;
 
 /// The longest line that announces a chunk, and the longest trailer section, bytes.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;

@@ -2,10 +2,11 @@
 //! It checks and answers; which endpoints may be upgraded, and whether deflating is on, is decided
 //! elsewhere.
 
-use super::extensions::{self, Agreed};
-use super::refusal::Refusal;
-use super::request::{Method, Request, has_token};
-use super::response::Status;
+use crate::http::extensions;
+use crate::http::extensions::Agreed;
+use crate::http::refusal::Refusal;
+use crate::http::request::{Method, Request, has_token};
+use crate::http::response::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tungstenite::handshake::derive_accept_key;

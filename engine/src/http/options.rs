@@ -1,9 +1,9 @@
 //! The query of a subscription: unknown words and doubled keys are refused, never ignored.
 //! It only reads them; `subscription` says what can be chosen.
 
-use super::refusal::Refusal;
-use crate::nearest::hint;
-use crate::subscription::{LATEST_AND_LAG, Mode, Options};
+use crate::feed::options::{LATEST_AND_LAG, Mode, Options};
+use crate::http::refusal::Refusal;
+use crate::settings::nearest::hint;
 use percent_encoding::percent_decode_str;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -80,8 +80,8 @@ fn unknown_key(key: &str, known: &[&str]) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::Epoch;
-    use crate::subscription::{From, LagPolicy, Rate};
+    use crate::feed::epoch::Epoch;
+    use crate::feed::options::{From, LagPolicy, Rate};
 
     #[test]
     fn nothing_said_is_the_default() {

@@ -1,8 +1,8 @@
 //! Origins: which pages may use the engine from a browser, and the headers that tell the browser.
 //! It compares text; which endpoints a page needs leave for is the session's business.
 
-use super::refusal::Refusal;
-use super::response::Status;
+use crate::http::refusal::Refusal;
+use crate::http::response::Status;
 use serde::Deserialize;
 use std::str::FromStr;
 

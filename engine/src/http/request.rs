@@ -1,8 +1,8 @@
 //! Request heads: method, target, and the headers the engine uses, checked and owned.
 //! It reads no body and chooses no route.
 
-use super::refusal::Refusal;
-use super::response::Status;
+use crate::http::refusal::Refusal;
+use crate::http::response::Status;
 use httparse::{EMPTY_HEADER, Error, Header};
 
 /// The longest request target, bytes: a topic of 255 bytes, all of them escaped, and options.

@@ -1,9 +1,9 @@
 //! Response bytes: status line, headers, body.
 //! It knows no route and no request; what it writes is always one complete response or head.
 
-use super::origin::Cors;
-use super::refusal::Refusal;
-use crate::append;
+use crate::http::origin::Cors;
+use crate::http::refusal::Refusal;
+use crate::wire::text;
 use std::borrow::Cow;
 
 /// The answer to `Expect: 100-continue` before the body is read (RFC 9110 section 10.1.1).
@@ -156,17 +156,17 @@ impl<'a> Response<'a> {
         start(&mut out, self.status, exchange.keep_alive);
         out.extend_from_slice(exchange.cors.headers().as_bytes());
         if let Some((name, value)) = self.header {
-            append::text(&mut out, format_args!("{name}: {value}\r\n"));
+            text::text(&mut out, format_args!("{name}: {value}\r\n"));
             if self.status == Status::NoContent {
                 out.extend_from_slice(exchange.cors.preflight(value).as_bytes());
             }
         }
         if !self.body.is_empty() {
-            append::text(&mut out, format_args!("Content-Type: {}\r\n", self.content_type));
+            text::text(&mut out, format_args!("Content-Type: {}\r\n", self.content_type));
         }
         // RFC 9110 section 8.6: a 204 has no Content-Length.
         if self.status != Status::NoContent {
-            append::text(&mut out, format_args!("Content-Length: {}\r\n", self.body.len()));
+            text::text(&mut out, format_args!("Content-Length: {}\r\n", self.body.len()));
         }
         out.extend_from_slice(b"\r\n");
         if !exchange.head_only {
@@ -201,9 +201,9 @@ pub fn event_stream_head(cors: &Cors) -> Vec<u8> {
 }
 
 fn start(out: &mut Vec<u8>, status: Status, keep_alive: bool) {
-    append::text(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
+    text::text(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
     let connection = if keep_alive { "keep-alive" } else { "close" };
-    append::text(out, format_args!("Connection: {connection}\r\n"));
+    text::text(out, format_args!("Connection: {connection}\r\n"));
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! Which endpoint a request is for, and everything about it that can be judged from its head.
 //! It serves nothing: every check that needs a feed, a limit or a clock is made by the core.
 
-use super::body::{Body, Framing};
-use super::handshake::{Handshake, choose_protocol};
-use super::options;
-use super::refusal::Refusal;
-use super::request::{Method, Request, has_token};
-use super::response::Status;
-use crate::epoch::Position;
-use crate::feed::encoding::Form;
-use crate::feed::pattern::{Target, Topic, TopicError};
+use crate::feed::encoder::Form;
+use crate::feed::epoch::Position;
+use crate::feed::options::{From, Options};
+use crate::feed::topic::{Target, Topic, TopicError};
 use crate::frame::Kind;
-use crate::subscription::{From, Options};
+use crate::http::body::{Body, Framing};
+use crate::http::handshake::{Handshake, choose_protocol};
+use crate::http::options;
+use crate::http::refusal::Refusal;
+use crate::http::request::{Method, Request, has_token};
+use crate::http::response::Status;
 use percent_encoding::percent_decode_str;
 
 /// The subprotocol whose messages are JSON objects.
@@ -368,7 +368,7 @@ fn refuse_topic(error: TopicError, rest: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::Mode;
+    use crate::feed::options::Mode;
 
     const WEBSOCKET: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";

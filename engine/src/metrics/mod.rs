@@ -8,8 +8,8 @@ mod render;
 pub use histogram::Histogram;
 pub use render::{Snapshot, render};
 
-use crate::close::CloseCode;
 use crate::http::response::Status;
+use crate::wire::close::CloseCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The counts of one core. The alignment keeps two cores' cells off one cache line, and off the

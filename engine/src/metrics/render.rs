@@ -1,9 +1,9 @@
 //! The OpenMetrics text of all cores' cells: names, units and helps live here and nowhere else.
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
-use super::histogram::{Histogram, Merged};
-use super::{AuthOutcome, CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
 use crate::http::response::Status;
+use crate::metrics::histogram::{Histogram, Merged};
+use crate::metrics::{AuthOutcome, CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};

@@ -15,9 +15,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use gridcast::config::Config;
-use gridcast::server::{Engine, StartError};
-use gridcast::settings::Settings;
+use gridcast::engine::{Engine, StartError};
+use gridcast::settings::config::Config;
+use gridcast::settings::layers::Settings;
 use socket2::{Domain, Socket, Type};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Error, Message, WebSocket};

@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 
 use flate2::{Decompress, FlushDecompress};
-use gridcast::epoch::Epoch;
-use gridcast::feed::encoding::{Deflation, Form, LaneKind};
+use gridcast::feed::encoder::{Deflation, Form, LaneKind};
+use gridcast::feed::epoch::Epoch;
 use gridcast::feed::log::Feed;
-use gridcast::feed::pattern::Target;
+use gridcast::feed::options::Mode;
+use gridcast::feed::topic::Target;
 use gridcast::frame::{Kind, encode};
-use gridcast::sse;
-use gridcast::subscription::Mode;
+use gridcast::wire::sse;
 
 pub const JSON: LaneKind = LaneKind::plain(Form::Json);
 pub const BINARY: LaneKind = LaneKind::plain(Form::Binary);

@@ -10,21 +10,26 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use super::VERSION;
-use super::member::Member;
-use super::message::{self, FromAgent, HELLO_BYTES_MAX, MESSAGE_BYTES_MAX, Report, Task, ToAgent};
-use crate::budget::{self, Destined};
+use crate::agents::VERSION;
+use crate::agents::member::Member;
+use crate::agents::message;
+use crate::agents::message::{
+    FromAgent, HELLO_BYTES_MAX, MESSAGE_BYTES_MAX, Report, Task, ToAgent,
+};
 use crate::cli::AgentArgs;
-use crate::clock::UtcMap;
-use crate::exit::Exit;
-use crate::health;
-use crate::host::{self, Environment};
-use crate::plan::{Destination, Plan};
-use crate::progress::Progress;
-use crate::run;
-use crate::sampler::Sampler;
-use crate::scenario::Scenario;
-use crate::server_counters::CounterPage;
+use crate::drive::run;
+use crate::judge::exit::Exit;
+use crate::judge::health;
+use crate::observe::host;
+use crate::observe::host::Environment;
+use crate::observe::progress::Progress;
+use crate::observe::sampler::Sampler;
+use crate::observe::server_counters::CounterPage;
+use crate::plan::budget;
+use crate::plan::budget::Destined;
+use crate::plan::plan::{Destination, Plan};
+use crate::scenario::scenario::Scenario;
+use crate::time::clock::UtcMap;
 
 /// Why an agent does not serve.
 #[derive(Debug, Error)]

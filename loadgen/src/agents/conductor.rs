@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::AgentsError;
-use super::crew::{Agent, Heard};
-use super::message::{Counts, FromAgent, Report, ToAgent};
-use crate::clock::{SECOND_NS, UtcMap, mono_ns};
-use crate::clocks;
-use crate::ensemble::{sample_every, second_after};
-use crate::outcome::Window;
-use crate::plan::Plan;
-use crate::progress::{Phase, Progress};
-use crate::stage::nanoseconds;
-use crate::windows::Windows;
+use crate::agents::AgentsError;
+use crate::agents::crew::{Agent, Heard};
+use crate::agents::message::{Counts, FromAgent, Report, ToAgent};
+use crate::drive::ensemble::{sample_every, second_after};
+use crate::drive::stage::nanoseconds;
+use crate::observe::clocks;
+use crate::observe::progress::{Phase, Progress};
+use crate::plan::plan::Plan;
+use crate::receive::outcome::Window;
+use crate::receive::windows::Windows;
+use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
 
 /// What the agents left behind.
 pub struct Gathered {

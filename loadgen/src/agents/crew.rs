@@ -7,10 +7,11 @@ use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::message::{self, FromAgent, MESSAGE_BYTES_MAX, Task, ToAgent};
-use super::offset::{OffsetTrack, Probe};
-use super::{AgentsError, VERSION};
-use crate::clock::{UtcMap, mono_ns};
+use crate::agents::message;
+use crate::agents::message::{FromAgent, MESSAGE_BYTES_MAX, Task, ToAgent};
+use crate::agents::offset::{OffsetTrack, Probe};
+use crate::agents::{AgentsError, VERSION};
+use crate::time::clock::{UtcMap, mono_ns};
 
 /// One agent.
 pub struct Agent {

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::message::{self, Counts, FromAgent, MESSAGE_BYTES_MAX, ToAgent};
-use crate::clock::{UtcMap, mono_ns};
-use crate::ensemble::{Disbanded, Ensemble, Start};
-use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::windows::WindowPart;
+use crate::agents::message;
+use crate::agents::message::{Counts, FromAgent, MESSAGE_BYTES_MAX, ToAgent};
+use crate::drive::ensemble::{Disbanded, Ensemble, Start};
+use crate::observe::progress::Progress;
+use crate::plan::plan::Plan;
+use crate::receive::windows::WindowPart;
+use crate::time::clock::{UtcMap, mono_ns};
 
 /// A member of the ensemble.
 pub struct Member {

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Gate, HealthLimits};
-use crate::part::Part;
-use crate::run::Performed;
-use crate::tls::TlsPlan;
-use crate::windows::WindowPart;
+use crate::drive::run::Performed;
+use crate::drive::tls::TlsPlan;
+use crate::judge::health::{Gate, HealthLimits};
+use crate::plan::part::Part;
+use crate::receive::windows::WindowPart;
 
 /// From the conductor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -194,9 +194,9 @@ mod tests {
             panic!("{first:?}")
         };
         assert_eq!(read, counts);
-        let second: FromAgent = super::read(&mut from, MESSAGE_BYTES_MAX).unwrap();
+        let second: FromAgent = gridcast::read(&mut from, MESSAGE_BYTES_MAX).unwrap();
         assert!(matches!(second, FromAgent::Ready));
-        let end = super::read::<FromAgent>(&mut from, MESSAGE_BYTES_MAX).unwrap_err();
+        let end = gridcast::read::<FromAgent>(&mut from, MESSAGE_BYTES_MAX).unwrap_err();
         assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
     }
 

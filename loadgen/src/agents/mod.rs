@@ -14,21 +14,22 @@ use std::io;
 
 use thiserror::Error;
 
-use self::conductor::Gathered;
-use self::crew::Agent;
-use self::message::{Report, Task};
-use crate::clock::UtcMap;
-use crate::clocks::{AgentClock, Clocks};
-use crate::exit::Exit;
-use crate::health::{self, Gate, HealthLimits};
-use crate::outcome::{ClassOutcome, Outcome, PublisherOutcome, RampOutcome};
-use crate::part::Part;
-use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::run::Performed;
-use crate::scenario::Scenario;
-use crate::spread::SpreadSamples;
-use crate::{publishers, ramp};
+use crate::agents::conductor::Gathered;
+use crate::agents::crew::Agent;
+use crate::agents::message::{Report, Task};
+use crate::drive::run::Performed;
+use crate::drive::{publishers, ramp};
+use crate::judge::exit::Exit;
+use crate::judge::health;
+use crate::judge::health::{Gate, HealthLimits};
+use crate::observe::clocks::{AgentClock, Clocks};
+use crate::observe::progress::Progress;
+use crate::plan::part::Part;
+use crate::plan::plan::Plan;
+use crate::receive::outcome::{ClassOutcome, Outcome, PublisherOutcome, RampOutcome};
+use crate::receive::spread::SpreadSamples;
+use crate::scenario::scenario::Scenario;
+use crate::time::clock::UtcMap;
 
 /// Both ends must be of the same: they share a plan that each of them makes.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::load::Load;
-use super::model::Model;
-use super::plan::{Costs, Footprint, Needs, Planned, Prices};
-use super::point::{Point, Purpose};
-use super::search::{Above, Found, Trial};
+use crate::capacity::load::Load;
+use crate::capacity::model::Model;
+use crate::capacity::plan::{Costs, Footprint, Needs, Planned, Prices};
+use crate::capacity::point::{Point, Purpose};
+use crate::capacity::search::{Above, Found, Trial};
 
 /// What keeps the load from being larger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::cli::RunOptions;
-use crate::plan::{ClassKind, Payload};
-use crate::scenario::{PUBLISHERS_MAX, SOCKETS_MAX, Scenario, TopicsEach};
+use crate::plan::plan::{ClassKind, Payload};
+use crate::scenario::scenario::{PUBLISHERS_MAX, SOCKETS_MAX, Scenario, TopicsEach};
 
 /// One number of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Serialize for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overrides;
+    use crate::scenario::overrides;
 
     #[test]
     fn what_is_set_is_found_in_the_scenario() {

@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use crate::implied::Implied;
-use crate::scenario::Scenario;
+use crate::plan::implied::Implied;
+use crate::scenario::scenario::Scenario;
 
 /// A load, as a server meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -79,7 +79,7 @@ const PACKET_BYTES: f64 = 90.0;
 mod tests {
     use super::*;
     use crate::cli::RunOptions;
-    use crate::overrides;
+    use crate::scenario::overrides;
 
     #[test]
     fn a_scenario_is_counted_as_its_server_meets_it() {

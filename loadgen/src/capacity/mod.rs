@@ -25,17 +25,18 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::builtin;
-use crate::child_run::ChildRunError;
 use crate::cli::CapacityArgs;
-use crate::exit::Exit;
-use crate::host::Environment;
-use crate::overrides::{self, ResolveError};
-use crate::scenario::Scenario;
-use crate::section::ScenarioError;
-use crate::session;
-use crate::slo::Slo;
-use crate::units::format_duration;
+use crate::cli::session;
+use crate::compare::child::ChildRunError;
+use crate::judge::exit::Exit;
+use crate::observe::host::Environment;
+use crate::scenario::builtin;
+use crate::scenario::overrides;
+use crate::scenario::overrides::ResolveError;
+use crate::scenario::scenario::Scenario;
+use crate::scenario::section::ScenarioError;
+use crate::scenario::slo::Slo;
+use crate::time::units::format_duration;
 
 use answer::{Answer, Wanted};
 use plan::Prices;

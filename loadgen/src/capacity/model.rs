@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::least_squares::non_negative;
-use super::load::{Load, TERMS};
+use crate::capacity::least_squares::non_negative;
+use crate::capacity::load::{Load, TERMS};
 
 /// CPUs that a server needs for a load: each coefficient is CPU seconds for one of its term.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

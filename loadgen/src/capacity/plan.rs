@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::form::Form;
+use crate::scenario::form::Form;
 
-use super::load::Load;
-use super::model::Model;
+use crate::capacity::load::Load;
+use crate::capacity::model::Model;
 
 /// A load as `--plan` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

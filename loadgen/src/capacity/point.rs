@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::compare::metric::Metric;
-use crate::compare::run_file::RunFile;
-use crate::exit::Exit;
+use crate::judge::exit::Exit;
+use crate::result::run_file::RunFile;
 
-use super::load::Load;
-use super::search::Trial;
+use crate::capacity::load::Load;
+use crate::capacity::search::Trial;
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

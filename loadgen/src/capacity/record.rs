@@ -7,11 +7,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::host::Environment;
+use crate::observe::host::Environment;
 
-use super::answer::Answer;
-use super::control::Control;
-use super::point::Point;
+use crate::capacity::answer::Answer;
+use crate::capacity::control::Control;
+use crate::capacity::point::Point;
 
 /// Version of the layout; grows with every change that a reader could notice.
 const SCHEMA_VERSION: u32 = 1;

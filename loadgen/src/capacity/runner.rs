@@ -6,21 +6,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::child_run::{ChildRun, ChildRunError, fresh_directory};
 use crate::cli::{CapacityArgs, RunOptions};
-use crate::clock::{UtcMap, mono_ns};
-use crate::compare::run_file::RunFile;
-use crate::host::{self, Partition};
-use crate::overrides::{self, ResolveError};
-use crate::record::ResultDir;
-use crate::scenario::Scenario;
+use crate::compare::child::{ChildRun, ChildRunError, fresh_directory};
+use crate::observe::host;
+use crate::observe::host::Partition;
+use crate::result::record::ResultDir;
+use crate::result::run_file::RunFile;
+use crate::scenario::overrides;
+use crate::scenario::overrides::ResolveError;
+use crate::scenario::scenario::Scenario;
+use crate::time::clock::{UtcMap, mono_ns};
 
-use super::CapacityError;
-use super::control::Control;
-use super::load::Load;
-use super::point::{Point, Purpose, Question};
-use super::search::Trial;
-use super::text;
+use crate::capacity::CapacityError;
+use crate::capacity::control::Control;
+use crate::capacity::load::Load;
+use crate::capacity::point::{Point, Purpose, Question};
+use crate::capacity::search::Trial;
+use crate::capacity::text;
 
 /// Connections should be there within this time in a short run.
 const RAMP: Duration = Duration::from_secs(2);

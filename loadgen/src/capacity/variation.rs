@@ -3,11 +3,11 @@
 //! run them.
 
 use crate::cli::RunOptions;
-use crate::plan::Rate;
-use crate::scenario::Scenario;
+use crate::plan::plan::Rate;
+use crate::scenario::scenario::Scenario;
 
-use super::control::Control;
-use super::point::Purpose;
+use crate::capacity::control::Control;
+use crate::capacity::point::Purpose;
 
 /// A load to run.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ fn scaled_rate(found: &Scenario, share: f64) -> Option<Rate> {
 mod tests {
     use super::*;
     use crate::capacity::load::Load;
-    use crate::overrides;
+    use crate::scenario::overrides;
 
     fn varied(name: &str) -> (Load, Vec<(Purpose, Load)>) {
         let options = RunOptions::default();

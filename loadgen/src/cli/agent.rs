@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::{CpuList, parse_secret, parse_threads};
-use crate::budget::Wishes;
-use crate::source::SourceRange;
+use crate::cli::{CpuList, parse_secret, parse_threads};
+use crate::plan::budget::Wishes;
+use crate::scenario::source::SourceRange;
 
 const AGENT_HELP: &str = "\
 An agent carries its share of a load for `gridload run --target … --agents HOST:PORT,…`, one load at

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::compare::parse_server;
-use super::{CPUS_MAX, HOST, RESULT, RunArgs, Setting, parse_measure, parse_within};
 use crate::capacity::control::Control;
 use crate::capacity::plan::Planned;
-use crate::scenario::SOCKETS_MAX;
-use crate::units::parse_duration;
+use crate::cli::compare::parse_server;
+use crate::cli::{CPUS_MAX, HOST, RESULT, RunArgs, Setting, parse_measure, parse_within};
+use crate::scenario::scenario::SOCKETS_MAX;
+use crate::time::units::parse_duration;
 
 const CAPACITY_HELP: &str = "\
 From the least value on, the control is doubled until a goal is missed or a run is invalid, then the

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use super::{Cli, RESULT, parse_percent, parse_within};
+use crate::cli::{Cli, RESULT, parse_percent, parse_within};
 use crate::compare::comparison::{Gate, RUNS_MIN};
 use crate::compare::metric::{METRICS, Metric};
 use crate::compare::statistics::RUNS_MAX;
-use crate::foreign::PORT;
+use crate::server::external::PORT;
 
 const COMPARE_HELP: &str = "\
 A run is one observation: take eight a side, by turns and on one host, because hosts and hours

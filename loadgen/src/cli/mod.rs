@@ -10,6 +10,7 @@ mod record;
 mod replay;
 mod report;
 mod selftest;
+pub mod session;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -18,20 +19,22 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::budget::Wishes;
-use crate::dialect::{Dialect, Particulars};
-use crate::embedded::EngineArgs;
-use crate::foreign::LaunchArgs;
-use crate::form::{Form, Pace};
-use crate::health::HealthLimits;
-use crate::overlay_flag::OverlayFlag;
-use crate::plan::{Payload, Rate};
-use crate::profile::Profile;
-use crate::scenario::Scenario;
-use crate::scenario::{MEASURE_MIN, PUBLISHERS_MAX, Phase, REPEAT, SOCKETS_MAX, check_phase};
-use crate::source::SourceRange;
-use crate::target::{TargetUrl, parse_target_url};
-use crate::units::{parse_duration, parse_per_second};
+use crate::codec::dialect::{Dialect, Particulars};
+use crate::judge::health::HealthLimits;
+use crate::plan::budget::Wishes;
+use crate::plan::plan::{Payload, Rate};
+use crate::scenario::form::{Form, Pace};
+use crate::scenario::overlay_flag::OverlayFlag;
+use crate::scenario::profile::Profile;
+use crate::scenario::scenario::Scenario;
+use crate::scenario::scenario::{
+    MEASURE_MIN, PUBLISHERS_MAX, Phase, REPEAT, SOCKETS_MAX, check_phase,
+};
+use crate::scenario::source::SourceRange;
+use crate::scenario::target::{TargetUrl, parse_target_url};
+use crate::server::embedded::EngineArgs;
+use crate::server::external::LaunchArgs;
+use crate::time::units::{parse_duration, parse_per_second};
 
 pub use agent::AgentArgs;
 pub use capacity::CapacityArgs;
@@ -480,7 +483,8 @@ mod tests {
         let cli = Cli::try_parse_from(["gridload", "--subscribers", "7", "--slip-limit", "8%"]);
         let options = cli.unwrap().options;
         assert_eq!(options.subscribers, Some(7));
-        let scenario = Scenario::parse(crate::builtin::find("control-room").unwrap().text).unwrap();
+        let scenario =
+            Scenario::parse(gridcast::builtin::find("control-room").unwrap().text).unwrap();
         let limits = options.health_limits(&scenario);
         assert_eq!((limits.slip_p999_of_period, limits.slip_p99_of_period), (0.08, 0.16));
         let limits = RunOptions::default().health_limits(&scenario);
@@ -522,7 +526,7 @@ mod tests {
 
     #[test]
     fn the_help_has_every_key_of_every_overlay() {
-        for overlay in crate::overlay::ALL {
+        for overlay in gridcast::overlay::ALL {
             let (_, after) = AFTER_HELP.split_once(&format!("\n  {} ", overlay.name())).unwrap();
             assert_eq!(after.lines().nth(1).map(str::trim), Some(&*overlay.keys().join(", ")));
         }

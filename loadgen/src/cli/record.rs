@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{TARGET, parse_token, parse_within};
-use crate::target::{TargetUrl, parse_target_url};
+use crate::cli::{TARGET, parse_token, parse_within};
+use crate::scenario::target::{TargetUrl, parse_target_url};
 
 const RECORD_HELP: &str = "\
 Subscribes over one WebSocket (gridcast.v1.bin) and writes every C37.118 frame that arrives, of any

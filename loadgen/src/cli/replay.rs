@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{LOAD, RunOptions};
-use crate::scenario::parse_topic_prefix;
+use crate::cli::{LOAD, RunOptions};
+use crate::scenario::scenario::parse_topic_prefix;
 
 const REPLAY_HELP: &str = "\
 Reads pcap and pcapng with Ethernet (VLAN tags too), Linux cooked or plain IP: UDP datagrams, and

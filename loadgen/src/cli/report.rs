@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::RESULT;
+use crate::cli::RESULT;
 
 const REPORT_HELP: &str = "\
 The page is one file that needs no network and no other file: plots, tables, the environment, the

@@ -3,13 +3,13 @@
 
 use serde::Serialize;
 
-use super::floor::Floor;
-use super::metric::{METRICS, Metric, faults};
-use super::run_file::RunFile;
-use super::statistics::{
+use crate::compare::floor::Floor;
+use crate::compare::metric::{METRICS, Metric, faults};
+use crate::compare::statistics::{
     extremes, holm, mann_whitney, median, paired_interval, paired_ratio, ratio, ratio_interval,
     signed_rank,
 };
+use crate::result::run_file::RunFile;
 
 /// Fewer valid runs than this on a side show nothing: with three, no test finds any difference.
 pub const RUNS_MIN: usize = 4;

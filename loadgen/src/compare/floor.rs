@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::comparison::{Comparison, Pairing};
+use crate::compare::comparison::{Comparison, Pairing};
 
 /// Relative differences between equals, by metric.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

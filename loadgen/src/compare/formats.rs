@@ -4,8 +4,8 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 
-use super::comparison::{Change, Compared, Comparison};
-use super::statistics::{extremes, median};
+use crate::compare::comparison::{Change, Compared, Comparison};
+use crate::compare::statistics::{extremes, median};
 
 /// Everything, as one document.
 pub fn json(comparison: &Comparison) -> Value {

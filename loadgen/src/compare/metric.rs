@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::units::{format_bytes, format_count, format_ns};
+use crate::time::units::{format_bytes, format_count, format_ns};
 
 /// One number of a run.
 #[derive(Debug)]

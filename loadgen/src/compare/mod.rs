@@ -4,11 +4,13 @@
 //! A run is one observation, because runs differ from each other far more than frames within one
 //! do. The path: `run_file` → `metric` → `comparison` with `statistics` → `text` or `formats`.
 
+pub mod ab;
+pub mod child;
 pub mod comparison;
 pub mod floor;
 pub mod formats;
 pub mod metric;
-pub mod run_file;
+
 pub mod statistics;
 pub mod text;
 pub mod trend;
@@ -21,11 +23,11 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::cli::{CompareArgs, JudgeArgs};
-use crate::exit::Exit;
+use crate::judge::exit::Exit;
 
+use crate::result::run_file::{RunFile, RunFileError};
 use comparison::{Asked, Comparison, Pairing};
 use floor::{Floor, FloorError};
-use run_file::{RunFile, RunFileError};
 
 /// Why there is no comparison.
 #[derive(Debug, Error)]

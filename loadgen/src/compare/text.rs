@@ -1,9 +1,9 @@
 //! A comparison as a person reads it: a table for a terminal, or Markdown for a job's summary. Must
 //! not judge.
 
-use crate::table::table;
+use crate::report::table::table;
 
-use super::comparison::{Change, Compared, Comparison};
+use crate::compare::comparison::{Change, Compared, Comparison};
 
 /// For a terminal.
 pub fn terminal(comparison: &Comparison) -> String {
@@ -69,7 +69,7 @@ fn notes(comparison: &Comparison) -> String {
         "{base_runs} valid runs of the base, {cand_runs} of the candidate, {invalid_runs} invalid \
          ones left out. Medians; what is in brackets is not gated."
     );
-    let few = (*base_runs).min(*cand_runs) < super::comparison::RUNS_MIN;
+    let few = (*base_runs).min(*cand_runs) < crate::compare::comparison::RUNS_MIN;
     if few && !comparison.proves_nothing() {
         text += " Fewer than four valid runs a side show nothing: run more.";
     }

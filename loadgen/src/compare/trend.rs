@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::metric::{METRICS, Metric};
-use super::run_file::{RunFile, RunFileError};
-use super::statistics::median;
 use crate::cli::TrendArgs;
-use crate::exit::Exit;
-use crate::spark::spark;
-use crate::table::table;
+use crate::compare::metric::{METRICS, Metric};
+use crate::compare::statistics::median;
+use crate::judge::exit::Exit;
+use crate::report::spark::spark;
+use crate::report::table::table;
+use crate::result::run_file::{RunFile, RunFileError};
 
 /// One version's results on one host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

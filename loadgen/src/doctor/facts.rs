@@ -1,9 +1,10 @@
 //! What a host is like, as far as a load depends on it: read in one go, so that the judgement is a
 //! pure function of it. Must not judge.
 
-use crate::budget::HostLimits;
-use crate::host::{self, Environment};
-use crate::kernel_files::KernelFiles;
+use crate::observe::host;
+use crate::observe::host::Environment;
+use crate::observe::kernel_files::KernelFiles;
+use crate::plan::budget::HostLimits;
 
 /// A host at one instant.
 #[derive(Debug, Clone)]

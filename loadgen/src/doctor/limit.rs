@@ -1,7 +1,7 @@
 //! One limit of a host: what it is, what a load needs, and what mends it. Must not know how it was
 //! found.
 
-use crate::units::format_exact;
+use crate::time::units::format_exact;
 
 /// A row of the examination.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,14 +12,16 @@ mod processors;
 pub mod repair;
 pub mod text;
 
-use crate::budget::{self, Budget, Refusal};
-use crate::builtin;
+use crate::cli::session;
+use crate::cli::session::SessionError;
 use crate::cli::{DoctorArgs, RunOptions};
-use crate::exit::Exit;
-use crate::kernel_files::KernelFiles;
-use crate::overrides;
-use crate::scenario::Scenario;
-use crate::session::{self, SessionError};
+use crate::judge::exit::Exit;
+use crate::observe::kernel_files::KernelFiles;
+use crate::plan::budget;
+use crate::plan::budget::{Budget, Refusal};
+use crate::scenario::builtin;
+use crate::scenario::overrides;
+use crate::scenario::scenario::Scenario;
 
 use facts::Facts;
 use limit::{Limit, State};

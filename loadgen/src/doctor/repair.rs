@@ -3,9 +3,9 @@
 
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, prlimit};
 
-use crate::kernel_files::KernelFiles;
+use crate::observe::kernel_files::KernelFiles;
 
-use super::limit::{Cure, Limit};
+use crate::doctor::limit::{Cure, Limit};
 
 /// Applies every cure that it may, and tells of each what became of it.
 pub fn repair(limits: &[Limit], files: &KernelFiles) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::histograms::SignedHistogram;
+use crate::receive::histograms::SignedHistogram;
 
 /// Below this, a latency says more about the instrument and the host than about a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::budget::Refusal;
 use crate::cli::SelftestArgs;
-use crate::exit::Exit;
-use crate::host;
-use crate::run::RunError;
-use crate::section::ScenarioError;
+use crate::drive::run::RunError;
+use crate::judge::exit::Exit;
+use crate::observe::host;
+use crate::plan::budget::Refusal;
+use crate::scenario::section::ScenarioError;
 use floor::TimingFloor;
 use row::{Row, RowVerdict};
 use rows::{Extent, Rows};

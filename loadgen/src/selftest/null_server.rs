@@ -17,10 +17,10 @@ use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Message, WebSocket};
 
-use super::fault::{Deed, Fault};
-use crate::clock::mono_ns;
-use crate::histograms::SignedHistogram;
-use crate::host;
+use crate::observe::host;
+use crate::receive::histograms::SignedHistogram;
+use crate::selftest::fault::{Deed, Fault};
+use crate::time::clock::mono_ns;
 
 /// What the server has done, for the truth of a trial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

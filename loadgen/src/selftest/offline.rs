@@ -7,12 +7,12 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use super::row::{Row, RowVerdict, exact};
-use crate::clock::mix;
 use crate::compare::comparison::{ALPHA, Asked, Comparison, Gate};
 use crate::compare::metric::Metric;
-use crate::compare::run_file::RunFile;
-use crate::histograms::SignedHistogram;
+use crate::receive::histograms::SignedHistogram;
+use crate::result::run_file::RunFile;
+use crate::selftest::row::{Row, RowVerdict, exact};
+use crate::time::clock::mix;
 
 /// Row 10: comparisons of a server with itself, and with one that is a tenth worse, on a host whose
 /// runs scatter by 3 %.

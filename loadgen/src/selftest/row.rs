@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::units::format_ns;
+use crate::time::units::format_ns;
 
 /// A row, as it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]

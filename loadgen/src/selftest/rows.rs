@@ -10,16 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::SelftestError;
-use super::fault::Fault;
-use super::floor::TimingFloor;
-use super::row::{Near, Row, RowVerdict, exact, near};
-use super::trial::{Bench, Found, Trial};
-use crate::clock::{SECOND_NS, UtcMap, mono_ns};
-use crate::histograms::SignedHistogram;
-use crate::host::{self, Environment};
-use crate::plan::Disturbance;
-use crate::units::format_ns;
+use crate::observe::host;
+use crate::observe::host::Environment;
+use crate::plan::plan::Disturbance;
+use crate::receive::histograms::SignedHistogram;
+use crate::selftest::SelftestError;
+use crate::selftest::fault::Fault;
+use crate::selftest::floor::TimingFloor;
+use crate::selftest::row::{Near, Row, RowVerdict, exact, near};
+use crate::selftest::trial::{Bench, Found, Trial};
+use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::time::units::format_ns;
 
 /// How long trials measure: all of it, or enough for a test suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,20 +4,23 @@
 use std::io;
 use std::sync::Arc;
 
-use super::SelftestError;
-use super::fault::Fault;
-use super::null_server::{NullServer, Tally};
-use crate::budget::{self, Destined, Wishes};
-use crate::clock::{SECOND_NS, UtcMap, mono_ns};
-use crate::health::{self, Gate, HealthLimits};
-use crate::host::{self, Partition};
-use crate::outcome::{ClassOutcome, Outcome};
-use crate::plan::{ClassKind, Destination, Disturbance, Plan};
-use crate::progress::Progress;
-use crate::run;
-use crate::sampler::Sampler;
-use crate::scenario::Scenario;
-use crate::server_counters::CounterPage;
+use crate::drive::run;
+use crate::judge::health;
+use crate::judge::health::{Gate, HealthLimits};
+use crate::observe::host;
+use crate::observe::host::Partition;
+use crate::observe::progress::Progress;
+use crate::observe::sampler::Sampler;
+use crate::observe::server_counters::CounterPage;
+use crate::plan::budget;
+use crate::plan::budget::{Destined, Wishes};
+use crate::plan::plan::{ClassKind, Destination, Disturbance, Plan};
+use crate::receive::outcome::{ClassOutcome, Outcome};
+use crate::scenario::scenario::Scenario;
+use crate::selftest::SelftestError;
+use crate::selftest::fault::Fault;
+use crate::selftest::null_server::{NullServer, Tally};
+use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
 
 /// The CPUs of both sides.
 #[derive(Debug)]

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gridload::deviation::Deviation;
-use gridload::dialect::Dialect;
-use gridload::laps::Course;
-use gridload::part::Part;
-use gridload::plan::{ClassPlan, Disturbance, Payload, Plan, PublisherPlan, Rate};
+use gridload::codec::dialect::Dialect;
+use gridload::plan::deviation::Deviation;
+use gridload::plan::laps::Course;
+use gridload::plan::part::Part;
+use gridload::plan::plan::{ClassPlan, Disturbance, Payload, Plan, PublisherPlan, Rate};
 
 /// Two publishers of 200 frames/s, `pmu/1001` and `pmu/1002`, and a class without subscribers yet.
 pub fn short_plan(target: SocketAddr, payload: Payload) -> Plan {

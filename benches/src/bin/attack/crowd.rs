@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use gridload::clock::mono_ns;
-use gridload::socket;
-use gridload::wire::{Event, Scanner};
+use gridload::codec::wire::{Event, Scanner};
+use gridload::os::socket;
+use gridload::time::clock::mono_ns;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -235,7 +235,7 @@ impl Attacker {
         let bytes = [self.scanner.rest(), bytes].concat();
         let scanned = self.scanner.scan(&bytes, ANSWER_BYTES_MAX, |event| {
             if let Event::Close(code) = event {
-                close = Some(gridload::wire::close_name(code));
+                close = Some(gridload::codec::wire::close_name(code));
             }
         });
         scanned.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;

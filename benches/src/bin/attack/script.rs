@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use gridload::wire::{self, Opcode};
+use gridload::codec::wire;
+use gridload::codec::wire::Opcode;
 
 /// A kind of attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

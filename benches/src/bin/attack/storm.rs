@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use gridload::clock::{mix, mono_ns};
-use gridload::handshake::{self, Offer};
-use gridload::socket;
+use gridload::codec::handshake;
+use gridload::codec::handshake::Offer;
+use gridload::os::socket;
+use gridload::time::clock::{mix, mono_ns};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 

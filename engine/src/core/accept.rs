@@ -1,0 +1,263 @@
+//! Accepting: who comes in, and what happens when the machine has no room. For how long in one turn
+//! is for `newcomers` to say.
+//! Must not read from a connection: once it is in, the core's turn does.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::IpAddr;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use rustls::ServerConfig;
+
+use crate::core::conn::Conn;
+use crate::core::wheel;
+use crate::core::wheel::Tick;
+use crate::core::{ADMIN_LISTENER, Core, LISTENER};
+use crate::http::route::Door;
+use crate::limits::admission::Full;
+use crate::net::forwarded;
+use crate::net::transport::Transport;
+use crate::settings::config::{Config, Limits};
+use crate::settings::current::View;
+
+/// How long accepting rests after it failed for want of descriptors or memory.
+const ACCEPT_REST_TICKS: Tick = 2;
+/// How often that is told, while it lasts.
+const ACCEPT_WARNING_TICKS: Tick = 10;
+
+/// Whether connections wait to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepting {
+    /// The kernel will say when there are.
+    Waiting,
+    /// There may be more.
+    More,
+    /// Not before this tick: the machine had no room for one.
+    Resting(Tick),
+}
+
+impl Accepting {
+    /// What an error of `accept(2)`, or of taking in what it gave, says of those who wait: what
+    /// came with one connection is over with it; for want of descriptors or memory all must wait.
+    fn after(error: &io::Error, now: Tick) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::WouldBlock => Self::Waiting,
+            Kind::Interrupted | Kind::ConnectionAborted | Kind::ConnectionReset => Self::More,
+            Kind::NetworkDown | Kind::NetworkUnreachable | Kind::HostUnreachable => Self::More,
+            _ => Self::Resting(now + ACCEPT_REST_TICKS),
+        }
+    }
+}
+
+/// A listener, and how far accepting from it has come.
+#[derive(Debug)]
+pub struct Entrance {
+    listener: TcpListener,
+    token: Token,
+    door: Door,
+    pub(crate) accepting: Accepting,
+}
+
+impl Entrance {
+    /// Where clients come in.
+    pub fn clients(listener: TcpListener, door: Door) -> Self {
+        Self { listener, token: LISTENER, door, accepting: Accepting::More }
+    }
+
+    /// Where administrators come in.
+    pub fn admins(listener: TcpListener) -> Self {
+        let door = Door::Admins;
+        Self { listener, token: ADMIN_LISTENER, door, accepting: Accepting::More }
+    }
+
+    /// Has the kernel say when somebody comes.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.register(&mut self.listener, self.token, Interest::READABLE)
+    }
+}
+
+impl Core {
+    /// True when an entrance is in this state.
+    pub(crate) fn accepts(&self, accepting: Accepting) -> bool {
+        self.entrances.iter().any(|entrance| entrance.accepting == accepting)
+    }
+
+    /// While accepting rests for want of descriptors, a newcomer is no reason to try again.
+    pub(crate) fn somebody_came(&mut self, token: Token) {
+        for entrance in &mut self.entrances {
+            if entrance.token == token && entrance.accepting == Accepting::Waiting {
+                entrance.accepting = Accepting::More;
+            }
+        }
+    }
+
+    /// Accepts until `end_ns`, and at least one at each entrance.
+    pub(crate) fn accept(&mut self, end_ns: u64) {
+        for at in 0..self.entrances.len() {
+            self.accept_at(at, end_ns);
+        }
+    }
+
+    fn accept_at(&mut self, at: usize, end_ns: u64) {
+        let entrance = &mut self.entrances[at];
+        let door = entrance.door;
+        match entrance.accepting {
+            Accepting::Waiting => return,
+            Accepting::Resting(until) if self.now < until => return,
+            _ => entrance.accepting = Accepting::More,
+        }
+        loop {
+            let accepted = self.entrances[at].listener.accept();
+            let entered = accepted.and_then(|(stream, peer)| {
+                if self.turns_away(peer.ip(), door) {
+                    return Ok(());
+                }
+                self.admit(stream, peer.ip(), door)
+            });
+            if let Err(error) = entered {
+                self.entrances[at].accepting = self.after_accept_error(&error);
+                return;
+            }
+            if self.now_ns() >= end_ns {
+                return;
+            }
+        }
+    }
+
+    /// What an error leads to; one that says the machine has no room is counted, and told once a
+    /// second.
+    fn after_accept_error(&mut self, error: &io::Error) -> Accepting {
+        let accepting = Accepting::after(error, self.now);
+        if matches!(accepting, Accepting::Resting(_)) {
+            self.metrics.accept_failed();
+            if self.now >= self.accept_warning_due {
+                self.accept_warning_due = self.now + ACCEPT_WARNING_TICKS;
+                tracing::warn!(core = self.index, %error, "cannot accept: trying again");
+            }
+        }
+        accepting
+    }
+
+    /// The limits for a connection from `source`: those of one address do not hold for a proxy that
+    /// says whom it passes on, and it counts as accepted once the header that is due has come.
+    fn limits_of(&self, source: IpAddr, expects_header: bool) -> Cow<'_, Limits> {
+        let Config { limits, proxy, .. } = &*self.config;
+        let passes_on = proxy.forwarded_for || expects_header;
+        if !passes_on || !proxy.trusted.contains(source) {
+            return Cow::Borrowed(limits);
+        }
+        Cow::Owned(Limits {
+            connections_per_source_max: 0,
+            handshakes_per_s_per_source: 0,
+            accepts_per_s_max: if expects_header { 0 } else { limits.accepts_per_s_max },
+            ..limits.clone()
+        })
+    }
+
+    /// Has the limits of one address hold for whom a trusted proxy passes on.
+    ///
+    /// # Errors
+    /// [`Full`] when that one has too many connections, or opens them too fast.
+    pub(crate) fn take_forwarded(&mut self, key: u32, header: &str) -> Result<(), Full> {
+        let proxy = &self.config.proxy;
+        let conn = &mut self.conns[key as usize];
+        let is_trusted = conn.is_forwarded || proxy.trusted.contains(conn.source);
+        if !proxy.forwarded_for || !is_trusted {
+            return Ok(());
+        }
+        let source = forwarded::source(header, conn.source, &proxy.trusted);
+        if source == conn.source {
+            return Ok(());
+        }
+        conn.is_forwarded = true;
+        // It was accepted already, and is counted at that once.
+        let limits = Limits { accepts_per_s_max: 0, ..self.config.limits.clone() };
+        self.move_source(key, source, &limits)
+    }
+
+    /// Counts a connection for `source` from now on, for whom it was passed on.
+    ///
+    /// # Errors
+    /// [`Full`] when that one has too many connections, or opens them too fast.
+    pub(crate) fn move_source(
+        &mut self,
+        key: u32,
+        source: IpAddr,
+        limits: &Limits,
+    ) -> Result<(), Full> {
+        let now_ns = self.now_ns();
+        let before = std::mem::replace(&mut self.conns[key as usize].source, source);
+        self.shared.admission.leave(before, now_ns);
+        self.shared.admission.enter(source, limits, now_ns)
+    }
+
+    /// Takes a connection in, if only to tell it that it is one too many.
+    fn admit(&mut self, mut stream: TcpStream, source: IpAddr, door: Door) -> io::Result<()> {
+        let now_ns = self.now_ns();
+        let expects_header = self.expects_header(door);
+        let limits = self.limits_of(source, expects_header);
+        let admitted = self.shared.admission.enter(source, &limits, now_ns);
+        let entry = self.conns.vacant_entry();
+        let key = entry.key() as u32;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(key as usize);
+        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+            self.shared.admission.leave(source, now_ns);
+            return Err(error);
+        }
+        let transport = match transport(stream, self.tls.as_ref()) {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::warn!(core = self.index, %error, "no TLS session: dropped");
+                self.shared.admission.leave(source, now_ns);
+                return Ok(());
+            }
+        };
+        let now = self.now;
+        let conn = entry.insert(Conn::new(transport, source, now));
+        conn.door = door;
+        conn.queued.arriving = expects_header;
+        self.metrics.opened();
+        self.set_due(key, now + wheel::tick_of_ms(self.config.limits.handshake_ms_max));
+        match admitted {
+            // Whose connection it is, and so whether it is one too many, its header will say.
+            _ if expects_header => self.queue_read(key),
+            Ok(()) => self.queue_read(key),
+            Err(refusal) => self.refuse(key, refusal),
+        }
+        Ok(())
+    }
+}
+
+fn transport(
+    stream: TcpStream,
+    tls: Option<&View<ServerConfig>>,
+) -> Result<Transport, rustls::Error> {
+    match tls {
+        Some(tls) => Transport::secure(stream, tls.share()),
+        None => Ok(Transport::Plain(stream)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn accepting_rests_when_the_machine_has_no_room_and_only_then() {
+        let after = |errno: Errno| Accepting::after(&errno.into(), 10);
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
+            assert_eq!(after(errno), Accepting::Resting(10 + ACCEPT_REST_TICKS), "{errno}");
+        }
+        for errno in [Errno::CONNABORTED, Errno::CONNRESET, Errno::INTR, Errno::HOSTUNREACH] {
+            assert_eq!(after(errno), Accepting::More, "{errno}: the next one may be fine");
+        }
+        assert_eq!(after(Errno::AGAIN), Accepting::Waiting);
+    }
+}

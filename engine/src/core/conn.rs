@@ -1,0 +1,262 @@
+//! A connection: its socket, what it is for, and what it has sent so far that is not whole yet.
+//! Owns the state of one peer. Must not act on other connections or on feeds by itself.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::auth::Grant;
+use crate::core::multiplex::Multiplexed;
+use crate::core::wheel::Tick;
+use crate::delivery::flush::Delivery;
+use crate::feed::encoder::{Deflation, Form, LaneKind};
+use crate::feed::log::Feed;
+use crate::feed::topic::Topic;
+use crate::frame::decode::Decoder;
+use crate::http::body::Body;
+use crate::http::response::Exchange;
+use crate::http::route::Door;
+use crate::limits::rate::{PerSecond, TokenBucket};
+use crate::metrics;
+use crate::net::transport::Transport;
+
+/// One peer.
+#[derive(Debug)]
+pub struct Conn {
+    /// The sending half; first, because a sweep touches little else.
+    pub delivery: Delivery,
+    /// The socket, and the TLS session on it if there is one.
+    pub transport: Transport,
+    /// Which queues of its core it stands in.
+    pub queued: Queued,
+    /// How many pings and commands it has sent this second.
+    pub controls: PerSecond,
+    /// When it began to lag; 0 while it does not.
+    pub lagging_since: Tick,
+    /// When it was last heard of.
+    pub heard: Tick,
+    /// When the wheel will bring it up; an entry for another tick is stale.
+    pub due: Tick,
+    /// Whether its messages may be deflated.
+    pub inflates: bool,
+    /// Whether `source` is what a trusted proxy said, and may say otherwise with each request.
+    pub is_forwarded: bool,
+    /// Which endpoints it may ask for.
+    pub door: Door,
+    /// What it is for.
+    pub role: Role,
+    /// Fragments of an unfinished message.
+    pub decoder: Decoder,
+    /// Bytes received that are not a whole frame or request yet.
+    pub rest: Rest,
+    /// How much more it may publish by POST now; none before it did.
+    pub posts: Option<Box<TokenBucket>>,
+    /// What it may do; none where nobody is asked, or before it was.
+    pub grant: Option<Arc<Grant>>,
+    /// Where it comes from, for the limit per source.
+    pub source: IpAddr,
+}
+
+/// Which queues of its core a connection stands in, so that it stands in each at most once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queued {
+    /// Among those to be flushed: no event will come, or it has.
+    pub ready: bool,
+    /// Among those to be flushed once all that moved is known.
+    pub marked: bool,
+    /// Among those to be read although no event will come.
+    pub readable: bool,
+    /// The peer has sent all it will; read to the end.
+    pub read_closed: bool,
+    /// Not read until its outbox has drained.
+    pub read_held: bool,
+    /// Not read until the subscribers have what it published.
+    pub paced: bool,
+    /// A ping is out.
+    pub pinged: bool,
+    /// Its last read, of more than a request, cost little.
+    pub proven: bool,
+    /// Spoken for by a balancer, whose PROXY header has yet to come.
+    pub arriving: bool,
+}
+
+/// What a connection is for.
+#[derive(Debug)]
+pub enum Role {
+    /// Sending an HTTP request: its head, or the body of the request that is here.
+    Request(Option<Box<Posting>>),
+    /// Following a feed, as WebSocket or as event stream.
+    Subscriber(LaneKind),
+    /// Following many feeds, publishing and being answered over one WebSocket.
+    Multiplexed(Box<Multiplexed>),
+    /// Publishing to one topic over a WebSocket.
+    Publisher(Box<Publisher>),
+    /// Having its messages sent back, deflated or not.
+    Echo(Option<Deflation>),
+    /// Told to go: a close frame or last response is out or waits.
+    Closing(Closing),
+}
+
+impl Role {
+    /// True before it has become anything, and again once it has been told to go.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Closing(_))
+    }
+
+    /// Its name in the metrics; none while there is no more to say than that it is open.
+    pub fn label(&self) -> Option<metrics::Role> {
+        match self {
+            Self::Subscriber(kind) if kind.form == Form::Sse => Some(metrics::Role::Events),
+            Self::Subscriber(_) => Some(metrics::Role::Subscriber),
+            Self::Multiplexed(_) => Some(metrics::Role::Multiplexed),
+            Self::Publisher(_) => Some(metrics::Role::Publisher),
+            Self::Echo(_) => Some(metrics::Role::Echo),
+            Self::Request(_) | Self::Closing(_) => None,
+        }
+    }
+}
+
+/// A POST whose body is still coming.
+#[derive(Debug)]
+pub struct Posting {
+    /// Where the body goes.
+    pub target: PostTarget,
+    /// The reader of the body's framing.
+    pub body: Body,
+    /// How the answer is sent.
+    pub exchange: Exchange,
+}
+
+/// Where a POST publishes to.
+#[derive(Debug)]
+pub enum PostTarget {
+    /// The whole body, to one topic.
+    One(Topic, crate::frame::Kind),
+    /// Each line, to the topic it names.
+    Many,
+}
+
+/// A publishing socket.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Where it publishes to.
+    pub topic: Topic,
+    /// The feed, kept so that it is looked up once.
+    pub held: Option<Arc<Feed>>,
+    /// How much more it may publish now.
+    pub rate: TokenBucket,
+}
+
+/// How a closing connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Our close frame is out: the peer answers with its own.
+    AwaitClose,
+    /// Nothing more can be understood from the peer: what it sends is dropped until it ends.
+    AwaitEnd,
+    /// Both sides are done: end as soon as the outbox is sent.
+    AfterFlush,
+}
+
+impl Conn {
+    /// A connection that was just accepted.
+    pub fn new(transport: Transport, source: IpAddr, now: Tick) -> Self {
+        Self {
+            delivery: Delivery::default(),
+            transport,
+            queued: Queued::default(),
+            controls: PerSecond::default(),
+            lagging_since: 0,
+            heard: now,
+            due: 0,
+            inflates: false,
+            is_forwarded: false,
+            door: Door::All,
+            role: Role::Request(None),
+            decoder: Decoder::default(),
+            rest: Rest::default(),
+            posts: None,
+            grant: None,
+            source,
+        }
+    }
+
+    /// True when it speaks WebSocket: it may be pinged and is closed with a close frame.
+    pub fn is_websocket(&self) -> bool {
+        match &self.role {
+            Role::Subscriber(kind) => kind.form != Form::Sse,
+            Role::Multiplexed(_) | Role::Publisher(_) | Role::Echo(_) => true,
+            Role::Request(_) | Role::Closing(_) => false,
+        }
+    }
+
+    /// True when it waits for its turn of TLS handshakes.
+    pub fn awaits_handshake(&self) -> bool {
+        self.queued.readable && self.transport.is_handshaking()
+    }
+
+    /// True when bytes wait that the kernel has not taken, those of feeds not counted.
+    pub fn has_unsent(&self) -> bool {
+        !self.delivery.outbox().is_empty() || self.transport.held_bytes() > 0
+    }
+
+    /// Bytes of user memory held beside the slot itself.
+    pub fn memory_bytes(&self) -> usize {
+        let body = match &self.role {
+            Role::Request(Some(posting)) => size_of::<Posting>() + posting.body.memory_bytes(),
+            _ => 0,
+        };
+        let input = self.rest.memory_bytes() + self.decoder.held_bytes() + body;
+        input + self.delivery.outbox().memory_bytes() + self.transport.memory_bytes()
+    }
+}
+
+/// The incomplete end of what a connection has sent. Costs one pointer while there is none.
+#[derive(Debug, Default)]
+pub struct Rest(Option<Box<Incomplete>>);
+
+#[derive(Debug)]
+struct Incomplete {
+    bytes: Vec<u8>,
+    need: usize,
+}
+
+impl Rest {
+    /// True when nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Keeps `bytes`; parsing them again makes sense from `need` bytes on.
+    pub fn keep(&mut self, bytes: &[u8], need: usize) {
+        self.0 = (!bytes.is_empty()).then(|| Box::new(Incomplete { bytes: bytes.to_vec(), need }));
+    }
+
+    /// Adds `bytes` to what is kept. Answers all of it once it is worth parsing: what is not
+    /// consumed must be [kept](Self::keep) again.
+    pub fn extend(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let kept = self.0.as_mut()?;
+        kept.bytes.extend_from_slice(bytes);
+        if kept.bytes.len() < kept.need {
+            return None;
+        }
+        self.0.take().map(|kept| kept.bytes)
+    }
+
+    /// Puts back a buffer taken by [`extend`](Self::extend) after `consumed` bytes of it were used.
+    pub fn restore(&mut self, mut bytes: Vec<u8>, consumed: usize, need: usize) {
+        if consumed >= bytes.len() {
+            return;
+        }
+        bytes.drain(..consumed);
+        // A large buffer is not kept for a small rest.
+        if bytes.capacity() > 4 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        self.0 = Some(Box::new(Incomplete { bytes, need }));
+    }
+
+    /// Bytes of user memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |kept| size_of::<Incomplete>() + kept.bytes.capacity())
+    }
+}

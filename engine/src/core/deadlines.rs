@@ -1,0 +1,152 @@
+//! What time brings: deadlines of requests, pings, idleness, lag and closing. Owns what each
+//! deadline means; the wheel in `timer` only knows when. Must not read a clock: a turn has one
+//! time.
+
+use crate::core::Core;
+use crate::core::conn::{Conn, Role};
+use crate::core::wheel;
+use crate::core::wheel::Tick;
+use crate::feed::encoder::LaneKind;
+use crate::frame::{Opcode, encode};
+use crate::wire::close::{Close, CloseCode};
+use crate::wire::sse;
+
+/// Connections whose memory is looked at in one tick: all of 100,000 within three seconds.
+const CENSUS_PER_TICK: usize = 4096;
+
+impl Core {
+    /// Has a connection that just took up a role come by when it is time to ping it.
+    pub(crate) fn come_by_for_ping(&mut self, key: u32) {
+        let ping = wheel::tick_of_ms(self.config.keepalive.ping_interval_ms);
+        self.set_due(key, self.now + ping);
+    }
+
+    /// Has a connection come by at a tick, or earlier if its rights end before.
+    pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
+        let due = self.expiry(key).map_or(due, |expiry| due.min(expiry));
+        self.conns[key as usize].due = self.wheel.enter(key, due);
+    }
+
+    pub(crate) fn set_due_earlier(&mut self, key: u32, due: Tick) {
+        if due < self.conns[key as usize].due {
+            self.set_due(key, due);
+        }
+    }
+
+    /// Hands on whoever is due, once a tick.
+    pub(crate) fn tick(&mut self) {
+        let now = self.now;
+        if now == self.wheel.now() {
+            return;
+        }
+        let mut due = Vec::new();
+        self.wheel.advance(now, |key, at| due.push((key, at)));
+        for (key, at) in due {
+            if self.conns.get(key as usize).is_some_and(|conn| conn.due == at) {
+                self.came_due(key, now);
+            }
+        }
+        self.forget_given_up();
+        self.measure_memory();
+        self.shed();
+    }
+
+    /// Those who come and go leave their deadlines in the wheel. Rare, and then most of them go.
+    fn forget_given_up(&mut self) {
+        if self.wheel.len() > GIVEN_UP_KEPT + 4 * self.conns.len() {
+            let conns = &self.conns;
+            self.wheel.retain(|key, at| conns.get(key as usize).is_some_and(|conn| conn.due == at));
+        }
+    }
+
+    fn came_due(&mut self, key: u32, now: Tick) {
+        if self.expiry(key).is_some_and(|expiry| expiry <= now) {
+            return self.close(key, &Close::new(CloseCode::Unauthorised, "token expired"));
+        }
+        let config = &self.config;
+        let ticks = wheel::tick_of_ms;
+        let lag = ticks(config.flush.lag_age_ms_max);
+        let (ping, idle) =
+            (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
+        let conn = &self.conns[key as usize];
+        let silent = now.saturating_sub(conn.heard);
+        let lagging = now.saturating_sub(conn.lagging_since);
+        match &conn.role {
+            Role::Closing(_) => self.cut(key),
+            // It has sent what it had to; that its turn has not come is no fault of its own.
+            Role::Request(_) if conn.awaits_handshake() => {
+                self.set_due(key, now + ticks(config.limits.handshake_ms_max));
+            }
+            Role::Request(posting) => {
+                let limits = &config.limits;
+                let ms_max =
+                    posting.as_ref().map_or(limits.handshake_ms_max, |_| limits.body_ms_max);
+                if silent >= ticks(ms_max) {
+                    return self.request_timed_out(key, ms_max);
+                }
+                self.set_due(key, conn.heard + ticks(ms_max));
+            }
+            _ if conn.lagging_since > 0 && lagging >= lag => {
+                self.close(key, &CloseCode::Stalled.into());
+            }
+            _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
+            Role::Subscriber(LaneKind::SSE) => self.ping(key, now, ping),
+            // One that lagged for long was not asked meanwhile: it is asked first.
+            _ if silent >= ping && !conn.queued.pinged => {
+                self.ping(key, now, idle.saturating_sub(ping));
+            }
+            _ if silent >= idle => {
+                self.close(key, &Close::new(CloseCode::Timeout, "no answer to a ping"));
+            }
+            _ if silent >= ping => self.set_due(key, conn.heard + idle),
+            _ => self.set_due(key, conn.heard + ping),
+        }
+    }
+
+    /// Asks a connection whether it is there and looks again after `again` ticks.
+    fn ping(&mut self, key: u32, now: Tick, again: Tick) {
+        let conn = &mut self.conns[key as usize];
+        conn.queued.pinged = true;
+        if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
+            let mut comment = Vec::new();
+            sse::ping(&mut comment);
+            conn.delivery.push_private(&comment);
+        } else {
+            conn.delivery.push_private(&encode::control(Opcode::Ping, b""));
+        }
+        self.set_due(key, now + again.max(1));
+        self.flush(key);
+    }
+
+    /// Keeps the memory gauges true without looking at every connection at once: a part of them
+    /// each tick, and the sum when all have been seen.
+    fn measure_memory(&mut self) {
+        let slots = self.conns.capacity();
+        let end = (self.census.next + CENSUS_PER_TICK).min(slots);
+        let seen = (self.census.next..end).filter_map(|key| self.conns.get(key));
+        self.census.bytes += seen.map(|conn| conn.memory_bytes() as u64).sum::<u64>();
+        self.census.next = end;
+        if end == slots {
+            let pending_bytes = std::mem::take(&mut self.census).bytes;
+            let buffer_bytes = (self.buffer.capacity() + self.scratch.memory_bytes()) as u64;
+            let slot_bytes = (slots * size_of::<Conn>()) as u64;
+            self.metrics.set_memory(slot_bytes, pending_bytes, buffer_bytes);
+            if slots > SLOTS_KEPT && slots / 4 > self.conns.len() {
+                // As far as those who are here allow it: they keep their slots.
+                self.conns.shrink_to_fit();
+            }
+        }
+    }
+}
+
+/// Deadlines of those who are gone that are kept until they would have come.
+const GIVEN_UP_KEPT: usize = 4096;
+/// Slots of connections that are kept although nobody is in them.
+const SLOTS_KEPT: usize = 256;
+
+/// A count of the bytes that hang on connections, taken in parts.
+#[derive(Debug, Default)]
+pub struct Census {
+    next: usize,
+    bytes: u64,
+}

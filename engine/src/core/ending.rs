@@ -1,0 +1,204 @@
+//! How connections end: told in the form they speak, after what is torn is finished, or at once;
+//! and the drain that ends them all in good order. Owns no state but the drain's list. Must not
+//! decide that one has to go: its callers do.
+
+use crate::core::Core;
+use crate::core::conn::{Closing, Conn, Role};
+use crate::core::wheel;
+use crate::delivery::flush::{FlushEnd, FlushState};
+use crate::delivery::subscriptions::Subscription;
+use crate::feed::encoder::LaneKind;
+use crate::frame::encode;
+use crate::metrics::{CloseReason, TlsFailure};
+use crate::net::socket;
+use crate::wire::close::{Close, CloseCode};
+use crate::wire::sse;
+
+impl Core {
+    pub(crate) fn end_delivery(&mut self, key: u32, end: FlushEnd) {
+        match end {
+            FlushEnd::Failed(_) => self.end(key, CloseReason::PeerGone),
+            FlushEnd::Lapsed(gap) => {
+                self.metrics.lapses_disconnected.add(1);
+                self.metrics.gap_frames.add(gap.frames());
+                let reason = format!("missed {}-{}: reconnect", gap.from, gap.to);
+                self.close(key, &Close::new(CloseCode::Lagged, reason));
+            }
+        }
+    }
+
+    /// Ends a connection in the form it speaks: a close frame, a close event, or plainly. What is
+    /// torn is finished first.
+    pub(crate) fn close(&mut self, key: u32, close: &Close) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        let last = match conn.role {
+            Role::Subscriber(LaneKind::SSE) => {
+                let mut event = Vec::new();
+                sse::close(&mut event, close.code.code(), &close.reason);
+                sse::end(&mut event);
+                event
+            }
+            _ if conn.is_websocket() => encode::close(close.code.code(), &close.reason).to_vec(),
+            _ => return self.end(key, close.code.into()),
+        };
+        let parses_on = conn.is_websocket() && close.code != CloseCode::Protocol;
+        let closing = if parses_on { Closing::AwaitClose } else { Closing::AwaitEnd };
+        self.metrics.closing(close.code.into());
+        self.say_last(key, &last, closing);
+    }
+
+    /// Sends `last` as a connection's last words.
+    pub(crate) fn say_last(&mut self, key: u32, last: &[u8], closing: Closing) {
+        self.unsubscribe(key);
+        let due = self.now + wheel::tick_of_ms(self.config.keepalive.close_timeout_ms).max(1);
+        let conn = &mut self.conns[key as usize];
+        if let Some(label) = conn.role.label() {
+            self.metrics.role_ended(label);
+        }
+        conn.role = Role::Closing(closing);
+        conn.queued.read_held = false;
+        conn.delivery.push_private(last);
+        self.set_due(key, due);
+        if self.conns[key as usize].delivery.state() != FlushState::Blocked {
+            self.flush(key);
+        }
+    }
+
+    /// The last words are with the kernel.
+    pub(crate) fn sent_last(&mut self, key: u32) {
+        let conn = &mut self.conns[key as usize];
+        match conn.role {
+            Role::Closing(Closing::AfterFlush) => self.end(key, CloseReason::Done),
+            // The peer may be gone already; else it ends the connection when it sees our end.
+            Role::Closing(Closing::AwaitEnd) if conn.transport.shutdown_write().is_err() => {
+                self.end(key, CloseReason::PeerGone);
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes a connection whose time to end is over. One that did not take its last words is
+    /// reset: ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for
+    /// nobody.
+    pub(crate) fn cut(&mut self, key: u32) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        if conn.has_unsent()
+            && let Err(error) = socket::reset_on_close(conn.transport.socket())
+        {
+            tracing::debug!(%error, "a connection could not be set to be reset");
+        }
+        self.end(key, CloseReason::Timeout);
+    }
+
+    /// Removes a connection, at once and without a word.
+    pub(crate) fn end(&mut self, key: u32, reason: CloseReason) {
+        if !self.conns.contains(key as usize) {
+            return;
+        }
+        self.unsubscribe(key);
+        let mut conn = self.conns.remove(key as usize);
+        self.end_transport(&mut conn, reason);
+        if let Some(label) = conn.role.label() {
+            self.metrics.role_ended(label);
+        }
+        if conn.lagging_since > 0 {
+            self.metrics.lag_ended();
+        }
+        self.metrics.closed(reason);
+        self.shared.admission.leave(conn.source, self.now_ns());
+        // Without connections a core sleeps, and counts nothing any more.
+        if self.conns.is_empty() {
+            self.metrics.emptied();
+        }
+    }
+
+    /// The end of the TLS session, if there is one.
+    fn end_transport(&self, conn: &mut Conn, reason: CloseReason) {
+        if conn.transport.is_handshaking() && !conn.queued.arriving {
+            let otherwise = match reason {
+                CloseReason::Timeout => TlsFailure::Timeout,
+                _ => TlsFailure::Gone,
+            };
+            self.metrics.tls_failed(conn.transport.failure().unwrap_or(otherwise));
+        }
+        conn.transport.take_leave();
+    }
+
+    /// Takes a connection out of its lanes and tells those who changed places.
+    pub(crate) fn unsubscribe(&mut self, key: u32) {
+        let conn = &mut self.conns[key as usize];
+        for subscription in conn.delivery.unsubscribe_all(&self.lanes) {
+            self.leave_lane(subscription);
+        }
+    }
+
+    /// Takes a subscription that is no more out of its lane and tells who changed places.
+    pub(crate) fn leave_lane(&mut self, gone: Subscription) {
+        let now_ns = self.now_ns();
+        let Some(member) = self.lanes.leave(gone.lane, gone.member, now_ns) else { return };
+        let other = self.conns[member.conn as usize].delivery.subscriptions_mut();
+        if let Some(moved) = other.get_mut(member.subscription as usize) {
+            moved.member = gone.member;
+        }
+    }
+
+    pub(crate) fn end_all(&mut self) {
+        let keys: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
+        for key in keys {
+            self.end(key, CloseReason::Draining);
+        }
+    }
+
+    /// Tells a browser, which comes back by itself, when to do so.
+    fn have_retried(&mut self, key: u32, delay_ms: u64) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
+            let mut field = Vec::new();
+            sse::retry(&mut field, delay_ms);
+            conn.delivery.push_private(&field);
+        }
+    }
+
+    /// While the engine drains: closes connections evenly over the window, each with a hint when to
+    /// come back, until the last is gone or the deadline is over.
+    pub(crate) fn drain(&mut self) {
+        let Some(progress) = self.shared.drain_progress() else { return };
+        let (left, total) = match &mut self.draining {
+            Draining::Done => return,
+            Draining::Going { left, total } => (left, *total),
+            Draining::No => {
+                let left: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
+                let total = left.len();
+                self.draining = Draining::Going { left, total };
+                return;
+            }
+        };
+        let left_then = ((1.0 - progress.share) * total as f64) as usize;
+        for key in left.split_off(left_then.min(left.len())) {
+            let delay_ms = self.shared.reconnect_ms(key);
+            let reason = format!("draining: reconnect in {delay_ms} ms");
+            self.have_retried(key, delay_ms);
+            self.close(key, &Close::new(CloseCode::Draining, reason));
+        }
+        if self.conns.is_empty() || progress.is_over {
+            self.draining = Draining::Done;
+            self.shared.core_drained();
+        }
+    }
+}
+
+/// How far a core's drain has come.
+#[derive(Debug)]
+pub enum Draining {
+    /// The engine does not drain.
+    No,
+    /// These are still to be closed, of so many.
+    Going {
+        /// Keys of connections; some may be gone by themselves.
+        left: Vec<u32>,
+        /// How many there were.
+        total: usize,
+    },
+    /// All are closed, or the deadline is over.
+    Done,
+}

@@ -1,0 +1,463 @@
+//! A core: one thread, one event loop, its own listener, descriptor table, connections and lanes.
+//! Owns the turn: what is done in which order, and how much of each before the rest gets its share.
+//! Takes no lock while flushing, but to tell topics whose announcements a subscriber skipped; does
+//! not know what bytes mean (that is `session`).
+
+pub mod accept;
+pub mod admin;
+pub mod arriving;
+pub mod conn;
+pub mod deadlines;
+pub mod ending;
+pub mod multiplex;
+pub mod newcomers;
+pub mod posting;
+pub mod reading;
+pub mod rights;
+pub mod session;
+pub mod shedding;
+pub mod wheel;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use rustls::ServerConfig;
+use slab::Slab;
+
+use crate::auth::Auth;
+use crate::core::accept::{Accepting, Entrance};
+use crate::core::conn::{Conn, Role};
+use crate::core::deadlines::Census;
+use crate::core::ending::Draining;
+use crate::core::newcomers::Newcomers;
+use crate::core::shedding::Shedding;
+use crate::core::wheel::{TICK_MS, Tick, Wheel};
+use crate::delivery::doorbell::Doorbell;
+use crate::delivery::flush::{FlushState, FlushStats};
+use crate::delivery::sweep::{Lanes, Member, Step, Swept};
+use crate::engine::Shared;
+use crate::metrics::CoreMetrics;
+use crate::net::tls::certificates::Tls;
+use crate::net::tls::session::Scratch;
+use crate::settings::config::Config;
+use crate::settings::current::View;
+use crate::wire::command::Parser;
+use crate::wire::deflate::Inflater;
+
+/// The listener's token; connections use their slab keys.
+pub const LISTENER: Token = Token(usize::MAX);
+/// The waker's token.
+pub const WAKER: Token = Token(usize::MAX - 1);
+/// The token of the administrators' listener.
+pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
+
+/// Events taken from the kernel at once. A turn goes by before the next are seen: a publisher whose
+/// event stands behind those of twenty thousand clients that are cut off must not wait for twenty.
+const EVENTS_MAX: usize = 16 << 10;
+/// Smallest read buffer; it is shared by all connections of the core.
+const READ_BUFFER_BYTES: usize = 256 << 10;
+/// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
+const MOVES_PER_TURN: usize = 4096;
+/// Members marked in one turn: marking is cheap, and whoever is marked by more lanes needs fewer
+/// writes.
+const MARKS_PER_TURN: usize = 16 << 10;
+/// Private bytes above which a connection is not read until they are out.
+pub(crate) const OUTBOX_BYTES_HELD: usize = 64 << 10;
+/// How soon a publisher that is ahead of the subscribers is read again.
+const PACE: Duration = Duration::from_millis(1);
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) shared: Arc<Shared>,
+    /// The settings in force, looked at anew each turn.
+    pub(crate) config: View<Config>,
+    /// The rules in force, likewise.
+    pub(crate) auth: View<Auth>,
+    pub(crate) metrics: Arc<CoreMetrics>,
+    pub(crate) conns: Slab<Conn>,
+    pub(crate) lanes: Lanes,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) scratch: Scratch,
+    /// Inflates what clients sent deflated.
+    pub(crate) inflater: Inflater,
+    /// Reads the commands of multiplexed clients.
+    pub(crate) commands: Parser,
+    /// Connections whose kept bytes are looked at again: publishers that were ahead of the
+    /// subscribers, and whoever waited for its answers to be out.
+    pub(crate) paced: Vec<u32>,
+    pub(crate) draining: Draining,
+    pub(crate) census: Census,
+    pub(crate) shedding: Shedding,
+    /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
+    pub(crate) now: Tick,
+    pub(crate) wheel: Wheel,
+    pub(crate) index: usize,
+    pub(crate) poll: Poll,
+    doorbell: Arc<Doorbell>,
+    pub(crate) entrances: Vec<Entrance>,
+    pub(crate) accept_warning_due: Tick,
+    pub(crate) proxy_warning_due: Tick,
+    /// The certificate in force; none while the port speaks plain HTTP.
+    pub(crate) tls: Option<View<ServerConfig>>,
+    /// Connections to be flushed once all that moved is known, and sweeps that wait for them.
+    marked: VecDeque<Marked>,
+    ready: VecDeque<u32>,
+    pub(crate) readable: VecDeque<u32>,
+    pub(crate) newcomers: Newcomers,
+}
+
+/// What waits for a flush.
+#[derive(Debug)]
+enum Marked {
+    /// A connection with subscriptions that are behind.
+    Conn(u32),
+    /// A sweep; all it visited stand before it.
+    Sweep(Swept),
+}
+
+impl Core {
+    /// A core that is about to run on the calling thread.
+    ///
+    /// # Errors
+    /// When a listener cannot be registered.
+    pub fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        poll: Poll,
+        mut entrances: Vec<Entrance>,
+    ) -> io::Result<Self> {
+        for entrance in &mut entrances {
+            entrance.register(poll.registry())?;
+        }
+        let port = shared.port(index);
+        let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.load().read_bytes_min());
+        Ok(Self {
+            metrics: Arc::clone(&port.metrics),
+            doorbell: Arc::clone(&port.doorbell),
+            lanes: Lanes::new(Arc::clone(&port.doorbell)),
+            conns: Slab::new(),
+            buffer: vec![0; buffer_bytes],
+            scratch: Scratch::default(),
+            paced: Vec::new(),
+            index,
+            poll,
+            entrances,
+            accept_warning_due: 0,
+            proxy_warning_due: 0,
+            marked: VecDeque::new(),
+            inflater: Inflater::default(),
+            commands: Parser::default(),
+            ready: VecDeque::new(),
+            readable: VecDeque::new(),
+            newcomers: Newcomers::default(),
+            tls: shared.tls.as_ref().map(Tls::view),
+            wheel: Wheel::default(),
+            now: 0,
+            draining: Draining::No,
+            census: Census::default(),
+            shedding: Shedding::default(),
+            config: shared.config.view(),
+            auth: shared.rules.current().view(),
+            shared,
+        })
+    }
+
+    /// Runs turns until the engine stops.
+    ///
+    /// # Errors
+    /// When the kernel no longer reports events.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.shared.is_stopped() {
+            self.wait(&mut events)?;
+            let began_ns = self.shared.clock.now_ns();
+            self.turn(&events);
+            self.metrics.loop_turn(self.shared.clock.now_ns() - began_ns);
+        }
+        self.end_all();
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        let may_sleep = timeout != Some(Duration::ZERO) && self.doorbell.park();
+        let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        let polled = self.poll.poll(events, timeout);
+        self.doorbell.unpark();
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let more_to_do = !self.ready.is_empty()
+            || !self.marked.is_empty()
+            || !self.readable.is_empty()
+            || !self.newcomers.is_empty()
+            || self.lanes.is_sweeping()
+            || self.accepts(Accepting::More);
+        if more_to_do {
+            Some(Duration::ZERO)
+        } else if !self.paced.is_empty() {
+            Some(PACE)
+        } else if self.wheel.is_empty()
+            && matches!(self.draining, Draining::No)
+            && self.entrances.iter().all(|entrance| entrance.accepting == Accepting::Waiting)
+        {
+            None
+        } else {
+            Some(Duration::from_millis(TICK_MS))
+        }
+    }
+
+    /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
+    /// comes first, so that everything published in a turn leaves in the same writes.
+    fn turn(&mut self, events: &Events) {
+        if self.config.refresh(&self.shared.config) {
+            let buffer_bytes = self.buffer.len().max(self.config.read_bytes_min());
+            self.buffer.resize(buffer_bytes, 0);
+        }
+        if let (Some(view), Some(tls)) = (&mut self.tls, &self.shared.tls) {
+            view.refresh(tls.current());
+        }
+        self.auth.refresh(self.shared.rules.current());
+        self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
+        for event in events {
+            self.take_event(event);
+        }
+        self.read_some();
+        for _ in 0..MOVES_PER_TURN {
+            let Some(lane) = self.doorbell.take() else { break };
+            self.lane_moved(lane);
+        }
+        self.flush_some();
+        // After that, so that what was published does not wait for them.
+        self.welcome();
+        self.tick();
+        self.drain();
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        match event.token() {
+            WAKER => {}
+            token @ (LISTENER | ADMIN_LISTENER) => self.somebody_came(token),
+            Token(key) => {
+                let key = key as u32;
+                let Some(conn) = self.conns.get_mut(key as usize) else { return };
+                conn.queued.read_closed |= event.is_read_closed() || event.is_error();
+                if event.is_readable() || conn.queued.read_closed {
+                    self.queue_read(key);
+                }
+                if event.is_writable() {
+                    self.writable(key);
+                }
+            }
+        }
+    }
+
+    /// Queues a connection to be read in this or a later turn.
+    pub(crate) fn queue_read(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if std::mem::replace(&mut conn.queued.readable, true) {
+            return;
+        }
+        // Twenty thousand that leave at once are as costly as as many that come.
+        let is_staying = conn.queued.proven && !conn.queued.read_closed;
+        match is_staying && !conn.role.is_passing() {
+            true => self.readable.push_back(key),
+            false => self.newcomers.queue(key, conn.transport.is_handshaking()),
+        }
+    }
+
+    fn writable(&mut self, key: u32) {
+        if self.conns[key as usize].delivery.state() == FlushState::Blocked {
+            self.queue_ready(key);
+        }
+    }
+
+    /// Takes in that a lane has moved. Where that made it pass segments, those who stand in them
+    /// are dealt with before they are let go.
+    pub(crate) fn lane_moved(&mut self, lane: u32) {
+        if !self.lanes.moved(lane) {
+            return;
+        }
+        for member in self.lanes.members(lane).to_vec() {
+            self.lapse(member);
+        }
+        self.lanes.drop_passed(lane);
+    }
+
+    fn lapse(&mut self, member: Member) {
+        let mut stats = FlushStats::default();
+        let Some(conn) = self.conns.get_mut(member.conn as usize) else { return };
+        let lapsed = conn.delivery.lapse_at(member.subscription, &self.lanes, &mut stats);
+        self.count(&stats);
+        if let Err(end) = lapsed {
+            self.end_delivery(member.conn, end);
+        }
+    }
+
+    /// Flushes a slice of those that are ready and a slice of those the sweeps visit: neither must
+    /// hold up the other. A multiplexed one is only marked when visited: once all lanes that moved
+    /// have marked it, one write carries everything.
+    fn flush_some(&mut self) {
+        self.flush_ready();
+        let bytes_end = self.slice_end();
+        self.sweep_some(bytes_end);
+        self.flush_marked(bytes_end);
+    }
+
+    /// What the counter of bytes says when a slice that begins now is over.
+    fn slice_end(&self) -> u64 {
+        self.metrics.bytes_out.value() + self.config.flush.bytes_per_slice as u64
+    }
+
+    fn flush_ready(&mut self) {
+        let bytes_end = self.slice_end();
+        for _ in 0..self.ready.len().min(self.config.flush.sockets_per_slice) {
+            if self.metrics.bytes_out.value() >= bytes_end {
+                return;
+            }
+            let Some(key) = self.ready.pop_front() else { return };
+            if let Some(conn) = self.conns.get_mut(key as usize) {
+                conn.queued.ready = false;
+                self.flush(key);
+            }
+        }
+    }
+
+    fn sweep_some(&mut self, bytes_end: u64) {
+        let mut sockets_left = self.config.flush.sockets_per_slice;
+        let mut marks_left = MARKS_PER_TURN;
+        while sockets_left > 0 && marks_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+            match self.lanes.step() {
+                Step::Idle => return,
+                Step::Finished(swept) if self.marked.is_empty() => self.swept(&swept),
+                Step::Finished(swept) => self.marked.push_back(Marked::Sweep(swept)),
+                Step::Visit(Member { conn: key, subscription }) => {
+                    let delivery = &mut self.conns[key as usize].delivery;
+                    if delivery.is_multiplexed() {
+                        delivery.mark(subscription);
+                        self.queue_flush(key);
+                        marks_left -= 1;
+                    } else if delivery.state() == FlushState::CaughtUp {
+                        self.flush(key);
+                        sockets_left -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush_marked(&mut self, bytes_end: u64) {
+        let mut sockets_left = self.config.flush.sockets_per_slice;
+        while sockets_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+            match self.marked.pop_front() {
+                None => return,
+                Some(Marked::Sweep(swept)) => self.swept(&swept),
+                Some(Marked::Conn(key)) => {
+                    let Some(conn) = self.conns.get_mut(key as usize) else { continue };
+                    conn.queued.marked = false;
+                    if conn.delivery.state() == FlushState::CaughtUp {
+                        self.flush(key);
+                        sockets_left -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has a connection that waits for budget, or may be written to again, flushed in its turn.
+    fn queue_ready(&mut self, key: u32) {
+        if !std::mem::replace(&mut self.conns[key as usize].queued.ready, true) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn swept(&self, swept: &Swept) {
+        swept.confirm();
+        self.metrics.swept(self.now_ns().saturating_sub(swept.published_ns));
+    }
+
+    /// Has a connection flushed in this turn or a later one, unless it is going to be anyway.
+    pub(crate) fn queue_flush(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.delivery.state() == FlushState::CaughtUp
+            && !std::mem::replace(&mut conn.queued.marked, true)
+        {
+            self.marked.push_back(Marked::Conn(key));
+        }
+    }
+
+    /// The engine's clock.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.shared.clock.now_ns()
+    }
+
+    /// Sends what waits for a connection, and notes where that leaves it.
+    pub(crate) fn flush(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        let mut stats = FlushStats::default();
+        let bytes_max = self.config.flush.bytes_per_socket;
+        let mut wire = conn.transport.wire(&mut self.scratch);
+        let flushed = conn.delivery.flush(&self.lanes, &mut wire, bytes_max, &mut stats);
+        self.count(&stats);
+        match flushed {
+            Ok(state) => self.after_flush(key, state, stats.bytes > 0),
+            Err(end) => self.end_delivery(key, end),
+        }
+    }
+
+    pub(crate) fn count(&self, stats: &FlushStats) {
+        let metrics = &self.metrics;
+        metrics.wrote(stats.writes, stats.frames, stats.bytes);
+        if stats.writes_blocked + stats.writes_partial > 0 {
+            metrics.writes_blocked.add(stats.writes_blocked);
+            metrics.writes_partial.add(stats.writes_partial);
+        }
+        if stats.frames_conflated + stats.gaps > 0 {
+            metrics.frames_conflated.add(stats.frames_conflated);
+            metrics.lapses_skipped.add(stats.gaps);
+            metrics.gap_frames.add(stats.gap_frames);
+        }
+    }
+
+    fn after_flush(&mut self, key: u32, state: FlushState, took_bytes: bool) {
+        let now = self.now;
+        let conn = &mut self.conns[key as usize];
+        match state {
+            FlushState::CaughtUp => {
+                if std::mem::take(&mut conn.lagging_since) > 0 {
+                    self.metrics.lag_ended();
+                }
+                let held = std::mem::take(&mut conn.queued.read_held);
+                if matches!(conn.role, Role::Closing(_)) {
+                    self.sent_last(key);
+                } else if held {
+                    self.paced.push(key);
+                }
+            }
+            FlushState::Ready => self.queue_ready(key),
+            FlushState::Blocked => {
+                let begins_to_lag = conn.lagging_since == 0;
+                // A socket that takes bytes is slow, not stalled: how far it may fall behind is for
+                // retention to say.
+                if begins_to_lag || took_bytes {
+                    conn.lagging_since = now.max(1);
+                }
+                if begins_to_lag {
+                    self.metrics.lag_began();
+                    let lag_ms_max = self.config.flush.lag_age_ms_max;
+                    self.set_due_earlier(key, now + wheel::tick_of_ms(lag_ms_max));
+                }
+            }
+        }
+    }
+}

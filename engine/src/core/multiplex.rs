@@ -1,0 +1,237 @@
+//! The multiplexed endpoint: many subscriptions, publishes and replies on one socket. Owns what its
+//! commands bring about and the answers. Must not parse commands (that is `command`) or know the
+//! words of an answer (that is `reply`).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::core::conn::Role;
+use crate::delivery::subscriptions::Subscription;
+use crate::delivery::sweep::Member;
+use crate::feed::encoder::{Form, LaneKind, Message, announcement, text_frame};
+use crate::feed::log::{Feed, FeedName, Subscribed};
+use crate::feed::options::Options;
+use crate::feed::topic::{Target, Topic};
+use crate::frame::Kind;
+use crate::http::handshake::Handshake;
+use crate::limits::rate::TokenBucket;
+use crate::wire::command::{Action, Command, Id, Publish};
+use crate::wire::reply;
+use crate::wire::reply::{ErrorCode, Failure};
+
+/// Bytes of announcements that a new subscriber of a pattern is sent at once.
+const ANNOUNCEMENT_BYTES_MAX: usize = 1 << 20;
+
+/// What a multiplexed connection has asked for.
+#[derive(Debug)]
+pub struct Multiplexed {
+    /// What its messages look like.
+    pub kind: LaneKind,
+    /// The index of each of its subscriptions.
+    topics: BTreeMap<Target, u32>,
+    /// The feed it published to last, so that it is looked up once.
+    held: Option<(Topic, Option<Arc<Feed>>)>,
+    rate: TokenBucket,
+}
+
+impl Core {
+    /// Makes a connection a multiplexed one.
+    pub(crate) fn begin_multiplexed(&mut self, key: u32, kind: LaneKind, handshake: &Handshake) {
+        let rate = TokenBucket::new(self.config.limits.publishes_per_s_max, self.now_ns());
+        let multiplexed = Multiplexed { kind, topics: BTreeMap::new(), held: None, rate };
+        self.conns[key as usize].delivery.multiplex();
+        self.upgrade(key, Role::Multiplexed(Box::new(multiplexed)), handshake);
+    }
+
+    /// Carries out one message of a multiplexed client. What fails is told, with or without an id.
+    pub(crate) fn obey(&mut self, key: u32, kind: Kind, payload: &mut [u8]) {
+        if kind == Kind::Binary {
+            let message = "commands are text messages: binary ones only come from the engine";
+            return self.tell_failure(key, None, &Failure::new(ErrorCode::BadRequest, message));
+        }
+        let mut parser = std::mem::take(&mut self.commands);
+        match parser.command(payload) {
+            Ok(Command { action, .. })
+                if !matches!(action, Action::Publish(_)) && !self.take_control(key) => {}
+            Ok(Command { id, action }) => {
+                if let Err(failure) = self.carry_out(key, id.as_ref(), action) {
+                    self.tell_failure(key, id.as_ref(), &failure);
+                }
+            }
+            Err(_) if !self.take_control(key) => {}
+            Err((id, error)) => self.tell_failure(key, id.as_ref(), &error.into()),
+        }
+        self.commands = parser;
+    }
+
+    fn carry_out(&mut self, key: u32, id: Option<&Id>, action: Action<'_>) -> Result<(), Failure> {
+        match action {
+            Action::Subscribe { target, options } => self.follow(key, id, target, options),
+            Action::Unsubscribe { target } => self.unfollow(key, id, &target),
+            Action::Publish(publish) => self.publish_multiplexed(key, id, &publish),
+        }
+    }
+
+    fn tell_failure(&mut self, key: u32, id: Option<&Id>, failure: &Failure) {
+        self.metrics.commands_refused.add(1);
+        self.answer(key, &reply::error(id, failure));
+    }
+
+    fn answer(&mut self, key: u32, text: &[u8]) {
+        self.conns[key as usize].delivery.push_private(&text_frame(text));
+    }
+
+    fn multiplexed(&mut self, key: u32) -> Option<&mut Multiplexed> {
+        match &mut self.conns[key as usize].role {
+            Role::Multiplexed(multiplexed) => Some(multiplexed),
+            _ => None,
+        }
+    }
+
+    // ---- subscribing ----
+
+    fn follow(
+        &mut self,
+        key: u32,
+        id: Option<&Id>,
+        target: Target,
+        options: Options,
+    ) -> Result<(), Failure> {
+        let subscriptions_max = self.config.limits.subscriptions_per_connection_max;
+        let Some(multiplexed) = self.multiplexed(key) else { return Ok(()) };
+        let (kind, count) = (multiplexed.kind, multiplexed.topics.len());
+        if multiplexed.topics.contains_key(&target) {
+            let message = format!("`{}` is subscribed already: unsubscribe first", target.as_str());
+            return Err(Failure::new(ErrorCode::AlreadySubscribed, message));
+        }
+        self.may_subscribe(key, &target)?;
+        if count >= subscriptions_max {
+            let message = format!(
+                "this connection has {count} subscriptions and may have no more \
+                 (limits.subscriptions_per_connection_max)"
+            );
+            return Err(Failure::new(ErrorCode::TooManySubscriptions, message));
+        }
+        let name = FeedName { target, rate: options.rate };
+        let lane = self.open_lane(&name, kind).map_err(Failure::from)?;
+        self.join(key, id, lane, options)
+    }
+
+    /// Makes a connection a member of a lane that was just opened for it.
+    fn join(
+        &mut self,
+        key: u32,
+        id: Option<&Id>,
+        lane: u32,
+        options: Options,
+    ) -> Result<(), Failure> {
+        let feed = Arc::clone(self.lanes.feed(lane));
+        let kind = self.lanes.reader(lane).kind();
+        let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
+        let announcements = match announcements(&feed, kind, cursor.seq) {
+            Ok(announcements) => announcements,
+            Err(failure) => {
+                let now_ns = self.now_ns();
+                self.lanes.close_if_unused(lane, now_ns);
+                return Err(failure);
+            }
+        };
+        let lag = options.lag.unwrap_or(feed.retention().lag);
+        let index = self.conns[key as usize].delivery.subscriptions().len() as u32;
+        let member = self.lanes.join(lane, Member { conn: key, subscription: index });
+        let delivery = &mut self.conns[key as usize].delivery;
+        if let Some(id) = id {
+            let number = (kind.form == Form::Binary).then(|| feed.number());
+            let last_seq = cursor.seq - 1;
+            let text = reply::subscribed(id, feed.target(), feed.epoch(), last_seq, number);
+            delivery.push_private(&text_frame(&text));
+        }
+        delivery.push_private(&announcements);
+        delivery.subscribe(Subscription::new((lane, member), cursor, options.mode, lag));
+        if let Some(gap) = gap {
+            delivery.tell(&self.lanes, lane, gap);
+            self.metrics.resumes_after_gap.add(1);
+            self.metrics.gap_frames.add(gap.frames());
+        }
+        if let Some(multiplexed) = self.multiplexed(key) {
+            multiplexed.topics.insert(feed.target().clone(), index);
+        }
+        self.queue_flush(key);
+        Ok(())
+    }
+
+    fn unfollow(&mut self, key: u32, id: Option<&Id>, target: &Target) -> Result<(), Failure> {
+        let index = self.multiplexed(key).and_then(|multiplexed| multiplexed.topics.remove(target));
+        let Some(index) = index else {
+            let message = format!("`{}` is not subscribed here", target.as_str());
+            return Err(Failure::new(ErrorCode::NotSubscribed, message));
+        };
+        if let Some(gone) = self.conns[key as usize].delivery.unsubscribe(index, &self.lanes) {
+            self.leave_lane(gone);
+        }
+        self.renumber(key, index);
+        if let Some(id) = id {
+            self.answer(key, &reply::unsubscribed(id, target));
+        }
+        Ok(())
+    }
+
+    /// The subscription that took the index of one that is gone is told of in the lane and in the
+    /// connection's own list.
+    fn renumber(&mut self, key: u32, index: u32) {
+        let moved = self.conns[key as usize].delivery.subscriptions().get(index as usize).copied();
+        let Some(Subscription { lane, member, .. }) = moved else { return };
+        self.lanes.renumber(lane, member, index);
+        let target = self.lanes.feed(lane).target().clone();
+        if let Some(multiplexed) = self.multiplexed(key) {
+            multiplexed.topics.insert(target, index);
+        }
+    }
+
+    // ---- publishing ----
+
+    fn publish_multiplexed(
+        &mut self,
+        key: u32,
+        id: Option<&Id>,
+        publish: &Publish<'_>,
+    ) -> Result<(), Failure> {
+        let (now_ns, per_s) = (self.now_ns(), self.config.limits.publishes_per_s_max);
+        self.may_publish(key, &publish.topic)?;
+        self.take_publish(key, now_ns)
+            .map_err(|message| Failure::new(ErrorCode::RateLimited, message))?;
+        let Role::Multiplexed(multiplexed) = &mut self.conns[key as usize].role else {
+            return Ok(());
+        };
+        if !multiplexed.rate.take(now_ns) {
+            let message = format!("more than {per_s} messages a second");
+            return Err(Failure::new(ErrorCode::RateLimited, message));
+        }
+        let held = multiplexed.held.take().filter(|(topic, _)| *topic == publish.topic);
+        let mut held = held.and_then(|(_, feed)| feed);
+        let message = Message { kind: publish.kind, payload: &publish.payload };
+        let published = self.shared.registry.publish(&publish.topic, &mut held, message, now_ns)?;
+        multiplexed.held = Some((publish.topic.clone(), held));
+        self.published(key, published);
+        if let Some(id) = id {
+            self.answer(key, &reply::published(id, &published));
+        }
+        Ok(())
+    }
+}
+
+/// What a new subscriber of a pattern has to know before its first binary envelope.
+fn announcements(feed: &Feed, kind: LaneKind, first_seq: u64) -> Result<Vec<u8>, Failure> {
+    let mut frames = Vec::new();
+    for origin in feed.announced(kind, 0..first_seq) {
+        frames.extend(announcement(&origin));
+        if frames.len() > ANNOUNCEMENT_BYTES_MAX {
+            let message = "this pattern has too many topics for binary envelopes: use \
+                           gridcast.v1.json, or a narrower pattern";
+            return Err(Failure::new(ErrorCode::OverCapacity, Cow::Borrowed(message)));
+        }
+    }
+    Ok(frames)
+}

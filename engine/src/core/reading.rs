@@ -1,0 +1,168 @@
+//! Reading: who is read in a turn, how much, and what becomes of bytes that are not yet whole. Owns
+//! the budget of those who are served already. Must not know what bytes mean (that is `session`).
+
+use std::io;
+
+use crate::core::conn::Role;
+use crate::core::{Core, OUTBOX_BYTES_HELD};
+use crate::delivery::flush::FlushState;
+use crate::metrics::CloseReason;
+use crate::net::transport::Reading;
+
+/// Bytes read in one turn: publishers get no further ahead than this before a flush.
+const READ_BYTES_PER_TURN: usize = 256 << 10;
+/// A read that takes longer is costly: what was read was very much, or a deflated bomb.
+const COSTLY_READ_NS: u64 = 100_000;
+
+impl Core {
+    pub(crate) fn read_some(&mut self) {
+        for key in std::mem::take(&mut self.paced) {
+            self.resume(key);
+        }
+        let mut bytes_left = READ_BYTES_PER_TURN;
+        let mut now_ns = self.now_ns();
+        for _ in 0..self.readable.len() {
+            let Some(key) = self.readable.pop_front() else { return };
+            let bytes;
+            (bytes, now_ns) = self.read_timed(key, now_ns);
+            bytes_left = bytes_left.saturating_sub(bytes);
+            if bytes_left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Lets a publisher that was made to wait go on, with what it had sent already.
+    fn resume(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        conn.queued.paced = false;
+        if let Some(all) = conn.rest.extend(&[]) {
+            self.consume_kept(key, all);
+            self.send_private(key);
+        }
+        self.queue_read(key);
+    }
+
+    /// Reads once from a connection, and notes whether that was costly. Answers the bytes read, and
+    /// the time after it.
+    pub(crate) fn read_timed(&mut self, key: u32, began_ns: u64) -> (usize, u64) {
+        let was_passing = self.conns.get(key as usize).is_none_or(|conn| conn.role.is_passing());
+        let bytes = self.read(key);
+        let now_ns = self.now_ns();
+        if let Some(conn) = self.conns.get_mut(key as usize) {
+            conn.queued.proven = !was_passing && now_ns - began_ns < COSTLY_READ_NS;
+        }
+        (bytes, now_ns)
+    }
+
+    /// Reads once from a connection and handles what came. Answers the bytes read.
+    pub(crate) fn read(&mut self, key: u32) -> usize {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
+        conn.queued.readable = false;
+        if conn.queued.read_held || conn.queued.paced {
+            return 0;
+        }
+        if conn.queued.arriving {
+            self.take_header(key);
+            return 0;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = conn.transport.read(&mut buffer, &mut self.scratch);
+        let bytes = read.as_ref().map_or(0, |reading| reading.bytes);
+        match read {
+            Ok(reading) => self.take_reading(key, reading, &mut buffer),
+            Err(error) => self.read_failed(key, &error),
+        }
+        self.buffer = buffer;
+        bytes
+    }
+
+    fn take_reading(&mut self, key: u32, reading: Reading, buffer: &mut [u8]) {
+        if reading.opened {
+            self.metrics.tls_opened();
+        }
+        if reading.answered || reading.opened {
+            // What its message waited for its turn is no time of the client's: that runs anew.
+            self.conns[key as usize].heard = self.now;
+        }
+        if reading.bytes > 0 {
+            self.received(key, &mut buffer[..reading.bytes]);
+        }
+        if reading.ended {
+            return self.end(key, CloseReason::PeerGone);
+        }
+        self.after_read(key, reading.filled);
+        self.push_held(key, reading.opened);
+    }
+
+    /// Has an event announced for what the TLS session itself could not send, and sends what had
+    /// to wait for it to be open.
+    fn push_held(&mut self, key: u32, opened: bool) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        let held = conn.transport.held_bytes() > 0 && conn.delivery.state() != FlushState::Blocked;
+        if held || opened && conn.has_unsent() {
+            self.flush(key);
+        }
+    }
+
+    fn received(&mut self, key: u32, bytes: &mut [u8]) {
+        self.metrics.received(bytes.len());
+        let conn = &mut self.conns[key as usize];
+        // A request's time runs from its first byte: those that trickle in do not extend it.
+        let is_begun = match conn.role {
+            Role::Request(None) => !conn.rest.is_empty(),
+            Role::Request(Some(_)) => true,
+            _ => false,
+        };
+        if !is_begun {
+            conn.heard = self.now;
+            conn.queued.pinged = false;
+        }
+        if conn.rest.is_empty() {
+            let (consumed, need) = self.consume(key, bytes);
+            if let Some(conn) = self.conns.get_mut(key as usize) {
+                conn.rest.keep(&bytes[consumed..], need);
+            }
+        } else if let Some(all) = conn.rest.extend(bytes) {
+            self.consume_kept(key, all);
+        }
+        self.send_private(key);
+    }
+
+    fn consume_kept(&mut self, key: u32, mut all: Vec<u8>) {
+        let (consumed, need) = self.consume(key, &mut all);
+        if let Some(conn) = self.conns.get_mut(key as usize) {
+            conn.rest.restore(all, consumed, need);
+        }
+    }
+
+    /// Sends the answers to what was just read, unless an event will.
+    fn send_private(&mut self, key: u32) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        if !conn.delivery.outbox().is_empty() && conn.delivery.state() == FlushState::CaughtUp {
+            self.flush(key);
+        }
+    }
+
+    /// A read that filled the buffer may have left bytes behind; any shorter one has not, and an
+    /// event will announce more. At the peer's end only reading on shows that it has ended.
+    fn after_read(&mut self, key: u32, filled: bool) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        let unsent_bytes = conn.delivery.outbox().pending().len() + conn.transport.held_bytes();
+        conn.queued.read_held |= unsent_bytes > OUTBOX_BYTES_HELD;
+        if filled || conn.queued.read_closed {
+            self.queue_read(key);
+        }
+    }
+
+    fn read_failed(&mut self, key: u32, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {}
+            io::ErrorKind::Interrupted => self.queue_read(key),
+            _ => {
+                self.tell_not_tls(key);
+                self.end(key, CloseReason::PeerGone);
+            }
+        }
+    }
+}

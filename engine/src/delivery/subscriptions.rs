@@ -1,0 +1,161 @@
+//! What one connection follows, and which of it may have something to send. Owns the indexes, so
+//! that a flush costs what is behind and not what is subscribed. Must not send anything.
+
+use crate::delivery::sweep::Lanes;
+use crate::feed::cursor::Cursor;
+use crate::feed::options::{LagPolicy, Mode};
+
+/// A subscription of one connection: a cursor, and what to do when it falls behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscription {
+    /// The core's key of the lane.
+    pub lane: u32,
+    /// Index among the lane's members, kept by [`Lanes`].
+    pub member: u32,
+    /// Where it stands.
+    pub cursor: Cursor,
+    /// What lagging means to it.
+    pub mode: Mode,
+    /// What to do when retention passes it.
+    pub lag: LagPolicy,
+    /// Whether it is among those of its connection that are known to be behind.
+    is_behind: bool,
+}
+
+impl Subscription {
+    /// A subscription that begins at `cursor` of the lane `lane`, whose member `member` it is.
+    pub fn new((lane, member): (u32, u32), cursor: Cursor, mode: Mode, lag: LagPolicy) -> Self {
+        Self { lane, member, cursor, mode, lag, is_behind: true }
+    }
+}
+
+/// All subscriptions of one connection.
+#[derive(Debug)]
+pub enum Subscriptions {
+    /// At most one, which costs no allocation and is looked at in every flush.
+    One(Option<Subscription>),
+    /// Any number: the connection is multiplexed.
+    Many(Box<Many>),
+}
+
+/// The subscriptions of a multiplexed connection. What a flush costs grows with those that are
+/// behind, not with all there are.
+#[derive(Debug, Default)]
+pub struct Many {
+    all: Vec<Subscription>,
+    /// Indexes of those that may have something to send, the longest waiting first.
+    behind: Vec<u32>,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self::One(None)
+    }
+}
+
+impl Subscriptions {
+    /// For a multiplexed connection.
+    pub fn many() -> Self {
+        Self::Many(Box::default())
+    }
+
+    /// True for a multiplexed connection.
+    pub fn is_many(&self) -> bool {
+        matches!(self, Self::Many(_))
+    }
+
+    /// Every subscription, in no particular order.
+    pub fn all(&self) -> &[Subscription] {
+        match self {
+            Self::One(one) => one.as_slice(),
+            Self::Many(many) => &many.all,
+        }
+    }
+
+    /// Every subscription, to be changed.
+    pub fn all_mut(&mut self) -> &mut [Subscription] {
+        match self {
+            Self::One(one) => one.as_mut_slice(),
+            Self::Many(many) => &mut many.all,
+        }
+    }
+
+    /// Every subscription, taken out.
+    pub fn into_all(self) -> Vec<Subscription> {
+        match self {
+            Self::One(one) => one.into_iter().collect(),
+            Self::Many(many) => many.all,
+        }
+    }
+
+    /// Indexes of those that may have something to send, the longest waiting first.
+    pub fn behind(&self) -> &[u32] {
+        match self {
+            Self::One(None) => &[],
+            Self::One(Some(_)) => &[0],
+            Self::Many(many) => &many.behind,
+        }
+    }
+
+    /// Adds a subscription; its index is the number there were.
+    pub fn add(&mut self, subscription: Subscription) {
+        match self {
+            Self::One(one) => {
+                debug_assert!(one.is_none(), "a second subscription needs `many`");
+                *one = Some(subscription);
+            }
+            Self::Many(many) => {
+                many.behind.push(many.all.len() as u32);
+                many.all.push(Subscription { is_behind: true, ..subscription });
+            }
+        }
+    }
+
+    /// Takes one out. The last one takes its index.
+    pub fn remove(&mut self, index: u32) -> Option<Subscription> {
+        match self {
+            Self::One(one) => one.take(),
+            Self::Many(many) => many.remove(index),
+        }
+    }
+
+    /// Notes that one of many may have something to send.
+    pub fn mark(&mut self, index: u32) {
+        if let Self::Many(many) = self
+            && let Some(subscription) = many.all.get_mut(index as usize)
+            && !std::mem::replace(&mut subscription.is_behind, true)
+        {
+            many.behind.push(index);
+        }
+    }
+
+    /// Drops from those behind whoever is not any more; the others take turns at being first.
+    pub fn forget_caught_up(&mut self, lanes: &Lanes) {
+        let Self::Many(many) = self else { return };
+        let Many { all, behind } = &mut **many;
+        behind.retain(|&index| {
+            let subscription = &mut all[index as usize];
+            let head = lanes.reader(subscription.lane).head();
+            subscription.is_behind = subscription.cursor.pos() != head.pos;
+            subscription.is_behind
+        });
+        if !behind.is_empty() {
+            behind.rotate_left(1);
+        }
+    }
+}
+
+impl Many {
+    fn remove(&mut self, index: u32) -> Option<Subscription> {
+        let last = self.all.len().checked_sub(1)? as u32;
+        if index > last {
+            return None;
+        }
+        let removed = self.all.swap_remove(index as usize);
+        self.behind.retain(|&behind| behind != index);
+        if let Some(moved) = self.behind.iter_mut().find(|behind| **behind == last) {
+            *moved = index;
+        }
+        Some(removed)
+    }
+}

@@ -1,0 +1,290 @@
+//! The lanes a core's connections follow, who follows each, and the sweep that visits them when a
+//! lane has moved. Owns the order of visits: in quanta, lanes taking turns, the first visited
+//! rotating. Must not touch sockets; it says which connection is next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::delivery::doorbell::{Doorbell, Tap};
+use crate::feed::encoder::LaneKind;
+use crate::feed::epoch::Epoch;
+use crate::feed::lane::{Head, LaneReader};
+use crate::feed::log::Feed;
+
+/// Visits to one lane before the next lane gets its turn.
+const QUANTUM: usize = 64;
+/// Sweeps it takes for the first visited to go once round all members.
+const ROTATION: usize = 16;
+
+/// A connection's place among a lane's members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The core's key of the connection.
+    pub conn: u32,
+    /// Which of its subscriptions.
+    pub subscription: u32,
+}
+
+/// What a sweep does next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// This member is behind: flush its connection, or have it flushed soon.
+    Visit(Member),
+    /// A lane's sweep is over. Say so by [`Swept::confirm`] when all it visited are flushed.
+    Finished(Swept),
+    /// Nothing has moved.
+    Idle,
+}
+
+/// A sweep that has visited everybody.
+#[derive(Clone, Debug)]
+pub struct Swept {
+    tap: Arc<Tap>,
+    target: Head,
+    /// When the oldest frame it brought was published, on the engine's clock.
+    pub published_ns: u64,
+}
+
+impl Swept {
+    /// Lets publishers know how far this core is.
+    pub fn confirm(&self) {
+        self.tap.set_swept(self.target.pos, self.target.seq);
+    }
+}
+
+/// All lanes of one core.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: Slab<CoreLane>,
+    keys: FxHashMap<(Epoch, LaneKind), u32>,
+    doorbell: Arc<Doorbell>,
+    sweeping: VecDeque<u32>,
+    quantum: usize,
+    encodes: u32,
+}
+
+#[derive(Debug)]
+struct CoreLane {
+    feed: Arc<Feed>,
+    reader: LaneReader,
+    tap: Arc<Tap>,
+    members: Vec<Member>,
+    sweep: Option<Sweep>,
+    /// The lane moved, or a member that was not visited yet changed places, during the sweep.
+    again: Option<u64>,
+    first: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sweep {
+    next: usize,
+    left: usize,
+    target: Head,
+    published_ns: u64,
+}
+
+impl Lanes {
+    /// No lanes yet; feeds will ring `doorbell`.
+    pub fn new(doorbell: Arc<Doorbell>) -> Self {
+        Self {
+            lanes: Slab::new(),
+            keys: FxHashMap::default(),
+            doorbell,
+            sweeping: VecDeque::new(),
+            quantum: QUANTUM,
+            encodes: 0,
+        }
+    }
+
+    /// Frames that were encoded for lanes opened since the last call.
+    pub fn take_encodes(&mut self) -> u32 {
+        std::mem::take(&mut self.encodes)
+    }
+
+    /// The core's key of `feed`'s lane `kind`, if it is open. Let it take in what has
+    /// [moved](Self::moved) before placing a cursor; that may end its last member and so close it.
+    pub fn find(&self, feed: &Feed, kind: LaneKind) -> Option<u32> {
+        self.keys.get(&(feed.epoch(), kind)).copied()
+    }
+
+    /// The core's key of `feed`'s lane `kind`, opened if need be; none when the feed was retired.
+    pub fn open(&mut self, feed: &Arc<Feed>, kind: LaneKind) -> Option<u32> {
+        if let Some(key) = self.find(feed, kind) {
+            return Some(key);
+        }
+        let entry = self.lanes.vacant_entry();
+        let key = entry.key() as u32;
+        let opened = feed.open(kind, &self.doorbell, key)?;
+        self.encodes += opened.encodes;
+        entry.insert(CoreLane {
+            feed: Arc::clone(feed),
+            reader: opened.reader,
+            tap: opened.tap,
+            members: Vec::new(),
+            sweep: None,
+            again: None,
+            first: 0,
+        });
+        self.keys.insert((feed.epoch(), kind), key);
+        Some(key)
+    }
+
+    /// Counts a subscription in and answers its member index.
+    pub fn join(&mut self, key: u32, member: Member) -> u32 {
+        let lane = &mut self.lanes[key as usize];
+        lane.feed.joined();
+        lane.members.push(member);
+        lane.changed();
+        lane.members.len() as u32 - 1
+    }
+
+    /// Counts the member at `index` out. Answers the member that took its index, if any, whose
+    /// subscription must be told. The last one out closes the lane.
+    pub fn leave(&mut self, key: u32, index: u32, now_ns: u64) -> Option<Member> {
+        let lane = &mut self.lanes[key as usize];
+        lane.feed.left(now_ns);
+        lane.members.swap_remove(index as usize);
+        let moved = lane.members.get(index as usize).copied();
+        lane.changed();
+        if lane.members.is_empty() {
+            self.close(key, now_ns);
+        }
+        moved
+    }
+
+    /// Notes that a member's subscription has another index from now on.
+    pub fn renumber(&mut self, key: u32, index: u32, subscription: u32) {
+        self.lanes[key as usize].members[index as usize].subscription = subscription;
+    }
+
+    /// Closes a lane that was opened for somebody who did not join it after all.
+    pub fn close_if_unused(&mut self, key: u32, now_ns: u64) {
+        if self.lanes.get(key as usize).is_some_and(|lane| lane.members.is_empty()) {
+            self.close(key, now_ns);
+        }
+    }
+
+    fn close(&mut self, key: u32, now_ns: u64) {
+        let lane = self.lanes.remove(key as usize);
+        lane.feed.shut(lane.reader.kind(), &lane.tap, now_ns);
+        self.keys.remove(&(lane.feed.epoch(), lane.reader.kind()));
+        self.sweeping.retain(|&sweeping| sweeping != key);
+    }
+
+    /// The feed behind a lane.
+    pub fn feed(&self, key: u32) -> &Arc<Feed> {
+        &self.lanes[key as usize].feed
+    }
+
+    /// The core's view of a lane.
+    pub fn reader(&self, key: u32) -> &LaneReader {
+        &self.lanes[key as usize].reader
+    }
+
+    /// Members of a lane.
+    pub fn members(&self, key: u32) -> &[Member] {
+        &self.lanes[key as usize].members
+    }
+
+    /// Lanes open on this core.
+    pub fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// True when no lane is open.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// True while a sweep is under way.
+    pub fn is_sweeping(&self) -> bool {
+        !self.sweeping.is_empty()
+    }
+
+    /// Takes in that a lane has moved and begins or extends its sweep. Answers true when segments
+    /// have been passed: blocked members must [lapse](crate::delivery::flush::Delivery::lapse_at) before
+    /// [`drop_passed`](Self::drop_passed). Keys of closed lanes are ignored.
+    pub fn moved(&mut self, key: u32) -> bool {
+        let Some(lane) = self.lanes.get_mut(key as usize) else { return false };
+        let published_ns = lane.tap.clear();
+        let before = lane.reader.head();
+        lane.reader.refresh();
+        if lane.reader.head() != before {
+            if lane.sweep.is_some() {
+                lane.again = lane.again.or(Some(published_ns));
+            } else {
+                lane.begin_sweep(published_ns);
+                self.sweeping.push_back(key);
+            }
+        }
+        lane.reader.has_passed()
+    }
+
+    /// Lets go of the segments of a lane that retention has passed.
+    pub fn drop_passed(&mut self, key: u32) {
+        if let Some(lane) = self.lanes.get_mut(key as usize) {
+            lane.reader.drop_passed();
+        }
+    }
+
+    /// The next step of the sweeps under way.
+    pub fn step(&mut self) -> Step {
+        let Some(&key) = self.sweeping.front() else { return Step::Idle };
+        if self.quantum == 0 {
+            self.quantum = QUANTUM;
+            self.sweeping.rotate_left(1);
+            return self.step();
+        }
+        self.quantum -= 1;
+        let lane = &mut self.lanes[key as usize];
+        if let Some(member) = lane.next_visit() {
+            return Step::Visit(member);
+        }
+        let swept = lane.end_sweep();
+        if lane.sweep.is_none() {
+            self.sweeping.pop_front();
+            self.quantum = QUANTUM;
+        }
+        swept.map_or(Step::Idle, Step::Finished)
+    }
+}
+
+impl CoreLane {
+    fn begin_sweep(&mut self, published_ns: u64) {
+        let len = self.members.len().max(1);
+        self.first = (self.first + len.div_ceil(ROTATION)) % len;
+        let target = self.reader.head();
+        self.sweep = Some(Sweep { next: self.first, left: len, target, published_ns });
+    }
+
+    /// Members have changed places: one that was not visited yet may now stand where the sweep has
+    /// been, so it goes round once more.
+    fn changed(&mut self) {
+        if let Some(sweep) = &self.sweep {
+            self.again = self.again.or(Some(sweep.published_ns));
+        }
+    }
+
+    fn next_visit(&mut self) -> Option<Member> {
+        let sweep = self.sweep.as_mut()?;
+        if sweep.left == 0 || self.members.is_empty() {
+            return None;
+        }
+        let index = sweep.next % self.members.len();
+        sweep.next = index + 1;
+        sweep.left -= 1;
+        Some(self.members[index])
+    }
+
+    /// Ends the sweep, and begins the next at once if the lane has moved meanwhile.
+    fn end_sweep(&mut self) -> Option<Swept> {
+        let Sweep { target, published_ns, .. } = self.sweep.take()?;
+        if let Some(published_ns) = self.again.take() {
+            self.begin_sweep(published_ns);
+        }
+        Some(Swept { tap: Arc::clone(&self.tap), target, published_ns })
+    }
+}

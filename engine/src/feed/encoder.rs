@@ -1,0 +1,342 @@
+//! The encodings a feed can be sent in, and what a frame of each looks like. Owns the bytes of one
+//! frame, from message to wire. Must not know segments, sockets or clocks, and keeps nothing but
+//! scratch memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::feed::epoch::Epoch;
+use crate::feed::lag::Gap;
+use crate::feed::topic::Target;
+use crate::frame::{Kind, Opcode, encode};
+use crate::wire::deflate;
+use crate::wire::envelope;
+use crate::wire::reply;
+use crate::wire::sse;
+
+/// A published message, before any encoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Text or binary, as published.
+    pub kind: Kind,
+    /// The publisher's bytes.
+    pub payload: &'a [u8],
+}
+
+/// What a frame says about where it came from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The topic it was published to.
+    pub topic: Arc<str>,
+    /// The number that stands for this topic, in this feed, in binary envelopes. Never used twice
+    /// in the life of an engine.
+    pub number: u64,
+}
+
+/// The forms there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Form {
+    /// The payload as one WebSocket frame. Always open: it is the feed's log.
+    Raw,
+    /// A Server-Sent Event in one HTTP chunk.
+    Sse,
+    /// A `gridcast.v1.json` envelope in one WebSocket text frame.
+    Json,
+    /// A `gridcast.v1.bin` envelope in one WebSocket binary frame.
+    Binary,
+}
+
+impl Form {
+    /// Every form, for listings.
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Sse, Self::Json, Self::Binary];
+
+    /// The word for labels.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Sse => "sse",
+            Self::Json => "json",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+/// What a lane holds: a form, deflated or not. What a subscriber may choose about its bytes is
+/// here, so that whoever chooses the same shares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKind {
+    /// The form of a frame.
+    pub form: Form,
+    /// How messages are deflated (RFC 7692); none sends them as they are.
+    pub deflate: Option<Deflation>,
+}
+
+/// How the messages of a lane are deflated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Deflation {
+    /// Size of the window, as a power of two: what the client asked for.
+    pub window_bits: u8,
+    /// Effort, 1 to 9.
+    pub level: u8,
+    /// Messages below this many bytes are sent as they are.
+    pub bytes_min: u32,
+}
+
+impl LaneKind {
+    /// Payloads as they are.
+    pub const RAW: Self = Self::plain(Form::Raw);
+    /// Server-Sent Events.
+    pub const SSE: Self = Self::plain(Form::Sse);
+
+    /// A form as it is.
+    pub const fn plain(form: Form) -> Self {
+        Self { form, deflate: None }
+    }
+
+    /// Length of the frame that begins `bytes`, which holds at least its header. An announcement
+    /// and the message it announces are one frame.
+    pub fn frame_len(self, bytes: &[u8]) -> u64 {
+        let len = match self.form {
+            Form::Raw | Form::Json => encode::frame_len(bytes),
+            Form::Sse => sse::chunk_len(bytes),
+            Form::Binary => announced_len(bytes),
+        };
+        debug_assert!(len.is_some(), "a lane holds only whole frames");
+        // A frame without a length would stall a walk; one byte keeps it moving in release builds.
+        len.unwrap_or(1).max(1)
+    }
+
+    /// The notice that tells a subscriber of `target` about `gap`.
+    ///
+    /// A raw socket carries only payloads, so the notice is the application data of a ping
+    /// (RFC 6455 section 5.5.2): it adds no message and every client answers it.
+    pub fn gap_notice(self, target: &Target, gap: Gap) -> Vec<u8> {
+        match self.form {
+            Form::Raw => {
+                let Gap { from, to, reason } = gap;
+                let word = reason.word();
+                let text = format!(r#"{{"gap":{{"from":{from},"to":{to},"reason":"{word}"}}}}"#);
+                encode::control(Opcode::Ping, text.as_bytes()).to_vec()
+            }
+            Form::Sse => {
+                let mut event = Vec::new();
+                sse::gap(&mut event, gap.from, gap.to, gap.reason.word());
+                event
+            }
+            Form::Json | Form::Binary => text_frame(&reply::gap(target, gap)),
+        }
+    }
+
+    /// True when the lane's form has room for a notice that every client sees.
+    pub fn shows_notices(self) -> bool {
+        self.form != Form::Raw
+    }
+
+    /// True when one connection may follow many feeds in this form, so that a frame names its own.
+    pub fn is_multiplexed(self) -> bool {
+        matches!(self.form, Form::Json | Form::Binary)
+    }
+}
+
+/// A whole frame around a message that only one connection gets.
+pub fn message_frame(deflate: Option<Deflation>, kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut encoder = Encoder::new(LaneKind { form: Form::Raw, deflate });
+    encoder.data_frame(kind, Body::Payload(payload)).concat()
+}
+
+/// A whole text frame around a reply or notice.
+pub fn text_frame(text: &[u8]) -> Vec<u8> {
+    let mut frame = encode::header(Opcode::Text, text.len() as u64).to_vec();
+    frame.extend_from_slice(text);
+    frame
+}
+
+/// Only an announcement is a text frame where messages are binary.
+fn announced_len(bytes: &[u8]) -> Option<u64> {
+    let len = encode::frame_len(bytes)?;
+    if bytes.first()? & 0x0F != Opcode::Text as u8 {
+        return Some(len);
+    }
+    Some(len + encode::frame_len(bytes.get(usize::try_from(len).ok()?..)?)?)
+}
+
+/// The last frame that announced a topic; 0 while none did. It is stored before that frame is
+/// published, so whoever sees the frame sees this.
+#[derive(Debug, Default)]
+pub struct Announcing(AtomicU64);
+
+impl Announcing {
+    /// The number of that frame.
+    pub fn last(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Makes frames of one lane.
+#[derive(Debug)]
+pub struct Encoder {
+    kind: LaneKind,
+    /// Topics of a pattern that subscribers were told the number of.
+    announced: BTreeMap<u64, Announced>,
+    frame: Vec<u8>,
+    envelope: Vec<u8>,
+    deflated: Vec<u8>,
+    deflates: u64,
+    announcing: Arc<Announcing>,
+}
+
+#[derive(Debug)]
+struct Announced {
+    origin: Arc<Origin>,
+    /// The frame that did it.
+    seq: u64,
+    is_gone: bool,
+}
+
+/// Where a message stands in its feed.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The feed's incarnation.
+    pub epoch: Epoch,
+    /// The message's number.
+    pub seq: u64,
+    /// Its topic.
+    pub origin: &'a Arc<Origin>,
+    /// True where the subscriber could not know the topic's number yet: in a pattern.
+    pub announce: bool,
+}
+
+impl Encoder {
+    /// For lanes of `kind`.
+    pub fn new(kind: LaneKind) -> Self {
+        Self {
+            kind,
+            announced: BTreeMap::new(),
+            frame: Vec::new(),
+            envelope: Vec::new(),
+            deflated: Vec::new(),
+            deflates: 0,
+            announcing: Arc::default(),
+        }
+    }
+
+    /// What it encodes to.
+    pub fn kind(&self) -> LaneKind {
+        self.kind
+    }
+
+    /// Messages deflated so far.
+    pub fn deflates(&self) -> u64 {
+        self.deflates
+    }
+
+    /// Topics announced in the frames `seqs`.
+    pub fn announced_in(&self, seqs: Range<u64>) -> Vec<Arc<Origin>> {
+        let within = self.announced.values().filter(|announced| seqs.contains(&announced.seq));
+        within.map(|announced| Arc::clone(&announced.origin)).collect()
+    }
+
+    /// Notes that a topic is no more; should it come back, it is announced with a new number.
+    pub fn leave(&mut self, number: u64) {
+        if let Some(announced) = self.announced.get_mut(&number) {
+            announced.is_gone = true;
+        }
+    }
+
+    /// True when topics are announced that are no more.
+    pub fn has_gone(&self) -> bool {
+        self.announced.values().any(|announced| announced.is_gone)
+    }
+
+    /// Forgets those of them that have no number in `retained`.
+    pub fn forget_gone(&mut self, retained: &BTreeSet<u64>) {
+        self.announced.retain(|number, announced| !announced.is_gone || retained.contains(number));
+    }
+
+    /// When a topic was announced last, for readers.
+    pub fn announcing(&self) -> Arc<Announcing> {
+        Arc::clone(&self.announcing)
+    }
+
+    /// The frame of `message`, as the parts that follow one another.
+    pub fn encode<'a>(&'a mut self, place: Place<'_>, message: Message<'a>) -> [&'a [u8]; 2] {
+        self.frame.clear();
+        match self.kind.form {
+            Form::Raw => return self.data_frame(message.kind, Body::Payload(message.payload)),
+            Form::Sse => {
+                let Place { epoch, seq, .. } = place;
+                sse::event(&mut self.frame, epoch, seq, message.kind, message.payload);
+            }
+            Form::Json => {
+                self.envelope.clear();
+                envelope::json(&mut self.envelope, &place.origin.topic, place.seq, message);
+                return self.data_frame(Kind::Text, Body::Envelope);
+            }
+            Form::Binary => {
+                self.announce(place);
+                self.envelope.clear();
+                let number = place.origin.number;
+                envelope::binary(&mut self.envelope, number, place.seq, message);
+                return self.data_frame(Kind::Binary, Body::Envelope);
+            }
+        }
+        [&self.frame, &[]]
+    }
+
+    fn announce(&mut self, place: Place<'_>) {
+        let Origin { number, .. } = **place.origin;
+        if place.announce && !self.announced.contains_key(&number) {
+            let origin = Arc::clone(place.origin);
+            self.announced.insert(number, Announced { origin, seq: place.seq, is_gone: false });
+            self.announcing.0.store(place.seq, Ordering::Release);
+            self.frame.extend(announcement(place.origin));
+        }
+    }
+
+    /// A WebSocket frame behind what `self.frame` holds already; a payload is not copied.
+    fn data_frame<'a>(&'a mut self, kind: Kind, body: Body<'a>) -> [&'a [u8]; 2] {
+        let payload = match body {
+            Body::Payload(payload) => payload,
+            Body::Envelope => &self.envelope,
+        };
+        if let Some(Deflation { window_bits, level, bytes_min }) = self.kind.deflate
+            && payload.len() >= bytes_min as usize
+        {
+            self.deflated.clear();
+            deflate::message(&mut self.deflated, window_bits, level, payload);
+            self.deflates += 1;
+            // What does not shrink is sent as it is.
+            if self.deflated.len() < payload.len() {
+                let header = encode::deflated_header(kind.into(), self.deflated.len() as u64);
+                self.frame.extend(header);
+                return [&self.frame, &self.deflated];
+            }
+        }
+        self.frame.extend(encode::header(kind.into(), payload.len() as u64));
+        [&self.frame, payload]
+    }
+
+    /// Bytes of scratch memory held.
+    pub fn scratch_bytes(&self) -> usize {
+        self.frame.capacity() + self.envelope.capacity() + self.deflated.capacity()
+    }
+
+    /// Gives the scratch memory back.
+    pub fn release_scratch(&mut self) {
+        self.frame = Vec::new();
+        self.envelope = Vec::new();
+        self.deflated = Vec::new();
+    }
+}
+
+/// The frame that tells which number stands for a topic.
+pub fn announcement(origin: &Origin) -> Vec<u8> {
+    text_frame(&envelope::announcement(&origin.topic, origin.number))
+}
+
+enum Body<'a> {
+    Payload(&'a [u8]),
+    Envelope,
+}

@@ -1,0 +1,9 @@
+//! The network: sockets and their options, plain or encrypted, and who is at the other end. Must not
+//! know HTTP, frames or feeds.
+
+pub mod forwarded;
+pub mod networks;
+pub mod proxy;
+pub mod socket;
+pub mod tls;
+pub mod transport;

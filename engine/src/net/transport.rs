@@ -1,0 +1,159 @@
+//! The socket of a connection: plain, or with a TLS session on it. Owns what differs between the
+//! two, so that nobody else asks. Must not know what the bytes mean, or when to read and write.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use rustls::ServerConfig;
+
+use crate::delivery::flush::Socket;
+use crate::metrics::TlsFailure;
+use crate::net::tls::session::{Scratch, TlsStream};
+
+/// See the file header.
+#[derive(Debug)]
+pub enum Transport {
+    /// Bytes as they are.
+    Plain(TcpStream),
+    /// Bytes in a TLS session.
+    Tls(Box<TlsStream>),
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// So many bytes are in the buffer. None does not mean the end: TLS has messages of its own.
+    pub bytes: usize,
+    /// The kernel may have more, and no event will say so.
+    pub filled: bool,
+    /// The peer has sent all it will.
+    pub ended: bool,
+    /// The first message of a TLS handshake was answered; what it waited for that was no time of
+    /// the client's.
+    pub answered: bool,
+    /// The TLS handshake is done.
+    pub opened: bool,
+}
+
+/// A transport with the scratch memory of its core, to be written to.
+#[derive(Debug)]
+pub struct Wire<'a> {
+    transport: &'a mut Transport,
+    scratch: &'a mut Scratch,
+}
+
+impl Transport {
+    /// A socket whose first bytes are the beginning of a TLS handshake.
+    ///
+    /// # Errors
+    /// When the settings allow no session at all.
+    pub fn secure(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self::Tls(Box::new(TlsStream::new(socket, config)?)))
+    }
+
+    /// Reads once from the socket; what that brought, deciphered, is put into `buffer`. Nothing
+    /// that could be put there stays behind: only the kernel has more.
+    ///
+    /// # Errors
+    /// As `read(2)`, and `InvalidData` for what is no TLS.
+    pub fn read(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> io::Result<Reading> {
+        match self {
+            Self::Plain(socket) => {
+                let bytes = socket.read(buffer)?;
+                let (filled, ended) = (bytes == buffer.len(), bytes == 0);
+                Ok(Reading { bytes, filled, ended, ..Reading::default() })
+            }
+            Self::Tls(stream) => stream.read(buffer, scratch),
+        }
+    }
+
+    /// To be written to.
+    pub fn wire<'a>(&'a mut self, scratch: &'a mut Scratch) -> Wire<'a> {
+        Wire { transport: self, scratch }
+    }
+
+    /// The kernel's socket.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.socket(),
+        }
+    }
+
+    /// Sends bytes past a TLS session, to a peer that cannot understand one. Only as many as go
+    /// at once: it is the last that such a peer is told.
+    pub fn write_past(&mut self, bytes: &[u8]) {
+        // A peer that does not take them is not told.
+        let _ = self.socket().write(bytes);
+    }
+
+    /// Says that nothing more follows.
+    ///
+    /// # Errors
+    /// As `shutdown(2)`.
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
+        self.take_leave();
+        self.socket().shutdown(Shutdown::Write)
+    }
+
+    /// Ends a TLS session in good order, as far as the socket takes that now.
+    pub fn take_leave(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.take_leave();
+        }
+    }
+
+    /// True until the peer can be spoken to.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.is_handshaking())
+    }
+
+    /// True while the client's first message of a TLS handshake was not answered.
+    pub fn awaits_hello(&self) -> bool {
+        matches!(self, Self::Tls(stream) if !stream.has_answered())
+    }
+
+    /// What broke the TLS session, if anything did.
+    pub fn failure(&self) -> Option<TlsFailure> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.failure(),
+        }
+    }
+
+    /// Bytes taken from the engine, or of the session's own, that the kernel has not taken.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(stream) => stream.held_bytes(),
+        }
+    }
+
+    /// Bytes of user memory held beside the slot itself; of a TLS session only what is ours.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(stream) => stream.memory_bytes(),
+        }
+    }
+}
+
+impl Socket for Wire<'_> {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (&mut *self.transport, slices) {
+            // `write` is measurably cheaper than `writev` of one slice, and one slice is the rule.
+            (Transport::Plain(socket), [one]) => socket.write(one),
+            (Transport::Plain(socket), many) => socket.write_vectored(many),
+            (Transport::Tls(stream), slices) => stream.write(slices, self.scratch),
+        }
+    }
+
+    fn push(&mut self) -> io::Result<bool> {
+        match &mut *self.transport {
+            Transport::Plain(_) => Ok(true),
+            Transport::Tls(stream) => stream.push(),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Settings: one table of all of them, the layers they are read from, and the configuration made of
+//! it. Must not act on any of them.
+
+pub mod config;
+pub mod current;
+pub mod layers;
+pub mod logging;
+pub mod nearest;
+pub mod reload;
+pub mod restart;
+pub mod table;
+pub mod watch;

@@ -1,0 +1,636 @@
+//! Every setting: its default, its range, its unit and its reason. The one place for a bound.
+//! A table and nothing else: `settings` reads values into it, `config` gives them types.
+
+use crate::feed::options::LagPolicy;
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Knob {
+    /// The section of the file.
+    pub section: &'static str,
+    /// The key in its section; a unit ends its name.
+    pub key: &'static str,
+    /// What its values are.
+    pub kind: Kind,
+    /// What it is for and why the default is what it is.
+    pub reason: &'static str,
+}
+
+/// What the values of a setting are.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A whole number within a range.
+    Integer {
+        /// When nothing is said.
+        default: u64,
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// On or off; off when nothing is said.
+    Switch,
+    /// One of some words; the first when nothing is said.
+    Word(&'static [&'static str]),
+    /// An address and a port; where the default is none, it may be left empty.
+    Address {
+        /// When nothing is said.
+        default: &'static str,
+    },
+    /// A file; none when nothing is said.
+    Path,
+    /// Any text; none when nothing is said.
+    Text {
+        /// Whether nobody may see it who did not write it.
+        is_secret: bool,
+    },
+    /// Any number of texts; none when nothing is said.
+    List,
+    /// Networks, as [`Networks`](crate::net::networks::Networks) reads them; none when nothing is said.
+    Networks,
+}
+
+/// A table that a file may hold any number of times, `[[section.key]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// The section it belongs to.
+    pub section: &'static str,
+    /// Its name there.
+    pub key: &'static str,
+    /// What it says for itself; the first of these it must say.
+    pub own: &'static [Knob],
+    /// The settings of its section that it may say again.
+    pub inherited: &'static [&'static str],
+}
+
+/// Every such table.
+pub const ROWS: &[Rows] = &[
+    Rows {
+        section: "retention",
+        key: "class",
+        own: &[text("retention.class", "pattern", "The topics it holds for.")],
+        inherited: &["frames_max", "bytes_max", "age_ms_max", "lag"],
+    },
+    Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s_max"] },
+];
+
+/// What an `[[auth.token]]` says.
+const TOKEN: &[Knob] = &[
+    text("auth.token", "name", "Who it stands for, in logs and limits."),
+    Knob {
+        section: "auth.token",
+        key: "token",
+        kind: Kind::Text { is_secret: true },
+        reason: "The token itself.",
+    },
+    path("auth.token", "token_file", "The file that holds it."),
+    text("auth.token", "sha256", "Its SHA-256 in hexadecimal."),
+    list("auth.token", "subscribe", "Topics and patterns it may subscribe to."),
+    list("auth.token", "publish", "Topics and patterns it may publish to."),
+    Knob {
+        section: "auth.token",
+        key: "admin",
+        kind: Kind::Switch,
+        reason: "Whether it may administer the engine.",
+    },
+];
+
+/// The words of `log.format`.
+pub const LOG_FORMATS: &[&str] = &["text", "json"];
+
+/// The words of `tls.client_auth`.
+pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
+
+/// The words of `proxy.protocol`.
+pub const PROXY_VERSIONS: &[&str] = &["off", "v1", "v2", "any"];
+
+/// The words of `log.level`.
+pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const DAY_MS: u64 = 86_400_000;
+const YEAR_S: u64 = 31_536_000;
+
+/// Every setting, in the order of the file. What those of `retention` and `auth` say for all, a row
+/// of [`ROWS`] may say again for some.
+pub const KNOBS: &[Knob] = &[
+    Knob {
+        section: "server",
+        key: "listen",
+        kind: Kind::Address { default: "127.0.0.1:9400" },
+        reason: "Where clients connect. Port 0 takes any free one.",
+    },
+    integer(
+        "server",
+        "cores",
+        (0, 0, 1024, "threads"),
+        "Event loops. 0 is one for each CPU this process may run on.",
+    ),
+    Knob {
+        section: "server",
+        key: "insecure",
+        kind: Kind::Switch,
+        reason: "Listening beyond loopback without [auth] needs this said aloud: nobody is asked \
+                 who they are, so everybody who reaches the port may publish and subscribe.",
+    },
+    path(
+        "auth",
+        "jwks",
+        "The public keys, as a JSON Web Key Set, that sign JSON Web Tokens (RS256, ES256, EdDSA). \
+         Read again when the file changes. With this, a secret or an [[auth.token]], every client \
+         needs a token.",
+    ),
+    path(
+        "auth",
+        "hs256_secret_file",
+        "The secret of at least 32 bytes that signs JSON Web Tokens by HS256; a line break at its \
+         end does not count. Whoever can check such tokens can make them: prefer auth.jwks.",
+    ),
+    text(
+        "auth",
+        "issuer",
+        "The `iss` that tokens must have. When nothing is said, any: then no other issuer may use \
+         these keys.",
+    ),
+    list(
+        "auth",
+        "audience",
+        "The `aud` of which tokens must name one. When nothing is said, tokens that name an \
+         audience are refused: they were meant for somebody else.",
+    ),
+    integer(
+        "auth",
+        "leeway_s",
+        (5, 0, 600, "s"),
+        "How far the clock of the issuer may be from ours when `exp` and `nbf` are judged.",
+    ),
+    Knob {
+        section: "auth",
+        key: "unlimited",
+        kind: Kind::Switch,
+        reason: "Takes tokens without `exp` as well. They hold until their key is taken away.",
+    },
+    text(
+        "auth",
+        "cookie",
+        "The cookie in which a token may come, because browsers cannot set headers on a \
+         WebSocket. Needs security.origins: browsers send cookies for any page that asks.",
+    ),
+    integer(
+        "auth",
+        "publishes_per_s_max",
+        (0, 0, 10_000_000, "messages/s"),
+        "Messages that all connections of one token, or of one `sub`, may publish together, \
+         averaged over a second, unless the token says otherwise. 0 sets no limit.",
+    ),
+    integer(
+        "auth",
+        "subjects_max",
+        (100_000, 1, 10_000_000, "subjects"),
+        "Subjects whose publishing is limited at once. Beyond it, new ones are answered 503.",
+    ),
+    Knob {
+        section: "auth",
+        key: "metrics",
+        kind: Kind::Switch,
+        reason: "Asks for a token with admin = true at /metrics too. Off, because it tells counts \
+                 and no topics, and many scrapers carry no tokens.",
+    },
+    path(
+        "tls",
+        "certificate",
+        "The certificate that clients are shown, in PEM form, with those that lead to its \
+         authority after it. With a key the port speaks TLS only; without, plain HTTP. Read again \
+         when the file changes.",
+    ),
+    path("tls", "key", "The private key of that certificate, in PEM form. Read again likewise."),
+    path(
+        "tls",
+        "client_ca",
+        "The authorities, in PEM form, of which clients show certificates. Needs tls.client_auth.",
+    ),
+    Knob {
+        section: "tls",
+        key: "client_auth",
+        kind: Kind::Word(CLIENT_AUTHS),
+        reason: "Whether clients show a certificate of tls.client_ca: those that have one, or all.",
+    },
+    integer(
+        "tls",
+        "handshakes_per_turn",
+        (8, 1, 4096, "handshakes"),
+        "Steps of TLS handshakes between two rounds of delivery. A step costs 0.1 ms with an ECDSA \
+         key and 1 ms with an RSA key: more at once would hold up everybody else when very many \
+         clients come back together. Those that wait are not timed out meanwhile.",
+    ),
+    Knob {
+        section: "proxy",
+        key: "protocol",
+        kind: Kind::Word(PROXY_VERSIONS),
+        reason: "Whether balancers say in a PROXY header, before the first byte and before TLS, \
+                 whose connection it is: limits per source then hold for that address. A port that \
+                 expects the header takes no connection without it.",
+    },
+    Knob {
+        section: "proxy",
+        key: "trusted",
+        kind: Kind::Networks,
+        reason: "Proxies and load balancers in front of the engine, as addresses and networks: \
+                 only what these say of a client is believed. Nobody else may connect while \
+                 proxy.protocol is on, because anybody could claim to be anybody.",
+    },
+    Knob {
+        section: "proxy",
+        key: "forwarded_for",
+        kind: Kind::Switch,
+        reason: "Has the limits of one address hold for the client in X-Forwarded-For, where a \
+                 trusted proxy passes it on: the right-most address that is not trusted.",
+    },
+    integer(
+        "limits",
+        "message_bytes_max",
+        (MIB, 1, 64 * MIB, "bytes"),
+        "The largest message, and the largest body of a POST. Beyond it: close code 1009, or 413.",
+    ),
+    integer(
+        "limits",
+        "header_bytes_max",
+        (16 * KIB, KIB, MIB, "bytes"),
+        "The largest request head. Beyond it: 431.",
+    ),
+    integer(
+        "limits",
+        "handshake_ms_max",
+        (5_000, 100, 600_000, "ms"),
+        "How long a request may take to arrive. Slow or silent clients hold a descriptor for no \
+         longer.",
+    ),
+    integer(
+        "limits",
+        "body_ms_max",
+        (30_000, 100, 3_600_000, "ms"),
+        "How long the body of a POST may take to arrive once its head is there. Beyond it: 408.",
+    ),
+    integer(
+        "limits",
+        "connections_max",
+        (1_000_000, 1, 100_000_000, "connections"),
+        "Open connections of the whole engine. Beyond it: 503. The descriptor limit of the \
+         process may bind earlier.",
+    ),
+    integer(
+        "limits",
+        "connections_per_source_max",
+        (0, 0, 100_000_000, "connections"),
+        "Open connections of one address, for IPv6 of one /64. 0 sets no limit: behind a proxy \
+         all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "handshakes_per_s_per_source",
+        (0, 0, 1_000_000, "handshakes/s"),
+        "Connections that one address, for IPv6 one /64, may open, averaged over a second. Beyond \
+         it: 429. 0 sets no limit: behind a proxy all clients share one address.",
+    ),
+    integer(
+        "limits",
+        "accepts_per_s_max",
+        (0, 0, 10_000_000, "connections/s"),
+        "Connections that all clients together may open, averaged over a second. Beyond it: 503 \
+         with Retry-After. 0 sets no limit: accepting takes turns with delivery, so a storm is \
+         spread over time rather than refused.",
+    ),
+    integer(
+        "limits",
+        "controls_per_s_max",
+        (10_000, 0, 10_000_000, "controls/s"),
+        "Pings, pongs and commands, publishes not included, that one connection may send within \
+         a second. Beyond it: close code 4429. The default lets a client subscribe to all it may \
+         at once. 0 sets no limit.",
+    ),
+    integer(
+        "limits",
+        "topics_max",
+        (1_000_000, 1, 100_000_000, "topics"),
+        "Topics that exist at once. A topic exists from its first use until memory.topic_idle_s \
+         after its last.",
+    ),
+    integer(
+        "limits",
+        "subscriptions_per_connection_max",
+        (4096, 1, 1_000_000, "subscriptions"),
+        "Subscriptions of one multiplexed connection. Each costs about 150 bytes. Beyond it: an \
+         error reply.",
+    ),
+    integer(
+        "limits",
+        "publishes_per_s_max",
+        (0, 0, 10_000_000, "messages/s"),
+        "Messages that one publishing connection may send, averaged over a second. Beyond it: \
+         close code 4429, or 429. 0 sets no limit: a publisher that is ahead of its subscribers \
+         is slowed by not reading its socket.",
+    ),
+    Knob {
+        section: "security",
+        key: "origins",
+        kind: Kind::List,
+        reason: "Pages that may use the engine from a browser, as in \
+                 [\"https://app.example.com\", \"https://*.example.org\"]. Others are refused \
+                 with 403; empty lets all in. Clients that are no browsers send no origin and \
+                 pass.",
+    },
+    integer(
+        "retention",
+        "frames_max",
+        (0, 0, 1_000_000_000, "frames"),
+        "Frames that a feed keeps for those who lag or come back. 0 sets no limit: bytes_max \
+         decides.",
+    ),
+    integer(
+        "retention",
+        "bytes_max",
+        (MIB, 4 * KIB, 64 * GIB, "bytes"),
+        "Bytes that a feed keeps in each form it is sent in. At 60 frames of 128 bytes a second, \
+         1 MiB is two minutes.",
+    ),
+    integer(
+        "retention",
+        "age_ms_max",
+        (0, 0, 365 * DAY_MS, "ms"),
+        "Age at which a frame is given up. 0 sets no limit. The last frame is always kept.",
+    ),
+    Knob {
+        section: "retention",
+        key: "lag",
+        kind: Kind::Word(LagPolicy::WORDS),
+        reason: "What happens to a subscriber that falls behind what is kept, unless it chose \
+                 itself. Disconnecting is the default because no client can overlook it.",
+    },
+    integer(
+        "memory",
+        "log_bytes_max",
+        (GIB, MIB, 1 << 40, "bytes"),
+        "Bytes of all logs together. When they are used up, feeds keep their last frame only.",
+    ),
+    integer(
+        "memory",
+        "pending_bytes_max",
+        (512 * MIB, MIB, 1 << 40, "bytes"),
+        "Bytes that hang on all connections together: input that is not whole yet, and output \
+         meant for one alone. From seven eighths of it, those who lag and may lose frames go on \
+         with the newest; at the limit nothing new is taken on, and those furthest behind are \
+         disconnected (4503).",
+    ),
+    integer(
+        "memory",
+        "socket_bytes_max",
+        (0, 0, 1 << 40, "bytes"),
+        "Kernel memory of sockets that lag, reckoned as flush.send_buffer_bytes each; beyond it \
+         likewise. 0 sets no limit: flush.lag_age_ms_max ends those who take nothing.",
+    ),
+    integer(
+        "memory",
+        "compact_idle_s",
+        (60, 1, YEAR_S, "s"),
+        "Time without a publish after which a feed keeps only its last frame.",
+    ),
+    integer(
+        "memory",
+        "topic_idle_s",
+        (3_600, 1, YEAR_S, "s"),
+        "Time without a publish or a subscriber after which a topic is forgotten.",
+    ),
+    integer(
+        "flush",
+        "sockets_per_slice",
+        (256, 1, 65_536, "sockets"),
+        "Sockets written to before events are looked at again: a sweep over very many must not \
+         hold up pings, publishers and new connections. At 4 µs a write, 256 are a millisecond.",
+    ),
+    integer(
+        "flush",
+        "bytes_per_slice",
+        (4 * MIB, 64 * KIB, GIB, "bytes"),
+        "Bytes written before events are looked at again, for the same reason.",
+    ),
+    integer(
+        "flush",
+        "bytes_per_socket",
+        (256 * KIB, 4 * KIB, 64 * MIB, "bytes"),
+        "Bytes written to one socket before the next has its turn.",
+    ),
+    integer(
+        "flush",
+        "send_buffer_bytes",
+        (256 * KIB, 0, 64 * MIB, "bytes"),
+        "Kernel memory for what one socket has not taken yet (SO_SNDBUF). Left to itself (0) the \
+         kernel grows it to 4 MiB, for every stalled client.",
+    ),
+    integer(
+        "flush",
+        "lag_age_ms_max",
+        (10_000, 100, DAY_MS, "ms"),
+        "How long a socket may take no bytes at all. Beyond it: close code 4410.",
+    ),
+    Knob {
+        section: "compression",
+        key: "enabled",
+        kind: Kind::Switch,
+        reason: "Agrees to permessage-deflate with clients that offer it. A message is deflated \
+                 once for all of them, but small frames hardly shrink and every client spends time \
+                 on inflating: worth it for text over links that are paid by the byte.",
+    },
+    integer(
+        "compression",
+        "level",
+        (6, 1, 9, "of zlib's levels"),
+        "How hard to try: 1 is fastest, 9 smallest. A message is deflated once however many \
+         subscribers it has, so the balance most programs choose is affordable.",
+    ),
+    integer(
+        "compression",
+        "bytes_min",
+        (64, 1, 64 * MIB, "bytes"),
+        "Smaller messages are sent as they are: each is deflated for itself, and there is little \
+         in so few bytes that could repeat.",
+    ),
+    integer(
+        "keepalive",
+        "ping_interval_ms",
+        (30_000, 100, DAY_MS, "ms"),
+        "Silence after which a client is asked whether it is there. Proxies often end \
+         connections that were silent for 60 s.",
+    ),
+    integer(
+        "keepalive",
+        "idle_timeout_ms",
+        (90_000, 100, DAY_MS, "ms"),
+        "Silence after which a client is taken for gone. Beyond it: close code 4408.",
+    ),
+    integer(
+        "keepalive",
+        "close_timeout_ms",
+        (5_000, 10, 600_000, "ms"),
+        "How long the closing handshake may take before the connection is cut.",
+    ),
+    integer(
+        "drain",
+        "window_ms",
+        (5_000, 0, 3_600_000, "ms"),
+        "After SIGTERM, connections are closed evenly over this time, so that their clients do \
+         not reach the next server all at once.",
+    ),
+    integer(
+        "drain",
+        "deadline_ms",
+        (10_000, 0, 3_600_000, "ms"),
+        "After SIGTERM, the time at which whatever is left is cut.",
+    ),
+    integer(
+        "drain",
+        "reconnect_ms_min",
+        (500, 0, 3_600_000, "ms"),
+        "The shortest delay that a drained client is asked to reconnect after.",
+    ),
+    integer(
+        "drain",
+        "reconnect_ms_max",
+        (10_000, 0, 3_600_000, "ms"),
+        "The longest such delay; each client is given one in between.",
+    ),
+    Knob {
+        section: "admin",
+        key: "listen",
+        kind: Kind::Address { default: "" },
+        reason: "A listener of their own for /metrics and /v1/admin/*, which the other then does \
+                 does not serve. Empty leaves them with the clients' endpoints. /v1/admin/* is for \
+                 loopback only.",
+    },
+    Knob {
+        section: "debug",
+        key: "echo",
+        kind: Kind::Switch,
+        reason: "Offers /v1/echo, which conformance suites of the WebSocket protocol need.",
+    },
+    Knob {
+        section: "log",
+        key: "format",
+        kind: Kind::Word(LOG_FORMATS),
+        reason: "Lines for a person, or JSON objects for a collector. Both go to standard error.",
+    },
+    Knob {
+        section: "log",
+        key: "level",
+        kind: Kind::Word(LOG_LEVELS),
+        reason: "How much is told. A connection alone is told of at debug only.",
+    },
+];
+
+/// One setting after another would drown in braces: default, min, max, unit.
+const fn integer(
+    section: &'static str,
+    key: &'static str,
+    (default, min, max, unit): (u64, u64, u64, &'static str),
+    reason: &'static str,
+) -> Knob {
+    Knob { section, key, kind: Kind::Integer { default, min, max, unit }, reason }
+}
+
+/// A file.
+const fn path(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::Path, reason }
+}
+
+const fn text(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::Text { is_secret: false }, reason }
+}
+
+const fn list(section: &'static str, key: &'static str, reason: &'static str) -> Knob {
+    Knob { section, key, kind: Kind::List, reason }
+}
+
+impl Rows {
+    /// Its name in messages and in the file, `section.key`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// What its tables may say.
+    pub fn knobs(&self) -> impl Iterator<Item = &'static Knob> + use<> {
+        let inherited = self.inherited.iter();
+        let section = self.section;
+        self.own.iter().chain(inherited.filter_map(move |key| Knob::find(section, key)))
+    }
+}
+
+impl Knob {
+    /// Its name in messages and flags, `section.key`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// Its name in the environment.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("GRIDCAST_{}_{}", self.section, self.key).to_ascii_uppercase()
+    }
+
+    /// The knob of this name.
+    #[must_use]
+    pub fn find(section: &str, key: &str) -> Option<&'static Self> {
+        KNOBS.iter().find(|knob| knob.section == section && knob.key == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn defaults_lie_in_their_range_and_fit_the_file() {
+        for knob in KNOBS {
+            if let Kind::Integer { default, min, max, unit } = knob.kind {
+                assert!(min <= default && default <= max, "{}", knob.name());
+                assert!(i64::try_from(max).is_ok(), "{}", knob.name());
+                assert!(!unit.is_empty(), "{}", knob.name());
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_carry_their_unit() {
+        let names: HashSet<String> = KNOBS.iter().map(Knob::name).collect();
+        assert_eq!(names.len(), KNOBS.len());
+        for knob in KNOBS {
+            let Kind::Integer { unit, .. } = knob.kind else { continue };
+            let expected = match unit {
+                "bytes" => "bytes",
+                "ms" => "_ms",
+                "s" => "_s",
+                "messages/s" | "handshakes/s" | "connections/s" | "controls/s" => "_per_s",
+                _ => continue,
+            };
+            assert!(knob.key.contains(expected), "{} in {unit}", knob.name());
+        }
+    }
+
+    #[test]
+    fn every_reason_is_a_sentence() {
+        let own = ROWS.iter().flat_map(|rows| rows.own);
+        assert!(KNOBS.iter().chain(own).all(|knob| knob.reason.ends_with('.')));
+    }
+
+    #[test]
+    fn what_rows_inherit_is_there() {
+        for rows in ROWS {
+            assert_eq!(rows.knobs().count(), rows.own.len() + rows.inherited.len());
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The envelopes of multiplexed data messages: which feed and number a payload has, as JSON or as
+//! bytes. Must not know frames, lanes or sockets: it appends payloads.
+
+use serde::de::IgnoredAny;
+
+use crate::feed::encoder::Message;
+use crate::frame::Kind;
+use crate::wire::data64;
+use crate::wire::text;
+
+/// Appends `{"topic":…,"seq":…,"data":…}`. Text that is JSON stands there as it is, other text as a
+/// string beside `"text":true`, bytes as base64 in `data64`. What nests too deeply to be read by
+/// every client counts as text.
+pub fn json(out: &mut Vec<u8>, topic: &str, seq: u64, message: Message<'_>) {
+    out.extend_from_slice(br#"{"topic":"#);
+    text::json_string(out, topic);
+    text::text(out, format_args!(r#","seq":{seq},"#));
+    match (message.kind, std::str::from_utf8(message.payload)) {
+        (Kind::Text, Ok(text)) if is_embeddable(message.payload) => {
+            out.extend_from_slice(br#""data":"#);
+            out.extend_from_slice(text.as_bytes());
+        }
+        (Kind::Text, Ok(text)) => {
+            out.extend_from_slice(br#""data":"#);
+            text::json_string(out, text);
+            out.extend_from_slice(br#","text":true"#);
+        }
+        _ => {
+            out.extend_from_slice(br#""data64":""#);
+            data64::append(out, message.payload);
+            out.push(b'"');
+        }
+    }
+    out.push(b'}');
+}
+
+/// Appends `varint feed · varint seq · flags · payload`. Varints are unsigned LEB128; bit 0 of the
+/// flags says that the payload is text.
+pub fn binary(out: &mut Vec<u8>, feed: u64, seq: u64, message: Message<'_>) {
+    varint(out, feed);
+    varint(out, seq);
+    out.push(u8::from(message.kind == Kind::Text));
+    out.extend_from_slice(message.payload);
+}
+
+/// The message that tells which number stands for `topic`.
+pub fn announcement(topic: &str, feed: u64) -> Vec<u8> {
+    let mut out = br#"{"topic":"#.to_vec();
+    text::json_string(&mut out, topic);
+    text::text(&mut out, format_args!(r#","feed":{feed}}}"#));
+    out
+}
+
+fn is_embeddable(payload: &[u8]) -> bool {
+    is_json(payload) && is_shallow(payload)
+}
+
+/// Whether `json`, which is valid, nests at most [`JSON_DEPTH_MAX`] deep. The check of the grammar
+/// does not recurse, and so accepts any depth.
+fn is_shallow(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0_u32, false, false);
+    json.iter().all(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth <= JSON_DEPTH_MAX
+    })
+}
+
+/// By the grammar alone: a number may be larger than any type of ours.
+fn is_json(payload: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// The deepest nesting of JSON that is embedded: with the envelope's own level 64, where the limits
+/// of widespread parsers begin. One publisher must not make envelopes unreadable to others.
+const JSON_DEPTH_MAX: u32 = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
+    fn json_of(topic: &str, seq: u64, kind: Kind, payload: &[u8]) -> String {
+        let mut out = Vec::new();
+        json(&mut out, topic, seq, Message { kind, payload });
+        String::from_utf8(out).unwrap()
+    }
+
+    /// LEB128 by its definition: seven bits a byte, the lowest first.
+    fn read_varint(bytes: &mut &[u8]) -> u64 {
+        let len = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let (own, rest) = bytes.split_at(len);
+        *bytes = rest;
+        own.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F))
+    }
+
+    #[test]
+    fn the_forms_are_the_documented_ones() {
+        assert_eq!(
+            json_of("pmu/1001", 42, Kind::Text, br#"{"f": 50.02}"#),
+            r#"{"topic":"pmu/1001","seq":42,"data":{"f": 50.02}}"#
+        );
+        assert_eq!(
+            json_of("pmu/1001", 43, Kind::Text, b"50,02"),
+            r#"{"topic":"pmu/1001","seq":43,"data":"50,02","text":true}"#
+        );
+        assert_eq!(
+            json_of("pmu/\"1\"", 43, Kind::Binary, &[0, 255]),
+            r#"{"topic":"pmu/\"1\"","seq":43,"data64":"AP8="}"#
+        );
+        assert_eq!(announcement("pmu/1002", 7), br#"{"topic":"pmu/1002","feed":7}"#);
+        let mut out = Vec::new();
+        binary(&mut out, 300, 5, Message { kind: Kind::Text, payload: b"x" });
+        assert_eq!(out, [0xAC, 0x02, 5, 1, b'x']);
+    }
+
+    #[test]
+    fn json_is_what_the_grammar_says() {
+        for (text, is) in [
+            ("1e999999", true),
+            ("123456789012345678901234567890", true),
+            (" [1, 2] ", true),
+            ("", false),
+            ("nul", false),
+            ("{}{}", false),
+            ("01", false),
+        ] {
+            assert_eq!(is_json(text.as_bytes()), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_text() {
+        let nested = |depth: usize| "[".repeat(depth) + "\"]\\\"[\"" + &"]".repeat(depth);
+        for depth in [1, 63, 64, 100_000] {
+            let envelope = json_of("t", 1, Kind::Text, nested(depth).as_bytes());
+            let value: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+            assert_eq!(value["text"].as_bool().is_some(), depth > 63, "{depth}");
+        }
+        let wide = format!("[{}\"{}\"]", "[{}],".repeat(99), "[".repeat(99));
+        assert!(json_of("t", 1, Kind::Text, wide.as_bytes()).contains(&wide));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives(topic in "[a-z\"\\\\/é]{1,20}", seq: u64, text in ".{0,60}") {
+            let envelope = json_of(&topic, seq, Kind::Text, text.as_bytes());
+            let value: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+            prop_assert_eq!(&value["topic"], &topic);
+            prop_assert_eq!(&value["seq"], seq);
+            match value["text"].as_bool() {
+                Some(true) => prop_assert_eq!(&value["data"], &text),
+                _ => {
+                    let data: serde_json::Value = serde_json::from_str(&text).unwrap();
+                    prop_assert_eq!(&value["data"], &data);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_survive(
+            feed: u64,
+            seq: u64,
+            payload in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
+            let message = Message { kind: Kind::Binary, payload: &payload };
+            let mut out = Vec::new();
+            binary(&mut out, feed, seq, message);
+            let mut rest = out.as_slice();
+            prop_assert_eq!((read_varint(&mut rest), read_varint(&mut rest)), (feed, seq));
+            prop_assert_eq!(rest, [&[0][..], &payload].concat());
+            let envelope = json_of("t", seq, Kind::Binary, &payload);
+            let value: serde_json::Value = serde_json::from_str(&envelope).unwrap();
+            prop_assert_eq!(STANDARD.decode(value["data64"].as_str().unwrap()).unwrap(), payload);
+        }
+    }
+}

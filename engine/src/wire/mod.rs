@@ -1,0 +1,11 @@
+//! What clients read and write inside WebSocket messages and event streams. Pure: bytes in, bytes
+//! out. Must not know feeds' logs, sockets or clocks.
+
+pub mod close;
+pub mod command;
+pub mod data64;
+pub mod deflate;
+pub mod envelope;
+pub mod reply;
+pub mod sse;
+pub mod text;

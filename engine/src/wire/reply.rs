@@ -1,0 +1,150 @@
+//! What multiplexed clients are told beside data: answers, errors, gaps. Owns their words. Must not
+//! know what brought them about, nor how they are framed.
+
+use std::borrow::Cow;
+
+use crate::auth::Forbidden;
+use crate::feed::epoch::Epoch;
+use crate::feed::lag::Gap;
+use crate::feed::log::Published;
+use crate::feed::registry::FeedError;
+use crate::feed::topic::Target;
+use crate::wire::command::{CommandError, Id};
+use crate::wire::text;
+
+/// The kinds of failure a client can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The command is malformed or makes no sense.
+    BadRequest,
+    /// The client has no right to this.
+    Forbidden,
+    /// The client has this subscription.
+    AlreadySubscribed,
+    /// The client has no such subscription.
+    NotSubscribed,
+    /// The client has as many subscriptions as one may have.
+    TooManySubscriptions,
+    /// The client does this too often.
+    RateLimited,
+    /// A limit of the engine is reached.
+    OverCapacity,
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Forbidden => "forbidden",
+            Self::AlreadySubscribed => "already_subscribed",
+            Self::NotSubscribed => "not_subscribed",
+            Self::TooManySubscriptions => "too_many_subscriptions",
+            Self::RateLimited => "rate_limited",
+            Self::OverCapacity => "over_capacity",
+        }
+    }
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For the client.
+    pub code: ErrorCode,
+    /// For a person: what is wrong and how to do better.
+    pub message: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let code = match error {
+            CommandError::EnginesTopic => ErrorCode::Forbidden,
+            _ => ErrorCode::BadRequest,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<Forbidden> for Failure {
+    fn from(forbidden: Forbidden) -> Self {
+        Self::new(ErrorCode::Forbidden, forbidden.to_string())
+    }
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        Self::new(ErrorCode::OverCapacity, error.to_string())
+    }
+}
+
+/// A subscription has begun: what comes next follows `seq`. In binary envelopes `feed` stands for
+/// it.
+pub fn subscribed(id: &Id, target: &Target, epoch: Epoch, seq: u64, feed: Option<u64>) -> Vec<u8> {
+    answer(id, "subscribed", |out| {
+        topic(out, target);
+        text::text(out, format_args!(r#","epoch":"{epoch}","seq":{seq}"#));
+        if let Some(feed) = feed {
+            text::text(out, format_args!(r#","feed":{feed}"#));
+        }
+    })
+}
+
+/// A subscription is over.
+pub fn unsubscribed(id: &Id, target: &Target) -> Vec<u8> {
+    answer(id, "unsubscribed", |out| topic(out, target))
+}
+
+/// A message was published.
+pub fn published(id: &Id, published: &Published) -> Vec<u8> {
+    let Published { epoch, seq, subscribers, .. } = published;
+    answer(id, "published", |out| {
+        text::text(
+            out,
+            format_args!(r#""epoch":"{epoch}","seq":{seq},"subscribers":{subscribers}"#),
+        );
+    })
+}
+
+/// A command was not carried out. It is told without an id as well, or a publish could be lost in
+/// silence.
+pub fn error(id: Option<&Id>, failure: &Failure) -> Vec<u8> {
+    let mut out = b"{".to_vec();
+    if let Some(id) = id {
+        text::text(&mut out, format_args!(r#""id":{id},"#));
+    }
+    text::text(&mut out, format_args!(r#""error":{{"code":"{}","message":"#, failure.code.word()));
+    text::json_string(&mut out, &failure.message);
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// A subscription of `target` misses frames.
+pub fn gap(target: &Target, gap: Gap) -> Vec<u8> {
+    let mut out = br#"{"gap":{"#.to_vec();
+    topic(&mut out, target);
+    let Gap { from, to, reason } = gap;
+    let word = reason.word();
+    text::text(&mut out, format_args!(r#","from":{from},"to":{to},"reason":"{word}"}}}}"#));
+    out
+}
+
+fn answer(id: &Id, word: &str, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    text::text(&mut out, format_args!(r#"{{"id":{id},"{word}":{{"#));
+    body(&mut out);
+    out.extend_from_slice(b"}}");
+    out
+}
+
+fn topic(out: &mut Vec<u8>, target: &Target) {
+    out.extend_from_slice(br#""topic":"#);
+    text::json_string(out, target.as_str());
+}

@@ -1,0 +1,548 @@
+//! One run from the command line to the exit code: scenario, budget, target, data plane, verdict,
+//! report, record. Must not measure anything itself.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::agents::{AgentsError, Crew, Load, Shared};
+use crate::cli::{RunArgs, RunOptions};
+use crate::drive::run;
+use crate::drive::run::RunError;
+use crate::drive::tls::{TlsPlan, Trust};
+use crate::judge::exit::Exit;
+use crate::judge::health;
+use crate::judge::health::Gate;
+use crate::judge::verdict::Verdict;
+use crate::observe::clocks::Clocks;
+use crate::observe::efficiency::Efficiency;
+use crate::observe::host;
+use crate::observe::host::Environment;
+use crate::observe::kernel_counters::KernelCounters;
+use crate::observe::progress::Progress;
+use crate::observe::sampler::{Sampler, Samples};
+use crate::observe::server_counters::CounterPage;
+use crate::os::interrupt::Interrupt;
+use crate::plan::budget;
+use crate::plan::budget::{Budget, Destined, Layout, Refusal};
+use crate::plan::plan::{Destination, Plan};
+use crate::receive::outcome::Outcome;
+use crate::report::html;
+use crate::report::html::HtmlError;
+use crate::report::progress_view::ProgressView;
+use crate::report::text;
+use crate::result::record::{RUN_FILE, Record, ResultDir, run_json};
+use crate::result::run_file::RunFile;
+use crate::scenario::builtin;
+use crate::scenario::overrides;
+use crate::scenario::overrides::ResolveError;
+use crate::scenario::scenario::Scenario;
+use crate::scenario::section::ScenarioError;
+use crate::server::certificate::Certificate;
+use crate::server::embedded;
+use crate::server::embedded::EngineError;
+use crate::server::process::{ServerProcess, ended_well};
+use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
+
+/// Why there is no verdict.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// No scenario.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The host cannot carry the load.
+    #[error("this host cannot carry the load:{}", listed(.0))]
+    Refused(Vec<Refusal>),
+    /// The target has no address.
+    #[error("target `{authority}`: {cause}")]
+    Target {
+        /// `host:port`.
+        authority: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The file of `--tls-ca` cannot be read.
+    #[error("--tls-ca {path}: {cause}")]
+    Authorities {
+        /// Its path.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The result directory cannot be used.
+    #[error("result directory: {0}")]
+    Directory(io::Error),
+    /// The operating system refused something that every run needs.
+    #[error("{action}: {cause}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// The embedded engine did not start.
+    #[error("{cause}{log}")]
+    Engine {
+        /// Why.
+        cause: EngineError,
+        /// The end of its log.
+        log: String,
+    },
+    /// The data plane could not run at all.
+    #[error("the run failed: {0}")]
+    Run(#[from] RunError),
+    /// Other hosts do not carry the load.
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
+    /// The result is written, its page is not.
+    #[error(transparent)]
+    Page(#[from] HtmlError),
+}
+
+impl SessionError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            SessionError::Resolve(_)
+            | SessionError::Refused(_)
+            | SessionError::Target { .. }
+            | SessionError::Authorities { .. }
+            | SessionError::Run(RunError::Tls(_))
+            | SessionError::Directory(_) => Exit::Usage,
+            // Somebody ended it before anything was measured: neither good nor bad.
+            SessionError::Run(RunError::Stopped) => Exit::InvalidRun,
+            SessionError::System { .. } | SessionError::Engine { .. } | SessionError::Run(_) => {
+                Exit::Internal
+            }
+            SessionError::Agents(error) => error.exit(),
+            SessionError::Page(error) => error.exit(),
+        }
+    }
+}
+
+fn listed(refusals: &[Refusal]) -> String {
+    refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> SessionError {
+    move |cause| SessionError::System { action, cause }
+}
+
+/// A scenario that fits this host.
+struct Fitted {
+    scenario: Scenario,
+    budget: Budget,
+}
+
+impl Fitted {
+    fn new(scenario: Scenario, options: &RunOptions) -> Result<Fitted, SessionError> {
+        let server = server_of(&scenario)?;
+        let destined = destined(server);
+        host::raise_descriptor_limit().map_err(system("raising the limit of open files"))?;
+        let wishes = options.wishes();
+        let budget = budget::fit(&scenario, &host::limits(), &wishes, destined)
+            .map_err(SessionError::Refused)?;
+        Ok(Fitted { scenario, budget })
+    }
+}
+
+/// The server a scenario names, if it names one.
+///
+/// # Errors
+/// When its name has no address.
+pub fn server_of(scenario: &Scenario) -> Result<Option<SocketAddr>, SessionError> {
+    scenario.target.authority.as_deref().map(address_of).transpose()
+}
+
+/// What the budget needs to know of a server.
+pub fn destined(server: Option<SocketAddr>) -> Destined {
+    server.map_or(Destined::Embedded, |server| Destined::Server(server.ip()))
+}
+
+/// The address of `host:port`.
+///
+/// # Errors
+/// When it has none.
+pub fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
+    let wrong = |cause| SessionError::Target { authority: authority.to_owned(), cause };
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    authority.to_socket_addrs().map_err(wrong)?.next().ok_or_else(none).map_err(wrong)
+}
+
+/// Prints a scenario as it would be run, and what it amounts to.
+pub fn check(args: &RunArgs) -> Result<Exit, SessionError> {
+    let fitted = Fitted::new(resolved(args)?, &args.options)?;
+    print!("{}", fitted.scenario.to_toml());
+    println!("\n{}", implied(&fitted.budget));
+    Ok(Exit::Ok)
+}
+
+/// Lists the built-in scenarios.
+pub fn list() -> Exit {
+    for builtin in builtin::ALL {
+        let about = Scenario::parse(builtin.text).map(|scenario| scenario.about);
+        println!("{:<22}{}", builtin.name, about.unwrap_or_default());
+    }
+    Exit::Ok
+}
+
+fn implied(budget: &Budget) -> String {
+    let lines = budget.lines();
+    lines.iter().map(|(name, value)| format!("# {name:<18}{value}\n")).collect()
+}
+
+fn resolved(args: &RunArgs) -> Result<Scenario, ResolveError> {
+    overrides::resolve(args.scenario.as_deref().unwrap_or(builtin::DEFAULT), &args.options)
+}
+
+/// Runs a scenario by its name to its verdict.
+pub fn run(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
+    if let Some(parent) = args.options.parent
+        && !host::tie_to(parent).map_err(system("tying the run to what called it"))?
+    {
+        return Err(RunError::Stopped.into());
+    }
+    if !args.options.agents.is_empty() {
+        return run_shared(args, command);
+    }
+    run_scenario(resolved(args)?, &args.options, command)
+}
+
+/// Runs a scenario to its verdict; `command` is what repeats it.
+///
+/// # Errors
+/// When there is no verdict.
+pub fn run_scenario(
+    scenario: Scenario,
+    options: &RunOptions,
+    command: &str,
+) -> Result<Exit, SessionError> {
+    let fitted = Fitted::new(scenario, options)?;
+    eprintln!("{}: {}\n{}", fitted.scenario.name, fitted.scenario.about, implied(&fitted.budget));
+    into_directory(options, &fitted.scenario.name.clone(), |directory, unix_ns| {
+        run_into(directory, fitted, Call { options, command }, unix_ns)
+    })
+}
+
+/// Makes a place for the results, and takes it away again if there are none.
+fn into_directory(
+    options: &RunOptions,
+    name: &str,
+    run: impl FnOnce(&ResultDir, u64) -> Result<Exit, SessionError>,
+) -> Result<Exit, SessionError> {
+    let unix_ns = UtcMap::sample().unix_of_mono(mono_ns());
+    let directory = ResultDir::create(options.out.as_deref(), name, unix_ns)
+        .map_err(SessionError::Directory)?;
+    let exit = run(&directory, unix_ns);
+    if exit.is_err() {
+        directory.remove_if_empty();
+    }
+    exit
+}
+
+/// What was asked for.
+#[derive(Clone, Copy)]
+struct Call<'c> {
+    options: &'c RunOptions,
+    command: &'c str,
+}
+
+/// Runs a scenario on agents to its verdict.
+fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
+    let options = &args.options;
+    let scenario = resolved(args)?;
+    eprintln!("{}: {}", scenario.name, scenario.about);
+    into_directory(options, &scenario.name.clone(), |directory, unix_ns| {
+        let Some(mut target) = Target::named(&scenario, options)? else {
+            let cause = ScenarioError::Contradiction(NO_TARGET.to_owned());
+            let origin = scenario.name.clone();
+            return Err(ResolveError::Wrong { origin, cause }.into());
+        };
+        let destination = target.destination(options, unix_ns);
+        let layout = Layout::default();
+        let plan = Plan::build(&scenario, &layout, destination);
+        let limits = options.health_limits(&scenario);
+        let load = Load { scenario: &scenario, plan: &plan, limits };
+        let crew = Crew::enlist(&options.agents, options.agent_secret.as_deref(), &load)?;
+        let carry = |progress: &Progress| crew.run(&plan, progress);
+        let watched = Watched { pid: target.pid, is_counted: options.count };
+        let (shared, samples) = measure(&plan, watched, carry)?;
+        let Shared { outcome, mut gates, clocks } = shared;
+        gates.extend(health::of_host(&plan, &samples, &limits));
+        let pid = target.pid;
+        target.leave();
+        let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
+        conclude(Call { options, command }, &judged, directory)
+    })
+}
+
+fn run_into(
+    directory: &ResultDir,
+    fitted: Fitted,
+    call: Call<'_>,
+    unix_ns: u64,
+) -> Result<Exit, SessionError> {
+    let options = call.options;
+    let mut target = Target::reach(&fitted, options, directory)?;
+    // After the engine has its own CPUs, so that it does not inherit these.
+    if let Some(cpus) = &fitted.budget.layout.generator_cpus {
+        host::pin(cpus).map_err(system("pinning the generator"))?;
+    }
+    let destination = target.destination(options, unix_ns);
+    let Fitted { scenario, budget, .. } = fitted;
+    let layout = budget.layout;
+    let plan = Plan::build(&scenario, &layout, destination);
+    let watched = Watched { pid: target.pid, is_counted: options.count };
+    let (outcome, samples) = measure(&plan, watched, |progress| run::run(&plan, progress))?;
+    target.leave();
+    let limits = options.health_limits(&scenario);
+    let gates = health::gates(&plan, &outcome, &samples, &limits);
+    let (clocks, pid) = (Clocks::default(), target.pid);
+    let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
+    conclude(call, &judged, directory)
+}
+
+/// The server that is measured.
+struct Target {
+    address: SocketAddr,
+    host: String,
+    pid: Option<u32>,
+    engine: Option<ServerProcess>,
+    /// Gone with the engine that shows it.
+    certificate: Option<Certificate>,
+    tls: Option<TlsPlan>,
+}
+
+impl Target {
+    fn reach(
+        fitted: &Fitted,
+        options: &RunOptions,
+        directory: &ResultDir,
+    ) -> Result<Target, SessionError> {
+        if let Some(named) = Target::named(&fitted.scenario, options)? {
+            return Ok(named);
+        }
+        let scenario = &fitted.scenario.target;
+        let certificate = scenario.tls.then(Certificate::throw_away).transpose();
+        let certificate = certificate.map_err(system("making a certificate"))?;
+        let settings = engine_settings(fitted, certificate.as_ref(), options);
+        let log = directory.engine_log().map_err(SessionError::Directory)?;
+        let engine = embedded::launch(&fitted.budget.layout, &settings, log)
+            .map_err(|cause| SessionError::Engine { cause, log: directory.engine_log_tail() })?;
+        let tls = certificate.as_ref().map(|certificate| TlsPlan {
+            name: engine.address().ip().to_string(),
+            trust: Trust::Authorities(certificate.pem().into()),
+        });
+        let (address, pid) = (engine.address(), Some(engine.pid()));
+        let host = address.to_string();
+        Ok(Target { address, host, pid, engine: Some(engine), certificate, tls })
+    }
+
+    /// The server that a scenario names, if it names one.
+    fn named(scenario: &Scenario, options: &RunOptions) -> Result<Option<Target>, SessionError> {
+        let (Some(address), Some(host)) = (server_of(scenario)?, &scenario.target.authority) else {
+            return Ok(None);
+        };
+        let trust = || trust(options.tls_ca.as_deref(), options.tls_insecure);
+        let tls = scenario.target.tls.then(|| trust().map(|trust| tls_of(host, trust)));
+        let tls = tls.transpose()?;
+        let (host, pid) = (host.clone(), options.target_pid);
+        Ok(Some(Target { address, host, pid, engine: None, certificate: None, tls }))
+    }
+
+    /// What a plan has to know of it.
+    fn destination(&mut self, options: &RunOptions, unix_ns: u64) -> Destination {
+        Destination {
+            target: self.address,
+            host: self.host.clone(),
+            token: options.token.clone(),
+            tls: self.tls.take(),
+            run_id: (unix_ns / SECOND_NS) as u32,
+        }
+    }
+
+    /// Ends the embedded engine. The results are in already, so a bad end is told and no more.
+    fn leave(&mut self) {
+        let stopped = self.engine.take().map(ServerProcess::stop);
+        self.certificate = None;
+        match stopped {
+            None => {}
+            Some(Ok(status)) if ended_well(status) => {}
+            Some(Ok(status)) => {
+                eprintln!("the embedded engine ended with {status}; see engine.log");
+            }
+            Some(Err(error)) => eprintln!("the embedded engine could not be stopped: {error}"),
+        }
+    }
+}
+
+/// What the embedded engine must be told for the scenario; what the user tells it comes last.
+fn engine_settings(
+    fitted: &Fitted,
+    certificate: Option<&Certificate>,
+    options: &RunOptions,
+) -> Vec<String> {
+    let mut settings: Vec<String> =
+        certificate.into_iter().flat_map(Certificate::settings).collect();
+    if fitted.scenario.subscribers.iter().any(|group| group.deflate) {
+        settings.push("compression.enabled=true".to_owned());
+    }
+    settings.extend(options.engine_set.iter().cloned());
+    settings
+}
+
+/// How to reach a server that is named by `host:port`.
+pub fn tls_of(authority: &str, trust: Trust) -> TlsPlan {
+    let name = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+    TlsPlan { name, trust }
+}
+
+/// Who vouches for a server, by the file of `--tls-ca` and by `--tls-insecure`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn trust(authorities: Option<&Path>, is_insecure: bool) -> Result<Trust, SessionError> {
+    match authorities {
+        _ if is_insecure => Ok(Trust::Anyone),
+        None => Ok(Trust::System),
+        Some(path) => fs::read(path)
+            .map(Trust::Authorities)
+            .map_err(|cause| SessionError::Authorities { path: path.display().to_string(), cause }),
+    }
+}
+
+/// The measured process, if it is here.
+struct Watched {
+    pid: Option<u32>,
+    /// Whether the kernel shall count what it does.
+    is_counted: bool,
+}
+
+/// Has a load carried, and looks at the host and the server meanwhile.
+fn measure<T, E: Into<SessionError>>(
+    plan: &Plan,
+    watched: Watched,
+    carry: impl FnOnce(&Progress) -> Result<T, E>,
+) -> Result<(T, Samples), SessionError> {
+    let progress = Arc::new(Progress::default());
+    let interrupt =
+        Interrupt::watch(Arc::clone(&progress)).map_err(system("watching for signals"))?;
+    // Before the first connection: to begin with it disturbs.
+    let kernel = watched.is_counted.then(|| KernelCounters::of(watched.pid));
+    let page = CounterPage::of(plan);
+    let sampler = Sampler::start(watched.pid, page, kernel, Arc::clone(&progress))
+        .map_err(system("starting the sampler"))?;
+    let view = ProgressView::start(Arc::clone(&progress), plan.subscribers.len() as u64)
+        .map_err(system("starting the display"))?;
+    let carried = carry(&progress);
+    view.finish();
+    let samples = sampler.finish().unwrap_or_default();
+    interrupt.finish();
+    Ok((carried.map_err(E::into)?, samples))
+}
+
+/// A finished run and the conditions of its being worth anything.
+struct Judged {
+    scenario: Scenario,
+    layout: Layout,
+    plan: Plan,
+    outcome: Outcome,
+    samples: Samples,
+    gates: Vec<Gate>,
+    clocks: Clocks,
+    pid: Option<u32>,
+}
+
+/// Judges, prints and writes a finished run.
+fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit, SessionError> {
+    let Judged { scenario, plan, outcome, samples, .. } = run;
+    let limits = call.options.health_limits(scenario);
+    let bound_ns = run.clocks.bound_ns();
+    let verdict = Verdict::of(run.gates.clone(), &scenario.slo, outcome, bound_ns);
+    let connections = outcome.ramp.connected;
+    let record = Record {
+        command: call.command,
+        scenario,
+        plan,
+        layout: &run.layout,
+        environment: &Environment::read(),
+        server_pid: run.pid,
+        outcome,
+        samples,
+        efficiency: &Efficiency::of(samples, connections),
+        clocks: &run.clocks,
+        limits: &limits,
+        verdict: &verdict,
+    };
+    println!("{}", text::render(&record));
+    directory.write(&record).map_err(SessionError::Directory)?;
+    let path = directory.path();
+    println!("result: {}", path.display());
+    if call.options.html {
+        let page = html::page_in(path);
+        html::write(RunFile { path: path.join(RUN_FILE), run: run_json(&record) }, &page)?;
+        println!("report: {}", page.display());
+    }
+    Ok(verdict.exit())
+}
+
+const NO_TARGET: &str = "agents share a server that all of them reach: give --target";
+
+/// The command line as a shell would take it again, without the directory of this run's results and
+/// without what nobody may read in them.
+pub fn command_line(mut args: impl Iterator<Item = String>) -> String {
+    let program = args.next().unwrap_or_default();
+    let mut words = vec![program.rsplit('/').next().unwrap_or_default().to_owned()];
+    while let Some(arg) = args.next() {
+        let (flag, value) = arg.split_once('=').map_or((arg.as_str(), None), |(f, v)| (f, Some(v)));
+        match flag {
+            "--out" | "--parent" if value.is_none() => drop(args.next()),
+            "--out" | "--parent" => {}
+            "--token" | "--agent-secret" => {
+                if value.is_none() {
+                    drop(args.next());
+                }
+                words.push(format!("{flag}=***"));
+            }
+            _ => words.push(shell_quoted(&arg)),
+        }
+    }
+    words.join(" ")
+}
+
+fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,%+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_can_be_pasted_back() {
+        let args = ["/opt/bin/gridload", "run", "a b", "--set", "x='1'", ""].map(str::to_owned);
+        let with_out = ["gridload", "--out", "x", "--out=y", "--force"].map(str::to_owned);
+        assert_eq!(command_line(with_out.into_iter()), "gridload --force");
+        let with_token = ["gridload", "--token", "abc", "--token=abc", "run"].map(str::to_owned);
+        assert_eq!(command_line(with_token.into_iter()), "gridload --token=*** --token=*** run");
+        assert_eq!(command_line(args.into_iter()), r"gridload run 'a b' --set 'x='\''1'\''' ''");
+    }
+
+    #[test]
+    fn usage_errors_and_internal_errors_differ() {
+        assert_eq!(SessionError::Refused(Vec::new()).exit(), Exit::Usage);
+        let engine = SessionError::Engine { cause: EngineError::Orphaned, log: String::new() };
+        assert_eq!(engine.exit(), Exit::Internal);
+        let error = address_of("no-such-host.invalid:1").unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+    }
+}

@@ -1,0 +1,285 @@
+//! One socket's conversation with a server that has a protocol of its own inside messages: which
+//! one it is, what is said first, and what all of them share. Must not know what a payload is
+//! worth.
+
+use std::fmt;
+
+use crate::codec::dialect::Dialect;
+use crate::codec::dialect::centrifugo::Centrifugo;
+use crate::codec::dialect::pusher::Pusher;
+use crate::codec::dialect::socketio::SocketIo;
+use crate::codec::dialect::stream::{Stream, Tongue};
+use crate::codec::inflate;
+use crate::codec::inflate::Inflater;
+use crate::codec::wire;
+use crate::codec::wire::{Message, Opcode};
+use crate::drive::connection::{Connection, Heard, MASK};
+use crate::receive::memo::Memo;
+use crate::receive::stamp::Reject;
+
+/// A conversation.
+#[derive(Debug)]
+pub struct Broker {
+    talk: Box<dyn Conversation>,
+}
+
+/// The client's side of a protocol, on one socket.
+pub trait Conversation: fmt::Debug + Send {
+    /// Whether everything is confirmed.
+    fn is_confirmed(&self) -> bool;
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// Why the conversation is over.
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String>;
+
+    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
+    /// `out`.
+    ///
+    /// # Errors
+    /// That the server has been silent for too long.
+    fn look(&mut self, _now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Who is speaking.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Introduction<'i> {
+    /// What a subscriber follows, or the one topic of a publisher.
+    pub topics: &'i [&'i str],
+    /// What shows the server who is asking.
+    pub token: Option<&'i str>,
+    /// Whether it is a publisher.
+    pub publishes: bool,
+}
+
+/// What a connection brought.
+#[derive(Debug)]
+pub struct Brought<'b> {
+    /// As it was read.
+    pub bytes: &'b [u8],
+    /// Length of the longest message that is taken.
+    pub message_bytes_max: usize,
+    /// When it was read.
+    pub now_ns: u64,
+    /// Payloads by the texts that hold them, for all sockets of a thread.
+    pub texts: &'b mut Memo<Vec<u8>>,
+    /// Where messages may come compressed.
+    pub inflater: &'b mut Option<Inflater>,
+}
+
+/// What a conversation has to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'p> {
+    /// What was published.
+    Payload(&'p [u8]),
+    /// A message that holds nothing of this run.
+    Rejected(Reject),
+}
+
+/// What a conversation has at hand when it hears a message.
+pub struct Exchange<'x> {
+    /// When it arrived.
+    pub now_ns: u64,
+    /// Frames to be sent back.
+    pub answers: &'x mut Vec<u8>,
+    /// Payloads by the texts that hold them.
+    pub texts: &'x mut Memo<Vec<u8>>,
+    /// Takes what was published.
+    pub told: &'x mut dyn FnMut(Told<'_>),
+}
+
+impl Exchange<'_> {
+    /// Sends a text back.
+    pub fn say(&mut self, text: &str) {
+        push_text(text, self.answers);
+    }
+
+    /// Tells the payload that a text holds, or answers what else it holds.
+    #[inline]
+    pub fn understand<N>(
+        &mut self,
+        text: &[u8],
+        read: impl FnOnce(&[u8]) -> Result<Vec<u8>, N>,
+    ) -> Option<N> {
+        match self.texts.of(text, read) {
+            Ok(payload) => {
+                (self.told)(Told::Payload(payload));
+                None
+            }
+            Err(notice) => Some(notice),
+        }
+    }
+
+    /// Tells that a message holds nothing of this run.
+    pub fn reject(&mut self, reject: Reject) {
+        (self.told)(Told::Rejected(reject));
+    }
+}
+
+/// Why a conversation is over that the server refuses, in its words as far as they are short.
+pub fn refusal(words: &str) -> String {
+    let words: String = words.trim().chars().take(WORDS_MAX).collect();
+    format!("refused: {words}")
+}
+
+/// Characters of a server's own in the name of an end: there may be many ends.
+const WORDS_MAX: usize = 160;
+
+/// Appends a text message as a frame.
+pub fn push_text(text: &str, out: &mut Vec<u8>) {
+    wire::encode(Opcode::Text, text.as_bytes(), MASK, out);
+}
+
+impl Broker {
+    /// The conversation with a server of this dialect, and the frames that open it. `None` where
+    /// nothing is spoken inside messages.
+    pub fn new(dialect: &Dialect, who: &Introduction<'_>) -> Option<(Broker, Vec<u8>)> {
+        let mut frames = Vec::new();
+        let mut stream = |tongue| {
+            let (stream, said) = Stream::new(tongue, who);
+            wire::encode(Opcode::Binary, &said, MASK, &mut frames);
+            stream
+        };
+        let talk: Box<dyn Conversation> = match dialect {
+            Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nchan(_) => return None,
+            Dialect::Nats => Box::new(stream(Tongue::Nats)),
+            Dialect::Mqtt => Box::new(stream(Tongue::Mqtt)),
+            Dialect::SocketIo(events) => Box::new(SocketIo::new(events, who)),
+            Dialect::Centrifugo { .. } => {
+                let (centrifugo, said) = Centrifugo::new(who);
+                push_text(&said, &mut frames);
+                Box::new(centrifugo)
+            }
+            Dialect::Pusher { path } => Box::new(Pusher::new(path, who)),
+        };
+        Some((Broker { talk }, frames))
+    }
+
+    /// Whether everything is confirmed.
+    pub fn is_confirmed(&self) -> bool {
+        self.talk.is_confirmed()
+    }
+
+    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
+    /// `out`.
+    ///
+    /// # Errors
+    /// That the server has been silent for too long.
+    pub fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        self.talk.look(now_ns, out)
+    }
+
+    /// Takes what a connection brought. Pongs, and answers to the server, are appended to `pongs`.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    #[inline]
+    pub fn hear(
+        &mut self,
+        connection: &mut Connection,
+        brought: Brought<'_>,
+        pongs: &mut Vec<u8>,
+        mut told: impl FnMut(Told<'_>),
+    ) -> Result<(), String> {
+        let (mut answers, mut ended) = (Vec::new(), Ok(()));
+        let Brought { bytes, message_bytes_max, now_ns, texts, inflater } = brought;
+        connection.scan(bytes, message_bytes_max, pongs, |heard| {
+            if let (Heard::Message(message), Ok(())) = (heard, &ended) {
+                let told = &mut told;
+                let mut exchange = Exchange { now_ns, answers: &mut answers, texts, told };
+                ended = match inflate::whole(message.bytes, message.is_deflated, inflater) {
+                    Some(bytes) => self.talk.hear(Message { bytes, ..message }, &mut exchange),
+                    None => Err("protocol: damaged compression".to_owned()),
+                };
+            }
+        })?;
+        pongs.append(&mut answers);
+        ended
+    }
+}
+
+#[cfg(test)]
+pub mod fixtures {
+    //! A conversation's other side, for the tests of each protocol.
+
+    use super::*;
+
+    /// What one message brought about.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct Reaction {
+        /// Payloads, or how they were rejected.
+        pub told: Vec<Result<Vec<u8>, Reject>>,
+        /// Texts that were sent back.
+        pub answers: Vec<String>,
+        /// Why the conversation is over, if it is.
+        pub ended: Option<String>,
+    }
+
+    impl Reaction {
+        /// One of texts alone.
+        pub fn answers(answers: &[&str]) -> Reaction {
+            let answers = answers.iter().map(|text| (*text).to_owned()).collect();
+            Reaction { told: Vec::new(), answers, ended: None }
+        }
+
+        /// One of payloads alone.
+        pub fn payloads(payloads: &[&[u8]]) -> Reaction {
+            let told = payloads.iter().map(|payload| Ok(payload.to_vec())).collect();
+            Reaction { told, answers: Vec::new(), ended: None }
+        }
+
+        /// A message that is rejected.
+        pub fn rejected(reject: Reject) -> Reaction {
+            Reaction { told: vec![Err(reject)], answers: Vec::new(), ended: None }
+        }
+    }
+
+    /// Frames that a client sends, as the texts in them.
+    pub fn texts_of(mut frames: &[u8]) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let [opcode, length, rest @ ..] = frames {
+            assert_eq!((opcode & 0x8F, length & 0x80), (0x81, 0x80), "masked text");
+            let (length, rest) = match length & 0x7F {
+                126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+                length => (usize::from(length), rest),
+            };
+            let (mask, rest) = rest.split_at(4);
+            let (masked, rest) = rest.split_at(length);
+            let bytes = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+            texts.push(String::from_utf8(bytes.collect()).unwrap());
+            frames = rest;
+        }
+        texts
+    }
+
+    impl Broker {
+        /// Hears a message at an instant.
+        pub fn hears(&mut self, bytes: &[u8], is_text: bool, now_ns: u64) -> Reaction {
+            let (mut told, mut answers, mut texts) = (Vec::new(), Vec::new(), Memo::new(1));
+            let mut keep = |heard: Told<'_>| match heard {
+                Told::Payload(payload) => told.push(Ok(payload.to_vec())),
+                Told::Rejected(reject) => told.push(Err(reject)),
+            };
+            let mut exchange =
+                Exchange { now_ns, answers: &mut answers, texts: &mut texts, told: &mut keep };
+            let message = Message { bytes, is_text, is_deflated: false };
+            let ended = self.talk.hear(message, &mut exchange).err();
+            Reaction { told, answers: texts_of(&answers), ended }
+        }
+
+        /// Looks at the time.
+        pub fn looks(&mut self, now_ns: u64) -> Reaction {
+            let mut said = Vec::new();
+            let ended = self.look(now_ns, &mut said).err();
+            Reaction { told: Vec::new(), answers: texts_of(&said), ended }
+        }
+
+        /// Hears a text.
+        pub fn hears_text(&mut self, text: &str) -> Reaction {
+            self.hears(text.as_bytes(), true, 0)
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What may be said of a server beside the word of its dialect: paths, templates, names of events.
+//! Flags and keys of `[target]` with the same names; which dialect has which. Must not know frames.
+
+use std::fmt::{self, Write as _};
+
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::codec::dialect::Dialect;
+use crate::scenario::section::{ScenarioError, Section, quoted};
+
+/// What is said; what is not is left to the dialect.
+#[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
+#[command(next_help_heading = "Target")]
+pub struct Particulars {
+    /// Path of a publisher's WebSocket, with `{topic}`; of the dialects `raw`
+    /// [default: /publish/{topic}] and `nchan` [default: /pub?id={topic}].
+    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect")]
+    pub publish_path: Option<String>,
+    /// Path of a subscriber's WebSocket, with `{topic}` (or pattern) or `{topics}` (all, with
+    /// commas); of `raw` [default: /subscribe/{topic}] and `nchan` [default: /sub?id={topics}].
+    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect")]
+    pub subscribe_path: Option<String>,
+    /// Text that a subscriber of a `raw` server sends first, with `{topic}` or `{topics}`.
+    #[arg(long, value_name = "TEXT", requires = "dialect")]
+    pub subscribe_message: Option<String>,
+    /// Path of all WebSockets of `socketio` [default: /socket.io/?EIO=4&transport=websocket],
+    /// `centrifugo` [default: /connection/websocket] and `pusher`, with the application's key
+    /// [default: /app/app-key?protocol=7].
+    #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect")]
+    pub path: Option<String>,
+    /// Namespace of `socketio` [default: /].
+    #[arg(long, value_name = "NAME", value_parser = parse_namespace, requires = "dialect")]
+    pub namespace: Option<String>,
+    /// Event that a publisher of `socketio` emits, with the topic and the frame
+    /// [default: publish].
+    #[arg(long, value_name = "EVENT", value_parser = NonEmptyStringValueParser::new(),
+          requires = "dialect")]
+    pub publish_event: Option<String>,
+    /// Event that a subscriber of `socketio` emits for each of its topics [default: subscribe].
+    #[arg(long, value_name = "EVENT", value_parser = NonEmptyStringValueParser::new(),
+          requires = "dialect")]
+    pub subscribe_event: Option<String>,
+    /// Whether a `socketio` server acknowledges that event; a subscriber is open once it has
+    /// [default: true].
+    #[arg(long, value_name = "BOOL", requires = "dialect")]
+    pub subscribe_acks: Option<bool>,
+}
+
+/// How a plain server is asked, with `{topic}` for the topic (or pattern) and `{topics}` for all
+/// topics of a socket, separated by commas; both percent-encoded in paths, as they are in messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Templates {
+    /// Path of a publisher's socket.
+    pub publish_path: String,
+    /// Path of a subscriber's socket.
+    pub subscribe_path: String,
+    /// Text a subscriber sends once it is connected.
+    pub subscribe_message: Option<String>,
+}
+
+impl Default for Templates {
+    fn default() -> Templates {
+        Templates {
+            publish_path: "/publish/{topic}".to_owned(),
+            subscribe_path: "/subscribe/{topic}".to_owned(),
+            subscribe_message: None,
+        }
+    }
+}
+
+impl Templates {
+    /// Those of the locations in nchan's documentation, where a request names several channels.
+    pub fn of_nchan() -> Templates {
+        Templates {
+            publish_path: "/pub?id={topic}".to_owned(),
+            subscribe_path: "/sub?id={topics}".to_owned(),
+            subscribe_message: None,
+        }
+    }
+}
+
+/// How a Socket.IO application is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// Path of all sockets.
+    pub path: String,
+    /// The namespace they enter.
+    pub namespace: String,
+    /// What publishers emit, with the topic and the frame.
+    pub publish_event: String,
+    /// What subscribers emit, with a topic.
+    pub subscribe_event: String,
+    /// Whether the server acknowledges that.
+    pub subscribe_acks: bool,
+}
+
+impl Default for Events {
+    fn default() -> Events {
+        Events {
+            path: "/socket.io/?EIO=4&transport=websocket".to_owned(),
+            namespace: ROOT.to_owned(),
+            publish_event: "publish".to_owned(),
+            subscribe_event: "subscribe".to_owned(),
+            subscribe_acks: true,
+        }
+    }
+}
+
+/// The namespace that packets do not name.
+pub const ROOT: &str = "/";
+/// Where Centrifugo listens.
+pub const CENTRIFUGO_PATH: &str = "/connection/websocket";
+/// Where a Pusher server listens to the application that soketi has by default.
+pub const PUSHER_PATH: &str = "/app/app-key?protocol=7";
+
+/// The keys of `[target]` that are particulars.
+pub const KEYS: [&str; 8] = [
+    "publish_path",
+    "subscribe_path",
+    "subscribe_message",
+    "path",
+    "namespace",
+    "publish_event",
+    "subscribe_event",
+    "subscribe_acks",
+];
+
+/// Something was said that is not for this dialect, or not so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}`: {reason}")]
+pub struct Unfit {
+    /// The key.
+    pub key: &'static str,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl Particulars {
+    /// Reads the keys of `[target]`.
+    ///
+    /// # Errors
+    /// When a value is not what its key takes.
+    pub fn of(section: &Section<'_>) -> Result<Particulars, ScenarioError> {
+        let path = |key| section.parsed(key, parse_path);
+        let event = |key| section.parsed(key, parse_event);
+        let acks = section.flag("subscribe_acks")?;
+        Ok(Particulars {
+            publish_path: path("publish_path")?,
+            subscribe_path: path("subscribe_path")?,
+            subscribe_message: section.text("subscribe_message")?.map(str::to_owned),
+            path: path("path")?,
+            namespace: section.parsed("namespace", parse_namespace)?,
+            publish_event: event("publish_event")?,
+            subscribe_event: event("subscribe_event")?,
+            subscribe_acks: section.has("subscribe_acks").then_some(acks),
+        })
+    }
+
+    /// Writes them as keys of `[target]`.
+    pub fn write_toml(&self, out: &mut String) -> fmt::Result {
+        for (key, value) in self.by_key() {
+            if let Some(value) = value {
+                writeln!(out, "{key} = {value}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every key with what is said of it, as TOML.
+    fn by_key(&self) -> impl Iterator<Item = (&'static str, Option<String>)> {
+        let text = |text: &Option<String>| text.as_deref().map(quoted);
+        KEYS.into_iter().zip([
+            text(&self.publish_path),
+            text(&self.subscribe_path),
+            text(&self.subscribe_message),
+            text(&self.path),
+            text(&self.namespace),
+            text(&self.publish_event),
+            text(&self.subscribe_event),
+            self.subscribe_acks.map(|acks| acks.to_string()),
+        ])
+    }
+}
+
+/// The dialects that have a key, in words.
+fn owners(key: &str) -> &'static str {
+    match key {
+        "publish_path" | "subscribe_path" => "the dialects `raw` and `nchan`",
+        "subscribe_message" => "the dialect `raw`",
+        "path" => "the dialects `socketio`, `centrifugo` and `pusher`",
+        _ => "the dialect `socketio`",
+    }
+}
+
+impl Dialect {
+    /// The dialect with these particulars.
+    ///
+    /// # Errors
+    /// When one of them is not for it.
+    pub fn with(mut self, said: &Particulars) -> Result<Dialect, Unfit> {
+        let own = self.particulars();
+        let strange = own.by_key().zip(said.by_key()).find(|((key, own), (_, said))| {
+            said.is_some() && own.is_none() && !(*key == "subscribe_message" && self.is_raw())
+        });
+        if let Some(((key, _), _)) = strange {
+            let reason = format!("only {} have it", owners(key));
+            return Err(Unfit { key, reason });
+        }
+        let set = |value: &mut String, said: &Option<String>| {
+            if let Some(said) = said {
+                value.clone_from(said);
+            }
+        };
+        match &mut self {
+            Dialect::Gridcast | Dialect::Nats | Dialect::Mqtt => {}
+            Dialect::Raw(templates) | Dialect::Nchan(templates) => {
+                set(&mut templates.publish_path, &said.publish_path);
+                set(&mut templates.subscribe_path, &said.subscribe_path);
+                templates.subscribe_message.clone_from(&said.subscribe_message);
+            }
+            Dialect::SocketIo(events) => {
+                set(&mut events.path, &said.path);
+                set(&mut events.namespace, &said.namespace);
+                set(&mut events.publish_event, &said.publish_event);
+                set(&mut events.subscribe_event, &said.subscribe_event);
+                events.subscribe_acks = said.subscribe_acks.unwrap_or(events.subscribe_acks);
+            }
+            Dialect::Centrifugo { path } => set(path, &said.path),
+            Dialect::Pusher { path } => {
+                set(path, &said.path);
+                check_app(path)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// What it has to say of itself.
+    pub fn particulars(&self) -> Particulars {
+        let nothing = Particulars::default();
+        match self {
+            Dialect::Gridcast | Dialect::Nats | Dialect::Mqtt => nothing,
+            Dialect::Raw(templates) | Dialect::Nchan(templates) => Particulars {
+                publish_path: Some(templates.publish_path.clone()),
+                subscribe_path: Some(templates.subscribe_path.clone()),
+                subscribe_message: templates.subscribe_message.clone(),
+                ..nothing
+            },
+            Dialect::SocketIo(events) => Particulars {
+                path: Some(events.path.clone()),
+                namespace: Some(events.namespace.clone()),
+                publish_event: Some(events.publish_event.clone()),
+                subscribe_event: Some(events.subscribe_event.clone()),
+                subscribe_acks: Some(events.subscribe_acks),
+                ..nothing
+            },
+            Dialect::Centrifugo { path } | Dialect::Pusher { path } => {
+                Particulars { path: Some(path.clone()), ..nothing }
+            }
+        }
+    }
+
+    fn is_raw(&self) -> bool {
+        matches!(self, Dialect::Raw(_))
+    }
+}
+
+/// The key of an application in the path of its sockets.
+pub fn app_key(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once("/app/")?;
+    rest.split(['?', '/']).next().filter(|key| !key.is_empty())
+}
+
+fn check_app(path: &str) -> Result<(), Unfit> {
+    let reason = || format!("`{path}` names no application; write e.g. `/app/KEY?protocol=7`");
+    app_key(path).map(drop).ok_or_else(|| Unfit { key: "path", reason: reason() })
+}
+
+/// A template of a request path.
+///
+/// # Errors
+/// What a path must look like.
+pub fn parse_path(text: &str) -> Result<String, String> {
+    let fits = text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| format!("`{text}` is no path; write e.g. `/sub/{{topic}}`"))
+}
+
+fn parse_namespace(text: &str) -> Result<String, String> {
+    let fits = text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic() && c != ',');
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| format!("`{text}` is no namespace; write e.g. `/` or `/grid`"))
+}
+
+fn parse_event(text: &str) -> Result<String, String> {
+    let name = (!text.is_empty()).then(|| text.to_owned());
+    name.ok_or_else(|| "an event has a name; write e.g. `publish`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dialect_takes_what_it_says_of_itself() {
+        for word in Dialect::WORDS {
+            let dialect = Dialect::named(word).unwrap();
+            assert_eq!(dialect.clone().with(&dialect.particulars()), Ok(dialect));
+        }
+    }
+
+    #[test]
+    fn what_is_not_for_a_dialect_is_refused_with_those_it_is_for() {
+        let given = |word: &str, said: &Particulars| {
+            Dialect::named(word).unwrap().with(said).unwrap_err().to_string()
+        };
+        let some = || Some("/x".to_owned());
+        let path = Particulars { path: some(), ..Particulars::default() };
+        assert!(given("nats", &path).contains("only the dialects `socketio`, `centrifugo` and"));
+        assert!(given("pusher", &path).contains("names no application; write e.g. `/app/KEY"));
+        let message = Particulars { subscribe_message: some(), ..Particulars::default() };
+        assert!(given("nchan", &message).contains("only the dialect `raw`"));
+        let acks = Particulars { subscribe_acks: Some(false), ..Particulars::default() };
+        assert!(given("mqtt", &acks).contains("`subscribe_acks`: only the dialect `socketio`"));
+    }
+
+    #[test]
+    fn the_key_of_an_application_is_in_its_path() {
+        assert_eq!(app_key(PUSHER_PATH), Some("app-key"));
+        assert_eq!(app_key("/ws/app/k1/x"), Some("k1"));
+        assert_eq!((app_key("/app/?protocol=7"), app_key("/k")), (None, None));
+    }
+
+    #[test]
+    fn namespaces_begin_with_a_slash() {
+        assert_eq!(parse_namespace("/grid"), Ok("/grid".to_owned()));
+        assert!(parse_namespace("grid").is_err() && parse_namespace("/a,b").is_err());
+    }
+}

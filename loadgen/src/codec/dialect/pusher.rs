@@ -1,0 +1,352 @@
+//! The protocol of Pusher Channels (version 7): one JSON object in a text message, with its data
+//! as a string. Publishers send client events, which servers take on private channels alone, so
+//! every channel here is private and signed. Must not know sockets.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use ring::hmac;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::codec::dialect::broker::{Conversation, Exchange, Introduction, push_text, refusal};
+use crate::codec::dialect::json::{payload_of, quoted, string_of};
+use crate::codec::dialect::particulars::app_key;
+use crate::codec::dialect::patience::Patience;
+use crate::codec::wire::Message;
+use crate::receive::stamp::Reject;
+
+/// One socket.
+#[derive(Debug)]
+pub struct Pusher {
+    /// What it takes to subscribe; `None` once that is done.
+    entry: Option<Box<Entry>>,
+    /// Subscriptions to be confirmed still.
+    awaited: u32,
+    /// The silence after which a client speaks up, ns; 0 for never.
+    quiet_ns_max: u64,
+    /// When it last did.
+    spoke_ns: u64,
+    /// From one message of the server to the next.
+    patience: Patience,
+}
+
+/// What it takes to subscribe.
+#[derive(Debug)]
+struct Entry {
+    channels: Vec<String>,
+    key: String,
+    secret: String,
+}
+
+/// What a message says that is no payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Notice {
+    /// The connection is taken.
+    Established { socket_id: String, activity_s: u64 },
+    /// A subscription is in place.
+    Subscribed,
+    /// Wants an answer.
+    Ping,
+    /// The server says no.
+    Refused(String),
+    /// Whole, but no frame.
+    Foreign,
+    /// An event that was changed on the way.
+    Garbled,
+    /// An answer, or who else is there.
+    Nothing,
+}
+
+impl Pusher {
+    /// A socket whose server speaks first. The application's key is in the path.
+    pub fn new(path: &str, who: &Introduction<'_>) -> Pusher {
+        let entry = Entry {
+            channels: who.topics.iter().map(|topic| channel(topic)).collect(),
+            key: app_key(path).unwrap_or_default().to_owned(),
+            secret: who.token.unwrap_or_default().to_owned(),
+        };
+        let awaited = entry.channels.len() as u32;
+        let patience = Patience::default();
+        Pusher { entry: Some(Box::new(entry)), awaited, quiet_ns_max: 0, spoke_ns: 0, patience }
+    }
+}
+
+impl Conversation for Pusher {
+    /// Whether every subscription is in place; a publisher's too, which has to be a member.
+    fn is_confirmed(&self) -> bool {
+        self.entry.is_none() && self.awaited == 0
+    }
+
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        if !message.is_text {
+            return Err("protocol: a binary message where JSON is spoken".to_owned());
+        }
+        self.patience.renew(exchange.now_ns);
+        match exchange.understand(message.bytes, read) {
+            None => Ok(()),
+            Some(notice) => self.act_on(notice, exchange),
+        }
+    }
+
+    fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        self.patience.check(now_ns)?;
+        // Servers end clients that only listen, and answer those that ask.
+        let quiet_ns = now_ns.saturating_sub(self.spoke_ns);
+        if self.quiet_ns_max > 0 && quiet_ns > self.quiet_ns_max {
+            self.spoke_ns = now_ns;
+            push_text(PING, out);
+        }
+        Ok(())
+    }
+}
+
+impl Pusher {
+    fn act_on(&mut self, notice: Notice, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        match notice {
+            Notice::Established { socket_id, activity_s } => {
+                let entry = self.entry.take().ok_or("protocol: established twice")?;
+                entry.subscribe(&socket_id, exchange.answers);
+                self.spoke_ns = exchange.now_ns;
+                self.quiet_ns_max = activity_s.saturating_mul(SECOND_NS) / 2;
+                let patience_ms = match activity_s {
+                    0 => 0,
+                    activity_s => activity_s.saturating_add(PONG_DELAY_S).saturating_mul(1000),
+                };
+                self.patience = Patience::begin(patience_ms, exchange.now_ns);
+            }
+            Notice::Subscribed => self.awaited = self.awaited.saturating_sub(1),
+            Notice::Ping => self.say(PONG, exchange),
+            Notice::Refused(why) => return Err(refusal(&why)),
+            Notice::Foreign => exchange.reject(Reject::Foreign),
+            Notice::Garbled => exchange.reject(Reject::Corrupt),
+            Notice::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, text: &str, exchange: &mut Exchange<'_>) {
+        self.spoke_ns = exchange.now_ns;
+        exchange.say(text);
+    }
+}
+
+impl Entry {
+    fn subscribe(&self, socket_id: &str, out: &mut Vec<u8>) {
+        for channel in &self.channels {
+            let signature = signature(&self.secret, &format!("{socket_id}:{channel}"));
+            let auth = quoted(&format!("{}:{signature}", self.key));
+            let data = format!(r#"{{"channel":{},"auth":{auth}}}"#, quoted(channel));
+            push_text(&format!(r#"{{"event":"pusher:subscribe","data":{data}}}"#), out);
+        }
+    }
+}
+
+/// HMAC-SHA256 in hexadecimal.
+fn signature(secret: &str, text: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    hmac::sign(&key, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+        hex
+    })
+}
+
+/// Names of channels have dots where topics have slashes, and few other characters.
+fn channel(topic: &str) -> String {
+    let fitting = |c: char| match c {
+        '/' => '.',
+        c if c.is_ascii_alphanumeric() || "_-=@,.;".contains(c) => c,
+        _ => '_',
+    };
+    format!("private-{}", topic.chars().map(fitting).collect::<String>())
+}
+
+/// The client event that publishes a payload.
+pub fn publish(topic: &str, payload: &[u8], is_text: bool) -> String {
+    let (channel, data) = (quoted(&channel(topic)), string_of(payload, is_text));
+    format!(r#"{{"event":"client-frame","channel":{channel},"data":{data}}}"#)
+}
+
+#[derive(Deserialize)]
+struct Event<'m> {
+    #[serde(borrow)]
+    event: Cow<'m, str>,
+    #[serde(borrow)]
+    data: Option<&'m RawValue>,
+}
+
+/// The payload of a message, or what else it says.
+fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
+    let read: Event<'_> = serde_json::from_slice(text).map_err(|_| Notice::Garbled)?;
+    let Event { event, data } = read;
+    let own = event.strip_prefix("pusher:").or_else(|| event.strip_prefix("pusher_internal:"));
+    match (own, data) {
+        (Some(own), data) => Err(read_own(own, data)),
+        (None, Some(data)) => payload_of(data).ok_or(Notice::Garbled),
+        (None, None) => Err(Notice::Foreign),
+    }
+}
+
+/// An event of the protocol itself.
+fn read_own(event: &str, data: Option<&RawValue>) -> Notice {
+    match event {
+        "connection_established" => data.and_then(established).unwrap_or(Notice::Garbled),
+        "subscription_succeeded" => Notice::Subscribed,
+        "ping" => Notice::Ping,
+        "error" | "subscription_error" => {
+            Notice::Refused(data.map_or("", RawValue::get).to_owned())
+        }
+        "pong" | "cache_miss" | "member_added" | "member_removed" | "subscription_count" => {
+            Notice::Nothing
+        }
+        _ => Notice::Foreign,
+    }
+}
+
+fn established(data: &RawValue) -> Option<Notice> {
+    #[derive(Deserialize)]
+    struct Established {
+        socket_id: String,
+        #[serde(default)]
+        activity_timeout: u64,
+    }
+    // A string that holds an object; some servers leave the string out.
+    let inner: Cow<'_, str> = match data.get().starts_with('"') {
+        true => Cow::Owned(serde_json::from_str::<String>(data.get()).ok()?),
+        false => Cow::Borrowed(data.get()),
+    };
+    let Established { socket_id, activity_timeout } = serde_json::from_str(&inner).ok()?;
+    Some(Notice::Established { socket_id, activity_s: activity_timeout })
+}
+
+const PING: &str = r#"{"event":"pusher:ping","data":{}}"#;
+const PONG: &str = r#"{"event":"pusher:pong","data":{}}"#;
+/// How late an answer may be before clients give up, as those of Pusher have it.
+const PONG_DELAY_S: u64 = 30;
+const SECOND_NS: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Dialect;
+    use super::super::broker::Broker;
+    use super::super::broker::fixtures::{Reaction, texts_of};
+    use super::*;
+    use proptest::prelude::*;
+
+    const ESTABLISHED: &str = concat!(
+        r#"{"event":"pusher:connection_established","#,
+        r#""data":"{\"socket_id\":\"1234.1234\",\"activity_timeout\":120}"}"#,
+    );
+    const SUCCEEDED: &str =
+        r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-a","data":"{}"}"#;
+
+    fn broker(topics: &[&str]) -> Broker {
+        let path = "/app/278d425bdf160c739803?protocol=7".to_owned();
+        let token = Some("7ad3773142a6692b25b8");
+        let who = Introduction { topics, token, publishes: false };
+        let (broker, said) = Broker::new(&Dialect::Pusher { path }, &who).unwrap();
+        assert_eq!(texts_of(&said), Vec::<String>::new(), "the server speaks first");
+        broker
+    }
+
+    fn open() -> Broker {
+        let mut broker = broker(&[]);
+        broker.hears_text(ESTABLISHED);
+        assert!(broker.is_confirmed());
+        broker
+    }
+
+    #[test]
+    fn subscriptions_are_signed_as_the_documentation_of_pusher_has_it() {
+        let mut broker = broker(&["foobar", "a/1"]);
+        let answers = broker.hears_text(ESTABLISHED).answers;
+        let auth = "278d425bdf160c739803:\
+                    58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4";
+        let first: serde_json::Value = serde_json::from_str(&answers[0]).unwrap();
+        let data = serde_json::json!({"channel": "private-foobar", "auth": auth});
+        assert_eq!(first, serde_json::json!({"event": "pusher:subscribe", "data": data}));
+        assert!(answers[1].contains(r#""channel":"private-a.1""#), "{}", answers[1]);
+        broker.hears_text(SUCCEEDED);
+        assert!(!broker.is_confirmed());
+        // As soketi has it.
+        broker.hears_text(r#"{"event":"pusher_internal:subscription_succeeded","channel":"b"}"#);
+        assert!(broker.is_confirmed());
+    }
+
+    #[test]
+    fn channels_have_the_characters_they_may_have() {
+        assert_eq!(channel("grid north/pmu/1001"), "private-grid_north.pmu.1001");
+    }
+
+    #[test]
+    fn payloads_are_strings_in_both_directions() {
+        let json = publish("a/1", br#"{"x":1.50}"#, true);
+        let expected = r#"{"event":"client-frame","channel":"private-a.1","data":"{\"x\":1.50}"}"#;
+        assert_eq!(json, expected);
+        assert_eq!(open().hears_text(&json), Reaction::payloads(&[br#"{"x":1.50}"#]));
+        let binary = publish("a", &[0, 1, 2], false);
+        assert!(binary.ends_with(r#""data":"AAEC"}"#), "{binary}");
+        assert_eq!(open().hears_text(&binary), Reaction::payloads(&[&[0, 1, 2]]));
+        let of_a_server = r#"{"event":"tick","channel":"private-a","data":"AAEC","user_id":"u"}"#;
+        assert_eq!(open().hears_text(of_a_server), Reaction::payloads(&[&[0, 1, 2]]));
+    }
+
+    #[test]
+    fn pings_are_answered_and_a_client_that_listens_speaks_up() {
+        let ping = r#"{"event":"pusher:ping","data":{}}"#;
+        assert_eq!(open().hears_text(ping), Reaction::answers(&[PONG]));
+        let mut broker = open();
+        let answers = [59, 61, 62, 122].map(|second| broker.looks(second * SECOND_NS).answers);
+        assert_eq!(answers, [vec![], vec![PING.to_owned()], vec![], vec![PING.to_owned()]]);
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_waited_for_no_longer_than_clients_do() {
+        let mut broker = open();
+        let pong = br#"{"event":"pusher:pong","data":{}}"#;
+        broker.hears(pong, true, 10 * SECOND_NS);
+        assert_eq!(broker.looks(160 * SECOND_NS).ended, None);
+        assert_eq!(broker.looks(160 * SECOND_NS + 1).ended.as_deref(), Some("no ping in time"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_counted_or_ends_the_socket_with_a_reason() {
+        for (text, reject) in [
+            (r#"{"event":"hello"}"#, Reject::Foreign),
+            (r#"{"event":"pusher:news","data":"x"}"#, Reject::Foreign),
+            (r#"{"event":"client-frame","data":"\ud800"}"#, Reject::Corrupt),
+            (r#"{"event":"client-frame","data":"AA==}"#, Reject::Corrupt),
+            ("[]", Reject::Corrupt),
+            ("", Reject::Corrupt),
+        ] {
+            assert_eq!(open().hears_text(text), Reaction::rejected(reject), "{text}");
+        }
+        let error = r#"{"event":"pusher:error","data":{"code":4001,"message":"no such app"}}"#;
+        let ended = open().hears_text(error).ended.unwrap();
+        assert_eq!(ended, r#"refused: {"code":4001,"message":"no such app"}"#);
+        let ended = open().hears_text(ESTABLISHED).ended;
+        assert_eq!(ended.as_deref(), Some("protocol: established twice"));
+        let ended = open().hears(b"x", false, 0).ended.unwrap();
+        assert_eq!(ended, "protocol: a binary message where JSON is spoken");
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_it_panic(
+            event in "(pusher(_internal)?:)?[a-z_]{0,25}",
+            data in r#"[\[\]{}",:a-z0-9\\]{0,40}"#,
+            bytes in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let mut broker = open();
+            broker.hears_text(&format!(r#"{{"event":"{event}","data":{data}}}"#));
+            broker.hears(&bytes, true, 0);
+            broker.hears(&bytes, false, 0);
+        }
+
+        #[test]
+        fn what_is_published_is_heard(payload in prop::collection::vec(any::<u8>(), 0..99)) {
+            let heard = open().hears_text(&publish("a", &payload, false));
+            prop_assert_eq!(heard, Reaction::payloads(&[&payload]));
+        }
+    }
+}

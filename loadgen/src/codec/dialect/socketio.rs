@@ -1,0 +1,433 @@
+//! Socket.IO (protocol 5) over Engine.IO (protocol 4), by WebSocket alone: packets in text
+//! messages, and binary payloads in messages of their own behind the event that announces them.
+//! Must not know sockets.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::codec::dialect::broker::{
+    Conversation, Exchange, Introduction, Told, push_text, refusal,
+};
+use crate::codec::dialect::json::{payload_of, quoted};
+use crate::codec::dialect::particulars::{Events, ROOT};
+use crate::codec::dialect::patience::Patience;
+use crate::codec::wire::Message;
+use crate::receive::stamp::Reject;
+
+/// One socket.
+#[derive(Debug)]
+pub struct SocketIo {
+    /// What is said once the server has opened; `None` from then on.
+    entry: Option<String>,
+    /// Frames that are sent once the namespace is entered; `None` from then on.
+    requests: Option<Vec<u8>>,
+    /// Acknowledgements still to come.
+    awaited: u32,
+    attachments: Attachments,
+    patience: Patience,
+}
+
+/// Binary messages that belong to the event before them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Attachments {
+    /// Still to come.
+    left: u32,
+    /// How many come before the payload; `None` if none of them is one.
+    before: Option<u32>,
+}
+
+/// What a text says that is no payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Notice {
+    /// The server has opened, and pings at least this often.
+    Opened { patience_ms: u64 },
+    /// The namespace is entered.
+    Entered,
+    /// An event has arrived.
+    Acknowledged,
+    /// Wants an answer.
+    Ping,
+    /// The payload comes in binary messages.
+    Announced(Attachments),
+    /// The server says no.
+    Refused(String),
+    /// The server leaves.
+    Ended,
+    /// Whole, but no frame.
+    Foreign,
+    /// An event that was changed on the way.
+    Garbled,
+    /// Nothing that matters.
+    Nothing,
+    /// No packet of the protocol.
+    Unknown,
+}
+
+impl SocketIo {
+    /// A socket whose server speaks first.
+    pub fn new(events: &Events, who: &Introduction<'_>) -> SocketIo {
+        let auth = who.token.map(|token| format!("{{\"token\":{}}}", quoted(token)));
+        let entry = events.packet("0", "", &auth.unwrap_or_default());
+        let mut requests = Vec::new();
+        let topics: &[&str] = if who.publishes { &[] } else { who.topics };
+        for (topic, id) in topics.iter().zip(0u32..) {
+            let id = if events.subscribe_acks { id.to_string() } else { String::new() };
+            let body = format!("{id}[{},{}]", quoted(&events.subscribe_event), quoted(topic));
+            push_text(&events.packet("2", "", &body), &mut requests);
+        }
+        let awaited = if events.subscribe_acks { topics.len() as u32 } else { 0 };
+        SocketIo {
+            entry: Some(entry),
+            requests: Some(requests),
+            awaited,
+            attachments: Attachments::default(),
+            patience: Patience::default(),
+        }
+    }
+}
+
+impl Conversation for SocketIo {
+    /// Whether the namespace is entered and every subscription acknowledged.
+    fn is_confirmed(&self) -> bool {
+        self.requests.is_none() && self.awaited == 0
+    }
+
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        self.patience.check(exchange.now_ns)?;
+        if !message.is_text {
+            return self.hear_attachment(message.bytes, exchange);
+        }
+        if self.attachments.left > 0 && message.bytes.first() == Some(&b'4') {
+            return Err("protocol: a packet before the attachments of another".to_owned());
+        }
+        match exchange.understand(message.bytes, read) {
+            None => Ok(()),
+            Some(notice) => self.act_on(notice, exchange),
+        }
+    }
+
+    fn look(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+        self.patience.check(now_ns)
+    }
+}
+
+impl SocketIo {
+    fn hear_attachment(&mut self, bytes: &[u8], exchange: &mut Exchange<'_>) -> Result<(), String> {
+        let Attachments { left, before } = self.attachments;
+        let left = left.checked_sub(1).ok_or("protocol: an attachment of no event")?;
+        if before == Some(0) {
+            (exchange.told)(Told::Payload(bytes));
+        }
+        let before = before.and_then(|before| before.checked_sub(1));
+        self.attachments = Attachments { left, before };
+        Ok(())
+    }
+
+    fn act_on(&mut self, notice: Notice, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        match notice {
+            Notice::Opened { patience_ms } => {
+                let entry = self.entry.take().ok_or("protocol: opened twice")?;
+                exchange.say(&entry);
+                self.patience = Patience::begin(patience_ms, exchange.now_ns);
+            }
+            Notice::Entered => {
+                let requests = self.requests.take().filter(|_| self.entry.is_none());
+                exchange.answers.extend(requests.ok_or("protocol: a namespace out of turn")?);
+            }
+            Notice::Acknowledged => self.awaited = self.awaited.saturating_sub(1),
+            Notice::Ping => {
+                exchange.say(PONG);
+                self.patience.renew(exchange.now_ns);
+            }
+            Notice::Announced(attachments) => {
+                self.attachments = attachments;
+                if attachments.before.is_none() {
+                    exchange.reject(Reject::Corrupt);
+                }
+            }
+            Notice::Refused(why) => return Err(refusal(&why)),
+            Notice::Ended => return Err("the server ended the session".to_owned()),
+            Notice::Foreign => exchange.reject(Reject::Foreign),
+            Notice::Garbled => exchange.reject(Reject::Corrupt),
+            Notice::Nothing => {}
+            Notice::Unknown => return Err("protocol: no packet of Socket.IO".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+impl Events {
+    /// A packet of a type, with the number of its attachments and a dash where it has any.
+    fn packet(&self, kind: &str, attachments: &str, body: &str) -> String {
+        match self.namespace.as_str() {
+            ROOT => format!("4{kind}{attachments}{body}"),
+            namespace => format!("4{kind}{attachments}{namespace},{body}"),
+        }
+    }
+
+    /// What precedes a text payload, which follows as a string, with `]` behind it.
+    pub fn publish_head(&self, topic: &str) -> String {
+        let body = format!("[{},{},", quoted(&self.publish_event), quoted(topic));
+        self.packet("2", "", &body)
+    }
+
+    /// What announces a binary payload, which follows in a message of its own.
+    pub fn publish_announcement(&self, topic: &str) -> String {
+        let placeholder = r#"{"_placeholder":true,"num":0}"#;
+        let body = format!("[{},{},{placeholder}]", quoted(&self.publish_event), quoted(topic));
+        self.packet("5", "1-", &body)
+    }
+}
+
+/// The payload of a text message, or what else it says.
+fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
+    let text = std::str::from_utf8(text).map_err(|_| Notice::Garbled)?;
+    match text.split_at_checked(1) {
+        Some(("0", rest)) => Err(opened(rest)),
+        Some(("1", _)) => Err(Notice::Ended),
+        Some(("2", _)) => Err(Notice::Ping),
+        Some(("3" | "6", _)) => Err(Notice::Nothing),
+        Some(("4", packet)) => read_packet(packet),
+        _ => Err(Notice::Unknown),
+    }
+}
+
+/// What the server asks of its clients when it opens.
+fn opened(text: &str) -> Notice {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Opening {
+        ping_interval: u64,
+        ping_timeout: u64,
+    }
+    match serde_json::from_str(text) {
+        Ok(Opening { ping_interval, ping_timeout }) => {
+            Notice::Opened { patience_ms: ping_interval.saturating_add(ping_timeout) }
+        }
+        Err(_) => Notice::Unknown,
+    }
+}
+
+fn read_packet(packet: &str) -> Result<Vec<u8>, Notice> {
+    match packet.split_at_checked(1) {
+        Some(("0", _)) => Err(Notice::Entered),
+        Some(("1", _)) => Err(Notice::Ended),
+        Some(("2", rest)) => event(body(rest)),
+        Some(("3", rest)) => Err(acknowledged(body(rest))),
+        Some(("4", rest)) => Err(refused(body(rest))),
+        Some(("5", rest)) => Err(announced(rest)),
+        _ => Err(Notice::Unknown),
+    }
+}
+
+/// What is behind the namespace and the number of an acknowledgement.
+fn body(rest: &str) -> &str {
+    let rest = match rest.starts_with('/') {
+        true => rest.split_once(',').map_or("", |(_, rest)| rest),
+        false => rest,
+    };
+    rest.trim_start_matches(|c: char| c.is_ascii_digit())
+}
+
+/// The last argument of an event is the payload, so that events may name topics, or carry them.
+fn event(body: &str) -> Result<Vec<u8>, Notice> {
+    let arguments: Vec<&RawValue> = serde_json::from_str(body).map_err(|_| Notice::Garbled)?;
+    match arguments.as_slice() {
+        [_, .., payload] => payload_of(payload).ok_or(Notice::Garbled),
+        _ => Err(Notice::Foreign),
+    }
+}
+
+/// Servers say what they like in an acknowledgement; only `false` and an `error` are a no.
+fn acknowledged(body: &str) -> Notice {
+    let Ok(serde_json::Value::Array(said)) = serde_json::from_str(body) else {
+        return Notice::Unknown;
+    };
+    match said.first() {
+        Some(no) if *no == serde_json::Value::Bool(false) || no.get("error").is_some() => {
+            Notice::Refused(format!("a subscription: {no}"))
+        }
+        _ => Notice::Acknowledged,
+    }
+}
+
+fn refused(body: &str) -> Notice {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let said = serde_json::from_str(body);
+    Notice::Refused(said.map_or_else(|_| body.to_owned(), |Refusal { message }| message))
+}
+
+/// `1-["event",{"_placeholder":true,"num":0}]`
+fn announced(rest: &str) -> Notice {
+    #[derive(Deserialize)]
+    struct Placeholder {
+        #[serde(rename = "_placeholder")]
+        is_one: bool,
+        num: u32,
+    }
+    let Some((left, rest)) = rest.split_once('-') else { return Notice::Unknown };
+    let left = left.parse::<u32>().ok().filter(|left| *left <= ATTACHMENTS_MAX);
+    let Some(left) = left else { return Notice::Unknown };
+    let arguments: Result<Vec<&RawValue>, _> = serde_json::from_str(body(rest));
+    let last = arguments.ok().and_then(|arguments| arguments.last().copied());
+    let place = last.and_then(|last| serde_json::from_str::<Placeholder>(last.get()).ok());
+    let place = place.filter(|place| place.is_one && place.num < left);
+    Notice::Announced(Attachments { left, before: place.map(|place| place.num) })
+}
+
+const PONG: &str = "3";
+/// Far more than an event with one payload has.
+const ATTACHMENTS_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Dialect;
+    use super::super::broker::Broker;
+    use super::super::broker::fixtures::{Reaction, texts_of};
+    use super::*;
+    use proptest::prelude::*;
+
+    const OPEN: &str = r#"0{"sid":"x","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
+
+    fn broker(events: &Events, who: &Introduction<'_>) -> Broker {
+        let (broker, said) = Broker::new(&Dialect::SocketIo(events.clone()), who).unwrap();
+        assert_eq!(texts_of(&said), Vec::<String>::new(), "the server speaks first");
+        broker
+    }
+
+    /// A subscriber that has entered; nothing is awaited.
+    fn open() -> Broker {
+        let events = Events { subscribe_acks: false, ..Events::default() };
+        let mut broker = broker(&events, &Introduction::default());
+        broker.hears_text(OPEN);
+        broker.hears_text(r#"40{"sid":"y"}"#);
+        assert!(broker.is_confirmed());
+        broker
+    }
+
+    #[test]
+    fn a_subscriber_is_open_once_its_last_event_is_acknowledged() {
+        let who = Introduction { topics: &["a/1", "b"], token: Some("k\"y"), publishes: false };
+        let mut broker = broker(&Events::default(), &who);
+        assert_eq!(broker.hears_text(OPEN), Reaction::answers(&[r#"40{"token":"k\"y"}"#]));
+        let requests = [r#"420["subscribe","a/1"]"#, r#"421["subscribe","b"]"#];
+        assert_eq!(broker.hears_text(r#"40{"sid":"y"}"#), Reaction::answers(&requests));
+        assert_eq!(broker.hears_text(r#"430["ok"]"#), Reaction::answers(&[]));
+        assert!(!broker.is_confirmed());
+        broker.hears_text("431[]");
+        assert!(broker.is_confirmed());
+    }
+
+    #[test]
+    fn a_namespace_is_named_in_every_packet() {
+        let events = Events { namespace: "/grid".into(), ..Events::default() };
+        let who = Introduction { topics: &["a"], ..Introduction::default() };
+        let mut broker = broker(&events, &who);
+        assert_eq!(broker.hears_text(OPEN), Reaction::answers(&["40/grid,"]));
+        let request = r#"42/grid,0["subscribe","a"]"#;
+        assert_eq!(broker.hears_text(r#"40/grid,{"sid":"y"}"#), Reaction::answers(&[request]));
+        broker.hears_text("43/grid,0[]");
+        assert!(broker.is_confirmed());
+        let event = r#"42/grid,["a",{"x":1.50}]"#;
+        assert_eq!(broker.hears_text(event), Reaction::payloads(&[br#"{"x":1.50}"#]));
+        assert_eq!(events.publish_head("a"), r#"42/grid,["publish","a","#);
+        assert!(events.publish_announcement("a").starts_with(r#"451-/grid,["publish","a",{"_"#));
+    }
+
+    #[test]
+    fn text_payloads_are_the_last_argument_as_a_string_or_as_it_is() {
+        let mut broker = open();
+        for (text, payload) in [
+            (r#"42["a","{\"x\":1}"]"#, &br#"{"x":1}"#[..]),
+            (r#"4212["message","a",{"x": 1.0}]"#, &br#"{"x": 1.0}"#[..]),
+            (r#"42["a","AAEC"]"#, &[0, 1, 2][..]),
+        ] {
+            assert_eq!(broker.hears_text(text), Reaction::payloads(&[payload]), "{text}");
+        }
+    }
+
+    #[test]
+    fn binary_payloads_follow_their_event() {
+        let mut broker = open();
+        let announced = r#"451-["a",{"_placeholder":true,"num":0}]"#;
+        assert_eq!(broker.hears_text(announced), Reaction::answers(&[]));
+        // Pings are of the layer below.
+        assert_eq!(broker.hears_text("2"), Reaction::answers(&["3"]));
+        assert_eq!(broker.hears(b"\xAAx", false, 0), Reaction::payloads(&[b"\xAAx"]));
+        let second = r#"453-["a",{"_placeholder":true,"num":1}]"#;
+        assert_eq!(broker.hears_text(second), Reaction::answers(&[]));
+        for (bytes, payloads) in [(b"0", vec![]), (b"1", vec![&b"1"[..]]), (b"2", vec![])] {
+            assert_eq!(broker.hears(bytes, false, 0), Reaction::payloads(&payloads));
+        }
+        let ended = broker.hears(b"3", false, 0).ended.unwrap();
+        assert_eq!(ended, "protocol: an attachment of no event");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_counted_or_ends_the_socket_with_a_reason() {
+        for (text, reject) in [
+            (r#"42["hello"]"#, Reject::Foreign),
+            (r#"42["a",{"x":1]"#, Reject::Corrupt),
+            (r#"42["a","\ud800"]"#, Reject::Corrupt),
+            (r#"451-["a",{"_placeholder":true,"num":1}]"#, Reject::Corrupt),
+            (r#"450-["a"]"#, Reject::Corrupt),
+        ] {
+            assert_eq!(open().hears_text(text), Reaction::rejected(reject), "{text}");
+        }
+        for (text, reason) in [
+            (r#"44{"message":"not you"}"#, "refused: not you"),
+            (r#"430[{"error":"full"}]"#, r#"refused: a subscription: {"error":"full"}"#),
+            ("41", "the server ended the session"),
+            ("1", "the server ended the session"),
+            ("40", "protocol: a namespace out of turn"),
+            (OPEN, "protocol: opened twice"),
+            ("49", "protocol: no packet of Socket.IO"),
+            ("", "protocol: no packet of Socket.IO"),
+            (r#"45999-["a"]"#, "protocol: no packet of Socket.IO"),
+        ] {
+            assert_eq!(open().hears_text(text).ended.as_deref(), Some(reason), "{text}");
+        }
+        let mut broker = open();
+        broker.hears_text(r#"451-["a",{"_placeholder":true,"num":0}]"#);
+        let ended = broker.hears_text(r#"42["a",1]"#).ended.unwrap();
+        assert_eq!(ended, "protocol: a packet before the attachments of another");
+    }
+
+    #[test]
+    fn a_server_that_does_not_ping_in_time_is_left() {
+        let mut broker = broker(&Events::default(), &Introduction::default());
+        broker.hears(OPEN.as_bytes(), true, 0);
+        let second = 1_000_000_000;
+        assert_eq!(broker.hears(b"2", true, 44 * second).ended, None);
+        assert_eq!(broker.hears(b"2", true, 89 * second).ended, None);
+        let ended = broker.hears(b"2", true, 135 * second).ended;
+        assert_eq!(ended.as_deref(), Some("no ping in time"));
+        assert_eq!(broker.looks(134 * second), Reaction::answers(&[]));
+        let ended = broker.looks(134 * second + 1).ended;
+        assert_eq!(ended.as_deref(), Some("no ping in time"), "nothing need arrive");
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_it_panic(
+            kind in "[0-6]?[0-6]?",
+            text in r#"[0-9]{0,3}-?(/[a-z]*,)?[\[\]{}",:a-z0-9\\]{0,40}"#,
+            bytes in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let mut broker = open();
+            broker.hears_text(&format!("{kind}{text}"));
+            broker.hears(&bytes, true, 0);
+            broker.hears(&bytes, false, 0);
+        }
+
+        #[test]
+        fn any_cut_of_an_event_is_no_payload(cut in 3usize..38) {
+            let event = r#"42["pmu/1001","{\"id\":1001,\"t\":17}"]"#;
+            let reaction = open().hears_text(&event[..cut.min(event.len() - 1)]);
+            prop_assert_eq!(reaction, Reaction::rejected(Reject::Corrupt));
+        }
+    }
+}

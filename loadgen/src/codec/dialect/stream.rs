@@ -1,0 +1,266 @@
+//! A conversation in a protocol of bytes, whose packets are carried by binary messages and may
+//! straddle them: what is still to be confirmed, and the beginning of a packet. Must not know what
+//! a payload is worth.
+
+use crate::codec::dialect::broker::{Conversation, Exchange, Introduction, Told, refusal};
+use crate::codec::dialect::{mqtt, nats};
+use crate::codec::wire;
+use crate::codec::wire::{Message, Opcode};
+
+/// Protocols of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tongue {
+    /// See `nats`.
+    Nats,
+    /// See `mqtt`.
+    Mqtt,
+}
+
+/// A conversation.
+#[derive(Debug)]
+pub struct Stream {
+    tongue: Tongue,
+    /// Confirmations still to come.
+    awaited: u32,
+    /// The beginning of a packet.
+    rest: Vec<u8>,
+}
+
+/// What a packet says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said<'p> {
+    /// What was published.
+    Payload(&'p [u8]),
+    /// A subscription, or the connection, is taken.
+    Confirmed,
+    /// This has to be sent back.
+    Answer(&'static [u8]),
+    /// Something was refused: what the broker says about it.
+    Refused(&'p [u8]),
+    /// Nothing that matters.
+    Nothing,
+}
+
+/// Bytes that are no packet of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("protocol: no packet of the broker")]
+pub struct Malformed;
+
+/// The first packet of some bytes, and its length; `None` if it is not whole.
+pub type Packet<'p> = Result<Option<(usize, Said<'p>)>, Malformed>;
+
+impl Tongue {
+    /// Appends a publish.
+    pub fn publish(self, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Tongue::Nats => nats::publish(topic, payload, out),
+            Tongue::Mqtt => mqtt::publish(topic, payload, out),
+        }
+    }
+
+    fn greeting(self, token: Option<&str>) -> Vec<u8> {
+        match self {
+            Tongue::Nats => nats::greeting(token),
+            Tongue::Mqtt => mqtt::greeting(),
+        }
+    }
+
+    fn subscribe(self, topics: &[&str]) -> Vec<u8> {
+        match self {
+            Tongue::Nats => nats::subscribe(topics),
+            Tongue::Mqtt => mqtt::subscribe(topics),
+        }
+    }
+
+    /// Confirmations a subscriber has to wait for.
+    fn confirmations(self) -> u32 {
+        match self {
+            // A ping behind the subscriptions: its answer comes after they are in place.
+            Tongue::Nats => 1,
+            // The connection and the subscription.
+            Tongue::Mqtt => 2,
+        }
+    }
+
+    #[inline]
+    fn packet(self, bytes: &[u8]) -> Packet<'_> {
+        match self {
+            Tongue::Nats => nats::packet(bytes),
+            Tongue::Mqtt => mqtt::packet(bytes),
+        }
+    }
+}
+
+impl Stream {
+    /// A conversation, and the bytes that open it. A publisher waits for nothing.
+    pub fn new(tongue: Tongue, who: &Introduction<'_>) -> (Stream, Vec<u8>) {
+        let mut said = tongue.greeting(who.token);
+        let mut awaited = 0;
+        if !who.publishes {
+            said.extend(tongue.subscribe(who.topics));
+            awaited = tongue.confirmations();
+        }
+        (Stream { tongue, awaited, rest: Vec::new() }, said)
+    }
+}
+
+impl Conversation for Stream {
+    fn is_confirmed(&self) -> bool {
+        self.awaited == 0
+    }
+
+    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        let mut answers = Vec::new();
+        let told = &mut exchange.told;
+        let taken = self.take(message.bytes, &mut answers, |payload| told(Told::Payload(payload)));
+        if !answers.is_empty() {
+            wire::encode(
+                Opcode::Binary,
+                &answers,
+                crate::drive::connection::MASK,
+                exchange.answers,
+            );
+        }
+        taken
+    }
+}
+
+impl Stream {
+    /// Takes the bytes of a message. Packets that have to be sent back are appended to `answers`.
+    #[inline]
+    fn take(
+        &mut self,
+        message: &[u8],
+        answers: &mut Vec<u8>,
+        mut payload: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
+        if self.rest.is_empty() {
+            let taken = self.take_whole(message, answers, &mut payload)?;
+            self.rest.extend_from_slice(message.get(taken..).unwrap_or_default());
+        } else {
+            let mut bytes = std::mem::take(&mut self.rest);
+            bytes.extend_from_slice(message);
+            let taken = self.take_whole(&bytes, answers, &mut payload)?;
+            bytes.drain(..taken);
+            self.rest = bytes;
+        }
+        if self.rest.len() > PACKET_BYTES_MAX { Err(Malformed.to_string()) } else { Ok(()) }
+    }
+
+    /// Takes the whole packets of some bytes; answers how many bytes these are.
+    fn take_whole(
+        &mut self,
+        bytes: &[u8],
+        answers: &mut Vec<u8>,
+        payload: &mut impl FnMut(&[u8]),
+    ) -> Result<usize, String> {
+        let mut taken = 0;
+        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
+            let packet = self.tongue.packet(left).map_err(|error| error.to_string())?;
+            let Some((length, said)) = packet else { break };
+            match said {
+                Said::Payload(bytes) => payload(bytes),
+                Said::Confirmed => self.awaited = self.awaited.saturating_sub(1),
+                Said::Answer(answer) => answers.extend_from_slice(answer),
+                Said::Refused(why) => {
+                    return Err(refusal(&String::from_utf8_lossy(why)));
+                }
+                Said::Nothing => {}
+            }
+            taken += length;
+        }
+        Ok(taken)
+    }
+}
+
+/// More than any message a broker takes by default.
+const PACKET_BYTES_MAX: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn publisher(tongue: Tongue) -> Stream {
+        Stream::new(tongue, &Introduction { publishes: true, ..Introduction::default() }).0
+    }
+
+    fn subscriber(tongue: Tongue) -> (Stream, Vec<u8>) {
+        let topics = &["pmu/#"];
+        Stream::new(tongue, &Introduction { topics, ..Introduction::default() })
+    }
+
+    /// Three payloads as a broker sends them.
+    fn stream(tongue: Tongue) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for payload in [&b"one"[..], b"", &[0x0d, 0x0a, 0x30, 0xff]] {
+            match tongue {
+                Tongue::Nats => {
+                    bytes.extend(format!("MSG pmu.1 1 {}\r\n", payload.len()).bytes());
+                    bytes.extend(payload);
+                    bytes.extend(b"\r\nPING\r\n");
+                }
+                Tongue::Mqtt => tongue.publish("pmu/1", payload, &mut bytes),
+            }
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn packets_may_straddle_messages(cuts in prop::collection::vec(1usize..9, 1..40)) {
+            for tongue in [Tongue::Nats, Tongue::Mqtt] {
+                let (mut broker, bytes) = (publisher(tongue), stream(tongue));
+                let (mut payloads, mut answers, mut at) = (Vec::new(), Vec::new(), 0);
+                for cut in cuts.iter().cycle() {
+                    let end = (at + cut).min(bytes.len());
+                    let keep = |payload: &[u8]| payloads.push(payload.to_vec());
+                    broker.take(&bytes[at..end], &mut answers, keep).unwrap();
+                    at = end;
+                    if at == bytes.len() {
+                        break;
+                    }
+                }
+                let sent = [b"one".to_vec(), vec![], vec![0x0d, 0x0a, 0x30, 0xff]];
+                prop_assert_eq!(&payloads, &sent);
+                let pongs = if tongue == Tongue::Nats { 3 } else { 0 };
+                prop_assert_eq!(answers, b"PONG\r\n".repeat(pongs));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for tongue in [Tongue::Nats, Tongue::Mqtt] {
+                // Any answer will do.
+                let _ = publisher(tongue).take(&bytes, &mut Vec::new(), |_| ());
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_ends_the_conversation_with_its_words() {
+        let refused = |tongue, bytes: &[u8]| {
+            publisher(tongue).take(bytes, &mut Vec::new(), |_| ()).unwrap_err()
+        };
+        let words = refused(Tongue::Nats, b"-ERR 'Authorization Violation'\r\n");
+        assert_eq!(words, "refused: 'Authorization Violation'");
+        assert!(refused(Tongue::Mqtt, &[0x20, 2, 0, 5]).starts_with("refused"));
+        assert!(refused(Tongue::Mqtt, &[0x90, 3, 0, 1, 0x80]).starts_with("refused"));
+        assert!(refused(Tongue::Nats, b"HELLO\r\n").starts_with("protocol"));
+    }
+
+    #[test]
+    fn a_subscriber_is_open_once_all_is_confirmed() {
+        let mut answers = Vec::new();
+        let (mut nats, said) = subscriber(Tongue::Nats);
+        assert!(said.ends_with(b"SUB pmu.> 1\r\nPING\r\n"), "{}", String::from_utf8_lossy(&said));
+        nats.take(b"INFO {}\r\n+OK\r\n", &mut answers, |_| ()).unwrap();
+        assert!(!nats.is_confirmed());
+        nats.take(b"PONG\r\n", &mut answers, |_| ()).unwrap();
+        assert!(nats.is_confirmed() && answers.is_empty());
+        let (mut mqtt, _) = subscriber(Tongue::Mqtt);
+        mqtt.take(&[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], &mut answers, |_| ()).unwrap();
+        assert!(mqtt.is_confirmed());
+        assert!(publisher(Tongue::Nats).is_confirmed());
+    }
+}

@@ -1,0 +1,248 @@
+//! One client connection: reading behind what is kept of a torn frame, telling messages from pings
+//! and closes, and writing without tearing a frame. Shared by publishers and subscribers. Must not
+//! know what a message is worth, and reads no clock.
+
+use std::io;
+
+use mio::net::TcpStream;
+
+use crate::codec::wire;
+use crate::codec::wire::{Event, Gap, Message, Opcode, Scanner};
+use crate::drive::link;
+use crate::drive::link::Link;
+use crate::drive::tls::TlsClient;
+
+/// An open socket with what it keeps between events: no memory but for torn frames and full
+/// sockets.
+#[derive(Debug)]
+pub struct Connection {
+    /// The byte stream.
+    pub link: Link,
+    scanner: Scanner,
+    /// Boxed, because of 100,000 sockets hardly one is ever full.
+    outbox: Option<Box<Outbox>>,
+}
+
+/// What a full socket did not take.
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+}
+
+/// Bytes read, together with what was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filled {
+    /// Bytes of the buffer to scan.
+    pub total: usize,
+    /// How many of them are new.
+    pub read: usize,
+    /// Bytes taken from the socket for them.
+    pub wire: usize,
+    /// Whether there may be more to read.
+    pub is_full: bool,
+}
+
+/// What a server said that concerns the run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard<'b> {
+    /// A whole message.
+    Message(Message<'b>),
+    /// Frames were skipped for this socket.
+    Gap(Gap),
+}
+
+impl Connection {
+    /// A connection over which nothing has gone yet; its socket need not be connected.
+    pub fn new(stream: TcpStream) -> Connection {
+        Connection::over(Link::Plain(stream))
+    }
+
+    /// The same, encrypted if there is a client.
+    pub fn encrypted(stream: TcpStream, client: Option<&TlsClient>) -> io::Result<Connection> {
+        match client {
+            Some(client) => Link::encrypted(stream, client).map(Connection::over),
+            None => Ok(Connection::new(stream)),
+        }
+    }
+
+    fn over(link: Link) -> Connection {
+        Connection { link, scanner: Scanner::default(), outbox: None }
+    }
+
+    /// Reads once, at most `limit` bytes, behind what is kept. `Ok(None)`: would block. `Err`: why
+    /// the connection is over.
+    pub fn fill(&mut self, buffer: &mut [u8], limit: usize) -> Result<Option<Filled>, String> {
+        let rest = self.scanner.rest();
+        let (kept, free) = buffer.split_at_mut(rest.len());
+        kept.copy_from_slice(rest);
+        let space_bytes = free.len().min(limit);
+        let space = free.get_mut(..space_bytes).unwrap_or_default();
+        loop {
+            return match self.link.read(space) {
+                Ok(taken) if taken.bytes == 0 => Err("eof".to_string()),
+                Ok(taken) => {
+                    let (read, wire) = (taken.bytes, taken.wire_bytes);
+                    let is_full = read == space_bytes || self.link.is_buffering();
+                    Ok(Some(Filled { total: kept.len() + read, read, wire, is_full }))
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(link::failure(&error)),
+            };
+        }
+    }
+
+    /// From now on messages may be compressed.
+    pub fn take_deflated(&mut self) {
+        self.scanner.take_deflated();
+    }
+
+    /// Whether messages may be compressed.
+    pub fn takes_deflated(&self) -> bool {
+        self.scanner.takes_deflated()
+    }
+
+    /// What is kept for the next read.
+    pub fn kept(&self) -> &[u8] {
+        self.scanner.rest()
+    }
+
+    /// Keeps bytes for the next read, in place of what was kept.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        self.scanner.keep(bytes);
+    }
+
+    /// Takes what `fill` read. Pongs that are due are appended to `pongs`. `Err`: why the
+    /// connection is over.
+    #[inline]
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        message_bytes_max: usize,
+        pongs: &mut Vec<u8>,
+        mut heard: impl FnMut(Heard<'_>),
+    ) -> Result<(), String> {
+        let mut close = None;
+        let scanned = self.scanner.scan(bytes, message_bytes_max, |event| match event {
+            Event::Message(message) => heard(Heard::Message(message)),
+            Event::Ping(data) => {
+                if let Some(gap) = wire::gap_of(data) {
+                    heard(Heard::Gap(gap));
+                }
+                wire::encode(Opcode::Pong, data, MASK, pongs);
+            }
+            Event::Close(code) => close = Some(wire::close_name(code)),
+        });
+        scanned.map_err(|error| format!("protocol: {error}"))?;
+        close.map_or(Ok(()), Err)
+    }
+
+    /// Writes bytes, or keeps what a full socket does not take for `flush`.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Behind bytes that wait, or a frame would be torn.
+        let waiting_bytes = self.waiting_bytes();
+        let written = if waiting_bytes == 0 { self.write_some(bytes)? } else { 0 };
+        let left = bytes.get(written..).unwrap_or_default();
+        // Only the newest ping needs an answer, so a peer that takes none costs no memory.
+        if !left.is_empty() && (written > 0 || waiting_bytes < OUTBOX_BYTES_MAX) {
+            self.outbox.get_or_insert_default().bytes.extend_from_slice(left);
+        }
+        Ok(())
+    }
+
+    /// Writes what `send` and the link kept, as far as the socket takes it.
+    pub fn flush(&mut self) {
+        // After an error nothing can be written any more; the read side tells what happened.
+        let is_clear = self.link.push().unwrap_or(false);
+        let Some(outbox) = self.outbox.take_if(|_| is_clear) else { return };
+        let written = self.write_some(&outbox.bytes).unwrap_or(outbox.bytes.len());
+        let left = outbox.bytes.get(written..).unwrap_or_default();
+        self.outbox = (!left.is_empty()).then(|| Box::new(Outbox { bytes: left.to_vec() }));
+    }
+
+    /// Says that the close is meant, without waiting for the answer.
+    pub fn say_goodbye(&mut self) {
+        let mut goodbye = Vec::new();
+        wire::encode(Opcode::Close, &wire::NORMAL_CLOSURE.to_be_bytes(), MASK, &mut goodbye);
+        if self.outbox.is_none() {
+            // The run is over: a server that cannot take it loses nothing.
+            let _ = self.write_some(&goodbye);
+            self.link.close();
+        }
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.bytes.len())
+    }
+
+    /// How many bytes the link took; 0 if it would block.
+    pub fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            return match self.link.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result,
+            };
+        }
+    }
+}
+
+/// A masking key hides nothing in a load test, so one will do for control frames and requests.
+pub const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+const OUTBOX_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    fn pair() -> (Connection, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (Connection::new(TcpStream::from_std(stream)), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_full_socket_keeps_its_frames_whole_and_bounded() {
+        let (mut connection, mut server) = pair();
+        let block = vec![b'x'; 1 << 20];
+        while connection.outbox.is_none() {
+            connection.send(&block).unwrap();
+        }
+        let waiting_bytes = connection.waiting_bytes();
+        (0..100_000).for_each(|_| connection.send(b"pong").unwrap());
+        assert!(connection.waiting_bytes() <= waiting_bytes.max(OUTBOX_BYTES_MAX + 4));
+        let mut taken = 0;
+        let mut piece = vec![0; 1 << 20];
+        while connection.outbox.is_some() {
+            taken += server.read(&mut piece).unwrap();
+            connection.flush();
+        }
+        assert!(taken > 0);
+    }
+
+    #[test]
+    fn pings_are_answered_and_gaps_told() {
+        let (mut connection, mut server) = pair();
+        let data = br#"{"gap":{"from":2,"to":3}}"#;
+        let ping = [&[0x89, data.len() as u8][..], data].concat();
+        server.write_all(&ping).unwrap();
+        let mut buffer = [0; 256];
+        let filled = loop {
+            if let Some(filled) = connection.fill(&mut buffer, 256).unwrap() {
+                break filled;
+            }
+        };
+        assert_eq!((filled.total, filled.is_full), (ping.len(), false));
+        let (mut pongs, mut gaps) = (vec![], vec![]);
+        let result = connection.scan(&buffer[..filled.total], 256, &mut pongs, |heard| {
+            let gap = Gap { from: 2, to: 3, reason: wire::GapReason::Lost };
+            gaps.push(heard == Heard::Gap(gap));
+        });
+        assert_eq!((result, gaps), (Ok(()), vec![true]));
+        assert_eq!(pongs.len(), ping.len() + 4);
+    }
+}

@@ -1,0 +1,237 @@
+//! What one multiplexed socket asks for and has to remember: which number stands for whose feed,
+//! and the newest frame of each. Must not judge payloads (that is the reception's), and knows no
+//! sockets.
+
+use rustc_hash::FxHashMap;
+
+use crate::codec::envelope;
+use crate::codec::envelope::Notice;
+use crate::codec::wire;
+use crate::codec::wire::{Gap, Message, Opcode};
+use crate::drive::connection::MASK;
+use crate::plan::plan::{Plan, SubscriberPlan};
+use crate::receive::memo::Memo;
+use crate::receive::reception::{Arrival, Reception};
+use crate::receive::stamp;
+use crate::receive::stamp::{Reject, Stamp};
+use crate::scenario::form::Form;
+
+/// One multiplexed socket.
+#[derive(Debug)]
+pub struct Dashboard {
+    form: Form,
+    /// Subscriptions not confirmed yet.
+    awaited: u32,
+    /// By number.
+    feeds: Vec<Feed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Feed {
+    /// In binary envelopes the server's, in JSON the publisher.
+    number: u64,
+    publisher: u32,
+    newest_seq: u64,
+}
+
+/// What all multiplexed sockets of a thread share: whose a topic is, and texts read before.
+#[derive(Debug)]
+pub struct Catalogue {
+    publisher_of: FxHashMap<String, u32>,
+    texts: Memo<Frame>,
+}
+
+/// A frame in an envelope.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    publisher: u32,
+    seq: u64,
+    stamp: Stamp,
+    payload_bytes: usize,
+}
+
+/// A text that is no frame of this run.
+enum Unframed {
+    Numbered { topic: String, feed: Option<u64>, is_reply: bool },
+    Gap(Gap),
+    Refused(String),
+    Rejected(Reject),
+    Other,
+}
+
+impl Dashboard {
+    /// The socket of a subscriber, and the requests it has to send.
+    pub fn new(form: Form, plan: &Plan, subscriber: &SubscriberPlan) -> (Dashboard, Vec<u8>) {
+        let topics = plan.subscriptions(subscriber.follows);
+        let class = plan.classes.get(usize::from(subscriber.class));
+        let options = class.map_or_else(String::new, |class| class.pace.json());
+        let mut requests = Vec::new();
+        for (id, topic) in topics.iter().enumerate() {
+            let topic = serde_json::Value::from(*topic);
+            let text = format!(r#"{{"id":{id},"subscribe":{{"topic":{topic}{options}}}}}"#);
+            wire::encode(Opcode::Text, text.as_bytes(), MASK, &mut requests);
+        }
+        let dashboard = Dashboard { form, awaited: topics.len() as u32, feeds: Vec::new() };
+        (dashboard, requests)
+    }
+
+    /// Whether every subscription is confirmed.
+    pub fn is_confirmed(&self) -> bool {
+        self.awaited == 0
+    }
+
+    /// Takes a message before every subscription is confirmed. Frames among them are not of this
+    /// run, which publishes once all sockets are open. `Err`: what was refused.
+    pub fn confirm(&mut self, message: Message<'_>, catalogue: &Catalogue) -> Result<(), String> {
+        let notice =
+            if message.is_text { envelope::read_text(message.bytes) } else { return Ok(()) };
+        match notice.map(unframed).map_err(|error| error.to_string())? {
+            Unframed::Refused(code) => Err(format!("refused: {code}")),
+            Unframed::Numbered { topic, feed, is_reply } => {
+                self.awaited = self.awaited.saturating_sub(u32::from(is_reply));
+                self.number(&catalogue.publisher_of, &topic, feed);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a message.
+    #[inline]
+    pub fn take(
+        &mut self,
+        message: Message<'_>,
+        catalogue: &mut Catalogue,
+        reception: &mut Reception,
+        arrival: Arrival<'_>,
+    ) {
+        if message.is_text {
+            return self.take_text(message.bytes, catalogue, reception, arrival);
+        }
+        let Ok((number, seq, payload)) = envelope::read_binary(message.bytes) else {
+            return reception.reject(arrival, Reject::Corrupt);
+        };
+        let Some(feed) = self.feed(number) else {
+            return reception.reject(arrival, Reject::Foreign);
+        };
+        match reception.stamp(payload, arrival.roster) {
+            Ok(stamp) if stamp.publisher == feed.publisher => {
+                let is_newest = reception.frame(arrival, stamp, payload.len());
+                feed.note(seq, is_newest, reception, arrival);
+            }
+            Ok(_) => reception.reject(arrival, Reject::Foreign),
+            Err(reject) => reception.reject(arrival, reject),
+        }
+    }
+
+    fn take_text(
+        &mut self,
+        text: &[u8],
+        catalogue: &mut Catalogue,
+        reception: &mut Reception,
+        arrival: Arrival<'_>,
+    ) {
+        let Catalogue { publisher_of, texts } = catalogue;
+        let frame = texts.of(text, |text| read_frame(text, publisher_of, arrival));
+        match frame.copied() {
+            Ok(Frame { publisher, seq, stamp, payload_bytes }) => {
+                let is_newest = reception.frame(arrival, stamp, payload_bytes);
+                self.feed_of(publisher).note(seq, is_newest, reception, arrival);
+            }
+            Err(Unframed::Gap(gap)) => reception.gap(arrival.account, gap),
+            Err(Unframed::Numbered { topic, feed, .. }) => self.number(publisher_of, &topic, feed),
+            Err(Unframed::Rejected(reject)) => reception.reject(arrival, reject),
+            Err(Unframed::Refused(_)) => reception.reject(arrival, Reject::Foreign),
+            Err(Unframed::Other) => {}
+        }
+    }
+
+    /// Notes which number stands for a topic; one that nobody publishes to is left out, so there
+    /// are never more than publishers.
+    fn number(&mut self, owners: &FxHashMap<String, u32>, topic: &str, number: Option<u64>) {
+        let publisher = owners.get(topic).copied();
+        if let (Form::Bin, Some(number), Some(publisher)) = (self.form, number, publisher) {
+            self.feeds.retain(|feed| feed.publisher != publisher);
+            self.insert(Feed { number, publisher, newest_seq: 0 });
+        }
+    }
+
+    fn insert(&mut self, feed: Feed) -> usize {
+        match self.feeds.binary_search_by_key(&feed.number, |feed| feed.number) {
+            Ok(at) => at,
+            Err(at) => {
+                self.feeds.insert(at, feed);
+                at
+            }
+        }
+    }
+
+    #[inline]
+    fn feed(&mut self, number: u64) -> Option<&mut Feed> {
+        let at = self.feeds.binary_search_by_key(&number, |feed| feed.number).ok()?;
+        self.feeds.get_mut(at)
+    }
+
+    /// The feed of a publisher where envelopes name topics.
+    fn feed_of(&mut self, publisher: u32) -> &mut Feed {
+        let number = u64::from(publisher);
+        let at = self.insert(Feed { number, publisher, newest_seq: 0 });
+        &mut self.feeds[at]
+    }
+}
+
+impl Feed {
+    /// Numbers of a feed grow from frame to frame; a late or repeated frame is told elsewhere.
+    #[inline]
+    fn note(&mut self, seq: u64, is_newest: bool, reception: &mut Reception, arrival: Arrival<'_>) {
+        if is_newest {
+            if seq <= self.newest_seq {
+                reception.misnumbered(arrival.account);
+            }
+            self.newest_seq = seq;
+        }
+    }
+}
+
+impl Catalogue {
+    /// The topics of a plan.
+    pub fn new(plan: &Plan) -> Catalogue {
+        let topics = plan.publishers.iter().map(|publisher| publisher.topic.clone());
+        let texts = Memo::new(plan.messages_remembered());
+        Catalogue { publisher_of: topics.zip(0..).collect(), texts }
+    }
+}
+
+fn read_frame(
+    text: &[u8],
+    publisher_of: &FxHashMap<String, u32>,
+    arrival: Arrival<'_>,
+) -> Result<Frame, Unframed> {
+    let (topic, seq, payload) = match envelope::read_text(text) {
+        Ok(Notice::Data { topic, seq, payload }) => (topic, seq, payload),
+        Ok(notice) => return Err(unframed(notice)),
+        Err(envelope::Malformed) => return Err(Unframed::Rejected(Reject::Corrupt)),
+    };
+    let stamp = stamp::identified(&payload, arrival.roster).map_err(Unframed::Rejected)?;
+    match publisher_of.get(topic.as_ref()) {
+        Some(publisher) if *publisher == stamp.publisher => {
+            Ok(Frame { publisher: *publisher, seq, stamp, payload_bytes: payload.len() })
+        }
+        _ => Err(Unframed::Rejected(Reject::Foreign)),
+    }
+}
+
+fn unframed(notice: Notice<'_>) -> Unframed {
+    match notice {
+        Notice::Subscribed { topic, feed } => {
+            Unframed::Numbered { topic: topic.into_owned(), feed, is_reply: true }
+        }
+        Notice::Announced { topic, feed } => {
+            let feed = Some(feed);
+            Unframed::Numbered { topic: topic.into_owned(), feed, is_reply: false }
+        }
+        Notice::Gap(gap) => Unframed::Gap(gap),
+        Notice::Refused(code) => Unframed::Refused(code.into_owned()),
+        Notice::Data { .. } | Notice::Other => Unframed::Other,
+    }
+}

@@ -1,0 +1,194 @@
+//! Opening one socket and waiting for it, with bounded retries, until its server lets it publish:
+//! for publishers and the recorder, which are few. Must not be used once a run measures.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::codec::dialect::broker::{Broker, Brought};
+use crate::codec::handshake::Offer;
+use crate::drive::connection::Connection;
+use crate::drive::stage::Stage;
+use crate::drive::tls::TlsClient;
+use crate::os::socket;
+use crate::receive::memo::Memo;
+use crate::time::clock::{SECOND_NS, mono_ns};
+
+/// Connects and upgrades; the connection keeps what the server sent behind its answer.
+pub fn upgrade(
+    target: SocketAddr,
+    tls: Option<&TlsClient>,
+    offer: &Offer<'_>,
+) -> Result<Connection, String> {
+    let mut reason = String::new();
+    for backoff in BACKOFFS {
+        match attempt(target, tls, offer) {
+            Ok(connection) => return Ok(connection),
+            Err(Failure::Final(why)) => return Err(why),
+            Err(Failure::Passing(why)) => reason = why,
+        }
+        std::thread::sleep(backoff);
+    }
+    Err(reason)
+}
+
+enum Failure {
+    /// The server said no.
+    Final(String),
+    /// It may work later.
+    Passing(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Passing(socket::failure_name(&error).to_string())
+    }
+}
+
+fn attempt(
+    target: SocketAddr,
+    tls: Option<&TlsClient>,
+    offer: &Offer<'_>,
+) -> Result<Connection, Failure> {
+    let deadline_ns = mono_ns() + ATTEMPT_NS_MAX;
+    let stream = socket::connect(target, None, None)?;
+    let mut connection = Connection::encrypted(stream, tls)?;
+    let mut poll = Poll::new()?;
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    poll.registry().register(connection.link.socket_mut(), Token(0), interest)?;
+    let is_connected = || Ok(socket::is_connected(connection.link.socket())?.then_some(()));
+    wait(&mut poll, deadline_ns, is_connected)?;
+    connection.send(offer.request().as_bytes())?;
+    wait(&mut poll, deadline_ns, || read_answer(&mut connection, offer))?;
+    poll.registry().deregister(connection.link.socket_mut())?;
+    Ok(connection)
+}
+
+/// Says what opens a conversation, and hears it until the server lets its publisher in.
+///
+/// # Errors
+/// Why it does not.
+pub fn introduce(
+    stage: &Stage<'_>,
+    connection: &mut Connection,
+    (mut broker, said): (Broker, Vec<u8>),
+) -> Result<Broker, String> {
+    let deadline_ns = mono_ns() + ATTEMPT_NS_MAX;
+    converse(stage, connection, &mut broker, &said, deadline_ns).map_err(
+        |failure| match failure {
+            Failure::Final(why) | Failure::Passing(why) => why,
+        },
+    )?;
+    Ok(broker)
+}
+
+fn converse(
+    stage: &Stage<'_>,
+    connection: &mut Connection,
+    broker: &mut Broker,
+    said: &[u8],
+    deadline_ns: u64,
+) -> Result<(), Failure> {
+    connection.send(said)?;
+    if broker.is_confirmed() {
+        return Ok(());
+    }
+    let mut poll = Poll::new()?;
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    poll.registry().register(connection.link.socket_mut(), Token(0), interest)?;
+    let mut desk = Desk::new(stage.message_bytes_max());
+    // What came with the answer to the request waits already.
+    let kept = connection.kept().to_vec();
+    desk.hear(connection, broker, &kept)?;
+    wait(&mut poll, deadline_ns, || desk.hear_until_confirmed(connection, broker))?;
+    poll.registry().deregister(connection.link.socket_mut())?;
+    Ok(())
+}
+
+/// What a conversation is heard with.
+struct Desk {
+    buffer: Vec<u8>,
+    texts: Memo<Vec<u8>>,
+    message_bytes_max: usize,
+}
+
+impl Desk {
+    fn new(message_bytes_max: usize) -> Desk {
+        let buffer = vec![0; ANSWER_BYTES_MAX.max(2 * message_bytes_max)];
+        Desk { buffer, texts: Memo::of_texts(0), message_bytes_max }
+    }
+
+    /// Reads as long as there is something to read, or until the broker has confirmed.
+    fn hear_until_confirmed(
+        &mut self,
+        connection: &mut Connection,
+        broker: &mut Broker,
+    ) -> Result<Option<()>, Failure> {
+        connection.flush();
+        while !broker.is_confirmed() {
+            let filled = connection.fill(&mut self.buffer, usize::MAX).map_err(Failure::Final)?;
+            let Some(filled) = filled else { return Ok(None) };
+            let bytes = self.buffer.get(..filled.total).unwrap_or_default().to_vec();
+            self.hear(connection, broker, &bytes)?;
+        }
+        Ok(Some(()))
+    }
+
+    fn hear(
+        &mut self,
+        connection: &mut Connection,
+        broker: &mut Broker,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
+        let (texts, message_bytes_max) = (&mut self.texts, self.message_bytes_max);
+        let (now_ns, inflater) = (mono_ns(), &mut None);
+        let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
+        let mut pongs = Vec::new();
+        broker.hear(connection, brought, &mut pongs, |_| ()).map_err(Failure::Final)?;
+        Ok(connection.send(&pongs)?)
+    }
+}
+
+/// Tries `step` at once and after every event until it answers.
+fn wait<T>(
+    poll: &mut Poll,
+    deadline_ns: u64,
+    mut step: impl FnMut() -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
+    let mut events = Events::with_capacity(4);
+    loop {
+        if let Some(done) = step()? {
+            return Ok(done);
+        }
+        if mono_ns() >= deadline_ns {
+            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        }
+        socket::wait_until(poll, &mut events, deadline_ns)?;
+    }
+}
+
+/// Reads until the answer is there; what came behind it is kept.
+fn read_answer(connection: &mut Connection, offer: &Offer<'_>) -> Result<Option<()>, Failure> {
+    let mut buffer = vec![0; ANSWER_BYTES_MAX];
+    connection.flush();
+    loop {
+        let filled = connection.fill(&mut buffer, usize::MAX).map_err(Failure::Passing)?;
+        let Some(filled) = filled else { return Ok(None) };
+        let bytes = buffer.get(..filled.total).unwrap_or_default();
+        match offer.check(bytes).map_err(|error| Failure::Final(error.to_string()))? {
+            Some(answer) => {
+                connection.keep(bytes.get(answer.head_bytes..).unwrap_or_default());
+                return Ok(Some(()));
+            }
+            None => connection.keep(bytes),
+        }
+    }
+}
+
+/// Twice the longest head: an answer that fills it is refused before.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+const BACKOFFS: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::ZERO];
+const ATTEMPT_NS_MAX: u64 = 5 * SECOND_NS;

@@ -1,0 +1,233 @@
+//! One publisher's line: its connection, the next frame, and what waits because the socket takes no
+//! more. Writes without tearing a frame, and hears pings and a close. Must not know when frames are
+//! due, nor other lines.
+
+use std::collections::VecDeque;
+
+use crate::codec::dialect::broker::{Broker, Brought};
+use crate::codec::dialect::speech::{Speech, Uttered};
+use crate::codec::payload::Encoder;
+use crate::codec::wire;
+use crate::codec::wire::Opcode;
+use crate::drive::connection::Connection;
+use crate::drive::link;
+use crate::drive::publishers::Connected;
+use crate::drive::stage::Stage;
+use crate::receive::memo::Memo;
+use crate::receive::outcome::PublisherOutcome;
+use crate::receive::stamp::Roster;
+use crate::time::clock::mix;
+
+/// What the lines of a thread read with.
+pub(super) struct Inbox {
+    buffer: Vec<u8>,
+    texts: Memo<Vec<u8>>,
+    message_bytes_max: usize,
+}
+
+/// One publisher.
+pub(super) struct Line {
+    pub(super) publisher: u32,
+    /// `None` once it ended early.
+    pub(super) connection: Option<Connection>,
+    encoder: Encoder,
+    /// Where a broker is published to: what it says, and how it is spoken to.
+    broker: Option<(Broker, Speech)>,
+    /// Frames that leave in the whole run; those are numbered, not ticks.
+    pub(super) frames: u32,
+    pub(super) next_seq: u32,
+    period_ns: u64,
+    pub(super) measured_from: u32,
+    /// The next frame, masked and ready.
+    frame: Vec<u8>,
+    /// Bytes the socket has not taken yet.
+    pending: VecDeque<u8>,
+    /// The frames among them: bytes left of each, and when it is late.
+    pending_frames: VecDeque<(usize, u64)>,
+    pub(super) written: u32,
+    mask: u64,
+}
+
+impl Inbox {
+    pub(super) fn new(message_bytes_max: usize) -> Inbox {
+        let buffer = vec![0; INBOX_BYTES.max(message_bytes_max * 2)];
+        Inbox { buffer, texts: Memo::of_texts(0), message_bytes_max }
+    }
+}
+
+impl Line {
+    pub(super) fn new(stage: &Stage<'_>, roster: &Roster, connected: Connected) -> Line {
+        let Connected { publisher, connection, broker } = connected;
+        let plan = &stage.plan.publishers[publisher as usize];
+        let departures = roster.departures(publisher);
+        let schedule = *departures.schedule();
+        let mut line = Line {
+            publisher,
+            connection: Some(connection),
+            encoder: Encoder::new(stage.plan.run_id, stage.plan.seed, plan, schedule),
+            broker: broker.zip(Speech::new(&stage.plan.dialect, &plan.topic)),
+            frames: departures.count(),
+            next_seq: 0,
+            period_ns: plan.rate.period_ns(),
+            measured_from: departures.measured_from(),
+            frame: Vec::new(),
+            pending: VecDeque::new(),
+            pending_frames: VecDeque::new(),
+            written: 0,
+            mask: mix(stage.plan.seed, u64::from(plan.id), 0),
+        };
+        line.encode(roster);
+        line
+    }
+
+    /// Makes the next frame ready, if there is one.
+    pub(super) fn encode(&mut self, roster: &Roster) {
+        if self.next_seq >= self.frames {
+            return;
+        }
+        self.mask = self.mask.wrapping_mul(MASK_STEP).wrapping_add(1);
+        let mask = ((self.mask >> 32) as u32).to_be_bytes();
+        let is_text = self.encoder.is_text();
+        let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
+        let payload = self.encoder.encode_departure(roster.frame(self.publisher, self.next_seq));
+        self.frame.clear();
+        match &mut self.broker {
+            None => wire::encode(opcode, payload, mask, &mut self.frame),
+            Some((_, speech)) => speech.put(Uttered { payload, is_text }, mask, &mut self.frame),
+        }
+    }
+
+    /// Writes the ready frame, or puts it behind what waits already. Answers how many frames were
+    /// completed.
+    pub(super) fn queue_or_write(
+        &mut self,
+        due_ns: u64,
+        now_ns: u64,
+        outcome: &mut PublisherOutcome,
+    ) -> Result<u32, String> {
+        let late_from_ns = due_ns + self.period_ns;
+        let written = if self.pending.is_empty() { self.write_frame()? } else { 0 };
+        if written == self.frame.len() {
+            outcome.late += u64::from(now_ns > late_from_ns);
+            return Ok(1);
+        }
+        let left = self.frame.get(written..).unwrap_or_default();
+        self.pending.extend(left);
+        self.pending_frames.push_back((left.len(), late_from_ns));
+        Ok(0)
+    }
+
+    /// Whether no server reads what waits.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.pending.len() > PENDING_BYTES_MAX
+    }
+
+    /// Whether frames wait for the socket, and it may yet take them.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.connection.is_some() && !self.pending.is_empty()
+    }
+
+    fn write_frame(&mut self) -> Result<usize, String> {
+        let Some(connection) = &mut self.connection else { return Ok(0) };
+        write(connection, &self.frame)
+    }
+
+    /// Writes what waits, as far as the socket takes it. Answers how many frames were completed.
+    pub(super) fn write_pending(
+        &mut self,
+        now_ns: u64,
+        outcome: &mut PublisherOutcome,
+    ) -> Result<u32, String> {
+        let mut completed = 0;
+        if let Some(connection) = &mut self.connection {
+            connection.flush();
+        }
+        while let (Some(connection), false) = (&mut self.connection, self.pending.is_empty()) {
+            let (front, _) = self.pending.as_slices();
+            let written = write(connection, front)?;
+            if written == 0 {
+                break;
+            }
+            self.pending.drain(..written);
+            completed += self.complete(written, now_ns, outcome);
+        }
+        Ok(completed)
+    }
+
+    fn complete(&mut self, mut bytes: usize, now_ns: u64, outcome: &mut PublisherOutcome) -> u32 {
+        let mut frames = 0;
+        while let Some((left, late_from_ns)) = self.pending_frames.front_mut() {
+            if *left > bytes {
+                *left -= bytes;
+                break;
+            }
+            bytes -= *left;
+            // Control frames wait in the same queue; they carry no instant.
+            let is_frame = *late_from_ns != CONTROL;
+            frames += u32::from(is_frame);
+            outcome.late += u64::from(is_frame && now_ns > *late_from_ns);
+            self.pending_frames.pop_front();
+        }
+        frames
+    }
+
+    /// Reads what the server says: pings are answered, a close ends the line, messages are ignored
+    /// unless they are a broker's.
+    pub(super) fn read(&mut self, inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
+        let Inbox { buffer, texts, message_bytes_max } = inbox;
+        let message_bytes_max = *message_bytes_max;
+        while let Some(connection) = &mut self.connection {
+            let Some(filled) = connection.fill(buffer, usize::MAX)? else { return Ok(()) };
+            let bytes = buffer.get(..filled.total).unwrap_or_default();
+            let mut pongs = Vec::new();
+            match &mut self.broker {
+                None => connection.scan(bytes, message_bytes_max, &mut pongs, |_| ())?,
+                Some((broker, _)) => {
+                    let inflater = &mut None;
+                    let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
+                    broker.hear(connection, brought, &mut pongs, |_| ())?;
+                }
+            }
+            self.queue_control(&pongs);
+        }
+        Ok(())
+    }
+
+    /// Says what a client says that hears nothing, and ends where that has lasted too long.
+    pub(super) fn look(&mut self, _inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
+        let (Some((broker, _)), Some(_)) = (&mut self.broker, &self.connection) else {
+            return Ok(());
+        };
+        let mut said = Vec::new();
+        broker.look(now_ns, &mut said)?;
+        self.queue_control(&said);
+        Ok(())
+    }
+
+    /// Control frames go behind the frames that wait, never into one.
+    fn queue_control(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() && self.pending.len() < PENDING_BYTES_MAX {
+            self.pending.extend(bytes);
+            self.pending_frames.push_back((bytes.len(), CONTROL));
+        }
+    }
+
+    /// Ends the connection in order, unless a frame would be torn.
+    pub(super) fn say_goodbye(&mut self) {
+        if let (Some(connection), true) = (&mut self.connection, self.pending.is_empty()) {
+            connection.say_goodbye();
+        }
+    }
+}
+
+/// How many bytes the socket took; `Err`: why the connection is over.
+fn write(connection: &mut Connection, bytes: &[u8]) -> Result<usize, String> {
+    connection.write_some(bytes).map_err(|error| link::failure(&error))
+}
+
+const MASK_STEP: u64 = 0x5851_F42D_4C95_7F2D;
+const INBOX_BYTES: usize = 128 * 1024;
+/// A publisher with more waiting than this has no server that reads: its line is ended.
+const PENDING_BYTES_MAX: usize = 16 << 20;
+/// In place of an instant, marks bytes that are no frame.
+const CONTROL: u64 = u64::MAX;

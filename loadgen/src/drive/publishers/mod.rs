@@ -1,0 +1,401 @@
+//! One publisher thread: sends its publishers' frames at their instants on the grid, whatever the
+//! server does. Open loop: a socket that takes nothing delays only itself, its frames wait in
+//! order, and nothing is ever skipped silently. Frames are encoded before they are due, so that a
+//! tick is one clock read and one write per publisher. Must not wait for any reply, and must not
+//! spin: the CPU may be shared with the receivers it would delay.
+
+mod line;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::codec::dialect::broker::{Broker, Introduction};
+use crate::codec::handshake;
+use crate::codec::handshake::Offer;
+use crate::drive::connection::Connection;
+use crate::drive::dial;
+use crate::drive::stage::{Stage, nanoseconds};
+use crate::drive::subscribers::KILLED;
+use crate::observe::meter::Meter;
+use crate::os::socket;
+use crate::plan::laps;
+use crate::receive::histograms::SignedHistogram;
+use crate::receive::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
+use crate::receive::stamp::Roster;
+use crate::receive::windows::WindowPart;
+use crate::scenario::form::Form;
+use crate::time::clock::{SECOND_NS, mix, mono_ns};
+
+use line::{Inbox, Line};
+
+/// What a publisher thread leaves behind.
+#[derive(Debug)]
+pub struct PublisherHarvest {
+    /// Its part of the publishers' side.
+    pub outcome: PublisherOutcome,
+    /// Publishers whose socket ended early, by index into the plan.
+    pub cut: Vec<u32>,
+    /// How the thread fared.
+    pub health: ThreadHealth,
+}
+
+/// A publisher whose connection is open, before the start is known.
+pub struct Connected {
+    publisher: u32,
+    connection: Connection,
+    broker: Option<Broker>,
+}
+
+/// Why a publisher could not be connected.
+#[derive(Debug, thiserror::Error)]
+#[error("publisher of {topic} could not connect: {reason}")]
+pub struct ConnectError {
+    /// Its topic.
+    pub topic: String,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// Connects the `index`th thread's share of the publishers.
+pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
+    let plan = stage.plan;
+    let share = plan.own_publishers().skip(index);
+    share
+        .step_by(plan.publishing_threads().max(1))
+        .map(|(number, publisher)| {
+            let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
+            let key = handshake::key(u128::from(nonce));
+            let offer = Offer {
+                path: &publisher.path,
+                host: &plan.host,
+                key: Some(&key),
+                protocol: plan.dialect.form().and_then(Form::subprotocol),
+                token: plan.dialect.bearer(plan.token.as_deref()),
+                ..Offer::default()
+            };
+            let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
+            let (target, tls) = (plan.target, stage.tls.as_ref());
+            let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
+            let topics = &[publisher.topic.as_str()];
+            let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
+            let broker = Broker::new(&plan.dialect, &who);
+            let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
+            let broker = broker.transpose().map_err(failed)?;
+            Ok(Connected { publisher: number, connection, broker })
+        })
+        .collect()
+}
+
+/// Publishes on these connections until the stage is finished.
+pub fn run(
+    stage: &Stage<'_>,
+    roster: &Roster,
+    index: usize,
+    connected: Vec<Connected>,
+    windows: Sender<WindowPart>,
+) -> io::Result<PublisherHarvest> {
+    let mut name = format!("publisher-{index}");
+    if let Some(cpus) = &stage.plan.cpus {
+        socket::pin(cpus, index)?;
+    }
+    if socket::make_punctual().is_err() {
+        name.push_str(" (normal priority)");
+    }
+    let health = ThreadHealth::new(name);
+    let mut thread = PublisherThread::new(stage, roster, connected, health, windows)?;
+    thread.turn_until_finished()?;
+    Ok(thread.harvest())
+}
+
+struct PublisherThread<'s> {
+    stage: &'s Stage<'s>,
+    roster: &'s Roster,
+    poll: Poll,
+    lines: Vec<Line>,
+    /// When each line's next frame is due: instant, index into `lines`.
+    due: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Lines that sent in this turn and need their next frame.
+    sent: Vec<usize>,
+    has_published: bool,
+    outcome: PublisherOutcome,
+    cut: Vec<u32>,
+    meter: Meter,
+    second_sent: u64,
+    second_late_ns: u64,
+    windows: Sender<WindowPart>,
+    health: ThreadHealth,
+    inbox: Inbox,
+    /// When lines were last looked at though they had brought nothing.
+    looked_ns: u64,
+    is_killed: bool,
+    has_stood_still: bool,
+}
+
+impl<'s> PublisherThread<'s> {
+    fn new(
+        stage: &'s Stage<'s>,
+        roster: &'s Roster,
+        connected: Vec<Connected>,
+        health: ThreadHealth,
+        windows: Sender<WindowPart>,
+    ) -> io::Result<PublisherThread<'s>> {
+        let poll = Poll::new()?;
+        let mut lines = Vec::with_capacity(connected.len());
+        let mut due = BinaryHeap::with_capacity(connected.len());
+        for (index, mut line) in connected.into_iter().enumerate() {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(line.connection.link.socket_mut(), Token(index), interest)?;
+            let line = Line::new(stage, roster, line);
+            if line.frames > 0 {
+                due.push(Reverse((roster.intended_ns(line.publisher, 0), index)));
+            }
+            lines.push(line);
+        }
+        Ok(PublisherThread {
+            stage,
+            roster,
+            poll,
+            outcome: PublisherOutcome {
+                count: lines.len() as u64,
+                laps: vec![0; stage.plan.course.told()],
+                ..PublisherOutcome::default()
+            },
+            lines,
+            due,
+            sent: Vec::new(),
+            has_published: false,
+            cut: Vec::new(),
+            meter: stage.meter(roster),
+            second_sent: 0,
+            second_late_ns: 0,
+            windows,
+            health,
+            inbox: Inbox::new(stage.message_bytes_max()),
+            looked_ns: mono_ns(),
+            is_killed: false,
+            has_stood_still: false,
+        })
+    }
+
+    fn turn_until_finished(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stage.is_finished() {
+            let woken_ns = self.wait(&mut events)?;
+            self.note_second(woken_ns);
+            for event in &events {
+                self.on_event(event.token().0);
+            }
+            self.kill_if_due(woken_ns);
+            self.stand_still_if_due(woken_ns);
+            self.send_due();
+            self.encode_next();
+            self.look_for_silence(woken_ns);
+            self.tell_if_published();
+        }
+        Ok(())
+    }
+
+    /// Waits for the next instant or an event, and notes how late a timed wait ended.
+    fn wait(&mut self, events: &mut Events) -> io::Result<u64> {
+        let idle_until_ns = mono_ns() + PAUSE_NS;
+        let due_ns = self.due.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
+        socket::wait_until(&mut self.poll, events, due_ns.min(idle_until_ns))?;
+        let woken_ns = mono_ns();
+        self.health.wakeups += 1;
+        if due_ns < idle_until_ns && woken_ns >= due_ns {
+            self.health.gap.record((woken_ns - due_ns).cast_signed());
+        }
+        Ok(woken_ns)
+    }
+
+    fn send_due(&mut self) {
+        if self.stage.progress.is_stopped() {
+            self.due.clear();
+        }
+        while let Some(&Reverse((due_ns, index))) = self.due.peek() {
+            let now_ns = mono_ns();
+            if due_ns > now_ns {
+                return;
+            }
+            self.due.pop();
+            self.send(index, due_ns, now_ns);
+        }
+    }
+
+    fn send(&mut self, index: usize, due_ns: u64, now_ns: u64) {
+        let line = &mut self.lines[index];
+        if line.connection.is_none() || line.is_stuck() {
+            return self.cut(index, None);
+        }
+        self.roster.log(line.publisher).attempt(line.next_seq, now_ns);
+        self.second_late_ns = self.second_late_ns.max(now_ns - due_ns);
+        if line.next_seq >= line.measured_from {
+            self.outcome.slip.record(now_ns.wrapping_sub(due_ns).cast_signed());
+            let lap = usize::from(self.roster.laps().at(due_ns));
+            if let Some(frames) = self.outcome.laps.get_mut(lap) {
+                *frames += 1;
+            }
+        }
+        match line.queue_or_write(due_ns, now_ns, &mut self.outcome) {
+            Err(reason) => self.cut(index, Some(reason)),
+            Ok(written) => {
+                self.sent.push(index);
+                self.count_written(index, written);
+            }
+        }
+    }
+
+    /// After everything due has left, not between two sends.
+    fn encode_next(&mut self) {
+        for index in self.sent.drain(..) {
+            let line = &mut self.lines[index];
+            self.outcome.deviations.note(self.roster.departures(line.publisher), line.next_seq);
+            line.next_seq += 1;
+            if line.next_seq < line.frames && line.connection.is_some() {
+                line.encode(self.roster);
+                let due_ns = self.roster.intended_ns(line.publisher, line.next_seq);
+                self.due.push(Reverse((due_ns, index)));
+            }
+        }
+    }
+
+    fn on_event(&mut self, index: usize) {
+        self.tend(index, Line::read);
+    }
+
+    /// Servers are noticed to be silent as clients with a timer do that.
+    fn look_for_silence(&mut self, now_ns: u64) {
+        if now_ns >= self.looked_ns + SECOND_NS && self.stage.plan.dialect.is_spoken() {
+            self.looked_ns = now_ns;
+            (0..self.lines.len()).for_each(|index| self.tend(index, Line::look));
+        }
+    }
+
+    /// Sees what there is on a line, and writes what waits there.
+    fn tend(&mut self, index: usize, see: fn(&mut Line, &mut Inbox, u64) -> Result<(), String>) {
+        let Some(line) = self.lines.get_mut(index) else { return };
+        let now_ns = mono_ns();
+        let seen = see(line, &mut self.inbox, now_ns);
+        let done = line.write_pending(now_ns, &mut self.outcome);
+        match (seen, done) {
+            (Err(reason), _) | (Ok(()), Err(reason)) => self.cut(index, Some(reason)),
+            (Ok(()), Ok(written)) => self.count_written(index, written),
+        }
+    }
+
+    fn count_written(&mut self, index: usize, frames: u32) {
+        if frames == 0 {
+            return;
+        }
+        let line = &mut self.lines[index];
+        line.written += frames;
+        self.roster.log(line.publisher).set_written(line.written);
+        self.second_sent += u64::from(frames);
+        self.stage.progress.sent.fetch_add(u64::from(frames), Ordering::Relaxed);
+    }
+
+    /// Ends a line early; its remaining frames stay unsent and are counted so.
+    fn cut(&mut self, index: usize, reason: Option<String>) {
+        let line = &mut self.lines[index];
+        let stuck = line.connection.take().map(|_| "takes no more".to_string());
+        if let Some(otherwise) = stuck {
+            *self.outcome.closes.entry(reason.unwrap_or(otherwise)).or_default() += 1;
+            self.cut.push(line.publisher);
+        }
+    }
+
+    fn kill_if_due(&mut self, now_ns: u64) {
+        if self.is_killed {
+            return;
+        }
+        let Some(kill) = self.stage.kill_due(now_ns) else { return };
+        self.is_killed = true;
+        for line in self.lines.iter_mut().filter(|line| line.publisher < kill.publishers) {
+            let Some(connection) = line.connection.take() else { continue };
+            self.cut.push(line.publisher);
+            *self.outcome.closes.entry(KILLED.to_string()).or_default() += 1;
+            if let Err(error) = socket::vanish(connection.link.into_socket()) {
+                tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
+            }
+        }
+    }
+
+    fn stand_still_if_due(&mut self, now_ns: u64) {
+        let Some((after, length)) = self.stage.plan.disturbance.publisher_stop else { return };
+        let (measured_from, _) = self.stage.measured_ns(self.roster);
+        if !self.has_stood_still && now_ns >= measured_from + nanoseconds(after) {
+            self.has_stood_still = true;
+            thread::sleep(length);
+        }
+    }
+
+    fn note_second(&mut self, now_ns: u64) {
+        if let Some(second) = self.meter.passed(now_ns) {
+            self.tell_second(second);
+        }
+    }
+
+    fn tell_second(&mut self, t_s: u32) {
+        self.stage.progress.note_late(std::mem::take(&mut self.second_late_ns));
+        self.stage.progress.note_busy(self.meter.busy_last());
+        let sent = std::mem::take(&mut self.second_sent);
+        // The run may be over already for the receiver; the totals do not depend on windows.
+        let _ = self.windows.send(WindowPart { t_s, sent, ..WindowPart::default() });
+    }
+
+    fn tell_if_published(&mut self) {
+        let has_published = self.due.is_empty() && !self.lines.iter().any(Line::is_under_way);
+        if !self.has_published && has_published {
+            self.has_published = true;
+            self.stage.published.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn harvest(mut self) -> PublisherHarvest {
+        let stopped = self.stage.progress.is_stopped();
+        for line in &mut self.lines {
+            // A stopped run was not meant to publish the rest; a line cut early was.
+            let is_cut = line.connection.is_none();
+            let intended = if stopped && !is_cut { line.next_seq } else { line.frames };
+            let departures = self.roster.departures(line.publisher);
+            self.outcome.deviations.withheld += departures.withheld(intended);
+            self.outcome.intended += u64::from(intended);
+            self.outcome.sent += u64::from(line.written);
+            self.outcome.unsent += u64::from(intended.saturating_sub(line.written));
+            line.say_goodbye();
+        }
+        if self.second_sent > 0 {
+            self.tell_second(self.meter.second());
+        }
+        self.health.busy_max = self.meter.busy_max();
+        PublisherHarvest { outcome: self.outcome, cut: self.cut, health: self.health }
+    }
+}
+
+/// The publishers' side of all threads.
+pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutcome {
+    let mut whole = PublisherOutcome { slip: SignedHistogram::new(), ..Default::default() };
+    for part in parts {
+        whole.count += part.count;
+        whole.intended += part.intended;
+        whole.sent += part.sent;
+        whole.late += part.late;
+        whole.unsent += part.unsent;
+        whole.deviations.merge(&part.deviations);
+        merge_counts(&mut whole.closes, &part.closes);
+        whole.slip.merge(&part.slip);
+        laps::add(&mut whole.laps, &part.laps);
+    }
+    whole
+}
+
+const KEY_STREAM: u64 = 0x7075_626c;
+const EVENTS: usize = 1024;
+/// Longest sleep: the thread notices stop and finish within it.
+const PAUSE_NS: u64 = SECOND_NS / 50;

@@ -1,0 +1,157 @@
+//! Who is away and when each tries to come (back): waits, tries, time-outs. Pure bookkeeping of one
+//! subscriber thread's share; the sockets themselves and the clock are the caller's.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use rustc_hash::FxHashMap;
+
+use crate::plan::attendance::Wait;
+use crate::time::clock::SECOND_NS;
+
+/// One thread's sockets that are to come while the run is on.
+#[derive(Debug, Default)]
+pub struct Reconnects {
+    /// When each tries next: instant, subscriber.
+    due: BinaryHeap<Reverse<(u64, u32)>>,
+    away: FxHashMap<u32, Absent>,
+    /// Tries under way in the order of their deadlines: subscriber, and tries before.
+    pending: VecDeque<(u64, u32, u32)>,
+    in_flight: usize,
+}
+
+/// Somebody who is not there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Absent {
+    /// Since when, or since when it has tried if it never was there.
+    pub since_ns: u64,
+    /// Its account at the reception, if it was there.
+    pub account: Option<u32>,
+    /// How long it waits before it tries again.
+    pub wait: Wait,
+    failed: u32,
+}
+
+impl Absent {
+    /// Somebody who has not tried yet.
+    pub fn new(since_ns: u64, account: Option<u32>, wait: Wait) -> Absent {
+        Absent { since_ns, account, wait, failed: 0 }
+    }
+}
+
+impl Reconnects {
+    /// A subscriber is away, and tries to come at `due_ns`.
+    pub fn expect(&mut self, subscriber: u32, absent: Absent, due_ns: u64) {
+        self.away.insert(subscriber, absent);
+        self.due.push(Reverse((due_ns, subscriber)));
+    }
+
+    /// The next who tries now. It must end in `came` or `failed`.
+    pub fn due(&mut self, now_ns: u64) -> Option<u32> {
+        let Reverse((due_ns, subscriber)) = *self.due.peek()?;
+        if due_ns > now_ns || self.in_flight >= IN_FLIGHT_MAX {
+            return None;
+        }
+        self.due.pop();
+        let failed = self.away.get(&subscriber)?.failed;
+        self.in_flight += 1;
+        self.pending.push_back((now_ns + ATTEMPT_NS_MAX, subscriber, failed));
+        Some(subscriber)
+    }
+
+    /// One whose try has taken too long by now; the caller fails it.
+    pub fn overdue(&mut self, now_ns: u64) -> Option<u32> {
+        while let Some((deadline_ns, subscriber, failed)) = self.pending.front().copied() {
+            if deadline_ns > now_ns {
+                return None;
+            }
+            self.pending.pop_front();
+            if self.away.get(&subscriber).is_some_and(|absent| absent.failed == failed) {
+                return Some(subscriber);
+            }
+        }
+        None
+    }
+
+    /// A subscriber is there.
+    pub fn came(&mut self, subscriber: u32) -> Option<Absent> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.away.remove(&subscriber)
+    }
+
+    /// A try has failed; the next comes after a wait, for which `word` is random.
+    pub fn failed(&mut self, subscriber: u32, now_ns: u64, word: u64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(absent) = self.away.get_mut(&subscriber) {
+            absent.failed += 1;
+            let due_ns = now_ns + absent.wait.delay_ns(absent.failed, word).max(RETRY_NS_MIN);
+            self.due.push(Reverse((due_ns, subscriber)));
+        }
+    }
+
+    /// Those who are away though they have tried.
+    pub fn shut_out(&self) -> impl Iterator<Item = u32> + '_ {
+        let tried = self.away.iter().filter(|(_, absent)| absent.failed > 0);
+        tried.map(|(subscriber, _)| *subscriber)
+    }
+}
+
+/// Handshakes under way per thread: a storm, but not one of the generator's own kernel queues.
+const IN_FLIGHT_MAX: usize = 2048;
+const ATTEMPT_NS_MAX: u64 = 10 * SECOND_NS;
+/// Whoever returns at once waits this long after a refusal, or it would do nothing else.
+const RETRY_NS_MIN: u64 = SECOND_NS / 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const WAIT: Wait = Wait::Fixed(Duration::from_secs(1));
+
+    fn one_away() -> Reconnects {
+        let mut reconnects = Reconnects::default();
+        reconnects.expect(7, Absent::new(0, Some(3), WAIT), SECOND_NS);
+        reconnects
+    }
+
+    #[test]
+    fn whoever_is_away_comes_when_due() {
+        let mut reconnects = one_away();
+        assert_eq!(reconnects.due(SECOND_NS - 1), None);
+        assert_eq!((reconnects.due(SECOND_NS), reconnects.due(SECOND_NS)), (Some(7), None));
+        let absent = reconnects.came(7).unwrap();
+        assert_eq!((absent.since_ns, absent.account), (0, Some(3)));
+        assert_eq!(reconnects.overdue(60 * SECOND_NS), None);
+        assert_eq!(reconnects.shut_out().count(), 0);
+    }
+
+    #[test]
+    fn a_failed_try_is_repeated_after_a_wait() {
+        let mut reconnects = one_away();
+        assert_eq!(reconnects.due(SECOND_NS), Some(7));
+        reconnects.failed(7, 2 * SECOND_NS, 0);
+        assert_eq!(reconnects.shut_out().collect::<Vec<_>>(), [7]);
+        assert_eq!(reconnects.due(3 * SECOND_NS - 1), None);
+        assert_eq!(reconnects.due(3 * SECOND_NS), Some(7));
+    }
+
+    #[test]
+    fn a_try_that_hangs_is_told_once_and_not_for_the_next() {
+        let mut reconnects = one_away();
+        assert_eq!(reconnects.due(SECOND_NS), Some(7));
+        reconnects.failed(7, 2 * SECOND_NS, 0);
+        assert_eq!(reconnects.due(3 * SECOND_NS), Some(7));
+        assert_eq!(reconnects.overdue(11 * SECOND_NS), None, "the first has failed already");
+        assert_eq!(reconnects.overdue(13 * SECOND_NS), Some(7));
+        assert_eq!(reconnects.overdue(13 * SECOND_NS), None);
+    }
+
+    #[test]
+    fn tries_under_way_are_bounded() {
+        let mut reconnects = Reconnects::default();
+        (0..3_000).for_each(|n| reconnects.expect(n, Absent::new(0, None, WAIT), 0));
+        assert_eq!(std::iter::from_fn(|| reconnects.due(0)).count(), IN_FLIGHT_MAX);
+        assert!(reconnects.came(0).is_some() && reconnects.due(0).is_some());
+    }
+}

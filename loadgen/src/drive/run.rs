@@ -1,0 +1,391 @@
+//! One run from ramp to outcome: starts the threads, gives them the common start, watches the
+//! phases pass and settles the accounts; alone, or as a part of a load that several hosts share.
+//! Must not read sockets or messages itself.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::drive::ensemble::{Disbanded, Ensemble, Solo, Start};
+use crate::drive::publishers;
+use crate::drive::publishers::{ConnectError, Connected, PublisherHarvest};
+use crate::drive::stage::{Stage, nanoseconds};
+use crate::drive::subscribers;
+use crate::drive::subscribers::SubscriberHarvest;
+use crate::drive::tls::TlsError;
+pub use crate::observe::progress::{Phase, Progress};
+use crate::plan::part::Part;
+use crate::plan::plan::Plan;
+use crate::receive::outcome::{Outcome, Window};
+use crate::receive::reception;
+use crate::receive::reception::Reception;
+use crate::receive::spread::SpreadSamples;
+use crate::receive::stamp::Roster;
+use crate::receive::windows::{WindowPart, Windows};
+use crate::time::clock::mono_ns;
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The plan contradicts itself.
+    #[error("plan: {0}")]
+    Plan(&'static str),
+    /// Connections cannot be encrypted.
+    #[error("encryption: {0}")]
+    Tls(#[from] TlsError),
+    /// A publisher could not connect.
+    #[error(transparent)]
+    Publisher(#[from] ConnectError),
+    /// There are subscribers in the plan, but none could connect.
+    #[error("none of {0} subscribers could connect: {1}")]
+    NoSubscribers(u64, String),
+    /// The operating system refused something a thread needs.
+    #[error("{0}: {1}")]
+    System(&'static str, #[source] io::Error),
+    /// The hosts that share the load no longer agree.
+    #[error(transparent)]
+    Disbanded(#[from] Disbanded),
+    /// Stopped before anything was published.
+    #[error("stopped before the start")]
+    Stopped,
+    /// A thread of the generator panicked.
+    #[error("a {0} thread panicked: a bug in the load generator")]
+    Panicked(&'static str),
+}
+
+/// Carries a whole plan out. `progress` tells how far it is, and can stop it.
+pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
+    perform(plan, progress, &Solo).map(Performed::whole)
+}
+
+/// Carries out the part of a plan that is this host's.
+pub fn perform(
+    plan: &Plan,
+    progress: &Progress,
+    ensemble: &dyn Ensemble,
+) -> Result<Performed, RunError> {
+    check(plan)?;
+    let stage = Stage::new(plan, progress)?;
+    let performed = thread::scope(|scope| {
+        // Threads end when the stage is finished, however this function is left.
+        let _finish = FinishOnDrop(&stage);
+        conduct(&stage, scope, ensemble)
+    });
+    progress.enter(Phase::Done);
+    performed
+}
+
+/// What a part of a load came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Performed {
+    /// All but the spread, which only the arrivals at all parts together have.
+    pub outcome: Outcome,
+    /// Arrivals of the frames that are sampled for the spread.
+    pub arrivals: SpreadSamples,
+}
+
+impl Performed {
+    /// The outcome of a load of which this is all.
+    pub fn whole(self) -> Outcome {
+        Outcome { spread: self.arrivals.finish(), ..self.outcome }
+    }
+}
+
+fn conduct<'scope, 'env>(
+    stage: &'env Stage<'env>,
+    scope: &'scope Scope<'scope, 'env>,
+    ensemble: &dyn Ensemble,
+) -> Result<Performed, RunError> {
+    let (sender, receiver) = mpsc::channel();
+    let subscribers = spawn_subscribers(stage, scope, &sender)?;
+    await_ramp(stage, &subscribers);
+    if stage.progress.is_stopped() {
+        return Err(RunError::Stopped);
+    }
+    if has_ended(&subscribers) || is_alone(stage) {
+        stage.finish.store(true, Ordering::Release);
+        return Err(no_subscribers(join(subscribers, "subscriber")?));
+    }
+    stage.progress.enter(Phase::Ready);
+    let connected = connect_publishers(stage)?;
+    let roster = set_start(stage, ensemble)?;
+    let publishers = spawn_publishers(stage, roster, scope, connected, &sender)?;
+    drop(sender);
+    let mut seconds = Seconds { ensemble, receiver, windows: Windows::default() };
+    let has_failed = || has_ended(&publishers) || has_ended(&subscribers);
+    let measured = await_published(stage, roster, &mut seconds, has_failed);
+    agree_on_published(roster, stage.plan.part, ensemble)?;
+    await_drained(stage, &mut seconds, has_failed);
+    stage.finish.store(true, Ordering::Release);
+    let published = join(publishers, "publisher")?;
+    let received = join(subscribers, "subscriber")?;
+    let windows = seconds.finish();
+    collect(stage.plan, roster, ensemble, Harvest { measured, published, received, windows })
+}
+
+type Handles<'scope, T> = Vec<ScopedJoinHandle<'scope, io::Result<T>>>;
+
+fn spawn_subscribers<'scope, 'env>(
+    stage: &'env Stage<'env>,
+    scope: &'scope Scope<'scope, 'env>,
+    windows: &Sender<WindowPart>,
+) -> Result<Handles<'scope, SubscriberHarvest>, RunError> {
+    (0..stage.plan.subscriber_threads.max(1))
+        .map(|index| {
+            let windows = windows.clone();
+            thread::Builder::new()
+                .name(format!("subscriber-{index}"))
+                .spawn_scoped(scope, move || subscribers::run(stage, index, windows))
+                .map_err(|error| RunError::System("cannot start a thread", error))
+        })
+        .collect()
+}
+
+fn spawn_publishers<'scope, 'env>(
+    stage: &'env Stage<'env>,
+    roster: &'env Roster,
+    scope: &'scope Scope<'scope, 'env>,
+    connected: Vec<Vec<Connected>>,
+    windows: &Sender<WindowPart>,
+) -> Result<Handles<'scope, PublisherHarvest>, RunError> {
+    connected
+        .into_iter()
+        .enumerate()
+        .map(|(index, lines)| {
+            let windows = windows.clone();
+            thread::Builder::new()
+                .name(format!("publisher-{index}"))
+                .spawn_scoped(scope, move || publishers::run(stage, roster, index, lines, windows))
+                .map_err(|error| RunError::System("cannot start a thread", error))
+        })
+        .collect()
+}
+
+/// Waits until every subscriber socket is open or given up.
+fn await_ramp(stage: &Stage<'_>, subscribers: &Handles<'_, SubscriberHarvest>) {
+    let is_ramped = || stage.ramped.load(Ordering::Acquire) >= subscribers.len();
+    while !(is_ramped() || has_ended(subscribers)) {
+        thread::sleep(LOOK);
+    }
+}
+
+/// Whether a thread ended before it was told to: with an error, which its join tells.
+fn has_ended<T>(handles: &Handles<'_, T>) -> bool {
+    handles.iter().any(ScopedJoinHandle::is_finished)
+}
+
+fn is_alone(stage: &Stage<'_>) -> bool {
+    let connected = stage.progress.connected.load(Ordering::Relaxed);
+    connected == 0 && !stage.plan.subscribers.is_empty()
+}
+
+fn no_subscribers(received: Vec<SubscriberHarvest>) -> RunError {
+    let ramp = crate::drive::ramp::merge(received.into_iter().map(|harvest| harvest.ramp));
+    let reasons = ramp.errors.iter().map(|(reason, tries)| format!("{tries} x {reason}"));
+    RunError::NoSubscribers(ramp.attempted, reasons.collect::<Vec<_>>().join(", "))
+}
+
+fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connected>>, RunError> {
+    let threads = stage.plan.publishing_threads();
+    (0..threads).map(|index| publishers::connect(stage, index).map_err(RunError::from)).collect()
+}
+
+fn set_start<'s>(stage: &'s Stage<'_>, ensemble: &dyn Ensemble) -> Result<&'s Roster, RunError> {
+    let Start { unix_ns, utc, sample_every } = ensemble.start(stage.plan)?;
+    let roster = Roster::new(stage.plan, unix_ns, utc, sample_every);
+    Ok(stage.roster.get_or_init(|| roster))
+}
+
+/// Watches the phases pass until all is published. Answers how long the measured phase was.
+fn await_published(
+    stage: &Stage<'_>,
+    roster: &Roster,
+    seconds: &mut Seconds<'_>,
+    has_failed: impl Fn() -> bool,
+) -> Duration {
+    let (measured_from, measured_to) = stage.measured_ns(roster);
+    let publishers = stage.plan.publishing_threads();
+    let is_published = || stage.published.load(Ordering::Acquire) >= publishers;
+    // The phase lasts as long as planned, though its last tick is a period before its end.
+    let is_over = |now_ns| now_ns >= measured_to || stage.progress.is_stopped();
+    while !(is_published() && is_over(mono_ns())) {
+        enter_phase(stage, roster, mono_ns());
+        let patience_ns = measured_to + nanoseconds(stage.plan.drain);
+        if mono_ns() > patience_ns || has_failed() {
+            break; // a server that no longer reads: what was not written is unsent
+        }
+        rest(stage, seconds);
+    }
+    Duration::from_nanos(mono_ns().min(measured_to).saturating_sub(measured_from))
+}
+
+/// Learns what the other parts have published, so that it can be waited for.
+fn agree_on_published(
+    roster: &Roster,
+    part: Part,
+    ensemble: &dyn Ensemble,
+) -> Result<(), Disbanded> {
+    let publishers = 0..roster.publishers() as u32;
+    let own = |publisher| if part.has(publisher) { roster.log(publisher).written() } else { 0 };
+    let written = ensemble.published(publishers.clone().map(own).collect())?;
+    for (publisher, frames) in publishers.zip(written) {
+        if !part.has(publisher) {
+            roster.log(publisher).set_written(frames);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the frames that are still under way.
+fn await_drained(stage: &Stage<'_>, seconds: &mut Seconds<'_>, has_failed: impl Fn() -> bool) {
+    stage.progress.enter(Phase::Drain);
+    stage.draining.store(true, Ordering::Release);
+    let patience_ns = mono_ns() + nanoseconds(stage.plan.drain);
+    let threads = stage.plan.subscriber_threads.max(1);
+    let is_drained = || stage.drained.load(Ordering::Acquire) >= threads;
+    while !is_drained() && mono_ns() < patience_ns && !has_failed() {
+        rest(stage, seconds);
+    }
+}
+
+fn enter_phase(stage: &Stage<'_>, roster: &Roster, now_ns: u64) {
+    let (measured_from, measured_to) = stage.measured_ns(roster);
+    if now_ns >= measured_to {
+        stage.progress.enter(Phase::Drain);
+    } else if now_ns >= measured_from {
+        stage.progress.enter(Phase::Measure);
+    } else if now_ns >= roster.start_ns() {
+        stage.progress.enter(Phase::Warmup);
+    }
+}
+
+fn rest(stage: &Stage<'_>, seconds: &mut Seconds<'_>) {
+    match seconds.receiver.recv_timeout(LOOK) {
+        Ok(part) => {
+            seconds.add(part);
+            if let Some(window) = seconds.windows.take_latest() {
+                stage.progress.note_window(window);
+            }
+        }
+        Err(RecvTimeoutError::Timeout) => {}
+        Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK),
+    }
+}
+
+fn collect(
+    plan: &Plan,
+    roster: &Roster,
+    ensemble: &dyn Ensemble,
+    harvest: Harvest,
+) -> Result<Performed, RunError> {
+    let Harvest { measured, published, received, windows } = harvest;
+    let mut cut = vec![false; roster.publishers()];
+    for publisher in published.iter().flat_map(|harvest| &harvest.cut) {
+        cut[*publisher as usize] = true;
+    }
+    let mut threads = Vec::new();
+    let publishers = publishers::merge(published.into_iter().map(|harvest| {
+        threads.push(harvest.health);
+        harvest.outcome
+    }));
+    let mut ramps = Vec::new();
+    let receptions = received.into_iter().map(|harvest| {
+        threads.push(harvest.health);
+        ramps.push(harvest.ramp);
+        harvest.reception
+    });
+    let receptions: Vec<Reception> = receptions.collect();
+    let ends = ensemble.seen(reception::ends(&receptions, roster, &cut, plan.part))?;
+    let (classes, arrivals) = reception::settle(receptions, roster, &ends, plan);
+    let outcome = Outcome {
+        started_unix_ns: roster.start_unix_ns(),
+        measured,
+        ramp: crate::drive::ramp::merge(ramps),
+        publishers,
+        classes,
+        threads,
+        windows,
+        ..Outcome::default()
+    };
+    Ok(Performed { outcome, arrivals })
+}
+
+fn join<T>(handles: Handles<'_, T>, what: &'static str) -> Result<Vec<T>, RunError> {
+    let join = |handle: ScopedJoinHandle<'_, io::Result<T>>| {
+        let result = handle.join().map_err(|_| RunError::Panicked(what))?;
+        result.map_err(|error| RunError::System(what, error))
+    };
+    handles.into_iter().map(join).collect()
+}
+
+/// Refuses what the data plane would have to index out of bounds for.
+fn check(plan: &Plan) -> Result<(), RunError> {
+    let publishers = plan.publishers.len();
+    let follows_known = plan.subscribers.iter().all(|subscriber| {
+        let follows = subscriber.follows;
+        let mut followed = plan.followed(follows);
+        let expected = follows.count(publishers);
+        plan.followed(follows).count() == expected
+            && followed.all(|publisher| (publisher as usize) < publishers)
+    });
+    let class_known = |class: u16| usize::from(class) < plan.classes.len();
+    let mut ids: Vec<u16> = plan.publishers.iter().map(|publisher| publisher.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let complaints = [
+        (publishers > 0, "no publishers"),
+        (ids.len() == publishers, "two publishers have the same id"),
+        (follows_known, "a subscriber follows a publisher that does not exist"),
+        (plan.subscribers.iter().all(|s| class_known(s.class)), "a subscriber without a class"),
+        (!plan.measure.is_zero(), "nothing to measure"),
+        (plan.warmup.saturating_add(plan.measure) <= RUN_MAX, "longer than a month"),
+    ];
+    match complaints.into_iter().find(|(holds, _)| !holds) {
+        Some((_, complaint)) => Err(RunError::Plan(complaint)),
+        None => Ok(()),
+    }
+}
+
+/// What all threads leave behind.
+struct Harvest {
+    measured: Duration,
+    published: Vec<PublisherHarvest>,
+    received: Vec<SubscriberHarvest>,
+    windows: Vec<Window>,
+}
+
+/// The seconds that threads tell, on their way to the windows of this part and to the others.
+struct Seconds<'e> {
+    ensemble: &'e dyn Ensemble,
+    receiver: Receiver<WindowPart>,
+    windows: Windows,
+}
+
+impl Seconds<'_> {
+    fn add(&mut self, part: WindowPart) {
+        self.ensemble.second(&part);
+        self.windows.add(part);
+    }
+
+    fn finish(mut self) -> Vec<Window> {
+        while let Ok(part) = self.receiver.try_recv() {
+            self.add(part);
+        }
+        self.windows.finish()
+    }
+}
+
+struct FinishOnDrop<'s>(&'s Stage<'s>);
+
+impl Drop for FinishOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.finish.store(true, Ordering::Release);
+    }
+}
+
+const LOOK: Duration = Duration::from_millis(5);
+const RUN_MAX: Duration = Duration::from_secs(31 * 24 * 3600);

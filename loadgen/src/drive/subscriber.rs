@@ -1,0 +1,327 @@
+//! One subscriber socket, from the connection to what its messages are worth: what it asks for,
+//! what it must be told before it counts as open, and how it unpacks its form. Must not know
+//! threads, readiness or time.
+
+use std::mem;
+
+use crate::codec::dialect::broker::{Broker, Brought, Introduction, Told};
+use crate::codec::events;
+use crate::codec::events::{Event, EventStream};
+use crate::codec::handshake::{Answer, Offer, UpgradeError};
+use crate::codec::inflate;
+use crate::codec::inflate::Inflater;
+use crate::codec::wire;
+use crate::codec::wire::{Message, Opcode};
+use crate::drive::connection::{Connection, Heard, MASK};
+use crate::drive::dashboard::{Catalogue, Dashboard};
+use crate::plan::plan::{ClassPlan, Plan, SubscriberPlan};
+use crate::receive::memo::Memo;
+use crate::receive::reception::{Arrival, Reception};
+use crate::receive::stamp;
+use crate::receive::stamp::{Reject, Stamp};
+use crate::scenario::form::Form;
+
+/// One socket, in a cache line of its own: thousands of others are read before it is again.
+#[repr(align(64))]
+pub struct Subscriber {
+    /// The connection.
+    pub connection: Connection,
+    /// Index into the plan's subscribers.
+    pub plan: u32,
+    /// How far it is.
+    pub state: State,
+    session: Option<Box<Session>>,
+}
+
+/// How far a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The connection is under way.
+    Connecting,
+    /// The answer to its request is.
+    Upgrading,
+    /// Replies to its subscriptions are.
+    Subscribing,
+    /// With its account at the reception.
+    Open(u32),
+}
+
+/// What forms other than raw have to remember.
+enum Session {
+    Dashboard(Dashboard),
+    Broker(Broker),
+    Events { stream: EventStream, newest_seq: u64 },
+}
+
+/// What the sockets of a thread share to understand what they are sent.
+pub struct Ears {
+    /// Where messages end up.
+    pub reception: Reception,
+    catalogue: Catalogue,
+    inflater: Option<Inflater>,
+    events: Memo<Numbered>,
+    /// Payloads by the texts that hold them, where another protocol is spoken.
+    texts: Memo<Vec<u8>>,
+    message_bytes_max: usize,
+}
+
+/// A frame in an event.
+#[derive(Debug, Clone, Copy)]
+struct Numbered {
+    seq: Option<u64>,
+    stamp: Stamp,
+    payload_bytes: usize,
+}
+
+impl Ears {
+    /// The ears of a thread that has no socket yet.
+    pub fn new(plan: &Plan, message_bytes_max: usize) -> Ears {
+        let messages = plan.messages_remembered();
+        let deflates = plan.classes.iter().any(|class| class.deflate);
+        let has_events = plan.classes.iter().any(|class| class.form == Form::Sse);
+        Ears {
+            reception: Reception::new(plan),
+            catalogue: Catalogue::new(plan),
+            inflater: deflates.then(|| Inflater::new(messages, message_bytes_max)),
+            events: Memo::new(if has_events { messages } else { 0 }),
+            texts: Memo::of_texts(if plan.dialect.is_spoken() { messages } else { 0 }),
+            message_bytes_max,
+        }
+    }
+}
+
+impl Subscriber {
+    /// A socket whose connection is under way.
+    pub fn new(connection: Connection, plan: u32) -> Subscriber {
+        Subscriber { connection, plan, state: State::Connecting, session: None }
+    }
+
+    /// Checks the answer to its request and sends what its form has to send next. `Ok(None)`: the
+    /// answer is not complete yet.
+    pub fn answered(
+        &mut self,
+        bytes: &[u8],
+        offer: &Offer<'_>,
+        plan: &Plan,
+    ) -> Result<Option<Answer>, String> {
+        let answer = offer.check(bytes).map_err(|error: UpgradeError| error.to_string())?;
+        let Some(answer) = answer else {
+            self.connection.keep(bytes);
+            return Ok(None);
+        };
+        self.connection.keep(&[]);
+        if answer.is_deflated {
+            self.connection.take_deflated();
+        }
+        let subscriber = &plan.subscribers[self.plan as usize];
+        let form = class_of(plan, subscriber).map_or(Form::Raw, |class| class.form);
+        let subscriptions = || plan.subscriptions(subscriber.follows);
+        self.session = match form {
+            Form::Raw => {
+                if let Some(text) = plan.dialect.subscribe_message(&subscriptions()) {
+                    self.say(Opcode::Text, text.as_bytes())?;
+                }
+                None
+            }
+            Form::Sse => {
+                let stream = EventStream::new(answer.is_chunked);
+                Some(Box::new(Session::Events { stream, newest_seq: 0 }))
+            }
+            Form::Json | Form::Bin => {
+                let (dashboard, requests) = Dashboard::new(form, plan, subscriber);
+                self.send(&requests)?;
+                self.state = State::Subscribing;
+                Some(Box::new(Session::Dashboard(dashboard)))
+            }
+            Form::Nats | Form::Mqtt | Form::SocketIo | Form::Centrifugo | Form::Pusher => {
+                Some(self.join(plan, &subscriptions())?)
+            }
+        };
+        Ok(Some(answer))
+    }
+
+    fn join(&mut self, plan: &Plan, topics: &[&str]) -> Result<Box<Session>, String> {
+        let who = Introduction { topics, token: plan.token.as_deref(), publishes: false };
+        let broker = Broker::new(&plan.dialect, &who);
+        let (broker, said) = broker.ok_or("a form of another dialect")?;
+        self.send(&said)?;
+        self.state = State::Subscribing;
+        Ok(Box::new(Session::Broker(broker)))
+    }
+
+    fn say(&mut self, opcode: Opcode, message: &[u8]) -> Result<(), String> {
+        let mut frame = Vec::new();
+        wire::encode(opcode, message, MASK, &mut frame);
+        self.send(&frame)
+    }
+
+    fn send(&mut self, frames: &[u8]) -> Result<(), String> {
+        let sent = self.connection.send(frames);
+        sent.map_err(|error| crate::os::socket::failure_name(&error).to_string())
+    }
+
+    /// Takes what was read while subscriptions are not confirmed. What comes with the last
+    /// confirmation is not of this run, which publishes once all sockets are open.
+    pub fn hear_replies(
+        &mut self,
+        bytes: &[u8],
+        ears: &mut Ears,
+        now_ns: u64,
+        pongs: &mut Vec<u8>,
+    ) -> Result<bool, String> {
+        let Ears { catalogue, inflater, texts, message_bytes_max, .. } = ears;
+        let message_bytes_max = *message_bytes_max;
+        let dashboard = match self.session.as_deref_mut() {
+            Some(Session::Dashboard(dashboard)) => dashboard,
+            Some(Session::Broker(broker)) => {
+                let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
+                broker.hear(&mut self.connection, brought, pongs, |_| ())?;
+                return Ok(broker.is_confirmed());
+            }
+            _ => return Ok(true),
+        };
+        let mut refused = Ok(());
+        self.connection.scan(bytes, message_bytes_max, pongs, |heard| {
+            if let (Heard::Message(message), Ok(())) = (heard, &refused) {
+                refused = match inflated(message, inflater) {
+                    Some(message) => dashboard.confirm(message, catalogue),
+                    None => Err("damaged reply".to_owned()),
+                };
+            }
+        })?;
+        refused.map(|()| dashboard.is_confirmed())
+    }
+
+    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
+    /// `out`. `Err`: the server has been silent for too long.
+    pub fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        match self.session.as_deref_mut() {
+            Some(Session::Broker(broker)) => broker.look(now_ns, out),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what was read. Pongs that are due are appended to `pongs`. `Err`: why the connection
+    /// is over.
+    #[inline]
+    pub fn hear(
+        &mut self,
+        bytes: &[u8],
+        ears: &mut Ears,
+        arrival: Arrival<'_>,
+        pongs: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let Ears { reception, catalogue, inflater, events, texts, message_bytes_max } = ears;
+        let message_bytes_max = *message_bytes_max;
+        let mut dashboard = match self.session.as_deref_mut() {
+            Some(Session::Events { stream, newest_seq }) => {
+                let mut desk = EventDesk { reception, events, arrival, newest_seq, close: None };
+                let taken = stream.take(bytes, message_bytes_max * 2, |event| desk.take(event));
+                return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
+            }
+            Some(Session::Broker(broker)) => {
+                let take = |told: Told<'_>| match told {
+                    Told::Payload(payload) => {
+                        reception.message(arrival, payload);
+                    }
+                    Told::Rejected(reject) => reception.reject(arrival, reject),
+                };
+                let now_ns = arrival.now_ns;
+                let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
+                return broker.hear(&mut self.connection, brought, pongs, take);
+            }
+            Some(Session::Dashboard(dashboard)) => Some(dashboard),
+            None => None,
+        };
+        self.connection.scan(bytes, message_bytes_max, pongs, |heard| match heard {
+            Heard::Gap(gap) => reception.gap(arrival.account, gap),
+            Heard::Message(message) => match (inflated(message, inflater), &mut dashboard) {
+                (None, _) => reception.reject(arrival, Reject::Corrupt),
+                (Some(message), Some(dashboard)) => {
+                    dashboard.take(message, catalogue, reception, arrival);
+                }
+                (Some(message), None) => {
+                    reception.message(arrival, message.bytes);
+                }
+            },
+        })
+    }
+}
+
+/// The class of a subscriber.
+pub fn class_of<'p>(plan: &'p Plan, subscriber: &SubscriberPlan) -> Option<&'p ClassPlan> {
+    plan.classes.get(usize::from(subscriber.class))
+}
+
+/// What a subscriber asks its server for.
+pub fn offer<'o>(plan: &'o Plan, subscriber: &'o SubscriberPlan, key: &'o str) -> Offer<'o> {
+    let class = class_of(plan, subscriber);
+    let form = class.map_or(Form::Raw, |class| class.form);
+    Offer {
+        path: &subscriber.path,
+        host: &plan.host,
+        key: (form != Form::Sse).then_some(key),
+        protocol: form.subprotocol(),
+        deflate: class.is_some_and(|class| class.deflate),
+        token: plan.dialect.bearer(plan.token.as_deref()),
+    }
+}
+
+/// The message, made whole; `None` if it is damaged.
+#[inline]
+fn inflated<'m>(message: Message<'m>, inflater: &'m mut Option<Inflater>) -> Option<Message<'m>> {
+    let bytes = inflate::whole(message.bytes, message.is_deflated, inflater)?;
+    Some(Message { bytes, ..message })
+}
+
+/// Takes the events of one read.
+struct EventDesk<'d> {
+    reception: &'d mut Reception,
+    events: &'d mut Memo<Numbered>,
+    arrival: Arrival<'d>,
+    newest_seq: &'d mut u64,
+    close: Option<String>,
+}
+
+/// An event that is no frame of this run.
+enum Unframed {
+    Rejected(Reject),
+    Event(Event),
+}
+
+impl EventDesk<'_> {
+    fn take(&mut self, event: &[u8]) {
+        let arrival = self.arrival;
+        match self.events.of(event, |event| read_frame(event, arrival)).copied() {
+            Ok(Numbered { seq, stamp, payload_bytes }) => {
+                if self.reception.frame(arrival, stamp, payload_bytes) {
+                    self.note(seq);
+                }
+            }
+            Err(Unframed::Rejected(reject)) => self.reception.reject(arrival, reject),
+            Err(Unframed::Event(Event::Gap(gap))) => self.reception.gap(arrival.account, gap),
+            Err(Unframed::Event(Event::Close(code))) => self.close = Some(wire::close_name(code)),
+            Err(Unframed::Event(_)) => {}
+        }
+    }
+
+    fn note(&mut self, seq: Option<u64>) {
+        let Some(seq) = seq else { return };
+        if seq <= mem::replace(self.newest_seq, seq) {
+            self.reception.misnumbered(self.arrival.account);
+        }
+    }
+}
+
+fn read_frame(event: &[u8], arrival: Arrival<'_>) -> Result<Numbered, Unframed> {
+    match events::read_event(event) {
+        Event::Data { seq, payload } => {
+            let stamp = stamp::identified(&payload, arrival.roster).map_err(Unframed::Rejected)?;
+            Ok(Numbered { seq, stamp, payload_bytes: payload.len() })
+        }
+        Event::Malformed => Err(Unframed::Rejected(Reject::Corrupt)),
+        event => Err(Unframed::Event(event)),
+    }
+}
+
+const _: () = assert!(size_of::<Option<Subscriber>>() == 64, "100,000 of them are held");

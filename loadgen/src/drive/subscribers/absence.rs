@@ -1,0 +1,314 @@
+//! Sockets of a thread that leave on purpose, are cut off, vanish, or come while the run is on.
+//! Owns when that happens; what it means for frames is the reception's, and how sockets are opened
+//! is the thread's.
+
+use std::mem;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::drive::ramp;
+use crate::drive::reconnect::{Absent, Reconnects};
+use crate::drive::stage::nanoseconds;
+use crate::drive::subscriber::{State, Subscriber};
+use crate::drive::subscribers::{KILLED, SubscriberThread, Way};
+use crate::os::socket;
+use crate::plan::attendance::{Attendance, CutEnd, Wait};
+use crate::plan::plan::{KillPlan, Plan};
+use crate::receive::reception::End;
+use crate::time::clock::{SECOND_NS, mix, mono_ns};
+
+/// Who of a thread's share is away, and who is to go.
+#[derive(Default)]
+pub(super) struct Absences {
+    reconnects: Reconnects,
+    churning: Vec<Churning>,
+    /// Classes that are to be cut off.
+    uncut: Vec<u16>,
+    /// Those who come for the first time while the run is on, by class and in that order.
+    newcomers: Vec<Vec<u32>>,
+    /// Those with whom the load grows, in the order in which they come.
+    growing: Vec<u32>,
+    /// Connections nobody reads any more, and until when they are kept.
+    ghosts: Vec<(u64, Subscriber)>,
+}
+
+/// A class whose sockets leave one after another.
+struct Churning {
+    class: u16,
+    interval_ns: u64,
+    /// When the next leaves; 0 before the first.
+    next_ns: u64,
+    left: u64,
+}
+
+impl Churning {
+    /// The class and the number of the next leave, if its time has come.
+    fn due(&mut self, now_ns: u64) -> Option<(u16, u64)> {
+        if self.next_ns == 0 {
+            self.next_ns = now_ns + self.interval_ns;
+        }
+        (now_ns >= self.next_ns).then(|| {
+            self.next_ns += self.interval_ns;
+            self.left += 1;
+            (self.class, self.left)
+        })
+    }
+}
+
+impl Absences {
+    /// What a share of the subscribers has before it.
+    pub(super) fn new(plan: &Plan, share: &[u32]) -> Absences {
+        let members = |class: u16| {
+            let of_class = move |subscriber: &&u32| {
+                let subscriber = plan.subscribers.get(**subscriber as usize);
+                subscriber.is_some_and(|subscriber| subscriber.class == class)
+            };
+            share.iter().filter(of_class)
+        };
+        let growing = share.iter().filter(|subscriber| plan.comes(**subscriber).is_some());
+        let mut absences = Absences { growing: growing.copied().collect(), ..Absences::default() };
+        for (class, of) in (0u16..).zip(&plan.classes) {
+            let attendance = of.attendance;
+            if let Some(interval_ns) = attendance.churn.interval_ns(members(class).count()) {
+                absences.churning.push(Churning { class, interval_ns, next_ns: 0, left: 0 });
+            }
+            absences.uncut.extend(attendance.cut.map(|_| class));
+            if attendance.joins.is_some() {
+                absences.newcomers.push(members(class).copied().collect());
+            }
+        }
+        absences
+    }
+}
+
+impl SubscriberThread<'_> {
+    /// Has sockets leave and come whose time it is.
+    pub(super) fn stir(&mut self, now_ns: u64) {
+        let Some(roster) = self.stage.roster.get() else { return };
+        let (measured_from, measured_to) = self.stage.measured_ns(roster);
+        self.absences.ghosts.retain(|(until_ns, _)| *until_ns > now_ns);
+        if now_ns >= measured_to || self.stage.progress.is_stopped() {
+            return;
+        }
+        if now_ns >= measured_from {
+            self.expect_newcomers(measured_from);
+            self.expect_growth(measured_from);
+            self.cut_due(now_ns, measured_from);
+            self.churn(now_ns);
+        }
+        self.come(now_ns);
+    }
+
+    fn expect_newcomers(&mut self, measured_from: u64) {
+        for newcomers in mem::take(&mut self.absences.newcomers) {
+            for (place, subscriber) in newcomers.iter().enumerate() {
+                let Some(joins) = self.attendance_of(*subscriber).joins else { continue };
+                // Threads share each class evenly, so their newcomers come side by side.
+                let due_ns = measured_from + joins.comes_ns(place, newcomers.len());
+                let absent = Absent::new(due_ns, None, RETURN);
+                self.absences.reconnects.expect(*subscriber, absent, due_ns);
+            }
+        }
+    }
+
+    /// Whose time it is comes no faster than sockets are opened in the ramp.
+    fn expect_growth(&mut self, measured_from: u64) {
+        let plan = self.stage.plan;
+        let threads = plan.subscriber_threads.max(1) as u64;
+        let interval_ns = threads * SECOND_NS / u64::from(plan.connect_rate.max(1));
+        let mut free_ns = measured_from;
+        for subscriber in mem::take(&mut self.absences.growing) {
+            let comes_ns = plan.comes(subscriber).map_or(0, nanoseconds);
+            let due_ns = free_ns.max(measured_from + comes_ns);
+            free_ns = due_ns + interval_ns;
+            self.absences.reconnects.expect(subscriber, Absent::new(due_ns, None, RETURN), due_ns);
+        }
+    }
+
+    fn cut_due(&mut self, now_ns: u64, measured_from: u64) {
+        let classes = &self.stage.plan.classes;
+        let is_due = |class: &u16| {
+            let cut = classes.get(usize::from(*class)).and_then(|class| class.attendance.cut);
+            cut.is_none_or(|cut| now_ns >= measured_from + nanoseconds(cut.at))
+        };
+        let (due, later) = mem::take(&mut self.absences.uncut).into_iter().partition(is_due);
+        self.absences.uncut = later;
+        let due: Vec<u16> = due;
+        due.into_iter().for_each(|class| self.cut(class, now_ns));
+    }
+
+    fn cut(&mut self, class: u16, now_ns: u64) {
+        let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
+        for key in keys.into_iter().filter(|key| self.is_of(*key, class)).collect::<Vec<_>>() {
+            let Some((socket, account)) = self.leave(key, CUT) else { continue };
+            let Some(cut) = self.attendance_of(socket.plan).cut else { continue };
+            let word = mix(self.stage.plan.seed ^ WAIT_STREAM, u64::from(socket.plan), 0);
+            let due_ns = now_ns + cut.wait.delay_ns(0, word);
+            let absent = Absent::new(now_ns, Some(account), cut.wait);
+            self.absences.reconnects.expect(socket.plan, absent, due_ns);
+            match cut.end {
+                CutEnd::Reset => vanish(socket),
+                CutEnd::Silent(silence) => {
+                    self.absences.ghosts.push((now_ns + nanoseconds(silence), socket));
+                }
+            }
+        }
+    }
+
+    fn churn(&mut self, now_ns: u64) {
+        for index in 0..self.absences.churning.len() {
+            while let Some((class, draw)) = self.absences.churning[index].due(now_ns) {
+                if let Some(key) = self.drawn(class, draw) {
+                    self.leave_in_order(key, now_ns);
+                }
+            }
+        }
+    }
+
+    /// An open socket of a class: the first at or after a random place.
+    fn drawn(&self, class: u16, draw: u64) -> Option<usize> {
+        let places = self.sockets.capacity().max(1);
+        let from = mix(self.stage.plan.seed ^ CHURN_STREAM, u64::from(class), draw) as usize;
+        let keys = (0..places).map(|step| (from % places + step) % places);
+        keys.into_iter().find(|key| self.is_of(*key, class))
+    }
+
+    fn leave_in_order(&mut self, key: usize, now_ns: u64) {
+        let Some((mut socket, account)) = self.leave(key, CHURN) else { return };
+        let absent = Absent::new(now_ns, Some(account), RETURN);
+        self.absences.reconnects.expect(socket.plan, absent, now_ns);
+        socket.connection.say_goodbye();
+        // Closed with bytes unread it would be a reset: the server has this long to answer.
+        self.absences.ghosts.push((now_ns + GOODBYE_NS, socket));
+    }
+
+    /// Takes an open socket out; what it still brings is nobody's.
+    fn leave(&mut self, key: usize, reason: &str) -> Option<(Subscriber, u32)> {
+        let State::Open(account) = self.sockets.get(key)?.state else { return None };
+        let mut socket = self.sockets.try_remove(key)?;
+        if let Err(error) = self.poll.registry().deregister(socket.connection.link.socket_mut()) {
+            tracing::debug!(%error, "a socket that has left is still watched");
+        }
+        self.ears.reception.leave(account, reason);
+        Some((socket, account))
+    }
+
+    fn come(&mut self, now_ns: u64) {
+        while let Some(subscriber) = self.absences.reconnects.due(now_ns) {
+            if let Err(error) = self.begin(subscriber, Way::Again) {
+                self.turned_away(subscriber, socket::failure_name(&error));
+            }
+        }
+        while let Some(subscriber) = self.absences.reconnects.overdue(now_ns) {
+            if let Some((key, _)) = self.opening.get(&subscriber) {
+                self.give_up(*key, ramp::TIMEOUT);
+            }
+        }
+    }
+
+    /// The account of a socket that came while the run is on, and whether it is a new one.
+    pub(super) fn came(&mut self, subscriber: u32) -> (u32, bool) {
+        let now_ns = mono_ns();
+        let plan = &self.stage.plan.subscribers[subscriber as usize];
+        let absent = self.absences.reconnects.came(subscriber);
+        let since_ns = absent.map_or(now_ns, |absent| absent.since_ns);
+        let reception = &mut self.ears.reception;
+        match absent.and_then(|absent| absent.account) {
+            Some(account) => {
+                reception.rejoin(account, since_ns, now_ns);
+                (account, false)
+            }
+            None => (reception.join(plan.class, plan.follows, since_ns, now_ns), true),
+        }
+    }
+
+    /// A try to come (back) has failed.
+    pub(super) fn turned_away(&mut self, subscriber: u32, reason: &str) {
+        let now_ns = mono_ns();
+        let class = self.stage.plan.subscribers[subscriber as usize].class;
+        self.ears.reception.turned_away(class, reason);
+        let word = mix(self.stage.plan.seed ^ WAIT_STREAM, u64::from(subscriber), now_ns);
+        self.absences.reconnects.failed(subscriber, now_ns, word);
+        self.stage.progress.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts those who are still outside though they have tried.
+    pub(super) fn settle_absences(&mut self) {
+        for subscriber in self.absences.reconnects.shut_out() {
+            let class = self.stage.plan.subscribers[subscriber as usize].class;
+            self.ears.reception.shut_out(class);
+        }
+    }
+
+    pub(super) fn kill_if_due(&mut self, now_ns: u64) {
+        if self.is_killed {
+            return;
+        }
+        let Some(kill) = self.stage.kill_due(now_ns) else { return };
+        self.is_killed = true;
+        let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(&Subscriber { state: State::Open(account), plan, .. }) = self.sockets.get(key)
+            else {
+                continue;
+            };
+            if is_chosen(self.stage.plan.seed, plan, kill) {
+                self.ears.reception.close(account, End::Killed, KILLED.to_string());
+                vanish(self.sockets.remove(key));
+            }
+        }
+    }
+
+    fn is_of(&self, key: usize, class: u16) -> bool {
+        let is_of_class = |socket: &Subscriber| {
+            matches!(socket.state, State::Open(_))
+                && self.stage.plan.subscribers[socket.plan as usize].class == class
+        };
+        self.sockets.get(key).is_some_and(is_of_class)
+    }
+
+    fn attendance_of(&self, subscriber: u32) -> Attendance {
+        let class = self.stage.plan.subscribers[subscriber as usize].class;
+        let class = self.stage.plan.classes.get(usize::from(class));
+        class.map(|class| class.attendance).unwrap_or_default()
+    }
+}
+
+fn vanish(socket: Subscriber) {
+    if let Err(error) = socket::vanish(socket.connection.link.into_socket()) {
+        tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
+    }
+}
+
+/// A fixed share of the subscribers, by seed and number.
+fn is_chosen(seed: u64, subscriber: u32, kill: KillPlan) -> bool {
+    let word = mix(seed ^ KILL_STREAM, 0, u64::from(subscriber));
+    (word as f64) < kill.subscriber_fraction * u64::MAX as f64
+}
+
+/// The reason of sockets that were cut off, and of those that left in order.
+const CUT: &str = "cut";
+const CHURN: &str = "churn";
+/// How whoever leaves in order comes back after a refusal, and whoever comes late.
+const RETURN: Wait = Wait::Fixed(Duration::from_secs(1));
+const GOODBYE_NS: u64 = SECOND_NS;
+const KILL_STREAM: u64 = 0x6b69_6c6c;
+const WAIT_STREAM: u64 = 0x7761_6974;
+const CHURN_STREAM: u64 = 0x6368_7572;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chosen_share_is_the_one_asked_for() {
+        let kill = |subscriber_fraction| KillPlan {
+            at: Duration::ZERO,
+            subscriber_fraction,
+            publishers: 0,
+        };
+        let chosen = |fraction| (0..10_000).filter(|n| is_chosen(3, *n, kill(fraction))).count();
+        assert_eq!((chosen(0.0), chosen(1.0)), (0, 10_000));
+        assert!((2_800..3_200).contains(&chosen(0.3)), "{}", chosen(0.3));
+    }
+}

@@ -1,0 +1,38 @@
+//! Sockets of a thread whose server may have fallen silent: they are looked at every second, as
+//! clients do that have a timer. What silence means is their protocol's; how a socket ends is the
+//! thread's.
+
+use crate::drive::subscriber::State;
+use crate::drive::subscribers::SubscriberThread;
+use crate::plan::plan::ClassKind;
+use crate::time::clock::SECOND_NS;
+
+impl SubscriberThread<'_> {
+    /// Looks whether it is time to. What could be read has been read by then.
+    pub(super) fn look_for_silence(&mut self, now_ns: u64) {
+        let is_due = now_ns >= self.looked_ns + SECOND_NS;
+        if !is_due || !self.stage.plan.dialect.is_spoken() {
+            return;
+        }
+        self.looked_ns = now_ns;
+        let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.look(key));
+    }
+
+    fn look(&mut self, key: usize) {
+        let (mut said, now_ns, kind) = (Vec::new(), self.arrival_ns(), self.kind_at(key));
+        let socket = &mut self.sockets[key];
+        let state = socket.state;
+        match (socket.look(now_ns, &mut said), kind, state) {
+            // It is as good as gone, and has nothing to say.
+            (_, ClassKind::Stalled, _) => {}
+            (Ok(()), ..) => self.send_pongs(key, &said),
+            (Err(reason), ClassKind::Healthy, State::Open(account)) => {
+                self.close(key, account, reason);
+            }
+            (Err(reason), ClassKind::Healthy, _) => self.give_up(key, &reason),
+            // What they have not read yet may hold the ping that they miss.
+            (Err(_), ClassKind::Slow { .. } | ClassKind::Pausing { .. }, _) => {}
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The end of a run in one value: is it valid, were the goals met, which exit code follows.
+//! Must not print or write anything.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::judge::exit::Exit;
+use crate::judge::health;
+use crate::judge::health::Gate;
+use crate::observe::clocks;
+use crate::plan::plan::ClassKind;
+use crate::receive::histograms::SignedHistogram;
+use crate::receive::outcome::{ClassOutcome, Outcome};
+use crate::scenario::form::Form;
+use crate::scenario::slo::Slo;
+use crate::time::units::format_ns;
+
+/// One goal of a scenario and how it was met.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Goal {
+    /// The key in the scenario's `[slo]`, or what is demanded wherever it applies.
+    pub goal: &'static str,
+    /// The value found: nanoseconds or a count.
+    pub value: f64,
+    /// The value allowed.
+    pub limit: f64,
+    /// The value found, for people.
+    pub measured: String,
+    /// The value allowed, for people.
+    pub allowed: String,
+    /// Whether the goal was met for certain.
+    pub pass: bool,
+    /// `met`, `missed`, or why it cannot be told which.
+    pub result: String,
+}
+
+impl Goal {
+    /// Whether the clocks of several hosts leave open if it was met.
+    pub fn is_open(&self) -> bool {
+        !self.pass && self.result != MISSED
+    }
+
+    /// What was not met, and if that is certain.
+    pub fn shortfall(&self) -> String {
+        let Goal { goal, measured, allowed, result, .. } = self;
+        match self.is_open() {
+            true => format!("{goal} {measured} (allowed {allowed}) {result}"),
+            false => format!("{goal} {measured} (allowed {allowed})"),
+        }
+    }
+}
+
+/// What a run proves.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Whether the numbers are about the server.
+    pub valid: bool,
+    /// The conditions of that.
+    pub gates: Vec<Gate>,
+    /// The goals.
+    pub goals: Vec<Goal>,
+}
+
+impl Verdict {
+    /// Judges a run by its gates and the goals of its scenario. `bound_ns` is by how much a latency
+    /// may be wrong, either way, where several hosts took part.
+    pub fn of(gates: Vec<Gate>, slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Verdict {
+        Verdict { valid: health::is_valid(&gates), goals: goals(slo, outcome, bound_ns), gates }
+    }
+
+    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say. A goal of
+    /// which nobody can tell is not met: who states one wants it proved.
+    pub fn exit(&self) -> Exit {
+        match (self.valid, self.goals.iter().all(|goal| goal.pass)) {
+            (false, _) => Exit::InvalidRun,
+            (true, false) => Exit::SloViolated,
+            (true, true) => Exit::Ok,
+        }
+    }
+
+    /// Why a run is void, a sentence for each breach.
+    pub fn reasons(&self) -> Vec<String> {
+        let breached = self.gates.iter().filter(|gate| !gate.pass);
+        breached
+            .map(|g| format!("{}: {} (allowed {}): {}", g.name, g.measured, g.allowed, g.why))
+            .collect()
+    }
+}
+
+/// Frames that healthy subscribers of a class should have had and had not, whoever is to blame: a
+/// server that closes a healthy socket loses what it would have sent.
+pub fn frames_missing(class: &ClassOutcome) -> u64 {
+    class.lost + class.lost_after_close
+}
+
+fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
+    let healthy: Vec<_> =
+        outcome.classes.iter().filter(|class| class.kind == ClassKind::Healthy).collect();
+    let sum = |count: fn(&ClassOutcome) -> u64| healthy.iter().map(|class| count(class)).sum();
+    let counts: [(&'static str, u64, u64); 4] = [
+        ("loss", sum(frames_missing), slo.loss),
+        ("reorder", sum(|class| class.reordered), slo.reorder),
+        ("duplicate", sum(|class| class.duplicated), slo.duplicate),
+        ("corrupt", sum(|class| class.corrupt), slo.corrupt),
+    ];
+    let asked = healthy.iter().filter(|class| class.asked_rate().is_some());
+    let outside = asked.map(|class| class.rates.outside).reduce(|sum, more| sum + more);
+    let is_enveloped = healthy.iter().any(|class| class.form != Form::Raw);
+    let misnumbered = is_enveloped.then(|| ("misnumbered", sum(|class| class.misnumbered), 0));
+    let counts = counts.into_iter().chain(misnumbered);
+    let counts = counts.chain(outside.map(|outside| ("rate", outside, 0)));
+    let stirs = healthy.iter().any(|class| !class.returns.is_empty());
+    let outside = |class: &ClassOutcome| class.returns.shut_out + class.returns.unserved;
+    let counts = counts.chain(stirs.then(|| ("shut out", sum(outside), 0)));
+    let mut e2e = SignedHistogram::new();
+    judged(&healthy).for_each(|class| e2e.merge(&class.e2e));
+    counts.map(count_goal).chain(latency_goals(slo, &e2e, bound_ns)).collect()
+}
+
+/// The latency goals, held against these latencies.
+pub fn latency_goals(slo: &Slo, e2e: &SignedHistogram, bound_ns: u64) -> Vec<Goal> {
+    let goal = |(goal, quantile, limit): (&'static str, f64, Duration)| {
+        let value_ns = if quantile < 1.0 { e2e.quantile(quantile) } else { e2e.max() };
+        latency_goal(goal, (value_ns as f64, bound_ns), limit.as_nanos() as f64)
+    };
+    slo.latencies().map(goal).collect()
+}
+
+/// The classes whose latency is the score.
+pub fn scored(outcome: &Outcome) -> Vec<&ClassOutcome> {
+    let is_healthy = |class: &&ClassOutcome| class.kind == ClassKind::Healthy;
+    let healthy: Vec<_> = outcome.classes.iter().filter(is_healthy).collect();
+    judged(&healthy).collect()
+}
+
+/// Whose latency is the score: of those that are there all the time, if anybody is.
+fn judged<'s, 'o>(
+    healthy: &'s [&'o ClassOutcome],
+) -> impl Iterator<Item = &'o ClassOutcome> + use<'s, 'o> {
+    let has_steady = healthy.iter().any(|class| !class.attendance.is_stirred());
+    let is_judged = move |class: &&ClassOutcome| !(has_steady && class.attendance.is_stirred());
+    healthy.iter().copied().filter(is_judged)
+}
+
+fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
+    let pass = value <= limit;
+    Goal {
+        goal,
+        value: value as f64,
+        limit: limit as f64,
+        measured: value.to_string(),
+        allowed: format!("<= {limit}"),
+        pass,
+        result: if pass { MET } else { MISSED }.to_owned(),
+    }
+}
+
+/// A latency, which may be larger or smaller by a bound.
+fn latency_goal(goal: &'static str, (value_ns, bound_ns): (f64, u64), limit_ns: f64) -> Goal {
+    let (least_ns, most_ns) = (value_ns - bound_ns as f64, value_ns + bound_ns as f64);
+    let result = match (most_ns <= limit_ns, least_ns > limit_ns) {
+        (true, _) => MET.to_owned(),
+        (false, true) => MISSED.to_owned(),
+        (false, false) => format!("cannot be told: ±{}", format_ns(bound_ns as f64)),
+    };
+    Goal {
+        goal,
+        value: value_ns,
+        limit: limit_ns,
+        measured: clocks::within(value_ns, bound_ns),
+        allowed: format!("<= {}", format_ns(limit_ns)),
+        pass: result == MET,
+        result,
+    }
+}
+
+const MET: &str = "met";
+const MISSED: &str = "missed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use crate::judge::health::HealthLimits;
+    use crate::plan::attendance::{Joins, Returns};
+
+    fn verdict(slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
+        verdict_within(0, slo, change)
+    }
+
+    fn verdict_within(bound_ns: u64, slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
+        let mut outcome = fixtures::outcome();
+        change(&mut outcome);
+        let limits = HealthLimits::default();
+        let gates = health::gates(&fixtures::plan(), &outcome, &fixtures::samples(), &limits);
+        Verdict::of(gates, &slo, &outcome, bound_ns)
+    }
+
+    #[test]
+    fn a_clean_run_without_stated_goals_is_ok() {
+        let verdict = verdict(Slo::default(), |_| {});
+        assert_eq!(verdict.exit(), Exit::Ok);
+        assert!(verdict.reasons().is_empty());
+    }
+
+    #[test]
+    fn loss_is_a_violation_even_if_no_goal_is_stated() {
+        assert_eq!(verdict(Slo::default(), |o| o.classes[0].lost = 1).exit(), Exit::SloViolated);
+        let closed = |o: &mut Outcome| o.classes[0].lost_after_close = 1;
+        assert_eq!(verdict(Slo::default(), closed).exit(), Exit::SloViolated);
+        let tolerant = Slo { loss: 1, ..Slo::default() };
+        assert_eq!(verdict(tolerant, |o| o.classes[0].lost = 1).exit(), Exit::Ok);
+    }
+
+    #[test]
+    fn what_slow_and_stalled_readers_miss_is_their_own_doing() {
+        let exit = |kind| {
+            let add = |outcome: &mut Outcome| {
+                let mut class = fixtures::class("other", kind);
+                (class.lost, class.lost_after_close) = (500, 500);
+                outcome.classes.push(class);
+            };
+            verdict(Slo::default(), add).exit()
+        };
+        assert_eq!(exit(ClassKind::Stalled), Exit::Ok);
+        assert_eq!(exit(ClassKind::Slow { bytes_per_s: 1 }), Exit::Ok);
+        assert_eq!(exit(ClassKind::Healthy), Exit::SloViolated);
+    }
+
+    #[test]
+    fn rates_and_numbers_are_judged_where_they_were_asked_for() {
+        let asked = |outcome: &mut Outcome| {
+            outcome.classes[0].pace.rate = Some(4);
+            outcome.classes[0].rates.note(40, 500, 50.0, 4);
+        };
+        assert_eq!(verdict(Slo::default(), asked).exit(), Exit::Ok);
+        let found = verdict(Slo::default(), |outcome| {
+            asked(outcome);
+            outcome.classes[0].rates.note(80, 500, 50.0, 4);
+        });
+        assert_eq!(found.exit(), Exit::SloViolated);
+        assert!(found.goals.iter().any(|goal| goal.goal == "rate" && !goal.pass));
+        let misnumbered = |outcome: &mut Outcome| {
+            outcome.classes[0].form = Form::Bin;
+            outcome.classes[0].misnumbered = 1;
+        };
+        assert_eq!(verdict(Slo::default(), misnumbered).exit(), Exit::SloViolated);
+    }
+
+    #[test]
+    fn the_latency_of_an_overlay_is_that_of_everybody_else() {
+        let slo = Slo { e2e_max: Some(Duration::from_micros(1_119)), ..Slo::default() };
+        let stirred = |shut_out: u64| {
+            move |outcome: &mut Outcome| {
+                let mut class = fixtures::class("other", ClassKind::Healthy);
+                class.attendance.joins =
+                    Some(Joins { at: Duration::ZERO, over: Duration::from_secs(1) });
+                class.returns = Returns { came: 5, shut_out, ..Returns::default() };
+                class.e2e.record(9_000_000);
+                outcome.classes.push(class);
+            }
+        };
+        assert_eq!(verdict(slo, stirred(0)).exit(), Exit::Ok);
+        assert_eq!(verdict(slo, stirred(1)).exit(), Exit::SloViolated, "one never came in");
+        let alone = verdict(slo, |outcome| {
+            stirred(0)(outcome);
+            outcome.classes.remove(0);
+        });
+        assert_eq!(alone.exit(), Exit::SloViolated, "there is nobody else");
+    }
+
+    #[test]
+    fn damage_and_disorder_are_violations() {
+        for change in [
+            |o: &mut Outcome| o.classes[0].reordered = 1,
+            |o: &mut Outcome| o.classes[0].duplicated = 1,
+            |o: &mut Outcome| o.classes[0].corrupt = 1,
+        ] {
+            assert_eq!(verdict(Slo::default(), change).exit(), Exit::SloViolated);
+        }
+    }
+
+    #[test]
+    fn latency_goals_bound_their_quantiles() {
+        // End to end runs from 120 µs to 1,119 µs in steps of 1 µs.
+        let exit = |slo: Slo| verdict(slo, |_| {}).exit();
+        let us = |us| Some(Duration::from_micros(us));
+        assert_eq!(exit(Slo { e2e_p50: us(620), ..Slo::default() }), Exit::Ok);
+        assert_eq!(exit(Slo { e2e_p50: us(600), ..Slo::default() }), Exit::SloViolated);
+        assert_eq!(exit(Slo { e2e_p99: us(1_000), ..Slo::default() }), Exit::SloViolated);
+        assert_eq!(exit(Slo { e2e_max: us(1_119), ..Slo::default() }), Exit::Ok);
+        assert_eq!(exit(Slo { e2e_max: us(1_118), ..Slo::default() }), Exit::SloViolated);
+    }
+
+    #[test]
+    fn what_the_clocks_leave_open_is_not_met_and_said_to_be_open() {
+        let slo = Slo { e2e_max: Some(Duration::from_micros(1_200)), ..Slo::default() };
+        // The maximum is 1,119 µs, and open is what it and the bound span.
+        for (bound_ns, limit_us, is_open, exit) in [
+            (84_000, 1_203, false, Exit::Ok),
+            (84_000, 1_202, true, Exit::SloViolated),
+            (84_000, 1_119, true, Exit::SloViolated),
+            (84_000, 1_035, true, Exit::SloViolated),
+            (84_000, 1_034, false, Exit::SloViolated),
+            (0, 1_119, false, Exit::Ok),
+            (0, 1_118, false, Exit::SloViolated),
+        ] {
+            let slo = Slo { e2e_max: Some(Duration::from_micros(limit_us)), ..slo };
+            let verdict = verdict_within(bound_ns, slo, |_| {});
+            let goal = verdict.goals.iter().find(|goal| goal.goal == "e2e_max").unwrap();
+            assert_eq!((goal.is_open(), verdict.exit()), (is_open, exit), "{limit_us}: {goal:?}");
+        }
+        let open = verdict_within(84_000, slo, |_| {});
+        let goal = open.goals.iter().find(|goal| !goal.pass).unwrap();
+        assert_eq!(goal.result, "cannot be told: ±84.0 µs");
+        assert_eq!(
+            goal.shortfall(),
+            "e2e_max 1.12 ms ±84.0 µs (allowed <= 1.20 ms) cannot be told: ±84.0 µs"
+        );
+        let lost = verdict_within(84_000, Slo::default(), |o| o.classes[0].lost = 1);
+        let goal = lost.goals.iter().find(|goal| !goal.pass).unwrap();
+        assert_eq!(
+            (goal.result.as_str(), goal.shortfall()),
+            ("missed", "loss 1 (allowed <= 0)".into())
+        );
+    }
+
+    #[test]
+    fn an_invalid_run_is_invalid_whatever_else_it_is() {
+        let verdict = verdict(Slo::default(), |o| {
+            o.classes[0].lost = 7;
+            o.threads[0].busy_max = 0.99;
+        });
+        assert_eq!(verdict.exit(), Exit::InvalidRun);
+        assert!(verdict.reasons()[0].contains("thread busy: 99.00 % (pub-0)"));
+    }
+}

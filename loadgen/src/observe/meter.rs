@@ -1,0 +1,77 @@
+//! What one generator thread does each second: its share of a CPU, and the call to tell the
+//! second's counts. Must not know sockets.
+
+use crate::time::clock::{SECOND_NS, mono_ns, thread_cpu_ns};
+
+/// Notices the seconds of a run as they pass, for the calling thread.
+#[derive(Debug)]
+pub struct Meter {
+    start_ns: u64,
+    second: u32,
+    busy_from: (u64, u64),
+    measured: (u64, u64),
+    busy_max: f64,
+    busy_last: f64,
+}
+
+impl Meter {
+    /// A meter of a run that starts at `start_ns` and measures between two monotonic instants.
+    pub fn new(start_ns: u64, measured: (u64, u64)) -> Meter {
+        let busy_from = (mono_ns(), thread_cpu_ns());
+        Meter { start_ns, second: 0, busy_from, measured, busy_max: 0.0, busy_last: 0.0 }
+    }
+
+    /// The second that just ended, if one did; several if the thread was held up count as one.
+    pub fn passed(&mut self, now_ns: u64) -> Option<u32> {
+        let second = u32::try_from(now_ns.checked_sub(self.start_ns)? / SECOND_NS).ok()?;
+        (second > self.second).then(|| {
+            self.note_busy(now_ns);
+            std::mem::replace(&mut self.second, second)
+        })
+    }
+
+    /// The second under way.
+    pub fn second(&self) -> u32 {
+        self.second
+    }
+
+    /// The largest share of a CPU the thread used in a second of the measured phase.
+    pub fn busy_max(&self) -> f64 {
+        self.busy_max
+    }
+
+    /// The share in the second that ended last.
+    pub fn busy_last(&self) -> f64 {
+        self.busy_last
+    }
+
+    fn note_busy(&mut self, now_ns: u64) {
+        let cpu_ns = thread_cpu_ns();
+        let (from_ns, cpu_from_ns) = std::mem::replace(&mut self.busy_from, (now_ns, cpu_ns));
+        let share = (cpu_ns - cpu_from_ns) as f64 / (now_ns - from_ns).max(1) as f64;
+        self.busy_last = share;
+        let (measured_from, measured_to) = self.measured;
+        // Roll-over happens a little after the second: half of it inside is inside.
+        let middle_ns = from_ns + (now_ns - from_ns.min(now_ns)) / 2;
+        if (measured_from..measured_to).contains(&middle_ns) {
+            self.busy_max = self.busy_max.max(share);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_pass_once_each() {
+        let start_ns = mono_ns() + 5 * SECOND_NS;
+        let mut meter = Meter::new(start_ns, (start_ns, start_ns + 10 * SECOND_NS));
+        assert_eq!(meter.passed(start_ns - 1), None);
+        assert_eq!(meter.passed(start_ns + 1), None);
+        assert_eq!(meter.passed(start_ns + SECOND_NS + 1), Some(0));
+        assert_eq!(meter.passed(start_ns + SECOND_NS + 2), None);
+        assert_eq!((meter.passed(start_ns + 4 * SECOND_NS), meter.second()), (Some(1), 4));
+        assert!(meter.busy_max() >= 0.0);
+    }
+}

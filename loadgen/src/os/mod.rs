@@ -1,0 +1,4 @@
+//! The operating system: socket options, waiting, signals. Must not know WebSocket or what is measured.
+
+pub mod interrupt;
+pub mod socket;

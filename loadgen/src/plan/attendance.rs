@@ -1,0 +1,253 @@
+//! When the sockets of a class are there: those that leave and come back, are cut off all at once,
+//! or come while the run is on; and how long each waits before it tries again. Must not know
+//! sockets, and reads no clock.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::receive::histograms::SignedHistogram;
+use crate::receive::outcome::merge_counts;
+use crate::time::clock::SECOND_NS;
+use crate::time::units;
+
+/// When the sockets of a class are there; by default from the ramp to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Attendance {
+    /// The share of them that leaves in order and comes back at once.
+    pub churn: Churn,
+    /// All of them are cut off at once.
+    pub cut: Option<Cut>,
+    /// They are not there at the start and come one after another.
+    pub joins: Option<Joins>,
+    /// Some of them come while the run is on, as the plan's profile says: those make the load, and
+    /// are as good as the others.
+    #[serde(default)]
+    pub grows: bool,
+}
+
+impl Attendance {
+    /// Whether an overlay makes them come and go: then they are not those whose latency is the
+    /// score.
+    pub fn is_stirred(&self) -> bool {
+        self.cut.is_some() || self.joins.is_some()
+    }
+
+    /// Whether no socket goes, and none comes but to make the load grow.
+    pub fn is_calm(&self) -> bool {
+        Attendance { grows: false, ..*self }.is_steady()
+    }
+
+    /// Whether every socket is there from the ramp to the end.
+    pub fn is_steady(&self) -> bool {
+        *self == Attendance::default()
+    }
+}
+
+/// Sockets that leave in order and come back at once, in percent of the class per minute.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Churn {
+    /// Percent per minute; 0 for none.
+    pub percent_per_min: f64,
+}
+
+impl Churn {
+    /// Nanoseconds from one socket that leaves to the next, of this many; `None` if none leaves.
+    pub fn interval_ns(self, sockets: usize) -> Option<u64> {
+        let per_min = self.percent_per_min / 100.0 * sockets as f64;
+        (per_min > 0.0).then(|| ((60.0 * SECOND_NS as f64 / per_min) as u64).max(1))
+    }
+}
+
+impl fmt::Display for Churn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%/min", self.percent_per_min)
+    }
+}
+
+impl FromStr for Churn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = text.strip_suffix("%/min").and_then(|number| number.trim().parse().ok());
+        percent
+            .filter(|percent| CHURN_PERCENT.contains(percent))
+            .map(|percent_per_min| Churn { percent_per_min })
+            .ok_or_else(|| format!("`{text}` is no churn; write e.g. `1%/min` (0.01 to 6000)"))
+    }
+}
+
+/// All sockets of a class are cut off at once.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Cut {
+    /// When, from the start of the measured phase.
+    pub at: Duration,
+    /// How the connections end.
+    pub end: CutEnd,
+    /// How long their clients wait before they try again.
+    pub wait: Wait,
+}
+
+/// How connections that are cut off end.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum CutEnd {
+    /// With a reset, as when a host crashes.
+    Reset,
+    /// With nothing: for this long nobody reads and nobody says so, as when a link is dead.
+    Silent(Duration),
+}
+
+/// How long a client waits before it tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Wait {
+    /// Always the same time, so that all come back together.
+    Fixed(Duration),
+    /// 1, 2, 4 … 64 s by failed tries, each 30 % shorter to 30 % longer.
+    Backoff,
+}
+
+impl Wait {
+    /// How long, after this many tries that failed; `word` is random.
+    pub fn delay_ns(self, failed: u32, word: u64) -> u64 {
+        match self {
+            Wait::Fixed(wait) => u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX / 4),
+            Wait::Backoff => {
+                // The jitter comes after the cap: before it, those who wait longest would meet.
+                let whole_ns = SECOND_NS << failed.min(BACKOFF_DOUBLINGS_MAX);
+                let spread_ns = whole_ns / 10 * 6;
+                whole_ns - spread_ns / 2 + word % (spread_ns + 1)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wait::Fixed(wait) => f.write_str(&units::format_duration(*wait)),
+            Wait::Backoff => f.write_str("backoff"),
+        }
+    }
+}
+
+impl FromStr for Wait {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "backoff" {
+            return Ok(Wait::Backoff);
+        }
+        let wait = units::parse_duration(text).ok().filter(|wait| *wait <= WAIT_MAX);
+        wait.map(Wait::Fixed)
+            .ok_or_else(|| format!("`{text}` is no wait; write `backoff`, or `1s` (up to 1 h)"))
+    }
+}
+
+/// Sockets that come while the run is on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Joins {
+    /// When the first comes, from the start of the measured phase.
+    pub at: Duration,
+    /// All come within this time, evenly.
+    pub over: Duration,
+}
+
+impl Joins {
+    /// When the socket with this place among `count` comes, ns from the start of the measured
+    /// phase.
+    pub fn comes_ns(&self, place: usize, count: usize) -> u64 {
+        let share = self.over.as_nanos() * place as u128 / count.max(1) as u128;
+        u64::try_from(self.at.as_nanos() + share).unwrap_or(u64::MAX / 4)
+    }
+}
+
+/// What became of sockets that left and came back, or came late.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Returns {
+    /// Times a socket left on purpose, or was cut off.
+    pub left: u64,
+    /// Times one came back, or came.
+    pub came: u64,
+    /// Sockets that were still outside at the end though they had tried.
+    pub shut_out: u64,
+    /// Topics of sockets that came and are there, of which no frame has come though one was due a
+    /// second or more afterwards.
+    pub unserved: u64,
+    /// Failed tries by kind, those that a later try made good included.
+    pub errors: BTreeMap<String, u64>,
+    /// From leaving (of those who come late, from the first try) to the first frame, ns; `None` as
+    /// long as there was none, because it is large.
+    pub first_frame: Option<Box<SignedHistogram>>,
+}
+
+impl Returns {
+    /// Whether anybody came or went.
+    pub fn is_empty(&self) -> bool {
+        self.left + self.came + self.shut_out == 0
+    }
+
+    /// Notes how long a socket has waited for its first frame, ns.
+    pub fn note_first_frame(&mut self, waited_ns: i64) {
+        self.first_frame.get_or_insert_default().record(waited_ns);
+    }
+
+    /// Adds what another thread saw.
+    pub fn merge(&mut self, other: &Returns) {
+        self.left += other.left;
+        self.came += other.came;
+        self.shut_out += other.shut_out;
+        self.unserved += other.unserved;
+        merge_counts(&mut self.errors, &other.errors);
+        if let Some(first_frame) = &other.first_frame {
+            self.first_frame.get_or_insert_default().merge(first_frame);
+        }
+    }
+}
+
+const CHURN_PERCENT: std::ops::RangeInclusive<f64> = 0.01..=6000.0;
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+const BACKOFF_DOUBLINGS_MAX: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn churn_is_a_share_of_the_class_per_minute() {
+        let churn: Churn = "1%/min".parse().unwrap();
+        assert_eq!(churn.interval_ns(1_000), Some(6 * SECOND_NS));
+        assert_eq!(Churn::default().interval_ns(1_000), None);
+        assert_eq!(churn.to_string().parse(), Ok(churn));
+        for wrong in ["1%", "0%/min", "x%/min", "9000%/min"] {
+            assert!(wrong.parse::<Churn>().unwrap_err().contains("write e.g. `1%/min`"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn waits_are_written_as_they_are_read() {
+        for text in ["backoff", "1s", "250ms"] {
+            assert_eq!(text.parse::<Wait>().unwrap().to_string(), text);
+        }
+        assert!("soon".parse::<Wait>().is_err() && "2h".parse::<Wait>().is_err());
+    }
+
+    #[test]
+    fn newcomers_come_evenly() {
+        let joins = Joins { at: Duration::from_secs(2), over: Duration::from_secs(10) };
+        let comes: Vec<u64> = (0..5).map(|n| joins.comes_ns(n, 5) / SECOND_NS).collect();
+        assert_eq!(comes, [2, 4, 6, 8, 10]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_backoff_doubles_and_varies_by_three_tenths(failed in 0u32..20, word: u64) {
+            let delay_s = Wait::Backoff.delay_ns(failed, word) as f64 / SECOND_NS as f64;
+            let whole_s = f64::from(1u32 << failed.min(6));
+            prop_assert!((0.699 * whole_s..=1.301 * whole_s).contains(&delay_s), "{delay_s}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a scenario amounts to: publishes, deliveries, writes, bytes. A pure function of it, and
+//! ignorant of the host.
+
+use crate::plan::overlaid;
+use crate::plan::plan::ClassKind;
+use crate::scenario::profile::Profile;
+use crate::scenario::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
+
+/// The product of a scenario's numbers: fan-out multiplies silently, so it is said aloud.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Implied {
+    /// Frames published per second.
+    pub publishes_per_s: f64,
+    /// Frames that must reach a subscriber per second.
+    pub deliveries_per_s: f64,
+    /// Socket writes per second of an engine that sends each tick to a socket in one write.
+    pub writes_per_s: f64,
+    /// Payload with WebSocket headers sent to subscribers, bits per second.
+    pub egress_bits_per_s: f64,
+    /// Publisher sockets.
+    pub publisher_sockets: u64,
+    /// Subscriber sockets.
+    pub subscriber_sockets: u64,
+    /// Subscriber sockets that read slowly or never: their kernel buffers fill up.
+    pub clogged_sockets: u64,
+    /// (socket, publisher) pairs whose sequence is verified.
+    pub verified_pairs: u64,
+    /// How the load grows to all of that, if it does.
+    pub profile: Option<Profile>,
+}
+
+impl Implied {
+    /// Multiplies a scenario out.
+    pub fn of(scenario: &Scenario) -> Implied {
+        let fleet = Fleet::of(&scenario.publishers);
+        let mut implied = Implied {
+            publishes_per_s: fleet.frames_per_s,
+            deliveries_per_s: 0.0,
+            writes_per_s: 0.0,
+            egress_bits_per_s: 0.0,
+            publisher_sockets: fleet.publishers,
+            subscriber_sockets: 0,
+            clogged_sockets: 0,
+            verified_pairs: 0,
+            profile: scenario.profile,
+        };
+        overlaid::audience(scenario).iter().for_each(|group| implied.add(group, &fleet));
+        implied
+    }
+
+    fn add(&mut self, group: &SubscriberGroup, fleet: &Fleet) {
+        let (sockets, seen) = (group.sockets(), fleet.seen_by(group));
+        self.subscriber_sockets += sockets;
+        self.verified_pairs += sockets * seen.publishers;
+        if group.class != ClassKind::Healthy {
+            self.clogged_sockets += sockets;
+        }
+        // Stalled sockets soon take nothing any more.
+        if group.class != ClassKind::Stalled {
+            self.deliveries_per_s += seen.frames_per_s * sockets as f64;
+            self.egress_bits_per_s += seen.bytes_per_s * 8.0 * sockets as f64;
+            self.writes_per_s += seen.ticks_per_s * sockets as f64;
+        }
+    }
+}
+
+/// Publishers: all of them, or those that one socket follows.
+#[derive(Default)]
+struct Fleet {
+    publishers: u64,
+    frames_per_s: f64,
+    payload_bytes_per_s: f64,
+    bytes_per_s: f64,
+    ticks_per_s: f64,
+}
+
+/// A busy engine merges frames that come closer together than this, whatever their phase.
+const TICKS_PER_S_MAX: f64 = 1000.0;
+
+impl Fleet {
+    fn of(groups: &[PublisherGroup]) -> Fleet {
+        let mut aligned: Vec<f64> = Vec::new();
+        let mut spread_per_s = 0.0;
+        let mut fleet = Fleet::default();
+        for group in groups {
+            let (rate, frames) = (group.rate.per_second(), frames_per_s(group));
+            fleet.publishers += u64::from(group.count);
+            fleet.frames_per_s += frames;
+            fleet.payload_bytes_per_s += frames * group.payload.bytes() as f64;
+            match group.phase {
+                Phase::Aligned if aligned.contains(&rate) => {}
+                Phase::Aligned => aligned.push(rate),
+                Phase::Staggered | Phase::Jitter { .. } => spread_per_s += frames,
+            }
+        }
+        fleet.ticks_per_s = (aligned.iter().sum::<f64>() + spread_per_s).min(TICKS_PER_S_MAX);
+        fleet
+    }
+
+    /// What one socket of a group gets of it.
+    fn seen_by(&self, group: &SubscriberGroup) -> Fleet {
+        let publishers = match group.topics {
+            TopicsEach::All => self.publishers,
+            TopicsEach::Count(topics) if group.form.is_multiplexed() => u64::from(topics),
+            TopicsEach::Count(_) => 1,
+            // A few frames in the whole run.
+            TopicsEach::Alarms => 0,
+        };
+        let share = publishers as f64 / self.publishers.max(1) as f64;
+        let asked_per_s = group.pace.rate.map_or(f64::INFINITY, f64::from) * publishers as f64;
+        let frames_per_s = (self.frames_per_s * share).min(asked_per_s);
+        let payload_bytes = self.payload_bytes_per_s / self.frames_per_s.max(f64::MIN_POSITIVE);
+        let frame_bytes = group.form.frame_bytes(payload_bytes.round() as u64) as f64;
+        Fleet {
+            publishers,
+            frames_per_s,
+            payload_bytes_per_s: payload_bytes * frames_per_s,
+            bytes_per_s: frame_bytes * frames_per_s,
+            ticks_per_s: self.ticks_per_s.min(frames_per_s),
+        }
+    }
+}
+
+/// Frames per second of a whole group.
+pub fn frames_per_s(group: &PublisherGroup) -> f64 {
+    group.rate.per_second() * f64::from(group.count)
+}
+
+/// Bytes a socket of the group is sent per second, on average.
+pub fn bytes_per_socket_per_s(scenario: &Scenario, group: &SubscriberGroup) -> u64 {
+    Fleet::of(&scenario.publishers).seen_by(group).bytes_per_s as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::builtin;
+
+    fn scenario(name: &str) -> Scenario {
+        Scenario::parse(builtin::find(name).unwrap().text).unwrap()
+    }
+
+    #[test]
+    fn walls_of_aligned_publishers_take_one_write_a_tick() {
+        assert_eq!(Implied::of(&scenario("control-room")).writes_per_s, 3_000.0);
+        let mut staggered = scenario("control-room");
+        staggered.publishers[0].phase = Phase::Staggered;
+        assert_eq!(Implied::of(&staggered).writes_per_s, 50_000.0);
+    }
+
+    #[test]
+    fn a_multiplexed_dashboard_is_one_socket_and_one_write_a_tick() {
+        let dashboards = Implied::of(&scenario("dashboards"));
+        assert_eq!((dashboards.subscriber_sockets, dashboards.verified_pairs), (1_000, 20_000));
+        assert_eq!((dashboards.deliveries_per_s, dashboards.writes_per_s), (600e3, 30e3));
+        let mut slower = scenario("dashboards");
+        slower.subscribers[0].pace.rate = Some(4);
+        assert_eq!(Implied::of(&slower).deliveries_per_s, 80e3);
+        slower.subscribers[0].form = gridcast::form::Form::Raw;
+        assert_eq!(Implied::of(&slower).subscriber_sockets, 20_000);
+    }
+
+    #[test]
+    fn stalled_readers_take_nothing_and_slow_ones_clog() {
+        let mut scenario = scenario("quickstart");
+        let healthy = Implied::of(&scenario);
+        scenario.subscribers[0].class = ClassKind::Stalled;
+        let stalled = Implied::of(&scenario);
+        assert_eq!((healthy.clogged_sockets, stalled.clogged_sockets), (0, 2_000));
+        assert_eq!((stalled.deliveries_per_s, stalled.writes_per_s), (0.0, 0.0));
+        assert_eq!(stalled.subscriber_sockets, healthy.subscriber_sockets);
+    }
+}

@@ -1,0 +1,14 @@
+//! What becomes of messages: checked, matched, counted and timed. Must not know sockets, and reads no
+//! clock.
+
+pub mod completeness;
+pub mod histograms;
+pub mod latency_map;
+pub mod memo;
+pub mod outcome;
+pub mod rates;
+pub mod reception;
+pub mod spread;
+pub mod stamp;
+pub mod verify;
+pub mod windows;

@@ -1,0 +1,405 @@
+//! Who published a frame, as which tick, when it was due and when it left: the roster every thread
+//! shares. Must not know sockets, and reads
+//! no clock: send instants are told by the publishers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustc_hash::FxHashMap;
+
+use crate::codec::payload;
+use crate::codec::payload::{Claim, Corrupt, When};
+use crate::codec::track::Track;
+use crate::drive::stage::nanoseconds;
+use crate::plan::departures::{Departure, Departures};
+use crate::plan::deviation::Conduct;
+use crate::plan::laps::Laps;
+use crate::plan::plan::{Plan, PublisherPlan};
+use crate::receive::memo::Memo;
+use crate::time::clock::{Grid, Jitter, SECOND_NS, Schedule, Span, UtcMap, mix};
+
+/// The publishers of a run that has a start instant, and what they have sent.
+#[derive(Debug)]
+pub struct Roster {
+    run_id: u32,
+    seed: u64,
+    start_unix_ns: u64,
+    utc: UtcMap,
+    sample_every: u64,
+    laps: Laps,
+    entries: Vec<Entry>,
+    index_of: FxHashMap<u16, u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    departures: Departures,
+    /// What says when frames are due, where they are recorded ones.
+    recorded: Option<Arc<Track>>,
+    log: SendLog,
+    /// Whether this process publishes it: nobody tells when others send theirs.
+    is_own: bool,
+}
+
+impl Roster {
+    /// The roster of a plan whose first ticks are at `start_unix_ns`; one of `sample_every`
+    /// measured frames is sampled for the spread.
+    pub fn new(plan: &Plan, start_unix_ns: u64, utc: UtcMap, sample_every: u32) -> Roster {
+        let entry = |(number, publisher): (u32, &PublisherPlan)| Entry {
+            departures: Departures::of(schedule(plan, publisher, start_unix_ns)),
+            recorded: publisher.recorded.clone(),
+            log: SendLog::new(),
+            is_own: plan.part.has(number),
+        };
+        let ids = plan.publishers.iter().map(|publisher| publisher.id);
+        let measured_from_ns = utc.mono_of_unix(start_unix_ns) + nanoseconds(plan.warmup);
+        Roster {
+            run_id: plan.run_id,
+            seed: plan.seed,
+            start_unix_ns,
+            utc,
+            sample_every: u64::from(sample_every.max(1)),
+            laps: Laps::of(plan, measured_from_ns),
+            entries: (0..).zip(&plan.publishers).map(entry).collect(),
+            index_of: ids.zip(0..).collect(),
+        }
+    }
+
+    /// The common start, ns since the Unix epoch.
+    pub fn start_unix_ns(&self) -> u64 {
+        self.start_unix_ns
+    }
+
+    /// The common start on the monotonic clock, ns.
+    pub fn start_ns(&self) -> u64 {
+        self.utc.mono_of_unix(self.start_unix_ns)
+    }
+
+    /// The laps of the measured phase on the monotonic clock.
+    pub fn laps(&self) -> &Laps {
+        &self.laps
+    }
+
+    /// How many publishers there are.
+    pub fn publishers(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// A publisher's ticks; of recorded frames only their number and their mean rate.
+    pub fn schedule(&self, publisher: u32) -> &Schedule {
+        self.departures(publisher).schedule()
+    }
+
+    /// A publisher's frames in the order in which they leave.
+    pub fn departures(&self, publisher: u32) -> &Departures {
+        &self.entries[publisher as usize].departures
+    }
+
+    /// One of them.
+    pub fn frame(&self, publisher: u32, number: u32) -> Departure {
+        self.departures(publisher).frame(number)
+    }
+
+    /// What a publisher has sent.
+    pub fn log(&self, publisher: u32) -> &SendLog {
+        &self.entries[publisher as usize].log
+    }
+
+    /// When a frame is due on the monotonic clock, ns.
+    pub fn intended_ns(&self, publisher: u32, seq: u32) -> u64 {
+        let Entry { departures, recorded, .. } = &self.entries[publisher as usize];
+        let unix_ns = match recorded {
+            None => departures.due_unix_ns(seq),
+            Some(track) => self.start_unix_ns.saturating_add(track.after_ns(seq)),
+        };
+        self.utc.mono_of_unix(unix_ns)
+    }
+
+    /// The stamp of a frame that claims to be published in this run; `None` for a foreign one, also
+    /// for one that this process should have sent and did not yet.
+    pub fn stamp(&self, claim: Claim) -> Option<Stamp> {
+        let publisher = *self.index_of.get(&claim.id)?;
+        let entry = self.entries.get(publisher as usize)?;
+        let Entry { departures, log, is_own, .. } = entry;
+        let seq = self.number_of(entry, claim.when)?;
+        if *is_own && seq >= log.attempted() {
+            return None;
+        }
+        let measured = seq >= departures.measured_from();
+        let intended_ns = self.intended_ns(publisher, seq);
+        Some(Stamp {
+            publisher,
+            seq,
+            intended_ns,
+            sent_ns: if *is_own { log.sent_ns(seq) } else { None },
+            measured,
+            lap: self.laps.at(intended_ns),
+            sampled: measured && self.is_sampled(claim.id, seq),
+            is_repeated: departures.is_repeated(seq),
+        })
+    }
+
+    fn number_of(&self, entry: &Entry, when: When) -> Option<u32> {
+        match (&entry.recorded, when) {
+            (Some(track), When::Instant { soc, fracsec, .. }) => {
+                track.seq_of(soc, fracsec, self.start_unix_ns)
+            }
+            (Some(_), _) => None,
+            (None, when) => entry.departures.number_of(when, self.run_id),
+        }
+    }
+
+    fn is_sampled(&self, id: u16, seq: u32) -> bool {
+        let key = mix(self.seed ^ SAMPLE_STREAM, u64::from(id), u64::from(seq));
+        key.is_multiple_of(self.sample_every)
+    }
+}
+
+/// What one publisher has sent so far, with the send instants of its newest frames. Written by its
+/// publisher thread, read by every receiver.
+#[derive(Debug)]
+pub struct SendLog {
+    attempted: AtomicU32,
+    written: AtomicU32,
+    sent_ns: Box<[AtomicU64]>,
+}
+
+impl SendLog {
+    fn new() -> SendLog {
+        let sent_ns = (0..RING).map(|_| AtomicU64::new(0)).collect();
+        SendLog { attempted: AtomicU32::new(0), written: AtomicU32::new(0), sent_ns }
+    }
+
+    /// Notes that a frame is about to be written; frames come in order.
+    pub fn attempt(&self, seq: u32, now_ns: u64) {
+        if let Some(slot) = self.sent_ns.get(seq as usize % RING) {
+            slot.store(now_ns, Ordering::Release);
+        }
+        self.attempted.store(seq + 1, Ordering::Release);
+    }
+
+    /// Notes how many frames were written to their last byte.
+    pub fn set_written(&self, frames: u32) {
+        self.written.store(frames, Ordering::Release);
+    }
+
+    /// Frames handed to the socket or waiting for it.
+    pub fn attempted(&self) -> u32 {
+        self.attempted.load(Ordering::Acquire)
+    }
+
+    /// Frames written to their last byte.
+    pub fn written(&self) -> u32 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// When a frame was sent; `None` if that is so long ago that its slot was used again.
+    fn sent_ns(&self, seq: u32) -> Option<u64> {
+        let at_ns = self.sent_ns.get(seq as usize % RING)?.load(Ordering::Acquire);
+        // The slot is stored before `attempted` counts its frame. So whoever reads the instant of
+        // the frame one ring later also reads an `attempted` of at least `seq + RING` here.
+        (u64::from(self.attempted()) < u64::from(seq) + RING as u64).then_some(at_ns)
+    }
+}
+
+/// Everything known about one frame on the monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Index into the plan's publishers.
+    pub publisher: u32,
+    /// Number of the frame at its publisher, from 0.
+    pub seq: u32,
+    /// When it was due, ns.
+    pub intended_ns: u64,
+    /// When it was sent, ns; `None` if it arrives too late to know, or was sent by another host.
+    pub sent_ns: Option<u64>,
+    /// Whether it belongs to the measured phase.
+    pub measured: bool,
+    /// To which lap of it, if so.
+    pub lap: u16,
+    /// Whether it is sampled for the spread.
+    pub sampled: bool,
+    /// Whether the next frame is the same once more, on purpose.
+    pub is_repeated: bool,
+}
+
+/// Why a message is no frame of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// Its checksum does not hold.
+    Corrupt,
+    /// Whole, but nothing this run has published.
+    Foreign,
+}
+
+impl Memo<Stamp> {
+    /// The stamp of a message. `roster` is `None` before the start: then every frame is foreign.
+    #[inline]
+    pub fn stamp(&mut self, message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
+        self.of(message, |message| identified(message, roster)).copied()
+    }
+}
+
+/// The stamp of a message nobody remembers.
+pub fn identified(message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
+    let claim = payload::identify(message).map_err(|Corrupt| Reject::Corrupt)?;
+    roster.and_then(|roster| roster.stamp(claim)).ok_or(Reject::Foreign)
+}
+
+fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Schedule {
+    let deviation = publisher.deviation;
+    let rate = publisher.rate;
+    let grid = Grid::new(deviation.burst.map_or(rate, |burst| burst.grid_rate(rate)));
+    let after = |ns: u128| start_unix_ns + u64::try_from(ns).unwrap_or(u64::MAX / 4);
+    let starts = deviation.starts.map(|starts| plan.warmup.saturating_add(starts));
+    let first_tick = grid.first_tick_from(starts.map_or(start_unix_ns, |at| after(at.as_nanos())));
+    let count = |until: u64| u32::try_from(until.saturating_sub(first_tick)).unwrap_or(u32::MAX);
+    let [measured_ns, end_ns] =
+        [plan.warmup, plan.warmup + plan.measure].map(|d| after(d.as_nanos()));
+    let conduct = Conduct {
+        deviation,
+        seed: plan.seed,
+        id: publisher.id,
+        run: Span { from_ns: start_unix_ns, to_ns: end_ns },
+        measured: Span { from_ns: measured_ns, to_ns: end_ns },
+    };
+    let simulated = Schedule {
+        grid,
+        first_tick,
+        ticks: deviation
+            .alarms
+            .map_or_else(|| count(grid.first_tick_from(end_ns)), |alarms| alarms.count),
+        measured_from: count(grid.first_tick_from(measured_ns)),
+        offset_ns: publisher.offset_ns,
+        jitter: Jitter { seed: plan.seed, id: publisher.id, max_ns: publisher.jitter_ns },
+        conduct,
+    };
+    let Some(track) = &publisher.recorded else { return simulated };
+    // Of recorded frames it has only their number and their mean rate.
+    Schedule {
+        ticks: track.frames_before(nanoseconds(plan.warmup.saturating_add(plan.measure))),
+        measured_from: track.frames_before(nanoseconds(plan.warmup)),
+        ..simulated
+    }
+}
+
+/// Send instants kept per publisher: at 120 frames/s the newest eight seconds.
+const RING: usize = 1024;
+const SAMPLE_STREAM: u64 = 0x7370_7265_6164;
+const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::payload::Encoder;
+    use crate::fixtures;
+    use crate::plan::plan::Payload;
+    use std::time::Duration;
+
+    const START: u64 = 1_767_225_600 * SECOND_NS;
+
+    /// Three publishers with a jitter of at most a microsecond; the first second is warm-up.
+    fn plan(payload: Payload) -> Plan {
+        let publisher =
+            |id| PublisherPlan { jitter_ns: 1000, payload, ..fixtures::publisher(id, 60) };
+        Plan {
+            run_id: 5,
+            warmup: Duration::from_secs(1),
+            measure: Duration::from_secs(30),
+            spread_every: 4,
+            ..fixtures::plan_of((1001..1004).map(publisher).collect())
+        }
+    }
+
+    fn roster(plan: &Plan) -> Roster {
+        Roster::new(plan, START, UtcMap::sample(), plan.spread_every)
+    }
+
+    fn frame(plan: &Plan, roster: &Roster, publisher: u32, seq: u32) -> Vec<u8> {
+        let publisher_plan = &plan.publishers[publisher as usize];
+        let schedule = *roster.schedule(publisher);
+        Encoder::new(plan.run_id, plan.seed, publisher_plan, schedule).encode(seq).to_vec()
+    }
+
+    #[test]
+    fn a_sent_frame_is_stamped_and_a_repeat_is_the_same() {
+        let json = [Payload::Json, Payload::JsonVerbose];
+        let others = [Payload::C37118, Payload::Fixed { bytes: 64 }];
+        for payload in json.into_iter().chain(others) {
+            let plan = plan(payload);
+            let roster = roster(&plan);
+            (0..=70).for_each(|seq| roster.log(1).attempt(seq, 9_000 + u64::from(seq)));
+            let mut memo = Memo::new(3);
+            let bytes = frame(&plan, &roster, 1, 70);
+            let stamp = memo.stamp(&bytes, Some(&roster)).unwrap();
+            assert_eq!((stamp.publisher, stamp.seq, stamp.measured), (1, 70, true));
+            assert_eq!(stamp.sent_ns, Some(9_070));
+            assert_eq!(stamp.intended_ns, roster.intended_ns(1, 70));
+            assert_eq!(memo.stamp(&bytes, Some(&roster)), Ok(stamp));
+            let warm = memo.stamp(&frame(&plan, &roster, 1, 59), Some(&roster)).unwrap();
+            assert!(!warm.measured && !warm.sampled);
+        }
+    }
+
+    #[test]
+    fn foreign_frames_are_told_from_corrupt_ones() {
+        let plan = plan(Payload::Fixed { bytes: 64 });
+        let roster = roster(&plan);
+        (0..=3).for_each(|seq| roster.log(0).attempt(seq, 1));
+        let mut memo = Memo::new(3);
+        let bytes = frame(&plan, &roster, 0, 3);
+        assert_eq!(memo.stamp(&bytes, None), Err(Reject::Foreign), "before the start");
+        assert!(memo.stamp(&bytes, Some(&roster)).is_ok());
+        let unsent = frame(&plan, &roster, 0, 4);
+        assert_eq!(memo.stamp(&unsent, Some(&roster)), Err(Reject::Foreign), "not sent yet");
+        let other = Plan { run_id: 6, ..plan.clone() };
+        let other = frame(&other, &roster, 0, 3);
+        assert_eq!(memo.stamp(&other, Some(&roster)), Err(Reject::Foreign), "another run");
+        let mut changed = bytes.clone();
+        changed[30] ^= 1;
+        assert_eq!(memo.stamp(&changed, Some(&roster)), Err(Reject::Corrupt));
+        assert_eq!(memo.stamp(b"", Some(&roster)), Err(Reject::Corrupt));
+    }
+
+    #[test]
+    fn the_frames_of_a_publisher_that_begins_late_count_from_its_first() {
+        let mut plan = plan(Payload::Fixed { bytes: 64 });
+        plan.course.laps = 3;
+        plan.publishers[1].deviation.starts = Some(Duration::from_secs(10));
+        // Ahead of the clock, so that its instants are on it.
+        let roster = Roster::new(&plan, 4_000_000_000 * SECOND_NS, UtcMap::sample(), 1);
+        let departures = roster.departures(1);
+        assert_eq!((departures.count(), departures.measured_from()), (20 * 60, 0));
+        let after_ns = roster.intended_ns(1, 0) - roster.start_ns() - 11 * SECOND_NS;
+        assert!(after_ns <= 1_000, "{after_ns}: no more than its jitter");
+        roster.log(1).attempt(0, 1);
+        let stamp = Memo::new(3).stamp(&frame(&plan, &roster, 1, 0), Some(&roster)).unwrap();
+        assert_eq!((stamp.seq, stamp.measured, stamp.lap), (0, true, 1));
+        assert_eq!(roster.departures(0).count(), 31 * 60);
+    }
+
+    #[test]
+    fn send_instants_that_were_overwritten_are_not_invented() {
+        let log = SendLog::new();
+        (0..RING as u32 + 5).for_each(|seq| log.attempt(seq, u64::from(seq) + 1));
+        assert_eq!(log.sent_ns(5), None);
+        assert_eq!(log.sent_ns(6), Some(7));
+        assert_eq!(log.sent_ns(RING as u32 + 4), Some(RING as u64 + 5));
+    }
+
+    #[test]
+    fn one_of_n_measured_frames_is_sampled() {
+        let plan = plan(Payload::C37118);
+        let roster = roster(&plan);
+        let ticks = roster.schedule(0).ticks;
+        (0..ticks).for_each(|seq| roster.log(0).attempt(seq, 1));
+        let mut memo = Memo::new(3);
+        let sampled = (0..ticks)
+            .filter(|seq| {
+                memo.stamp(&frame(&plan, &roster, 0, *seq), Some(&roster)).unwrap().sampled
+            })
+            .count();
+        assert_eq!(ticks, 31 * 60);
+        assert!((350..550).contains(&sampled), "{sampled} of 1800 measured");
+    }
+}

@@ -1,0 +1,144 @@
+//! `gridload capture`: the C37.118 frames that a scenario would publish, as a packet capture, so
+//! that other people's tools can say what they are. Must not publish.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::cli::CaptureArgs;
+use crate::codec::c37118;
+use crate::codec::c37118::{Envelope, Station};
+use crate::codec::payload::Encoder;
+use crate::judge::exit::Exit;
+use crate::plan::budget::Layout;
+use crate::plan::plan::{Destination, Payload, Plan, PublisherPlan};
+use crate::receive::stamp::Roster;
+use crate::replay::packets::{PacketWriter, Sender};
+use crate::scenario::builtin;
+use crate::scenario::overrides;
+use crate::scenario::overrides::ResolveError;
+use crate::time::clock::{SECOND_NS, UtcMap};
+
+/// Why there is no capture.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// No scenario.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// It has no C37.118 frames.
+    #[error("no publisher of this scenario sends C37.118 frames; give --payload c37118")]
+    OtherPayload,
+    /// The file cannot be written.
+    #[error("--pcap {}: {cause}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl CaptureError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+/// Writes the capture.
+///
+/// # Errors
+/// When there is no scenario, nothing to capture, or no room.
+pub fn run(args: &CaptureArgs) -> Result<Exit, CaptureError> {
+    let name = args.run.scenario.as_deref().unwrap_or(builtin::DEFAULT);
+    let scenario = overrides::resolve(name, &args.run.options)?;
+    let target = ([127, 0, 0, 1], 1).into();
+    let destination =
+        Destination { target, host: String::new(), token: None, tls: None, run_id: 1 };
+    let plan = Plan::build(&scenario, &Layout::default(), destination);
+    let failed = |cause| CaptureError::File { path: args.pcap.clone(), cause };
+    let frames = frames(&plan, args.from.0, args.seconds);
+    if frames.is_empty() {
+        return Err(CaptureError::OtherPayload);
+    }
+    let out = BufWriter::new(File::create(&args.pcap).map_err(failed)?);
+    write(&frames, out).map_err(failed)?;
+    println!("{} frames of {name} in {}", frames.len(), args.pcap.display());
+    Ok(Exit::Ok)
+}
+
+/// A frame on its way, and when it leaves, ns since the Unix epoch.
+struct Sent {
+    publisher: u16,
+    at_unix_ns: u64,
+    bytes: Vec<u8>,
+}
+
+/// Every stream's configuration, then its data, in the order of time.
+fn frames(plan: &Plan, from_unix_s: u64, seconds: u64) -> Vec<Sent> {
+    let start_unix_ns = from_unix_s * SECOND_NS;
+    let roster = Roster::new(plan, start_unix_ns, UtcMap::sample(), 1);
+    let mut frames = Vec::new();
+    for (index, publisher) in (0..).zip(&plan.publishers) {
+        if publisher.payload != Payload::C37118 {
+            continue;
+        }
+        frames.push(configuration(publisher, from_unix_s));
+        let schedule = *roster.schedule(index);
+        let mut encoder = Encoder::new(plan.run_id, plan.seed, publisher, schedule);
+        let departures = roster.departures(index);
+        let data = (0..departures.count()).map(|number| {
+            let frame = departures.frame(number);
+            let bytes = encoder.encode_departure(frame).to_vec();
+            Sent { publisher: publisher.id, at_unix_ns: frame.due_unix_ns, bytes }
+        });
+        frames
+            .extend(data.take_while(|sent| sent.at_unix_ns < start_unix_ns + seconds * SECOND_NS));
+    }
+    frames.sort_by_key(|sent| sent.at_unix_ns);
+    frames
+}
+
+fn configuration(publisher: &PublisherPlan, soc: u64) -> Sent {
+    let envelope = Envelope { id: publisher.id, soc: soc as u32, quality: 0, fracsec: 0 };
+    let data_rate = c37118::data_rate(publisher.rate.per_second());
+    let mut bytes = Vec::new();
+    c37118::encode_config2(envelope, &[Station::simulated(publisher.id)], data_rate, &mut bytes);
+    Sent { publisher: publisher.id, at_unix_ns: soc * SECOND_NS, bytes }
+}
+
+fn write(frames: &[Sent], out: impl Write) -> io::Result<()> {
+    let mut writer = PacketWriter::new(out)?;
+    for Sent { publisher, at_unix_ns, bytes } in frames {
+        writer.write(Sender { id: *publisher, rank: 0 }, *at_unix_ns, bytes)?;
+    }
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::c37118::Kind;
+    use crate::fixtures;
+
+    #[test]
+    fn every_stream_is_configured_before_its_data() {
+        let plan =
+            fixtures::plan_of(vec![fixtures::publisher(1001, 50), fixtures::publisher(7, 10)]);
+        let frames = frames(&plan, 1_767_225_600, 1);
+        let of = |id: u16| frames.iter().filter(move |sent| sent.publisher == id);
+        assert_eq!((of(1001).count(), of(7).count()), (51, 11));
+        for id in [1001, 7] {
+            let kinds: Vec<_> = of(id).map(|sent| c37118::check(&sent.bytes).unwrap().0).collect();
+            assert_eq!(kinds[0], Kind::Config2);
+            assert!(kinds[1..].iter().all(|kind| *kind == Kind::Data));
+        }
+        assert!(frames.is_sorted_by_key(|sent| sent.at_unix_ns));
+        let mut out = Vec::new();
+        write(&frames, &mut out).unwrap();
+        let packets: usize = frames.iter().map(|sent| 16 + 28 + sent.bytes.len()).sum();
+        assert_eq!(out.len(), 24 + packets);
+    }
+}

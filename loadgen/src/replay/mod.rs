@@ -1,0 +1,14 @@
+//! Recordings: frames out of captures, played as publishers, and frames written as captures. Must not
+//! measure.
+
+pub mod capture;
+pub mod capture_file;
+pub mod dissection;
+pub mod framing;
+pub mod packets;
+pub mod reassembly;
+pub mod recorder;
+pub mod recording;
+#[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
+pub mod replay;
+pub mod skipped;

@@ -1,0 +1,359 @@
+//! `gridload record`: subscribes to a server and writes the C37.118 frames that arrive as a packet
+//! capture, with the instants of their arrival. Must not measure, and knows no packets.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use mio::{Events, Interest, Poll, Token};
+use rustc_hash::FxHashMap;
+use thiserror::Error;
+
+use crate::cli::RecordArgs;
+use crate::cli::session;
+use crate::cli::session::SessionError;
+use crate::codec::envelope;
+use crate::codec::envelope::Notice;
+use crate::codec::handshake;
+use crate::codec::handshake::Offer;
+use crate::codec::wire;
+use crate::codec::wire::{Message, Opcode};
+use crate::drive::connection::{Connection, Heard, MASK};
+use crate::drive::dial;
+use crate::drive::link;
+use crate::drive::tls::{TlsClient, TlsError};
+use crate::judge::exit::Exit;
+use crate::observe::progress::Progress;
+use crate::os::interrupt::Interrupt;
+use crate::os::socket;
+use crate::replay::framing;
+use crate::replay::framing::Cut;
+use crate::replay::packets::{FRAME_BYTES_MAX, PacketWriter, Sender};
+use crate::scenario::form::Form;
+use crate::scenario::scenario::PUBLISHERS_MAX;
+use crate::time::clock::{SECOND_NS, UtcMap, mix, mono_ns};
+use crate::time::units::{format_bytes, format_exact};
+
+/// Why there is no recording, or not all of it.
+#[derive(Debug, Error)]
+pub enum RecorderError {
+    /// The server's name or its certificate's authorities are wrong.
+    #[error(transparent)]
+    Target(#[from] SessionError),
+    /// Connections cannot be encrypted.
+    #[error("encryption: {0}")]
+    Tls(#[from] TlsError),
+    /// The server did not let the recorder in, or refused a topic.
+    #[error("{authority}: {reason}")]
+    Refused {
+        /// Which server.
+        authority: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The file cannot be written.
+    #[error("--pcap {}: {cause}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("{0}: {1}")]
+    System(&'static str, io::Error),
+    /// The server ended the connection too early.
+    #[error("the connection ended early ({0}); what came before is in the file")]
+    Ended(String),
+}
+
+impl RecorderError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            RecorderError::Target(error) => error.exit(),
+            RecorderError::Tls(_) | RecorderError::File { .. } => Exit::Usage,
+            RecorderError::Refused { .. } | RecorderError::System(..) | RecorderError::Ended(_) => {
+                Exit::Internal
+            }
+        }
+    }
+}
+
+/// Records until the time is over or somebody interrupts.
+///
+/// # Errors
+/// When nothing could be recorded, or the server ended it.
+pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
+    let progress = Arc::new(Progress::default());
+    let interrupt = Interrupt::watch(Arc::clone(&progress))
+        .map_err(|error| RecorderError::System("watching for signals", error))?;
+    let mut line = Line::open(args, &progress)?;
+    let failed = |cause| RecorderError::File { path: args.pcap.clone(), cause };
+    let out = BufWriter::new(File::create(&args.pcap).map_err(failed)?);
+    let mut tape = Tape::new(PacketWriter::new(out).map_err(failed)?);
+    eprintln!("recording to {}; Ctrl-C ends it in order", args.pcap.display());
+    let bar = bar(args.seconds);
+    let until_ns = mono_ns() + args.seconds * SECOND_NS;
+    let mut ended = Ok(());
+    while mono_ns() < until_ns && !progress.is_stopped() && tape.failure.is_none() {
+        ended = line.hear(&mut |message, at_ns| tape.take(message, at_ns));
+        bar.set_position(args.seconds - until_ns.saturating_sub(mono_ns()) / SECOND_NS);
+        bar.set_message(format!("{} frames", format_exact(tape.frames)));
+        if ended.is_err() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    line.connection.say_goodbye();
+    interrupt.finish();
+    let told = tape.told();
+    tape.finish().map_err(failed)?;
+    println!("{told} in {}", args.pcap.display());
+    line.tell_gaps();
+    ended.map(|()| Exit::Ok).map_err(RecorderError::Ended)
+}
+
+fn bar(seconds: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} s, {msg}");
+    // A template that is wrong shows the bar of the library instead.
+    ProgressBar::new(seconds).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// The subscription: one multiplexed WebSocket.
+struct Line {
+    connection: Connection,
+    poll: Poll,
+    buffer: Vec<u8>,
+    /// Whether the last turn left something unread.
+    is_behind: bool,
+    /// Topics and patterns that the server has not confirmed yet.
+    awaited: usize,
+    /// Frames that the server told it has skipped.
+    gap_frames: u64,
+    utc: UtcMap,
+}
+
+impl Line {
+    /// Connects and subscribes, and waits until the server has confirmed it all.
+    fn open(args: &RecordArgs, progress: &Progress) -> Result<Line, RecorderError> {
+        let authority = &args.target.authority;
+        let refused = |reason| RecorderError::Refused { authority: authority.clone(), reason };
+        let connection = connect(args)?;
+        let poll = Poll::new().map_err(|error| RecorderError::System("polling", error))?;
+        let (buffer, utc) = (vec![0; 2 * MESSAGE_BYTES_MAX], UtcMap::sample());
+        let awaited = args.topic.len();
+        let (is_behind, gap_frames) = (false, 0);
+        let mut line = Line { connection, poll, buffer, is_behind, awaited, gap_frames, utc };
+        line.subscribe(&args.topic).map_err(|error| refused(error.to_string()))?;
+        let until_ns = mono_ns() + CONFIRM_NS_MAX;
+        while line.awaited > 0 {
+            line.hear(&mut |_, _| ()).map_err(refused)?;
+            if mono_ns() > until_ns || progress.is_stopped() {
+                return Err(refused("the subscription was not confirmed".to_owned()));
+            }
+        }
+        Ok(line)
+    }
+
+    fn subscribe(&mut self, topics: &[String]) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let socket = self.connection.link.socket_mut();
+        self.poll.registry().register(socket, Token(0), interest)?;
+        let mut requests = Vec::new();
+        for (id, topic) in topics.iter().enumerate() {
+            let topic = serde_json::Value::from(topic.as_str());
+            let text = format!(r#"{{"id":{id},"subscribe":{{"topic":{topic}}}}}"#);
+            wire::encode(Opcode::Text, text.as_bytes(), MASK, &mut requests);
+        }
+        self.connection.send(&requests)
+    }
+
+    /// Waits for something to read and hands out the binary messages, each with the instant at
+    /// which it was read, ns since the Unix epoch. `Err`: why the connection is over.
+    fn hear(&mut self, take: &mut dyn FnMut(Message<'_>, u64)) -> Result<(), String> {
+        let mut events = Events::with_capacity(4);
+        let pause = if self.is_behind { Duration::ZERO } else { PAUSE };
+        socket::poll_interruptible(&mut self.poll, &mut events, pause)
+            .map_err(|error| error.to_string())?;
+        self.connection.flush();
+        self.is_behind = false;
+        for _ in 0..READS_PER_TURN {
+            let Line { connection, buffer, awaited, gap_frames, utc, .. } = self;
+            let Some(filled) = connection.fill(buffer, usize::MAX)? else { return Ok(()) };
+            let at_unix_ns = utc.unix_of_mono(mono_ns());
+            let bytes = buffer.get(..filled.total).unwrap_or_default();
+            let (mut pongs, mut refusal) = (Vec::new(), None);
+            connection.scan(bytes, MESSAGE_BYTES_MAX, &mut pongs, |heard| match heard {
+                Heard::Gap(gap) => *gap_frames = gap_frames.saturating_add(gap.frames()),
+                Heard::Message(message) if !message.is_text => take(message, at_unix_ns),
+                Heard::Message(message) => match envelope::read_text(message.bytes) {
+                    Ok(Notice::Subscribed { .. }) => *awaited = awaited.saturating_sub(1),
+                    Ok(Notice::Gap(gap)) => {
+                        *gap_frames = gap_frames.saturating_add(gap.frames());
+                    }
+                    Ok(Notice::Refused(code)) => refusal = Some(format!("refused: {code}")),
+                    _ => {}
+                },
+            })?;
+            if !pongs.is_empty() {
+                connection.send(&pongs).map_err(|error| link::failure(&error))?;
+            }
+            refusal.map_or(Ok(()), Err)?;
+        }
+        self.is_behind = true;
+        Ok(())
+    }
+
+    fn tell_gaps(&self) {
+        if self.gap_frames > 0 {
+            let frames = format_exact(self.gap_frames);
+            println!("{frames} frames are missing: the server told that it skipped them");
+        }
+    }
+}
+
+fn connect(args: &RecordArgs) -> Result<Connection, RecorderError> {
+    let authority = &args.target.authority;
+    let address = session::address_of(authority)?;
+    let trust = || session::trust(args.tls_ca.as_deref(), args.tls_insecure);
+    let plan = args.target.tls.then(trust).transpose()?;
+    let plan = plan.map(|trust| session::tls_of(authority, trust));
+    let client = plan.as_ref().map(TlsClient::new).transpose()?;
+    let nonce = mix(mono_ns(), 0, 0);
+    let offer = Offer {
+        path: "/v1/ws",
+        host: authority,
+        key: Some(&handshake::key(u128::from(nonce))),
+        protocol: Form::Bin.subprotocol(),
+        deflate: false,
+        token: args.token.as_deref(),
+    };
+    let refused = |reason| RecorderError::Refused { authority: authority.clone(), reason };
+    dial::upgrade(address, client.as_ref(), &offer).map_err(refused)
+}
+
+/// What is written, and what is not.
+struct Tape<W: io::Write> {
+    writer: PacketWriter<W>,
+    frames: u64,
+    streams: FxHashMap<(u64, u16), Sender>,
+    /// How many feeds carry an IDCODE.
+    ranks: FxHashMap<u16, u8>,
+    others: u64,
+    other_bytes: u64,
+    /// Frames that no packet can carry, or of a stream too many.
+    unfit: u64,
+    failure: Option<io::Error>,
+}
+
+impl<W: io::Write> Tape<W> {
+    fn new(writer: PacketWriter<W>) -> Tape<W> {
+        let (streams, ranks) = (FxHashMap::default(), FxHashMap::default());
+        let (frames, others, other_bytes, unfit) = (0, 0, 0, 0);
+        let failure = None;
+        Tape { writer, frames, streams, ranks, others, other_bytes, unfit, failure }
+    }
+
+    fn take(&mut self, message: Message<'_>, at_unix_ns: u64) {
+        let parts = envelope::read_binary(message.bytes);
+        let frame = parts.ok().and_then(|(feed, _, payload)| match framing::first(payload) {
+            Cut::Frame(frame) if frame.bytes.len() == payload.len() => Some((feed, frame)),
+            _ => None,
+        });
+        let Some((feed, frame)) = frame else {
+            self.others += 1;
+            self.other_bytes += message.bytes.len() as u64;
+            return;
+        };
+        let fits = frame.bytes.len() <= FRAME_BYTES_MAX;
+        let sender = self.sender(feed, frame.envelope.id).filter(|_| fits);
+        let Some(sender) = sender else {
+            self.unfit += 1;
+            return;
+        };
+        match self.writer.write(sender, at_unix_ns, frame.bytes) {
+            Ok(()) => self.frames += 1,
+            Err(error) => self.failure = Some(error),
+        }
+    }
+
+    /// Feeds that carry one IDCODE are kept apart by the address.
+    fn sender(&mut self, feed: u64, id: u16) -> Option<Sender> {
+        if let Some(sender) = self.streams.get(&(feed, id)) {
+            return Some(*sender);
+        }
+        let next = self.ranks.entry(id).or_default();
+        let sender = Sender { id, rank: *next };
+        if *next > Sender::RANK_MAX || self.streams.len() as u64 == PUBLISHERS_MAX {
+            return None;
+        }
+        *next += 1;
+        self.streams.insert((feed, id), sender);
+        Some(sender)
+    }
+
+    fn told(&self) -> String {
+        let [frames, streams] = [self.frames, self.streams.len() as u64].map(format_exact);
+        let mut told = format!("{frames} frames of {streams} streams");
+        if self.others > 0 {
+            told.push_str(&format!(
+                " (without {} messages of {} that are no C37.118 frame)",
+                format_exact(self.others),
+                format_bytes(self.other_bytes as f64),
+            ));
+        }
+        if self.unfit > 0 {
+            let count = format_exact(self.unfit);
+            told.push_str(&format!(
+                " (without {count} frames too long for a packet or of too many streams)"
+            ));
+        }
+        told
+    }
+
+    fn finish(self) -> io::Result<()> {
+        self.failure.map_or(Ok(()), Err)?;
+        self.writer.finish()
+    }
+}
+
+/// What a gridcast server lets through by default, and its envelope.
+const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Then the clock and the request to stop are looked at.
+const READS_PER_TURN: usize = 64;
+const PAUSE: Duration = Duration::from_millis(50);
+const CONFIRM_NS_MAX: u64 = 10 * SECOND_NS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::data_frame;
+    use crate::replay::recording::Recording;
+
+    #[test]
+    fn frames_are_written_by_topic_and_the_rest_is_counted() {
+        let mut out = Vec::new();
+        let mut tape = Tape::new(PacketWriter::new(&mut out).unwrap());
+        let mut take = |feed: u8, payload: &[u8]| {
+            let bytes = [&[feed, 1, 0][..], payload].concat();
+            let message = Message { bytes: &bytes, is_text: false, is_deflated: false };
+            tape.take(message, u64::from(feed));
+        };
+        let frame = data_frame(7, 5, 0, 1);
+        take(1, &frame);
+        take(2, &frame);
+        take(2, &data_frame(7, 5, 1, 1));
+        take(3, b"{}");
+        take(3, &[&frame[..], &frame].concat());
+        let told = "3 frames of 2 streams (without 2 messages of 56 B that are no C37.118 frame)";
+        assert_eq!(tape.told(), told);
+        tape.finish().unwrap();
+        let recording = Recording::read(&out[..]).unwrap();
+        let lengths: Vec<_> = recording.streams().iter().map(|s| (s.id, s.track.len())).collect();
+        assert_eq!(lengths, [(7, 1), (7, 2)]);
+    }
+}

@@ -1,0 +1,117 @@
+//! `gridload report`: from a result to a page that opens anywhere, without a network. Reads, has it
+//! drawn, writes. Must not compute or lay out anything itself.
+//!
+//! The path: `document` → `timeline` → `heatmap`, `curve` and `quantities` with `series` → `plot`
+//! with `scale` and `svg` → `page` with `tables`.
+
+pub mod curve;
+pub mod document;
+#[cfg(test)]
+mod fixtures;
+pub mod heatmap;
+pub mod over_time;
+pub mod page;
+pub mod plot;
+pub mod quantities;
+pub mod scale;
+pub mod series;
+pub mod svg;
+pub mod tables;
+pub mod timeline;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::cli::ReportArgs;
+use crate::judge::exit::Exit;
+use crate::result::record::RUN_FILE;
+use crate::result::run_file::{RunFile, RunFileError};
+
+/// Why there is no page.
+#[derive(Debug, Error)]
+pub enum HtmlError {
+    /// A directory that holds no result.
+    #[error(
+        "{}: no {RUN_FILE} in it; name a directory that `gridload run` has written its result to",
+        .0.display()
+    )]
+    NoRun(PathBuf),
+    /// A result that cannot be read.
+    #[error(transparent)]
+    Run(#[from] RunFileError),
+    /// A result of this version that holds something else.
+    #[error("{}: not what gridload writes: {cause}", path.display())]
+    Malformed {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: serde_json::Error,
+    },
+    /// Several pages for one file.
+    #[error("--out names one file, and there are {0} results: leave it out, or name one directory")]
+    OneFile(usize),
+    /// A template that does not fit.
+    #[error("the page could not be made: {0}")]
+    Template(#[from] minijinja::Error),
+    /// The file cannot be written.
+    #[error("cannot write {}: {cause}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl HtmlError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            HtmlError::NoRun(_)
+            | HtmlError::Run(_)
+            | HtmlError::Malformed { .. }
+            | HtmlError::OneFile(_) => Exit::Usage,
+            HtmlError::Template(_) | HtmlError::Write { .. } => Exit::Internal,
+        }
+    }
+}
+
+/// Writes the pages of results that are there already, and says where.
+///
+/// # Errors
+/// [`HtmlError`] at the first that cannot be read or written.
+pub fn run(args: &ReportArgs) -> Result<Exit, HtmlError> {
+    if args.out.is_some() && args.directories.len() > 1 {
+        return Err(HtmlError::OneFile(args.directories.len()));
+    }
+    for directory in &args.directories {
+        let file = directory.join(RUN_FILE);
+        if !file.exists() {
+            return Err(HtmlError::NoRun(directory.clone()));
+        }
+        let page = args.out.clone().unwrap_or_else(|| page_in(directory));
+        write(RunFile::read(file)?, &page)?;
+        println!("report: {}", page.display());
+    }
+    Ok(Exit::Ok)
+}
+
+/// Writes the page of a result.
+///
+/// # Errors
+/// [`HtmlError`] if it is none, or the file cannot be written.
+pub fn write(file: RunFile, page: &Path) -> Result<(), HtmlError> {
+    let RunFile { path, run } = file;
+    let document =
+        serde_json::from_value(run).map_err(|cause| HtmlError::Malformed { path, cause })?;
+    let text = page::render(&document)?;
+    fs::write(page, text).map_err(|cause| HtmlError::Write { path: page.to_owned(), cause })
+}
+
+/// Where the page of a result is, unless somebody wants it elsewhere.
+pub fn page_in(directory: &Path) -> PathBuf {
+    directory.join("report.html")
+}

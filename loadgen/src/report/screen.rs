@@ -1,0 +1,163 @@
+//! The lines that a terminal shows of a run while it goes on: lamps, rates, latencies of the last
+//! second, and how both have been for a minute. Pure text; must not draw or read counters.
+
+use std::collections::VecDeque;
+
+use console::{StyledObject, style};
+
+use crate::observe::clocks;
+use crate::observe::progress::Glance;
+use crate::report::spark::spark;
+
+/// What has been seen so far.
+#[derive(Debug, Default)]
+pub struct Screen {
+    received: VecDeque<u64>,
+    p99_ns: VecDeque<u64>,
+    late_max_ns: u64,
+    busy_max: f64,
+    shown_s: Option<u32>,
+}
+
+/// What cannot be told from a glance.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// Frames jumped over, and sockets that the server closed.
+    pub missing: u64,
+    /// Sockets that are open, of those planned.
+    pub connected: (u64, u64),
+}
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lamp {
+    Good,
+    Doubtful,
+    Bad,
+}
+
+impl Screen {
+    /// Takes in what was told since the last look.
+    pub fn note(&mut self, glance: &Glance) {
+        let newer = glance.window.as_ref().filter(|window| self.shown_s < Some(window.t_s));
+        let Some(window) = newer else {
+            self.late_max_ns = self.late_max_ns.max(glance.late_max_ns);
+            self.busy_max = self.busy_max.max(glance.busy_max);
+            return;
+        };
+        self.shown_s = Some(window.t_s);
+        (self.late_max_ns, self.busy_max) = (glance.late_max_ns, glance.busy_max);
+        push(&mut self.received, window.received);
+        push(&mut self.p99_ns, u64::try_from(window.e2e_p99_ns).unwrap_or(0));
+    }
+
+    /// The lines under the first, which is the caller's.
+    pub fn lines(&self, glance: &Glance, counted: Counted) -> String {
+        let mut lines = vec![self.lamps(counted)];
+        if let Some(window) = &glance.window {
+            let [p50, p99, max] = [window.e2e_p50_ns, window.e2e_p99_ns, window.e2e_max_ns]
+                .map(|ns| clocks::within(ns as f64, glance.bound_ns));
+            lines.push(format!("end to end, last second   p50 {p50}   p99 {p99}   max {max}"));
+            let bars = |of: &VecDeque<u64>| spark(of.iter().map(|value| *value as f64));
+            lines.push(format!("received {}   p99 {}", bars(&self.received), bars(&self.p99_ns)));
+        }
+        lines.join("\n")
+    }
+
+    fn lamps(&self, counted: Counted) -> String {
+        let (connected, planned) = counted.connected;
+        let lamps = [
+            (lamp(self.late_max_ns as f64, LATE_NS), "publishing on time"),
+            (lamp(self.busy_max, BUSY), "generator has CPU"),
+            (if counted.missing == 0 { Lamp::Good } else { Lamp::Bad }, "nothing missing"),
+            (if connected == planned { Lamp::Good } else { Lamp::Doubtful }, "all connected"),
+        ];
+        lamps.map(|(lamp, what)| lamp.show(what).to_string()).join("   ")
+    }
+}
+
+impl Lamp {
+    /// Told by its shape as well as by its colour.
+    fn show(self, what: &str) -> StyledObject<String> {
+        match self {
+            Lamp::Good => style(format!("● {what}")).green(),
+            Lamp::Doubtful => style(format!("◐ {what}?")).yellow(),
+            Lamp::Bad => style(format!("○ NOT {what}")).red(),
+        }
+    }
+}
+
+fn lamp(value: f64, (doubtful, bad): (f64, f64)) -> Lamp {
+    match value {
+        _ if value > bad => Lamp::Bad,
+        _ if value > doubtful => Lamp::Doubtful,
+        _ => Lamp::Good,
+    }
+}
+
+fn push(history: &mut VecDeque<u64>, value: u64) {
+    if history.len() == HISTORY {
+        history.pop_front();
+    }
+    history.push_back(value);
+}
+
+/// Seconds that are shown; two such lines fit 80 columns.
+const HISTORY: usize = 30;
+/// A publish this late makes one look, and this late spoils most scenarios.
+const LATE_NS: (f64, f64) = (2e6, 10e6);
+/// A thread this busy is near its limit, and this busy beyond it.
+const BUSY: (f64, f64) = (0.6, 0.8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receive::outcome::Window;
+
+    fn window(t_s: u32, received: u64, e2e_p99_ns: i64) -> Window {
+        let (e2e_p50_ns, e2e_max_ns) = (1_000, e2e_p99_ns);
+        Window { t_s, sent: 1, received, e2e_p50_ns, e2e_p99_ns, e2e_max_ns, ..Window::default() }
+    }
+
+    fn shown(screen: &mut Screen, glance: &Glance, missing: u64) -> String {
+        screen.note(glance);
+        let text = screen.lines(glance, Counted { missing, connected: (9, 10) });
+        console::strip_ansi_codes(&text).into_owned()
+    }
+
+    #[test]
+    fn lamps_tell_by_their_shape() {
+        let mut screen = Screen::default();
+        let window = Some(window(1, 100, 2_000_000));
+        let glance = Glance { window, busy_max: 0.7, ..Glance::default() };
+        let text = shown(&mut screen, &glance, 3);
+        for part in [
+            "● publishing on time",
+            "◐ generator has CPU?",
+            "○ NOT nothing missing",
+            "◐ all connected?",
+            "p99 2.00 ms",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn latencies_between_hosts_are_shown_with_what_the_clocks_leave_open() {
+        let window = Some(window(1, 100, 2_000_000));
+        let glance = Glance { window, bound_ns: 84_000, ..Glance::default() };
+        let text = shown(&mut Screen::default(), &glance, 0);
+        assert!(text.contains("p50 (1.00 µs ±84.0 µs)   p99 2.00 ms ±84.0 µs"), "{text}");
+    }
+
+    #[test]
+    fn a_minute_is_kept_and_each_second_counts_once() {
+        let mut screen = Screen::default();
+        for t_s in 0..70 {
+            let window = Some(window(t_s, u64::from(t_s), 1_000));
+            let glance = Glance { window, ..Glance::default() };
+            (0..3).for_each(|_| screen.note(&glance));
+        }
+        assert_eq!((screen.received.len(), screen.received.back()), (HISTORY, Some(&69)));
+    }
+}

@@ -1,0 +1,18 @@
+//! Scenarios: what is asked for, parsed into types that cannot be wrong. Must not know the host or any
+//! single socket.
+
+pub mod builtin;
+pub mod burst;
+pub mod form;
+pub mod groups;
+pub mod overlay;
+pub mod overlay_flag;
+pub mod overrides;
+pub mod profile;
+pub mod rate;
+#[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
+pub mod scenario;
+pub mod section;
+pub mod slo;
+pub mod source;
+pub mod target;

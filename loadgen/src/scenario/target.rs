@@ -1,0 +1,85 @@
+//! Where the load goes and where it comes from: the server's address, whether its connections are
+//! encrypted, the local addresses. Parsed and written back. Must not resolve or open anything.
+
+use std::fmt::{self, Write as _};
+
+use crate::codec::dialect::{Dialect, particulars};
+use crate::scenario::section::{ScenarioError, Section, quoted};
+use crate::scenario::source::SourceRange;
+
+/// Where the load goes and where it comes from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Target {
+    /// `host:port` of the server; `None` starts an engine of our own.
+    pub authority: Option<String>,
+    /// Whether connections are encrypted.
+    pub tls: bool,
+    /// What is spoken there.
+    pub dialect: Dialect,
+    /// Local addresses to connect from; empty leaves the choice to the kernel and the budget.
+    pub source_ips: Vec<SourceRange>,
+}
+
+/// A server as a URL names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetUrl {
+    /// `host:port`.
+    pub authority: String,
+    /// Whether connections are encrypted.
+    pub tls: bool,
+}
+
+impl Target {
+    /// Reads `[target]` of a scenario.
+    pub fn of(root: &Section<'_>) -> Result<Target, ScenarioError> {
+        let keys = [&KEYS[..], &particulars::KEYS[..]].concat();
+        let Some(section) = root.table("target", &keys)? else { return Ok(Target::default()) };
+        let parse_range =
+            |text: &str| text.parse().map_err(|e: String| section.bad("source_ips", e));
+        let source_ips: Result<_, _> =
+            section.texts("source_ips")?.into_iter().map(parse_range).collect();
+        let url = section.parsed("url", parse_target_url)?;
+        let told = section.flag("tls")?;
+        let tls = url.as_ref().map_or(told, |url| url.tls);
+        if told && !tls {
+            return Err(section.bad("tls", "the URL says otherwise; write `wss://host:port`"));
+        }
+        let authority = url.map(|url| url.authority);
+        Ok(Target { authority, tls, dialect: Dialect::of(&section)?, source_ips: source_ips? })
+    }
+
+    /// Writes it as TOML that gives the same target.
+    pub fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "[target]")?;
+        match &self.authority {
+            Some(authority) => {
+                let scheme = if self.tls { "wss" } else { "ws" };
+                writeln!(out, "url = {}", quoted(&format!("{scheme}://{authority}")))?;
+            }
+            None if self.tls => writeln!(out, "tls = true")?,
+            None => {}
+        }
+        self.dialect.write_toml(out)?;
+        let ranges: Vec<_> = self.source_ips.iter().map(|r| quoted(&r.to_string())).collect();
+        writeln!(out, "source_ips = [{}]\n", ranges.join(", "))
+    }
+}
+
+/// Takes a `ws://host:port` or `wss://host:port` apart.
+pub fn parse_target_url(url: &str) -> Result<TargetUrl, String> {
+    let wrong = || format!("`{url}` is no target; write e.g. `ws://10.0.0.5:9400`, or `wss://…`");
+    let (scheme, authority) = url.split_once("://").ok_or_else(wrong)?;
+    let tls = match scheme {
+        "ws" => false,
+        "wss" => true,
+        _ => return Err(wrong()),
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
+    let port_fits = port.parse::<u16>().is_ok_and(|port| port > 0);
+    let host_fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && c != '/');
+    let authority = authority.to_owned();
+    if port_fits && host_fits { Ok(TargetUrl { authority, tls }) } else { Err(wrong()) }
+}
+
+const KEYS: [&str; 4] = ["url", "tls", "source_ips", "dialect"];
