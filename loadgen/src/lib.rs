@@ -1,7 +1,7 @@
 //! The load generator: publishers on one UTC grid, and subscribers that verify and time every frame
 //! from its *intended* instant. The path of a measurement by folders: a [`scenario`] becomes a
-//! [`plan`], [`drive`] carries it out, [`receive`] and [`observe`] keep what happened, [`judge`] says
-//! what it is worth, [`result`] and [`report`] tell it.
+//! [`plan`], [`drive`] carries it out, [`receive`] and [`observe`] keep what happened, [`judge`]
+//! says what it is worth, [`result`] and [`report`] tell it.
 
 pub mod agents;
 pub mod capacity;

@@ -1,4 +1,5 @@
-//! What is seen from outside of the measured process, of this one and of the host. Must not judge it.
+//! What is seen from outside of the measured process, of this one and of the host. Must not judge
+//! it.
 
 pub mod allocator;
 pub mod clocks;

@@ -1,4 +1,5 @@
-//! The operating system: socket options, waiting, signals. Must not know WebSocket or what is measured.
+//! The operating system: socket options, waiting, signals. Must not know WebSocket or what is
+//! measured.
 
 pub mod interrupt;
 pub mod socket;

@@ -1,5 +1,5 @@
-//! Recordings: frames out of captures, played as publishers, and frames written as captures. Must not
-//! measure.
+//! Recordings: frames out of captures, played as publishers, and frames written as captures. Must
+//! not measure.
 
 pub mod capture;
 pub mod capture_file;

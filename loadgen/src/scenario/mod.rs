@@ -1,5 +1,5 @@
-//! Scenarios: what is asked for, parsed into types that cannot be wrong. Must not know the host or any
-//! single socket.
+//! Scenarios: what is asked for, parsed into types that cannot be wrong. Must not know the host or
+//! any single socket.
 
 pub mod builtin;
 pub mod burst;
