@@ -32,7 +32,7 @@ const PURE_PATHS: [&str; 10] = [
     "engine/src/frame/",
     "engine/src/feed/",
     "engine/src/http/",
-    "engine/src/limits/",
+    "engine/src/limits/rate.rs",
     "engine/src/wire/",
     "engine/src/delivery/flush.rs",
     "engine/src/delivery/outbox.rs",

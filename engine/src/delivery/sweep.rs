@@ -205,7 +205,8 @@ impl Lanes {
     }
 
     /// Takes in that a lane has moved and begins or extends its sweep. Answers true when segments
-    /// have been passed: blocked members must [lapse](crate::delivery::flush::Delivery::lapse_at) before
+    /// have been passed: blocked members must
+    /// [lapse](crate::delivery::flush::Delivery::lapse_at) before
     /// [`drop_passed`](Self::drop_passed). Keys of closed lanes are ignored.
     pub fn moved(&mut self, key: u32) -> bool {
         let Some(lane) = self.lanes.get_mut(key as usize) else { return false };

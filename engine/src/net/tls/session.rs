@@ -72,7 +72,8 @@ impl TlsStream {
         Ok(Self { socket, session, incoming: Vec::new(), outgoing: Vec::new(), failure: None })
     }
 
-    /// As [`Transport::read`](crate::net::transport::Transport::read). What the session itself has to
+    /// As [`Transport::read`](crate::net::transport::Transport::read). What the session itself has
+    /// to
     /// say goes out at once, as far as the kernel takes it.
     ///
     /// # Errors
@@ -103,7 +104,8 @@ impl TlsStream {
         })
     }
 
-    /// As [`Socket::write`](crate::delivery::flush::Socket::write): takes less than it is given only when the
+    /// As [`Socket::write`](crate::delivery::flush::Socket::write): takes less than it is given only
+    /// when the
     /// kernel did, and holds at most a record back then.
     ///
     /// # Errors
