@@ -24,7 +24,7 @@ use crate::scenario::scenario::Scenario;
 
 /// 20 publishers at 30/s and 2,000 dashboards, ten seconds.
 pub fn scenario() -> Scenario {
-    let mut scenario = Scenario::parse(gridcast::builtin::ALL[0].text).unwrap();
+    let mut scenario = Scenario::parse(crate::scenario::builtin::ALL[0].text).unwrap();
     scenario.phases.measure = Duration::from_secs(10);
     scenario
 }

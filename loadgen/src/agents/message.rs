@@ -194,9 +194,9 @@ mod tests {
             panic!("{first:?}")
         };
         assert_eq!(read, counts);
-        let second: FromAgent = gridcast::read(&mut from, MESSAGE_BYTES_MAX).unwrap();
+        let second: FromAgent = super::read(&mut from, MESSAGE_BYTES_MAX).unwrap();
         assert!(matches!(second, FromAgent::Ready));
-        let end = gridcast::read::<FromAgent>(&mut from, MESSAGE_BYTES_MAX).unwrap_err();
+        let end = super::read::<FromAgent>(&mut from, MESSAGE_BYTES_MAX).unwrap_err();
         assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
     }
 

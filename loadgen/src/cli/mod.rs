@@ -484,7 +484,7 @@ mod tests {
         let options = cli.unwrap().options;
         assert_eq!(options.subscribers, Some(7));
         let scenario =
-            Scenario::parse(gridcast::builtin::find("control-room").unwrap().text).unwrap();
+            Scenario::parse(crate::scenario::builtin::find("control-room").unwrap().text).unwrap();
         let limits = options.health_limits(&scenario);
         assert_eq!((limits.slip_p999_of_period, limits.slip_p99_of_period), (0.08, 0.16));
         let limits = RunOptions::default().health_limits(&scenario);
@@ -526,7 +526,7 @@ mod tests {
 
     #[test]
     fn the_help_has_every_key_of_every_overlay() {
-        for overlay in gridcast::overlay::ALL {
+        for overlay in crate::scenario::overlay::ALL {
             let (_, after) = AFTER_HELP.split_once(&format!("\n  {} ", overlay.name())).unwrap();
             assert_eq!(after.lines().nth(1).map(str::trim), Some(&*overlay.keys().join(", ")));
         }

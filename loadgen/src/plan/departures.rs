@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn encoder(departures: &Departures, payload: Payload) -> Encoder {
-        let plan = gridcast::plan::PublisherPlan { payload, ..fixtures::publisher(1001, 60) };
+        let plan = crate::plan::plan::PublisherPlan { payload, ..fixtures::publisher(1001, 60) };
         Encoder::new(9, 3, &plan, *departures.schedule())
     }
 

@@ -156,7 +156,7 @@ mod tests {
         let mut slower = scenario("dashboards");
         slower.subscribers[0].pace.rate = Some(4);
         assert_eq!(Implied::of(&slower).deliveries_per_s, 80e3);
-        slower.subscribers[0].form = gridcast::form::Form::Raw;
+        slower.subscribers[0].form = crate::scenario::form::Form::Raw;
         assert_eq!(Implied::of(&slower).subscriber_sockets, 20_000);
     }
 

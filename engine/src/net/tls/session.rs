@@ -73,8 +73,7 @@ impl TlsStream {
     }
 
     /// As [`Transport::read`](crate::net::transport::Transport::read). What the session itself has
-    /// to
-    /// say goes out at once, as far as the kernel takes it.
+    /// to say goes out at once, as far as the kernel takes it.
     ///
     /// # Errors
     /// As `read(2)`; `InvalidData` when the session is broken.
@@ -104,8 +103,8 @@ impl TlsStream {
         })
     }
 
-    /// As [`Socket::write`](crate::delivery::flush::Socket::write): takes less than it is given only
-    /// when the
+    /// As [`Socket::write`](crate::delivery::flush::Socket::write): takes less than it is given
+    /// only when the
     /// kernel did, and holds at most a record back then.
     ///
     /// # Errors
