@@ -1,7 +1,7 @@
 //! A core: one thread, one event loop, its own listener, descriptor table, connections and lanes.
 //! Owns the turn: what is done in which order, and how much of each before the rest gets its share.
 //! Takes no lock while flushing, but to tell topics whose announcements a subscriber skipped; does
-//! not know what bytes mean (that is `session`).
+//! not know what bytes mean (that is `frames`).
 
 pub mod accept;
 pub mod admin;
@@ -9,12 +9,14 @@ pub mod arriving;
 pub mod conn;
 pub mod deadlines;
 pub mod ending;
+pub mod frames;
 pub mod multiplex;
 pub mod newcomers;
 pub mod posting;
 pub mod reading;
+pub mod requests;
 pub mod rights;
-pub mod session;
+pub mod roles;
 pub mod shedding;
 pub mod wheel;
 

@@ -3,7 +3,7 @@
 
 use crate::core::Core;
 use crate::core::conn::{PostTarget, Posting, Role};
-use crate::core::session::Consumed;
+use crate::core::reading::Consumed;
 use crate::core::wheel;
 use crate::feed::encoder::Message;
 use crate::feed::log::Published;

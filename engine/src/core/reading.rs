@@ -1,9 +1,10 @@
 //! Reading: who is read in a turn, how much, and what becomes of bytes that are not yet whole. Owns
-//! the budget of those who are served already. Must not know what bytes mean (that is `session`).
+//! the budget of those who are served already. Must not know what bytes mean (that is `requests`
+//! and `frames`).
 
 use std::io;
 
-use crate::core::conn::Role;
+use crate::core::conn::{Closing, Role};
 use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushState;
 use crate::metrics::CloseReason;
@@ -13,6 +14,18 @@ use crate::net::transport::Reading;
 const READ_BYTES_PER_TURN: usize = 256 << 10;
 /// A read that takes longer is costly: what was read was very much, or a deflated bomb.
 const COSTLY_READ_NS: u64 = 100_000;
+
+/// What became of some bytes.
+pub(crate) enum Consumed {
+    /// So many were used; the next may be looked at.
+    Bytes(usize),
+    /// At least so many are needed before anything can be done.
+    Need(usize),
+    /// So many were used; the rest waits until the connection is read again.
+    Hold(usize),
+    /// The rest has no meaning any more.
+    Rest,
+}
 
 impl Core {
     pub(crate) fn read_some(&mut self) {
@@ -134,6 +147,42 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(key as usize) {
             conn.rest.restore(all, consumed, need);
         }
+    }
+
+    /// Acts on the whole requests or frames in `bytes`. Answers how many bytes were used, and how
+    /// many there must be, the unused included, before another call makes sense.
+    pub(crate) fn consume(&mut self, key: u32, bytes: &mut [u8]) -> (usize, usize) {
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some(conn) = self.conns.get(key as usize) else { return (bytes.len(), 0) };
+            let rest = &mut bytes[used..];
+            let consumed = match conn.role {
+                Role::Request(None) => self.consume_head(key, rest),
+                Role::Request(Some(_)) => self.consume_body(key, rest),
+                Role::Closing(Closing::AwaitEnd | Closing::AfterFlush) => Consumed::Rest,
+                _ => self.consume_frame(key, rest),
+            };
+            match consumed {
+                // Many requests sent at once are answered in order, and no faster than the answers
+                // are taken: one of a few bytes may bring one of many.
+                Consumed::Bytes(count) if self.holds(key) => return (used + count, 0),
+                Consumed::Bytes(count) => used += count,
+                Consumed::Need(need) => return (used, need),
+                Consumed::Hold(count) => return (used + count, 0),
+                Consumed::Rest => return (bytes.len(), 0),
+            }
+        }
+        (used, 0)
+    }
+
+    /// Whether what came is left until the answers to what came before are out.
+    fn holds(&mut self, key: u32) -> bool {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        if matches!(conn.role, Role::Closing(_)) {
+            return false;
+        }
+        conn.queued.read_held |= conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        conn.queued.read_held
     }
 
     /// Sends the answers to what was just read, unless an event will.

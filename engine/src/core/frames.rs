@@ -1,0 +1,160 @@
+//! What the WebSocket frames of a connection bring about: messages, pings, closes. Must not decide
+//! when a connection is read or flushed (that is `core`).
+
+use std::borrow::Cow;
+
+use crate::core::Core;
+use crate::core::conn::{Closing, Publisher, Role};
+use crate::core::reading::Consumed;
+use crate::core::wheel::TICKS_PER_S;
+use crate::feed::encoder;
+use crate::feed::encoder::Message;
+use crate::feed::log::Published;
+use crate::frame::decode::{Decoded, Event};
+use crate::frame::{Kind, Opcode, encode};
+use crate::metrics::{CloseReason, Gate};
+use crate::wire::close::{Close, CloseCode};
+
+impl Core {
+    /// Counts a ping, a pong or a command; false when it is one too many and the connection closes.
+    pub(crate) fn take_control(&mut self, key: u32) -> bool {
+        let per_s = self.config.limits.controls_per_s_max;
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        if conn.controls.take(self.now / TICKS_PER_S, per_s) || !conn.is_websocket() {
+            return true;
+        }
+        self.metrics.turned_away(Gate::Controls);
+        let reason = format!("more than {per_s} pings and commands a second");
+        self.close(key, &Close::new(CloseCode::RateLimited, reason));
+        false
+    }
+
+    pub(crate) fn consume_frame(&mut self, key: u32, bytes: &mut [u8]) -> Consumed {
+        let bytes_max = self.config.limits.message_bytes_max;
+        let conn = &mut self.conns[key as usize];
+        let decoded = conn.decoder.next(bytes, bytes_max, conn.inflates);
+        let (consumed, event) = match decoded {
+            Ok(Decoded::Need(need)) => return Consumed::Need(need),
+            Ok(Decoded::Part(bytes)) => return Consumed::Bytes(bytes),
+            Ok(Decoded::Frame { consumed, event }) => (consumed, event),
+            Err(close) => {
+                self.broke_protocol(key, &close);
+                return Consumed::Rest;
+            }
+        };
+        self.metrics.frames_in.add(1);
+        match event {
+            Event::Message { kind, payload, is_deflated: true } => {
+                self.deflated_message(key, kind, &payload);
+            }
+            Event::Message { kind, payload, .. } => self.message(key, kind, payload),
+            Event::Ping(payload) => self.pong(key, payload),
+            Event::Pong(_) => {
+                self.take_control(key);
+            }
+            Event::Absorbed => {}
+            Event::Close { code, .. } => self.peer_closed(key, code),
+        }
+        let Some(conn) = self.conns.get_mut(key as usize) else { return Consumed::Rest };
+        if conn.queued.paced {
+            return Consumed::Hold(consumed);
+        }
+        Consumed::Bytes(consumed)
+    }
+
+    fn deflated_message(&mut self, key: u32, kind: Kind, deflated: &[u8]) {
+        let bytes_max = self.config.limits.message_bytes_max as usize;
+        let inflated = match kind {
+            Kind::Text => self.inflater.text(deflated, bytes_max),
+            Kind::Binary => self.inflater.message(deflated, bytes_max),
+        };
+        match inflated {
+            Ok(payload) => self.message(key, kind, Cow::Owned(payload)),
+            Err(close) => self.broke_protocol(key, &close),
+        }
+    }
+
+    /// After this nothing from the peer can be understood, not even its close frame.
+    fn broke_protocol(&mut self, key: u32, close: &Close) {
+        if matches!(self.conns[key as usize].role, Role::Closing(_)) {
+            return self.end(key, CloseReason::PeerGone);
+        }
+        self.metrics.closing(close.code.into());
+        let frame = encode::close(close.code.code(), &close.reason);
+        self.say_last(key, &frame, Closing::AwaitEnd);
+    }
+
+    fn message(&mut self, key: u32, kind: Kind, mut payload: Cow<'_, [u8]>) {
+        match self.conns[key as usize].role {
+            Role::Publisher(_) => self.publish_from(key, Message { kind, payload: &payload }),
+            Role::Echo(deflate) => {
+                let delivery = &mut self.conns[key as usize].delivery;
+                delivery.push_private(&encoder::message_frame(deflate, kind, &payload));
+            }
+            Role::Multiplexed(_) => self.obey(key, kind, payload.to_mut()),
+            Role::Subscriber(_) => {
+                let reason = "this socket only receives: publish on /v1/publish/{topic}";
+                self.close(key, &Close::new(CloseCode::Unsupported, reason));
+            }
+            // Sent before our close frame arrived.
+            Role::Closing(_) | Role::Request(_) => {}
+        }
+    }
+
+    fn publish_from(&mut self, key: u32, message: Message<'_>) {
+        let now_ns = self.now_ns();
+        let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
+        if !publisher.rate.take(now_ns) {
+            let per_s = self.config.limits.publishes_per_s_max;
+            let reason = format!("more than {per_s} messages a second");
+            return self.close(key, &Close::new(CloseCode::RateLimited, reason));
+        }
+        if let Err(reason) = self.take_publish(key, now_ns) {
+            return self.close(key, &Close::new(CloseCode::RateLimited, reason));
+        }
+        let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
+        let Publisher { topic, held, .. } = &mut **publisher;
+        match self.shared.registry.publish(topic, held, message, now_ns) {
+            Ok(published) => self.published(key, published),
+            Err(error) => self.close(key, &Close::new(CloseCode::OverCapacity, error.to_string())),
+        }
+    }
+
+    /// Counts a publish, and has a publisher that is ahead of the subscribers wait.
+    pub(crate) fn published(&mut self, key: u32, published: Published) {
+        self.metrics.published(published.encodes, published.deflates);
+        let conn = &mut self.conns[key as usize];
+        if published.behind && !std::mem::replace(&mut conn.queued.paced, true) {
+            self.metrics.paced();
+            self.paced.push(key);
+        }
+    }
+
+    fn pong(&mut self, key: u32, payload: &[u8]) {
+        if !self.take_control(key) {
+            return;
+        }
+        let conn = &mut self.conns[key as usize];
+        if !matches!(conn.role, Role::Closing(_)) {
+            conn.delivery.push_private(&encode::control(Opcode::Pong, payload));
+        }
+    }
+
+    /// RFC 6455 section 5.5.1: a close is answered with a close, and the server ends the
+    /// connection.
+    fn peer_closed(&mut self, key: u32, code: Option<u16>) {
+        let conn = &mut self.conns[key as usize];
+        if let Role::Closing(closing) = &mut conn.role {
+            *closing = Closing::AfterFlush;
+            if !conn.has_unsent() {
+                self.end(key, CloseReason::Done);
+            }
+            return;
+        }
+        let answer = match code {
+            Some(code) => encode::close(code, ""),
+            None => encode::control(Opcode::Close, b""),
+        };
+        self.say_last(key, &answer, Closing::AfterFlush);
+    }
+}

@@ -1,0 +1,222 @@
+//! What the HTTP requests of a connection bring about, and the answers. Must not decide when a
+//! connection is read or flushed (that is `core`), nor parse requests (that is `http`).
+
+use crate::auth::Credentials;
+use crate::core::Core;
+use crate::core::conn::{Closing, PostTarget, Role};
+use crate::core::reading::Consumed;
+use crate::core::shedding::Level;
+use crate::feed::encoder::{Form, LaneKind};
+use crate::feed::log::FeedName;
+use crate::feed::registry::FeedError;
+use crate::http::origin::Cors;
+use crate::http::refusal::Refusal;
+use crate::http::request::{Method, Request};
+use crate::http::response::{Exchange, Response, Status, event_stream_head};
+use crate::http::route::{Route, Settings};
+use crate::limits::admission::Full;
+use crate::metrics::{CloseReason, Gate, TlsFailure};
+
+impl Core {
+    pub(crate) fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
+        match Request::parse(bytes, self.config.limits.header_bytes_max) {
+            Ok(None) => Consumed::Need(bytes.len() + 1),
+            Ok(Some((mut request, head_bytes))) => {
+                self.serve(key, &mut request);
+                Consumed::Bytes(head_bytes)
+            }
+            Err(refusal) => {
+                self.refuse_request(key, &refusal, &Exchange::default());
+                Consumed::Rest
+            }
+        }
+    }
+
+    fn serve(&mut self, key: u32, request: &mut Request) {
+        let presented = Credentials::take(request, &self.config.auth.cookie);
+        let request = &*request;
+        let settings = Settings {
+            echo: self.config.debug.echo,
+            body_bytes_max: self.config.limits.message_bytes_max,
+            door: self.conns[key as usize].door,
+        };
+        let mut exchange = Exchange {
+            head_only: request.method == Method::Head,
+            // A connection that ends with its answer need not be closed by the drain.
+            keep_alive: request.keeps_alive() && self.shared.is_ready(),
+            cors: Cors::None,
+        };
+        let served = self
+            .admit_forwarded(key, request)
+            .and_then(|()| self.admit_page(request))
+            .and_then(|cors| {
+                exchange.cors = cors;
+                Route::of(request, settings)
+            })
+            .and_then(|route| {
+                self.authorise(key, &route, &presented)?;
+                self.serve_route(key, route, request, &exchange)
+            });
+        if let Err(refusal) = served {
+            self.refuse_request(key, &refusal, &exchange);
+        }
+    }
+
+    fn admit_forwarded(&mut self, key: u32, request: &Request) -> Result<(), Refusal> {
+        let Some(header) = request.headers.x_forwarded_for.as_deref() else { return Ok(()) };
+        self.take_forwarded(key, header).map_err(|full| {
+            self.metrics.turned_away(full.gate());
+            full.into()
+        })
+    }
+
+    /// Whether the page a request comes from may use the engine, and what its browser is told.
+    fn admit_page(&self, request: &Request) -> Result<Cors, Refusal> {
+        if !request.path.starts_with("/v1/") {
+            return Ok(Cors::None);
+        }
+        let admitted = self.config.security.origins.admit(request.headers.origin.as_deref());
+        admitted.inspect_err(|_| self.metrics.turned_away(Gate::Origin))
+    }
+
+    fn serve_route(
+        &mut self,
+        key: u32,
+        route: Route,
+        request: &Request,
+        exchange: &Exchange,
+    ) -> Result<(), Refusal> {
+        match route {
+            Route::Health => self.respond(key, &Response::text(Status::Ok, "ok\n"), exchange),
+            Route::Ready => {
+                self.admit_work()?;
+                self.respond(key, &Response::text(Status::Ok, "ready\n"), exchange);
+            }
+            Route::Metrics => {
+                let text = self.shared.render_metrics();
+                self.respond(key, &Response::metrics(text), exchange);
+            }
+            Route::Status => self.tell_status(key, request, exchange)?,
+            Route::Drain => self.begin_drain(key, request, exchange)?,
+            Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
+            Route::PublishOne { topic, kind, body } => {
+                self.begin_post(key, PostTarget::One(topic, kind), (body, request), exchange)?;
+            }
+            Route::PublishMany { body } => {
+                self.begin_post(key, PostTarget::Many, (body, request), exchange)?;
+            }
+            Route::FeedSocket { target, options, handshake } => {
+                self.admit_work()?;
+                let name = FeedName { target, rate: options.rate };
+                let handshake = self.with_deflate(handshake, request);
+                let kind = self.lane_kind(Form::Raw, &handshake);
+                let lane = self.open_lane(&name, kind)?;
+                self.accept_upgrade(key, &handshake);
+                self.subscribe(key, lane, options);
+            }
+            Route::FeedEvents { target, options } => {
+                self.admit_work()?;
+                let name = FeedName { target, rate: options.rate };
+                let lane = self.open_lane(&name, LaneKind::SSE)?;
+                self.conns[key as usize].delivery.push_private(&event_stream_head(&exchange.cors));
+                self.subscribe(key, lane, options);
+            }
+            Route::Multiplexed { form, handshake } => {
+                self.admit_work()?;
+                let handshake = self.with_deflate(handshake, request);
+                let kind = self.lane_kind(form, &handshake);
+                self.begin_multiplexed(key, kind, &handshake);
+            }
+            Route::PublishSocket { topic, handshake } => {
+                self.admit_work()?;
+                let handshake = self.with_deflate(handshake, request);
+                self.begin_publisher(key, topic, &handshake);
+            }
+            Route::Echo { handshake } => {
+                self.admit_work()?;
+                let handshake = self.with_deflate(handshake, request);
+                let deflate = self.lane_kind(Form::Raw, &handshake).deflate;
+                self.upgrade(key, Role::Echo(deflate), &handshake);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing new is taken on while the engine drains, or has no memory for it.
+    pub(crate) fn admit_work(&self) -> Result<(), Refusal> {
+        if self.shedding.level == Level::Disconnect {
+            self.metrics.turned_away(Gate::Memory);
+            return Err(Refusal::memory_is_short());
+        }
+        if self.shared.is_ready() {
+            return Ok(());
+        }
+        self.metrics.turned_away(Gate::Draining);
+        Err(Refusal::new(Status::Unavailable, "not ready: starting or draining")
+            .with_header("Retry-After", "1"))
+    }
+
+    pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: &Exchange) {
+        let bytes = response.encode(exchange);
+        if !exchange.keep_alive {
+            return self.say_last(key, &bytes, Closing::AwaitEnd);
+        }
+        let heard = self.now;
+        let conn = &mut self.conns[key as usize];
+        conn.heard = heard;
+        conn.delivery.push_private(&bytes);
+    }
+
+    pub(crate) fn refuse_request(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
+        self.metrics.refused(refusal.status);
+        self.say_last(key, &refusal.encode(exchange), Closing::AwaitEnd);
+    }
+
+    /// Answers a connection that is one too many.
+    pub(crate) fn refuse(&mut self, key: u32, full: Full) {
+        self.metrics.turned_away(full.gate());
+        self.refuse_request(key, &full.into(), &Exchange::default());
+    }
+
+    /// Whoever speaks HTTP to a port that speaks TLS is told so, in words he understands.
+    pub(crate) fn tell_not_tls(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.transport.failure() == Some(TlsFailure::NotTls) {
+            let message = "this port speaks TLS: use https:// or wss://";
+            let refusal = Refusal::new(Status::BadRequest, message);
+            self.metrics.refused(refusal.status);
+            conn.transport.write_past(&refusal.encode(&Exchange::default()));
+        }
+    }
+
+    /// A request that did not arrive in time. A connection that never began one just ends.
+    pub(crate) fn request_timed_out(&mut self, key: u32, ms_max: u64) {
+        let conn = &mut self.conns[key as usize];
+        let exchange = match &mut conn.role {
+            Role::Request(None) if conn.rest.is_empty() => {
+                return self.end(key, CloseReason::Timeout);
+            }
+            Role::Request(Some(posting)) => std::mem::take(&mut posting.exchange),
+            _ => Exchange::default(),
+        };
+        let message = format!("the request was not complete within {ms_max} ms");
+        let refusal = Refusal::new(Status::RequestTimeout, message);
+        self.refuse_request(key, &refusal, &exchange);
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        let status = match full {
+            Full::SourceRate(_) => Status::TooManyRequests,
+            Full::Engine(_) | Full::Source(_) | Full::Rate(_) => Status::Unavailable,
+        };
+        Self::new(status, full.to_string()).with_header("Retry-After", full.retry_after_s())
+    }
+}
+
+impl From<FeedError> for Refusal {
+    fn from(error: FeedError) -> Self {
+        Self::new(Status::Unavailable, error.to_string()).with_header("Retry-After", "5")
+    }
+}

@@ -1,0 +1,111 @@
+//! How a connection takes up a role: the answer to its upgrade, its lane and its place in it. Must
+//! not know what a role does with messages (that is `frames`).
+
+use crate::core::Core;
+use crate::core::conn::{Publisher, Role};
+use crate::delivery::subscriptions::Subscription;
+use crate::delivery::sweep::Member;
+use crate::feed::encoder::{Deflation, Form, LaneKind};
+use crate::feed::lag::Gap;
+use crate::feed::log::{FeedName, Subscribed};
+use crate::feed::options::{LagPolicy, Options};
+use crate::feed::registry::FeedError;
+use crate::feed::topic::Topic;
+use crate::http::handshake::Handshake;
+use crate::http::request::Request;
+use crate::limits::rate::TokenBucket;
+use crate::wire::close::{Close, CloseCode};
+
+impl Core {
+    pub(crate) fn begin_publisher(&mut self, key: u32, topic: Topic, handshake: &Handshake) {
+        let per_s = self.config.limits.publishes_per_s_max;
+        let rate = TokenBucket::new(per_s, self.now_ns());
+        let publisher = Publisher { topic, held: None, rate };
+        self.upgrade(key, Role::Publisher(Box::new(publisher)), handshake);
+    }
+
+    pub(crate) fn upgrade(&mut self, key: u32, role: Role, handshake: &Handshake) {
+        self.accept_upgrade(key, handshake);
+        self.begin_role(key, role);
+    }
+
+    pub(crate) fn accept_upgrade(&mut self, key: u32, handshake: &Handshake) {
+        let conn = &mut self.conns[key as usize];
+        conn.inflates = handshake.deflate.is_some();
+        conn.delivery.push_private(&handshake.response());
+    }
+
+    pub(crate) fn with_deflate(&self, handshake: Handshake, request: &Request) -> Handshake {
+        match self.config.compression.enabled {
+            true => handshake.with_deflate(request),
+            false => handshake,
+        }
+    }
+
+    fn begin_role(&mut self, key: u32, role: Role) {
+        let now = self.now;
+        if let Some(label) = role.label() {
+            self.metrics.role_began(label);
+        }
+        let conn = &mut self.conns[key as usize];
+        conn.heard = now;
+        conn.role = role;
+        self.come_by_for_ping(key);
+    }
+
+    /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for
+    /// it: places its cursor and lets the first flush carry both.
+    pub(crate) fn subscribe(&mut self, key: u32, lane: u32, options: Options) {
+        let (feed, kind) = (self.lanes.feed(lane), self.lanes.reader(lane).kind());
+        let lag = options.lag.unwrap_or(feed.retention().lag);
+        let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
+        let member = self.lanes.join(lane, Member { conn: key, subscription: 0 });
+        let subscription = Subscription::new((lane, member), cursor, options.mode, lag);
+        self.conns[key as usize].delivery.subscribe(subscription);
+        self.begin_role(key, Role::Subscriber(kind));
+        match gap {
+            Some(gap) => self.begin_after_gap(key, lane, lag, gap),
+            None => self.flush(key),
+        }
+    }
+
+    /// A position that is gone is answered honestly: with a notice where the form shows one or the
+    /// subscriber chose to skip, else with a close that names what is missing.
+    fn begin_after_gap(&mut self, key: u32, lane: u32, lag: LagPolicy, gap: Gap) {
+        self.metrics.resumes_after_gap.add(1);
+        self.metrics.gap_frames.add(gap.frames());
+        if self.lanes.reader(lane).kind().shows_notices() || lag != LagPolicy::Disconnect {
+            self.conns[key as usize].delivery.tell(&self.lanes, lane, gap);
+            return self.flush(key);
+        }
+        let word = gap.reason.word();
+        let reason = format!("{word}: missed {}-{}: use from=oldest", gap.from, gap.to);
+        self.close(key, &Close::new(CloseCode::Lagged, reason));
+    }
+
+    /// What a client's lane holds: the form it asked for, deflated if that was agreed.
+    pub(crate) fn lane_kind(&self, form: Form, handshake: &Handshake) -> LaneKind {
+        let compression = &self.config.compression;
+        let deflate = handshake.deflate.map(|agreed| Deflation {
+            window_bits: agreed.server_window_bits(),
+            level: compression.level,
+            bytes_min: compression.bytes_min,
+        });
+        LaneKind { form, deflate }
+    }
+
+    pub(crate) fn open_lane(&mut self, name: &FeedName, kind: LaneKind) -> Result<u32, FeedError> {
+        loop {
+            let now_ns = self.now_ns();
+            let feed = self.shared.registry.feed(name, now_ns)?;
+            if let Some(lane) = self.lanes.find(&feed, kind) {
+                self.lane_moved(lane);
+            }
+            // A feed retired between look-up and opening is gone from the registry: look again.
+            if let Some(lane) = self.lanes.open(&feed, kind) {
+                self.metrics.encoded(self.lanes.take_encodes(), 0);
+                return Ok(lane);
+            }
+        }
+    }
+}
