@@ -9,18 +9,24 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use harness::Server;
-use harness::http::{Answer, ask, get, read_answer};
+use harness::http::{Answer, get, read_answer};
 
 fn ask_over(mut stream: TcpStream, line: &str, headers: &str) -> Answer {
     stream.write_all(format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes()).unwrap();
     read_answer(&mut stream)
 }
 
+const ADMIN: (&str, &str) = ("admin.listen", "127.0.0.1:0");
+
+fn post_drain(server: &Server, headers: &str) -> Answer {
+    ask_over(server.connect_admin(), "POST /v1/admin/drain", headers)
+}
+
 #[test]
 fn the_status_says_how_the_engine_is() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[ADMIN]);
     server.post("t", "x");
-    let status = get(&server, "/v1/admin/status").json();
+    let status = ask_over(server.connect_admin(), "GET /v1/admin/status", "").json();
     assert_eq!((&status["ready"], &status["draining"]), (&true.into(), &false.into()));
     assert_eq!((&status["cores"], &status["topics"]), (&2.into(), &1.into()));
     assert!(status["connections"].as_u64().unwrap() > 0, "the asking one: {status}");
@@ -28,9 +34,9 @@ fn the_status_says_how_the_engine_is() {
 
 #[test]
 fn a_drain_is_begun_and_its_window_told() {
-    let server = Server::start(&[("drain.window_ms", "300"), ("drain.deadline_ms", "9000")]);
+    let server = Server::start(&[ADMIN, ("drain.window_ms", "300"), ("drain.deadline_ms", "9000")]);
     let mut subscriber = server.subscribe("t");
-    let answer = ask(&server, b"POST /v1/admin/drain HTTP/1.1\r\nHost: h\r\n\r\n");
+    let answer = post_drain(&server, "");
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(
         (&answer.json()["window_ms"], &answer.json()["deadline_ms"]),
@@ -40,25 +46,52 @@ fn a_drain_is_begun_and_its_window_told() {
     let refused = get(&server, "/readyz");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(server.metric("turned_away_total{gate=\"draining\"}") > 0);
-    assert_eq!(get(&server, "/v1/admin/status").json()["draining"], true);
+    let status = ask_over(server.connect_admin(), "GET /v1/admin/status", "");
+    assert_eq!(status.json()["draining"], true);
     drop(subscriber);
     server.wait_until("drained", |server| server.engine.is_drained());
 }
 
-/// A page in an administrator's browser may post without asking first; a proxy on the same machine
-/// comes from loopback whoever is behind it.
+/// A proxy on this machine connects from loopback for whoever is behind it, and need not say so.
 #[test]
-fn pages_and_whoever_is_passed_on_are_no_administrators() {
+fn an_address_alone_makes_nobody_an_administrator() {
     let server = Server::start(&[]);
-    for header in ["Origin: https://evil.example\r\n", "X-Forwarded-For: 203.0.113.9\r\n"] {
-        let answer = ask_over(server.connect(), "POST /v1/admin/drain", header);
-        assert_eq!(answer.status, 403, "{header}");
+    for (line, headers) in [
+        ("POST /v1/admin/drain", ""),
+        ("GET /v1/admin/status", ""),
+        ("POST /v1/admin/drain", "X-Forwarded-For: 127.0.0.1\r\n"),
+        ("POST /v1/admin/drain", "X-Real-IP: 203.0.113.9\r\n"),
+        ("POST /v1/admin/drain", "Forwarded: for=203.0.113.9\r\n"),
+    ] {
+        let answer = ask_over(server.connect(), line, headers);
+        assert_eq!(answer.status, 403, "{line} {headers}");
+        assert!(answer.body.contains("admin.listen"), "what to do: {answer:?}");
     }
     assert_eq!(get(&server, "/readyz").status, 200, "nothing drains");
-    assert_eq!(server.metric("turned_away_total{gate=\"admin\"}"), 2);
-    let server = Server::start(&[("security.origins", "https://ops.example")]);
-    let listed = "Origin: https://ops.example\r\n";
-    assert_eq!(ask_over(server.connect(), "GET /v1/admin/status", listed).status, 200);
+    assert_eq!(server.metric("turned_away_total{gate=\"admin\"}"), 5);
+}
+
+/// A page in an administrator's browser may post to this machine without asking first.
+#[test]
+fn pages_of_other_sites_are_no_administrators() {
+    for origins in ["", "https://ops.example"] {
+        let server = Server::start(&[ADMIN, ("security.origins", origins)]);
+        for headers in [
+            "Origin: https://evil.example\r\n",
+            "Sec-Fetch-Site: cross-site\r\n",
+            "sec-fetch-site:  Cross-Site\r\n",
+            "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n",
+            "Origin: https://ops.example\r\nSec-Fetch-Site: cross-site\r\n",
+        ] {
+            assert_eq!(post_drain(&server, headers).status, 403, "{origins} {headers}");
+        }
+        for headers in ["Sec-Fetch-Site: none\r\n", "Sec-Fetch-Site: same-origin\r\n"] {
+            let answer = ask_over(server.connect_admin(), "GET /v1/admin/status", headers);
+            assert_eq!(answer.status, 200, "{origins} {headers}");
+        }
+    }
+    let server = Server::start(&[ADMIN, ("security.origins", "https://ops.example")]);
+    assert_eq!(post_drain(&server, "Origin: https://ops.example\r\n").status, 202);
 }
 
 #[test]

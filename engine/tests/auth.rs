@@ -271,6 +271,8 @@ fn administrators_have_a_token_that_says_so() {
     // Not from this machine, but with the right token.
     let passed_on = format!("{}X-Forwarded-For: 192.0.2.1\r\n", bearer(ADMIN));
     assert_eq!(status(&passed_on), 200);
+    let cross_site = format!("{}Sec-Fetch-Site: cross-site\r\n", bearer(ADMIN));
+    assert_eq!(status(&cross_site), 403);
     let drain = |headers: &str| {
         request(&server, "POST /v1/admin/drain", &format!("{headers}Content-Length: 0\r\n")).status
     };

@@ -84,6 +84,7 @@ struct Serving {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 impl Serving {
@@ -104,21 +105,19 @@ impl Serving {
     fn spawn(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = loop {
+        let (address, admin) = loop {
             let line = lines.next().expect("a line that it listens").unwrap();
             let said: serde_json::Value = serde_json::from_str(&line).unwrap();
             if said["message"] == "listening" {
-                break said["address"].as_str().unwrap().parse().unwrap();
+                let address = |name: &str| said[name].as_str().map(|text| text.parse().unwrap());
+                break (address("address").unwrap(), address("admin"));
             }
         };
-        Self { child, lines, address }
+        Self { child, lines, address, admin }
     }
 
     fn connect(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
+        connect(self.address, request)
     }
 
     fn signal(&self, signal: Signal) {
@@ -137,6 +136,13 @@ impl Serving {
         let said: Vec<String> = self.lines.by_ref().map(Result::unwrap).collect();
         (self.child.wait().unwrap().code(), said.join("\n"))
     }
+}
+
+fn connect(address: SocketAddr, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
 }
 
 impl Drop for Serving {
@@ -319,12 +325,14 @@ fn what_needs_a_restart_is_told_by_name() {
 /// An orchestrator that asks for a drain and then sends SIGTERM must not cut it short.
 #[test]
 fn a_drain_that_was_asked_for_ends_the_program_and_a_signal_does_not_cut_it() {
-    let serving = Serving::start(&QUICK);
+    let admin_too = [&QUICK[..], &["--set", "admin.listen=127.0.0.1:0"]].concat();
+    let serving = Serving::start(&admin_too);
     let request = "GET /v1/feed/a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
     let mut events = serving.connect(request);
     let mut head = [0; 15];
     events.read_exact(&mut head).unwrap();
-    let mut admin = serving.connect("POST /v1/admin/drain HTTP/1.1\r\nHost: h\r\n\r\n");
+    let admin = serving.admin.expect("an administrators' address");
+    let mut admin = connect(admin, "POST /v1/admin/drain HTTP/1.1\r\nHost: h\r\n\r\n");
     let mut answer = String::new();
     admin.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 Accepted\r\n"), "{answer}");

@@ -4,8 +4,9 @@
 use crate::core::Core;
 use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;
-use crate::http::request::Request;
+use crate::http::request::{Request, has_token};
 use crate::http::response::{Exchange, Response, Status};
+use crate::http::route::Door;
 use crate::metrics::Gate;
 
 impl Core {
@@ -52,19 +53,26 @@ impl Core {
         Ok(())
     }
 
-    /// Where nobody is asked for a token, administrators are on this machine. What a proxy on it
-    /// passes on, or a page in a browser on it, comes from loopback as well, but not from them.
+    /// Administrators have a token with that right or, where nobody is asked for one, reach the
+    /// listener of `admin.listen`. An address proves nothing: proxies and browsers on this machine
+    /// connect from loopback for anybody.
     fn admit_admin(&self, key: u32, request: &Request, exchange: &Exchange) -> Result<(), Refusal> {
-        if self.auth.is_on() {
+        let is_open = !self.auth.is_on();
+        // Browsers post across sites, with cookies, without asking first (Fetch Metadata, section
+        // 2.3). Cors::Any is a page that no setting lists.
+        let is_foreign_page = has_token(request.headers.sec_fetch_site.as_deref(), "cross-site")
+            || is_open && exchange.cors == Cors::Any;
+        let message = if is_foreign_page {
+            "pages of other sites may not administer the engine (Origin, Sec-Fetch-Site)"
+        } else if !is_open {
             return self.may_administer(key).map_err(Refusal::from);
-        }
-        let is_local = self.conns[key as usize].source.to_canonical().is_loopback();
-        let is_passed_on = request.headers.x_forwarded_for.is_some();
-        if is_local && !is_passed_on && exchange.cors != Cors::Any {
+        } else if self.conns[key as usize].door == Door::Admins {
             return Ok(());
-        }
+        } else {
+            "administration is off here: set admin.listen, a listener of its own, or give a token \
+             admin = true ([[auth.token]], or \"admin\": true in the claim gridcast)"
+        };
         self.metrics.turned_away(Gate::Admin);
-        let message = "this is for administrators on the engine's own machine";
         Err(Refusal::new(Status::Forbidden, message))
     }
 }

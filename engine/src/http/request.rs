@@ -84,6 +84,8 @@ headers! {
     last_event_id "Last-Event-ID" Refused,
     /// The page a browser's request comes from.
     origin "Origin" Refused,
+    /// How the page that asks is related to this site: only browsers say so.
+    sec_fetch_site "Sec-Fetch-Site" Joined,
     /// What the client waits for before it sends the body.
     expect "Expect" Refused,
     /// The way a request came over proxies: each adds whom it had it from.

@@ -465,8 +465,9 @@ impl Config {
         let rules = [
             (
                 admin.is_none_or(is_private) || self.server.insecure,
-                "admin.listen is reachable from other machines, which could read the metrics: set \
-                 server.insecure = true if that is meant",
+                "admin.listen is reachable from other machines, which could read the metrics \
+                 and, without [auth], drain the engine: set server.insecure = true if that is \
+                 meant",
             ),
             (
                 admin.is_none_or(|admin| admin != address || admin.port() == 0),

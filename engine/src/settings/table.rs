@@ -508,8 +508,9 @@ pub const KNOBS: &[Knob] = &[
         key: "listen",
         kind: Kind::Address { default: "" },
         reason: "A listener of their own for /metrics and /v1/admin/*, which the other then does \
-                 does not serve. Empty leaves them with the clients' endpoints. /v1/admin/* is for \
-                 loopback only.",
+                 not serve. Without [auth], whoever reaches it may administer. When empty, \
+                 /metrics stays with the clients' endpoints, and /v1/admin/* needs a token with \
+                 admin = true: an address alone makes nobody an administrator.",
     },
     Knob {
         section: "debug",
