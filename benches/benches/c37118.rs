@@ -8,16 +8,17 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use gridload::codec::c37118;
-use gridload::codec::payload;
-use gridload::codec::payload::Encoder;
+use gridload::codec::payload::{Encoder, Payload};
+use gridload::codec::{c37118, payload};
 use gridload::plan::budget::Layout;
-use gridload::plan::plan::{Destination, Follows, Payload, Plan};
+use gridload::plan::follows::Follows;
+use gridload::plan::plan::{Destination, Plan};
 use gridload::receive::reception::{Arrival, Reception};
 use gridload::receive::stamp::Roster;
 use gridload::scenario::builtin;
 use gridload::scenario::scenario::Scenario;
-use gridload::time::clock::{SECOND_NS, UtcMap, mono_ns};
+use gridload::time::clock::{UtcMap, mono_ns};
+use gridload::time::units::SECOND_NS;
 
 /// How long after its due instant each frame is said to arrive.
 const LATENCY_NS: u64 = 200_000;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::codec::c37118;
 use crate::codec::c37118::{Block, Envelope, Value};
 use crate::codec::dialect::Dialect;
+use crate::codec::payload::Payload;
 use crate::judge::health;
 use crate::judge::health::HealthLimits;
 use crate::judge::verdict::Verdict;
@@ -16,11 +17,13 @@ use crate::plan::budget::Layout;
 use crate::plan::deviation::Deviation;
 use crate::plan::laps::Course;
 use crate::plan::part::Part;
-use crate::plan::plan::{ClassKind, Destination, Disturbance, Payload, Plan, PublisherPlan, Rate};
+use crate::plan::plan::{Destination, Disturbance, Plan, PublisherPlan};
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::*;
 use crate::result::record::Record;
+use crate::scenario::groups::ClassKind;
 use crate::scenario::scenario::Scenario;
+use crate::time::rate::Rate;
 
 /// 20 publishers at 30/s and 2,000 dashboards, ten seconds.
 pub fn scenario() -> Scenario {

@@ -8,22 +8,14 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use gridload::agents::agent;
-use gridload::capacity;
-use gridload::cli::session;
-use gridload::cli::{Cli, Command, MergeArgs, RunArgs};
-use gridload::compare;
-use gridload::compare::ab;
-use gridload::compare::trend;
-use gridload::doctor;
+use gridload::cli::{Cli, Command, MergeArgs, RunArgs, session};
+use gridload::compare::{ab, trend};
 use gridload::judge::exit::Exit;
-use gridload::replay::capture;
-use gridload::replay::recorder;
-use gridload::replay::replay;
+use gridload::replay::{capture, recorder, replay};
 use gridload::report::html;
 use gridload::result::merge;
-use gridload::selftest;
-use gridload::server::embedded;
-use gridload::server::external;
+use gridload::server::{embedded, external};
+use gridload::{capacity, compare, doctor, selftest};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -11,9 +11,12 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use gridload::codec::dialect::Dialect;
+use gridload::codec::payload::Payload;
 use gridload::drive::run;
-use gridload::drive::run::{Progress, RunError};
-use gridload::plan::plan::{ClassPlan, Follows, Payload, Plan, SubscriberPlan};
+use gridload::drive::run::RunError;
+use gridload::observe::progress::Progress;
+use gridload::plan::follows::Follows;
+use gridload::plan::plan::{ClassPlan, Plan, SubscriberPlan};
 use gridload::receive::outcome::{ClassOutcome, Outcome};
 use support::responder::{Manners, Responder};
 use support::short_plan::short_plan;

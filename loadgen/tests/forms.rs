@@ -6,12 +6,16 @@ mod support;
 
 use std::time::Duration;
 
+use gridload::codec::form::{Form, Pace};
+use gridload::codec::payload::Payload;
 use gridload::drive::run;
-use gridload::drive::run::{Progress, RunError};
-use gridload::drive::tls::{TlsPlan, Trust};
-use gridload::plan::plan::{ClassPlan, Follows, Payload, Plan, Rate, SubscriberPlan};
+use gridload::drive::run::RunError;
+use gridload::observe::progress::Progress;
+use gridload::os::tls::{TlsPlan, Trust};
+use gridload::plan::follows::Follows;
+use gridload::plan::plan::{ClassPlan, Plan, SubscriberPlan};
 use gridload::receive::outcome::{ClassOutcome, Outcome};
-use gridload::scenario::form::{Form, Pace};
+use gridload::time::rate::Rate;
 use support::short_plan::short_plan;
 use support::{Done, Door, Faults, Server};
 

@@ -7,12 +7,16 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gridload::codec::payload::Payload;
 use gridload::drive::run;
-use gridload::drive::run::{Phase, Progress, RunError};
-use gridload::plan::plan::{
-    ClassKind, ClassPlan, Follows, KillPlan, Payload, Plan, Rate, SubscriberPlan,
-};
+use gridload::drive::run::RunError;
+use gridload::observe::progress::{Phase, Progress};
+use gridload::plan::follows::Follows;
+use gridload::plan::plan::{ClassPlan, Plan, SubscriberPlan};
 use gridload::receive::outcome::{ClassOutcome, Outcome};
+use gridload::scenario::groups::ClassKind;
+use gridload::scenario::kill::KillPlan;
+use gridload::time::rate::Rate;
 use support::short_plan::short_plan;
 use support::{Done, Faults, Server};
 

@@ -10,12 +10,11 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use crate::agents::VERSION;
 use crate::agents::member::Member;
-use crate::agents::message;
 use crate::agents::message::{
     FromAgent, HELLO_BYTES_MAX, MESSAGE_BYTES_MAX, Report, Task, ToAgent,
 };
+use crate::agents::{VERSION, message};
 use crate::cli::AgentArgs;
 use crate::drive::run;
 use crate::judge::exit::Exit;

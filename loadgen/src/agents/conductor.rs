@@ -11,13 +11,13 @@ use crate::agents::AgentsError;
 use crate::agents::crew::{Agent, Heard};
 use crate::agents::message::{Counts, FromAgent, Report, ToAgent};
 use crate::drive::ensemble::{sample_every, second_after};
-use crate::drive::stage::nanoseconds;
 use crate::observe::clocks;
 use crate::observe::progress::{Phase, Progress};
 use crate::plan::plan::Plan;
 use crate::receive::outcome::Window;
 use crate::receive::windows::Windows;
-use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::time::clock::{UtcMap, mono_ns};
+use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// What the agents left behind.
 pub struct Gathered {

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::drive::run::Performed;
-use crate::drive::tls::TlsPlan;
 use crate::judge::health::{Gate, HealthLimits};
+use crate::os::tls::TlsPlan;
 use crate::plan::part::Part;
 use crate::receive::windows::WindowPart;
 

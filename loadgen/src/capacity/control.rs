@@ -8,8 +8,10 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::cli::RunOptions;
-use crate::plan::plan::{ClassKind, Payload};
-use crate::scenario::scenario::{PUBLISHERS_MAX, SOCKETS_MAX, Scenario, TopicsEach};
+use crate::codec::payload::Payload;
+use crate::scenario::groups::{ClassKind, TopicsEach};
+use crate::scenario::limits::{PUBLISHERS_MAX, SOCKETS_MAX};
+use crate::scenario::scenario::Scenario;
 
 /// One number of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,27 +25,24 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::cli::CapacityArgs;
-use crate::cli::session;
+use crate::capacity::answer::{Answer, Wanted};
+use crate::capacity::plan::Prices;
+use crate::capacity::point::Purpose;
+use crate::capacity::record::{CAPACITY_FILE, Record};
+use crate::capacity::runner::Runner;
+use crate::capacity::search::{Asked, Found, Search, Step, Trial};
+use crate::capacity::text::Summary;
+use crate::capacity::variation::variations;
+use crate::cli::{CapacityArgs, session};
 use crate::compare::child::ChildRunError;
 use crate::judge::exit::Exit;
 use crate::observe::host::Environment;
-use crate::scenario::builtin;
-use crate::scenario::overrides;
 use crate::scenario::overrides::ResolveError;
 use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
 use crate::scenario::slo::Slo;
+use crate::scenario::{builtin, overrides};
 use crate::time::units::format_duration;
-
-use answer::{Answer, Wanted};
-use plan::Prices;
-use point::Purpose;
-use record::{CAPACITY_FILE, Record};
-use runner::Runner;
-use search::{Asked, Found, Search, Step, Trial};
-use text::Summary;
-use variation::variations;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]

@@ -5,10 +5,9 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::scenario::form::Form;
-
 use crate::capacity::load::Load;
 use crate::capacity::model::Model;
+use crate::codec::form::Form;
 
 /// A load as `--plan` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::capacity::load::Load;
+use crate::capacity::search::Trial;
 use crate::compare::metric::Metric;
 use crate::judge::exit::Exit;
 use crate::result::run_file::RunFile;
-
-use crate::capacity::load::Load;
-use crate::capacity::search::Trial;
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

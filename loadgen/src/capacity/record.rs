@@ -7,11 +7,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::observe::host::Environment;
-
 use crate::capacity::answer::Answer;
 use crate::capacity::control::Control;
 use crate::capacity::point::Point;
+use crate::observe::host::Environment;
 
 /// Version of the layout; grows with every change that a reader could notice.
 const SCHEMA_VERSION: u32 = 1;

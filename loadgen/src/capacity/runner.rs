@@ -6,6 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::capacity::control::Control;
+use crate::capacity::load::Load;
+use crate::capacity::point::{Point, Purpose, Question};
+use crate::capacity::search::Trial;
+use crate::capacity::{CapacityError, text};
 use crate::cli::{CapacityArgs, RunOptions};
 use crate::compare::child::{ChildRun, ChildRunError, fresh_directory};
 use crate::observe::host;
@@ -16,13 +21,6 @@ use crate::scenario::overrides;
 use crate::scenario::overrides::ResolveError;
 use crate::scenario::scenario::Scenario;
 use crate::time::clock::{UtcMap, mono_ns};
-
-use crate::capacity::CapacityError;
-use crate::capacity::control::Control;
-use crate::capacity::load::Load;
-use crate::capacity::point::{Point, Purpose, Question};
-use crate::capacity::search::Trial;
-use crate::capacity::text;
 
 /// Connections should be there within this time in a short run.
 const RAMP: Duration = Duration::from_secs(2);

@@ -1,14 +1,13 @@
 //! A search as a person reads it: a line a run while it goes on, and what it comes to in the end.
 //! Must not judge.
 
-use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
-
 use crate::capacity::answer::{Answer, LimitedBy};
 use crate::capacity::control::Control;
 use crate::capacity::model::Model;
 use crate::capacity::plan::{Needs, Planned};
 use crate::capacity::point::Point;
 use crate::capacity::search::{Above, Found, Trial};
+use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 
 /// The names of the columns of [`line()`].
 pub fn head(control: Control) -> String {

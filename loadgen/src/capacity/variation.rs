@@ -2,12 +2,11 @@
 //! that the model can tell their costs apart, and one in between to hold it against. Pure. Must not
 //! run them.
 
-use crate::cli::RunOptions;
-use crate::plan::plan::Rate;
-use crate::scenario::scenario::Scenario;
-
 use crate::capacity::control::Control;
 use crate::capacity::point::Purpose;
+use crate::cli::RunOptions;
+use crate::scenario::scenario::Scenario;
+use crate::time::rate::Rate;
 
 /// A load to run.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use crate::capacity::control::Control;
 use crate::capacity::plan::Planned;
 use crate::cli::compare::parse_server;
 use crate::cli::{CPUS_MAX, HOST, RESULT, RunArgs, Setting, parse_measure, parse_within};
-use crate::scenario::scenario::SOCKETS_MAX;
+use crate::scenario::limits::SOCKETS_MAX;
 use crate::time::units::parse_duration;
 
 const CAPACITY_HELP: &str = "\

@@ -8,7 +8,7 @@ use clap::{Args, Parser};
 use crate::cli::{Cli, RESULT, parse_percent, parse_within};
 use crate::compare::comparison::{Gate, RUNS_MIN};
 use crate::compare::metric::{METRICS, Metric};
-use crate::compare::statistics::RUNS_MAX;
+use crate::result::run_file::RUNS_MAX;
 use crate::server::external::PORT;
 
 const COMPARE_HELP: &str = "\

@@ -19,21 +19,22 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::codec::dialect::{Dialect, Particulars};
+use crate::codec::dialect::Dialect;
+use crate::codec::dialect::particulars::Particulars;
+use crate::codec::form::{Form, Pace};
+use crate::codec::payload::Payload;
 use crate::judge::health::HealthLimits;
 use crate::plan::budget::Wishes;
-use crate::plan::plan::{Payload, Rate};
-use crate::scenario::form::{Form, Pace};
+use crate::scenario::limits::{MEASURE_MIN, PUBLISHERS_MAX, REPEAT, SOCKETS_MAX, check_phase};
 use crate::scenario::overlay_flag::OverlayFlag;
 use crate::scenario::profile::Profile;
+use crate::scenario::publishers::Phase;
 use crate::scenario::scenario::Scenario;
-use crate::scenario::scenario::{
-    MEASURE_MIN, PUBLISHERS_MAX, Phase, REPEAT, SOCKETS_MAX, check_phase,
-};
 use crate::scenario::source::SourceRange;
 use crate::scenario::target::{TargetUrl, parse_target_url};
 use crate::server::embedded::EngineArgs;
 use crate::server::external::LaunchArgs;
+use crate::time::rate::Rate;
 use crate::time::units::{parse_duration, parse_per_second};
 
 pub use agent::AgentArgs;

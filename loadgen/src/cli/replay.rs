@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{LOAD, RunOptions};
-use crate::scenario::scenario::parse_topic_prefix;
+use crate::scenario::publishers::parse_topic_prefix;
 
 const REPLAY_HELP: &str = "\
 Reads pcap and pcapng with Ethernet (VLAN tags too), Linux cooked or plain IP: UDP datagrams, and

@@ -3,7 +3,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use crate::receive::memo::Memo;
+use crate::codec::memo::Memo;
 
 /// One thread's inflater: the same bytes arrive at many sockets, and are inflated once.
 #[derive(Debug)]

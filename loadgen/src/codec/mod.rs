@@ -2,11 +2,14 @@
 //! checked. Pure; must not know sockets or clocks, and shares no code with the engine.
 
 pub mod c37118;
+pub mod claim;
 pub mod dialect;
 pub mod envelope;
 pub mod events;
+pub mod form;
 pub mod handshake;
 pub mod inflate;
+pub mod memo;
 pub mod payload;
 pub mod restamped;
 pub mod track;

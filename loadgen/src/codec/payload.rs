@@ -4,17 +4,21 @@
 //! WebSocket or sockets.
 
 use std::f64::consts::TAU;
+use std::fmt;
 use std::fmt::Write as _;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
 use crate::codec::c37118;
 use crate::codec::c37118::{Envelope, Kind, Measurement, Station, TIME_BASE, Template};
+use crate::codec::claim::{Claim, Corrupt, When};
 use crate::codec::track::Track;
 use crate::plan::departures::{Departure, FrameKind};
-use crate::plan::plan::{Payload, PublisherPlan};
-use crate::time::clock::{Schedule, mix};
+use crate::plan::plan::PublisherPlan;
+use crate::plan::schedule::Schedule;
+use crate::time::draw::mix;
 
 /// Smallest stamped block.
 pub const FIXED_BYTES_MIN: usize = 48;
@@ -29,45 +33,6 @@ pub fn bytes_max(payload: Payload) -> usize {
         Payload::Recorded { bytes } => bytes as usize * 2,
     }
 }
-
-/// What a frame claims to be, its checksum having held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// Publisher id.
-    pub id: u16,
-    /// Which tick.
-    pub when: When,
-}
-
-/// How a frame names its tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// By its UTC instant: second and fraction in `TIME_BASE` units.
-    Instant {
-        /// Second of century.
-        soc: u32,
-        /// Fraction of the second.
-        fracsec: u32,
-        /// Time quality flags, where the form has them.
-        quality: u8,
-    },
-    /// By number, within a run.
-    Seq {
-        /// The run that published it.
-        run_id: u32,
-        /// Number of the frame, from 0.
-        seq: u32,
-        /// The intended instant it was stamped with, ns since the Unix epoch.
-        intended_unix_ns: u64,
-    },
-    /// As the one configuration that its publisher sends.
-    Configuration,
-}
-
-/// The bytes are nothing a publisher of this crate sends, or were changed on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("corrupt frame")]
-pub struct Corrupt;
 
 /// Checks a frame and reads what it claims to be.
 pub fn identify(bytes: &[u8]) -> Result<Claim, Corrupt> {
@@ -360,12 +325,84 @@ const SWING_S: f64 = 4.0;
 /// A multiple of the period, so that wrapping the time makes no step in any waveform.
 const SWING_WRAP_S: u32 = 1_000_000;
 
+/// What a publisher sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// A C37.118.2 data frame of 92 bytes.
+    C37118,
+    /// A short JSON object, about 240 bytes.
+    Json,
+    /// The same values as a dashboard's back end would spell them out, about 750 bytes.
+    JsonVerbose,
+    /// A stamped block of exactly this many bytes.
+    Fixed {
+        /// Length of the payload, at least [`Payload::FIXED_BYTES_MIN`].
+        bytes: u32,
+    },
+    /// C37.118 data frames as they were recorded.
+    Recorded {
+        /// Length of the longest.
+        bytes: u32,
+    },
+}
+
+impl Payload {
+    /// The stamp of a fixed-size payload needs this much room.
+    pub const FIXED_BYTES_MIN: u32 = 48;
+    /// Engines refuse larger messages by default.
+    pub const FIXED_BYTES_MAX: u32 = 1 << 20;
+
+    /// Length in bytes; an estimate for JSON, exact otherwise.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Payload::C37118 => 92,
+            Payload::Json => 240,
+            Payload::JsonVerbose => 750,
+            Payload::Fixed { bytes } | Payload::Recorded { bytes } => u64::from(bytes),
+        }
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Payload::C37118 => f.write_str("c37118"),
+            Payload::Json => f.write_str("json"),
+            Payload::JsonVerbose => f.write_str("json-verbose"),
+            Payload::Fixed { bytes } => write!(f, "bytes:{bytes}"),
+            Payload::Recorded { .. } => f.write_str("recorded"),
+        }
+    }
+}
+
+impl FromStr for Payload {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = Payload::FIXED_BYTES_MIN..=Payload::FIXED_BYTES_MAX;
+        match (text, text.strip_prefix("bytes:").map(u32::from_str)) {
+            ("c37118", _) => Ok(Payload::C37118),
+            ("json", _) => Ok(Payload::Json),
+            ("json-verbose", _) => Ok(Payload::JsonVerbose),
+            (_, Some(Ok(bytes))) if range.contains(&bytes) => Ok(Payload::Fixed { bytes }),
+            _ => Err(format!(
+                "`{text}` is no payload; write `c37118`, `json`, `json-verbose` or `bytes:N` \
+                 with N in {}..={}",
+                range.start(),
+                range.end()
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::claim::{Claim, Corrupt, When};
     use crate::fixtures;
     use crate::plan::deviation::Conduct;
-    use crate::time::clock::{Grid, Jitter};
+    use crate::plan::schedule::Jitter;
+    use crate::time::grid::Grid;
     use proptest::prelude::*;
 
     const FORMS: [Payload; 5] = [

@@ -3,7 +3,7 @@
 //! that a frame that comes back can be told by its stamp. Pure arithmetic; must not know captures,
 //! and reads no clock.
 
-use crate::time::clock::SECOND_NS;
+use crate::time::units::SECOND_NS;
 
 /// The stamps of one stream, in units of its TIME_BASE.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use rustc_hash::FxHashSet;
 use crate::codec::c37118;
 use crate::codec::c37118::Envelope;
 use crate::codec::restamped::{Shift, Stamps};
-use crate::plan::plan::Rate;
-use crate::time::clock::SECOND_NS;
+use crate::time::rate::Rate;
+use crate::time::units::SECOND_NS;
 
 /// One stream, in the order in which its frames came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -310,6 +310,9 @@ const OPCODE_CLOSE: u8 = 0x8;
 const OPCODE_PING: u8 = 0x9;
 const OPCODE_PONG: u8 = 0xA;
 
+/// A masking key hides nothing in a load test, so one will do for control frames and requests.
+pub const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
 #[cfg(test)]
 mod tests {
     use super::*;

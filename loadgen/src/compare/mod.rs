@@ -23,11 +23,10 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::cli::{CompareArgs, JudgeArgs};
+use crate::compare::comparison::{Asked, Comparison, Pairing};
+use crate::compare::floor::{Floor, FloorError};
 use crate::judge::exit::Exit;
-
 use crate::result::run_file::{RunFile, RunFileError};
-use comparison::{Asked, Comparison, Pairing};
-use floor::{Floor, FloorError};
 
 /// Why there is no comparison.
 #[derive(Debug, Error)]

@@ -5,8 +5,6 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-/// Most numbers a side: the exact distribution of more takes noticeable time.
-pub const RUNS_MAX: usize = 64;
 /// Resamplings behind an interval.
 const RESAMPLES: usize = 2_000;
 /// Share of resamplings outside an interval, on each side: it covers 95 %.

@@ -1,9 +1,8 @@
 //! A comparison as a person reads it: a table for a terminal, or Markdown for a job's summary. Must
 //! not judge.
 
-use crate::report::table::table;
-
 use crate::compare::comparison::{Change, Compared, Comparison};
+use crate::report::table::table;
 
 /// For a terminal.
 pub fn terminal(comparison: &Comparison) -> String {

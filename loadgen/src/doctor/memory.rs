@@ -1,10 +1,9 @@
 //! Memory of the host and of its TCP sockets. Pure; must not read it.
 
-use crate::plan::budget::{BYTES_PER_CLOGGED_SOCKET, Refusal};
-use crate::time::units::{format_bytes, format_exact};
-
 use crate::doctor::Case;
 use crate::doctor::limit::{Cure, Limit, State};
+use crate::plan::budget::{BYTES_PER_CLOGGED_SOCKET, Refusal};
+use crate::time::units::{format_bytes, format_exact};
 
 /// The kernel counts TCP memory in pages of this size on the machines this runs on.
 const PAGE_BYTES: u64 = 4096;

@@ -12,19 +12,16 @@ mod processors;
 pub mod repair;
 pub mod text;
 
-use crate::cli::session;
 use crate::cli::session::SessionError;
-use crate::cli::{DoctorArgs, RunOptions};
+use crate::cli::{DoctorArgs, RunOptions, session};
+use crate::doctor::facts::Facts;
+use crate::doctor::limit::{Limit, State};
 use crate::judge::exit::Exit;
 use crate::observe::kernel_files::KernelFiles;
 use crate::plan::budget;
 use crate::plan::budget::{Budget, Refusal};
-use crate::scenario::builtin;
-use crate::scenario::overrides;
 use crate::scenario::scenario::Scenario;
-
-use facts::Facts;
-use limit::{Limit, State};
+use crate::scenario::{builtin, overrides};
 
 /// Examines this host, mends it if that was asked for, and says whether the load fits.
 ///

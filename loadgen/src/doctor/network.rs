@@ -1,11 +1,10 @@
 //! Descriptors, ports and queues: what every connection takes of a host. Pure; must not read it.
 
+use crate::doctor::Case;
+use crate::doctor::limit::{Cure, Limit, State, shown};
 use crate::plan::budget::{DESCRIPTORS_KEPT, Refusal};
 use crate::plan::implied::bytes_per_socket_per_s;
 use crate::time::units::{format_bytes, format_exact};
-
-use crate::doctor::Case;
-use crate::doctor::limit::{Cure, Limit, State, shown};
 
 /// The kernel's own default for frames that wait for one CPU.
 const DEVICE_BACKLOG: u64 = 1000;

@@ -1,11 +1,10 @@
 //! CPUs and clocks: what makes results small, and what makes them unsteady. Pure; must not read
 //! the host.
 
-use crate::observe::host::cpu_list;
-use crate::plan::budget::Refusal;
-
 use crate::doctor::Case;
 use crate::doctor::limit::{Cure, Limit, State};
+use crate::observe::host::cpu_list;
+use crate::plan::budget::Refusal;
 
 /// Clocks that are read without a system call.
 const QUICK_CLOCKS: [&str; 4] =

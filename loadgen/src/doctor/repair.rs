@@ -3,9 +3,8 @@
 
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, prlimit};
 
-use crate::observe::kernel_files::KernelFiles;
-
 use crate::doctor::limit::{Cure, Limit};
+use crate::observe::kernel_files::KernelFiles;
 
 /// Applies every cure that it may, and tells of each what became of it.
 pub fn repair(limits: &[Limit], files: &KernelFiles) -> Vec<String> {

@@ -1,11 +1,10 @@
 //! An examination as a person reads it: a table, and below it the commands. Must not judge.
 
+use crate::doctor::limit::{Cure, Limit, State};
 use crate::plan::implied::Implied;
 use crate::report::table::table;
 use crate::scenario::scenario::Scenario;
 use crate::time::units::format_exact;
-
-use crate::doctor::limit::{Cure, Limit, State};
 
 /// For a terminal.
 pub fn render(scenario: &Scenario, limits: &[Limit]) -> String {

@@ -7,10 +7,10 @@ use std::io;
 use mio::net::TcpStream;
 
 use crate::codec::wire;
-use crate::codec::wire::{Event, Gap, Message, Opcode, Scanner};
+use crate::codec::wire::{Event, Gap, MASK, Message, Opcode, Scanner};
 use crate::drive::link;
 use crate::drive::link::Link;
-use crate::drive::tls::TlsClient;
+use crate::os::tls::TlsClient;
 
 /// An open socket with what it keeps between events: no memory but for torn frames and full
 /// sockets.
@@ -186,9 +186,6 @@ impl Connection {
         }
     }
 }
-
-/// A masking key hides nothing in a load test, so one will do for control frames and requests.
-pub const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 const OUTBOX_BYTES_MAX: usize = 1024;
 

@@ -4,17 +4,16 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::envelope;
+use crate::codec::claim::Reject;
 use crate::codec::envelope::Notice;
-use crate::codec::wire;
-use crate::codec::wire::{Gap, Message, Opcode};
-use crate::drive::connection::MASK;
+use crate::codec::form::Form;
+use crate::codec::memo::Memo;
+use crate::codec::wire::{Gap, MASK, Message, Opcode};
+use crate::codec::{envelope, wire};
 use crate::plan::plan::{Plan, SubscriberPlan};
-use crate::receive::memo::Memo;
 use crate::receive::reception::{Arrival, Reception};
 use crate::receive::stamp;
-use crate::receive::stamp::{Reject, Stamp};
-use crate::scenario::form::Form;
+use crate::receive::stamp::Stamp;
 
 /// One multiplexed socket.
 #[derive(Debug)]

@@ -9,12 +9,13 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::codec::dialect::broker::{Broker, Brought};
 use crate::codec::handshake::Offer;
+use crate::codec::memo::Memo;
 use crate::drive::connection::Connection;
 use crate::drive::stage::Stage;
-use crate::drive::tls::TlsClient;
 use crate::os::socket;
-use crate::receive::memo::Memo;
-use crate::time::clock::{SECOND_NS, mono_ns};
+use crate::os::tls::TlsClient;
+use crate::time::clock::mono_ns;
+use crate::time::units::SECOND_NS;
 
 /// Connects and upgrades; the connection keeps what the server sent behind its answer.
 pub fn upgrade(

@@ -8,7 +8,8 @@ use crate::plan::plan::Plan;
 use crate::receive::spread;
 use crate::receive::stamp::Roster;
 use crate::receive::windows::WindowPart;
-use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::time::clock::{UtcMap, mono_ns};
+use crate::time::units::SECOND_NS;
 
 /// The other parts of the load are gone, or do not go on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

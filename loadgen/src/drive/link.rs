@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use mio::net::TcpStream;
 use rustls::ClientConnection;
 
-use crate::drive::tls::TlsClient;
+use crate::os::tls::TlsClient;
 
 /// A socket, or a socket with a session over it.
 #[derive(Debug)]

@@ -13,5 +13,3 @@ pub mod run;
 pub mod stage;
 pub mod subscriber;
 pub mod subscribers;
-pub mod tls;
-pub mod visits;

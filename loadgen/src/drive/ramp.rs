@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::receive::outcome::RampOutcome;
-use crate::time::clock::SECOND_NS;
+use crate::time::units::SECOND_NS;
 
 /// One try to open the socket of a subscriber of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
-use crate::plan::attendance::Wait;
-use crate::time::clock::SECOND_NS;
+use crate::scenario::attendance::Wait;
+use crate::time::units::SECOND_NS;
 
 /// One thread's sockets that are to come while the run is on.
 #[derive(Debug, Default)]

@@ -11,13 +11,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::drive::ensemble::{Disbanded, Ensemble, Solo, Start};
-use crate::drive::publishers;
 use crate::drive::publishers::{ConnectError, Connected, PublisherHarvest};
-use crate::drive::stage::{Stage, nanoseconds};
-use crate::drive::subscribers;
+use crate::drive::stage::Stage;
 use crate::drive::subscribers::SubscriberHarvest;
-use crate::drive::tls::TlsError;
-pub use crate::observe::progress::{Phase, Progress};
+use crate::drive::{publishers, subscribers};
+use crate::observe::progress::{Phase, Progress};
+use crate::os::tls::TlsError;
 use crate::plan::part::Part;
 use crate::plan::plan::Plan;
 use crate::receive::outcome::{Outcome, Window};
@@ -27,6 +26,7 @@ use crate::receive::spread::SpreadSamples;
 use crate::receive::stamp::Roster;
 use crate::receive::windows::{WindowPart, Windows};
 use crate::time::clock::mono_ns;
+use crate::time::units::nanoseconds;
 
 /// Why a run came to nothing.
 #[derive(Debug, thiserror::Error)]

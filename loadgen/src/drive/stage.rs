@@ -3,14 +3,15 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crate::codec::payload;
-use crate::drive::tls::{TlsClient, TlsError};
 use crate::observe::meter::Meter;
 use crate::observe::progress::Progress;
-use crate::plan::plan::{KillPlan, Plan};
+use crate::os::tls::{TlsClient, TlsError};
+use crate::plan::plan::Plan;
 use crate::receive::stamp::Roster;
+use crate::scenario::kill::KillPlan;
+use crate::time::units::nanoseconds;
 
 /// Shared by the threads of a run.
 #[derive(Debug)]
@@ -84,11 +85,6 @@ impl<'r> Stage<'r> {
             false => longest.max(MESSAGE_BYTES_MIN),
         }
     }
-}
-
-/// A duration in whole nanoseconds.
-pub fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
 /// Foreign messages up to this size are counted, longer ones break the socket.

@@ -4,22 +4,21 @@
 
 use std::mem;
 
+use crate::codec::claim::Reject;
 use crate::codec::dialect::broker::{Broker, Brought, Introduction, Told};
-use crate::codec::events;
 use crate::codec::events::{Event, EventStream};
+use crate::codec::form::Form;
 use crate::codec::handshake::{Answer, Offer, UpgradeError};
-use crate::codec::inflate;
 use crate::codec::inflate::Inflater;
-use crate::codec::wire;
-use crate::codec::wire::{Message, Opcode};
-use crate::drive::connection::{Connection, Heard, MASK};
+use crate::codec::memo::Memo;
+use crate::codec::wire::{MASK, Message, Opcode};
+use crate::codec::{events, inflate, wire};
+use crate::drive::connection::{Connection, Heard};
 use crate::drive::dashboard::{Catalogue, Dashboard};
 use crate::plan::plan::{ClassPlan, Plan, SubscriberPlan};
-use crate::receive::memo::Memo;
 use crate::receive::reception::{Arrival, Reception};
 use crate::receive::stamp;
-use crate::receive::stamp::{Reject, Stamp};
-use crate::scenario::form::Form;
+use crate::receive::stamp::Stamp;
 
 /// One socket, in a cache line of its own: thousands of others are read before it is again.
 #[repr(align(64))]

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::sampler::{HostUsage, Samples};
-use crate::plan::plan::{ClassKind, ClassPlan, Plan};
+use crate::plan::plan::{ClassPlan, Plan};
 use crate::receive::outcome::{Outcome, ThreadHealth};
+use crate::scenario::groups::ClassKind;
 use crate::time::units::format_ns;
 
 /// How much a run may deviate before it proves nothing.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::codec::form::Form;
 use crate::judge::exit::Exit;
 use crate::judge::health;
 use crate::judge::health::Gate;
 use crate::observe::clocks;
-use crate::plan::plan::ClassKind;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::{ClassOutcome, Outcome};
-use crate::scenario::form::Form;
+use crate::scenario::groups::ClassKind;
 use crate::scenario::slo::Slo;
 use crate::time::units::format_ns;
 
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::judge::health::HealthLimits;
-    use crate::plan::attendance::{Joins, Returns};
+    use crate::scenario::attendance::{Joins, Returns};
 
     fn verdict(slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
         verdict_within(0, slo, change)

@@ -1,7 +1,8 @@
 //! What one generator thread does each second: its share of a CPU, and the call to tell the
 //! second's counts. Must not know sockets.
 
-use crate::time::clock::{SECOND_NS, mono_ns, thread_cpu_ns};
+use crate::time::clock::{mono_ns, thread_cpu_ns};
+use crate::time::units::SECOND_NS;
 
 /// Notices the seconds of a run as they pass, for the calling thread.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::drive::tls::TlsClient;
+use crate::os::tls::TlsClient;
 use crate::plan::plan::Plan;
 
 /// Counters by their names, without the prefix and the ending.

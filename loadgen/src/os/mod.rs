@@ -3,3 +3,4 @@
 
 pub mod interrupt;
 pub mod socket;
+pub mod tls;

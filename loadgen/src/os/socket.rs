@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::thread::{CpuSet, UnshareFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::time::clock::{SECOND_NS, mono_ns};
+use crate::time::clock::mono_ns;
+use crate::time::units::SECOND_NS;
 
 /// Begins a connection without waiting for it.
 ///

@@ -9,7 +9,8 @@ use crate::plan::implied::Implied;
 use crate::plan::laps::Course;
 use crate::plan::overlaid;
 use crate::scenario::profile::{Growing, Profile};
-use crate::scenario::scenario::{Phase, PublisherGroup, Scenario};
+use crate::scenario::publishers::{Phase, PublisherGroup};
+use crate::scenario::scenario::Scenario;
 use crate::scenario::source::SourceRange;
 use crate::time::units::{format_bytes, format_count, format_exact};
 

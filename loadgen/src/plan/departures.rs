@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::c37118::TIME_BASE;
-use crate::codec::payload::When;
+use crate::codec::claim::When;
 use crate::plan::deviation::Fate;
-use crate::time::clock::Schedule;
+use crate::plan::schedule::Schedule;
 
 /// One frame that leaves. The order is that of leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,14 +208,16 @@ fn configuration(schedule: &Schedule) -> Option<Departure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::payload::{Encoder, identify};
+    use crate::codec::payload::{Encoder, Payload, identify};
     use crate::fixtures;
     use crate::plan::deviation::{
         Alarms, Change, Conduct, Deviation, Drift, Lateness, Leap, StampClock,
     };
-    use crate::plan::plan::{Payload, Rate};
+    use crate::plan::schedule::Jitter;
     use crate::scenario::burst::Burst;
-    use crate::time::clock::{Grid, Jitter, SECOND_NS, Span};
+    use crate::time::grid::{Grid, Span};
+    use crate::time::rate::Rate;
+    use crate::time::units::SECOND_NS;
     use proptest::prelude::*;
     use std::time::Duration;
 

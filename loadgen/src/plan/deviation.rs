@@ -7,9 +7,10 @@ use std::f64::consts::TAU;
 use std::time::Duration;
 
 use crate::codec::c37118::Measurement;
-use crate::drive::stage::nanoseconds;
 use crate::scenario::burst::Burst;
-use crate::time::clock::{SECOND_NS, Span, mix};
+use crate::time::draw::mix;
+use crate::time::grid::Span;
+use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// What one publisher does otherwise; by default nothing. Instants count from the start of the
 /// measured phase.

@@ -2,9 +2,10 @@
 //! ignorant of the host.
 
 use crate::plan::overlaid;
-use crate::plan::plan::ClassKind;
+use crate::scenario::groups::{ClassKind, SubscriberGroup, TopicsEach};
 use crate::scenario::profile::Profile;
-use crate::scenario::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
+use crate::scenario::publishers::{Phase, PublisherGroup};
+use crate::scenario::scenario::Scenario;
 
 /// The product of a scenario's numbers: fan-out multiplies silently, so it is said aloud.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,7 +157,7 @@ mod tests {
         let mut slower = scenario("dashboards");
         slower.subscribers[0].pace.rate = Some(4);
         assert_eq!(Implied::of(&slower).deliveries_per_s, 80e3);
-        slower.subscribers[0].form = crate::scenario::form::Form::Raw;
+        slower.subscribers[0].form = crate::codec::form::Form::Raw;
         assert_eq!(Implied::of(&slower).subscriber_sockets, 20_000);
     }
 

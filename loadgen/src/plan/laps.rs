@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drive::stage::nanoseconds;
 use crate::plan::plan::{Plan, connect_rate};
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::ClassOutcome;
+use crate::scenario::groups::SubscriberGroup;
+use crate::scenario::limits::MEASURED_MAX;
 use crate::scenario::profile::{Growing, Profile};
-use crate::scenario::scenario::{MEASURED_MAX, Scenario, SubscriberGroup};
+use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
-use crate::time::units::{format_duration, format_exact};
+use crate::time::units::{format_duration, format_exact, nanoseconds};
 
 /// What happens in the course of the measured phase; by default it is one lap at full load.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -199,8 +200,8 @@ fn least_members(profile: Profile) -> u64 {
 mod tests {
     use super::*;
     use crate::fixtures;
-    use crate::plan::plan::ClassKind;
-    use crate::time::clock::SECOND_NS;
+    use crate::scenario::groups::ClassKind;
+    use crate::time::units::SECOND_NS;
 
     fn laps() -> Laps {
         let course = Course { laps: 3, profile: None };

@@ -1,7 +1,6 @@
 //! Who does what and when: pure functions of the scenario, the layout and the seed. Must not open
 //! sockets, read clocks or ask the host anything.
 
-pub mod attendance;
 pub mod budget;
 pub mod departures;
 pub mod deviation;
@@ -12,3 +11,4 @@ pub mod overlaid;
 pub mod part;
 #[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
 pub mod plan;
+pub mod schedule;

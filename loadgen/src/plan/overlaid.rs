@@ -4,16 +4,19 @@
 
 use std::time::Duration;
 
-use crate::plan::attendance::{Attendance, Cut, Joins};
+use crate::codec::form::{Form, Pace};
+use crate::codec::payload::Payload;
 use crate::plan::deviation::{Alarms, Change, Deviation, Drift, Fault, Lateness, Leap, StampClock};
 use crate::plan::implied::bytes_per_socket_per_s;
-use crate::plan::plan::{ClassKind, Payload, PublisherPlan, Rate, wall_pattern};
-use crate::scenario::form::{Form, Pace};
-use crate::scenario::groups::Popularity;
+use crate::plan::plan::{PublisherPlan, wall_pattern};
+use crate::scenario::attendance::{Attendance, Cut, Joins};
+use crate::scenario::groups::{ClassKind, Popularity, SubscriberGroup, TopicsEach};
+use crate::scenario::limits::PUBLISHERS_MAX;
 use crate::scenario::overlay::Overlay;
-use crate::scenario::scenario::{PUBLISHERS_MAX, Scenario, SubscriberGroup, TopicsEach};
+use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
-use crate::time::clock::mix;
+use crate::time::draw::mix;
+use crate::time::rate::Rate;
 
 /// The subscriber groups of a scenario with its overlays.
 pub fn audience(scenario: &Scenario) -> Vec<SubscriberGroup> {
@@ -323,7 +326,8 @@ const LISTED_MAX: f64 = 4_000_000.0;
 mod tests {
     use super::*;
     use crate::plan::budget::Layout;
-    use crate::plan::plan::{Destination, Follows, Plan};
+    use crate::plan::follows::Follows;
+    use crate::plan::plan::{Destination, Plan};
 
     fn scenario(overlays: &str) -> Result<Scenario, String> {
         let text = format!(

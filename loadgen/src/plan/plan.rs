@@ -1,9 +1,7 @@
 //! The plan of one run: every socket, its path, class and schedule, as a pure function of the
 //! scenario, the layout and the seed. Must not open sockets, read clocks or ask the host anything.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,19 +10,23 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::codec::dialect::Dialect;
+use crate::codec::form::{Form, Pace};
+use crate::codec::payload::Payload;
 use crate::codec::track::Track;
-use crate::drive::tls::TlsPlan;
-use crate::plan::attendance::Attendance;
+use crate::os::tls::TlsPlan;
 use crate::plan::budget::Layout;
 use crate::plan::deviation::Deviation;
-pub use crate::plan::follows::Follows;
+use crate::plan::follows::Follows;
 use crate::plan::laps::Course;
 use crate::plan::overlaid;
 use crate::plan::part::Part;
-use crate::scenario::form::{Form, Pace};
-use crate::scenario::groups::Popularity;
-pub use crate::scenario::rate::Rate;
-use crate::scenario::scenario::{Phase, PublisherGroup, Scenario, SubscriberGroup, TopicsEach};
+use crate::scenario::attendance::Attendance;
+use crate::scenario::groups::{ClassKind, Popularity, SubscriberGroup, TopicsEach};
+use crate::scenario::kill::KillPlan;
+use crate::scenario::limits::FIRST_PUBLISHER_ID;
+use crate::scenario::publishers::{Phase, PublisherGroup};
+use crate::scenario::scenario::Scenario;
+use crate::time::rate::Rate;
 
 /// Everything the data plane needs to know, resolved down to single sockets.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,120 +158,6 @@ impl ClassPlan {
     }
 }
 
-/// How a subscriber reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClassKind {
-    /// As soon as something has arrived.
-    Healthy,
-    /// At most this fast.
-    Slow {
-        /// Bytes taken from the socket per second.
-        bytes_per_s: u64,
-    },
-    /// Never, once connected.
-    Stalled,
-    /// As soon as something has arrived, but with pauses.
-    Pausing {
-        /// How long a pause is.
-        pause: Duration,
-        /// From the beginning of one to that of the next.
-        every: Duration,
-    },
-}
-
-impl ClassKind {
-    /// The word a scenario file uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            ClassKind::Healthy => "healthy",
-            ClassKind::Slow { .. } => "slow",
-            ClassKind::Stalled => "stalled",
-            ClassKind::Pausing { .. } => "pausing",
-        }
-    }
-}
-
-/// Sockets that vanish without a word (reset, no close frame).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct KillPlan {
-    /// When, counted from the start of the measured phase.
-    pub at: Duration,
-    /// The share of subscriber sockets that vanish, 0..=1.
-    pub subscriber_fraction: f64,
-    /// The number of publisher sockets that vanish.
-    pub publishers: u32,
-}
-
-/// What a publisher sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Payload {
-    /// A C37.118.2 data frame of 92 bytes.
-    C37118,
-    /// A short JSON object, about 240 bytes.
-    Json,
-    /// The same values as a dashboard's back end would spell them out, about 750 bytes.
-    JsonVerbose,
-    /// A stamped block of exactly this many bytes.
-    Fixed {
-        /// Length of the payload, at least [`Payload::FIXED_BYTES_MIN`].
-        bytes: u32,
-    },
-    /// C37.118 data frames as they were recorded.
-    Recorded {
-        /// Length of the longest.
-        bytes: u32,
-    },
-}
-
-impl Payload {
-    /// The stamp of a fixed-size payload needs this much room.
-    pub const FIXED_BYTES_MIN: u32 = 48;
-    /// Engines refuse larger messages by default.
-    pub const FIXED_BYTES_MAX: u32 = 1 << 20;
-
-    /// Length in bytes; an estimate for JSON, exact otherwise.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Payload::C37118 => 92,
-            Payload::Json => 240,
-            Payload::JsonVerbose => 750,
-            Payload::Fixed { bytes } | Payload::Recorded { bytes } => u64::from(bytes),
-        }
-    }
-}
-
-impl fmt::Display for Payload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Payload::C37118 => f.write_str("c37118"),
-            Payload::Json => f.write_str("json"),
-            Payload::JsonVerbose => f.write_str("json-verbose"),
-            Payload::Fixed { bytes } => write!(f, "bytes:{bytes}"),
-            Payload::Recorded { .. } => f.write_str("recorded"),
-        }
-    }
-}
-
-impl FromStr for Payload {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let range = Payload::FIXED_BYTES_MIN..=Payload::FIXED_BYTES_MAX;
-        match (text, text.strip_prefix("bytes:").map(u32::from_str)) {
-            ("c37118", _) => Ok(Payload::C37118),
-            ("json", _) => Ok(Payload::Json),
-            ("json-verbose", _) => Ok(Payload::JsonVerbose),
-            (_, Some(Ok(bytes))) if range.contains(&bytes) => Ok(Payload::Fixed { bytes }),
-            _ => Err(format!(
-                "`{text}` is no payload; write `c37118`, `json`, `json-verbose` or `bytes:N` \
-                 with N in {}..={}",
-                range.start(),
-                range.end()
-            )),
-        }
-    }
-}
-
 /// What a plan needs beside the scenario and the layout.
 #[derive(Debug, Clone)]
 pub struct Destination {
@@ -378,9 +266,6 @@ impl Plan {
         self.publisher_threads.max(1).min(self.own_publishers().count())
     }
 }
-
-/// The identifier of the first publisher; the others follow.
-pub const FIRST_PUBLISHER_ID: u16 = 1001;
 
 /// More sampled frames a second than this would cost memory without telling more.
 const SPREAD_SAMPLES_PER_S: f64 = 50.0;

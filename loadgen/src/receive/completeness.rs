@@ -2,7 +2,8 @@
 //! instants; a socket that follows several of them has a tick once the last of its frames is there.
 //! Keeps a short row of open ticks per socket and rhythm. Must not know sockets or time.
 
-use crate::plan::plan::{Plan, PublisherPlan, Rate};
+use crate::plan::plan::{Plan, PublisherPlan};
+use crate::time::rate::Rate;
 
 /// Which publishers tick together.
 #[derive(Debug, Clone, Default)]

@@ -4,11 +4,11 @@
 pub mod completeness;
 pub mod histograms;
 pub mod latency_map;
-pub mod memo;
 pub mod outcome;
 pub mod rates;
 pub mod reception;
 pub mod spread;
 pub mod stamp;
 pub mod verify;
+pub mod visits;
 pub mod windows;

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::plan::attendance::{Attendance, Returns};
+use crate::codec::form::{Form, Pace};
 use crate::plan::departures::Deviations;
 use crate::plan::laps;
 use crate::plan::laps::LapOutcome;
-use crate::plan::plan::{ClassKind, ClassPlan};
+use crate::plan::plan::ClassPlan;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::latency_map;
 use crate::receive::latency_map::BucketCounts;
 use crate::receive::rates::Rates;
-use crate::scenario::form::{Form, Pace};
+use crate::scenario::attendance::{Attendance, Returns};
+use crate::scenario::groups::ClassKind;
 
 /// Everything a run measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -395,7 +396,7 @@ mod kind_word {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::plan::plan::ClassKind;
+    use crate::scenario::groups::ClassKind;
 
     pub fn serialize<S: Serializer>(value: &ClassKind, serializer: S) -> Result<S::Ok, S::Error> {
         value.name().serialize(serializer)

@@ -5,20 +5,23 @@
 use std::mem;
 use std::sync::Arc;
 
+use crate::codec::claim::Reject;
+use crate::codec::memo::Memo;
 use crate::codec::wire::{Gap, GapReason};
-use crate::drive::visits::Visits;
+use crate::plan::follows::Follows;
 use crate::plan::laps;
 use crate::plan::laps::LapOutcome;
 use crate::plan::part::Part;
-use crate::plan::plan::{ClassKind, Follows, Plan};
+use crate::plan::plan::Plan;
 use crate::receive::completeness::{Rhythms, TickBoard};
 use crate::receive::histograms::SecondHistogram;
-use crate::receive::memo::Memo;
 use crate::receive::outcome::ClassOutcome;
 use crate::receive::spread::SpreadSamples;
-use crate::receive::stamp::{Reject, Roster, Stamp};
+use crate::receive::stamp::{Roster, Stamp};
 use crate::receive::verify::{Tracker, Verdict};
+use crate::receive::visits::Visits;
 use crate::receive::windows::WindowPart;
+use crate::scenario::groups::ClassKind;
 
 /// Everything the sockets of one thread received.
 #[derive(Debug)]
@@ -539,7 +542,8 @@ mod tests {
     use crate::fixtures;
     use crate::plan::deviation::Lateness;
     use crate::plan::plan::ClassPlan;
-    use crate::time::clock::{SECOND_NS, UtcMap};
+    use crate::time::clock::UtcMap;
+    use crate::time::units::SECOND_NS;
     use std::time::Duration;
 
     /// Ahead of the clock, so that its instants are on it.

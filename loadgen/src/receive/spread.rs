@@ -5,8 +5,9 @@
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::plan::{ClassKind, Plan};
+use crate::plan::plan::Plan;
 use crate::receive::outcome::SpreadOutcome;
+use crate::scenario::groups::ClassKind;
 
 /// The sampling interval of a plan: the one it asks for, raised until all samples together fit the
 /// memory set aside for them. `frames` is the number of measured frames of each publisher.

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 
+use crate::codec::claim::{Claim, Corrupt, Reject, When};
+use crate::codec::memo::Memo;
 use crate::codec::payload;
-use crate::codec::payload::{Claim, Corrupt, When};
 use crate::codec::track::Track;
-use crate::drive::stage::nanoseconds;
 use crate::plan::departures::{Departure, Departures};
 use crate::plan::deviation::Conduct;
 use crate::plan::laps::Laps;
 use crate::plan::plan::{Plan, PublisherPlan};
-use crate::receive::memo::Memo;
-use crate::time::clock::{Grid, Jitter, SECOND_NS, Schedule, Span, UtcMap, mix};
+use crate::plan::schedule::{Jitter, Schedule};
+use crate::time::clock::UtcMap;
+use crate::time::draw::mix;
+use crate::time::grid::{Grid, Span};
+use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// The publishers of a run that has a start instant, and what they have sent.
 #[derive(Debug)]
@@ -223,15 +226,6 @@ pub struct Stamp {
     pub is_repeated: bool,
 }
 
-/// Why a message is no frame of this run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reject {
-    /// Its checksum does not hold.
-    Corrupt,
-    /// Whole, but nothing this run has published.
-    Foreign,
-}
-
 impl Memo<Stamp> {
     /// The stamp of a message. `roster` is `None` before the start: then every frame is foreign.
     #[inline]
@@ -291,9 +285,9 @@ const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::payload::Encoder;
+    use crate::codec::claim::Reject;
+    use crate::codec::payload::{Encoder, Payload};
     use crate::fixtures;
-    use crate::plan::plan::Payload;
     use std::time::Duration;
 
     const START: u64 = 1_767_225_600 * SECOND_NS;

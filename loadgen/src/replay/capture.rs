@@ -10,16 +10,16 @@ use thiserror::Error;
 use crate::cli::CaptureArgs;
 use crate::codec::c37118;
 use crate::codec::c37118::{Envelope, Station};
-use crate::codec::payload::Encoder;
+use crate::codec::payload::{Encoder, Payload};
 use crate::judge::exit::Exit;
 use crate::plan::budget::Layout;
-use crate::plan::plan::{Destination, Payload, Plan, PublisherPlan};
+use crate::plan::plan::{Destination, Plan, PublisherPlan};
 use crate::receive::stamp::Roster;
 use crate::replay::packets::{PacketWriter, Sender};
-use crate::scenario::builtin;
-use crate::scenario::overrides;
 use crate::scenario::overrides::ResolveError;
-use crate::time::clock::{SECOND_NS, UtcMap};
+use crate::scenario::{builtin, overrides};
+use crate::time::clock::UtcMap;
+use crate::time::units::SECOND_NS;
 
 /// Why there is no capture.
 #[derive(Debug, Error)]

@@ -16,7 +16,7 @@ use pcap_file::pcapng::blocks::{
 use pcap_file::{DataLink, Endianness, PcapError, TsResolution};
 use thiserror::Error;
 
-use crate::time::clock::SECOND_NS;
+use crate::time::units::SECOND_NS;
 
 /// A packet as it was captured.
 #[derive(Debug, Clone, Copy)]

@@ -12,30 +12,27 @@ use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
-use crate::cli::RecordArgs;
-use crate::cli::session;
 use crate::cli::session::SessionError;
-use crate::codec::envelope;
+use crate::cli::{RecordArgs, session};
 use crate::codec::envelope::Notice;
-use crate::codec::handshake;
+use crate::codec::form::Form;
 use crate::codec::handshake::Offer;
-use crate::codec::wire;
-use crate::codec::wire::{Message, Opcode};
-use crate::drive::connection::{Connection, Heard, MASK};
-use crate::drive::dial;
-use crate::drive::link;
-use crate::drive::tls::{TlsClient, TlsError};
+use crate::codec::wire::{MASK, Message, Opcode};
+use crate::codec::{envelope, handshake, wire};
+use crate::drive::connection::{Connection, Heard};
+use crate::drive::{dial, link};
 use crate::judge::exit::Exit;
 use crate::observe::progress::Progress;
 use crate::os::interrupt::Interrupt;
 use crate::os::socket;
+use crate::os::tls::{TlsClient, TlsError};
 use crate::replay::framing;
 use crate::replay::framing::Cut;
 use crate::replay::packets::{FRAME_BYTES_MAX, PacketWriter, Sender};
-use crate::scenario::form::Form;
-use crate::scenario::scenario::PUBLISHERS_MAX;
-use crate::time::clock::{SECOND_NS, UtcMap, mix, mono_ns};
-use crate::time::units::{format_bytes, format_exact};
+use crate::scenario::limits::PUBLISHERS_MAX;
+use crate::time::clock::{UtcMap, mono_ns};
+use crate::time::draw::mix;
+use crate::time::units::{SECOND_NS, format_bytes, format_exact};
 
 /// Why there is no recording, or not all of it.
 #[derive(Debug, Error)]

@@ -12,16 +12,14 @@ use crate::codec::c37118;
 use crate::codec::c37118::Kind;
 use crate::codec::restamped::Shift;
 use crate::codec::track::{FRAME_COST_BYTES, Track};
-use crate::replay::capture_file;
 use crate::replay::capture_file::{CaptureFileError, End, Packet};
-use crate::replay::dissection;
 use crate::replay::dissection::Carried;
-use crate::replay::framing;
 use crate::replay::framing::{Cut, Frame};
 use crate::replay::reassembly::Reassembly;
 use crate::replay::skipped::{Skip, Skipped};
-use crate::scenario::scenario::PUBLISHERS_MAX;
-use crate::time::clock::SECOND_NS;
+use crate::replay::{capture_file, dissection, framing};
+use crate::scenario::limits::PUBLISHERS_MAX;
+use crate::time::units::SECOND_NS;
 
 /// The most that is kept of a capture: frames, and what is noted of each.
 pub const RECORDING_BYTES_MAX: usize = 1 << 30;

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::cli::session;
 use crate::cli::session::SessionError;
-use crate::cli::{ReplayArgs, RunOptions};
+use crate::cli::{ReplayArgs, RunOptions, session};
+use crate::codec::payload::Payload;
 use crate::codec::track::Track;
 use crate::judge::exit::Exit;
-use crate::plan::plan::Payload;
 use crate::replay::recording::{Recording, RecordingError};
+use crate::scenario::limits::{MEASURE_MIN, check_phase};
 use crate::scenario::overrides;
 use crate::scenario::overrides::ResolveError;
-use crate::scenario::scenario::{MEASURE_MIN, Phase, PublisherGroup, Scenario, check_phase};
-use crate::time::clock::SECOND_NS;
-use crate::time::units::{format_duration, format_exact};
+use crate::scenario::publishers::{Phase, PublisherGroup};
+use crate::scenario::scenario::Scenario;
+use crate::time::units::{SECOND_NS, format_duration, format_exact};
 
 /// Why nothing was replayed.
 #[derive(Debug, Error)]
@@ -208,14 +208,17 @@ const SLIP_PERCENT: f64 = 5.0;
 mod tests {
     use super::*;
     use crate::codec::c37118::Envelope;
+    use crate::codec::claim::Reject;
+    use crate::codec::memo::Memo;
     use crate::codec::payload::Encoder;
     use crate::codec::restamped::Shift;
     use crate::fixtures::data_frame;
     use crate::plan::budget::Layout;
-    use crate::plan::plan::{Destination, Follows, Plan, Rate};
-    use crate::receive::memo::Memo;
-    use crate::receive::stamp::{Reject, Roster};
+    use crate::plan::follows::Follows;
+    use crate::plan::plan::{Destination, Plan};
+    use crate::receive::stamp::Roster;
     use crate::time::clock::UtcMap;
+    use crate::time::rate::Rate;
 
     /// After the boot of any host: earlier instants are none on its monotonic clock.
     const START_NS: u64 = 4_102_444_800 * SECOND_NS;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drive::stage::nanoseconds;
 use crate::judge::verdict::{latency_goals, scored};
 use crate::observe::clocks;
 use crate::observe::sampler::{Sample, Samples};
@@ -14,7 +13,7 @@ use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::Outcome;
 use crate::result::record::Record;
 use crate::scenario::profile::{Growing, Profile};
-use crate::time::units::{format_count, format_exact, format_ns};
+use crate::time::units::{format_count, format_exact, format_ns, nanoseconds};
 
 /// What is told of each lap, on a terminal and on a page.
 pub const LAP_COLUMNS: [&str; 13] = [

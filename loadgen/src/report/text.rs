@@ -8,7 +8,6 @@ use crate::judge::exit::Exit;
 use crate::judge::verdict::{Goal, Verdict, frames_missing};
 use crate::observe::clocks;
 use crate::observe::clocks::{AgentClock, Clocks};
-use crate::plan::attendance::Returns;
 use crate::plan::departures::Deviations;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::{ClassOutcome, Outcome, SpreadOutcome};
@@ -16,6 +15,7 @@ use crate::report::lap_table;
 use crate::report::lap_table::LAP_COLUMNS;
 use crate::report::table::table;
 use crate::result::record::Record;
+use crate::scenario::attendance::Returns;
 use crate::scenario::overlay::Overlay;
 use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 

@@ -10,8 +10,6 @@ use thiserror::Error;
 
 use crate::result::record::{RUN_FILE, SCHEMA_VERSION};
 
-use crate::compare::statistics::RUNS_MAX;
-
 /// One run.
 #[derive(Debug, Clone)]
 pub struct RunFile {
@@ -223,6 +221,9 @@ fn difference(key: &str, own: &Value, other: &Value) -> Option<String> {
         _ => (own != other).then(|| key.to_owned()),
     }
 }
+
+/// Most numbers a side: the exact distribution of more takes noticeable time.
+pub const RUNS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -6,10 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::drive::stage::nanoseconds;
-use crate::plan::plan::Rate;
-use crate::time::clock::Span;
+use crate::time::grid::Span;
+use crate::time::rate::Rate;
 use crate::time::units;
+use crate::time::units::nanoseconds;
 
 /// How a publisher's pace is uneven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Burst {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::clock::SECOND_NS;
+    use crate::time::units::SECOND_NS;
 
     const RUN: Span = Span { from_ns: 1_000 * SECOND_NS, to_ns: 1_030 * SECOND_NS };
 

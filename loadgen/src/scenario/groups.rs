@@ -3,13 +3,13 @@
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
+use std::time::Duration;
 
 use toml::Value;
 
-use crate::plan::attendance::{Attendance, Churn};
-use crate::plan::plan::ClassKind;
-use crate::scenario::form::{Form, Pace};
-use crate::scenario::scenario::{PUBLISHERS_MAX, SOCKETS_MAX};
+use crate::codec::form::{Form, Pace};
+use crate::scenario::attendance::{Attendance, Churn};
+use crate::scenario::limits::{PUBLISHERS_MAX, SOCKETS_MAX};
 use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::time::units;
 
@@ -217,3 +217,36 @@ pub const KEYS: &[&str] = &[
     "ramp",
     "churn",
 ];
+
+/// How a subscriber reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClassKind {
+    /// As soon as something has arrived.
+    Healthy,
+    /// At most this fast.
+    Slow {
+        /// Bytes taken from the socket per second.
+        bytes_per_s: u64,
+    },
+    /// Never, once connected.
+    Stalled,
+    /// As soon as something has arrived, but with pauses.
+    Pausing {
+        /// How long a pause is.
+        pause: Duration,
+        /// From the beginning of one to that of the next.
+        every: Duration,
+    },
+}
+
+impl ClassKind {
+    /// The word a scenario file uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClassKind::Healthy => "healthy",
+            ClassKind::Slow { .. } => "slow",
+            ClassKind::Stalled => "stalled",
+            ClassKind::Pausing { .. } => "pausing",
+        }
+    }
+}

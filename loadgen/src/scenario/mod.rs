@@ -1,15 +1,17 @@
 //! Scenarios: what is asked for, parsed into types that cannot be wrong. Must not know the host or
 //! any single socket.
 
+pub mod attendance;
 pub mod builtin;
 pub mod burst;
-pub mod form;
 pub mod groups;
+pub mod kill;
+pub mod limits;
 pub mod overlay;
 pub mod overlay_flag;
 pub mod overrides;
 pub mod profile;
-pub mod rate;
+pub mod publishers;
 #[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
 pub mod scenario;
 pub mod section;

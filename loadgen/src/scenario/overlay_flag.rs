@@ -82,7 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::attendance::{CutEnd, Wait};
+    use crate::scenario::attendance::{CutEnd, Wait};
     use crate::scenario::overlay::ALL;
 
     fn laid(texts: &[&str]) -> Vec<Overlay> {

@@ -9,11 +9,11 @@ use toml::{Table, Value};
 
 use crate::cli::{RunOptions, Setting};
 use crate::codec::dialect::particulars::Unfit;
+use crate::codec::form::Form;
 use crate::plan::implied::bytes_per_socket_per_s;
-use crate::plan::plan::ClassKind;
 use crate::scenario::builtin;
-use crate::scenario::form::Form;
-use crate::scenario::scenario::{Scenario, SubscriberGroup};
+use crate::scenario::groups::{ClassKind, SubscriberGroup};
+use crate::scenario::scenario::Scenario;
 use crate::scenario::section::{ScenarioError, nearest};
 
 /// Why there is no scenario to run.
@@ -250,8 +250,8 @@ mod tests {
 
     use super::*;
     use crate::codec::dialect::Dialect;
+    use crate::scenario::groups::TopicsEach;
     use crate::scenario::overlay::Overlay;
-    use crate::scenario::scenario::TopicsEach;
     use crate::scenario::target::parse_target_url;
 
     fn resolved(name: &str, change: impl FnOnce(&mut RunOptions)) -> Result<Scenario, String> {

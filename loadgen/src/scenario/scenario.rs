@@ -4,27 +4,24 @@
 
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
-use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::codec::dialect::Dialect;
-use crate::codec::track::Track;
-use crate::plan::laps;
-use crate::plan::overlaid;
-use crate::plan::plan::{FIRST_PUBLISHER_ID, KillPlan, Payload, Rate};
-use crate::scenario::burst::Burst;
-use crate::scenario::form::Form;
+use crate::codec::form::Form;
+use crate::plan::{laps, overlaid};
 use crate::scenario::groups;
-pub use crate::scenario::groups::{SubscriberGroup, TopicsEach};
+use crate::scenario::groups::{SubscriberGroup, TopicsEach};
+use crate::scenario::kill::{KillPlan, kill, write_kill};
+use crate::scenario::limits::{MEASURE_MIN, PUBLISHERS_MAX, REPEAT, SOCKETS_MAX, check_phase};
 use crate::scenario::overlay::Overlay;
 use crate::scenario::profile::Profile;
+use crate::scenario::publishers::{PUBLISHER_KEYS, PublisherGroup, publisher_group};
 use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::scenario::slo::Slo;
-pub use crate::scenario::target::Target;
+use crate::scenario::target::Target;
 use crate::time::units;
 
 /// A load and its goals.
@@ -57,41 +54,6 @@ pub struct Scenario {
     pub slip_percent: Option<f64>,
 }
 
-/// Publishers that differ by identifier only.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PublisherGroup {
-    /// For people; not on the wire.
-    pub name: String,
-    /// How many.
-    pub count: u32,
-    /// Frames per second of each.
-    pub rate: Rate,
-    /// Where on the grid their instants lie.
-    pub phase: Phase,
-    /// What their frames carry.
-    pub payload: Payload,
-    /// Topics are `{topic_prefix}/{id}`.
-    pub topic_prefix: String,
-    /// How their pace is uneven, if it is.
-    pub burst: Option<Burst>,
-    /// What the one publisher of the group replays, with an id of its own; no file says it.
-    pub recorded: Option<Arc<Track>>,
-}
-
-/// Where the instants of a group lie relative to the UTC grid of its rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// On the grid, all at once, as real PMUs do: a burst per tick.
-    Aligned,
-    /// Spread evenly over the period.
-    Staggered,
-    /// On the grid plus a deterministic delay of up to `max`.
-    Jitter {
-        /// The longest delay.
-        max: Duration,
-    },
-}
-
 /// How long each part of the run takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Phases {
@@ -104,11 +66,6 @@ pub struct Phases {
     /// The longest wait for frames still under way.
     pub drain: Duration,
 }
-
-/// No scenario may ask for more sockets: a typing error must not eat the memory of the host.
-pub const SOCKETS_MAX: u64 = 4_000_000;
-/// As many publishers as there are identifiers from the first on (65,535 is reserved).
-pub const PUBLISHERS_MAX: u64 = 65_535 - FIRST_PUBLISHER_ID as u64;
 
 const ROOT_KEYS: &[&str] = &[
     "name",
@@ -125,8 +82,6 @@ const ROOT_KEYS: &[&str] = &[
     "slo",
     "health",
 ];
-const PUBLISHER_KEYS: &[&str] = &["name", "count", "fps", "phase", "payload", "topic", "burst"];
-const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
 const PHASE_KEYS: &[&str] = &["warmup", "measure", "repeat", "drain"];
 const HEALTH_KEYS: &[&str] = &["slip_percent"];
 
@@ -304,22 +259,6 @@ impl Scenario {
     }
 }
 
-impl PublisherGroup {
-    fn write_toml(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "[[publishers]]")?;
-        writeln!(out, "name = {}", quoted(&self.name))?;
-        writeln!(out, "count = {}", self.count)?;
-        writeln!(out, "fps = {}", quoted(&self.rate.to_string()))?;
-        writeln!(out, "phase = {}", quoted(&self.phase.to_string()))?;
-        writeln!(out, "payload = {}", quoted(&self.payload.to_string()))?;
-        writeln!(out, "topic = {}", quoted(&self.topic_prefix))?;
-        if let Some(burst) = self.burst {
-            writeln!(out, "burst = {}", quoted(&burst.to_string()))?;
-        }
-        writeln!(out)
-    }
-}
-
 impl Phases {
     /// The whole measured phase: as long as it is measured, as many times as it is.
     pub fn measured(&self) -> Duration {
@@ -340,42 +279,6 @@ impl Phases {
     }
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Phase::Aligned => f.write_str("aligned"),
-            Phase::Staggered => f.write_str("staggered"),
-            Phase::Jitter { max } => write!(f, "jitter={}", units::format_duration(*max)),
-        }
-    }
-}
-
-impl FromStr for Phase {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is no phase; write `aligned`, `staggered` or `jitter=5ms`");
-        match (text, text.strip_prefix("jitter=")) {
-            ("aligned", _) => Ok(Phase::Aligned),
-            ("staggered", _) => Ok(Phase::Staggered),
-            (_, Some(max)) => {
-                let bare = max.parse().map(Duration::from_millis).ok();
-                let max = bare.or_else(|| units::parse_duration(max).ok()).ok_or_else(wrong)?;
-                (max <= Duration::from_secs(10)).then_some(Phase::Jitter { max }).ok_or_else(wrong)
-            }
-            _ => Err(wrong()),
-        }
-    }
-}
-
-fn write_kill(kill: &KillPlan, out: &mut String) -> fmt::Result {
-    writeln!(out, "[[faults]]\nkind = \"kill\"")?;
-    writeln!(out, "at = {}", quoted(&units::format_duration(kill.at)))?;
-    writeln!(out, "subscriber_fraction = {:?}", kill.subscriber_fraction)?;
-    writeln!(out, "publishers = {}\n", kill.publishers)
-}
-
 fn parse_each<'t, T>(
     sections: Vec<Section<'t>>,
     parse: impl Fn(&Section<'t>) -> Result<T, ScenarioError>,
@@ -392,72 +295,6 @@ fn check_clock(root: &Section<'_>) -> Result<(), ScenarioError> {
             format!("`{other}` is not supported; publishers and subscribers share `single` clock"),
         )),
     }
-}
-
-fn publisher_group(section: &Section<'_>) -> Result<PublisherGroup, ScenarioError> {
-    let name = section.name()?;
-    let count = section.integer("count", 1..=PUBLISHERS_MAX)?;
-    let rate = match section.any("fps") {
-        Some(Value::Integer(_) | Value::Float(_)) => section
-            .number("fps", 0.0..=1000.0)?
-            .map(|fps| fps.to_string().parse().map_err(|e: String| section.bad("fps", e)))
-            .transpose()?,
-        _ => section.parsed("fps", Rate::from_str)?,
-    };
-    Ok(PublisherGroup {
-        name: section.required("name", "name = \"pmu\"", name)?,
-        count: section.required("count", "count = 20", count)? as u32,
-        rate: section.required("fps", "fps = 30", rate)?,
-        phase: section.parsed("phase", Phase::from_str)?.unwrap_or(Phase::Aligned),
-        payload: section.parsed("payload", parse_payload)?.unwrap_or(Payload::C37118),
-        topic_prefix: section
-            .parsed("topic", parse_topic_prefix)?
-            .unwrap_or_else(|| "pmu".to_owned()),
-        burst: section.parsed("burst", Burst::from_str)?,
-        recorded: None,
-    })
-}
-
-/// Recorded frames are in a capture, not in a scenario, though that of a replay names them.
-fn parse_payload(text: &str) -> Result<Payload, String> {
-    match text {
-        "recorded" => Err("recorded frames need a capture; use `gridload replay FILE`".to_owned()),
-        _ => text.parse(),
-    }
-}
-
-/// The rules of topics: segments between slashes, no wildcards, not the engine's own `$…`.
-///
-/// # Errors
-/// What would be right.
-pub fn parse_topic_prefix(text: &str) -> Result<String, String> {
-    let wrong = |c: char| c.is_control() || matches!(c, '+' | '#');
-    let segments_fit = text.split('/').all(|segment| !segment.is_empty());
-    if segments_fit && text.len() <= 200 && !text.contains(wrong) && !text.starts_with('$') {
-        return Ok(text.to_owned());
-    }
-    Err(format!("`{text}` is no topic prefix; write e.g. `pmu` or `grid/north`, without + # $"))
-}
-
-fn kill(root: &Section<'_>) -> Result<Option<KillPlan>, ScenarioError> {
-    let faults = root.tables("faults", FAULT_KEYS)?;
-    let [fault] = faults.as_slice() else {
-        return match faults.len() {
-            0 => Ok(None),
-            _ => Err(root.bad("faults", "this version takes one fault per run")),
-        };
-    };
-    let kind = fault.text("kind")?;
-    let kind = fault.required("kind", "kind = \"kill\"", kind)?;
-    if kind != "kill" {
-        return Err(fault.bad("kind", format!("`{kind}` is no fault of this version; `kill` is")));
-    }
-    let at = fault.parsed("at", units::parse_duration)?;
-    Ok(Some(KillPlan {
-        at: fault.required("at", "at = \"5s\"", at)?,
-        subscriber_fraction: fault.number("subscriber_fraction", 0.0..=1.0)?.unwrap_or(0.0),
-        publishers: fault.integer("publishers", 0..=PUBLISHERS_MAX)?.unwrap_or(0) as u32,
-    }))
 }
 
 fn phases(root: &Section<'_>) -> Result<Phases, ScenarioError> {
@@ -479,23 +316,6 @@ fn phases(root: &Section<'_>) -> Result<Phases, ScenarioError> {
     })
 }
 
-/// Shorter than this, the samples of CPU time and the windows of a second mean nothing.
-pub const MEASURE_MIN: Duration = Duration::from_secs(1);
-/// The longest phase, and the longest measured phase however often it is repeated.
-pub const MEASURED_MAX: Duration = Duration::from_secs(7 * 86_400);
-/// How many times in a row the same may be measured: more laps no table shows.
-pub const REPEAT: RangeInclusive<u64> = 1..=100;
-
-/// Checks the length of a phase.
-pub fn check_phase(duration: Duration, least: Duration) -> Result<Duration, String> {
-    let most = MEASURED_MAX;
-    if (least..=most).contains(&duration) {
-        return Ok(duration);
-    }
-    let [text, least, most] = [duration, least, most].map(units::format_duration);
-    Err(format!("{text} is outside {least}..={most}"))
-}
-
 fn slip_percent(root: &Section<'_>) -> Result<Option<f64>, ScenarioError> {
     let Some(section) = root.table("health", HEALTH_KEYS)? else { return Ok(None) };
     section.number("slip_percent", 0.1..=100.0)
@@ -504,7 +324,9 @@ fn slip_percent(root: &Section<'_>) -> Result<Option<f64>, ScenarioError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::plan::ClassKind;
+    use crate::scenario::groups::ClassKind;
+    use crate::scenario::publishers::Phase;
+    use crate::time::rate::Rate;
 
     const FULL: &str = r#"
         name = "full"

@@ -22,9 +22,9 @@ use crate::judge::exit::Exit;
 use crate::observe::host;
 use crate::plan::budget::Refusal;
 use crate::scenario::section::ScenarioError;
-use floor::TimingFloor;
-use row::{Row, RowVerdict};
-use rows::{Extent, Rows};
+use crate::selftest::floor::TimingFloor;
+use crate::selftest::row::{Row, RowVerdict};
+use crate::selftest::rows::{Extent, Rows};
 
 /// Why there is no verdict on the instrument.
 #[derive(Debug, Error)]

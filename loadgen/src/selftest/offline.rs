@@ -12,7 +12,7 @@ use crate::compare::metric::Metric;
 use crate::receive::histograms::SignedHistogram;
 use crate::result::run_file::RunFile;
 use crate::selftest::row::{Row, RowVerdict, exact};
-use crate::time::clock::mix;
+use crate::time::draw::mix;
 
 /// Row 10: comparisons of a server with itself, and with one that is a tenth worse, on a host whose
 /// runs scatter by 3 %.

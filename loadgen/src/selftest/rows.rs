@@ -19,8 +19,8 @@ use crate::selftest::fault::Fault;
 use crate::selftest::floor::TimingFloor;
 use crate::selftest::row::{Near, Row, RowVerdict, exact, near};
 use crate::selftest::trial::{Bench, Found, Trial};
-use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
-use crate::time::units::format_ns;
+use crate::time::clock::{UtcMap, mono_ns};
+use crate::time::units::{SECOND_NS, format_ns};
 
 /// How long trials measure: all of it, or enough for a test suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

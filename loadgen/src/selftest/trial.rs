@@ -14,13 +14,15 @@ use crate::observe::sampler::Sampler;
 use crate::observe::server_counters::CounterPage;
 use crate::plan::budget;
 use crate::plan::budget::{Destined, Wishes};
-use crate::plan::plan::{ClassKind, Destination, Disturbance, Plan};
+use crate::plan::plan::{Destination, Disturbance, Plan};
 use crate::receive::outcome::{ClassOutcome, Outcome};
+use crate::scenario::groups::ClassKind;
 use crate::scenario::scenario::Scenario;
 use crate::selftest::SelftestError;
 use crate::selftest::fault::Fault;
 use crate::selftest::null_server::{NullServer, Tally};
-use crate::time::clock::{SECOND_NS, UtcMap, mono_ns};
+use crate::time::clock::{UtcMap, mono_ns};
+use crate::time::units::SECOND_NS;
 
 /// The CPUs of both sides.
 #[derive(Debug)]

@@ -99,6 +99,14 @@ fn three_digits(value: f64) -> String {
     }
 }
 
+/// Nanoseconds per second.
+pub const SECOND_NS: u64 = 1_000_000_000;
+
+/// A duration in whole nanoseconds.
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

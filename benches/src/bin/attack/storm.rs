@@ -12,7 +12,8 @@ use clap::ValueEnum;
 use gridload::codec::handshake;
 use gridload::codec::handshake::Offer;
 use gridload::os::socket;
-use gridload::time::clock::{mix, mono_ns};
+use gridload::time::clock::mono_ns;
+use gridload::time::draw::mix;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 

@@ -4,18 +4,17 @@
 
 use std::fmt;
 
+use crate::codec::claim::Reject;
 use crate::codec::dialect::Dialect;
 use crate::codec::dialect::centrifugo::Centrifugo;
 use crate::codec::dialect::pusher::Pusher;
 use crate::codec::dialect::socketio::SocketIo;
 use crate::codec::dialect::stream::{Stream, Tongue};
-use crate::codec::inflate;
 use crate::codec::inflate::Inflater;
-use crate::codec::wire;
-use crate::codec::wire::{Message, Opcode};
-use crate::drive::connection::{Connection, Heard, MASK};
-use crate::receive::memo::Memo;
-use crate::receive::stamp::Reject;
+use crate::codec::memo::Memo;
+use crate::codec::wire::{MASK, Message, Opcode};
+use crate::codec::{inflate, wire};
+use crate::drive::connection::{Connection, Heard};
 
 /// A conversation.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::codec::claim::Reject;
 use crate::codec::dialect::broker::{Conversation, Exchange, Introduction, push_text, refusal};
 use crate::codec::dialect::json::{payload_of, quoted, value_of};
 use crate::codec::dialect::patience::Patience;
 use crate::codec::wire::Message;
-use crate::receive::stamp::Reject;
 
 /// One socket.
 #[derive(Debug)]

@@ -18,9 +18,9 @@ use std::fmt::{self, Write as _};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::scenario::form::Form;
+use crate::codec::dialect::particulars::{Events, Particulars, Templates};
+use crate::codec::form::Form;
 use crate::scenario::section::{ScenarioError, Section, quoted};
-pub use particulars::{Events, Particulars, Templates};
 
 /// A kind of server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -9,12 +9,12 @@ use ring::hmac;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::codec::claim::Reject;
 use crate::codec::dialect::broker::{Conversation, Exchange, Introduction, push_text, refusal};
 use crate::codec::dialect::json::{payload_of, quoted, string_of};
 use crate::codec::dialect::particulars::app_key;
 use crate::codec::dialect::patience::Patience;
 use crate::codec::wire::Message;
-use crate::receive::stamp::Reject;
 
 /// One socket.
 #[derive(Debug)]

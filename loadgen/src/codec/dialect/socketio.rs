@@ -5,6 +5,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::codec::claim::Reject;
 use crate::codec::dialect::broker::{
     Conversation, Exchange, Introduction, Told, push_text, refusal,
 };
@@ -12,7 +13,6 @@ use crate::codec::dialect::json::{payload_of, quoted};
 use crate::codec::dialect::particulars::{Events, ROOT};
 use crate::codec::dialect::patience::Patience;
 use crate::codec::wire::Message;
-use crate::receive::stamp::Reject;
 
 /// One socket.
 #[derive(Debug)]

@@ -114,12 +114,7 @@ impl Conversation for Stream {
         let told = &mut exchange.told;
         let taken = self.take(message.bytes, &mut answers, |payload| told(Told::Payload(payload)));
         if !answers.is_empty() {
-            wire::encode(
-                Opcode::Binary,
-                &answers,
-                crate::drive::connection::MASK,
-                exchange.answers,
-            );
+            wire::encode(Opcode::Binary, &answers, crate::codec::wire::MASK, exchange.answers);
         }
         taken
     }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use crate::codec::dialect::broker::{Broker, Brought};
 use crate::codec::dialect::speech::{Speech, Uttered};
+use crate::codec::memo::Memo;
 use crate::codec::payload::Encoder;
 use crate::codec::wire;
 use crate::codec::wire::Opcode;
@@ -13,10 +14,9 @@ use crate::drive::connection::Connection;
 use crate::drive::link;
 use crate::drive::publishers::Connected;
 use crate::drive::stage::Stage;
-use crate::receive::memo::Memo;
 use crate::receive::outcome::PublisherOutcome;
 use crate::receive::stamp::Roster;
-use crate::time::clock::mix;
+use crate::time::draw::mix;
 
 /// What the lines of a thread read with.
 pub(super) struct Inbox {

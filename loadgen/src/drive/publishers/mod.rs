@@ -16,11 +16,13 @@ use std::thread;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::codec::dialect::broker::{Broker, Introduction};
+use crate::codec::form::Form;
 use crate::codec::handshake;
 use crate::codec::handshake::Offer;
 use crate::drive::connection::Connection;
 use crate::drive::dial;
-use crate::drive::stage::{Stage, nanoseconds};
+use crate::drive::publishers::line::{Inbox, Line};
+use crate::drive::stage::Stage;
 use crate::drive::subscribers::KILLED;
 use crate::observe::meter::Meter;
 use crate::os::socket;
@@ -29,10 +31,9 @@ use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
 use crate::receive::stamp::Roster;
 use crate::receive::windows::WindowPart;
-use crate::scenario::form::Form;
-use crate::time::clock::{SECOND_NS, mix, mono_ns};
-
-use line::{Inbox, Line};
+use crate::time::clock::mono_ns;
+use crate::time::draw::mix;
+use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// What a publisher thread leaves behind.
 #[derive(Debug)]

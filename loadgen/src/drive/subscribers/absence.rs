@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use crate::drive::ramp;
 use crate::drive::reconnect::{Absent, Reconnects};
-use crate::drive::stage::nanoseconds;
 use crate::drive::subscriber::{State, Subscriber};
 use crate::drive::subscribers::{KILLED, SubscriberThread, Way};
 use crate::os::socket;
-use crate::plan::attendance::{Attendance, CutEnd, Wait};
-use crate::plan::plan::{KillPlan, Plan};
+use crate::plan::plan::Plan;
 use crate::receive::reception::End;
-use crate::time::clock::{SECOND_NS, mix, mono_ns};
+use crate::scenario::attendance::{Attendance, CutEnd, Wait};
+use crate::scenario::kill::KillPlan;
+use crate::time::clock::mono_ns;
+use crate::time::draw::mix;
+use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// Who of a thread's share is away, and who is to go.
 #[derive(Default)]

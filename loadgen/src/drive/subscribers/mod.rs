@@ -24,21 +24,22 @@ use slab::Slab;
 
 use crate::codec::handshake;
 use crate::drive::connection::{Connection, Filled};
-use crate::drive::link;
-use crate::drive::ramp;
 use crate::drive::ramp::{Attempt, Ramp};
 use crate::drive::stage::Stage;
-use crate::drive::subscriber;
 use crate::drive::subscriber::{Ears, State, Subscriber};
+use crate::drive::subscribers::absence::Absences;
+use crate::drive::subscribers::pace::{Paced, Pausing};
+use crate::drive::{link, ramp, subscriber};
 use crate::observe::meter::Meter;
 use crate::os::socket;
-use crate::plan::plan::{ClassKind, Plan, SubscriberPlan};
+use crate::plan::plan::{Plan, SubscriberPlan};
 use crate::receive::outcome::{RampOutcome, ThreadHealth};
 use crate::receive::reception::{Arrival, End, Reception};
 use crate::receive::windows::WindowPart;
-use crate::time::clock::{SECOND_NS, mix, mono_ns};
-use absence::Absences;
-use pace::{Paced, Pausing};
+use crate::scenario::groups::ClassKind;
+use crate::time::clock::mono_ns;
+use crate::time::draw::mix;
+use crate::time::units::SECOND_NS;
 
 /// What a subscriber thread leaves behind.
 #[derive(Debug)]

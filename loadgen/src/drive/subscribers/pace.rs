@@ -3,11 +3,11 @@
 
 use std::mem;
 
-use crate::drive::stage::nanoseconds;
 use crate::drive::subscriber::{State, Subscriber};
 use crate::drive::subscribers::SubscriberThread;
-use crate::plan::plan::ClassKind;
-use crate::time::clock::{SECOND_NS, mix};
+use crate::scenario::groups::ClassKind;
+use crate::time::draw::mix;
+use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// A slow socket's allowance.
 pub(super) struct Paced {

@@ -4,8 +4,8 @@
 
 use crate::drive::subscriber::State;
 use crate::drive::subscribers::SubscriberThread;
-use crate::plan::plan::ClassKind;
-use crate::time::clock::SECOND_NS;
+use crate::scenario::groups::ClassKind;
+use crate::time::units::SECOND_NS;
 
 impl SubscriberThread<'_> {
     /// Looks whether it is time to. What could be read has been read by then.

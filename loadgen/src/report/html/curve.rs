@@ -3,14 +3,13 @@
 
 use hdrhistogram::Histogram;
 
-use crate::time::units::format_ns;
-
 use crate::report::html::heatmap::latency_axis;
 use crate::report::html::over_time::key;
 use crate::report::html::plot;
 use crate::report::html::plot::{Axis, Figure, Room};
 use crate::report::html::scale::{Scale, nines_of, nines_ticks, quantile_of};
 use crate::report::html::svg::{Point, Svg};
+use crate::time::units::format_ns;
 
 /// Latencies of one kind, ns.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::observe::efficiency::Efficiency;
-use crate::plan::plan::ClassKind;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::{ClassOutcome, Totals, Window};
 use crate::report::lap_table::LapRow;
+use crate::scenario::groups::ClassKind;
 
 /// A run.
 #[derive(Debug, Default, Deserialize)]

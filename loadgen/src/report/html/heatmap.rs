@@ -4,17 +4,15 @@
 use std::collections::BTreeMap;
 
 use crate::receive::latency_map::{BucketCounts, bucket_from_ns};
-use crate::time::units::{format_exact, format_ns};
-
 use crate::receive::outcome::Window;
 use crate::report::html::document::Document;
-use crate::report::html::over_time;
 use crate::report::html::over_time::key;
-use crate::report::html::plot;
 use crate::report::html::plot::{Axis, Figure, Key, Room};
 use crate::report::html::scale::{Scale, log_ticks, round_down, round_up};
 use crate::report::html::svg::{Area, Svg};
 use crate::report::html::timeline::{Reading, Timeline};
+use crate::report::html::{over_time, plot};
+use crate::time::units::{format_exact, format_ns};
 
 /// The plot of a run.
 pub fn figure(run: &Document, timeline: &Timeline) -> Figure {

@@ -7,17 +7,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::receive::histograms::SignedHistogram;
-use crate::scenario::scenario::Scenario;
-
-use crate::report::html::curve;
 use crate::report::html::curve::{Curve, Words};
 use crate::report::html::document::{Condition, Document};
-use crate::report::html::heatmap;
 use crate::report::html::plot::{Figure, Room};
-use crate::report::html::quantities;
-use crate::report::html::tables;
 use crate::report::html::tables::{Headline, Table};
 use crate::report::html::timeline::Timeline;
+use crate::report::html::{curve, heatmap, quantities, tables};
+use crate::scenario::scenario::Scenario;
 
 /// The page of a run: one file that needs no other.
 ///

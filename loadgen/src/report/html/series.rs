@@ -1,15 +1,13 @@
 //! Plots of quantities over time: how such a plot is drawn, whatever it shows. Must not know what
 //! is measured; `quantities` does.
 
-use crate::time::units::{format_bytes, format_count};
-
-use crate::report::html::over_time;
 use crate::report::html::over_time::key;
-use crate::report::html::plot;
 use crate::report::html::plot::{Axis, Figure, Room};
 use crate::report::html::scale::{Scale, byte_ticks_to, ticks_to};
 use crate::report::html::svg::{Area, Svg};
 use crate::report::html::timeline::Timeline;
+use crate::report::html::{over_time, plot};
+use crate::time::units::{format_bytes, format_count};
 
 /// What is plotted, and how.
 #[derive(Debug)]

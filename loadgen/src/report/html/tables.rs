@@ -9,14 +9,13 @@ use serde_json::{Map, Value};
 
 use crate::judge::verdict::frames_missing;
 use crate::observe::clocks;
-use crate::plan::attendance::Returns;
 use crate::receive::outcome::{ClassOutcome, Totals};
+use crate::report::html::document::Document;
 use crate::report::lap_table::LAP_COLUMNS;
 use crate::report::text;
 use crate::report::text::{CLASS_COLUMNS, LATENCY_COLUMNS};
+use crate::scenario::attendance::Returns;
 use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
-
-use crate::report::html::document::Document;
 
 /// A number at the top of the page.
 #[derive(Debug, PartialEq, Serialize)]
@@ -220,9 +219,9 @@ const UNKNOWN: &str = "–";
 mod tests {
     use super::*;
     use crate::fixtures::outcome;
-    use crate::plan::plan::ClassKind;
     use crate::report::html::fixtures;
     use crate::report::lap_table::LapRow;
+    use crate::scenario::groups::ClassKind;
 
     fn row<'t>(table: &'t Table, name: &str) -> &'t [String] {
         table.rows.iter().find(|row| row[0] == name).unwrap()

@@ -1,9 +1,8 @@
 //! The time axis that all plots over time share: its length, its columns, the phases of the run,
 //! and values put into columns. Must not draw, nor know what the values are.
 
-use crate::time::units::parse_duration;
-
 use crate::report::html::document::{Document, Sample};
+use crate::time::units::parse_duration;
 
 /// From the first frame due to the end of the run, in columns of whole seconds.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::merge_counts;
-use crate::time::clock::SECOND_NS;
 use crate::time::units;
+use crate::time::units::SECOND_NS;
 
 /// When the sockets of a class are there; by default from the ramp to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]

@@ -55,7 +55,7 @@ impl Visits {
 }
 
 /// A frame that is due this long after a socket came must reach it.
-const GRACE_NS: u64 = crate::time::clock::SECOND_NS;
+const GRACE_NS: u64 = crate::time::units::SECOND_NS;
 
 #[cfg(test)]
 mod tests {
