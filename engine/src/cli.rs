@@ -102,15 +102,17 @@ fn start<E: Display>(
         Ok(read) => read,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    let level = match logging::init(&config.log) {
-        Ok(level) => level,
+    let (level, mut lines) = match logging::init(&config.log) {
+        Ok(log) => log,
         Err(error) => return fail(1, error),
     };
     let reloader = Reloader::new(settings, Box::new(move || layers.read(None)), level);
-    match serve(config, reloader) {
+    let code = match serve(config, reloader) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, error),
-    }
+        Err(error) => fail_on(&mut lines, 1, error),
+    };
+    lines.wait_written();
+    code
 }
 
 fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
@@ -179,8 +181,13 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(code: u8, error: impl Display) -> ExitCode {
+    fail_on(&mut io::stderr(), code, error)
+}
+
+fn fail_on(output: &mut impl Write, code: u8, error: impl Display) -> ExitCode {
     for line in error.to_string().lines() {
-        eprintln!("gridcast: {line}");
+        // The exit code tells it as well, and there is no other place to say so.
+        let _ = output.write_all(format!("gridcast: {line}\n").as_bytes());
     }
     ExitCode::from(code)
 }

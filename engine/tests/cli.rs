@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -82,7 +82,9 @@ fn listening_where_somebody_else_does_fails_in_words() {
 /// A serving process, killed at the end of its test.
 struct Serving {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    lines: std::io::Lines<BufReader<PipeReader>>,
+    /// The end of the pipe that the process writes to.
+    log: Option<PipeWriter>,
     address: SocketAddr,
     admin: Option<SocketAddr>,
 }
@@ -103,8 +105,12 @@ impl Serving {
     }
 
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (said, saying) = std::io::pipe().unwrap();
+        let log = saying.try_clone().unwrap();
+        let child = command.stderr(saying).stdout(Stdio::null()).spawn().unwrap();
+        // It holds the other end of the pipe as well, and would keep it open.
+        drop(command);
+        let mut lines = BufReader::new(said).lines();
         let (address, admin) = loop {
             let line = lines.next().expect("a line that it listens").unwrap();
             let said: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -113,7 +119,7 @@ impl Serving {
                 break (address("address").unwrap(), address("admin"));
             }
         };
-        Self { child, lines, address, admin }
+        Self { child, lines, log: Some(log), address, admin }
     }
 
     fn connect(&self, request: &str) -> TcpStream {
@@ -126,13 +132,42 @@ impl Serving {
 
     /// Waits for a line with this message.
     fn said(&mut self, message: &str) -> serde_json::Value {
+        self.log = None;
         let lines = self.lines.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
         let mut said = lines.filter(|said: &serde_json::Value| said["message"] == message);
         said.next().unwrap_or_else(|| panic!("ended before it said {message:?}"))
     }
 
+    /// Fills the pipe that log lines go to, and keeps it full until somebody reads.
+    fn fill_log(&mut self) {
+        let mut log = self.log.take().unwrap();
+        let (full, filled) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // What is written fits byte by byte until nothing does.
+            while log.write_all(b"\n").is_ok() {
+                if full.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+        while filled.recv_timeout(Duration::from_millis(300)).is_ok() {}
+    }
+
+    /// Waits for the end without reading a line; none if it does not come.
+    fn end_unread(mut self) -> Option<i32> {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
     /// Waits for the end; answers the exit code and what was said until then.
     fn end(mut self) -> (Option<i32>, String) {
+        self.log = None;
         let said: Vec<String> = self.lines.by_ref().map(Result::unwrap).collect();
         (self.child.wait().unwrap().code(), said.join("\n"))
     }
@@ -355,4 +390,29 @@ fn lines_for_a_person_have_no_colours_in_a_file() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(line.contains("listening") && !line.contains('\u{1b}'), "{line:?}");
+}
+
+/// A log that nobody reads must hold up neither a core nor a signal.
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let mut serving = Serving::start(&["--set", "admin.listen=127.0.0.1:0"]);
+    serving.fill_log();
+    let status = |address, line: &str| {
+        let request = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let mut status = [0; 12];
+        connect(address, &request).read_exact(&mut status).unwrap();
+        String::from_utf8(status.to_vec()).unwrap()
+    };
+    serving.signal(Signal::HUP);
+    let admin = serving.admin.expect("an administrators' address");
+    // The core that is asked logs that it was.
+    assert_eq!(status(admin, "POST /v1/admin/drain"), "HTTP/1.1 202");
+    assert_eq!(status(admin, "GET /v1/admin/status"), "HTTP/1.1 200");
+    assert_eq!(serving.end_unread(), Some(0), "the drain ends it");
+
+    let mut serving = Serving::start(&[]);
+    serving.fill_log();
+    assert_eq!(status(serving.address, "GET /healthz"), "HTTP/1.1 200");
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end_unread(), Some(0), "the signal ends it");
 }

@@ -35,6 +35,7 @@ use crate::net::tls::certificates::{Tls, TlsError};
 use crate::settings::config::{Config, RetentionClass};
 use crate::settings::current::Current;
 use crate::settings::layers::SettingsError;
+use crate::settings::lines;
 use crate::settings::reload::Reloader;
 
 /// How often feeds are tidied and signals looked at.
@@ -468,6 +469,7 @@ impl Shared {
             patterns: usage.patterns as u64,
             log_bytes: usage.log_bytes,
             connections: self.admission.total() as u64,
+            log_lines_dropped: lines::dropped(),
             ready: self.is_ready(),
         };
         metrics::render(&cells, &snapshot)

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub log_bytes: u64,
     /// Connections there are, whatever they are for.
     pub connections: u64,
+    /// Log lines dropped because nothing took them.
+    pub log_lines_dropped: u64,
     /// Whether the engine takes on work: neither starting nor draining.
     pub ready: bool,
 }
@@ -116,7 +118,11 @@ impl Scrape {
                 .encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?
                 .encode_counter::<NoLabelSet, _, f64>(&total, None)?;
         }
-        Ok(())
+        let help = "Log lines dropped because nothing read them in time.";
+        encoder
+            .encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&self.snapshot.log_lines_dropped, None)
+            .map(drop)
     }
 
     fn encode_labelled_totals(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

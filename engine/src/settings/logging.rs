@@ -1,29 +1,44 @@
 //! Where log lines go, in which form, and how much is told. Called once, before the engine starts.
-//! It must not log anything itself.
+//! It must not log anything itself, and nobody who logs may wait.
 
 use crate::settings::config::{Log, LogFormat, LogLevel};
-use std::io::IsTerminal;
+use crate::settings::lines::Lines;
+use std::io::{self, IsTerminal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-/// Sends what the engine tells to standard error, and warnings of the libraries below it.
+/// Sends what the engine tells to standard error, and warnings of the libraries below it. Answers
+/// how to tell more or less, and where lines can be put that are no events.
 ///
 /// # Errors
-/// When this process has a logger already.
-pub fn init(log: &Log) -> Result<Level, TryInitError> {
+/// When this process has a logger already, or no thread left.
+pub fn init(log: &Log) -> io::Result<(Level, Lines)> {
     let (filter, handle) = reload::Layer::new(targets(log.level));
+    let lines = Lines::start(io::stderr())?;
+    let writer = lines.clone();
     // Colours are for eyes: in a file they are noise.
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    let lines = match log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(move || writer.clone());
+    let layer = match log.format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
-    Ok(Level(handle))
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+    subscriber.try_init().map_err(io::Error::other)?;
+    tell_panics(lines.clone());
+    Ok((Level(handle), lines))
+}
+
+/// The standard hook writes to standard error itself, and would wait there.
+fn tell_panics(lines: Lines) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%panic, %backtrace, "a fault of the engine itself: please report it");
+        lines.wait_written();
+    }));
 }
 
 /// How much is told, to be changed while the engine runs.

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod current;
 pub mod layers;
+pub mod lines;
 pub mod logging;
 pub mod nearest;
 pub mod reload;
