@@ -213,9 +213,7 @@ impl Core {
     fn turn(&mut self, mut visit: impl FnMut(&mut Self, u32)) -> u32 {
         self.bed.publish();
         while let Some(lane) = self.bed.doorbell.take() {
-            if self.lanes.moved(lane) {
-                self.lanes.drop_passed(lane);
-            }
+            self.lanes.moved(lane);
         }
         let mut visits = 0;
         loop {
@@ -224,10 +222,12 @@ impl Core {
                     visit(self, member.conn);
                     visits += 1;
                 }
-                Step::Finished(swept) => swept.confirm(),
-                Step::Idle => return visits,
+                Step::Finished(swept) => self.lanes.confirm(&swept),
+                Step::Idle => break,
             }
         }
+        while self.lanes.look().is_some() {}
+        visits
     }
 }
 

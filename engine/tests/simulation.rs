@@ -18,7 +18,7 @@ use std::sync::Arc;
 use gridcast::delivery::doorbell::{Doorbell, Wake};
 use gridcast::delivery::flush::{Delivery, FlushEnd, FlushState, FlushStats, Socket};
 use gridcast::delivery::subscriptions::Subscription;
-use gridcast::delivery::sweep::{Lanes, Member, Step};
+use gridcast::delivery::sweep::{Lanes, Look, Member, Step};
 use gridcast::feed::encoder::{Form, LaneKind, Message, announcement};
 use gridcast::feed::epoch::Epoch;
 use gridcast::feed::lag::Gap;
@@ -456,10 +456,11 @@ impl World {
                 self.flush(key);
             }
         }
+        self.look_some();
         for _ in 0..self.rng.random_range(1..40) {
             match self.lanes.step() {
-                Step::Idle => return,
-                Step::Finished(swept) => swept.confirm(),
+                Step::Idle => break,
+                Step::Finished(swept) => self.lanes.confirm(&swept),
                 Step::Visit(Member { conn: key, subscription }) => {
                     let delivery = &mut self.conns[key as usize].delivery;
                     delivery.mark(subscription);
@@ -478,17 +479,28 @@ impl World {
     }
 
     fn moved(&mut self, lane: u32) {
-        if !self.lanes.moved(lane) {
-            return;
-        }
-        for Member { conn: key, subscription } in self.lanes.members(lane).to_vec() {
-            let Some(conn) = self.conns.get_mut(key as usize) else { continue };
-            let lapsed = conn.delivery.lapse_at(subscription, &self.lanes, &mut self.stats);
+        self.lanes.moved(lane);
+    }
+
+    /// Only who is blocked lapses; for others what they need is kept.
+    fn look_some(&mut self) {
+        self.lanes.look_again();
+        for _ in 0..self.rng.random_range(1..40) {
+            let Some(Look { lane, member, before_pos }) = self.lanes.look() else { return };
+            let Member { conn: key, subscription } = member;
+            let delivery = &mut self.conns[key as usize].delivery;
+            if !delivery.stands_before(subscription, before_pos) {
+                continue;
+            }
+            if delivery.state() != FlushState::Blocked {
+                self.lanes.keep(lane);
+                continue;
+            }
+            let lapsed = delivery.lapse_at(subscription, &self.lanes, &mut self.stats);
             if let Err(end) = lapsed {
                 self.ended(key, end);
             }
         }
-        self.lanes.drop_passed(lane);
     }
 
     fn flush(&mut self, key: u32) {
@@ -580,7 +592,7 @@ impl World {
             self.flush_some();
             let quiet = self.doorbell.take().map(|lane| self.moved(lane)).is_none();
             let idle = self.ready.is_empty() && self.marked.is_empty();
-            if quiet && idle && !self.lanes.is_sweeping() {
+            if quiet && idle && !self.lanes.is_sweeping() && !self.lanes.is_looking() {
                 break;
             }
         }

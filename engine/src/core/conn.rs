@@ -69,7 +69,7 @@ pub struct Queued {
     pub read_closed: bool,
     /// Not read until its outbox has drained.
     pub read_held: bool,
-    /// Not read until the subscribers have what it published.
+    /// Not read until subscribers have what was published.
     pub paced: bool,
     /// A ping is out.
     pub pinged: bool,
@@ -186,6 +186,15 @@ impl Conn {
             Role::Subscriber(kind) => kind.form != Form::Sse,
             Role::Multiplexed(_) | Role::Publisher(_) | Role::Echo(_) => true,
             Role::Request(_) | Role::Closing(_) => false,
+        }
+    }
+
+    /// True when what it sends next may be published, as far as is known.
+    pub fn publishes(&self) -> bool {
+        match &self.role {
+            Role::Publisher(_) | Role::Request(Some(_)) => true,
+            Role::Multiplexed(multiplexed) => multiplexed.publishes,
+            Role::Subscriber(_) | Role::Echo(_) | Role::Request(None) | Role::Closing(_) => false,
         }
     }
 

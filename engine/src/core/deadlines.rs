@@ -69,7 +69,9 @@ impl Core {
         let (ping, idle) =
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
-        let silent = now.saturating_sub(conn.heard);
+        // While it waits for others nobody listens to it.
+        let heard = if conn.queued.paced { now } else { conn.heard };
+        let silent = now.saturating_sub(heard);
         let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => self.cut(key),
@@ -84,7 +86,7 @@ impl Core {
                 if silent >= ticks(ms_max) {
                     return self.request_timed_out(key, ms_max);
                 }
-                self.set_due(key, conn.heard + ticks(ms_max));
+                self.set_due(key, heard + ticks(ms_max));
             }
             _ if conn.lagging_since > 0 && lagging >= lag => {
                 self.close(key, &CloseCode::Stalled.into());
@@ -98,8 +100,8 @@ impl Core {
             _ if silent >= idle => {
                 self.close(key, &Close::new(CloseCode::Timeout, "no answer to a ping"));
             }
-            _ if silent >= ping => self.set_due(key, conn.heard + idle),
-            _ => self.set_due(key, conn.heard + ping),
+            _ if silent >= ping => self.set_due(key, heard + idle),
+            _ => self.set_due(key, heard + ping),
         }
     }
 

@@ -55,10 +55,6 @@ impl Core {
             Event::Absorbed => {}
             Event::Close { code, .. } => self.peer_closed(key, code),
         }
-        let Some(conn) = self.conns.get_mut(key as usize) else { return Consumed::Rest };
-        if conn.queued.paced {
-            return Consumed::Hold(consumed);
-        }
         Consumed::Bytes(consumed)
     }
 
@@ -115,18 +111,16 @@ impl Core {
         let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
         let Publisher { topic, held, .. } = &mut **publisher;
         match self.shared.registry.publish(topic, held, message, now_ns) {
-            Ok(published) => self.published(key, published),
+            Ok(published) => self.published(&published),
             Err(error) => self.close(key, &Close::new(CloseCode::OverCapacity, error.to_string())),
         }
     }
 
-    /// Counts a publish, and has a publisher that is ahead of the subscribers wait.
-    pub(crate) fn published(&mut self, key: u32, published: Published) {
+    /// Counts a publish, and has publishers wait if a core is too far behind with it.
+    pub(crate) fn published(&mut self, published: &Published) {
         self.metrics.published(published.encodes, published.deflates);
-        let conn = &mut self.conns[key as usize];
-        if published.behind && !std::mem::replace(&mut conn.queued.paced, true) {
-            self.metrics.paced();
-            self.paced.push(key);
+        if let Some(behind) = &published.behind {
+            self.brake.pull(behind.clone());
         }
     }
 

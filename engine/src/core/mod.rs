@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod admin;
 pub mod arriving;
+pub mod brake;
 pub mod conn;
 pub mod deadlines;
 pub mod ending;
@@ -32,6 +33,7 @@ use slab::Slab;
 
 use crate::auth::Auth;
 use crate::core::accept::{Accepting, Entrance};
+use crate::core::brake::Brake;
 use crate::core::conn::{Conn, Role};
 use crate::core::deadlines::Census;
 use crate::core::ending::Draining;
@@ -40,7 +42,7 @@ use crate::core::shedding::Shedding;
 use crate::core::wheel::{TICK_MS, Tick, Wheel};
 use crate::delivery::doorbell::Doorbell;
 use crate::delivery::flush::{FlushState, FlushStats};
-use crate::delivery::sweep::{Lanes, Member, Step, Swept};
+use crate::delivery::sweep::{Lanes, Look, Member, Step, Swept};
 use crate::engine::Shared;
 use crate::metrics::CoreMetrics;
 use crate::net::tls::certificates::Tls;
@@ -67,9 +69,11 @@ const MOVES_PER_TURN: usize = 4096;
 /// Members marked in one turn: marking is cheap, and whoever is marked by more lanes needs fewer
 /// writes.
 const MARKS_PER_TURN: usize = 16 << 10;
+/// Members looked at in one turn where retention has passed what a lane holds.
+const LOOKS_PER_TURN: usize = 16 << 10;
 /// Private bytes above which a connection is not read until they are out.
 pub(crate) const OUTBOX_BYTES_HELD: usize = 64 << 10;
-/// How soon a publisher that is ahead of the subscribers is read again.
+/// How soon a core whose publishers wait looks whether they still have to.
 const PACE: Duration = Duration::from_millis(1);
 
 /// See the file header.
@@ -89,9 +93,12 @@ pub struct Core {
     pub(crate) inflater: Inflater,
     /// Reads the commands of multiplexed clients.
     pub(crate) commands: Parser,
-    /// Connections whose kept bytes are looked at again: publishers that were ahead of the
-    /// subscribers, and whoever waited for its answers to be out.
-    pub(crate) paced: Vec<u32>,
+    /// Whether publishers have to wait for subscribers.
+    pub(crate) brake: Brake,
+    /// Publishers that wait, the longest waiting first.
+    pub(crate) paced: VecDeque<u32>,
+    /// Connections that are read again because the answers they waited for are out.
+    pub(crate) answered: Vec<u32>,
     pub(crate) draining: Draining,
     pub(crate) census: Census,
     pub(crate) shedding: Shedding,
@@ -145,7 +152,9 @@ impl Core {
             conns: Slab::new(),
             buffer: vec![0; buffer_bytes],
             scratch: Scratch::default(),
-            paced: Vec::new(),
+            brake: Brake::default(),
+            paced: VecDeque::new(),
+            answered: Vec::new(),
             index,
             poll,
             entrances,
@@ -203,7 +212,10 @@ impl Core {
             || !self.marked.is_empty()
             || !self.readable.is_empty()
             || !self.newcomers.is_empty()
+            || !self.answered.is_empty()
+            || !(self.paced.is_empty() || self.brake.is_on())
             || self.lanes.is_sweeping()
+            || self.lanes.is_looking()
             || self.accepts(Accepting::More);
         if more_to_do {
             Some(Duration::ZERO)
@@ -237,9 +249,10 @@ impl Core {
         self.read_some();
         for _ in 0..MOVES_PER_TURN {
             let Some(lane) = self.doorbell.take() else { break };
-            self.lane_moved(lane);
+            self.lanes.moved(lane);
         }
         self.flush_some();
+        self.look_some();
         // After that, so that what was published does not wait for them.
         self.welcome();
         self.tick();
@@ -284,22 +297,27 @@ impl Core {
         }
     }
 
-    /// Takes in that a lane has moved. Where that made it pass segments, those who stand in them
-    /// are dealt with before they are let go.
-    pub(crate) fn lane_moved(&mut self, lane: u32) {
-        if !self.lanes.moved(lane) {
-            return;
+    /// Looks at members of lanes that retention has passed: the blocked ones lapse, what others
+    /// need is kept.
+    fn look_some(&mut self) {
+        self.lanes.look_again();
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(Look { lane, member, before_pos }) = self.lanes.look() else { return };
+            let delivery = &self.conns[member.conn as usize].delivery;
+            if !delivery.stands_before(member.subscription, before_pos) {
+                continue;
+            }
+            match delivery.state() {
+                FlushState::Blocked => self.lapse(member),
+                FlushState::CaughtUp | FlushState::Ready => self.lanes.keep(lane),
+            }
         }
-        for member in self.lanes.members(lane).to_vec() {
-            self.lapse(member);
-        }
-        self.lanes.drop_passed(lane);
     }
 
     fn lapse(&mut self, member: Member) {
         let mut stats = FlushStats::default();
-        let Some(conn) = self.conns.get_mut(member.conn as usize) else { return };
-        let lapsed = conn.delivery.lapse_at(member.subscription, &self.lanes, &mut stats);
+        let delivery = &mut self.conns[member.conn as usize].delivery;
+        let lapsed = delivery.lapse_at(member.subscription, &self.lanes, &mut stats);
         self.count(&stats);
         if let Err(end) = lapsed {
             self.end_delivery(member.conn, end);
@@ -383,8 +401,8 @@ impl Core {
         }
     }
 
-    fn swept(&self, swept: &Swept) {
-        swept.confirm();
+    fn swept(&mut self, swept: &Swept) {
+        self.lanes.confirm(swept);
         self.metrics.swept(self.now_ns().saturating_sub(swept.published_ns));
     }
 
@@ -443,7 +461,7 @@ impl Core {
                 if matches!(conn.role, Role::Closing(_)) {
                     self.sent_last(key);
                 } else if held {
-                    self.paced.push(key);
+                    self.answered.push(key);
                 }
             }
             FlushState::Ready => self.queue_ready(key),

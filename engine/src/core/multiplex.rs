@@ -33,6 +33,8 @@ pub struct Multiplexed {
     topics: BTreeMap<Target, u32>,
     /// The feed it published to last, so that it is looked up once.
     held: Option<(Topic, Option<Arc<Feed>>)>,
+    /// Whether it has published: then it waits with other publishers.
+    pub publishes: bool,
     rate: TokenBucket,
 }
 
@@ -40,7 +42,8 @@ impl Core {
     /// Makes a connection a multiplexed one.
     pub(crate) fn begin_multiplexed(&mut self, key: u32, kind: LaneKind, handshake: &Handshake) {
         let rate = TokenBucket::new(self.config.limits.publishes_per_s_max, self.now_ns());
-        let multiplexed = Multiplexed { kind, topics: BTreeMap::new(), held: None, rate };
+        let multiplexed =
+            Multiplexed { kind, topics: BTreeMap::new(), held: None, publishes: false, rate };
         self.conns[key as usize].delivery.multiplex();
         self.upgrade(key, Role::Multiplexed(Box::new(multiplexed)), handshake);
     }
@@ -214,7 +217,8 @@ impl Core {
         let message = Message { kind: publish.kind, payload: &publish.payload };
         let published = self.shared.registry.publish(&publish.topic, &mut held, message, now_ns)?;
         multiplexed.held = Some((publish.topic.clone(), held));
-        self.published(key, published);
+        multiplexed.publishes = true;
+        self.published(&published);
         if let Some(id) = id {
             self.answer(key, &reply::published(id, &published));
         }

@@ -144,7 +144,7 @@ impl Core {
         }
         self.take_publish(key, now_ns).map_err(too_many)?;
         let published = self.shared.registry.publish(topic, &mut None, message, now_ns)?;
-        self.published(key, published);
+        self.published(&published);
         Ok(published)
     }
 }

@@ -29,9 +29,7 @@ pub(crate) enum Consumed {
 
 impl Core {
     pub(crate) fn read_some(&mut self) {
-        for key in std::mem::take(&mut self.paced) {
-            self.resume(key);
-        }
+        self.resume_some();
         let mut bytes_left = READ_BYTES_PER_TURN;
         let mut now_ns = self.now_ns();
         for _ in 0..self.readable.len() {
@@ -45,10 +43,48 @@ impl Core {
         }
     }
 
-    /// Lets a publisher that was made to wait go on, with what it had sent already.
+    /// Lets those go on that had to wait, each with what it had sent already. Publishers only until
+    /// they have to wait again: the first then is whoever has waited longest.
+    fn resume_some(&mut self) {
+        for key in std::mem::take(&mut self.answered) {
+            self.resume(key);
+        }
+        for _ in 0..self.paced.len() {
+            if self.brake.is_on() {
+                return;
+            }
+            let Some(key) = self.paced.pop_front() else { return };
+            if let Some(conn) = self.conns.get_mut(key as usize) {
+                conn.queued.paced = false;
+                conn.heard = self.now;
+                self.resume(key);
+            }
+        }
+    }
+
+    /// True when a connection publishes while publishers have to wait; it then waits with them.
+    pub(crate) fn has_to_wait(&mut self, key: u32) -> bool {
+        let waits = self.brake.is_on() && self.conns[key as usize].publishes();
+        if waits {
+            self.have_wait(key);
+        }
+        waits
+    }
+
+    /// Has a connection wait until publishers may go on.
+    pub(crate) fn have_wait(&mut self, key: u32) {
+        if !std::mem::replace(&mut self.conns[key as usize].queued.paced, true) {
+            self.metrics.paced();
+            self.paced.push_back(key);
+        }
+    }
+
+    /// Lets a connection that had to wait go on, with what it had sent already.
     fn resume(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.paced = false;
+        if conn.queued.paced {
+            return;
+        }
         if let Some(all) = conn.rest.extend(&[]) {
             self.consume_kept(key, all);
             self.send_private(key);
@@ -72,9 +108,10 @@ impl Core {
     pub(crate) fn read(&mut self, key: u32) -> usize {
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         conn.queued.readable = false;
-        if conn.queued.read_held || conn.queued.paced {
+        if conn.queued.read_held || conn.queued.paced || self.has_to_wait(key) {
             return 0;
         }
+        let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         if conn.queued.arriving {
             self.take_header(key);
             return 0;
@@ -154,9 +191,14 @@ impl Core {
     pub(crate) fn consume(&mut self, key: u32, bytes: &mut [u8]) -> (usize, usize) {
         let mut used = 0;
         while used < bytes.len() {
-            let Some(conn) = self.conns.get(key as usize) else { return (bytes.len(), 0) };
+            if !self.conns.contains(key as usize) {
+                return (bytes.len(), 0);
+            }
+            if self.has_to_wait(key) {
+                return (used, 0);
+            }
             let rest = &mut bytes[used..];
-            let consumed = match conn.role {
+            let consumed = match self.conns[key as usize].role {
                 Role::Request(None) => self.consume_head(key, rest),
                 Role::Request(Some(_)) => self.consume_body(key, rest),
                 Role::Closing(Closing::AwaitEnd | Closing::AfterFlush) => Consumed::Rest,

@@ -21,6 +21,10 @@ impl Core {
     pub(crate) fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
         match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),
+            Ok(Some((request, _))) if request.publishes() && self.brake.is_on() => {
+                self.have_wait(key);
+                Consumed::Hold(0)
+            }
             Ok(Some((mut request, head_bytes))) => {
                 self.serve(key, &mut request);
                 Consumed::Bytes(head_bytes)

@@ -99,7 +99,7 @@ impl Core {
             let now_ns = self.now_ns();
             let feed = self.shared.registry.feed(name, now_ns)?;
             if let Some(lane) = self.lanes.find(&feed, kind) {
-                self.lane_moved(lane);
+                self.lanes.moved(lane);
             }
             // A feed retired between look-up and opening is gone from the registry: look again.
             if let Some(lane) = self.lanes.open(&feed, kind) {

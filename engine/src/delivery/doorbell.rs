@@ -82,7 +82,6 @@ pub struct Tap {
     dirty: AtomicBool,
     dirty_since_ns: std::sync::atomic::AtomicU64,
     swept_pos: std::sync::atomic::AtomicU64,
-    swept_seq: std::sync::atomic::AtomicU64,
 }
 
 impl Tap {
@@ -94,7 +93,6 @@ impl Tap {
             dirty: AtomicBool::new(false),
             dirty_since_ns: std::sync::atomic::AtomicU64::new(0),
             swept_pos: std::sync::atomic::AtomicU64::new(0),
-            swept_seq: std::sync::atomic::AtomicU64::new(0),
         }
     }
 
@@ -118,16 +116,39 @@ impl Tap {
         self.dirty_since_ns.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Called by the core when every subscriber that can take bytes has those up to here.
-    pub fn set_swept(&self, pos: u64, seq: u64) {
+    /// Called by the core when every subscriber that takes bytes has been sent those before this
+    /// lane position, and the core keeps none of them beyond retention.
+    pub fn set_swept(&self, pos: u64) {
         self.swept_pos.store(pos, std::sync::atomic::Ordering::Relaxed);
-        self.swept_seq.store(seq, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// How far the core has swept: lane position and sequence number. Advice for pacing a
-    /// publisher, so the two need not agree to the frame.
-    pub fn swept(&self) -> (u64, u64) {
-        let pos = self.swept_pos.load(std::sync::atomic::Ordering::Relaxed);
-        (pos, self.swept_seq.load(std::sync::atomic::Ordering::Relaxed))
+    /// Called when the core follows the lane no more: nobody waits for it from now on.
+    pub fn close(&self) {
+        self.set_swept(u64::MAX);
+    }
+
+    /// How far the core has swept, as a lane position. Advice for pacing publishers: no memory
+    /// access depends on it.
+    pub fn swept(&self) -> u64 {
+        self.swept_pos.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// A core that is too far behind with a lane: its publishers wait until this is over.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    tap: std::sync::Arc<Tap>,
+    until_pos: u64,
+}
+
+impl Behind {
+    /// The core of `tap` has to sweep up to the lane position `until_pos`.
+    pub fn new(tap: std::sync::Arc<Tap>, until_pos: u64) -> Self {
+        Self { tap, until_pos }
+    }
+
+    /// True once the core has come so far, or follows the lane no more.
+    pub fn is_over(&self) -> bool {
+        self.tap.swept() >= self.until_pos
     }
 }

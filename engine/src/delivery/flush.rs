@@ -204,7 +204,6 @@ impl Delivery {
         // Whoever calls has seen the socket writable, or never seen it refuse: should this flush
         // end early, no event is owed any more and what is said last may go out at once.
         self.state = FlushState::Ready;
-        self.lapse(lanes, stats)?;
         let mut budget = bytes_max;
         self.state = loop {
             if self.lags {
@@ -229,17 +228,15 @@ impl Delivery {
         Ok(self.state)
     }
 
-    /// Applies the lag policy wherever retention has passed a cursor.
-    fn lapse(&mut self, lanes: &Lanes, stats: &mut FlushStats) -> Result<(), FlushEnd> {
-        for at in 0..self.subscriptions.behind().len() {
-            self.lapse_at(self.subscriptions.behind()[at], lanes, stats)?;
-        }
-        Ok(())
+    /// True when a subscription has still to be sent something before this lane position.
+    pub fn stands_before(&self, index: u32, pos: u64) -> bool {
+        let subscription = self.subscriptions().get(index as usize);
+        subscription.is_some_and(|subscription| subscription.cursor.pos() < pos)
     }
 
-    /// Applies the lag policy to one subscription if retention has passed its cursor. Must be
-    /// called before a reader lets passed segments go, because the rest of a torn frame is copied
-    /// from there.
+    /// Applies the lag policy to one subscription if retention has passed its cursor. For a blocked
+    /// connection, before a reader lets passed segments go: the rest of a torn frame is copied from
+    /// there.
     ///
     /// # Errors
     /// [`FlushEnd::Lapsed`] when the policy is to disconnect.

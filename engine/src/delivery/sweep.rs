@@ -1,6 +1,12 @@
 //! The lanes a core's connections follow, who follows each, and the sweep that visits them when a
 //! lane has moved. Owns the order of visits: in quanta, lanes taking turns, the first visited
 //! rotating. Must not touch sockets; it says which connection is next.
+//!
+//! # What retention passes
+//! A lane's segments that retention has passed stay with this core until no subscriber that takes
+//! bytes stands in them. After a sweep every member is [looked at](Lanes::look): a blocked one
+//! lapses, any other has the segments kept for it until the next look. Only then are they let go
+//! and publishers told how far the core is, so those wait while it keeps more than a feed does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,17 +48,33 @@ pub enum Step {
 /// A sweep that has visited everybody.
 #[derive(Clone, Debug)]
 pub struct Swept {
+    key: u32,
     tap: Arc<Tap>,
     target: Head,
     /// When the oldest frame it brought was published, on the engine's clock.
     pub published_ns: u64,
 }
 
-impl Swept {
-    /// Lets publishers know how far this core is.
-    pub fn confirm(&self) {
-        self.tap.set_swept(self.target.pos, self.target.seq);
-    }
+/// A member of a lane whose segments retention has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The lane.
+    pub lane: u32,
+    /// Whose cursor is to be looked at.
+    pub member: Member,
+    /// What ends before this lane position is let go once nobody stands there.
+    pub before_pos: u64,
+}
+
+/// The looks at the members of one lane.
+#[derive(Clone, Copy, Debug)]
+struct Looking {
+    lane: u32,
+    before_pos: u64,
+    /// Members below this index are still to be looked at. Downwards, because a member that leaves
+    /// is replaced by the last one, which then has been looked at already.
+    left: usize,
+    is_needed: bool,
 }
 
 /// All lanes of one core.
@@ -62,6 +84,9 @@ pub struct Lanes {
     keys: FxHashMap<(Epoch, LaneKind), u32>,
     doorbell: Arc<Doorbell>,
     sweeping: VecDeque<u32>,
+    looking: VecDeque<Looking>,
+    /// Looks that found segments needed, to be begun again next turn.
+    look_again: Vec<u32>,
     quantum: usize,
     encodes: u32,
 }
@@ -76,6 +101,9 @@ struct CoreLane {
     /// The lane moved, or a member that was not visited yet changed places, during the sweep.
     again: Option<u64>,
     first: usize,
+    /// How far the last sweep went that all visited have been flushed for.
+    swept_pos: u64,
+    is_looked_at: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +122,8 @@ impl Lanes {
             keys: FxHashMap::default(),
             doorbell,
             sweeping: VecDeque::new(),
+            looking: VecDeque::new(),
+            look_again: Vec::new(),
             quantum: QUANTUM,
             encodes: 0,
         }
@@ -120,6 +150,8 @@ impl Lanes {
         let opened = feed.open(kind, &self.doorbell, key)?;
         self.encodes += opened.encodes;
         entry.insert(CoreLane {
+            swept_pos: opened.reader.head().pos,
+            is_looked_at: false,
             feed: Arc::clone(feed),
             reader: opened.reader,
             tap: opened.tap,
@@ -172,6 +204,8 @@ impl Lanes {
         lane.feed.shut(lane.reader.kind(), &lane.tap, now_ns);
         self.keys.remove(&(lane.feed.epoch(), lane.reader.kind()));
         self.sweeping.retain(|&sweeping| sweeping != key);
+        self.looking.retain(|looking| looking.lane != key);
+        self.look_again.retain(|&again| again != key);
     }
 
     /// The feed behind a lane.
@@ -204,31 +238,102 @@ impl Lanes {
         !self.sweeping.is_empty()
     }
 
-    /// Takes in that a lane has moved and begins or extends its sweep. Answers true when segments
-    /// have been passed: blocked members must
-    /// [lapse](crate::delivery::flush::Delivery::lapse_at) before
-    /// [`drop_passed`](Self::drop_passed). Keys of closed lanes are ignored.
-    pub fn moved(&mut self, key: u32) -> bool {
-        let Some(lane) = self.lanes.get_mut(key as usize) else { return false };
+    /// Takes in that a lane has moved and begins or extends its sweep. Keys of closed lanes are
+    /// ignored.
+    pub fn moved(&mut self, key: u32) {
+        let Some(lane) = self.lanes.get_mut(key as usize) else { return };
         let published_ns = lane.tap.clear();
         let before = lane.reader.head();
         lane.reader.refresh();
-        if lane.reader.head() != before {
-            if lane.sweep.is_some() {
-                lane.again = lane.again.or(Some(published_ns));
-            } else {
-                lane.begin_sweep(published_ns);
-                self.sweeping.push_back(key);
+        if lane.reader.head() == before {
+            // Retention alone has moved; a sweep under way looks at its end.
+            if lane.sweep.is_none() {
+                self.let_go(key);
             }
+        } else if lane.sweep.is_some() {
+            lane.again = lane.again.or(Some(published_ns));
+        } else {
+            lane.begin_sweep(published_ns);
+            self.sweeping.push_back(key);
         }
-        lane.reader.has_passed()
     }
 
-    /// Lets go of the segments of a lane that retention has passed.
-    pub fn drop_passed(&mut self, key: u32) {
-        if let Some(lane) = self.lanes.get_mut(key as usize) {
-            lane.reader.drop_passed();
+    /// Takes in that all a sweep visited are flushed: each of them has everything, waits for
+    /// budget, or is blocked.
+    pub fn confirm(&mut self, swept: &Swept) {
+        let Some(lane) = self.lanes.get_mut(swept.key as usize) else { return };
+        // The key may be another lane's by now.
+        if Arc::ptr_eq(&lane.tap, &swept.tap) {
+            lane.swept_pos = swept.target.pos;
+            self.let_go(swept.key);
         }
+    }
+
+    /// Lets go of what retention has passed, once all members have been looked at, and tells
+    /// publishers how far this core is.
+    fn let_go(&mut self, key: u32) {
+        let lane = &mut self.lanes[key as usize];
+        if lane.is_looked_at {
+            return;
+        }
+        // Whoever takes bytes has been sent those before this, or waits for budget to be.
+        let before_pos = lane.reader.tail_pos().min(lane.swept_pos);
+        if !lane.reader.holds_before(before_pos) {
+            return lane.tap.set_swept(lane.swept_pos);
+        }
+        lane.is_looked_at = true;
+        let left = lane.members.len();
+        self.looking.push_back(Looking { lane: key, before_pos, left, is_needed: false });
+    }
+
+    /// Begins again with the looks that found segments needed; once a turn.
+    pub fn look_again(&mut self) {
+        for key in std::mem::take(&mut self.look_again) {
+            self.lanes[key as usize].is_looked_at = false;
+            self.let_go(key);
+        }
+    }
+
+    /// The next member to look at. If it stands before [`Look::before_pos`] and is blocked, it must
+    /// [lapse](crate::delivery::flush::Delivery::lapse_at); otherwise its lane must be
+    /// [kept](Self::keep).
+    pub fn look(&mut self) -> Option<Look> {
+        loop {
+            let looking = self.looking.front_mut()?;
+            let lane = &mut self.lanes[looking.lane as usize];
+            looking.left = looking.left.min(lane.members.len());
+            if let Some(left) = looking.left.checked_sub(1) {
+                looking.left = left;
+                let Looking { lane: key, before_pos, .. } = *looking;
+                return Some(Look { lane: key, member: lane.members[left], before_pos });
+            }
+            let looked = *looking;
+            self.looking.pop_front();
+            self.end_look(looked);
+        }
+    }
+
+    fn end_look(&mut self, looked: Looking) {
+        if looked.is_needed {
+            return self.look_again.push(looked.lane);
+        }
+        let lane = &mut self.lanes[looked.lane as usize];
+        lane.is_looked_at = false;
+        lane.reader.drop_before(looked.before_pos);
+        lane.tap.set_swept(lane.swept_pos);
+    }
+
+    /// Notes that the member of the last [look](Self::look) at this lane needs what is held.
+    pub fn keep(&mut self, lane: u32) {
+        let last = self.looking.front_mut().filter(|looking| looking.lane == lane);
+        if let Some(looking) = last {
+            looking.is_needed = true;
+        }
+    }
+
+    /// True while segments that retention has passed are held.
+    pub fn is_looking(&self) -> bool {
+        !(self.looking.is_empty() && self.look_again.is_empty())
     }
 
     /// The next step of the sweeps under way.
@@ -244,7 +349,7 @@ impl Lanes {
         if let Some(member) = lane.next_visit() {
             return Step::Visit(member);
         }
-        let swept = lane.end_sweep();
+        let swept = lane.end_sweep(key);
         if lane.sweep.is_none() {
             self.sweeping.pop_front();
             self.quantum = QUANTUM;
@@ -281,11 +386,11 @@ impl CoreLane {
     }
 
     /// Ends the sweep, and begins the next at once if the lane has moved meanwhile.
-    fn end_sweep(&mut self) -> Option<Swept> {
+    fn end_sweep(&mut self, key: u32) -> Option<Swept> {
         let Sweep { target, published_ns, .. } = self.sweep.take()?;
         if let Some(published_ns) = self.again.take() {
             self.begin_sweep(published_ns);
         }
-        Some(Swept { tap: Arc::clone(&self.tap), target, published_ns })
+        Some(Swept { key, tap: Arc::clone(&self.tap), target, published_ns })
     }
 }

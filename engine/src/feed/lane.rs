@@ -319,20 +319,21 @@ impl LaneReader {
         self.announcing.last() >= seq.max(1)
     }
 
-    /// True when [`drop_passed`](Self::drop_passed) would give segments up.
-    pub fn has_passed(&self) -> bool {
-        self.segments.get(1).is_some_and(|second| second.base() <= self.tail_pos())
+    /// True when a segment is held that ends before `pos`.
+    pub fn holds_before(&self, pos: u64) -> bool {
+        self.segments.get(1).is_some_and(|second| second.base() <= pos)
     }
 
-    /// Lets go of the segments that retention has passed. Torn frames in them must be saved first.
-    pub fn drop_passed(&mut self) {
-        while self.has_passed() {
+    /// Lets go of the segments that end before `pos`, the tail or a position before it. No cursor
+    /// may stand there any more, and torn frames must have been saved.
+    pub fn drop_before(&mut self, pos: u64) {
+        while self.holds_before(pos) {
             self.segments.pop_front();
         }
     }
 
-    /// True when `cursor` stands before the tail: the frame it needs is, or may at any moment be,
-    /// given up.
+    /// True when `cursor` stands before the tail. What it needs is still held here, because
+    /// segments go only by [`drop_before`](Self::drop_before), but no longer by the feed.
     pub fn has_lapped(&self, cursor: Cursor) -> bool {
         cursor.pos() < self.tail_pos()
     }

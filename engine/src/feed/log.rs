@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::delivery::doorbell::{Doorbell, Tap};
+use crate::delivery::doorbell::{Behind, Doorbell, Tap};
 use crate::feed::cursor::Cursor;
 use crate::feed::encoder::{LaneKind, Message, Origin, Place};
 use crate::feed::epoch::Epoch;
@@ -69,6 +69,10 @@ struct OpenLane {
 /// comes and goes must not be able to ask for that again and again.
 const LANE_LINGER_NS: u64 = 10_000_000_000;
 
+/// Bytes of a lane that a core may be behind with before publishers wait, however little is kept:
+/// what it reads in one turn, so that it does not wait for its own next turn.
+const UNSWEPT_BYTES_MIN: u64 = 256 << 10;
+
 #[derive(Debug)]
 struct Repeat {
     feed: Arc<Feed>,
@@ -76,7 +80,7 @@ struct Repeat {
 }
 
 /// The answer to a publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Published {
     /// The numbering it belongs to.
     pub epoch: Epoch,
@@ -88,8 +92,8 @@ pub struct Published {
     pub encodes: u32,
     /// Of them, how many took deflating.
     pub deflates: u32,
-    /// True when cores are so far behind that the publisher should wait before the next message.
-    pub behind: bool,
+    /// A core that is so far behind that publishers should wait for it before the next message.
+    pub behind: Option<Behind>,
 }
 
 /// Why a message was not taken.
@@ -196,7 +200,7 @@ impl Feed {
         state.repeats.retain(|Repeat { feed, origin }| {
             match feed.repeat(message, origin, now_ns) {
                 Some(repeated) => {
-                    published.add(&repeated);
+                    published.add(repeated);
                     true
                 }
                 None => false,
@@ -217,13 +221,17 @@ impl Feed {
         state.held.hold(origin, message);
         let subscribers = u64::from(state.subscribers);
         let (epoch, seq) = (self.epoch, state.raw.writer.head().seq);
-        Some(Published { epoch, seq, subscribers, encodes: 0, deflates: 0, behind: false })
+        Some(Published { epoch, seq, subscribers, encodes: 0, deflates: 0, behind: None })
     }
 
     /// An instant of a rated feed's grid: the newest frame of each topic since the last one is
-    /// published. Answers how many encodings that took, and of them how many deflating.
+    /// published. Answers how many encodings that took, and of them how many deflating. While a
+    /// core is behind, instants are left out: what is held then is newer at the next one.
     pub fn release(&self, now_ns: u64) -> (u32, u32) {
         let mut state = self.lock();
+        if state.lanes().any(|lane| lane.behind(&self.retention).is_some()) {
+            return (0, 0);
+        }
         let mut held = std::mem::take(&mut state.held);
         let (mut encodes, mut deflates) = (0, 0);
         held.release(|origin, message| {
@@ -249,13 +257,13 @@ impl Feed {
         if place.announce {
             state.origins.push_back(Arc::clone(origin));
         }
-        let (mut behind, mut deflates) = (false, 0);
+        let (mut behind, mut deflates) = (None, 0);
         for lane in state.lanes() {
             let deflates_before = lane.writer.encoder().deflates();
             lane.writer.append(place, message);
             deflates += lane.writer.encoder().deflates() - deflates_before;
             lane.writer.retain(&retention, now_ns);
-            behind |= lane.is_behind(&retention);
+            behind = behind.or_else(|| lane.behind(&self.retention));
             lane.taps.iter().for_each(|tap| tap.mark(now_ns));
         }
         state.trim_origins();
@@ -299,7 +307,7 @@ impl Feed {
         });
         let tap = Arc::new(Tap::new(Arc::clone(doorbell), lane_key));
         let reader = lane.writer.reader();
-        tap.set_swept(reader.head().pos, reader.head().seq);
+        tap.set_swept(reader.head().pos);
         lane.taps.push(Arc::clone(&tap));
         Some(Opened { reader, tap, encodes })
     }
@@ -337,6 +345,8 @@ impl Feed {
             lane.taps.retain(|held| !Arc::ptr_eq(held, tap));
             lane.left_ns = now_ns;
         }
+        // Publishers that found the core behind need not wait for it any more.
+        tap.close();
     }
 
     /// Counts a subscriber in.
@@ -496,11 +506,11 @@ impl State {
 
 impl Published {
     /// Adds what a feed that repeats the message made of it.
-    fn add(&mut self, repeated: &Self) {
+    fn add(&mut self, repeated: Self) {
         self.subscribers += repeated.subscribers;
         self.encodes += repeated.encodes;
         self.deflates += repeated.deflates;
-        self.behind |= repeated.behind;
+        self.behind = self.behind.take().or(repeated.behind);
     }
 }
 
@@ -513,15 +523,13 @@ impl OpenLane {
         !self.taps.is_empty() || now_ns.saturating_sub(self.left_ns) < LANE_LINGER_NS
     }
 
-    /// True when some core has not yet swept half of what retention allows: one more such stretch
-    /// and a subscriber that keeps up would be lapped through no fault of its own.
-    fn is_behind(&self, retention: &Retention) -> bool {
-        let head = self.writer.head();
-        self.taps.iter().any(|tap| {
-            let (pos, seq) = tap.swept();
-            head.pos.saturating_sub(pos) > retention.bytes_max / 2
-                || head.seq.saturating_sub(seq) > retention.frames_max / 2
-        })
+    /// A core that has not yet swept half of what retention keeps, if there is one. It keeps for
+    /// itself what its subscribers still need beyond retention, so publishers must wait for it.
+    fn behind(&self, retention: &Retention) -> Option<Behind> {
+        let unswept_bytes_max = (retention.bytes_max / 2).max(UNSWEPT_BYTES_MIN);
+        let until_pos = self.writer.head().pos.saturating_sub(unswept_bytes_max);
+        let behind = self.taps.iter().find(|tap| tap.swept() < until_pos);
+        behind.map(|tap| Behind::new(Arc::clone(tap), until_pos))
     }
 }
 

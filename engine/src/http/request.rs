@@ -155,6 +155,12 @@ impl Request {
         has_token(self.headers.upgrade.as_deref(), "websocket")
     }
 
+    /// Whether the request's body is to be published.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.method == Method::Post && self.path.starts_with("/v1/publish")
+    }
+
     /// Whether the client waits for `100 Continue`. HTTP/1.0 clients cannot (RFC 9110 10.1.1).
     #[must_use]
     pub fn expects_continue(&self) -> bool {
