@@ -1,0 +1,81 @@
+//! The page docs/settings.md, written from the table of settings. Owns how the page looks. Must not
+//! say anything of a setting that the table does not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use gridcast::settings::layers::Settings;
+use gridcast::settings::restart;
+use gridcast::settings::table::{KNOBS, Knob, ROWS, Rows};
+
+const HEAD: &str = "\
+# Settings
+
+Written from the table of settings (`UPDATE_SAMPLE=1 cargo test -p gridcast --test manual`); not
+edited by hand.
+
+Settings come from four layers, the later wins: defaults; the file of `--config`; the environment,
+as `GRIDCAST_{SECTION}_{KEY}`; flags, as `--set section.key=value`. `gridcast config --print` shows
+each one in effect and where it came from, `gridcast config --check FILE` says what is wrong with a
+file. SIGHUP reads file and environment again; what is marked `restart` changes only with one.
+
+The same as a file to begin with: [`engine/gridcast.toml`](../engine/gridcast.toml).
+";
+
+#[test]
+fn the_page_of_settings_is_that_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md");
+    let expected = page();
+    if std::env::var_os("UPDATE_SAMPLE").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let page = fs::read_to_string(&path).unwrap();
+    assert_eq!(page, expected, "UPDATE_SAMPLE=1 cargo test -p gridcast writes it anew");
+}
+
+fn page() -> String {
+    let printed = Settings::default().print();
+    let mut defaults =
+        printed.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));
+    let (mut text, mut section) = (HEAD.to_owned(), "");
+    for knob in KNOBS {
+        if knob.section != section {
+            add_rows(&mut text, section);
+            section = knob.section;
+            write!(text, "\n## {section}\n\n| setting | default | values | what |\n").unwrap();
+            text.push_str("|---|---|---|---|\n");
+        }
+        let (key, default) = defaults.next().unwrap().split_once(" = ").unwrap();
+        assert_eq!(key, knob.key);
+        add_row(&mut text, knob, default);
+    }
+    add_rows(&mut text, section);
+    text
+}
+
+fn add_row(text: &mut String, knob: &Knob, default: &str) {
+    let (key, values) = (knob.key, knob.kind.to_string().replace('|', "or"));
+    let restart = if restart::is_needed(&knob.name()) { "; restart" } else { "" };
+    writeln!(text, "| `{key}` | `{default}` | {values}{restart} | {} |", knob.reason).unwrap();
+}
+
+/// The tables of a section that a file may hold any number of times.
+fn add_rows(text: &mut String, section: &str) {
+    for rows in ROWS.iter().filter(|rows| rows.section == section) {
+        let name = rows.name();
+        write!(text, "\n### [[{name}]]\n\nAny number of these tables. ").unwrap();
+        writeln!(text, "{}\n", inherited(rows)).unwrap();
+        text.push_str("| key | values | what |\n|---|---|---|\n");
+        for knob in rows.own {
+            writeln!(text, "| `{}` | {} | {} |", knob.key, knob.kind, knob.reason).unwrap();
+        }
+    }
+}
+
+fn inherited(rows: &Rows) -> String {
+    let keys: Vec<String> = rows.inherited.iter().map(|key| format!("`{key}`")).collect();
+    format!("Beside its own keys each may say again, for itself: {}.", keys.join(", "))
+}
