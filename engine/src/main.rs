@@ -3,9 +3,9 @@
 use clap::Parser;
 use gridcast::cli;
 use gridcast::cli::Cli;
-use gridcast::engine;
+use gridcast::engine::serve;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), |config, reloader| engine::serve(config, Some(reloader), |_| ()))
+    cli::run(Cli::parse(), |config, reloader| serve::run(config, Some(reloader), |_| ()))
 }

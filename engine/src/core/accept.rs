@@ -6,14 +6,15 @@ use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry, Token};
+use mio::net::TcpStream;
+use mio::{Interest, Token};
 use rustls::ServerConfig;
 
+use crate::core::Core;
 use crate::core::conn::Conn;
+use crate::core::entrance::Accepting;
 use crate::core::wheel;
 use crate::core::wheel::Tick;
-use crate::core::{ADMIN_LISTENER, Core, LISTENER};
 use crate::http::route::Door;
 use crate::limits::admission::Full;
 use crate::net::forwarded;
@@ -21,65 +22,8 @@ use crate::net::transport::Transport;
 use crate::settings::config::{Config, Limits};
 use crate::settings::current::View;
 
-/// How long accepting rests after it failed for want of descriptors or memory.
-const ACCEPT_REST_TICKS: Tick = 2;
 /// How often that is told, while it lasts.
 const ACCEPT_WARNING_TICKS: Tick = 10;
-
-/// Whether connections wait to be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accepting {
-    /// The kernel will say when there are.
-    Waiting,
-    /// There may be more.
-    More,
-    /// Not before this tick: the machine had no room for one.
-    Resting(Tick),
-}
-
-impl Accepting {
-    /// What an error of `accept(2)`, or of taking in what it gave, says of those who wait: what
-    /// came with one connection is over with it; for want of descriptors or memory all must wait.
-    fn after(error: &io::Error, now: Tick) -> Self {
-        use io::ErrorKind as Kind;
-        match error.kind() {
-            Kind::WouldBlock => Self::Waiting,
-            Kind::Interrupted | Kind::ConnectionAborted | Kind::ConnectionReset => Self::More,
-            Kind::NetworkDown | Kind::NetworkUnreachable | Kind::HostUnreachable => Self::More,
-            _ => Self::Resting(now + ACCEPT_REST_TICKS),
-        }
-    }
-}
-
-/// A listener, and how far accepting from it has come.
-#[derive(Debug)]
-pub struct Entrance {
-    listener: TcpListener,
-    token: Token,
-    door: Door,
-    pub(crate) accepting: Accepting,
-}
-
-impl Entrance {
-    /// Where clients come in.
-    pub fn clients(listener: TcpListener, door: Door) -> Self {
-        Self { listener, token: LISTENER, door, accepting: Accepting::More }
-    }
-
-    /// Where administrators come in.
-    pub fn admins(listener: TcpListener) -> Self {
-        let door = Door::Admins;
-        Self { listener, token: ADMIN_LISTENER, door, accepting: Accepting::More }
-    }
-
-    /// Has the kernel say when somebody comes.
-    ///
-    /// # Errors
-    /// As `epoll_ctl(2)`.
-    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.register(&mut self.listener, self.token, Interest::READABLE)
-    }
-}
 
 impl Core {
     /// True when an entrance is in this state.
@@ -241,23 +185,5 @@ fn transport(
     match tls {
         Some(tls) => Transport::secure(stream, tls.share()),
         None => Ok(Transport::Plain(stream)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::io::Errno;
-
-    #[test]
-    fn accepting_rests_when_the_machine_has_no_room_and_only_then() {
-        let after = |errno: Errno| Accepting::after(&errno.into(), 10);
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
-            assert_eq!(after(errno), Accepting::Resting(10 + ACCEPT_REST_TICKS), "{errno}");
-        }
-        for errno in [Errno::CONNABORTED, Errno::CONNRESET, Errno::INTR, Errno::HOSTUNREACH] {
-            assert_eq!(after(errno), Accepting::More, "{errno}: the next one may be fine");
-        }
-        assert_eq!(after(Errno::AGAIN), Accepting::Waiting);
     }
 }

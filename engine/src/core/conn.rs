@@ -1,16 +1,16 @@
 //! A connection: its socket, what it is for, and what it has sent so far that is not whole yet.
 //! Owns the state of one peer. Must not act on other connections or on feeds by itself.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::Grant;
-use crate::core::multiplex::Multiplexed;
 use crate::core::wheel::Tick;
 use crate::delivery::flush::Delivery;
 use crate::feed::encoder::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
-use crate::feed::topic::Topic;
+use crate::feed::topic::{Target, Topic};
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
 use crate::http::response::Exchange;
@@ -142,6 +142,21 @@ pub struct Publisher {
     pub topic: Topic,
     /// The feed, kept so that it is looked up once.
     pub held: Option<Arc<Feed>>,
+    /// How much more it may publish now.
+    pub rate: TokenBucket,
+}
+
+/// What a multiplexed connection has asked for.
+#[derive(Debug)]
+pub struct Multiplexed {
+    /// What its messages look like.
+    pub kind: LaneKind,
+    /// The index of each of its subscriptions.
+    pub topics: BTreeMap<Target, u32>,
+    /// The feed it published to last, so that it is looked up once.
+    pub held: Option<(Topic, Option<Arc<Feed>>)>,
+    /// Whether it has published: then it waits with other publishers.
+    pub publishes: bool,
     /// How much more it may publish now.
     pub rate: TokenBucket,
 }

@@ -145,10 +145,3 @@ impl Core {
 const GIVEN_UP_KEPT: usize = 4096;
 /// Slots of connections that are kept although nobody is in them.
 const SLOTS_KEPT: usize = 256;
-
-/// A count of the bytes that hang on connections, taken in parts.
-#[derive(Debug, Default)]
-pub struct Census {
-    next: usize,
-    bytes: u64,
-}

@@ -4,6 +4,7 @@
 
 use crate::core::Core;
 use crate::core::conn::{Closing, Conn, Role};
+use crate::core::state::Draining;
 use crate::core::wheel;
 use crate::delivery::flush::{FlushEnd, FlushState};
 use crate::delivery::subscriptions::Subscription;
@@ -185,20 +186,4 @@ impl Core {
             self.shared.core_drained();
         }
     }
-}
-
-/// How far a core's drain has come.
-#[derive(Debug)]
-pub enum Draining {
-    /// The engine does not drain.
-    No,
-    /// These are still to be closed, of so many.
-    Going {
-        /// Keys of connections; some may be gone by themselves.
-        left: Vec<u32>,
-        /// How many there were.
-        total: usize,
-    },
-    /// All are closed, or the deadline is over.
-    Done,
 }

@@ -10,6 +10,7 @@ pub mod brake;
 pub mod conn;
 pub mod deadlines;
 pub mod ending;
+pub mod entrance;
 pub mod frames;
 pub mod multiplex;
 pub mod newcomers;
@@ -18,7 +19,9 @@ pub mod reading;
 pub mod requests;
 pub mod rights;
 pub mod roles;
+pub mod shared;
 pub mod shedding;
+pub mod state;
 pub mod wheel;
 
 use std::collections::VecDeque;
@@ -32,18 +35,15 @@ use rustls::ServerConfig;
 use slab::Slab;
 
 use crate::auth::Auth;
-use crate::core::accept::{Accepting, Entrance};
 use crate::core::brake::Brake;
 use crate::core::conn::{Conn, Role};
-use crate::core::deadlines::Census;
-use crate::core::ending::Draining;
-use crate::core::newcomers::Newcomers;
-use crate::core::shedding::Shedding;
+use crate::core::entrance::{ADMIN_LISTENER, Accepting, Entrance, LISTENER};
+use crate::core::shared::Shared;
+use crate::core::state::{Census, Draining, Newcomers, Shedding};
 use crate::core::wheel::{TICK_MS, Tick, Wheel};
 use crate::delivery::doorbell::Doorbell;
 use crate::delivery::flush::{FlushState, FlushStats};
 use crate::delivery::sweep::{Lanes, Look, Member, Step, Swept};
-use crate::engine::Shared;
 use crate::metrics::CoreMetrics;
 use crate::net::tls::certificates::Tls;
 use crate::net::tls::session::Scratch;
@@ -52,12 +52,8 @@ use crate::settings::current::View;
 use crate::wire::command::Parser;
 use crate::wire::deflate::Inflater;
 
-/// The listener's token; connections use their slab keys.
-pub const LISTENER: Token = Token(usize::MAX);
 /// The waker's token.
 pub const WAKER: Token = Token(usize::MAX - 1);
-/// The token of the administrators' listener.
-pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 
 /// Events taken from the kernel at once. A turn goes by before the next are seen: a publisher whose
 /// event stands behind those of twenty thousand clients that are cut off must not wait for twenty.

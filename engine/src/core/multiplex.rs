@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::Core;
-use crate::core::conn::Role;
+use crate::core::conn::{Multiplexed, Role};
 use crate::delivery::subscriptions::Subscription;
 use crate::delivery::sweep::Member;
 use crate::feed::encoder::{Form, LaneKind, Message, announcement, text_frame};
 use crate::feed::log::{Feed, FeedName, Subscribed};
 use crate::feed::options::Options;
-use crate::feed::topic::{Target, Topic};
+use crate::feed::topic::Target;
 use crate::frame::Kind;
 use crate::http::handshake::Handshake;
 use crate::limits::rate::TokenBucket;
@@ -23,20 +23,6 @@ use crate::wire::reply::{ErrorCode, Failure};
 
 /// Bytes of announcements that a new subscriber of a pattern is sent at once.
 const ANNOUNCEMENT_BYTES_MAX: usize = 1 << 20;
-
-/// What a multiplexed connection has asked for.
-#[derive(Debug)]
-pub struct Multiplexed {
-    /// What its messages look like.
-    pub kind: LaneKind,
-    /// The index of each of its subscriptions.
-    topics: BTreeMap<Target, u32>,
-    /// The feed it published to last, so that it is looked up once.
-    held: Option<(Topic, Option<Arc<Feed>>)>,
-    /// Whether it has published: then it waits with other publishers.
-    pub publishes: bool,
-    rate: TokenBucket,
-}
 
 impl Core {
     /// Makes a connection a multiplexed one.

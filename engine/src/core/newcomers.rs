@@ -3,7 +3,6 @@
 //! costly. Owns what all these get of a turn: so much time and no more, so that a storm or flood of
 //! them delays those who are being served by that much at most. Must not know what a request means.
 
-use std::collections::VecDeque;
 use std::thread;
 
 use crate::core::Core;
@@ -15,29 +14,6 @@ const IDLE_NS: u64 = 500_000;
 /// times as long, so that a storm makes a sweep longer by a tenth; what it does not get then it
 /// gets between two sweeps.
 const SWEEPING_NS: u64 = 150_000;
-
-/// Those who can be read.
-#[derive(Debug, Default)]
-pub struct Newcomers {
-    /// Their TLS handshake is not done.
-    handshakes: VecDeque<u32>,
-    others: VecDeque<u32>,
-}
-
-impl Newcomers {
-    /// Queues a connection, behind those that are queued.
-    pub fn queue(&mut self, key: u32, is_handshaking: bool) {
-        match is_handshaking {
-            true => self.handshakes.push_back(key),
-            false => self.others.push_back(key),
-        }
-    }
-
-    /// True when nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.handshakes.is_empty() && self.others.is_empty()
-    }
-}
 
 impl Core {
     /// Serves newcomers for their part of a turn; at least one of each kind. Who works for them in

@@ -5,7 +5,6 @@ use crate::auth::Credentials;
 use crate::core::Core;
 use crate::core::conn::{Closing, PostTarget, Role};
 use crate::core::reading::Consumed;
-use crate::core::shedding::Level;
 use crate::feed::encoder::{Form, LaneKind};
 use crate::feed::log::FeedName;
 use crate::feed::registry::FeedError;
@@ -15,6 +14,7 @@ use crate::http::request::{Method, Request};
 use crate::http::response::{Exchange, Response, Status, event_stream_head};
 use crate::http::route::{Route, Settings};
 use crate::limits::admission::Full;
+use crate::limits::memory::Level;
 use crate::metrics::{CloseReason, Gate, TlsFailure};
 
 impl Core {

@@ -2,23 +2,24 @@
 //! nothing but its place in time. Must not publish anything itself, nor know what is held.
 
 use crate::clock;
-use crate::engine::Shared;
+use crate::clock::Clock;
+use crate::feed::rated::Rated;
+use crate::metrics::CoreMetrics;
 
 /// Instants further back than this are passed over: after a suspended machine or a corrected clock
 /// the grid goes on from now.
 const CATCH_UP_NS_MAX: u64 = 1_000_000_000;
 
-/// Runs until the engine stops.
-pub fn run(shared: &Shared) {
-    let rated = shared.registry.rated();
+/// Runs until `rated` is stopped; counts what it has encoded in `metrics`.
+pub fn run(rated: &Rated, clock: &Clock, metrics: &CoreMetrics) {
     let mut done_ns = clock::unix_ns();
     while rated.wait(done_ns, clock::unix_ns()) {
         let now_ns = clock::unix_ns();
         // The clock went back: what is held waits no longer than it would have.
         let from_ns = done_ns.clamp(now_ns.saturating_sub(CATCH_UP_NS_MAX), now_ns);
         for feed in rated.due(from_ns, now_ns) {
-            let (encodes, deflates) = feed.release(shared.clock.now_ns());
-            shared.metronome.encoded(encodes, deflates);
+            let (encodes, deflates) = feed.release(clock.now_ns());
+            metrics.encoded(encodes, deflates);
         }
         done_ns = now_ns;
     }

@@ -1,45 +1,30 @@
-//! The engine as a whole: starts the cores, holds what they share, and stops them. Owns the life
-//! cycle (starting, ready, draining, stopped). Must not touch connections: cores do.
+//! The engine as a whole: starts the cores and stops them. Owns their threads. Must not touch
+//! connections: cores do.
 
 pub mod metronome;
+pub mod serve;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
 use mio::{Poll, Waker};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::auth::{AuthError, Rules};
-use crate::clock::{Clock, unix_ms};
-use crate::core::accept::Entrance;
-use crate::core::shedding::Usage;
+use crate::core::entrance::Entrance;
+use crate::core::shared::{Port, Shared};
 use crate::core::{Core, WAKER};
 use crate::delivery::doorbell::{Doorbell, Wake};
 use crate::feed::encoder::Message;
-use crate::feed::epoch::Epoch;
 use crate::feed::log::Published;
-use crate::feed::registry::{FeedError, Registry, RegistryOptions};
-use crate::feed::retention::{Retention, RetentionClasses};
+use crate::feed::registry::FeedError;
 use crate::feed::topic::Topic;
 use crate::http::route::Door;
-use crate::limits::admission::Admission;
-use crate::metrics;
-use crate::metrics::{CoreMetrics, Snapshot};
+use crate::metrics::CoreMetrics;
 use crate::net::socket;
 use crate::net::tls::certificates::{Tls, TlsError};
-use crate::settings::config::{Config, RetentionClass};
-use crate::settings::current::Current;
-use crate::settings::layers::SettingsError;
-use crate::settings::lines;
-use crate::settings::reload::Reloader;
-
-/// How often feeds are tidied and signals looked at.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+use crate::settings::config::Config;
 
 /// Why the engine did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -70,43 +55,6 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
         _ => "",
     }
-}
-
-/// What the cores share.
-#[derive(Debug)]
-pub struct Shared {
-    pub(crate) config: Current<Config>,
-    pub(crate) rules: Rules,
-    pub(crate) clock: Clock,
-    pub(crate) registry: Registry,
-    pub(crate) admission: Admission,
-    /// None while the port speaks plain HTTP.
-    pub(crate) tls: Option<Tls>,
-    /// What the metronome counts.
-    pub(crate) metronome: Arc<CoreMetrics>,
-    ports: Vec<Port>,
-    ready: AtomicBool,
-    stopped: AtomicBool,
-    /// When draining began, on the engine's clock; 0 while it has not.
-    draining_since_ns: AtomicU64,
-    cores_drained: AtomicUsize,
-}
-
-/// How other threads reach a core.
-#[derive(Debug)]
-pub(crate) struct Port {
-    pub(crate) doorbell: Arc<Doorbell>,
-    pub(crate) metrics: Arc<CoreMetrics>,
-    waker: Arc<Waker>,
-}
-
-/// How far a drain has come.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DrainProgress {
-    /// Share of the connections that should have been closed by now.
-    pub(crate) share: f64,
-    /// True when the deadline is over: what is left is cut.
-    pub(crate) is_over: bool,
 }
 
 struct EventfdWake(Arc<Waker>);
@@ -166,7 +114,7 @@ impl Engine {
         for (index, poll) in polls.into_iter().enumerate() {
             engine.start_core(index, poll)?;
         }
-        engine.shared.ready.store(true, Ordering::Release);
+        engine.shared.set_ready();
         Ok(engine)
     }
 
@@ -231,7 +179,7 @@ impl Engine {
 
     /// True once every core has drained.
     pub fn is_drained(&self) -> bool {
-        self.shared.cores_drained.load(Ordering::Acquire) >= self.shared.ports.len()
+        self.shared.is_drained()
     }
 
     /// Housekeeping, about once a second.
@@ -268,9 +216,7 @@ impl Engine {
     }
 
     fn halt(&mut self) -> io::Result<()> {
-        self.shared.stopped.store(true, Ordering::Release);
-        self.shared.wake_all();
-        self.shared.registry.rated().stop();
+        self.shared.stop();
         if let Some(metronome) = self.metronome.take() {
             // It cannot fail but by a panic, which its thread has told.
             let _ = metronome.join();
@@ -297,7 +243,9 @@ impl Drop for Engine {
 
 fn start_metronome(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    Builder::new().name("metronome".into()).spawn(move || metronome::run(&shared))
+    Builder::new().name("metronome".into()).spawn(move || {
+        metronome::run(shared.registry.rated(), &shared.clock, &shared.metronome);
+    })
 }
 
 fn run_core(
@@ -339,236 +287,4 @@ fn listen(
         entrances.push(Entrance::admins(listener));
     }
     Ok((listens, entrances))
-}
-
-fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
-    let of_class = |class: &RetentionClass| Retention {
-        frames_max: if class.frames_max == 0 { u64::MAX } else { class.frames_max },
-        bytes_max: class.bytes_max,
-        age_ns_max: (class.age_ms_max > 0).then_some(class.age_ms_max * 1_000_000),
-        lag: class.lag,
-    };
-    let retention = &config.retention;
-    let classes = retention.classes.iter();
-    let classes = classes.map(|row| (row.target.clone(), of_class(&row.class))).collect();
-    RegistryOptions {
-        topics_max: config.limits.topics_max,
-        log_bytes_max: config.memory.log_bytes_max,
-        compact_after_ns: config.memory.compact_idle_s * 1_000_000_000,
-        forget_after_ns: config.memory.topic_idle_s * 1_000_000_000,
-        classes: RetentionClasses::new(classes, of_class(&retention.default)),
-        epoch,
-    }
-}
-
-impl Shared {
-    fn new(config: Config, rules: Rules, tls: Option<Tls>, ports: Vec<Port>) -> Self {
-        // Epochs of a later start are higher: a position of an earlier one is never taken for one
-        // of this one, as long as the clock does not go back over a restart.
-        let epoch = Epoch(unix_ms() << 20);
-        Self {
-            registry: Registry::new(registry_options(&config, epoch)),
-            admission: Admission::default(),
-            tls,
-            clock: Clock::start(),
-            config: Current::new(config),
-            rules,
-            metronome: Arc::default(),
-            ports,
-            ready: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            draining_since_ns: AtomicU64::new(0),
-            cores_drained: AtomicUsize::new(0),
-        }
-    }
-
-    pub(crate) fn port(&self, index: usize) -> &Port {
-        &self.ports[index]
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
-    }
-
-    /// Begins to drain. Only the first call starts the window; a later one changes nothing.
-    pub(crate) fn drain(&self) {
-        self.ready.store(false, Ordering::Release);
-        let (since, now_ns) = (&self.draining_since_ns, self.clock.now_ns().max(1));
-        // It is none's loss that a drain which goes on is not begun again.
-        let _ = since.compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Acquire);
-        self.wake_all();
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining_since_ns.load(Ordering::Acquire) > 0
-    }
-
-    /// Bytes that hang on connections, and an estimate of what the kernel keeps for those that lag:
-    /// their send buffers are full.
-    pub(crate) fn memory_in_use(&self, config: &Config) -> (Usage, Usage) {
-        let cells = || self.ports.iter().map(|port| &port.metrics);
-        let lagging: u64 = cells().map(|cell| cell.lagging()).sum();
-        let pending = Usage {
-            held_bytes: cells().map(|cell| cell.pending_bytes()).sum(),
-            bytes_max: config.memory.pending_bytes_max,
-        };
-        let sockets = Usage {
-            held_bytes: lagging * config.flush.send_buffer_bytes as u64,
-            bytes_max: config.memory.socket_bytes_max,
-        };
-        (pending, sockets)
-    }
-
-    /// What the connection that owes most owes, on whatever core.
-    pub(crate) fn owed_bytes_max(&self) -> u64 {
-        self.ports.iter().map(|port| port.metrics.owed_max()).max().unwrap_or(0)
-    }
-
-    pub(crate) fn cores(&self) -> usize {
-        self.ports.len()
-    }
-
-    pub(crate) fn core_drained(&self) {
-        self.cores_drained.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How far the drain is; none while there is none.
-    pub(crate) fn drain_progress(&self) -> Option<DrainProgress> {
-        let since_ns = self.draining_since_ns.load(Ordering::Acquire);
-        if since_ns == 0 {
-            return None;
-        }
-        let elapsed_ms = self.clock.now_ns().saturating_sub(since_ns) / 1_000_000;
-        let drain = self.config.load().drain.clone();
-        let window_ms = drain.window_ms.max(1);
-        Some(DrainProgress {
-            share: (elapsed_ms as f64 / window_ms as f64).min(1.0),
-            is_over: elapsed_ms >= drain.deadline_ms,
-        })
-    }
-
-    /// A delay for one client, spread over the configured range by `salt`, in ms.
-    pub(crate) fn reconnect_ms(&self, salt: u32) -> u64 {
-        let drain = &self.config.load().drain;
-        let range = drain.reconnect_ms_max.saturating_sub(drain.reconnect_ms_min) + 1;
-        // Fibonacci hashing: neighbours get delays far apart.
-        let spread = u64::from(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        drain.reconnect_ms_min + spread % range
-    }
-
-    pub(crate) fn render_metrics(&self) -> String {
-        let cores = self.ports.iter().map(|port| Arc::clone(&port.metrics));
-        let cells: Vec<_> = cores.chain([Arc::clone(&self.metronome)]).collect();
-        let usage = self.registry.usage();
-        let snapshot = Snapshot {
-            topics: usage.topics as u64,
-            patterns: usage.patterns as u64,
-            log_bytes: usage.log_bytes,
-            connections: self.admission.total() as u64,
-            log_lines_dropped: lines::dropped(),
-            ready: self.is_ready(),
-        };
-        metrics::render(&cells, &snapshot)
-    }
-
-    fn wake_all(&self) {
-        for port in &self.ports {
-            // As in `EventfdWake`: it fails only when the core is gone.
-            let _ = port.waker.wake();
-        }
-    }
-}
-
-/// Runs an engine whose settings stay as they are: see [`serve`].
-///
-/// # Errors
-/// As [`serve`].
-pub fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), StartError> {
-    serve(config, None, ready)
-}
-
-/// Runs an engine until it has drained or a signal ends it: the first SIGTERM or SIGINT drains, a
-/// second stops at once. SIGHUP has the `reloader` read the settings again. `ready` is told the
-/// address.
-///
-/// # Errors
-/// [`StartError`] when it cannot start, or when a core fails.
-pub fn serve(
-    config: Config,
-    mut reloader: Option<Reloader>,
-    ready: impl FnOnce(SocketAddr),
-) -> Result<(), StartError> {
-    let hearing = hear_signals()?;
-    if let Err(error) = socket::raise_descriptor_limit() {
-        tracing::warn!(%error, "the soft limit of descriptors stays (ulimit -n)");
-    }
-    let engine = Engine::start(config)?;
-    tracing::info!(
-        address = %engine.address(),
-        admin = engine.admin_address().map(tracing::field::display),
-        cores = engine.threads.len(),
-        "listening"
-    );
-    ready(engine.address());
-    let mut is_told_to_end = false;
-    while !(engine.has_failed() || engine.is_drained()) {
-        let drains = engine.shared.is_draining();
-        let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
-        match hearing.recv_timeout(wait) {
-            Ok(SIGHUP) => reload(&engine, reloader.as_mut()),
-            Ok(signal) if is_told_to_end => {
-                tracing::warn!(signal, "second signal: stopping at once");
-                break;
-            }
-            Ok(signal) => {
-                tracing::info!(signal, connections = engine.shared.admission.total(), "draining");
-                engine.drain();
-                is_told_to_end = true;
-            }
-            Err(_) if drains => {}
-            Err(_) => engine.tidy(),
-        }
-    }
-    engine.stop()?;
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// All that can be read again while the engine runs is read again here.
-fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
-    let Some(reloader) = reloader else { return };
-    match reloader.reload() {
-        Ok(config) => {
-            engine.reconfigure(config);
-            if let Err(error) = engine.reload_tls() {
-                tracing::error!(%error, "the certificate stays as it was");
-            }
-            if let Err(error) = engine.reload_auth() {
-                tracing::error!(%error, "the tokens and keys of before stay in force");
-            }
-            tracing::info!("settings read again");
-        }
-        Err(SettingsError(errors)) => {
-            for error in errors {
-                tracing::error!(error, "settings stay as they were");
-            }
-        }
-    }
-}
-
-fn hear_signals() -> io::Result<mpsc::Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (heard, hearing) = mpsc::channel();
-    Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            if heard.send(signal).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(hearing)
 }

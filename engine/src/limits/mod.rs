@@ -1,4 +1,5 @@
 //! Limits on strangers: how many connections, and how often. Pure; must not know sockets or clocks.
 
 pub mod admission;
+pub mod memory;
 pub mod rate;

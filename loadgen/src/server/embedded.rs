@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use gridcast::engine;
+use gridcast::engine::serve;
 use gridcast::settings::config::Config;
 use gridcast::settings::layers::Settings;
 
@@ -159,7 +159,7 @@ pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
             tracing::error!(%error, "cannot tell the parent where the engine listens");
         }
     };
-    engine::run(config, ready).map_err(|error| EngineError::Failed(error.to_string()))
+    serve::run(config, None, ready).map_err(|error| EngineError::Failed(error.to_string()))
 }
 
 /// Ties this process to its parent, raises its limits, takes its CPUs.

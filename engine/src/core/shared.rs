@@ -1,0 +1,219 @@
+//! What the cores share: settings and rules in force, the registry, admission, how to reach each
+//! other, and where the engine is in its life (ready, draining, stopped). Must not start, stop or
+//! wait for threads (that is `engine`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use mio::Waker;
+
+use crate::auth::Rules;
+use crate::clock::{Clock, unix_ms};
+use crate::delivery::doorbell::Doorbell;
+use crate::feed::epoch::Epoch;
+use crate::feed::registry::{Registry, RegistryOptions};
+use crate::feed::retention::{Retention, RetentionClasses};
+use crate::limits::admission::Admission;
+use crate::limits::memory::Usage;
+use crate::metrics;
+use crate::metrics::{CoreMetrics, Snapshot};
+use crate::net::tls::certificates::Tls;
+use crate::settings::config::{Config, RetentionClass};
+use crate::settings::current::Current;
+use crate::settings::lines;
+
+/// What the cores share.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) config: Current<Config>,
+    pub(crate) rules: Rules,
+    pub(crate) clock: Clock,
+    pub(crate) registry: Registry,
+    pub(crate) admission: Admission,
+    /// None while the port speaks plain HTTP.
+    pub(crate) tls: Option<Tls>,
+    /// What the metronome counts.
+    pub(crate) metronome: Arc<CoreMetrics>,
+    ports: Vec<Port>,
+    ready: AtomicBool,
+    stopped: AtomicBool,
+    /// When draining began, on the engine's clock; 0 while it has not.
+    draining_since_ns: AtomicU64,
+    cores_drained: AtomicUsize,
+}
+
+/// How other threads reach a core.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) metrics: Arc<CoreMetrics>,
+    pub(crate) waker: Arc<Waker>,
+}
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DrainProgress {
+    /// Share of the connections that should have been closed by now.
+    pub(crate) share: f64,
+    /// True when the deadline is over: what is left is cut.
+    pub(crate) is_over: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, rules: Rules, tls: Option<Tls>, ports: Vec<Port>) -> Self {
+        // Epochs of a later start are higher: a position of an earlier one is never taken for one
+        // of this one, as long as the clock does not go back over a restart.
+        let epoch = Epoch(unix_ms() << 20);
+        Self {
+            registry: Registry::new(registry_options(&config, epoch)),
+            admission: Admission::default(),
+            tls,
+            clock: Clock::start(),
+            config: Current::new(config),
+            rules,
+            metronome: Arc::default(),
+            ports,
+            ready: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            draining_since_ns: AtomicU64::new(0),
+            cores_drained: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn port(&self, index: usize) -> &Port {
+        &self.ports[index]
+    }
+
+    /// From now on connections are accepted on every core.
+    pub(crate) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Has every core end at once.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake_all();
+        self.registry.rated().stop();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Begins to drain. Only the first call starts the window; a later one changes nothing.
+    pub(crate) fn drain(&self) {
+        self.ready.store(false, Ordering::Release);
+        let (since, now_ns) = (&self.draining_since_ns, self.clock.now_ns().max(1));
+        // It is none's loss that a drain which goes on is not begun again.
+        let _ = since.compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Acquire);
+        self.wake_all();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining_since_ns.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes that hang on connections, and an estimate of what the kernel keeps for those that lag:
+    /// their send buffers are full.
+    pub(crate) fn memory_in_use(&self, config: &Config) -> (Usage, Usage) {
+        let cells = || self.ports.iter().map(|port| &port.metrics);
+        let lagging: u64 = cells().map(|cell| cell.lagging()).sum();
+        let pending = Usage {
+            held_bytes: cells().map(|cell| cell.pending_bytes()).sum(),
+            bytes_max: config.memory.pending_bytes_max,
+        };
+        let sockets = Usage {
+            held_bytes: lagging * config.flush.send_buffer_bytes as u64,
+            bytes_max: config.memory.socket_bytes_max,
+        };
+        (pending, sockets)
+    }
+
+    /// What the connection that owes most owes, on whatever core.
+    pub(crate) fn owed_bytes_max(&self) -> u64 {
+        self.ports.iter().map(|port| port.metrics.owed_max()).max().unwrap_or(0)
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.ports.len()
+    }
+
+    pub(crate) fn core_drained(&self) {
+        self.cores_drained.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// True once every core has drained.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.cores_drained.load(Ordering::Acquire) >= self.ports.len()
+    }
+
+    /// How far the drain is; none while there is none.
+    pub(crate) fn drain_progress(&self) -> Option<DrainProgress> {
+        let since_ns = self.draining_since_ns.load(Ordering::Acquire);
+        if since_ns == 0 {
+            return None;
+        }
+        let elapsed_ms = self.clock.now_ns().saturating_sub(since_ns) / 1_000_000;
+        let drain = self.config.load().drain.clone();
+        let window_ms = drain.window_ms.max(1);
+        Some(DrainProgress {
+            share: (elapsed_ms as f64 / window_ms as f64).min(1.0),
+            is_over: elapsed_ms >= drain.deadline_ms,
+        })
+    }
+
+    /// A delay for one client, spread over the configured range by `salt`, in ms.
+    pub(crate) fn reconnect_ms(&self, salt: u32) -> u64 {
+        let drain = &self.config.load().drain;
+        let range = drain.reconnect_ms_max.saturating_sub(drain.reconnect_ms_min) + 1;
+        // Fibonacci hashing: neighbours get delays far apart.
+        let spread = u64::from(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        drain.reconnect_ms_min + spread % range
+    }
+
+    pub(crate) fn render_metrics(&self) -> String {
+        let cores = self.ports.iter().map(|port| Arc::clone(&port.metrics));
+        let cells: Vec<_> = cores.chain([Arc::clone(&self.metronome)]).collect();
+        let usage = self.registry.usage();
+        let snapshot = Snapshot {
+            topics: usage.topics as u64,
+            patterns: usage.patterns as u64,
+            log_bytes: usage.log_bytes,
+            connections: self.admission.total() as u64,
+            log_lines_dropped: lines::dropped(),
+            ready: self.is_ready(),
+        };
+        metrics::render(&cells, &snapshot)
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for port in &self.ports {
+            // A full eventfd already wakes the core; nothing else can fail while it is open.
+            let _ = port.waker.wake();
+        }
+    }
+}
+
+fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
+    let of_class = |class: &RetentionClass| Retention {
+        frames_max: if class.frames_max == 0 { u64::MAX } else { class.frames_max },
+        bytes_max: class.bytes_max,
+        age_ns_max: (class.age_ms_max > 0).then_some(class.age_ms_max * 1_000_000),
+        lag: class.lag,
+    };
+    let retention = &config.retention;
+    let classes = retention.classes.iter();
+    let classes = classes.map(|row| (row.target.clone(), of_class(&row.class))).collect();
+    RegistryOptions {
+        topics_max: config.limits.topics_max,
+        log_bytes_max: config.memory.log_bytes_max,
+        compact_after_ns: config.memory.compact_idle_s * 1_000_000_000,
+        forget_after_ns: config.memory.topic_idle_s * 1_000_000_000,
+        classes: RetentionClasses::new(classes, of_class(&retention.default)),
+        epoch,
+    }
+}

@@ -1,0 +1,102 @@
+//! The engine as a process: runs until it has drained or a signal ends it, and reads its settings
+//! again. Must not know what starting and stopping take (that is `engine`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::Builder;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::engine::{Engine, StartError};
+use crate::net::socket;
+use crate::settings::config::Config;
+use crate::settings::layers::SettingsError;
+use crate::settings::reload::Reloader;
+
+/// How often feeds are tidied and signals looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Runs an engine until it has drained or a signal ends it: the first SIGTERM or SIGINT drains, a
+/// second stops at once. SIGHUP has the `reloader` read the settings again; without one they stay
+/// as they are. `ready` is told the address.
+///
+/// # Errors
+/// [`StartError`] when it cannot start, or when a core fails.
+pub fn run(
+    config: Config,
+    mut reloader: Option<Reloader>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), StartError> {
+    let hearing = hear_signals()?;
+    if let Err(error) = socket::raise_descriptor_limit() {
+        tracing::warn!(%error, "the soft limit of descriptors stays (ulimit -n)");
+    }
+    let engine = Engine::start(config)?;
+    tracing::info!(
+        address = %engine.address(),
+        admin = engine.admin_address().map(tracing::field::display),
+        cores = engine.threads.len(),
+        "listening"
+    );
+    ready(engine.address());
+    let mut is_told_to_end = false;
+    while !(engine.has_failed() || engine.is_drained()) {
+        let drains = engine.shared.is_draining();
+        let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
+        match hearing.recv_timeout(wait) {
+            Ok(SIGHUP) => reload(&engine, reloader.as_mut()),
+            Ok(signal) if is_told_to_end => {
+                tracing::warn!(signal, "second signal: stopping at once");
+                break;
+            }
+            Ok(signal) => {
+                tracing::info!(signal, connections = engine.shared.admission.total(), "draining");
+                engine.drain();
+                is_told_to_end = true;
+            }
+            Err(_) if drains => {}
+            Err(_) => engine.tidy(),
+        }
+    }
+    engine.stop()?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// All that can be read again while the engine runs is read again here.
+fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
+    let Some(reloader) = reloader else { return };
+    match reloader.reload() {
+        Ok(config) => {
+            engine.reconfigure(config);
+            if let Err(error) = engine.reload_tls() {
+                tracing::error!(%error, "the certificate stays as it was");
+            }
+            if let Err(error) = engine.reload_auth() {
+                tracing::error!(%error, "the tokens and keys of before stay in force");
+            }
+            tracing::info!("settings read again");
+        }
+        Err(SettingsError(errors)) => {
+            for error in errors {
+                tracing::error!(error, "settings stay as they were");
+            }
+        }
+    }
+}
+
+fn hear_signals() -> io::Result<mpsc::Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (heard, hearing) = mpsc::channel();
+    Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if heard.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(hearing)
+}
