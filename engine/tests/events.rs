@@ -5,8 +5,9 @@
 
 mod harness;
 
-use std::io::Read;
+use std::io::{Read, Write};
 
+use harness::frames::{CLOSE, PING, TEXT, frame, header};
 use harness::http::{self, Event, Events};
 use harness::{Overrides, Server};
 use serde_json::json;
@@ -118,6 +119,40 @@ fn silence_is_broken_by_comments() {
     assert_eq!(events.chunk().as_deref(), Some(": ping\n\n"));
     server.post("t", "still there");
     assert_eq!(events.next().unwrap().data, "still there");
+}
+
+/// RFC 9112 sections 2.2 and 9.3.2: the response never ends, so that nothing behind the request is
+/// ever answered; least of all is it a WebSocket frame.
+#[test]
+fn what_follows_the_request_of_a_stream_is_never_answered() {
+    let server = Server::start(&[]);
+    server.post("t", "kept");
+    let behind: [Vec<u8>; 8] = [
+        b"\r\n".to_vec(),
+        b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
+        http::post_bytes("/v1/publish/t", "text/plain", b"not published"),
+        frame(PING, b"ping"),
+        frame(CLOSE, &1000_u16.to_be_bytes()),
+        frame(TEXT, b"text"),
+        header(TEXT, 1 << 30),
+        vec![0xFF; 300_000],
+    ];
+    for bytes in behind {
+        let request = b"GET /v1/feed/t?from=last HTTP/1.1\r\nHost: h\r\n\
+                        Accept: text/event-stream\r\n\r\n";
+        let mut stream = server.connect();
+        stream.write_all(&[request, bytes.as_slice()].concat()).unwrap();
+        assert_eq!(http::read_answer_head(&mut stream).status, 200);
+        let mut events = Events { stream };
+        assert_eq!(events.next().unwrap().data, "kept");
+        events.stream.write_all(&bytes).unwrap();
+        server.post("t", "after");
+        assert_eq!(events.next().unwrap().data, "after", "{:?}", &bytes[..2]);
+        server.post("t", "kept");
+        assert_eq!(events.next().unwrap().data, "kept");
+    }
+    assert_eq!(server.metric("publishes_total"), 17);
+    assert_eq!(server.closing("protocol"), 0);
 }
 
 /// Small enough that a client which does not read is passed soon.

@@ -7,6 +7,7 @@ use std::io;
 use crate::core::conn::{Closing, Role};
 use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushState;
+use crate::feed::encoder::{Form, LaneKind};
 use crate::metrics::CloseReason;
 use crate::net::transport::Reading;
 
@@ -201,8 +202,13 @@ impl Core {
             let consumed = match self.conns[key as usize].role {
                 Role::Request(None) => self.consume_head(key, rest),
                 Role::Request(Some(_)) => self.consume_body(key, rest),
+                Role::Subscriber(LaneKind { form: Form::Sse, .. }) => Consumed::Rest,
                 Role::Closing(Closing::AwaitEnd | Closing::AfterFlush) => Consumed::Rest,
-                _ => self.consume_frame(key, rest),
+                Role::Subscriber(_)
+                | Role::Multiplexed(_)
+                | Role::Publisher(_)
+                | Role::Echo(_)
+                | Role::Closing(Closing::AwaitClose) => self.consume_frame(key, rest),
             };
             match consumed {
                 // Many requests sent at once are answered in order, and no faster than the answers
