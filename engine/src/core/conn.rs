@@ -67,10 +67,12 @@ pub struct Queued {
     pub readable: bool,
     /// The peer has sent all it will; read to the end.
     pub read_closed: bool,
-    /// Not read until its outbox has drained.
+    /// Not read while more of its answers are unsent than may be.
     pub read_held: bool,
     /// Not read until subscribers have what was published.
     pub paced: bool,
+    /// The end of its input was read: nothing more will come, but what came may still wait.
+    pub ended: bool,
     /// A ping is out.
     pub pinged: bool,
     /// Its last read, of more than a request, cost little.
@@ -218,6 +220,11 @@ impl Conn {
         self.queued.readable && self.transport.is_handshaking()
     }
 
+    /// Bytes that the kernel has not taken, those of feeds not counted.
+    pub fn unsent_bytes(&self) -> usize {
+        self.delivery.outbox().pending().len() + self.transport.held_bytes()
+    }
+
     /// True when bytes wait that the kernel has not taken, those of feeds not counted.
     pub fn has_unsent(&self) -> bool {
         !self.delivery.outbox().is_empty() || self.transport.held_bytes() > 0
@@ -248,6 +255,11 @@ impl Rest {
     /// True when nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// True when what is kept is worth parsing: it waits for something else than more bytes.
+    pub fn is_ready(&self) -> bool {
+        self.0.as_ref().is_some_and(|kept| kept.bytes.len() >= kept.need)
     }
 
     /// Keeps `bytes`; parsing them again makes sense from `need` bytes on.

@@ -57,8 +57,11 @@ impl Core {
             self.metrics.role_ended(label);
         }
         conn.role = Role::Closing(closing);
-        conn.queued.read_held = false;
         conn.delivery.push_private(last);
+        if std::mem::take(&mut conn.queued.read_held) {
+            // The peer's own close may be among what is kept.
+            self.answered.push(key);
+        }
         self.set_due(key, due);
         if self.conns[key as usize].delivery.state() != FlushState::Blocked {
             self.flush(key);

@@ -445,7 +445,22 @@ impl Core {
         }
     }
 
+    /// Has a connection read again once no more of its answers are unsent than may be, however far
+    /// behind it is with its feeds.
+    fn release_held(&mut self, key: u32) {
+        let conn = &mut self.conns[key as usize];
+        if conn.unsent_bytes() <= OUTBOX_BYTES_HELD {
+            conn.queued.read_held = false;
+            // Its time begins anew: what it sent meanwhile was not looked at.
+            conn.heard = self.now;
+            self.answered.push(key);
+        }
+    }
+
     fn after_flush(&mut self, key: u32, state: FlushState, took_bytes: bool) {
+        if self.conns[key as usize].queued.read_held {
+            self.release_held(key);
+        }
         let now = self.now;
         let conn = &mut self.conns[key as usize];
         match state {
@@ -453,11 +468,8 @@ impl Core {
                 if std::mem::take(&mut conn.lagging_since) > 0 {
                     self.metrics.lag_ended();
                 }
-                let held = std::mem::take(&mut conn.queued.read_held);
                 if matches!(conn.role, Role::Closing(_)) {
                     self.sent_last(key);
-                } else if held {
-                    self.answered.push(key);
                 }
             }
             FlushState::Ready => self.queue_ready(key),

@@ -83,7 +83,7 @@ impl Core {
     /// Lets a connection that had to wait go on, with what it had sent already.
     fn resume(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if conn.queued.paced {
+        if conn.queued.paced || conn.queued.read_held {
             return;
         }
         if let Some(all) = conn.rest.extend(&[]) {
@@ -113,6 +113,14 @@ impl Core {
             return 0;
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
+        if conn.rest.is_ready() {
+            // It goes on with that first, and is read then.
+            return 0;
+        }
+        if conn.queued.ended {
+            self.input_ended(key);
+            return 0;
+        }
         if conn.queued.arriving {
             self.take_header(key);
             return 0;
@@ -139,11 +147,28 @@ impl Core {
         if reading.bytes > 0 {
             self.received(key, &mut buffer[..reading.bytes]);
         }
-        if reading.ended {
+        self.push_held(key, reading.opened);
+        match reading.ended {
+            true => self.input_ended(key),
+            false => self.after_read(key, reading.filled),
+        }
+    }
+
+    /// Nothing more will come. What came is carried out and answered first: as long as some of it
+    /// is held back, reading goes on later and leads here again.
+    fn input_ended(&mut self, key: u32) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        conn.queued.ended = true;
+        if conn.queued.read_held || conn.queued.paced || conn.rest.is_ready() {
+            return;
+        }
+        if !conn.has_unsent() || conn.transport.is_handshaking() {
             return self.end(key, CloseReason::PeerGone);
         }
-        self.after_read(key, reading.filled);
-        self.push_held(key, reading.opened);
+        match &mut conn.role {
+            Role::Closing(closing) => *closing = Closing::AfterFlush,
+            _ => self.say_last(key, b"", Closing::AfterFlush),
+        }
     }
 
     /// Has an event announced for what the TLS session itself could not send, and sends what had
@@ -229,7 +254,7 @@ impl Core {
         if matches!(conn.role, Role::Closing(_)) {
             return false;
         }
-        conn.queued.read_held |= conn.delivery.outbox().pending().len() > OUTBOX_BYTES_HELD;
+        conn.queued.read_held |= conn.unsent_bytes() > OUTBOX_BYTES_HELD;
         conn.queued.read_held
     }
 
@@ -245,8 +270,7 @@ impl Core {
     /// event will announce more. At the peer's end only reading on shows that it has ended.
     fn after_read(&mut self, key: u32, filled: bool) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        let unsent_bytes = conn.delivery.outbox().pending().len() + conn.transport.held_bytes();
-        conn.queued.read_held |= unsent_bytes > OUTBOX_BYTES_HELD;
+        conn.queued.read_held |= conn.unsent_bytes() > OUTBOX_BYTES_HELD;
         if filled || conn.queued.read_closed {
             self.queue_read(key);
         }
