@@ -6,8 +6,6 @@ use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
-use mio::net::TcpStream;
-use mio::{Interest, Token};
 use rustls::ServerConfig;
 
 use crate::core::Core;
@@ -17,6 +15,7 @@ use crate::core::wheel;
 use crate::core::wheel::Tick;
 use crate::http::route::Door;
 use crate::limits::admission::Full;
+use crate::net::backend::{Backend, Stream};
 use crate::net::forwarded;
 use crate::net::transport::Transport;
 use crate::settings::config::{Config, Limits};
@@ -25,18 +24,17 @@ use crate::settings::current::View;
 /// How often that is told, while it lasts.
 const ACCEPT_WARNING_TICKS: Tick = 10;
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// True when an entrance is in this state.
     pub(crate) fn accepts(&self, accepting: Accepting) -> bool {
         self.entrances.iter().any(|entrance| entrance.accepting == accepting)
     }
 
     /// While accepting rests for want of descriptors, a newcomer is no reason to try again.
-    pub(crate) fn somebody_came(&mut self, token: Token) {
-        for entrance in &mut self.entrances {
-            if entrance.token == token && entrance.accepting == Accepting::Waiting {
-                entrance.accepting = Accepting::More;
-            }
+    pub(crate) fn somebody_came(&mut self, at: usize) {
+        let entrance = &mut self.entrances[at];
+        if entrance.accepting == Accepting::Waiting {
+            entrance.accepting = Accepting::More;
         }
     }
 
@@ -56,12 +54,11 @@ impl Core {
             _ => entrance.accepting = Accepting::More,
         }
         loop {
-            let accepted = self.entrances[at].listener.accept();
-            let entered = accepted.and_then(|(stream, peer)| {
-                if self.turns_away(peer.ip(), door) {
+            let entered = self.backend.accept(at).and_then(|(stream, source)| {
+                if self.turns_away(source, door) {
                     return Ok(());
                 }
-                self.admit(stream, peer.ip(), door)
+                self.admit(stream, source, door)
             });
             if let Err(error) = entered {
                 self.entrances[at].accepting = self.after_accept_error(&error);
@@ -141,16 +138,14 @@ impl Core {
     }
 
     /// Takes a connection in, if only to tell it that it is one too many.
-    fn admit(&mut self, mut stream: TcpStream, source: IpAddr, door: Door) -> io::Result<()> {
+    fn admit(&mut self, mut stream: B::Stream, source: IpAddr, door: Door) -> io::Result<()> {
         let now_ns = self.now_ns();
         let expects_header = self.expects_header(door);
         let limits = self.limits_of(source, expects_header);
         let admitted = self.shared.admission.enter(source, &limits, now_ns);
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(key as usize);
-        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+        if let Err(error) = self.backend.register(&mut stream, key) {
             self.shared.admission.leave(source, now_ns);
             return Err(error);
         }
@@ -178,10 +173,10 @@ impl Core {
     }
 }
 
-fn transport(
-    stream: TcpStream,
+fn transport<S: Stream>(
+    stream: S,
     tls: Option<&View<ServerConfig>>,
-) -> Result<Transport, rustls::Error> {
+) -> Result<Transport<S>, rustls::Error> {
     match tls {
         Some(tls) => Transport::secure(stream, tls.share()),
         None => Ok(Transport::Plain(stream)),

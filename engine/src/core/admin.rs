@@ -8,8 +8,9 @@ use crate::http::request::{Request, has_token};
 use crate::http::response::{Exchange, Response, Status};
 use crate::http::route::Door;
 use crate::metrics::Gate;
+use crate::net::backend::Backend;
 
-impl Core {
+impl<B: Backend> Core<B> {
     pub(crate) fn tell_status(
         &mut self,
         key: u32,
@@ -39,7 +40,7 @@ impl Core {
         exchange: &Exchange,
     ) -> Result<(), Refusal> {
         self.admit_admin(key, request, exchange)?;
-        self.shared.drain();
+        self.shared.drain(self.now_ns());
         let (drain, connections) = (&self.config.drain, self.shared.admission.total());
         tracing::info!(connections, "draining: asked to");
         let answer = serde_json::json!({

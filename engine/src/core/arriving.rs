@@ -10,12 +10,13 @@ use crate::core::Core;
 use crate::core::wheel::Tick;
 use crate::http::route::Door;
 use crate::metrics::{CloseReason, Gate};
+use crate::net::backend::{Backend, Stream};
 use crate::net::proxy::{HEADER_BYTES_MAX, Header, Versions};
 
 /// How often it is told that connections are turned away, while they are.
 const WARNING_TICKS: Tick = 10;
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// True when connections have to begin with a PROXY header.
     pub(crate) fn expects_header(&self, door: Door) -> bool {
         // Administrators have a listener of their own so that balancers do not reach it.
@@ -38,7 +39,7 @@ impl Core {
     pub(crate) fn take_header(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let mut bytes = [0; HEADER_BYTES_MAX];
-        let seen = match conn.transport.socket().peek(&mut bytes) {
+        let seen = match conn.transport.stream_mut().peek(&mut bytes) {
             Ok(0) => return self.end(key, CloseReason::PeerGone),
             Ok(count) => bytes.get(..count).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -60,7 +61,8 @@ impl Core {
     fn take_whole_header(&mut self, key: u32, header: Header) {
         let conn = &mut self.conns[key as usize];
         let mut bytes = [0; HEADER_BYTES_MAX];
-        let taken = bytes.get_mut(..header.bytes).map(|room| conn.transport.socket().read(room));
+        let taken =
+            bytes.get_mut(..header.bytes).map(|room| conn.transport.stream_mut().read(room));
         // What was looked at is there to be read.
         if !matches!(taken, Some(Ok(count)) if count == header.bytes) {
             return self.end(key, CloseReason::PeerGone);

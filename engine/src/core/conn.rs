@@ -17,15 +17,16 @@ use crate::http::response::Exchange;
 use crate::http::route::Door;
 use crate::limits::rate::{PerSecond, TokenBucket};
 use crate::metrics;
+use crate::net::backend::Stream;
 use crate::net::transport::Transport;
 
 /// One peer.
 #[derive(Debug)]
-pub struct Conn {
+pub struct Conn<S> {
     /// The sending half; first, because a sweep touches little else.
     pub delivery: Delivery,
     /// The socket, and the TLS session on it if there is one.
-    pub transport: Transport,
+    pub transport: Transport<S>,
     /// Which queues of its core it stands in.
     pub queued: Queued,
     /// How many pings and commands it has sent this second.
@@ -174,9 +175,9 @@ pub enum Closing {
     AfterFlush,
 }
 
-impl Conn {
+impl<S: Stream> Conn<S> {
     /// A connection that was just accepted.
-    pub fn new(transport: Transport, source: IpAddr, now: Tick) -> Self {
+    pub fn new(transport: Transport<S>, source: IpAddr, now: Tick) -> Self {
         Self {
             delivery: Delivery::default(),
             transport,

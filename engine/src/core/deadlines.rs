@@ -8,13 +8,14 @@ use crate::core::wheel;
 use crate::core::wheel::Tick;
 use crate::feed::encoder::LaneKind;
 use crate::frame::{Opcode, encode};
+use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
 use crate::wire::sse;
 
 /// Connections whose memory is looked at in one tick: all of 100,000 within three seconds.
 const CENSUS_PER_TICK: usize = 4096;
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Has a connection that just took up a role come by when it is time to ping it.
     pub(crate) fn come_by_for_ping(&mut self, key: u32) {
         let ping = wheel::tick_of_ms(self.config.keepalive.ping_interval_ms);
@@ -131,7 +132,7 @@ impl Core {
         if end == slots {
             let pending_bytes = std::mem::take(&mut self.census).bytes;
             let buffer_bytes = (self.buffer.capacity() + self.scratch.memory_bytes()) as u64;
-            let slot_bytes = (slots * size_of::<Conn>()) as u64;
+            let slot_bytes = (slots * size_of::<Conn<B::Stream>>()) as u64;
             self.metrics.set_memory(slot_bytes, pending_bytes, buffer_bytes);
             if slots > SLOTS_KEPT && slots / 4 > self.conns.len() {
                 // As far as those who are here allow it: they keep their slots.

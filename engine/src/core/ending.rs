@@ -11,11 +11,11 @@ use crate::delivery::subscriptions::Subscription;
 use crate::feed::encoder::LaneKind;
 use crate::frame::encode;
 use crate::metrics::{CloseReason, TlsFailure};
-use crate::net::socket;
+use crate::net::backend::{Backend, Stream};
 use crate::wire::close::{Close, CloseCode};
 use crate::wire::sse;
 
-impl Core {
+impl<B: Backend> Core<B> {
     pub(crate) fn end_delivery(&mut self, key: u32, end: FlushEnd) {
         match end {
             FlushEnd::Failed(_) => self.end(key, CloseReason::PeerGone),
@@ -85,9 +85,9 @@ impl Core {
     /// reset: ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for
     /// nobody.
     pub(crate) fn cut(&mut self, key: u32) {
-        let Some(conn) = self.conns.get(key as usize) else { return };
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if conn.has_unsent()
-            && let Err(error) = socket::reset_on_close(conn.transport.socket())
+            && let Err(error) = conn.transport.stream_mut().reset_on_drop()
         {
             tracing::debug!(%error, "a connection could not be set to be reset");
         }
@@ -117,7 +117,7 @@ impl Core {
     }
 
     /// The end of the TLS session, if there is one.
-    fn end_transport(&self, conn: &mut Conn, reason: CloseReason) {
+    fn end_transport(&self, conn: &mut Conn<B::Stream>, reason: CloseReason) {
         if conn.transport.is_handshaking() && !conn.queued.arriving {
             let otherwise = match reason {
                 CloseReason::Timeout => TlsFailure::Timeout,
@@ -166,7 +166,7 @@ impl Core {
     /// While the engine drains: closes connections evenly over the window, each with a hint when to
     /// come back, until the last is gone or the deadline is over.
     pub(crate) fn drain(&mut self) {
-        let Some(progress) = self.shared.drain_progress() else { return };
+        let Some(progress) = self.shared.drain_progress(self.now_ns()) else { return };
         let (left, total) = match &mut self.draining {
             Draining::Done => return,
             Draining::Going { left, total } => (left, *total),

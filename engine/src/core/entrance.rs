@@ -1,18 +1,10 @@
-//! An entrance: a listener, for whom it is, and how far accepting from it has come. Must not decide
+//! An entrance of a core: for whom it is, and how far accepting from it has come. Must not decide
 //! who is admitted (that is `accept`).
 
 use std::io;
 
-use mio::net::TcpListener;
-use mio::{Interest, Registry, Token};
-
 use crate::core::wheel::Tick;
 use crate::http::route::Door;
-
-/// The listener's token; connections use their slab keys.
-pub const LISTENER: Token = Token(usize::MAX);
-/// The token of the administrators' listener.
-pub const ADMIN_LISTENER: Token = Token(usize::MAX - 2);
 
 /// How long accepting rests after it failed for want of descriptors or memory.
 const ACCEPT_REST_TICKS: Tick = 2;
@@ -42,33 +34,17 @@ impl Accepting {
     }
 }
 
-/// A listener, and how far accepting from it has come.
+/// One place where connections come in.
 #[derive(Debug)]
 pub struct Entrance {
-    pub(crate) listener: TcpListener,
-    pub(crate) token: Token,
     pub(crate) door: Door,
     pub(crate) accepting: Accepting,
 }
 
 impl Entrance {
-    /// Where clients come in.
-    pub fn clients(listener: TcpListener, door: Door) -> Self {
-        Self { listener, token: LISTENER, door, accepting: Accepting::More }
-    }
-
-    /// Where administrators come in.
-    pub fn admins(listener: TcpListener) -> Self {
-        let door = Door::Admins;
-        Self { listener, token: ADMIN_LISTENER, door, accepting: Accepting::More }
-    }
-
-    /// Has the kernel say when somebody comes.
-    ///
-    /// # Errors
-    /// As `epoll_ctl(2)`.
-    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.register(&mut self.listener, self.token, Interest::READABLE)
+    /// One where nobody was looked for yet.
+    pub fn new(door: Door) -> Self {
+        Self { door, accepting: Accepting::More }
     }
 }
 

@@ -13,9 +13,10 @@ use crate::feed::log::Published;
 use crate::frame::decode::{Decoded, Event};
 use crate::frame::{Kind, Opcode, encode};
 use crate::metrics::{CloseReason, Gate};
+use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Counts a ping, a pong or a command; false when it is one too many and the connection closes.
     pub(crate) fn take_control(&mut self, key: u32) -> bool {
         let per_s = self.config.limits.controls_per_s_max;

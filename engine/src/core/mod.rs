@@ -29,22 +29,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::event::Event;
-use mio::{Events, Poll, Token};
 use rustls::ServerConfig;
 use slab::Slab;
 
 use crate::auth::Auth;
 use crate::core::brake::Brake;
 use crate::core::conn::{Conn, Role};
-use crate::core::entrance::{ADMIN_LISTENER, Accepting, Entrance, LISTENER};
+use crate::core::entrance::{Accepting, Entrance};
 use crate::core::shared::Shared;
 use crate::core::state::{Census, Draining, Newcomers, Shedding};
 use crate::core::wheel::{TICK_MS, Tick, Wheel};
 use crate::delivery::doorbell::Doorbell;
 use crate::delivery::flush::{FlushState, FlushStats};
 use crate::delivery::sweep::{Lanes, Look, Member, Step, Swept};
+use crate::http::route::Door;
 use crate::metrics::CoreMetrics;
+use crate::net::backend::{Backend, Readiness, Source};
 use crate::net::tls::certificates::Tls;
 use crate::net::tls::session::Scratch;
 use crate::settings::config::Config;
@@ -52,12 +52,6 @@ use crate::settings::current::View;
 use crate::wire::command::Parser;
 use crate::wire::deflate::Inflater;
 
-/// The waker's token.
-pub const WAKER: Token = Token(usize::MAX - 1);
-
-/// Events taken from the kernel at once. A turn goes by before the next are seen: a publisher whose
-/// event stands behind those of twenty thousand clients that are cut off must not wait for twenty.
-const EVENTS_MAX: usize = 16 << 10;
 /// Smallest read buffer; it is shared by all connections of the core.
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
@@ -74,14 +68,14 @@ const PACE: Duration = Duration::from_millis(1);
 
 /// See the file header.
 #[derive(Debug)]
-pub struct Core {
+pub struct Core<B: Backend> {
     pub(crate) shared: Arc<Shared>,
     /// The settings in force, looked at anew each turn.
     pub(crate) config: View<Config>,
     /// The rules in force, likewise.
     pub(crate) auth: View<Auth>,
     pub(crate) metrics: Arc<CoreMetrics>,
-    pub(crate) conns: Slab<Conn>,
+    pub(crate) conns: Slab<Conn<B::Stream>>,
     pub(crate) lanes: Lanes,
     pub(crate) buffer: Vec<u8>,
     pub(crate) scratch: Scratch,
@@ -102,7 +96,7 @@ pub struct Core {
     pub(crate) now: Tick,
     pub(crate) wheel: Wheel,
     pub(crate) index: usize,
-    pub(crate) poll: Poll,
+    pub(crate) backend: B,
     doorbell: Arc<Doorbell>,
     pub(crate) entrances: Vec<Entrance>,
     pub(crate) accept_warning_due: Tick,
@@ -125,23 +119,13 @@ enum Marked {
     Sweep(Swept),
 }
 
-impl Core {
-    /// A core that is about to run on the calling thread.
-    ///
-    /// # Errors
-    /// When a listener cannot be registered.
-    pub fn new(
-        shared: Arc<Shared>,
-        index: usize,
-        poll: Poll,
-        mut entrances: Vec<Entrance>,
-    ) -> io::Result<Self> {
-        for entrance in &mut entrances {
-            entrance.register(poll.registry())?;
-        }
+impl<B: Backend> Core<B> {
+    /// A core that is about to run on the calling thread. `doors` says what each entrance of
+    /// `backend` is for.
+    pub fn new(shared: Arc<Shared>, index: usize, backend: B, doors: &[Door]) -> Self {
         let port = shared.port(index);
         let buffer_bytes = READ_BUFFER_BYTES.max(shared.config.load().read_bytes_min());
-        Ok(Self {
+        Self {
             metrics: Arc::clone(&port.metrics),
             doorbell: Arc::clone(&port.doorbell),
             lanes: Lanes::new(Arc::clone(&port.doorbell)),
@@ -152,8 +136,8 @@ impl Core {
             paced: VecDeque::new(),
             answered: Vec::new(),
             index,
-            poll,
-            entrances,
+            backend,
+            entrances: doors.iter().map(|&door| Entrance::new(door)).collect(),
             accept_warning_due: 0,
             proxy_warning_due: 0,
             marked: VecDeque::new(),
@@ -171,7 +155,7 @@ impl Core {
             config: shared.config.view(),
             auth: shared.rules.current().view(),
             shared,
-        })
+        }
     }
 
     /// Runs turns until the engine stops.
@@ -179,28 +163,38 @@ impl Core {
     /// # Errors
     /// When the kernel no longer reports events.
     pub fn run(&mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut events = Vec::new();
         while !self.shared.is_stopped() {
-            self.wait(&mut events)?;
-            let began_ns = self.shared.clock.now_ns();
+            let timeout = self.fall_asleep();
+            self.wake_up(&mut events, timeout)?;
+            let began_ns = self.now_ns();
             self.turn(&events);
-            self.metrics.loop_turn(self.shared.clock.now_ns() - began_ns);
+            self.metrics.loop_turn(self.now_ns() - began_ns);
         }
         self.end_all();
         Ok(())
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Has publishers on other threads know that this core sleeps. Answers for how long it may,
+    /// should nothing happen; `None` sets no limit.
+    pub fn fall_asleep(&mut self) -> Option<Duration> {
         let timeout = self.timeout();
         let may_sleep = timeout != Some(Duration::ZERO) && self.doorbell.park();
-        let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
-        let polled = self.poll.poll(events, timeout);
+        if may_sleep { timeout } else { Some(Duration::ZERO) }
+    }
+
+    /// Sleeps until something has happened, `timeout` at most, and replaces `events` by that.
+    ///
+    /// # Errors
+    /// When the kernel no longer reports events.
+    pub fn wake_up(
+        &mut self,
+        events: &mut Vec<Readiness>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let polled = self.backend.poll(events, timeout);
         self.doorbell.unpark();
-        match polled {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            other => other,
-        }
+        polled
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -229,7 +223,7 @@ impl Core {
 
     /// One turn: take in what happened, read a bounded amount, then flush a bounded amount. Reading
     /// comes first, so that everything published in a turn leaves in the same writes.
-    fn turn(&mut self, events: &Events) {
+    pub fn turn(&mut self, events: &[Readiness]) {
         if self.config.refresh(&self.shared.config) {
             let buffer_bytes = self.buffer.len().max(self.config.read_bytes_min());
             self.buffer.resize(buffer_bytes, 0);
@@ -238,9 +232,9 @@ impl Core {
             view.refresh(tls.current());
         }
         self.auth.refresh(self.shared.rules.current());
-        self.now = (self.shared.clock.now_ns() / (TICK_MS * 1_000_000)) as Tick;
+        self.now = (self.now_ns() / (TICK_MS * 1_000_000)) as Tick;
         for event in events {
-            self.take_event(event);
+            self.take_event(*event);
         }
         self.read_some();
         for _ in 0..MOVES_PER_TURN {
@@ -255,21 +249,18 @@ impl Core {
         self.drain();
     }
 
-    fn take_event(&mut self, event: &Event) {
-        match event.token() {
-            WAKER => {}
-            token @ (LISTENER | ADMIN_LISTENER) => self.somebody_came(token),
-            Token(key) => {
-                let key = key as u32;
-                let Some(conn) = self.conns.get_mut(key as usize) else { return };
-                conn.queued.read_closed |= event.is_read_closed() || event.is_error();
-                if event.is_readable() || conn.queued.read_closed {
-                    self.queue_read(key);
-                }
-                if event.is_writable() {
-                    self.writable(key);
-                }
-            }
+    fn take_event(&mut self, event: Readiness) {
+        let key = match event.source {
+            Source::Entrance(at) => return self.somebody_came(at),
+            Source::Conn(key) => key,
+        };
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        conn.queued.read_closed |= event.read_closed;
+        if event.readable || conn.queued.read_closed {
+            self.queue_read(key);
+        }
+        if event.writable {
+            self.writable(key);
         }
     }
 
@@ -414,7 +405,7 @@ impl Core {
 
     /// The engine's clock.
     pub(crate) fn now_ns(&self) -> u64 {
-        self.shared.clock.now_ns()
+        self.backend.now_ns()
     }
 
     /// Sends what waits for a connection, and notes where that leaves it.

@@ -17,6 +17,7 @@ use crate::feed::topic::Target;
 use crate::frame::Kind;
 use crate::http::handshake::Handshake;
 use crate::limits::rate::TokenBucket;
+use crate::net::backend::Backend;
 use crate::wire::command::{Action, Command, Id, Publish};
 use crate::wire::reply;
 use crate::wire::reply::{ErrorCode, Failure};
@@ -24,7 +25,7 @@ use crate::wire::reply::{ErrorCode, Failure};
 /// Bytes of announcements that a new subscriber of a pattern is sent at once.
 const ANNOUNCEMENT_BYTES_MAX: usize = 1 << 20;
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Makes a connection a multiplexed one.
     pub(crate) fn begin_multiplexed(&mut self, key: u32, kind: LaneKind, handshake: &Handshake) {
         let rate = TokenBucket::new(self.config.limits.publishes_per_s_max, self.now_ns());

@@ -7,6 +7,7 @@ use std::thread;
 
 use crate::core::Core;
 use crate::metrics::CloseReason;
+use crate::net::backend::Backend;
 
 /// Of a turn with nothing to deliver: a frame that is published meanwhile waits no longer.
 const IDLE_NS: u64 = 500_000;
@@ -15,7 +16,7 @@ const IDLE_NS: u64 = 500_000;
 /// gets between two sweeps.
 const SWEEPING_NS: u64 = 150_000;
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Serves newcomers for their part of a turn; at least one of each kind. Who works for them in
     /// turn after turn never sleeps, and where cores share a CPU the kernel would let another wait
     /// some milliseconds with its sweep: so this core steps back after each part.

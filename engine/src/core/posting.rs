@@ -14,9 +14,10 @@ use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::response::{CONTINUE, Exchange, Response, Status};
 use crate::limits::rate::TokenBucket;
+use crate::net::backend::Backend;
 use crate::wire::command;
 
-impl Core {
+impl<B: Backend> Core<B> {
     pub(crate) fn begin_post(
         &mut self,
         key: u32,
@@ -132,7 +133,7 @@ impl Core {
         message: Message<'_>,
     ) -> Result<Published, Refusal> {
         self.may_publish(key, topic)?;
-        let now_ns = self.shared.clock.now_ns();
+        let now_ns = self.now_ns();
         let per_s = self.config.limits.publishes_per_s_max;
         let conn = &mut self.conns[key as usize];
         let rate = conn.posts.get_or_insert_with(|| Box::new(TokenBucket::new(per_s, now_ns)));

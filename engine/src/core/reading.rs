@@ -9,6 +9,7 @@ use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushState;
 use crate::feed::encoder::{Form, LaneKind};
 use crate::metrics::CloseReason;
+use crate::net::backend::Backend;
 use crate::net::transport::Reading;
 
 /// Bytes read in one turn: publishers get no further ahead than this before a flush.
@@ -28,7 +29,7 @@ pub(crate) enum Consumed {
     Rest,
 }
 
-impl Core {
+impl<B: Backend> Core<B> {
     pub(crate) fn read_some(&mut self) {
         self.resume_some();
         let mut bytes_left = READ_BYTES_PER_TURN;

@@ -16,8 +16,9 @@ use crate::http::route::{Route, Settings};
 use crate::limits::admission::Full;
 use crate::limits::memory::Level;
 use crate::metrics::{CloseReason, Gate, TlsFailure};
+use crate::net::backend::Backend;
 
-impl Core {
+impl<B: Backend> Core<B> {
     pub(crate) fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
         match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),

@@ -2,7 +2,6 @@
 //! holds commands against it. Owns what a refusal looks like. Must not judge tokens itself.
 
 use crate::auth::{Denied, Forbidden, Now, Presented};
-use crate::clock::unix_ms;
 use crate::core::Core;
 use crate::core::conn::Role;
 use crate::core::wheel;
@@ -12,6 +11,7 @@ use crate::http::refusal::Refusal;
 use crate::http::response::Status;
 use crate::http::route::Route;
 use crate::metrics::AuthOutcome;
+use crate::net::backend::Backend;
 
 /// What a request needs to be served.
 enum Need<'r> {
@@ -27,7 +27,7 @@ enum Need<'r> {
     Admin,
 }
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Finds out who asks for a route, keeps that with the connection, and refuses who may not have
     /// it. `key` is the connection's.
     pub(crate) fn authorise(
@@ -42,7 +42,7 @@ impl Core {
         if matches!(need, Need::Nothing) || !self.auth.is_on() {
             return Ok(());
         }
-        let now = Now { unix_ms: unix_ms(), ns: self.shared.clock.now_ns() };
+        let now = Now { unix_ms: self.backend.unix_ms(), ns: self.now_ns() };
         let credentials = presented.as_ref().map_err(|denied| *denied);
         let granted = credentials.and_then(|held| self.auth.authenticate(held.reveal(), now));
         self.conns[key as usize].grant = match granted {

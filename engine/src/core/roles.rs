@@ -14,9 +14,10 @@ use crate::feed::topic::Topic;
 use crate::http::handshake::Handshake;
 use crate::http::request::Request;
 use crate::limits::rate::TokenBucket;
+use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
 
-impl Core {
+impl<B: Backend> Core<B> {
     pub(crate) fn begin_publisher(&mut self, key: u32, topic: Topic, handshake: &Handshake) {
         let per_s = self.config.limits.publishes_per_s_max;
         let rate = TokenBucket::new(per_s, self.now_ns());

@@ -5,11 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use mio::Waker;
-
 use crate::auth::Rules;
-use crate::clock::{Clock, unix_ms};
-use crate::delivery::doorbell::Doorbell;
+use crate::delivery::doorbell::{Doorbell, Wake};
 use crate::feed::epoch::Epoch;
 use crate::feed::registry::{Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
@@ -25,10 +22,11 @@ use crate::settings::lines;
 /// What the cores share.
 #[derive(Debug)]
 pub struct Shared {
-    pub(crate) config: Current<Config>,
+    /// The settings in force.
+    pub config: Current<Config>,
     pub(crate) rules: Rules,
-    pub(crate) clock: Clock,
-    pub(crate) registry: Registry,
+    /// All feeds.
+    pub registry: Registry,
     pub(crate) admission: Admission,
     /// None while the port speaks plain HTTP.
     pub(crate) tls: Option<Tls>,
@@ -44,10 +42,17 @@ pub struct Shared {
 
 /// How other threads reach a core.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) metrics: Arc<CoreMetrics>,
-    pub(crate) waker: Arc<Waker>,
+}
+
+impl Port {
+    /// The way to a core that is woken by `wake`.
+    pub fn new(wake: impl Wake + 'static) -> Self {
+        let doorbell = Arc::new(Doorbell::new(Box::new(wake)));
+        Self { doorbell, metrics: Arc::default() }
+    }
 }
 
 /// How far a drain has come.
@@ -60,15 +65,21 @@ pub(crate) struct DrainProgress {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, rules: Rules, tls: Option<Tls>, ports: Vec<Port>) -> Self {
+    /// What cores share that were not started yet, `unix_ms` after 1970.
+    pub fn new(
+        config: Config,
+        rules: Rules,
+        tls: Option<Tls>,
+        ports: Vec<Port>,
+        unix_ms: u64,
+    ) -> Self {
         // Epochs of a later start are higher: a position of an earlier one is never taken for one
         // of this one, as long as the clock does not go back over a restart.
-        let epoch = Epoch(unix_ms() << 20);
+        let epoch = Epoch(unix_ms << 20);
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
             admission: Admission::default(),
             tls,
-            clock: Clock::start(),
             config: Current::new(config),
             rules,
             metronome: Arc::default(),
@@ -85,7 +96,7 @@ impl Shared {
     }
 
     /// From now on connections are accepted on every core.
-    pub(crate) fn set_ready(&self) {
+    pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
@@ -105,11 +116,11 @@ impl Shared {
     }
 
     /// Begins to drain. Only the first call starts the window; a later one changes nothing.
-    pub(crate) fn drain(&self) {
+    pub fn drain(&self, now_ns: u64) {
         self.ready.store(false, Ordering::Release);
-        let (since, now_ns) = (&self.draining_since_ns, self.clock.now_ns().max(1));
+        let since = &self.draining_since_ns;
         // It is none's loss that a drain which goes on is not begun again.
-        let _ = since.compare_exchange(0, now_ns, Ordering::AcqRel, Ordering::Acquire);
+        let _ = since.compare_exchange(0, now_ns.max(1), Ordering::AcqRel, Ordering::Acquire);
         self.wake_all();
     }
 
@@ -147,17 +158,17 @@ impl Shared {
     }
 
     /// True once every core has drained.
-    pub(crate) fn is_drained(&self) -> bool {
+    pub fn is_drained(&self) -> bool {
         self.cores_drained.load(Ordering::Acquire) >= self.ports.len()
     }
 
     /// How far the drain is; none while there is none.
-    pub(crate) fn drain_progress(&self) -> Option<DrainProgress> {
+    pub(crate) fn drain_progress(&self, now_ns: u64) -> Option<DrainProgress> {
         let since_ns = self.draining_since_ns.load(Ordering::Acquire);
         if since_ns == 0 {
             return None;
         }
-        let elapsed_ms = self.clock.now_ns().saturating_sub(since_ns) / 1_000_000;
+        let elapsed_ms = now_ns.saturating_sub(since_ns) / 1_000_000;
         let drain = self.config.load().drain.clone();
         let window_ms = drain.window_ms.max(1);
         Some(DrainProgress {
@@ -192,8 +203,7 @@ impl Shared {
 
     pub(crate) fn wake_all(&self) {
         for port in &self.ports {
-            // A full eventfd already wakes the core; nothing else can fail while it is open.
-            let _ = port.waker.wake();
+            port.doorbell.wake();
         }
     }
 }

@@ -11,9 +11,10 @@ use crate::http::refusal::Refusal;
 use crate::http::response::{Exchange, Status};
 use crate::limits::memory::{Level, Usage};
 use crate::metrics::Gate;
+use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Gives up what the level of the moment asks for; once a tick.
     pub(crate) fn shed(&mut self) {
         let (pending, sockets) = self.shared.memory_in_use(&self.config);
@@ -99,7 +100,7 @@ impl Core {
         owing
     }
 
-    fn owed_bytes(&self, conn: &Conn) -> u64 {
+    fn owed_bytes(&self, conn: &Conn<B::Stream>) -> u64 {
         let behind = |lane: u32, pos: u64| self.lanes.reader(lane).head().pos.saturating_sub(pos);
         let held_bytes = conn.memory_bytes() as u64;
         if conn.lagging_since == 0 {

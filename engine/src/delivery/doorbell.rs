@@ -51,6 +51,11 @@ impl Doorbell {
         }
     }
 
+    /// Ends the core's sleep, or makes its next one end at once, whether it sleeps or not.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Announces sleep. False when something is already waiting, so the core must not sleep.
     pub fn park(&self) -> bool {
         self.parked.swap(true, Ordering::AcqRel);

@@ -5,23 +5,21 @@ pub mod metronome;
 pub mod serve;
 
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 
-use mio::{Poll, Waker};
-
 use crate::auth::{AuthError, Rules};
-use crate::core::entrance::Entrance;
+use crate::clock::{Clock, unix_ms};
+use crate::core::Core;
 use crate::core::shared::{Port, Shared};
-use crate::core::{Core, WAKER};
-use crate::delivery::doorbell::{Doorbell, Wake};
 use crate::feed::encoder::Message;
 use crate::feed::log::Published;
 use crate::feed::registry::FeedError;
 use crate::feed::topic::Topic;
 use crate::http::route::Door;
-use crate::metrics::CoreMetrics;
+use crate::net::mio_backend::MioBackend;
 use crate::net::socket;
 use crate::net::tls::certificates::{Tls, TlsError};
 use crate::settings::config::Config;
@@ -57,15 +55,6 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-struct EventfdWake(Arc<Waker>);
-
-impl Wake for EventfdWake {
-    fn wake(&self) {
-        // A full eventfd already wakes the core; nothing else can fail while it is open.
-        let _ = self.0.wake();
-    }
-}
-
 /// Where an engine listens.
 #[derive(Clone, Copy, Debug)]
 struct Addresses {
@@ -78,6 +67,7 @@ struct Addresses {
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
+    clock: Clock,
     addresses: Addresses,
     threads: Vec<JoinHandle<io::Result<()>>>,
     metronome: Option<JoinHandle<()>>,
@@ -96,37 +86,34 @@ impl Engine {
         }
         let tls = Tls::new(&config.tls)?;
         let rules = Rules::load(&config)?;
-        let mut polls = Vec::new();
+        let clock = Clock::start();
+        let mut backends = Vec::new();
         let mut ports = Vec::new();
         // Wakers come first: each core's own descriptor table is a copy of this one.
         for _ in 0..config.cores() {
-            let poll = Poll::new()?;
-            let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-            let doorbell = Doorbell::new(Box::new(EventfdWake(Arc::clone(&waker))));
-            let metrics = Arc::new(CoreMetrics::default());
-            ports.push(Port { doorbell: Arc::new(doorbell), metrics, waker });
-            polls.push(poll);
+            let (backend, wake) = MioBackend::new(clock)?;
+            ports.push(Port::new(wake));
+            backends.push(backend);
         }
-        let shared = Arc::new(Shared::new(config, rules, tls, ports));
-        let metronome = start_metronome(&shared)?;
-        let mut engine =
-            Self { shared, addresses: wanted, threads: Vec::new(), metronome: Some(metronome) };
-        for (index, poll) in polls.into_iter().enumerate() {
-            engine.start_core(index, poll)?;
+        let shared = Arc::new(Shared::new(config, rules, tls, ports, unix_ms()));
+        let metronome = Some(start_metronome(&shared, clock)?);
+        let mut engine = Self { shared, clock, addresses: wanted, threads: Vec::new(), metronome };
+        for (index, backend) in backends.into_iter().enumerate() {
+            engine.start_core(index, backend)?;
         }
         engine.shared.set_ready();
         Ok(engine)
     }
 
     /// Starts one core and waits until it listens. The first learns the port when 0 was asked for.
-    fn start_core(&mut self, index: usize, poll: Poll) -> Result<(), StartError> {
+    fn start_core(&mut self, index: usize, backend: MioBackend) -> Result<(), StartError> {
         let (started, starting) = mpsc::channel();
         let shared = Arc::clone(&self.shared);
         let wanted = self.addresses;
         let name = format!("core-{index}");
         let thread = Builder::new()
             .name(name)
-            .spawn(move || run_core(shared, index, poll, wanted, &started))?;
+            .spawn(move || run_core(shared, index, backend, wanted, &started))?;
         self.threads.push(thread);
         let listening = starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         let address = wanted.clients;
@@ -157,7 +144,7 @@ impl Engine {
         held: &mut Option<Arc<crate::feed::log::Feed>>,
         message: Message<'_>,
     ) -> Result<Published, FeedError> {
-        self.shared.registry.publish(topic, held, message, self.shared.clock.now_ns())
+        self.shared.registry.publish(topic, held, message, self.clock.now_ns())
     }
 
     /// The metrics text.
@@ -167,7 +154,7 @@ impl Engine {
 
     /// Begins to drain: not ready any more, connections are closed over the configured window.
     pub fn drain(&self) {
-        self.shared.drain();
+        self.shared.drain(self.clock.now_ns());
     }
 
     /// Puts other settings in force; the cores take them up in their next turn. Those that need a
@@ -184,7 +171,7 @@ impl Engine {
 
     /// Housekeeping, about once a second.
     pub fn tidy(&self) {
-        self.shared.registry.tidy(self.shared.clock.now_ns());
+        self.shared.registry.tidy(self.clock.now_ns());
         self.shared.rules.reload_if_changed(&self.shared.config.load());
         if let Some(tls) = &self.shared.tls {
             tls.reload_if_changed();
@@ -241,17 +228,17 @@ impl Drop for Engine {
     }
 }
 
-fn start_metronome(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+fn start_metronome(shared: &Arc<Shared>, clock: Clock) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     Builder::new().name("metronome".into()).spawn(move || {
-        metronome::run(shared.registry.rated(), &shared.clock, &shared.metronome);
+        metronome::run(shared.registry.rated(), &clock, &shared.metronome);
     })
 }
 
 fn run_core(
     shared: Arc<Shared>,
     index: usize,
-    poll: Poll,
+    mut backend: MioBackend,
     wanted: Addresses,
     started: &mpsc::Sender<io::Result<Addresses>>,
 ) -> io::Result<()> {
@@ -261,30 +248,29 @@ fn run_core(
     let send_buffer_bytes = shared.config.load().flush.send_buffer_bytes;
     let wanted = Addresses { admins: wanted.admins.filter(|_| index == 0), ..wanted };
     let has_admins = shared.config.load().admin.listen.is_some();
-    let core = listen(wanted, has_admins, send_buffer_bytes)
-        .and_then(|(listens, entrances)| Ok((listens, Core::new(shared, index, poll, entrances)?)));
-    let (listening, core) = match core {
-        Ok((listens, core)) => (Ok(listens), Some(core)),
-        Err(error) => (Err(error), None),
-    };
+    let listening = listen(wanted, send_buffer_bytes, &mut backend);
+    let is_listening = listening.is_ok();
     // The starter waits for this; were it gone, the core would be stopped anyway.
     let _ = started.send(listening);
-    core.map_or(Ok(()), |mut core| core.run())
+    if !is_listening {
+        return Ok(());
+    }
+    let first = if has_admins { Door::Clients } else { Door::All };
+    let doors: Vec<Door> = iter::once(first).chain(wanted.admins.map(|_| Door::Admins)).collect();
+    Core::new(shared, index, backend, &doors).run()
 }
 
+/// Opens the entrances of a core: the clients' and, where one is wanted, the administrators'.
 fn listen(
     wanted: Addresses,
-    has_admins: bool,
     send_buffer_bytes: usize,
-) -> io::Result<(Addresses, Vec<Entrance>)> {
-    let listener = socket::listen(wanted.clients, send_buffer_bytes)?;
-    let mut listens = Addresses { clients: listener.local_addr()?, admins: None };
-    let door = if has_admins { Door::Clients } else { Door::All };
-    let mut entrances = vec![Entrance::clients(listener, door)];
-    if let Some(address) = wanted.admins {
+    backend: &mut MioBackend,
+) -> io::Result<Addresses> {
+    let mut open = |address| -> io::Result<SocketAddr> {
         let listener = socket::listen(address, send_buffer_bytes)?;
-        listens.admins = Some(listener.local_addr()?);
-        entrances.push(Entrance::admins(listener));
-    }
-    Ok((listens, entrances))
+        let listens = listener.local_addr()?;
+        backend.add_entrance(listener)?;
+        Ok(listens)
+    };
+    Ok(Addresses { clients: open(wanted.clients)?, admins: wanted.admins.map(open).transpose()? })
 }

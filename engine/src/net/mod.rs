@@ -1,7 +1,9 @@
 //! The network: sockets and their options, plain or encrypted, and who is at the other end. Must
 //! not know HTTP, frames or feeds.
 
+pub mod backend;
 pub mod forwarded;
+pub mod mio_backend;
 pub mod networks;
 pub mod proxy;
 pub mod socket;

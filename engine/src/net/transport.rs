@@ -1,24 +1,23 @@
 //! The socket of a connection: plain, or with a TLS session on it. Owns what differs between the
 //! two, so that nobody else asks. Must not know what the bytes mean, or when to read and write.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use rustls::ServerConfig;
 
 use crate::delivery::flush::Socket;
 use crate::metrics::TlsFailure;
+use crate::net::backend::Stream;
 use crate::net::tls::session::{Scratch, TlsStream};
 
 /// See the file header.
 #[derive(Debug)]
-pub enum Transport {
+pub enum Transport<S> {
     /// Bytes as they are.
-    Plain(TcpStream),
+    Plain(S),
     /// Bytes in a TLS session.
-    Tls(Box<TlsStream>),
+    Tls(Box<TlsStream<S>>),
 }
 
 /// What a read brought.
@@ -39,17 +38,17 @@ pub struct Reading {
 
 /// A transport with the scratch memory of its core, to be written to.
 #[derive(Debug)]
-pub struct Wire<'a> {
-    transport: &'a mut Transport,
+pub struct Wire<'a, S> {
+    transport: &'a mut Transport<S>,
     scratch: &'a mut Scratch,
 }
 
-impl Transport {
+impl<S: Stream> Transport<S> {
     /// A socket whose first bytes are the beginning of a TLS handshake.
     ///
     /// # Errors
     /// When the settings allow no session at all.
-    pub fn secure(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+    pub fn secure(socket: S, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self::Tls(Box::new(TlsStream::new(socket, config)?)))
     }
 
@@ -70,15 +69,15 @@ impl Transport {
     }
 
     /// To be written to.
-    pub fn wire<'a>(&'a mut self, scratch: &'a mut Scratch) -> Wire<'a> {
+    pub fn wire<'a>(&'a mut self, scratch: &'a mut Scratch) -> Wire<'a, S> {
         Wire { transport: self, scratch }
     }
 
     /// The kernel's socket.
-    pub fn socket(&self) -> &TcpStream {
+    pub fn stream_mut(&mut self) -> &mut S {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.socket(),
+            Self::Tls(stream) => stream.socket_mut(),
         }
     }
 
@@ -86,7 +85,7 @@ impl Transport {
     /// at once: it is the last that such a peer is told.
     pub fn write_past(&mut self, bytes: &[u8]) {
         // A peer that does not take them is not told.
-        let _ = self.socket().write(bytes);
+        let _ = self.stream_mut().write(bytes);
     }
 
     /// Says that nothing more follows.
@@ -95,7 +94,7 @@ impl Transport {
     /// As `shutdown(2)`.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         self.take_leave();
-        self.socket().shutdown(Shutdown::Write)
+        self.stream_mut().shutdown_write()
     }
 
     /// Ends a TLS session in good order, as far as the socket takes that now.
@@ -140,7 +139,7 @@ impl Transport {
     }
 }
 
-impl Socket for Wire<'_> {
+impl<S: Stream> Socket for Wire<'_, S> {
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (&mut *self.transport, slices) {
             // `write` is measurably cheaper than `writev` of one slice, and one slice is the rule.

@@ -12,15 +12,16 @@
 //! The session is driven by rustls's interface without buffers, because an idle connection then
 //! holds none: the buffers are the core's, in [`Scratch`].
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{Error, InvalidMessage, ServerConfig};
 
 use crate::metrics::TlsFailure;
+use crate::net::backend::Stream;
 use crate::net::transport::Reading;
 
 /// Plaintext of one record: the most that TLS allows.
@@ -36,8 +37,8 @@ const INCOMING_BYTES_MAX: usize = 32 << 10;
 const ALERT_BYTES_MAX: usize = 256;
 
 /// See the file header.
-pub struct TlsStream {
-    socket: TcpStream,
+pub struct TlsStream<S> {
+    socket: S,
     session: UnbufferedServerConnection,
     /// Ciphertext that is not whole yet.
     incoming: Vec<u8>,
@@ -62,12 +63,12 @@ struct Progress {
     ended: bool,
 }
 
-impl TlsStream {
+impl<S: Stream> TlsStream<S> {
     /// A session that waits for the client to begin.
     ///
     /// # Errors
     /// When the settings allow none.
-    pub fn new(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, Error> {
+    pub fn new(socket: S, config: Arc<ServerConfig>) -> Result<Self, Error> {
         let session = UnbufferedServerConnection::new(config)?;
         Ok(Self { socket, session, incoming: Vec::new(), outgoing: Vec::new(), failure: None })
     }
@@ -168,8 +169,8 @@ impl TlsStream {
     }
 
     /// The kernel's socket.
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// Ciphertext that the kernel has not taken, bytes.
@@ -279,8 +280,8 @@ impl TlsStream {
     }
 }
 
-impl std::fmt::Debug for TlsStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream")
             .field("socket", &self.socket)
             .field("incoming_bytes", &self.incoming.len())
