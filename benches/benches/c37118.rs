@@ -8,10 +8,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use gridload::codec::payload::{Encoder, Payload};
+use gridload::codec::payload::Payload;
 use gridload::codec::{c37118, payload};
-use gridload::plan::budget::Layout;
+use gridload::plan::encoder::Encoder;
 use gridload::plan::follows::Follows;
+use gridload::plan::layout::Layout;
 use gridload::plan::plan::{Destination, Plan};
 use gridload::receive::reception::{Arrival, Reception};
 use gridload::receive::stamp::Roster;

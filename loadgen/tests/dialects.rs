@@ -15,9 +15,12 @@ use gridload::codec::payload::Payload;
 use gridload::drive::run;
 use gridload::drive::run::RunError;
 use gridload::observe::progress::Progress;
+use gridload::plan::audience::SubscriberPlan;
+use gridload::plan::class::ClassPlan;
 use gridload::plan::follows::Follows;
-use gridload::plan::plan::{ClassPlan, Plan, SubscriberPlan};
-use gridload::receive::outcome::{ClassOutcome, Outcome};
+use gridload::plan::plan::Plan;
+use gridload::receive::outcome::Outcome;
+use gridload::receive::outcome::class::ClassOutcome;
 use support::responder::{Manners, Responder};
 use support::short_plan::short_plan;
 

@@ -5,12 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use gridload::cli::RunOptions;
+use gridload::cli::{RunOptions, overrides};
 use gridload::doctor::facts::Facts;
 use gridload::doctor::limit::{Cure, Limit, State};
 use gridload::doctor::{examine, fits, repair, text};
 use gridload::observe::kernel_files::KernelFiles;
-use gridload::scenario::overrides;
 use gridload::scenario::scenario::Scenario;
 
 /// A host as distributions install it, with four CPUs.

@@ -13,10 +13,15 @@ use gridload::judge::health;
 use gridload::judge::health::HealthLimits;
 use gridload::observe::progress::Progress;
 use gridload::observe::sampler::Samples;
+use gridload::plan::audience::SubscriberPlan;
+use gridload::plan::class::ClassPlan;
+use gridload::plan::course::Course;
 use gridload::plan::follows::Follows;
-use gridload::plan::laps::{Course, LapOutcome};
-use gridload::plan::plan::{ClassPlan, Plan, SubscriberPlan};
-use gridload::receive::outcome::{ClassOutcome, Outcome};
+use gridload::plan::plan::Plan;
+use gridload::plan::publisher;
+use gridload::receive::outcome::Outcome;
+use gridload::receive::outcome::class::ClassOutcome;
+use gridload::receive::outcome::lap::LapOutcome;
 use gridload::scenario::attendance::Attendance;
 use serde_json::Value;
 use support::short_plan::short_plan;
@@ -41,7 +46,7 @@ fn walls(server: &Server, measure: Duration, course: Course) -> Plan {
 fn growing(server: &Server, measure: Duration, profile: &str) -> Plan {
     let profile = Some(profile.parse().unwrap());
     let mut plan = walls(server, measure, Course { laps: 2, profile });
-    plan.course.profile.unwrap().delay(&mut plan.publishers, measure);
+    publisher::delay(&mut plan.publishers, plan.course.profile.unwrap(), measure);
     let grows = plan.course.of_subscribers().is_some();
     let attendance = Attendance { grows, ..Attendance::default() };
     plan.classes = vec![ClassPlan { attendance, ..ClassPlan::raw("wall") }];

@@ -24,10 +24,9 @@ use crate::observe::host::Environment;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::Sampler;
 use crate::observe::server_counters::CounterPage;
-use crate::plan::budget;
 use crate::plan::budget::Destined;
 use crate::plan::plan::{Destination, Plan};
-use crate::scenario::scenario::Scenario;
+use crate::plan::{budget, check};
 use crate::time::clock::UtcMap;
 
 /// Why an agent does not serve.
@@ -152,7 +151,7 @@ fn admit(args: &AgentArgs, version: &str, secret: Option<&str>) -> Result<(), St
 
 /// The share of the plan, fitted onto this host.
 fn plan(args: &AgentArgs, task: &Task) -> Result<Plan, String> {
-    let scenario = Scenario::parse(&task.scenario).map_err(|error| error.to_string())?;
+    let scenario = check::parse(&task.scenario).map_err(|error| error.to_string())?;
     host::raise_descriptor_limit().map_err(|error| error.to_string())?;
     let mut share = task.part.of_scenario(&scenario);
     if !args.source_ip.is_empty() {

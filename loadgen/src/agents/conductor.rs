@@ -14,7 +14,7 @@ use crate::drive::ensemble::{sample_every, second_after};
 use crate::observe::clocks;
 use crate::observe::progress::{Phase, Progress};
 use crate::plan::plan::Plan;
-use crate::receive::outcome::Window;
+use crate::receive::outcome::window::Window;
 use crate::receive::windows::Windows;
 use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::units::{SECOND_NS, nanoseconds};

@@ -118,7 +118,7 @@ impl Serialize for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::overrides;
+    use crate::cli::overrides;
 
     #[test]
     fn what_is_set_is_found_in_the_scenario() {

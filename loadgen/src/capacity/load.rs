@@ -78,8 +78,7 @@ const PACKET_BYTES: f64 = 90.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::RunOptions;
-    use crate::scenario::overrides;
+    use crate::cli::{RunOptions, overrides};
 
     #[test]
     fn a_scenario_is_counted_as_its_server_meets_it() {

@@ -33,15 +33,15 @@ use crate::capacity::runner::Runner;
 use crate::capacity::search::{Asked, Found, Search, Step, Trial};
 use crate::capacity::text::Summary;
 use crate::capacity::variation::variations;
-use crate::cli::{CapacityArgs, session};
+use crate::cli::overrides::ResolveError;
+use crate::cli::{CapacityArgs, overrides, session};
 use crate::compare::child::ChildRunError;
 use crate::judge::exit::Exit;
 use crate::observe::host::Environment;
-use crate::scenario::overrides::ResolveError;
+use crate::scenario::builtin;
 use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
 use crate::scenario::slo::Slo;
-use crate::scenario::{builtin, overrides};
 use crate::time::units::format_duration;
 
 /// Why there is no answer.

@@ -11,14 +11,13 @@ use crate::capacity::load::Load;
 use crate::capacity::point::{Point, Purpose, Question};
 use crate::capacity::search::Trial;
 use crate::capacity::{CapacityError, text};
-use crate::cli::{CapacityArgs, RunOptions};
+use crate::cli::overrides::ResolveError;
+use crate::cli::{CapacityArgs, RunOptions, overrides};
 use crate::compare::child::{ChildRun, ChildRunError, fresh_directory};
 use crate::observe::host;
 use crate::observe::host::Partition;
 use crate::result::record::ResultDir;
 use crate::result::run_file::RunFile;
-use crate::scenario::overrides;
-use crate::scenario::overrides::ResolveError;
 use crate::scenario::scenario::Scenario;
 use crate::time::clock::{UtcMap, mono_ns};
 

@@ -62,7 +62,7 @@ fn scaled_rate(found: &Scenario, share: f64) -> Option<Rate> {
 mod tests {
     use super::*;
     use crate::capacity::load::Load;
-    use crate::scenario::overrides;
+    use crate::cli::overrides;
 
     fn varied(name: &str) -> (Load, Vec<(Purpose, Load)>) {
         let options = RunOptions::default();

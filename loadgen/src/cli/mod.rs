@@ -6,6 +6,7 @@ mod capture;
 mod compare;
 mod doctor;
 mod merge;
+pub mod overrides;
 mod record;
 mod replay;
 mod report;

@@ -13,15 +13,15 @@ pub mod repair;
 pub mod text;
 
 use crate::cli::session::SessionError;
-use crate::cli::{DoctorArgs, RunOptions, session};
+use crate::cli::{DoctorArgs, RunOptions, overrides, session};
 use crate::doctor::facts::Facts;
 use crate::doctor::limit::{Limit, State};
 use crate::judge::exit::Exit;
 use crate::observe::kernel_files::KernelFiles;
 use crate::plan::budget;
 use crate::plan::budget::{Budget, Refusal};
+use crate::scenario::builtin;
 use crate::scenario::scenario::Scenario;
-use crate::scenario::{builtin, overrides};
 
 /// Examines this host, mends it if that was asked for, and says whether the load fits.
 ///

@@ -3,7 +3,7 @@
 use crate::doctor::Case;
 use crate::doctor::limit::{Cure, Limit, State, shown};
 use crate::plan::budget::{DESCRIPTORS_KEPT, Refusal};
-use crate::plan::implied::bytes_per_socket_per_s;
+use crate::plan::fleet::bytes_per_socket_per_s;
 use crate::time::units::{format_bytes, format_exact};
 
 /// The kernel's own default for frames that wait for one CPU.

@@ -130,7 +130,7 @@ pub fn merge(parts: impl IntoIterator<Item = RampOutcome>) -> RampOutcome {
     for part in parts {
         whole.attempted += part.attempted;
         whole.connected += part.connected;
-        crate::receive::outcome::merge_counts(&mut whole.errors, &part.errors);
+        crate::receive::outcome::counts::merge_counts(&mut whole.errors, &part.errors);
         whole.elapsed = whole.elapsed.max(part.elapsed);
     }
     whole

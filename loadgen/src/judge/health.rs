@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::sampler::{HostUsage, Samples};
-use crate::plan::plan::{ClassPlan, Plan};
+use crate::plan::class::ClassPlan;
+use crate::plan::plan::Plan;
 use crate::receive::outcome::{Outcome, ThreadHealth};
 use crate::scenario::groups::ClassKind;
 use crate::time::units::format_ns;

@@ -11,7 +11,8 @@ use crate::judge::health;
 use crate::judge::health::Gate;
 use crate::observe::clocks;
 use crate::receive::histograms::SignedHistogram;
-use crate::receive::outcome::{ClassOutcome, Outcome};
+use crate::receive::outcome::Outcome;
+use crate::receive::outcome::class::ClassOutcome;
 use crate::scenario::groups::ClassKind;
 use crate::scenario::slo::Slo;
 use crate::time::units::format_ns;
@@ -183,7 +184,8 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::judge::health::HealthLimits;
-    use crate::scenario::attendance::{Joins, Returns};
+    use crate::receive::outcome::returns::Returns;
+    use crate::scenario::attendance::Joins;
 
     fn verdict(slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
         verdict_within(0, slo, change)

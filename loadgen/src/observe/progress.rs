@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::receive::outcome::Window;
+use crate::receive::outcome::window::Window;
 
 /// Counters of a run so far.
 #[derive(Debug, Default)]

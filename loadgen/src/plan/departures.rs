@@ -4,8 +4,6 @@
 //! expect the numbers 0, 1, 2 … in this order, each once: what they miss is lost, and what they get
 //! in another order was disordered by the server. Must not know sockets, and reads no clock.
 
-use serde::{Deserialize, Serialize};
-
 use crate::codec::c37118::TIME_BASE;
 use crate::codec::claim::When;
 use crate::plan::deviation::Fate;
@@ -58,6 +56,11 @@ impl Departures {
     /// The schedule they are of.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
+    }
+
+    /// Whether frames leave in another order, number or time than ticks pass.
+    pub fn is_listed(&self) -> bool {
+        self.listed.is_some()
     }
 
     /// How many frames leave.
@@ -140,41 +143,6 @@ impl Departures {
     }
 }
 
-/// Frames that were not sent as their ticks pass, on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Deviations {
-    /// Never sent.
-    pub withheld: u64,
-    /// Sent once more; counted beside the first time.
-    pub repeated: u64,
-    /// Sent later than their tick.
-    pub delayed: u64,
-    /// Configurations sent between them.
-    pub configurations: u64,
-}
-
-impl Deviations {
-    /// Counts what was special about a frame that was sent.
-    #[inline]
-    pub fn note(&mut self, departures: &Departures, number: u32) {
-        if departures.listed.is_none() {
-            return;
-        }
-        let frame = departures.frame(number);
-        self.repeated += u64::from(frame.kind == FrameKind::Copy);
-        self.configurations += u64::from(frame.kind == FrameKind::Configuration);
-        self.delayed += u64::from(departures.is_delayed(frame));
-    }
-
-    /// Adds what another thread did.
-    pub fn merge(&mut self, other: &Deviations) {
-        self.withheld += other.withheld;
-        self.repeated += other.repeated;
-        self.delayed += other.delayed;
-        self.configurations += other.configurations;
-    }
-}
-
 impl Listed {
     fn of(schedule: &Schedule) -> Listed {
         let (mut frames, mut withheld) = (Vec::new(), Vec::new());
@@ -208,11 +176,12 @@ fn configuration(schedule: &Schedule) -> Option<Departure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::payload::{Encoder, Payload, identify};
+    use crate::codec::payload::{Payload, identify};
     use crate::fixtures;
     use crate::plan::deviation::{
         Alarms, Change, Conduct, Deviation, Drift, Lateness, Leap, StampClock,
     };
+    use crate::plan::encoder::Encoder;
     use crate::plan::schedule::Jitter;
     use crate::scenario::burst::Burst;
     use crate::time::grid::{Grid, Span};
@@ -267,7 +236,8 @@ mod tests {
     }
 
     fn encoder(departures: &Departures, payload: Payload) -> Encoder {
-        let plan = crate::plan::plan::PublisherPlan { payload, ..fixtures::publisher(1001, 60) };
+        let plan =
+            crate::plan::publisher::PublisherPlan { payload, ..fixtures::publisher(1001, 60) };
         Encoder::new(9, 3, &plan, *departures.schedule())
     }
 

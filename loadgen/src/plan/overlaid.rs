@@ -7,14 +7,12 @@ use std::time::Duration;
 use crate::codec::form::{Form, Pace};
 use crate::codec::payload::Payload;
 use crate::plan::deviation::{Alarms, Change, Deviation, Drift, Fault, Lateness, Leap, StampClock};
-use crate::plan::implied::bytes_per_socket_per_s;
-use crate::plan::plan::{PublisherPlan, wall_pattern};
+use crate::plan::fleet::bytes_per_socket_per_s;
+use crate::plan::publisher::{PublisherPlan, wall_pattern};
 use crate::scenario::attendance::{Attendance, Cut, Joins};
 use crate::scenario::groups::{ClassKind, Popularity, SubscriberGroup, TopicsEach};
-use crate::scenario::limits::PUBLISHERS_MAX;
 use crate::scenario::overlay::Overlay;
 use crate::scenario::scenario::Scenario;
-use crate::scenario::section::ScenarioError;
 use crate::time::draw::mix;
 use crate::time::rate::Rate;
 
@@ -117,75 +115,8 @@ pub fn fleet(publishers: &[PublisherPlan]) -> usize {
     publishers.iter().filter(|publisher| publisher.deviation.alarms.is_none()).count()
 }
 
-/// Checks that the overlays make sense together and over their scenario.
-///
-/// # Errors
-/// When one is there twice, comes after the end, has nothing to act upon, or is too large.
-pub fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
-    let wrong = |text: String| Err(ScenarioError::Contradiction(text));
-    let has_payload =
-        |fits: fn(Payload) -> bool| scenario.publishers.iter().any(|group| fits(group.payload));
-    for (index, overlay) in scenario.overlays.iter().enumerate() {
-        let name = overlay.name();
-        if scenario.overlays.iter().take(index).any(|other| other.name() == name) {
-            return wrong(format!("the overlay `{name}` is there twice; leave one out"));
-        }
-        if at(scenario, overlay) >= scenario.phases.measured() {
-            return wrong(format!(
-                "the overlay `{name}` comes after the measured phase has ended; lower `at`"
-            ));
-        }
-        let (acts, needed) = match overlay {
-            Overlay::LeapSecond { .. } | Overlay::ConfigChange { .. } => {
-                (has_payload(|payload| payload == Payload::C37118), "`c37118`")
-            }
-            Overlay::FaultEvent { .. } => (has_payload(has_status), "`c37118` or `json`"),
-            _ => (true, ""),
-        };
-        if !acts {
-            return wrong(format!(
-                "the overlay `{name}` acts on status words, and no publisher sends any; \
-                 give --payload {needed}"
-            ));
-        }
-        if matches!(overlay, Overlay::FaultEvent { .. })
-            && scenario.publisher_count() >= PUBLISHERS_MAX
-        {
-            return wrong(
-                "the overlay `fault-event` needs a publisher for its alarms; \
-                          take one away"
-                    .to_owned(),
-            );
-        }
-    }
-    check_listed(scenario)
-}
-
-fn check_listed(scenario: &Scenario) -> Result<(), ScenarioError> {
-    let moves = |overlay: &Overlay| {
-        use Overlay::{ConfigChange, GpsLoss, LateFrames};
-        matches!(overlay, LateFrames { .. } | GpsLoss { .. } | ConfigChange { .. })
-    };
-    let moves_all = scenario.overlays.iter().any(moves);
-    let run_s = (scenario.phases.warmup + scenario.phases.measured()).as_secs_f64();
-    let listed = scenario.publishers.iter().filter(|group| moves_all || group.burst.is_some());
-    let frames: f64 = listed
-        .map(|group| {
-            let peak = group.burst.map_or(group.rate, |burst| burst.grid_rate(group.rate));
-            f64::from(group.count) * peak.per_second() * run_s
-        })
-        .sum();
-    if frames <= LISTED_MAX {
-        return Ok(());
-    }
-    Err(ScenarioError::Contradiction(format!(
-        "frames that overlays and bursts move are listed before the start, {LISTED_MAX} at most, \
-         and these would be {frames:.0}; lower --duration, --publishers or --rate"
-    )))
-}
-
 /// When an overlay comes.
-fn at(scenario: &Scenario, overlay: &Overlay) -> Duration {
+pub(crate) fn at(scenario: &Scenario, overlay: &Overlay) -> Duration {
     overlay.at().unwrap_or(scenario.phases.measured() / 4)
 }
 
@@ -295,7 +226,7 @@ fn is_c37118(publisher: &PublisherPlan) -> bool {
 }
 
 /// Whether frames have a status word and the second of century.
-fn has_status(payload: Payload) -> bool {
+pub(crate) fn has_status(payload: Payload) -> bool {
     !matches!(payload, Payload::Fixed { .. })
 }
 
@@ -319,14 +250,13 @@ const HOLD: Duration = Duration::from_secs(60);
 const ALARM_BYTES: u32 = 96;
 const ALARM_RAMP_PER_S: u32 = 2000;
 const SHARE_STREAM: u64 = 0x7368_6172;
-/// Frames whose departures are listed: 64 MB.
-const LISTED_MAX: f64 = 4_000_000.0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::budget::Layout;
+    use crate::plan::check;
     use crate::plan::follows::Follows;
+    use crate::plan::layout::Layout;
     use crate::plan::plan::{Destination, Plan};
 
     fn scenario(overlays: &str) -> Result<Scenario, String> {
@@ -341,7 +271,7 @@ mod tests {
             overlays = [{overlays}]
             "#
         );
-        Scenario::parse(&text).map_err(|error| error.to_string())
+        check::parse(&text).map_err(|error| error.to_string())
     }
 
     fn plan(overlays: &str) -> Plan {
@@ -443,11 +373,11 @@ mod tests {
         }
         let mut blocks = scenario("{ kind = 'leap-second' }").unwrap();
         blocks.publishers.remove(0);
-        let error = check(&blocks).unwrap_err().to_string();
+        let error = check::overlays::check(&blocks).unwrap_err().to_string();
         assert!(error.contains("give --payload `c37118`"), "{error}");
         let mut long = scenario("{ kind = 'late-frames' }").unwrap();
         long.phases.measure = Duration::from_secs(86_400);
-        let error = check(&long).unwrap_err().to_string();
+        let error = check::overlays::check(&long).unwrap_err().to_string();
         assert!(error.contains("4000000 at most, and these would be 172802000"), "{error}");
     }
 }

@@ -1,32 +1,23 @@
 //! The plan of one run: every socket, its path, class and schedule, as a pure function of the
 //! scenario, the layout and the seed. Must not open sockets, read clocks or ask the host anything.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
-
 use crate::codec::dialect::Dialect;
-use crate::codec::form::{Form, Pace};
-use crate::codec::payload::Payload;
-use crate::codec::track::Track;
 use crate::os::tls::TlsPlan;
-use crate::plan::budget::Layout;
-use crate::plan::deviation::Deviation;
+use crate::plan::audience::{Audience, SubscriberPlan, topics};
+use crate::plan::class::{ClassPlan, class};
+use crate::plan::course::Course;
 use crate::plan::follows::Follows;
-use crate::plan::laps::Course;
-use crate::plan::overlaid;
+use crate::plan::layout::Layout;
 use crate::plan::part::Part;
-use crate::scenario::attendance::Attendance;
-use crate::scenario::groups::{ClassKind, Popularity, SubscriberGroup, TopicsEach};
+use crate::plan::publisher::{PublisherPlan, publishers, wall_pattern};
+use crate::plan::{overlaid, publisher};
+use crate::scenario::groups::SubscriberGroup;
 use crate::scenario::kill::KillPlan;
-use crate::scenario::limits::FIRST_PUBLISHER_ID;
-use crate::scenario::publishers::{Phase, PublisherGroup};
 use crate::scenario::scenario::Scenario;
-use crate::time::rate::Rate;
 
 /// Everything the data plane needs to know, resolved down to single sockets.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,73 +82,6 @@ pub struct Disturbance {
     pub receiver_shift_ns: i64,
 }
 
-/// One publisher socket.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PublisherPlan {
-    /// IDCODE of its C37.118 frames, and the key of its frames whatever the payload.
-    pub id: u16,
-    /// The topic it publishes to.
-    pub topic: String,
-    /// The request path, percent-encoded.
-    pub path: String,
-    /// Frames per second.
-    pub rate: Rate,
-    /// Distance of its instants from the grid, below one period.
-    pub offset_ns: u64,
-    /// Upper bound of its deterministic jitter; 0 for none.
-    pub jitter_ns: u64,
-    /// What its frames carry.
-    pub payload: Payload,
-    /// What it does otherwise than its schedule says, on purpose.
-    pub deviation: Deviation,
-    /// The frames themselves, where they are recorded ones.
-    pub recorded: Option<Arc<Track>>,
-}
-
-/// One subscriber socket.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SubscriberPlan {
-    /// The request path, percent-encoded.
-    pub path: String,
-    /// The local address to bind, where the kernel's choice would run out of ports.
-    pub source: Option<IpAddr>,
-    /// Index into `Plan::classes`.
-    pub class: u16,
-    /// Whose frames it must receive.
-    pub follows: Follows,
-}
-
-/// A named class of subscribers; results are kept apart by class.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClassPlan {
-    /// The name of the scenario's subscriber group.
-    pub name: String,
-    /// How its sockets read.
-    pub kind: ClassKind,
-    /// In which form they get frames.
-    pub form: Form,
-    /// Which of them.
-    pub pace: Pace,
-    /// Whether they offer to take compressed messages.
-    pub deflate: bool,
-    /// When they are there.
-    pub attendance: Attendance,
-}
-
-impl ClassPlan {
-    /// Healthy raw subscribers of everything that is published.
-    pub fn raw(name: &str) -> ClassPlan {
-        ClassPlan {
-            name: name.to_owned(),
-            kind: ClassKind::Healthy,
-            form: Form::Raw,
-            pace: Pace::default(),
-            deflate: false,
-            attendance: Attendance::default(),
-        }
-    }
-}
-
 /// What a plan needs beside the scenario and the layout.
 #[derive(Debug, Clone)]
 pub struct Destination {
@@ -211,7 +135,7 @@ impl Plan {
         let dialect = &scenario.target.dialect;
         let mut publishers = publishers(&scenario.publishers, dialect);
         let (course, measure) = (Course::of(scenario), scenario.phases.measured());
-        course.profile.inspect(|profile| profile.delay(&mut publishers, measure));
+        course.profile.inspect(|profile| publisher::delay(&mut publishers, *profile, measure));
         overlaid::deviate(scenario, &mut publishers);
         let groups = overlaid::audience(scenario);
         let audience = Audience::draw(scenario, &groups, layout, &publishers);
@@ -282,172 +206,6 @@ pub fn connect_rate(groups: &[SubscriberGroup]) -> u32 {
     ((sockets as f64 / longest_s).floor() as u32).max(1)
 }
 
-fn publishers(groups: &[PublisherGroup], dialect: &Dialect) -> Vec<PublisherPlan> {
-    let ids = FIRST_PUBLISHER_ID..=u16::MAX;
-    let members = groups.iter().flat_map(|group| (0..group.count).map(move |i| (group, i)));
-    ids.zip(members).map(|(id, (group, index))| publisher(id, group, index, dialect)).collect()
-}
-
-fn publisher(id: u16, group: &PublisherGroup, index: u32, dialect: &Dialect) -> PublisherPlan {
-    let id = group.recorded.as_ref().map_or(id, |track| track.id());
-    let topic = format!("{}/{id}", group.topic_prefix);
-    let (offset_ns, jitter_ns) = match group.phase {
-        Phase::Aligned => (0, 0),
-        Phase::Staggered => (share_of(group.rate.period_ns(), index, group.count), 0),
-        Phase::Jitter { max } => (0, u64::try_from(max.as_nanos()).unwrap_or(u64::MAX)),
-    };
-    PublisherPlan {
-        id,
-        path: dialect.publish_path(&topic),
-        topic,
-        rate: group.rate,
-        offset_ns,
-        jitter_ns,
-        payload: group.payload,
-        deviation: Deviation { burst: group.burst, ..Deviation::default() },
-        recorded: group.recorded.clone(),
-    }
-}
-
-fn share_of(whole: u64, index: u32, count: u32) -> u64 {
-    let share = u128::from(whole) * u128::from(index) / u128::from(count.max(1));
-    u64::try_from(share).unwrap_or(whole)
-}
-
-/// Every subscriber socket, and whom those with several publishers follow.
-struct Audience {
-    subscribers: Vec<SubscriberPlan>,
-    followed: Vec<u32>,
-}
-
-impl Audience {
-    fn draw(
-        scenario: &Scenario,
-        groups: &[SubscriberGroup],
-        layout: &Layout,
-        publishers: &[PublisherPlan],
-    ) -> Audience {
-        let fleet = overlaid::fleet(publishers) as u32;
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(scenario.seed);
-        let mut followed: Vec<u32> = Vec::new();
-        let mut sockets: Vec<(u16, Follows)> = Vec::new();
-        for (class, group) in (0u16..).zip(groups) {
-            for _ in 0..group.count {
-                let drawn = draw(group, fleet, &mut rng);
-                let follows = follow(group, drawn, &mut followed);
-                sockets.extend(follows.into_iter().map(|follows| (class, follows)));
-            }
-        }
-        sockets.shuffle(&mut rng);
-        let wall = wall_pattern(&scenario.publishers);
-        let path = |class: u16, follows: Follows| {
-            let group = groups.get(usize::from(class))?;
-            let (topics, subscription) = topics(follows, publishers, &followed, &wall);
-            let path = scenario.target.dialect.feed_path(group.form, subscription, &topics);
-            let query =
-                if group.form.is_multiplexed() { String::new() } else { group.pace.query() };
-            Some(path + &query)
-        };
-        let socket = |(index, (class, follows)): (usize, (u16, Follows))| SubscriberPlan {
-            path: path(class, follows).unwrap_or_default(),
-            source: layout.source_of(index),
-            class,
-            follows,
-        };
-        let subscribers = sockets.into_iter().enumerate().map(socket).collect();
-        Audience { subscribers, followed }
-    }
-}
-
-/// The topics of a socket, and the one topic or pattern that stands for them.
-fn topics<'p>(
-    follows: Follows,
-    publishers: &'p [PublisherPlan],
-    followed: &[u32],
-    wall: &'p str,
-) -> (Vec<&'p str>, &'p str) {
-    let numbers = follows.publishers(followed, publishers.len());
-    let topics: Vec<&str> = numbers
-        .filter_map(|number| publishers.get(number as usize))
-        .map(|publisher| publisher.topic.as_str())
-        .collect();
-    let subscription = match (follows, topics.first()) {
-        (Follows::One(_), Some(topic)) => topic,
-        _ => wall,
-    };
-    (topics, subscription)
-}
-
-/// The publishers of one dashboard in the order they were drawn: K different ones, or none for all
-/// of them at once.
-fn draw(group: &SubscriberGroup, publishers: u32, rng: &mut Xoshiro256PlusPlus) -> Vec<u32> {
-    let count = match group.topics {
-        TopicsEach::All => return Vec::new(),
-        // Their publisher comes after the fleet.
-        TopicsEach::Alarms => return vec![publishers],
-        TopicsEach::Count(count) => count,
-    };
-    if let Popularity::Zipf(exponent) = group.popularity {
-        return draw_by_rank(count as usize, publishers, exponent, rng);
-    }
-    let mut drawn: Vec<u32> = Vec::with_capacity(count as usize);
-    // Floyd's way to draw without repeats: as many draws as are wanted, whatever the fleet's size.
-    for upper in publishers.saturating_sub(count)..publishers {
-        let candidate = rng.random_range(0..=upper);
-        drawn.push(if drawn.contains(&candidate) { upper } else { candidate });
-    }
-    drawn
-}
-
-/// Draws without repeats, the n-th publisher in proportion to 1/n to a power: each gets an
-/// exponential waiting time of that rate, and the first ones are taken (Efraimidis and Spirakis,
-/// 2006).
-fn draw_by_rank(count: usize, publishers: u32, exponent: f64, rng: &mut impl RngExt) -> Vec<u32> {
-    let wait = |index: u32, rng: &mut dyn FnMut() -> f64| {
-        let weight = f64::from(index + 1).powf(-exponent);
-        (-(1.0 - rng()).ln() / weight, index)
-    };
-    let mut uniform = || rng.random::<f64>();
-    let mut waits: Vec<_> = (0..publishers).map(|index| wait(index, &mut uniform)).collect();
-    waits.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    waits.into_iter().take(count).map(|(_, index)| index).collect()
-}
-
-/// The sockets of one dashboard: one for everything, or one for each topic.
-fn follow(group: &SubscriberGroup, mut drawn: Vec<u32>, followed: &mut Vec<u32>) -> Vec<Follows> {
-    match group.topics {
-        TopicsEach::All => vec![Follows::All],
-        _ if group.form.is_multiplexed() => {
-            drawn.sort_unstable();
-            let many = Follows::Many { from: followed.len() as u32, count: drawn.len() as u32 };
-            followed.extend(drawn);
-            vec![many]
-        }
-        _ => drawn.into_iter().map(Follows::One).collect(),
-    }
-}
-
-/// The pattern of a wall: the common prefix if there is one, everything otherwise.
-pub fn wall_pattern(groups: &[PublisherGroup]) -> String {
-    let mut prefixes = groups.iter().map(|group| group.topic_prefix.as_str());
-    match prefixes.next() {
-        Some(first) if prefixes.all(|prefix| prefix == first) => format!("{first}/#"),
-        _ => "#".to_owned(),
-    }
-}
-
-fn class(group: &SubscriberGroup, course: Course) -> ClassPlan {
-    let grows = course.of_subscribers().is_some();
-    ClassPlan {
-        name: group.name.clone(),
-        kind: group.class,
-        form: group.form,
-        pace: group.pace,
-        deflate: group.deflate,
-        attendance: Attendance { grows, ..group.attendance },
-    }
-}
-
 fn spread_every(publishers: &[PublisherPlan]) -> u32 {
     let frames_per_s: f64 = publishers.iter().map(|p| p.rate.per_second()).sum();
     (frames_per_s / SPREAD_SAMPLES_PER_S).ceil().max(1.0) as u32
@@ -455,6 +213,13 @@ fn spread_every(publishers: &[PublisherPlan]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use crate::codec::form::{Form, Pace};
+    use crate::plan::audience::draw;
+    use crate::plan::publisher::wall_pattern;
+    use crate::scenario::groups::Popularity;
+    use crate::time::rate::Rate;
+    use rand::SeedableRng;
+    use rand::rngs::Xoshiro256PlusPlus;
     use std::collections::HashSet;
 
     use super::*;

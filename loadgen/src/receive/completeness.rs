@@ -2,7 +2,8 @@
 //! instants; a socket that follows several of them has a tick once the last of its frames is there.
 //! Keeps a short row of open ticks per socket and rhythm. Must not know sockets or time.
 
-use crate::plan::plan::{Plan, PublisherPlan};
+use crate::plan::plan::Plan;
+use crate::plan::publisher::PublisherPlan;
 use crate::time::rate::Rate;
 
 /// Which publishers tick together.

@@ -9,13 +9,13 @@ use crate::codec::claim::Reject;
 use crate::codec::memo::Memo;
 use crate::codec::wire::{Gap, GapReason};
 use crate::plan::follows::Follows;
-use crate::plan::laps;
-use crate::plan::laps::LapOutcome;
 use crate::plan::part::Part;
 use crate::plan::plan::Plan;
 use crate::receive::completeness::{Rhythms, TickBoard};
 use crate::receive::histograms::SecondHistogram;
-use crate::receive::outcome::ClassOutcome;
+use crate::receive::outcome::class::ClassOutcome;
+use crate::receive::outcome::lap;
+use crate::receive::outcome::lap::LapOutcome;
 use crate::receive::spread::SpreadSamples;
 use crate::receive::stamp::{Roster, Stamp};
 use crate::receive::verify::{Tracker, Verdict};
@@ -419,7 +419,7 @@ pub fn settle(
                 ticks.expected += rhythms.whole_ticks(due);
             }
         }
-        laps::count_sockets(&mut reception.classes, &reception.joined, roster.laps());
+        lap::count_sockets(&mut reception.classes, &reception.joined, roster.laps());
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
         spread.merge(reception.spread);
     }
@@ -538,10 +538,10 @@ fn since(now_ns: u64, then_ns: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::payload::Encoder;
     use crate::fixtures;
+    use crate::plan::class::ClassPlan;
     use crate::plan::deviation::Lateness;
-    use crate::plan::plan::ClassPlan;
+    use crate::plan::encoder::Encoder;
     use crate::time::clock::UtcMap;
     use crate::time::units::SECOND_NS;
     use std::time::Duration;

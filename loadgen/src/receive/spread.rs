@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::plan::Plan;
-use crate::receive::outcome::SpreadOutcome;
+use crate::receive::outcome::spread::SpreadOutcome;
 use crate::scenario::groups::ClassKind;
 
 /// The sampling interval of a plan: the one it asks for, raised until all samples together fit the

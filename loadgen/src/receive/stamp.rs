@@ -14,7 +14,8 @@ use crate::codec::track::Track;
 use crate::plan::departures::{Departure, Departures};
 use crate::plan::deviation::Conduct;
 use crate::plan::laps::Laps;
-use crate::plan::plan::{Plan, PublisherPlan};
+use crate::plan::plan::Plan;
+use crate::plan::publisher::PublisherPlan;
 use crate::plan::schedule::{Jitter, Schedule};
 use crate::time::clock::UtcMap;
 use crate::time::draw::mix;
@@ -286,8 +287,9 @@ const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
 mod tests {
     use super::*;
     use crate::codec::claim::Reject;
-    use crate::codec::payload::{Encoder, Payload};
+    use crate::codec::payload::Payload;
     use crate::fixtures;
+    use crate::plan::encoder::Encoder;
     use std::time::Duration;
 
     const START: u64 = 1_767_225_600 * SECOND_NS;

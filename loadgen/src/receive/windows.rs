@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::receive::histograms::SecondHistogram;
 use crate::receive::latency_map::LatencyMap;
-use crate::receive::outcome::Window;
+use crate::receive::outcome::window::Window;
 
 /// What one thread saw in one second.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -7,17 +7,19 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::cli::CaptureArgs;
+use crate::cli::overrides::ResolveError;
+use crate::cli::{CaptureArgs, overrides};
 use crate::codec::c37118;
 use crate::codec::c37118::{Envelope, Station};
-use crate::codec::payload::{Encoder, Payload};
+use crate::codec::payload::Payload;
 use crate::judge::exit::Exit;
-use crate::plan::budget::Layout;
-use crate::plan::plan::{Destination, Plan, PublisherPlan};
+use crate::plan::encoder::Encoder;
+use crate::plan::layout::Layout;
+use crate::plan::plan::{Destination, Plan};
+use crate::plan::publisher::PublisherPlan;
 use crate::receive::stamp::Roster;
 use crate::replay::packets::{PacketWriter, Sender};
-use crate::scenario::overrides::ResolveError;
-use crate::scenario::{builtin, overrides};
+use crate::scenario::builtin;
 use crate::time::clock::UtcMap;
 use crate::time::units::SECOND_NS;
 

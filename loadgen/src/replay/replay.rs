@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::cli::overrides::ResolveError;
 use crate::cli::session::SessionError;
-use crate::cli::{ReplayArgs, RunOptions, session};
+use crate::cli::{ReplayArgs, RunOptions, overrides, session};
 use crate::codec::payload::Payload;
 use crate::codec::track::Track;
 use crate::judge::exit::Exit;
 use crate::replay::recording::{Recording, RecordingError};
 use crate::scenario::limits::{MEASURE_MIN, check_phase};
-use crate::scenario::overrides;
-use crate::scenario::overrides::ResolveError;
 use crate::scenario::publishers::{Phase, PublisherGroup};
 use crate::scenario::scenario::Scenario;
 use crate::time::units::{SECOND_NS, format_duration, format_exact};
@@ -210,11 +209,11 @@ mod tests {
     use crate::codec::c37118::Envelope;
     use crate::codec::claim::Reject;
     use crate::codec::memo::Memo;
-    use crate::codec::payload::Encoder;
     use crate::codec::restamped::Shift;
     use crate::fixtures::data_frame;
-    use crate::plan::budget::Layout;
+    use crate::plan::encoder::Encoder;
     use crate::plan::follows::Follows;
+    use crate::plan::layout::Layout;
     use crate::plan::plan::{Destination, Plan};
     use crate::receive::stamp::Roster;
     use crate::time::clock::UtcMap;

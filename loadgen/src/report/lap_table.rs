@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::judge::verdict::{latency_goals, scored};
 use crate::observe::clocks;
 use crate::observe::sampler::{Sample, Samples};
-use crate::plan::laps::LapOutcome;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::Outcome;
+use crate::receive::outcome::lap::LapOutcome;
 use crate::result::record::Record;
 use crate::scenario::profile::{Growing, Profile};
 use crate::time::units::{format_count, format_exact, format_ns, nanoseconds};
@@ -203,7 +203,7 @@ fn varied(rows: &[LapRow]) -> String {
 mod tests {
     use super::*;
     use crate::fixtures;
-    use crate::plan::laps::Course;
+    use crate::plan::course::Course;
     use crate::scenario::slo::Slo;
 
     /// A run of ten seconds in laps of two, each as long in the middle as it has a number.

@@ -112,7 +112,7 @@ const BUSY: (f64, f64) = (0.6, 0.8);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receive::outcome::Window;
+    use crate::receive::outcome::window::Window;
 
     fn window(t_s: u32, received: u64, e2e_p99_ns: i64) -> Window {
         let (e2e_p50_ns, e2e_max_ns) = (1_000, e2e_p99_ns);

@@ -2,15 +2,12 @@
 //! or come while the run is on; and how long each waits before it tries again. Must not know
 //! sockets, and reads no clock.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::receive::histograms::SignedHistogram;
-use crate::receive::outcome::merge_counts;
 use crate::time::units;
 use crate::time::units::SECOND_NS;
 
@@ -161,49 +158,6 @@ impl Joins {
     pub fn comes_ns(&self, place: usize, count: usize) -> u64 {
         let share = self.over.as_nanos() * place as u128 / count.max(1) as u128;
         u64::try_from(self.at.as_nanos() + share).unwrap_or(u64::MAX / 4)
-    }
-}
-
-/// What became of sockets that left and came back, or came late.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Returns {
-    /// Times a socket left on purpose, or was cut off.
-    pub left: u64,
-    /// Times one came back, or came.
-    pub came: u64,
-    /// Sockets that were still outside at the end though they had tried.
-    pub shut_out: u64,
-    /// Topics of sockets that came and are there, of which no frame has come though one was due a
-    /// second or more afterwards.
-    pub unserved: u64,
-    /// Failed tries by kind, those that a later try made good included.
-    pub errors: BTreeMap<String, u64>,
-    /// From leaving (of those who come late, from the first try) to the first frame, ns; `None` as
-    /// long as there was none, because it is large.
-    pub first_frame: Option<Box<SignedHistogram>>,
-}
-
-impl Returns {
-    /// Whether anybody came or went.
-    pub fn is_empty(&self) -> bool {
-        self.left + self.came + self.shut_out == 0
-    }
-
-    /// Notes how long a socket has waited for its first frame, ns.
-    pub fn note_first_frame(&mut self, waited_ns: i64) {
-        self.first_frame.get_or_insert_default().record(waited_ns);
-    }
-
-    /// Adds what another thread saw.
-    pub fn merge(&mut self, other: &Returns) {
-        self.left += other.left;
-        self.came += other.came;
-        self.shut_out += other.shut_out;
-        self.unserved += other.unserved;
-        merge_counts(&mut self.errors, &other.errors);
-        if let Some(first_frame) = &other.first_frame {
-            self.first_frame.get_or_insert_default().merge(first_frame);
-        }
     }
 }
 

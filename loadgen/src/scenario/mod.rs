@@ -9,7 +9,6 @@ pub mod kill;
 pub mod limits;
 pub mod overlay;
 pub mod overlay_flag;
-pub mod overrides;
 pub mod profile;
 pub mod publishers;
 #[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]

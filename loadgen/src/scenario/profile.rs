@@ -7,8 +7,6 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::plan::plan::PublisherPlan;
-
 /// How the load grows. What grows is whole in the last lap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
@@ -104,33 +102,11 @@ impl Profile {
             }
         }
     }
-
-    /// Has publishers begin late, if it is they that grow. Those of a group, and so the topics of a
-    /// dashboard, begin one here and one there.
-    pub fn delay(self, publishers: &mut [PublisherPlan], measured: Duration) {
-        if self.of != Growing::Publishers {
-            return;
-        }
-        let count = publishers.len();
-        for (rank, place) in scattered(count).into_iter().enumerate() {
-            if let Some(publisher) = publishers.get_mut(place) {
-                publisher.deviation.starts = self.comes(rank, count, measured);
-            }
-        }
-    }
 }
 
 /// A share of `count`, one at least.
 fn members(share: f64, count: usize) -> usize {
     ((share * count as f64).round() as usize).max(1).min(count)
-}
-
-/// All places below `count` in such an order that any first part of them is spread evenly: by the
-/// fractions of the golden ratio's multiples.
-fn scattered(count: usize) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..count).collect();
-    places.sort_by_key(|place| (*place as u64).wrapping_mul(GOLDEN));
-    places
 }
 
 impl fmt::Display for Profile {
@@ -187,13 +163,12 @@ const RAMP_FROM_PERCENT: f64 = 10.0;
 /// Laps into which the results of a ramp are divided; a short phase has fewer.
 const RAMP_LAPS: u64 = 10;
 const RAMP_LAPS_MIN: u64 = 2;
-/// The fraction of the golden ratio, of 2^64.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures;
+    use crate::plan::publisher::delay;
     use proptest::prelude::*;
 
     const MEASURED: Duration = Duration::from_secs(20);
@@ -271,7 +246,7 @@ mod tests {
     fn publishers_begin_one_here_and_one_there() {
         let mut publishers: Vec<_> =
             (0..40).map(|number| fixtures::publisher(1001 + number, 50)).collect();
-        profile("4 steps of publishers").delay(&mut publishers, MEASURED);
+        delay(&mut publishers, profile("4 steps of publishers"), MEASURED);
         for group in publishers.chunks(10) {
             let from_start = group.iter().filter(|p| p.deviation.starts.is_none()).count();
             assert!((2..=3).contains(&from_start), "{from_start} of 10");
@@ -279,7 +254,7 @@ mod tests {
         let starts = publishers.iter().filter_map(|p| p.deviation.starts);
         assert_eq!(starts.map(|starts| starts.as_secs()).max(), Some(15));
         let mut others = [fixtures::publisher(1, 50), fixtures::publisher(2, 50)];
-        profile("2 steps of subscribers").delay(&mut others, MEASURED);
+        delay(&mut others, profile("2 steps of subscribers"), MEASURED);
         assert!(others.iter().all(|publisher| publisher.deviation.starts.is_none()));
     }
 

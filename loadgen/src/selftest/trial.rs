@@ -12,12 +12,12 @@ use crate::observe::host::Partition;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::Sampler;
 use crate::observe::server_counters::CounterPage;
-use crate::plan::budget;
 use crate::plan::budget::{Destined, Wishes};
 use crate::plan::plan::{Destination, Disturbance, Plan};
-use crate::receive::outcome::{ClassOutcome, Outcome};
+use crate::plan::{budget, check};
+use crate::receive::outcome::Outcome;
+use crate::receive::outcome::class::ClassOutcome;
 use crate::scenario::groups::ClassKind;
-use crate::scenario::scenario::Scenario;
 use crate::selftest::SelftestError;
 use crate::selftest::fault::Fault;
 use crate::selftest::null_server::{NullServer, Tally};
@@ -140,7 +140,7 @@ impl Bench {
     }
 
     fn plan(&self, trial: Trial<'_>, server: &NullServer) -> Result<Plan, SelftestError> {
-        let scenario = Scenario::parse(trial.load)?;
+        let scenario = check::parse(trial.load)?;
         let wishes = Wishes { cpus: Some(self.partition.generator.clone()), ..Wishes::default() };
         let destined = Destined::Server(server.address().ip());
         let budget = budget::fit(&scenario, &host::limits(), &wishes, destined);

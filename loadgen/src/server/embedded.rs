@@ -18,7 +18,7 @@ use gridcast::settings::config::Config;
 use gridcast::settings::layers::Settings;
 
 use crate::observe::host;
-use crate::plan::budget::Layout;
+use crate::plan::layout::Layout;
 use crate::server::process::{ServerProcess, end_now};
 
 /// What the hidden subcommand `engine` is told.

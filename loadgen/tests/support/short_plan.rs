@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use gridload::codec::dialect::Dialect;
 use gridload::codec::payload::Payload;
+use gridload::plan::class::ClassPlan;
+use gridload::plan::course::Course;
 use gridload::plan::deviation::Deviation;
-use gridload::plan::laps::Course;
 use gridload::plan::part::Part;
-use gridload::plan::plan::{ClassPlan, Disturbance, Plan, PublisherPlan};
+use gridload::plan::plan::{Disturbance, Plan};
+use gridload::plan::publisher::PublisherPlan;
 use gridload::time::rate::Rate;
 
 /// Two publishers of 200 frames/s, `pmu/1001` and `pmu/1002`, and a class without subscribers yet.

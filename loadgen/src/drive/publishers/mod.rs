@@ -26,9 +26,9 @@ use crate::drive::stage::Stage;
 use crate::drive::subscribers::KILLED;
 use crate::observe::meter::Meter;
 use crate::os::socket;
-use crate::plan::laps;
 use crate::receive::histograms::SignedHistogram;
-use crate::receive::outcome::{PublisherOutcome, ThreadHealth, merge_counts};
+use crate::receive::outcome::counts::merge_counts;
+use crate::receive::outcome::{PublisherOutcome, ThreadHealth, lap};
 use crate::receive::stamp::Roster;
 use crate::receive::windows::WindowPart;
 use crate::time::clock::mono_ns;
@@ -391,7 +391,7 @@ pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutc
         whole.deviations.merge(&part.deviations);
         merge_counts(&mut whole.closes, &part.closes);
         whole.slip.merge(&part.slip);
-        laps::add(&mut whole.laps, &part.laps);
+        lap::add(&mut whole.laps, &part.laps);
     }
     whole
 }

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::observe::efficiency::Efficiency;
 use crate::receive::histograms::SignedHistogram;
-use crate::receive::outcome::{ClassOutcome, Totals, Window};
+use crate::receive::outcome::Totals;
+use crate::receive::outcome::class::ClassOutcome;
+use crate::receive::outcome::window::Window;
 use crate::report::lap_table::LapRow;
 use crate::scenario::groups::ClassKind;
 

@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::fixtures::{outcome, with_record};
-use crate::receive::outcome::{ClassOutcome, Outcome, Window};
+use crate::receive::outcome::Outcome;
+use crate::receive::outcome::class::ClassOutcome;
+use crate::receive::outcome::window::Window;
 use crate::report::html::document::Document;
 use crate::result::record::run_json;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::receive::latency_map::{BucketCounts, bucket_from_ns};
-use crate::receive::outcome::Window;
+use crate::receive::outcome::window::Window;
 use crate::report::html::document::Document;
 use crate::report::html::over_time::key;
 use crate::report::html::plot::{Axis, Figure, Key, Room};

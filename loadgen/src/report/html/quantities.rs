@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::receive::outcome::Window;
+use crate::receive::outcome::window::Window;
 use crate::report::html::document::{Document, Sample, Usage};
 use crate::report::html::series::{Line, Series, Shape, Unit};
 use crate::report::html::timeline::{Reading, Timeline};

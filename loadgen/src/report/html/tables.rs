@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 
 use crate::judge::verdict::frames_missing;
 use crate::observe::clocks;
-use crate::receive::outcome::{ClassOutcome, Totals};
+use crate::receive::outcome::Totals;
+use crate::receive::outcome::class::ClassOutcome;
+use crate::receive::outcome::returns::Returns;
 use crate::report::html::document::Document;
 use crate::report::lap_table::LAP_COLUMNS;
 use crate::report::text;
 use crate::report::text::{CLASS_COLUMNS, LATENCY_COLUMNS};
-use crate::scenario::attendance::Returns;
 use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 
 /// A number at the top of the page.

@@ -10,7 +10,8 @@ use toml::{Table, Value};
 use crate::cli::{RunOptions, Setting};
 use crate::codec::dialect::particulars::Unfit;
 use crate::codec::form::Form;
-use crate::plan::implied::bytes_per_socket_per_s;
+use crate::plan::check;
+use crate::plan::fleet::bytes_per_socket_per_s;
 use crate::scenario::builtin;
 use crate::scenario::groups::{ClassKind, SubscriberGroup};
 use crate::scenario::scenario::Scenario;
@@ -78,13 +79,14 @@ pub fn resolve_text(
     })?;
     options.set.iter().try_for_each(|setting| apply_setting(&mut table, setting))?;
     let mut scenario = Scenario::from_table(&table).map_err(wrong)?;
+    check::check(&scenario).map_err(wrong)?;
     complete(&mut scenario);
     let written = scenario.clone();
     apply_flags(&mut scenario, options);
     let overlays = &mut scenario.overlays;
     options.overlay.iter().try_for_each(|flag| flag.lay(overlays)).map_err(wrong)?;
     apply_dialect(&mut scenario, options).map_err(wrong)?;
-    scenario.check().map_err(wrong)?;
+    check::check(&scenario).map_err(wrong)?;
     let same_groups =
         scenario.publishers == written.publishers && scenario.subscribers == written.subscribers;
     let same_overlays = scenario.overlays == written.overlays;

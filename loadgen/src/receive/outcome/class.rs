@@ -1,101 +1,18 @@
-//! What a run produced: counts and histograms, filled by the data plane, printed by the report.
-//! Must not know sockets, threads or files.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! What the sockets of one class received. Must not know sockets, threads or files.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 
 use crate::codec::form::{Form, Pace};
-use crate::plan::departures::Deviations;
-use crate::plan::laps;
-use crate::plan::laps::LapOutcome;
-use crate::plan::plan::ClassPlan;
+use crate::plan::class::ClassPlan;
 use crate::receive::histograms::SignedHistogram;
-use crate::receive::latency_map;
-use crate::receive::latency_map::BucketCounts;
+use crate::receive::outcome::counts::merge_counts;
+use crate::receive::outcome::lap;
+use crate::receive::outcome::lap::LapOutcome;
+use crate::receive::outcome::returns::Returns;
 use crate::receive::rates::Rates;
-use crate::scenario::attendance::{Attendance, Returns};
+use crate::scenario::attendance::Attendance;
 use crate::scenario::groups::ClassKind;
-
-/// Everything a run measured.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Grid instant of the first tick published, ns since the Unix epoch.
-    pub started_unix_ns: u64,
-    /// Length of the measured phase, without warm-up; shorter than planned if the run was stopped.
-    pub measured: Duration,
-    /// Opening the subscriber sockets.
-    pub ramp: RampOutcome,
-    /// The publishers' side.
-    pub publishers: PublisherOutcome,
-    /// One per subscriber class, in plan order.
-    pub classes: Vec<ClassOutcome>,
-    /// Fan-out spread of sampled frames.
-    pub spread: SpreadOutcome,
-    /// The generator's own threads.
-    pub threads: Vec<ThreadHealth>,
-    /// One per second of the run, warm-up and drain included. An agent has told them before.
-    #[serde(skip)]
-    pub windows: Vec<Window>,
-}
-
-/// What of an outcome is read again from `run.json`, where `record` writes it. Counts that an older
-/// version did not make are 0.
-#[derive(Debug, Default, Deserialize)]
-pub struct Totals {
-    /// Length of the measured phase, s.
-    pub measured_s: f64,
-    /// Opening the subscriber sockets.
-    pub ramp: RampOutcome,
-    /// The publishers' side.
-    pub publishers: PublisherOutcome,
-    /// The subscribers' side.
-    pub classes: Vec<ClassOutcome>,
-    /// Fan-out spread of sampled frames.
-    pub spread: SpreadOutcome,
-}
-
-/// Opening the subscriber sockets.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct RampOutcome {
-    /// Sockets of the plan that were tried.
-    pub attempted: u64,
-    /// Sockets that were upgraded.
-    pub connected: u64,
-    /// Failed tries by kind, those that a retry made good included.
-    pub errors: BTreeMap<String, u64>,
-    /// From the first try to the last answer; written in seconds.
-    #[serde(rename = "elapsed_s", with = "seconds")]
-    pub elapsed: Duration,
-}
-
-/// The publishers' side, the whole run unless said otherwise.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct PublisherOutcome {
-    /// Publishers connected.
-    pub count: u64,
-    /// Frames that were due.
-    pub intended: u64,
-    /// Frames written to their last byte.
-    pub sent: u64,
-    /// Frames of those sent that were written more than one period after they were due.
-    #[serde(default)]
-    pub late: u64,
-    /// Frames due but not written: the socket ended or never took them.
-    pub unsent: u64,
-    /// Frames that were not sent as their ticks pass, on purpose. Those withheld are not intended,
-    /// those sent twice are so twice.
-    #[serde(default)]
-    pub deviations: Deviations,
-    /// How publisher sockets ended early: close code, `eof`, `reset`, `killed`, …
-    pub closes: BTreeMap<String, u64>,
-    /// Actual minus intended send instant of measured frames, ns.
-    pub slip: SignedHistogram,
-    /// Measured frames by the lap in which they were due, where there are several.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub laps: Vec<u64>,
-}
 
 /// What the sockets of one class received, the whole run unless said otherwise. Always
 /// `expected = received + lost + lost_after_close`.
@@ -267,7 +184,7 @@ impl ClassOutcome {
         if let Some(ticks) = &other.ticks {
             self.ticks.get_or_insert_default().merge(ticks);
         }
-        laps::merge(&mut self.laps, &other.laps);
+        lap::merge(&mut self.laps, &other.laps);
     }
 }
 
@@ -292,100 +209,6 @@ impl TickOutcome {
     /// The share of ticks that were whole, if there were any.
     pub fn share(&self) -> Option<f64> {
         (self.expected > 0).then(|| self.whole as f64 / self.expected as f64)
-    }
-}
-
-/// Time from the sending of a sampled frame until the first, the median and the last healthy
-/// subscriber had it, ns.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct SpreadOutcome {
-    /// Frames sampled.
-    pub sampled: u64,
-    /// First receiver.
-    pub first: SignedHistogram,
-    /// Median receiver.
-    pub median: SignedHistogram,
-    /// Last receiver.
-    pub last: SignedHistogram,
-}
-
-impl SpreadOutcome {
-    /// Adds what another run sampled.
-    pub fn merge(&mut self, other: &SpreadOutcome) {
-        self.sampled += other.sampled;
-        self.first.merge(&other.first);
-        self.median.merge(&other.median);
-        self.last.merge(&other.last);
-    }
-}
-
-/// How one thread of the generator fared.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ThreadHealth {
-    /// Name, with remarks where the system refused something.
-    pub name: String,
-    /// Sockets found readable (subscribers) or waits ended (publishers).
-    pub wakeups: u64,
-    /// Wake-ups that used up the read budget.
-    pub budget_hits: u64,
-    /// Largest share of a CPU used in a one-second window of the measured phase.
-    pub busy_max: f64,
-    /// Publishers: how late timed waits ended, ns.
-    pub gap: SignedHistogram,
-}
-
-impl ThreadHealth {
-    /// A thread that has done nothing yet.
-    pub fn new(name: String) -> ThreadHealth {
-        ThreadHealth {
-            name,
-            wakeups: 0,
-            budget_hits: 0,
-            busy_max: 0.0,
-            gap: SignedHistogram::new(),
-        }
-    }
-}
-
-/// One second of the run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Window {
-    /// Seconds since the start.
-    pub t_s: u32,
-    /// Frames published in it.
-    pub sent: u64,
-    /// Frames received in it, all classes.
-    pub received: u64,
-    /// Median end-to-end latency of frames received in it, ns, all classes.
-    pub e2e_p50_ns: i64,
-    /// 99th percentile.
-    pub e2e_p99_ns: i64,
-    /// Largest.
-    pub e2e_max_ns: i64,
-    /// All of these latencies in buckets; on long runs those of the seconds that follow, too, and
-    /// those seconds have none.
-    #[serde(with = "latency_map::pairs")]
-    pub e2e_counts: BucketCounts,
-    /// Frames jumped over in it by sockets that are to get all, all classes.
-    pub missing: u64,
-    /// Gaps the server told of in it, those by conflation aside.
-    pub gaps: u64,
-}
-
-/// A duration as a number of seconds.
-mod seconds {
-    use std::time::Duration;
-
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        value.as_secs_f64().serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -432,12 +255,5 @@ mod asked_rates {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rates, D::Error> {
         Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-    }
-}
-
-/// Adds counts by name.
-pub fn merge_counts(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
-    for (name, count) in from {
-        *into.entry(name.clone()).or_default() += count;
     }
 }

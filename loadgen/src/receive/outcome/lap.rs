@@ -1,0 +1,106 @@
+//! What was received of the frames that were due in one lap. Must not know sockets.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::laps::Laps;
+use crate::receive::histograms::SignedHistogram;
+use crate::receive::outcome::class::ClassOutcome;
+
+/// What the sockets of one class received of the frames that were due in one lap.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct LapOutcome {
+    /// Sockets that had come by its end.
+    pub sockets: u64,
+    /// Receive minus intended send instant, ns.
+    pub e2e: SignedHistogram,
+    /// Frames jumped over and not seen since, by the frames that came after them.
+    pub missing: u64,
+    /// Gaps the server told of while its frames came.
+    pub gaps: u64,
+}
+
+impl LapOutcome {
+    fn merge(&mut self, other: &LapOutcome) {
+        self.sockets += other.sockets;
+        self.e2e.merge(&other.e2e);
+        self.missing += other.missing;
+        self.gaps += other.gaps;
+    }
+}
+
+/// Adds the laps that another thread saw.
+pub fn merge(into: &mut Vec<LapOutcome>, from: &[LapOutcome]) {
+    if into.len() < from.len() {
+        into.resize_with(from.len(), LapOutcome::default);
+    }
+    into.iter_mut().zip(from).for_each(|(into, lap)| into.merge(lap));
+}
+
+/// Adds counts by lap.
+pub fn add(into: &mut Vec<u64>, from: &[u64]) {
+    into.resize(into.len().max(from.len()), 0);
+    into.iter_mut().zip(from).for_each(|(into, count)| *into += count);
+}
+
+/// Counts the sockets of each class lap by lap; `joined` has the class and the instant of those
+/// that came while the run was on.
+pub fn count_sockets(classes: &mut [ClassOutcome], joined: &[(u16, u64)], laps: &Laps) {
+    for (number, class) in (0u16..).zip(classes) {
+        let of_class = joined.iter().filter(|(class, _)| *class == number);
+        let came: Vec<u16> = of_class.map(|(_, came_ns)| laps.at(*came_ns)).collect();
+        let ramped = class.sockets.saturating_sub(came.len() as u64);
+        for (number, lap) in (0u16..).zip(&mut class.laps) {
+            lap.sockets = ramped + came.iter().filter(|came| **came <= number).count() as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use crate::plan::course::Course;
+    use crate::plan::plan::Plan;
+    use crate::scenario::groups::ClassKind;
+    use crate::time::units::SECOND_NS;
+    use std::time::Duration;
+
+    fn laps() -> Laps {
+        let course = Course { laps: 3, profile: None };
+        let plan = Plan { measure: Duration::from_secs(6), course, ..fixtures::plan_of(vec![]) };
+        Laps::of(&plan, 100 * SECOND_NS)
+    }
+
+    #[test]
+    fn laps_of_threads_add_up() {
+        let lap = |missing, ns| {
+            let mut lap = LapOutcome { sockets: 2, missing, ..LapOutcome::default() };
+            lap.e2e.record(ns);
+            lap
+        };
+        let mut whole = Vec::new();
+        merge(&mut whole, &[lap(1, 5_000), lap(0, 6_000)]);
+        merge(&mut whole, &[lap(0, 7_000), lap(3, 8_000)]);
+        let found: Vec<_> =
+            whole.iter().map(|l| (l.sockets, l.missing, l.e2e.len(), l.e2e.max())).collect();
+        assert_eq!(found, [(4, 1, 2, 7_000), (4, 3, 2, 8_000)]);
+        let mut sent = Vec::new();
+        add(&mut sent, &[1, 2]);
+        add(&mut sent, &[10, 20, 30]);
+        assert_eq!(sent, [11, 22, 30]);
+    }
+
+    #[test]
+    fn sockets_count_from_the_lap_in_which_they_came() {
+        let class = |name, sockets| ClassOutcome {
+            sockets,
+            laps: vec![LapOutcome::default(); 3],
+            ..fixtures::class(name, ClassKind::Healthy)
+        };
+        let mut classes = [class("a", 10), class("b", 4)];
+        let joined = [(0, 100), (0, 103), (0, 103), (1, 104)].map(|(c, s)| (c, s * SECOND_NS));
+        count_sockets(&mut classes, &joined, &laps());
+        let found = classes.map(|class| [0, 1, 2].map(|lap| class.laps[lap].sockets));
+        assert_eq!(found, [[8, 10, 10], [3, 3, 4]]);
+    }
+}
