@@ -19,10 +19,12 @@ use gridcast::delivery::doorbell::{Doorbell, Wake};
 use gridcast::delivery::flush::{Delivery, FlushEnd, FlushState, FlushStats, Socket};
 use gridcast::delivery::subscriptions::Subscription;
 use gridcast::delivery::sweep::{Lanes, Look, Member, Step};
-use gridcast::feed::encoder::{Form, LaneKind, Message, announcement};
+use gridcast::feed::encoder::announcement;
 use gridcast::feed::epoch::Epoch;
-use gridcast::feed::lag::Gap;
+use gridcast::feed::gap::Gap;
+use gridcast::feed::kind::{Form, LaneKind};
 use gridcast::feed::log::{Feed, FeedName};
+use gridcast::feed::message::Message;
 use gridcast::feed::options::{From, LagPolicy, Mode, Rate};
 use gridcast::feed::registry::{Registry, RegistryOptions};
 use gridcast::feed::retention::{Retention, RetentionClasses};
@@ -641,6 +643,6 @@ fn retention(rng: &mut StdRng) -> Retention {
 /// The oracle's own arithmetic.
 #[test]
 fn a_gap_counts_both_ends() {
-    let gap = Gap { from: 3, to: 5, reason: gridcast::feed::lag::GapReason::Lagged };
+    let gap = Gap { from: 3, to: 5, reason: gridcast::feed::gap::GapReason::Lagged };
     assert_eq!(gap.frames(), 3);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::auth::Grant;
 use crate::core::wheel::Tick;
 use crate::delivery::flush::Delivery;
-use crate::feed::encoder::{Deflation, Form, LaneKind};
+use crate::feed::kind::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::topic::{Target, Topic};
 use crate::frame::decode::Decoder;

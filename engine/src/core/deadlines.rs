@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::core::conn::{Conn, Role};
 use crate::core::wheel;
 use crate::core::wheel::Tick;
-use crate::feed::encoder::LaneKind;
+use crate::feed::kind::LaneKind;
 use crate::frame::{Opcode, encode};
 use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};

@@ -8,7 +8,7 @@ use crate::core::state::Draining;
 use crate::core::wheel;
 use crate::delivery::flush::{FlushEnd, FlushState};
 use crate::delivery::subscriptions::Subscription;
-use crate::feed::encoder::LaneKind;
+use crate::feed::kind::LaneKind;
 use crate::frame::encode;
 use crate::metrics::{CloseReason, TlsFailure};
 use crate::net::backend::{Backend, Stream};

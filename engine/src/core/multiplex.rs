@@ -6,24 +6,66 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::auth::Forbidden;
 use crate::core::Core;
 use crate::core::conn::{Multiplexed, Role};
 use crate::delivery::subscriptions::Subscription;
 use crate::delivery::sweep::Member;
-use crate::feed::encoder::{Form, LaneKind, Message, announcement, text_frame};
+use crate::feed::encoder::{announcement, text_frame};
+use crate::feed::kind::{Form, LaneKind};
 use crate::feed::log::{Feed, FeedName, Subscribed};
+use crate::feed::message::Message;
 use crate::feed::options::Options;
+use crate::feed::registry::FeedError;
 use crate::feed::topic::Target;
 use crate::frame::Kind;
 use crate::http::handshake::Handshake;
 use crate::limits::rate::TokenBucket;
 use crate::net::backend::Backend;
-use crate::wire::command::{Action, Command, Id, Publish};
+use crate::wire::command::{Action, Command, CommandError, Id, Publish};
 use crate::wire::reply;
-use crate::wire::reply::{ErrorCode, Failure};
+use crate::wire::reply::ErrorCode;
 
 /// Bytes of announcements that a new subscriber of a pattern is sent at once.
 const ANNOUNCEMENT_BYTES_MAX: usize = 1 << 20;
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For the client.
+    pub code: ErrorCode,
+    /// For a person: what is wrong and how to do better.
+    pub message: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let code = match error {
+            CommandError::EnginesTopic => ErrorCode::Forbidden,
+            _ => ErrorCode::BadRequest,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<Forbidden> for Failure {
+    fn from(forbidden: Forbidden) -> Self {
+        Self::new(ErrorCode::Forbidden, forbidden.to_string())
+    }
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        Self::new(ErrorCode::OverCapacity, error.to_string())
+    }
+}
 
 impl<B: Backend> Core<B> {
     /// Makes a connection a multiplexed one.
@@ -66,7 +108,7 @@ impl<B: Backend> Core<B> {
 
     fn tell_failure(&mut self, key: u32, id: Option<&Id>, failure: &Failure) {
         self.metrics.commands_refused.add(1);
-        self.answer(key, &reply::error(id, failure));
+        self.answer(key, &reply::error(id, failure.code, &failure.message));
     }
 
     fn answer(&mut self, key: u32, text: &[u8]) {
@@ -207,7 +249,10 @@ impl<B: Backend> Core<B> {
         multiplexed.publishes = true;
         self.published(&published);
         if let Some(id) = id {
-            self.answer(key, &reply::published(id, &published));
+            self.answer(
+                key,
+                &reply::published(id, published.epoch, published.seq, published.subscribers),
+            );
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::io;
 use crate::core::conn::{Closing, Role};
 use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushState;
-use crate::feed::encoder::{Form, LaneKind};
+use crate::feed::kind::{Form, LaneKind};
 use crate::metrics::CloseReason;
 use crate::net::backend::Backend;
 use crate::net::transport::Reading;

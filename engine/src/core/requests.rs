@@ -5,7 +5,7 @@ use crate::auth::Credentials;
 use crate::core::Core;
 use crate::core::conn::{Closing, PostTarget, Role};
 use crate::core::reading::Consumed;
-use crate::feed::encoder::{Form, LaneKind};
+use crate::feed::kind::{Form, LaneKind};
 use crate::feed::log::FeedName;
 use crate::feed::registry::FeedError;
 use crate::http::origin::Cors;

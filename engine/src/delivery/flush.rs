@@ -19,8 +19,9 @@ use crate::delivery::subscriptions::{Subscription, Subscriptions};
 use crate::delivery::sweep::Lanes;
 use crate::feed::cursor::Cursor;
 use crate::feed::encoder::announcement;
+use crate::feed::gap::{Gap, GapReason};
 use crate::feed::lag;
-use crate::feed::lag::{Gap, GapReason, Lapse};
+use crate::feed::lag::Lapse;
 use crate::feed::options::{LagPolicy, Mode};
 
 /// Most slices one write gathers: a dashboard follows a few dozen topics, and a longer gather only

@@ -15,8 +15,8 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::delivery::doorbell::{Doorbell, Tap};
-use crate::feed::encoder::LaneKind;
 use crate::feed::epoch::Epoch;
+use crate::feed::kind::LaneKind;
 use crate::feed::lane::{Head, LaneReader};
 use crate::feed::log::Feed;
 

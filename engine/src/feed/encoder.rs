@@ -1,5 +1,5 @@
-//! The encodings a feed can be sent in, and what a frame of each looks like. Owns the bytes of one
-//! frame, from message to wire. Must not know segments, sockets or clocks, and keeps nothing but
+//! Encoding: what a frame of each kind of lane looks like. Owns the bytes of one frame, from
+//! message to wire. Must not know segments, sockets or clocks, and keeps nothing but
 //! scratch memory.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::feed::epoch::Epoch;
-use crate::feed::lag::Gap;
+use crate::feed::gap::Gap;
+use crate::feed::kind::{Deflation, Form, LaneKind};
+use crate::feed::message::{Message, Origin, Place};
 use crate::feed::topic::Target;
 use crate::frame::{Kind, Opcode, encode};
 use crate::wire::deflate;
@@ -16,85 +17,7 @@ use crate::wire::envelope;
 use crate::wire::reply;
 use crate::wire::sse;
 
-/// A published message, before any encoding.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    /// Text or binary, as published.
-    pub kind: Kind,
-    /// The publisher's bytes.
-    pub payload: &'a [u8],
-}
-
-/// What a frame says about where it came from.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The topic it was published to.
-    pub topic: Arc<str>,
-    /// The number that stands for this topic, in this feed, in binary envelopes. Never used twice
-    /// in the life of an engine.
-    pub number: u64,
-}
-
-/// The forms there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Form {
-    /// The payload as one WebSocket frame. Always open: it is the feed's log.
-    Raw,
-    /// A Server-Sent Event in one HTTP chunk.
-    Sse,
-    /// A `gridcast.v1.json` envelope in one WebSocket text frame.
-    Json,
-    /// A `gridcast.v1.bin` envelope in one WebSocket binary frame.
-    Binary,
-}
-
-impl Form {
-    /// Every form, for listings.
-    pub const ALL: [Self; 4] = [Self::Raw, Self::Sse, Self::Json, Self::Binary];
-
-    /// The word for labels.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Sse => "sse",
-            Self::Json => "json",
-            Self::Binary => "binary",
-        }
-    }
-}
-
-/// What a lane holds: a form, deflated or not. What a subscriber may choose about its bytes is
-/// here, so that whoever chooses the same shares them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneKind {
-    /// The form of a frame.
-    pub form: Form,
-    /// How messages are deflated (RFC 7692); none sends them as they are.
-    pub deflate: Option<Deflation>,
-}
-
-/// How the messages of a lane are deflated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Deflation {
-    /// Size of the window, as a power of two: what the client asked for.
-    pub window_bits: u8,
-    /// Effort, 1 to 9.
-    pub level: u8,
-    /// Messages below this many bytes are sent as they are.
-    pub bytes_min: u32,
-}
-
 impl LaneKind {
-    /// Payloads as they are.
-    pub const RAW: Self = Self::plain(Form::Raw);
-    /// Server-Sent Events.
-    pub const SSE: Self = Self::plain(Form::Sse);
-
-    /// A form as it is.
-    pub const fn plain(form: Form) -> Self {
-        Self { form, deflate: None }
-    }
-
     /// Length of the frame that begins `bytes`, which holds at least its header. An announcement
     /// and the message it announces are one frame.
     pub fn frame_len(self, bytes: &[u8]) -> u64 {
@@ -127,16 +50,6 @@ impl LaneKind {
             }
             Form::Json | Form::Binary => text_frame(&reply::gap(target, gap)),
         }
-    }
-
-    /// True when the lane's form has room for a notice that every client sees.
-    pub fn shows_notices(self) -> bool {
-        self.form != Form::Raw
-    }
-
-    /// True when one connection may follow many feeds in this form, so that a frame names its own.
-    pub fn is_multiplexed(self) -> bool {
-        matches!(self.form, Form::Json | Form::Binary)
     }
 }
 
@@ -193,19 +106,6 @@ struct Announced {
     /// The frame that did it.
     seq: u64,
     is_gone: bool,
-}
-
-/// Where a message stands in its feed.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// The feed's incarnation.
-    pub epoch: Epoch,
-    /// The message's number.
-    pub seq: u64,
-    /// Its topic.
-    pub origin: &'a Arc<Origin>,
-    /// True where the subscriber could not know the topic's number yet: in a pattern.
-    pub announce: bool,
 }
 
 impl Encoder {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::feed::encoder::{Message, Origin};
+use crate::feed::message::{Message, Origin};
 use crate::frame::Kind;
 
 /// A copy larger than this is not kept for the next message: one large one must not cost for ever.

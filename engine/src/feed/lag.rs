@@ -2,51 +2,9 @@
 //! touch sockets, and never lets a loss go untold: every answer names the missed frames.
 
 use crate::feed::cursor::Cursor;
+use crate::feed::gap::{Gap, GapReason};
 use crate::feed::lane::LaneReader;
 use crate::feed::options::LagPolicy;
-
-/// Frames a subscriber did not get: the closed range `from..=to` of sequence numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// First missed sequence number.
-    pub from: u64,
-    /// Last missed sequence number.
-    pub to: u64,
-    /// Why they were missed.
-    pub reason: GapReason,
-}
-
-impl Gap {
-    /// How many frames were missed.
-    pub fn frames(&self) -> u64 {
-        self.to.saturating_sub(self.from) + 1
-    }
-}
-
-/// Why frames were missed; the word is part of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapReason {
-    /// The subscriber read more slowly than retention allows.
-    Lagged,
-    /// The position asked for was retained no longer.
-    Expired,
-    /// The epoch asked for is not this feed's: what lay between is unknown.
-    Epoch,
-    /// The subscriber asked for the newest frame only, and was behind.
-    Conflated,
-}
-
-impl GapReason {
-    /// The word on the wire.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Lagged => "lagged",
-            Self::Expired => "expired",
-            Self::Epoch => "epoch",
-            Self::Conflated => "conflated",
-        }
-    }
-}
 
 /// What to do with a subscriber that retention has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 
 use crate::feed::cursor::Cursor;
-use crate::feed::encoder::{Announcing, Encoder, LaneKind, Message, Place};
+use crate::feed::encoder::{Announcing, Encoder};
+use crate::feed::kind::LaneKind;
+use crate::feed::message::{Message, Place};
 use crate::feed::retention::Retention;
 use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
 use crate::sync::{Arc, AtomicU64, Ordering};

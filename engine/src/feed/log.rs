@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::delivery::doorbell::{Behind, Doorbell, Tap};
 use crate::feed::cursor::Cursor;
-use crate::feed::encoder::{LaneKind, Message, Origin, Place};
 use crate::feed::epoch::Epoch;
+use crate::feed::gap::{Gap, GapReason};
 use crate::feed::held::Held;
-use crate::feed::lag::{Gap, GapReason};
+use crate::feed::kind::LaneKind;
 use crate::feed::lane::{LaneReader, LaneWriter};
+use crate::feed::message::{Message, Origin, Place};
 use crate::feed::options::{From, Rate};
 use crate::feed::retention::Retention;
 use crate::feed::segment::LogBudget;

@@ -7,10 +7,13 @@
 pub mod cursor;
 pub mod encoder;
 pub mod epoch;
+pub mod gap;
 pub mod held;
+pub mod kind;
 pub mod lag;
 pub mod lane;
 pub mod log;
+pub mod message;
 pub mod options;
 pub mod rated;
 pub mod registry;

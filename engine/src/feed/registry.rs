@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::feed::encoder::Message;
 use crate::feed::epoch::Epoch;
 use crate::feed::log::{Feed, FeedName, PublishError, Published};
+use crate::feed::message::Message;
 use crate::feed::rated::Rated;
 use crate::feed::retention::RetentionClasses;
 use crate::feed::segment::LogBudget;

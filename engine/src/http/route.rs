@@ -1,8 +1,8 @@
 //! Which endpoint a request is for, and everything about it that can be judged from its head.
 //! It serves nothing: every check that needs a feed, a limit or a clock is made by the core.
 
-use crate::feed::encoder::Form;
 use crate::feed::epoch::Position;
+use crate::feed::kind::Form;
 use crate::feed::options::{From, Options};
 use crate::feed::topic::{Target, Topic, TopicError};
 use crate::frame::Kind;

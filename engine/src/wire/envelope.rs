@@ -3,7 +3,7 @@
 
 use serde::de::IgnoredAny;
 
-use crate::feed::encoder::Message;
+use crate::feed::message::Message;
 use crate::frame::Kind;
 use crate::wire::data64;
 use crate::wire::text;

@@ -1,15 +1,10 @@
 //! What multiplexed clients are told beside data: answers, errors, gaps. Owns their words. Must not
 //! know what brought them about, nor how they are framed.
 
-use std::borrow::Cow;
-
-use crate::auth::Forbidden;
 use crate::feed::epoch::Epoch;
-use crate::feed::lag::Gap;
-use crate::feed::log::Published;
-use crate::feed::registry::FeedError;
+use crate::feed::gap::Gap;
 use crate::feed::topic::Target;
-use crate::wire::command::{CommandError, Id};
+use crate::wire::command::Id;
 use crate::wire::text;
 
 /// The kinds of failure a client can act on.
@@ -47,44 +42,6 @@ impl ErrorCode {
     }
 }
 
-/// Why a command was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// For the client.
-    pub code: ErrorCode,
-    /// For a person: what is wrong and how to do better.
-    pub message: Cow<'static, str>,
-}
-
-impl Failure {
-    /// A failure of this kind.
-    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
-
-impl From<CommandError> for Failure {
-    fn from(error: CommandError) -> Self {
-        let code = match error {
-            CommandError::EnginesTopic => ErrorCode::Forbidden,
-            _ => ErrorCode::BadRequest,
-        };
-        Self::new(code, error.to_string())
-    }
-}
-
-impl From<Forbidden> for Failure {
-    fn from(forbidden: Forbidden) -> Self {
-        Self::new(ErrorCode::Forbidden, forbidden.to_string())
-    }
-}
-
-impl From<FeedError> for Failure {
-    fn from(error: FeedError) -> Self {
-        Self::new(ErrorCode::OverCapacity, error.to_string())
-    }
-}
-
 /// A subscription has begun: what comes next follows `seq`. In binary envelopes `feed` stands for
 /// it.
 pub fn subscribed(id: &Id, target: &Target, epoch: Epoch, seq: u64, feed: Option<u64>) -> Vec<u8> {
@@ -102,9 +59,8 @@ pub fn unsubscribed(id: &Id, target: &Target) -> Vec<u8> {
     answer(id, "unsubscribed", |out| topic(out, target))
 }
 
-/// A message was published.
-pub fn published(id: &Id, published: &Published) -> Vec<u8> {
-    let Published { epoch, seq, subscribers, .. } = published;
+/// A message was published as number `seq`, for so many subscribers.
+pub fn published(id: &Id, epoch: Epoch, seq: u64, subscribers: u64) -> Vec<u8> {
     answer(id, "published", |out| {
         text::text(
             out,
@@ -113,15 +69,15 @@ pub fn published(id: &Id, published: &Published) -> Vec<u8> {
     })
 }
 
-/// A command was not carried out. It is told without an id as well, or a publish could be lost in
-/// silence.
-pub fn error(id: Option<&Id>, failure: &Failure) -> Vec<u8> {
+/// A command was not carried out; `message` says why to a person. It is told without an id as well,
+/// or a publish could be lost in silence.
+pub fn error(id: Option<&Id>, code: ErrorCode, message: &str) -> Vec<u8> {
     let mut out = b"{".to_vec();
     if let Some(id) = id {
         text::text(&mut out, format_args!(r#""id":{id},"#));
     }
-    text::text(&mut out, format_args!(r#""error":{{"code":"{}","message":"#, failure.code.word()));
-    text::json_string(&mut out, &failure.message);
+    text::text(&mut out, format_args!(r#""error":{{"code":"{}","message":"#, code.word()));
+    text::json_string(&mut out, message);
     out.extend_from_slice(b"}}");
     out
 }

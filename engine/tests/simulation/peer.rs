@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use flate2::{Decompress, FlushDecompress};
-use gridcast::feed::encoder::{Deflation, Form, LaneKind};
 use gridcast::feed::epoch::Epoch;
+use gridcast::feed::kind::{Deflation, Form, LaneKind};
 use gridcast::feed::log::Feed;
 use gridcast::feed::options::Mode;
 use gridcast::feed::topic::Target;
