@@ -416,3 +416,60 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     serving.signal(Signal::TERM);
     assert_eq!(serving.end_unread(), Some(0), "the signal ends it");
 }
+
+/// A stream of events that was accepted, or the status it was refused with.
+fn follow(serving: &Serving) -> Result<TcpStream, String> {
+    let request = "GET /v1/feed/a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    let mut stream = serving.connect(request);
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    let mut rest = String::new();
+    match &status {
+        b"HTTP/1.1 200" => Ok(stream),
+        _ => stream.read_to_string(&mut rest).map(|_| Err(rest)).unwrap(),
+    }
+}
+
+fn answer(serving: &Serving, path: &str) -> String {
+    let mut answer = String::new();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    serving.connect(&request).read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// An orchestrator whose probe gets no answer kills an engine that is healthy and full.
+#[test]
+fn probes_are_answered_when_descriptors_are_used_up_and_others_are_told() {
+    let mut serving = Serving::start_with_descriptors(64);
+    let room = serving.lines.next().expect("a line after that it listens").unwrap();
+    let room: serde_json::Value = serde_json::from_str(&room).unwrap();
+    assert_eq!(room["descriptors"], 64);
+    assert!(room["message"].as_str().unwrap().contains("ulimit"), "{room}");
+    let room = room["connections"].as_u64().unwrap() as usize;
+    let mut followers = Vec::new();
+    let refused = loop {
+        match follow(&serving) {
+            Ok(follower) => followers.push(follower),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(followers.len(), room);
+    assert!(refused.contains("Retry-After: 5") && refused.contains("LimitNOFILE"), "{refused}");
+    // Some say nothing, and are in the way of a probe for a second at most.
+    let silent: Vec<_> = (0..40).map(|_| serving.connect("")).collect();
+    for _ in 0..20 {
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert!(answer(&serving, path).starts_with("HTTP/1.1 200"), "{path}");
+        }
+        assert!(follow(&serving).is_err());
+    }
+    drop(silent);
+    let metrics = answer(&serving, "/metrics");
+    assert!(metrics.contains("process_max_fds 64\n"), "{metrics}");
+    let open = metrics.lines().find_map(|line| line.strip_prefix("process_open_fds ")).unwrap();
+    assert!((room as u64..=64).contains(&open.parse().unwrap()), "{open}");
+    assert!(metrics.contains("turned_away_total{gate=\"descriptors\"} "), "{metrics}");
+    followers.pop();
+    let again = std::iter::from_fn(|| Some(follow(&serving))).take(1000).find(Result::is_ok);
+    assert!(again.is_some(), "there is room again");
+}

@@ -46,12 +46,12 @@ impl<B: Backend> Core<B> {
     }
 
     fn accept_at(&mut self, at: usize, end_ns: u64) {
-        let entrance = &mut self.entrances[at];
-        let door = entrance.door;
-        match entrance.accepting {
+        let door = self.entrances[at].door;
+        match self.entrances[at].accepting {
             Accepting::Waiting => return,
             Accepting::Resting(until) if self.now < until => return,
-            _ => entrance.accepting = Accepting::More,
+            _ if self.is_full() => return self.rest_while_full(at),
+            _ => self.entrances[at].accepting = Accepting::More,
         }
         loop {
             let entered = self.backend.accept(at).and_then(|(stream, source)| {
@@ -64,10 +64,56 @@ impl<B: Backend> Core<B> {
                 self.entrances[at].accepting = self.after_accept_error(&error);
                 return;
             }
+            if self.is_full() {
+                return self.rest_while_full(at);
+            }
             if self.now_ns() >= end_ns {
                 return;
             }
         }
+    }
+
+    /// Whether no connection fits any more, not even one to be told so.
+    fn is_full(&self) -> bool {
+        self.conns.len() > self.room.connections.saturating_add(self.room.reserve)
+    }
+
+    fn rest_while_full(&mut self, at: usize) {
+        self.entrances[at].accepting = Accepting::Full;
+        self.metrics.accept_failed();
+        self.warn_of_room(&"the descriptors of this core are used up");
+    }
+
+    /// A connection has ended: one that waits may have its descriptor.
+    pub(crate) fn room_again(&mut self) {
+        if self.is_full() {
+            return;
+        }
+        for entrance in &mut self.entrances {
+            if entrance.accepting == Accepting::Full {
+                entrance.accepting = Accepting::More;
+            }
+        }
+    }
+
+    fn warn_of_room(&mut self, error: &dyn std::fmt::Display) {
+        if self.now < self.accept_warning_due {
+            return;
+        }
+        self.accept_warning_due = self.now + ACCEPT_WARNING_TICKS;
+        let (core, connections) = (self.index, self.conns.len());
+        tracing::warn!(
+            core,
+            connections,
+            %error,
+            "cannot accept: if it is descriptors, raise their limit (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
+
+    /// Whether a connection is beyond those that are served: it is in the reserve, and still would
+    /// be if it came now.
+    pub(crate) fn is_crowded(&self, key: u32) -> bool {
+        self.conns[key as usize].queued.crowded && self.conns.len() > self.room.connections
     }
 
     /// What an error leads to; one that says the machine has no room is counted, and told once a
@@ -76,10 +122,7 @@ impl<B: Backend> Core<B> {
         let accepting = Accepting::after(error, self.now);
         if matches!(accepting, Accepting::Resting(_)) {
             self.metrics.accept_failed();
-            if self.now >= self.accept_warning_due {
-                self.accept_warning_due = self.now + ACCEPT_WARNING_TICKS;
-                tracing::warn!(core = self.index, %error, "cannot accept: trying again");
-            }
+            self.warn_of_room(error);
         }
         accepting
     }
@@ -143,6 +186,7 @@ impl<B: Backend> Core<B> {
         let expects_header = self.expects_header(door);
         let limits = self.limits_of(source, expects_header);
         let admitted = self.shared.admission.enter(source, &limits, now_ns);
+        let crowded = self.conns.len() >= self.room.connections && door != Door::Admins;
         let entry = self.conns.vacant_entry();
         let key = entry.key() as u32;
         if let Err(error) = self.backend.register(&mut stream, key) {
@@ -161,8 +205,9 @@ impl<B: Backend> Core<B> {
         let conn = entry.insert(Conn::new(transport, source, now));
         conn.door = door;
         conn.queued.arriving = expects_header;
+        conn.queued.crowded = crowded;
         self.metrics.opened();
-        self.set_due(key, now + wheel::tick_of_ms(self.config.limits.handshake_ms_max));
+        self.set_due(key, now + wheel::tick_of_ms(self.request_ms_max(key)));
         match admitted {
             // Whose connection it is, and so whether it is one too many, its header will say.
             _ if expects_header => self.queue_read(key),

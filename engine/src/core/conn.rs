@@ -80,6 +80,8 @@ pub struct Queued {
     pub proven: bool,
     /// Spoken for by a balancer, whose PROXY header has yet to come.
     pub arriving: bool,
+    /// In the reserve of descriptors: only a probe is served.
+    pub crowded: bool,
 }
 
 /// What a connection is for.

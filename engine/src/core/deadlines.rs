@@ -14,6 +14,8 @@ use crate::wire::sse;
 
 /// Connections whose memory is looked at in one tick: all of 100,000 within three seconds.
 const CENSUS_PER_TICK: usize = 4096;
+/// In the reserve of descriptors, others wait for the place: probes are given up after a second.
+const RESERVE_MS_MAX: u64 = 1_000;
 
 impl<B: Backend> Core<B> {
     /// Has a connection that just took up a role come by when it is time to ping it.
@@ -60,6 +62,16 @@ impl<B: Backend> Core<B> {
         }
     }
 
+    /// How long the head of a request may take.
+    pub(crate) fn request_ms_max(&self, key: u32) -> u64 {
+        self.config.limits.handshake_ms_max.min(self.reserve_ms_max(key))
+    }
+
+    /// How long a connection may wait in the reserve of descriptors; for ever elsewhere.
+    pub(crate) fn reserve_ms_max(&self, key: u32) -> u64 {
+        if self.is_crowded(key) { RESERVE_MS_MAX } else { u64::MAX }
+    }
+
     fn came_due(&mut self, key: u32, now: Tick) {
         if self.expiry(key).is_some_and(|expiry| expiry <= now) {
             return self.close(key, &Close::new(CloseCode::Unauthorised, "token expired"));
@@ -81,9 +93,9 @@ impl<B: Backend> Core<B> {
                 self.set_due(key, now + ticks(config.limits.handshake_ms_max));
             }
             Role::Request(posting) => {
-                let limits = &config.limits;
-                let ms_max =
-                    posting.as_ref().map_or(limits.handshake_ms_max, |_| limits.body_ms_max);
+                let is_head = posting.is_none();
+                let body_ms_max = config.limits.body_ms_max;
+                let ms_max = if is_head { self.request_ms_max(key) } else { body_ms_max };
                 if silent >= ticks(ms_max) {
                     return self.request_timed_out(key, ms_max);
                 }

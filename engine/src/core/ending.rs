@@ -51,7 +51,8 @@ impl<B: Backend> Core<B> {
     /// Sends `last` as a connection's last words.
     pub(crate) fn say_last(&mut self, key: u32, last: &[u8], closing: Closing) {
         self.unsubscribe(key);
-        let due = self.now + wheel::tick_of_ms(self.config.keepalive.close_timeout_ms).max(1);
+        let close_ms_max = self.config.keepalive.close_timeout_ms.min(self.reserve_ms_max(key));
+        let due = self.now + wheel::tick_of_ms(close_ms_max).max(1);
         let conn = &mut self.conns[key as usize];
         if let Some(label) = conn.role.label() {
             self.metrics.role_ended(label);
@@ -110,6 +111,7 @@ impl<B: Backend> Core<B> {
         }
         self.metrics.closed(reason);
         self.shared.admission.leave(conn.source, self.now_ns());
+        self.room_again();
         // Without connections a core sleeps, and counts nothing any more.
         if self.conns.is_empty() {
             self.metrics.emptied();

@@ -18,6 +18,8 @@ pub(crate) enum Accepting {
     More,
     /// Not before this tick: the machine had no room for one.
     Resting(Tick),
+    /// Not before a connection of this core ends: its descriptors are used up, the reserve too.
+    Full,
 }
 
 impl Accepting {

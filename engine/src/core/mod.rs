@@ -45,6 +45,7 @@ use crate::delivery::sweep::{Lanes, Look, Member, Step, Swept};
 use crate::http::route::Door;
 use crate::metrics::CoreMetrics;
 use crate::net::backend::{Backend, Readiness, Source};
+use crate::net::descriptors::Room;
 use crate::net::tls::certificates::Tls;
 use crate::net::tls::session::Scratch;
 use crate::settings::config::Config;
@@ -99,6 +100,8 @@ pub struct Core<B: Backend> {
     pub(crate) backend: B,
     doorbell: Arc<Doorbell>,
     pub(crate) entrances: Vec<Entrance>,
+    /// How many connections this core has descriptors for.
+    pub(crate) room: Room,
     pub(crate) accept_warning_due: Tick,
     pub(crate) proxy_warning_due: Tick,
     /// The certificate in force; none while the port speaks plain HTTP.
@@ -138,6 +141,7 @@ impl<B: Backend> Core<B> {
             index,
             backend,
             entrances: doors.iter().map(|&door| Entrance::new(door)).collect(),
+            room: Room::UNLIMITED,
             accept_warning_due: 0,
             proxy_warning_due: 0,
             marked: VecDeque::new(),

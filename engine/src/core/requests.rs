@@ -48,7 +48,7 @@ impl<B: Backend> Core<B> {
         let mut exchange = Exchange {
             head_only: request.method == Method::Head,
             // A connection that ends with its answer need not be closed by the drain.
-            keep_alive: request.keeps_alive() && self.shared.is_ready(),
+            keep_alive: request.keeps_alive() && self.shared.is_ready() && !self.is_crowded(key),
             cors: Cors::None,
         };
         let served = self
@@ -59,6 +59,7 @@ impl<B: Backend> Core<B> {
                 Route::of(request, settings)
             })
             .and_then(|route| {
+                self.admit_crowded(key, &route)?;
                 self.authorise(key, &route, &presented)?;
                 self.serve_route(key, route, request, &exchange)
             });
@@ -73,6 +74,17 @@ impl<B: Backend> Core<B> {
             self.metrics.turned_away(full.gate());
             full.into()
         })
+    }
+
+    /// In the reserve of descriptors only probes are served: a healthy engine that is full must
+    /// not be taken for a dead one.
+    fn admit_crowded(&self, key: u32, route: &Route) -> Result<(), Refusal> {
+        if route.is_for_operators() || !self.is_crowded(key) {
+            return Ok(());
+        }
+        let full = Full::Descriptors(self.room.connections);
+        self.metrics.turned_away(full.gate());
+        Err(full.into())
     }
 
     /// Whether the page a request comes from may use the engine, and what its browser is told.
@@ -214,7 +226,9 @@ impl From<Full> for Refusal {
     fn from(full: Full) -> Self {
         let status = match full {
             Full::SourceRate(_) => Status::TooManyRequests,
-            Full::Engine(_) | Full::Source(_) | Full::Rate(_) => Status::Unavailable,
+            Full::Engine(_) | Full::Descriptors(_) | Full::Source(_) | Full::Rate(_) => {
+                Status::Unavailable
+            }
         };
         Self::new(status, full.to_string()).with_header("Retry-After", full.retry_after_s())
     }

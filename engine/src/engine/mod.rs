@@ -19,6 +19,7 @@ use crate::feed::message::Message;
 use crate::feed::registry::FeedError;
 use crate::feed::topic::Topic;
 use crate::http::route::Door;
+use crate::net::descriptors::Room;
 use crate::net::mio_backend::MioBackend;
 use crate::net::socket;
 use crate::net::tls::certificates::{Tls, TlsError};
@@ -242,14 +243,18 @@ fn run_core(
     wanted: Addresses,
     started: &mpsc::Sender<io::Result<Addresses>>,
 ) -> io::Result<()> {
-    if let Err(error) = socket::unshare_descriptors() {
+    let unshared = socket::unshare_descriptors();
+    if let Err(error) = &unshared {
         tracing::warn!(core = index, %error, "cores share one descriptor table and its limit");
     }
+    let sharers = if unshared.is_ok() { 1 } else { shared.cores() };
     let send_buffer_bytes = shared.config.load().flush.send_buffer_bytes;
     let wanted = Addresses { admins: wanted.admins.filter(|_| index == 0), ..wanted };
     let has_admins = shared.config.load().admin.listen.is_some();
     let listening = listen(wanted, send_buffer_bytes, &mut backend);
     let is_listening = listening.is_ok();
+    let room = Room::measure(sharers);
+    shared.port(index).metrics.set_room(room.connections, room.open, room.limit);
     // The starter waits for this; were it gone, the core would be stopped anyway.
     let _ = started.send(listening);
     if !is_listening {
@@ -257,7 +262,9 @@ fn run_core(
     }
     let first = if has_admins { Door::Clients } else { Door::All };
     let doors: Vec<Door> = iter::once(first).chain(wanted.admins.map(|_| Door::Admins)).collect();
-    Core::new(shared, index, backend, &doors).run()
+    let mut core = Core::new(shared, index, backend, &doors);
+    core.room = room;
+    core.run()
 }
 
 /// Opens the entrances of a core: the clients' and, where one is wanted, the administrators'.

@@ -41,6 +41,7 @@ pub fn run(
         cores = engine.threads.len(),
         "listening"
     );
+    tell_room(&engine);
     ready(engine.address());
     let mut is_told_to_end = false;
     while !(engine.has_failed() || engine.is_drained()) {
@@ -64,6 +65,20 @@ pub fn run(
     engine.stop()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How many connections fit, before somebody finds out by one that does not.
+fn tell_room(engine: &Engine) {
+    let cells = || (0..engine.shared.cores()).map(|core| &engine.shared.port(core).metrics);
+    let connections: u64 = cells().map(|cell| cell.room.value()).fold(0, u64::saturating_add);
+    let descriptors = cells().map(|cell| cell.descriptors_max.value()).max();
+    tracing::info!(
+        connections,
+        cores = engine.shared.cores(),
+        descriptors,
+        "so many connections fit, spread evenly over the cores: for more, raise the limit of \
+         descriptors (ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile= of containers)"
+    );
 }
 
 /// All that can be read again while the engine runs is read again here.

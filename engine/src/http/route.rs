@@ -123,6 +123,12 @@ enum Endpoint<'p> {
 }
 
 impl Route {
+    /// Whether operators and orchestrators ask: they are answered however full the engine is.
+    #[must_use]
+    pub fn is_for_operators(&self) -> bool {
+        matches!(self, Self::Health | Self::Ready | Self::Metrics | Self::Status | Self::Drain)
+    }
+
     /// Finds the endpoint and checks what it requires of the head.
     ///
     /// # Errors

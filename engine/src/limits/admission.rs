@@ -37,6 +37,12 @@ pub enum Full {
     /// The engine has as many as it takes.
     #[error("the engine has {0} connections and takes no more (limits.connections_max)")]
     Engine(usize),
+    /// The core has descriptors for no more.
+    #[error(
+        "this core has descriptors for {0} connections and takes no more: come again, or raise \
+         their limit (ulimit -Hn, LimitNOFILE=)"
+    )]
+    Descriptors(usize),
     /// The source address has as many as one may have.
     #[error(
         "there are {0} connections from this address, no more are taken \
@@ -59,6 +65,7 @@ impl Full {
     pub fn gate(self) -> Gate {
         match self {
             Self::Engine(_) => Gate::Connections,
+            Self::Descriptors(_) => Gate::Descriptors,
             Self::Source(_) => Gate::Source,
             Self::SourceRate(_) => Gate::SourceRate,
             Self::Rate(_) => Gate::AcceptRate,
@@ -68,7 +75,7 @@ impl Full {
     /// After how long trying again makes sense: the value of `Retry-After`, s.
     pub fn retry_after_s(self) -> &'static str {
         match self {
-            Self::Engine(_) | Self::Source(_) => "5",
+            Self::Engine(_) | Self::Descriptors(_) | Self::Source(_) => "5",
             Self::SourceRate(_) | Self::Rate(_) => "1",
         }
     }

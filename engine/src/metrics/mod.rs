@@ -61,6 +61,11 @@ pub struct CoreMetrics {
     pub turn_ns: Latency,
     /// Frames that one write carried.
     pub frames_per_write: Frames,
+    /// Connections that this core has descriptors for.
+    pub room: Counter,
+    /// Descriptors that it may have open.
+    pub descriptors_max: Counter,
+    descriptors_at_start: Counter,
     /// Connections whose socket has refused bytes and that are not caught up since.
     lagging: Counter,
     shedding: Counter,
@@ -208,6 +213,8 @@ labels! {
         Origin = "origin",
         /// `limits.controls_per_s_max`.
         Controls = "controls",
+        /// The core has descriptors for no more.
+        Descriptors = "descriptors",
         /// An administrator's endpoint, from elsewhere.
         Admin = "admin",
         /// From elsewhere than `proxy.trusted`, while a PROXY header is expected.
@@ -392,6 +399,21 @@ impl CoreMetrics {
     /// A request was refused with this status.
     pub fn refused(&self, status: Status) {
         self.refused[status as usize].add(1);
+    }
+
+    /// How many connections fit, and of what: descriptors open before, and their limit.
+    pub fn set_room(&self, connections: usize, open: usize, limit: usize) {
+        self.room.set(connections as u64);
+        self.descriptors_at_start.set(open as u64);
+        self.descriptors_max.set(limit as u64);
+    }
+
+    /// Descriptors open in the table of this core.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        let closed: u64 = self.closed.iter().map(Counter::value).sum();
+        let open = self.opened.value().saturating_sub(closed);
+        self.descriptors_at_start.value() + open
     }
 
     /// How much is given up for want of memory: 0 is nothing.

@@ -32,9 +32,10 @@ pub struct Snapshot {
 /// The text of one scrape.
 #[must_use]
 pub fn render(cells: &[Arc<CoreMetrics>], snapshot: &Snapshot) -> String {
-    let mut registry = Registry::with_prefix("gridcast");
+    let mut registry = Registry::default();
     let scrape = Scrape { cells: cells.to_vec(), snapshot: *snapshot };
-    registry.register_collector(Box::new(scrape));
+    registry.sub_registry_with_prefix("gridcast").register_collector(Box::new(scrape));
+    registry.register_collector(Box::new(Descriptors(cells.to_vec())));
     let mut text = String::with_capacity(16 << 10);
     match encode(&mut text, &registry) {
         Ok(()) => text,
@@ -47,6 +48,25 @@ pub fn render(cells: &[Arc<CoreMetrics>], snapshot: &Snapshot) -> String {
 struct Scrape {
     cells: Vec<Arc<CoreMetrics>>,
     snapshot: Snapshot,
+}
+
+/// The descriptors of the core that has most. Each core has a table, and so a limit, of its own:
+/// the fullest is the first that is full.
+#[derive(Debug)]
+struct Descriptors(Vec<Arc<CoreMetrics>>);
+
+impl Collector for Descriptors {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let fullest = self.0.iter().max_by_key(|core| core.descriptors());
+        let (open, max) = fullest.map_or((0, 0), |c| (c.descriptors(), c.descriptors_max.value()));
+        for (name, help, value) in [
+            ("process_open_fds", "Open descriptors of the core that has most.", open),
+            ("process_max_fds", "Descriptors that a core may have open (ulimit -n).", max),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
 }
 
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
@@ -332,7 +352,8 @@ mod tests {
         unique.sort_unstable();
         unique.dedup();
         assert_eq!(unique.len(), helps.len());
-        assert!(helps.iter().all(|name| name.starts_with("gridcast_")));
+        let known = |name: &&str| name.starts_with("gridcast_") || name.starts_with("process_");
+        assert!(helps.iter().all(known));
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -2,6 +2,7 @@
 //! not know HTTP, frames or feeds.
 
 pub mod backend;
+pub mod descriptors;
 pub mod forwarded;
 pub mod mio_backend;
 pub mod networks;
