@@ -14,6 +14,7 @@ use gridcast::delivery::doorbell::{Doorbell, Tap, Wake};
 use gridcast::delivery::flush::{Delivery, FlushState, FlushStats, Socket};
 use gridcast::delivery::subscriptions::Subscription;
 use gridcast::delivery::sweep::{Lanes, Member, Step};
+use gridcast::feed::awaited::{AwaitedMax, Follower};
 use gridcast::feed::epoch::Epoch;
 use gridcast::feed::kind::LaneKind;
 use gridcast::feed::log::{Feed, FeedName, Opened};
@@ -144,6 +145,7 @@ impl Bed {
         };
         let registry = Registry::new(RegistryOptions {
             topics_max: 100,
+            awaited_max: AwaitedMax::default(),
             log_bytes_max: 1 << 30,
             compact_after_ns: u64::MAX,
             forget_after_ns: u64::MAX,
@@ -152,7 +154,7 @@ impl Bed {
         });
         for pattern in &PATTERNS[..patterns] {
             let target = Target::Pattern(Pattern::new(pattern).unwrap());
-            registry.feed(&FeedName { target, rate: None }, 0).unwrap();
+            registry.follow(&FeedName { target, rate: None }, &Follower::default(), 0).unwrap();
         }
         let doorbell = Arc::new(Doorbell::new(Box::new(Awake)));
         Self { registry, topic: Topic::new(TOPIC).unwrap(), held: None, doorbell, now_ns: 0 }
@@ -160,7 +162,7 @@ impl Bed {
 
     fn feed(&self) -> Arc<Feed> {
         let name = FeedName { target: Target::Topic(self.topic.clone()), rate: None };
-        self.registry.feed(&name, self.now_ns).unwrap()
+        self.registry.follow(&name, &Follower::default(), self.now_ns).unwrap()
     }
 
     /// Opens a lane, whose reader is let go of: one that nobody refreshes keeps every segment.

@@ -19,6 +19,7 @@ use gridcast::delivery::doorbell::{Doorbell, Wake};
 use gridcast::delivery::flush::{Delivery, FlushEnd, FlushState, FlushStats, Socket};
 use gridcast::delivery::subscriptions::Subscription;
 use gridcast::delivery::sweep::{Lanes, Look, Member, Step};
+use gridcast::feed::awaited::{AwaitedMax, Follower};
 use gridcast::feed::encoder::announcement;
 use gridcast::feed::epoch::Epoch;
 use gridcast::feed::gap::Gap;
@@ -156,6 +157,7 @@ impl World {
         let doorbell = Arc::new(Doorbell::new(Box::new(Quiet)));
         let registry = Registry::new(RegistryOptions {
             topics_max: 100,
+            awaited_max: AwaitedMax::default(),
             log_bytes_max: 64 << 20,
             compact_after_ns: 1_000,
             forget_after_ns: 1_000_000,
@@ -227,7 +229,8 @@ impl World {
             if is_topic && name.rate.is_none() || !self.is_open(&name) {
                 continue;
             }
-            let epoch = self.registry.feed(&name, self.now_ns).unwrap().epoch();
+            let epoch =
+                self.registry.follow(&name, &Follower::default(), self.now_ns).unwrap().epoch();
             if name.rate.is_none() {
                 self.published.entry(epoch).or_default().push(entry.clone());
                 continue;
@@ -320,7 +323,7 @@ impl World {
             self.registry.tidy(self.now_ns + 60_000_000_000);
         }
         let (feed, lane) = loop {
-            let feed = self.registry.feed(&name, self.now_ns).unwrap();
+            let feed = self.registry.follow(&name, &Follower::default(), self.now_ns).unwrap();
             if let Some(lane) = self.lanes.find(&feed, kind) {
                 self.moved(lane);
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::auth::Grant;
 use crate::core::wheel::Tick;
 use crate::delivery::flush::Delivery;
+use crate::feed::awaited::Follower;
 use crate::feed::kind::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::topic::{Target, Topic};
@@ -156,6 +157,8 @@ pub struct Publisher {
 pub struct Multiplexed {
     /// What its messages look like.
     pub kind: LaneKind,
+    /// Tells it from every other connection there was.
+    pub number: u64,
     /// The index of each of its subscriptions.
     pub topics: BTreeMap<Target, u32>,
     /// The feed it published to last, so that it is looked up once.
@@ -164,6 +167,14 @@ pub struct Multiplexed {
     pub publishes: bool,
     /// How much more it may publish now.
     pub rate: TokenBucket,
+}
+
+impl Multiplexed {
+    /// Bytes of user memory held, beside its subscriptions.
+    pub fn memory_bytes(&self) -> usize {
+        // A tree's nodes are two thirds full on average.
+        size_of::<Self>() + self.topics.len() * size_of::<(Target, u32)>() / 2 * 3
+    }
 }
 
 /// How a closing connection ends.
@@ -218,6 +229,15 @@ impl<S: Stream> Conn<S> {
         }
     }
 
+    /// Who it is where topics are limited by who waits for them.
+    pub fn follower(&self) -> Follower<'_> {
+        let connection = match &self.role {
+            Role::Multiplexed(multiplexed) => Some(multiplexed.number),
+            _ => None,
+        };
+        Follower { subject: self.grant.as_ref().map(|grant| grant.subject()), connection }
+    }
+
     /// True when it waits for its turn of TLS handshakes.
     pub fn awaits_handshake(&self) -> bool {
         self.queued.readable && self.transport.is_handshaking()
@@ -239,8 +259,13 @@ impl<S: Stream> Conn<S> {
             Role::Request(Some(posting)) => size_of::<Posting>() + posting.body.memory_bytes(),
             _ => 0,
         };
+        let body = body
+            + match &self.role {
+                Role::Multiplexed(multiplexed) => multiplexed.memory_bytes(),
+                _ => 0,
+            };
         let input = self.rest.memory_bytes() + self.decoder.held_bytes() + body;
-        input + self.delivery.outbox().memory_bytes() + self.transport.memory_bytes()
+        input + self.delivery.memory_bytes() + self.transport.memory_bytes()
     }
 }
 

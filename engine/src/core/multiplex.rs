@@ -71,8 +71,14 @@ impl<B: Backend> Core<B> {
     /// Makes a connection a multiplexed one.
     pub(crate) fn begin_multiplexed(&mut self, key: u32, kind: LaneKind, handshake: &Handshake) {
         let rate = TokenBucket::new(self.config.limits.publishes_per_s_max, self.now_ns());
-        let multiplexed =
-            Multiplexed { kind, topics: BTreeMap::new(), held: None, publishes: false, rate };
+        let multiplexed = Multiplexed {
+            kind,
+            number: self.shared.registry.number(),
+            topics: BTreeMap::new(),
+            held: None,
+            publishes: false,
+            rate,
+        };
         self.conns[key as usize].delivery.multiplex();
         self.upgrade(key, Role::Multiplexed(Box::new(multiplexed)), handshake);
     }
@@ -147,7 +153,7 @@ impl<B: Backend> Core<B> {
             return Err(Failure::new(ErrorCode::TooManySubscriptions, message));
         }
         let name = FeedName { target, rate: options.rate };
-        let lane = self.open_lane(&name, kind).map_err(Failure::from)?;
+        let lane = self.open_lane(key, &name, kind).map_err(Failure::from)?;
         self.join(key, id, lane, options)
     }
 

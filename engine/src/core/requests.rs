@@ -127,14 +127,14 @@ impl<B: Backend> Core<B> {
                 let name = FeedName { target, rate: options.rate };
                 let handshake = self.with_deflate(handshake, request);
                 let kind = self.lane_kind(Form::Raw, &handshake);
-                let lane = self.open_lane(&name, kind)?;
+                let lane = self.open_lane(key, &name, kind)?;
                 self.accept_upgrade(key, &handshake);
                 self.subscribe(key, lane, options);
             }
             Route::FeedEvents { target, options } => {
                 self.admit_work()?;
                 let name = FeedName { target, rate: options.rate };
-                let lane = self.open_lane(&name, LaneKind::SSE)?;
+                let lane = self.open_lane(key, &name, LaneKind::SSE)?;
                 self.conns[key as usize].delivery.push_private(&event_stream_head(&exchange.cors));
                 self.subscribe(key, lane, options);
             }

@@ -95,10 +95,17 @@ impl<B: Backend> Core<B> {
         LaneKind { form, deflate }
     }
 
-    pub(crate) fn open_lane(&mut self, name: &FeedName, kind: LaneKind) -> Result<u32, FeedError> {
+    /// Opens a lane for a connection that wants to follow `name`.
+    pub(crate) fn open_lane(
+        &mut self,
+        key: u32,
+        name: &FeedName,
+        kind: LaneKind,
+    ) -> Result<u32, FeedError> {
         loop {
             let now_ns = self.now_ns();
-            let feed = self.shared.registry.feed(name, now_ns)?;
+            let follower = self.conns[key as usize].follower();
+            let feed = self.shared.registry.follow(name, &follower, now_ns)?;
             if let Some(lane) = self.lanes.find(&feed, kind) {
                 self.lanes.moved(lane);
             }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::auth::Rules;
 use crate::delivery::doorbell::{Doorbell, Wake};
+use crate::feed::awaited::AwaitedMax;
 use crate::feed::epoch::Epoch;
 use crate::feed::registry::{Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
@@ -192,6 +193,7 @@ impl Shared {
         let usage = self.registry.usage();
         let snapshot = Snapshot {
             topics: usage.topics as u64,
+            awaited: usage.awaited as u64,
             patterns: usage.patterns as u64,
             log_bytes: usage.log_bytes,
             connections: self.admission.total() as u64,
@@ -220,6 +222,11 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
     let classes = classes.map(|row| (row.target.clone(), of_class(&row.class))).collect();
     RegistryOptions {
         topics_max: config.limits.topics_max,
+        awaited_max: AwaitedMax {
+            in_all: config.limits.awaited_topics_max,
+            per_subject: config.limits.awaited_topics_per_token_max,
+            per_connection: config.limits.awaited_topics_per_connection_max,
+        },
         log_bytes_max: config.memory.log_bytes_max,
         compact_after_ns: config.memory.compact_idle_s * 1_000_000_000,
         forget_after_ns: config.memory.topic_idle_s * 1_000_000_000,

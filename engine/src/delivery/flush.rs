@@ -191,6 +191,11 @@ impl Delivery {
         &self.outbox
     }
 
+    /// Bytes of user memory held beside its own.
+    pub fn memory_bytes(&self) -> usize {
+        self.subscriptions.memory_bytes() + self.outbox.memory_bytes()
+    }
+
     /// Sends what waits, at most about `bytes_max`, and notes the state this leaves.
     ///
     /// # Errors

@@ -97,6 +97,17 @@ impl Subscriptions {
         }
     }
 
+    /// Bytes of user memory held beside its own.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Many(many) => {
+                let all = many.all.capacity() * size_of::<Subscription>();
+                size_of::<Many>() + all + many.behind.capacity() * size_of::<u32>()
+            }
+        }
+    }
+
     /// Adds a subscription; its index is the number there were.
     pub fn add(&mut self, subscription: Subscription) {
         match self {

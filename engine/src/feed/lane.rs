@@ -13,7 +13,7 @@ use crate::feed::retention::Retention;
 use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// Capacity of a lane's first segment: small, so that a quiet topic is cheap.
+/// Capacity of the segment for a lane's first frame: small, so that a quiet topic is cheap.
 const SEGMENT_BYTES_FIRST: u32 = 4 << 10;
 /// Capacity at which doubling stops: large enough that crossing a boundary is rare, small enough
 /// that retention by whole segments stays close to what was asked for.
@@ -102,7 +102,8 @@ impl LaneWriter {
         budget: &std::sync::Arc<LogBudget>,
     ) -> Self {
         let quarter = u32::try_from(retention.bytes_max / 4).unwrap_or(SEGMENT_BYTES_MAX);
-        let writer = SegmentWriter::new(0, first_seq, SEGMENT_BYTES_FIRST, budget);
+        // Nothing is allocated for a lane that nobody has published to yet.
+        let writer = SegmentWriter::new(0, first_seq, 0, budget);
         Self {
             encoder: Encoder::new(kind),
             chain: Chain {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::delivery::doorbell::{Behind, Doorbell, Tap};
+use crate::feed::awaited::Ticket;
 use crate::feed::cursor::Cursor;
 use crate::feed::epoch::Epoch;
 use crate::feed::gap::{Gap, GapReason};
@@ -52,6 +53,8 @@ struct State {
     origins: VecDeque<Arc<Origin>>,
     /// Where the feed is rated, what came since the last instant of its grid.
     held: Held,
+    /// Until the first message, where a subscription created the feed.
+    awaited: Option<Box<Ticket>>,
     subscribers: u32,
     last_publish_ns: u64,
     left_ns: u64,
@@ -69,6 +72,10 @@ struct OpenLane {
 /// How long a lane outlives its last user: opening one encodes the whole log, and a client that
 /// comes and goes must not be able to ask for that again and again.
 const LANE_LINGER_NS: u64 = 10_000_000_000;
+
+/// How long a topic that nobody published to outlives its last subscriber: names are free, so they
+/// must not be kept like topics in use.
+const AWAITED_LINGER_NS: u64 = 10_000_000_000;
 
 /// Bytes of a lane that a core may be behind with before publishers wait, however little is kept:
 /// what it reads in one turn, so that it does not wait for its own next turn.
@@ -144,6 +151,7 @@ impl Feed {
             repeats: Vec::new(),
             origins: VecDeque::new(),
             held: Held::default(),
+            awaited: None,
             subscribers: 0,
             last_publish_ns: now_ns,
             left_ns: now_ns,
@@ -254,6 +262,7 @@ impl Feed {
         let retention = self.effective_retention();
         let seq = state.raw.writer.head().seq;
         state.last_publish_ns = now_ns;
+        state.awaited = None;
         let place = self.place_of(seq, origin);
         if place.announce {
             state.origins.push_back(Arc::clone(origin));
@@ -350,6 +359,11 @@ impl Feed {
         tap.close();
     }
 
+    /// Holds `ticket` until the first message.
+    pub fn await_first(&self, ticket: Option<Ticket>) {
+        self.lock().awaited = ticket.map(Box::new);
+    }
+
     /// Counts a subscriber in.
     pub fn joined(&self) {
         self.lock().subscribers += 1;
@@ -429,6 +443,7 @@ impl Feed {
         let mut state = self.lock();
         if !state.closed && state.is_unused(self.is_topic(), now_ns, idle_ns) {
             state.closed = true;
+            state.awaited = None;
             self.leave_repeats(&mut state);
         }
         state.closed
@@ -492,6 +507,8 @@ impl State {
 
     fn is_unused(&self, is_topic: bool, now_ns: u64, idle_ns: u64) -> bool {
         let used_ns = if is_topic { self.last_publish_ns.max(self.left_ns) } else { self.left_ns };
+        // Of a topic that nobody published to there is nothing to come back for.
+        let idle_ns = if self.awaited.is_some() { idle_ns.min(AWAITED_LINGER_NS) } else { idle_ns };
         let mut lanes = std::iter::once(&self.raw).chain(&self.derived);
         let tapped = lanes.any(|lane| !lane.taps.is_empty());
         self.subscribers == 0 && !tapped && now_ns.saturating_sub(used_ns) >= idle_ns

@@ -4,6 +4,7 @@
 //! it, [`segment`] holds the bytes; a [`cursor`] stands in them, and [`lag`] decides when it
 //! cannot.
 
+pub mod awaited;
 pub mod cursor;
 pub mod encoder;
 pub mod epoch;

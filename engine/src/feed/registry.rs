@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::feed::awaited::{Awaited, AwaitedMax, Follower, TooManyAwaited};
 use crate::feed::epoch::Epoch;
 use crate::feed::log::{Feed, FeedName, PublishError, Published};
 use crate::feed::message::Message;
@@ -24,6 +25,8 @@ const REPEATING_LINGER_NS: u64 = 30_000_000_000;
 pub struct RegistryOptions {
     /// Most topics that may exist; patterns are bounded by the connections that ask for them.
     pub topics_max: usize,
+    /// Most topics that may exist only because somebody subscribed to them.
+    pub awaited_max: AwaitedMax,
     /// Most bytes all logs together may hold.
     pub log_bytes_max: u64,
     /// Time without a publish after which a feed keeps only its last frame, in ns.
@@ -45,6 +48,7 @@ pub struct Registry {
     next_epoch: AtomicU64,
     next_number: AtomicU64,
     rated: Rated,
+    awaited: Arc<Awaited>,
 }
 
 /// Ordered maps: names come from the network, and a tree has no worst case a stranger could choose;
@@ -62,6 +66,9 @@ pub enum FeedError {
     /// There are as many topics as the engine takes.
     #[error("the engine holds {0} topics and takes no more (limits.topics_max)")]
     TooManyTopics(usize),
+    /// There are as many awaited topics as there may be.
+    #[error(transparent)]
+    TooManyAwaited(#[from] TooManyAwaited),
     /// The log budget of the engine is used up.
     #[error("the engine's log memory is used up (memory.log_bytes_max)")]
     OverBudget,
@@ -72,6 +79,8 @@ pub enum FeedError {
 pub struct RegistryUsage {
     /// Topics known.
     pub topics: usize,
+    /// Of them, topics that somebody waits for and nobody has published to yet.
+    pub awaited: usize,
     /// Patterns somebody follows, and topics or patterns somebody follows at a rate.
     pub patterns: usize,
     /// Bytes allocated to logs.
@@ -87,22 +96,34 @@ impl Registry {
             next_epoch: AtomicU64::new(options.epoch.0),
             next_number: AtomicU64::new(1),
             rated: Rated::default(),
+            awaited: Arc::new(Awaited::new(options.awaited_max)),
             options,
         }
     }
 
-    /// The feed of `name`, created if need be.
+    /// The feed of `name` for somebody who wants to follow it, created if need be.
     ///
     /// # Errors
     /// [`FeedError`] when a limit forbids a new one.
-    pub fn feed(&self, name: &FeedName, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
+    pub fn follow(
+        &self,
+        name: &FeedName,
+        follower: &Follower<'_>,
+        now_ns: u64,
+    ) -> Result<Arc<Feed>, FeedError> {
         match (&name.target, name.rate) {
-            (Target::Topic(topic), None) => self.topic(topic, now_ns),
+            (Target::Topic(topic), None) => self.topic(topic, Some(follower), now_ns),
             _ => self.repeating(name, now_ns),
         }
     }
 
-    fn topic(&self, topic: &Topic, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
+    /// The feed of a topic. Created for a `follower`, it counts as awaited.
+    fn topic(
+        &self,
+        topic: &Topic,
+        follower: Option<&Follower<'_>>,
+        now_ns: u64,
+    ) -> Result<Arc<Feed>, FeedError> {
         if let Some(feed) = self.read().topics.get(topic) {
             return Ok(Arc::clone(feed));
         }
@@ -111,8 +132,10 @@ impl Registry {
             return Ok(Arc::clone(feed));
         }
         self.admit(&feeds)?;
+        let ticket = follower.map(|follower| self.awaited.enter(follower)).transpose()?;
         let name = FeedName { target: Target::Topic(topic.clone()), rate: None };
         let feed = self.create(name, now_ns);
+        feed.await_first(ticket);
         let matching = feeds.repeating.values().filter(|other| other.target().matches(topic));
         matching.for_each(|other| feed.add_repeat(other, self.number()));
         feeds.topics.insert(topic.clone(), Arc::clone(&feed));
@@ -156,7 +179,8 @@ impl Registry {
         Arc::new(Feed::new(name, (epoch, self.number()), retention, &self.budget, now_ns))
     }
 
-    fn number(&self) -> u64 {
+    /// A number that was never given before.
+    pub fn number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -180,7 +204,7 @@ impl Registry {
         loop {
             let feed = match held {
                 Some(feed) => feed,
-                None => held.insert(self.topic(topic, now_ns)?),
+                None => held.insert(self.topic(topic, None, now_ns)?),
             };
             match feed.publish(message, now_ns) {
                 Ok(published) => return Ok(published),
@@ -238,6 +262,7 @@ impl Registry {
         let feeds = self.read();
         RegistryUsage {
             topics: feeds.topics.len(),
+            awaited: self.awaited.count(),
             patterns: feeds.repeating.len(),
             log_bytes: self.budget.used_bytes(),
         }

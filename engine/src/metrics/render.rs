@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub struct Snapshot {
     /// Topics known.
     pub topics: u64,
+    /// Of them, topics that nobody has published to yet.
+    pub awaited: u64,
     /// Patterns somebody follows.
     pub patterns: u64,
     /// Bytes allocated to logs.
@@ -207,6 +209,11 @@ impl Scrape {
             ("connections_lagging", "Connections that wait for their socket.", lagging),
             ("shedding", "Given up for want of memory: 0 nothing, 1 frames, 2 connections.", shed),
             ("topics", "Topics known.", self.snapshot.topics),
+            (
+                "topics_awaited",
+                "Topics that are subscribed to and that nobody has published to yet.",
+                self.snapshot.awaited,
+            ),
             ("patterns", "Patterns that somebody follows.", self.snapshot.patterns),
             ("cores", "Event loops running.", self.cells.len() as u64),
             ("ready", "1 while the engine takes on work.", self.snapshot.ready.into()),

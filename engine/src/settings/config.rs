@@ -195,6 +195,12 @@ section! {
         controls_per_s_max: u32,
         /// Topics that exist at once.
         topics_max: usize,
+        /// Topics that exist only because of a subscription; 0 sets no limit.
+        awaited_topics_max: usize,
+        /// The same, of all connections of one token; 0 sets no limit.
+        awaited_topics_per_token_max: usize,
+        /// The same, of one multiplexed connection; 0 sets no limit.
+        awaited_topics_per_connection_max: usize,
         /// Subscriptions of one multiplexed connection.
         subscriptions_per_connection_max: usize,
         /// Messages a second of one publishing connection; 0 sets no limit.

@@ -322,6 +322,30 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
+        "awaited_topics_max",
+        (500_000, 0, 100_000_000, "topics"),
+        "Topics that somebody subscribed to and nobody has published to yet. Anybody who may \
+         subscribe can invent names, so by default they take at most half of limits.topics_max: \
+         publishers find room. Each costs about 1 KiB, and goes 10 s after its last subscriber. \
+         Beyond it: 503, or an error reply. 0 sets no limit.",
+    ),
+    integer(
+        "limits",
+        "awaited_topics_per_token_max",
+        (100_000, 0, 100_000_000, "topics"),
+        "Such topics of all connections of one token, or of one `sub`. Only who subscribed first \
+         is counted. 0 sets no limit.",
+    ),
+    integer(
+        "limits",
+        "awaited_topics_per_connection_max",
+        (4096, 0, 1_000_000, "topics"),
+        "Such topics of one multiplexed connection, those it left but are not forgotten yet \
+         included. The default lets it subscribe to all it may before anybody publishes. 0 sets \
+         no limit.",
+    ),
+    integer(
+        "limits",
         "subscriptions_per_connection_max",
         (4096, 1, 1_000_000, "subscriptions"),
         "Subscriptions of one multiplexed connection. Each costs about 150 bytes. Beyond it: an \
