@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod current;
+pub mod knob;
 pub mod layers;
 pub mod lines;
 pub mod logging;
