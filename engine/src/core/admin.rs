@@ -5,8 +5,9 @@ use crate::core::Core;
 use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Request, has_token};
-use crate::http::response::{Exchange, Response, Status};
+use crate::http::response::{Exchange, Response};
 use crate::http::route::Door;
+use crate::http::status::Status;
 use crate::metrics::Gate;
 use crate::net::backend::Backend;
 

@@ -11,7 +11,8 @@ use crate::core::wheel::Tick;
 use crate::http::route::Door;
 use crate::metrics::{CloseReason, Gate};
 use crate::net::backend::{Backend, Stream};
-use crate::net::proxy::{HEADER_BYTES_MAX, Header, Versions};
+use crate::net::proxy::{HEADER_BYTES_MAX, Header};
+use crate::settings::choices::Versions;
 
 /// How often it is told that connections are turned away, while they are.
 const WARNING_TICKS: Tick = 10;

@@ -10,7 +10,7 @@ use crate::delivery::flush::FlushState;
 use crate::feed::kind::{Form, LaneKind};
 use crate::metrics::CloseReason;
 use crate::net::backend::Backend;
-use crate::net::transport::Reading;
+use crate::net::reading::Reading;
 
 /// Bytes read in one turn: publishers get no further ahead than this before a flush.
 const READ_BYTES_PER_TURN: usize = 256 << 10;

@@ -11,8 +11,9 @@ use crate::feed::registry::FeedError;
 use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
-use crate::http::response::{Exchange, Response, Status, event_stream_head};
+use crate::http::response::{Exchange, Response, event_stream_head};
 use crate::http::route::{Route, Settings};
+use crate::http::status::Status;
 use crate::limits::admission::Full;
 use crate::limits::memory::Level;
 use crate::metrics::{CloseReason, Gate, TlsFailure};
@@ -92,7 +93,8 @@ impl<B: Backend> Core<B> {
         if !request.path.starts_with("/v1/") {
             return Ok(Cors::None);
         }
-        let admitted = self.config.security.origins.admit(request.headers.origin.as_deref());
+        let admitted =
+            Cors::admit(&self.config.security.origins, request.headers.origin.as_deref());
         admitted.inspect_err(|_| self.metrics.turned_away(Gate::Origin))
     }
 

@@ -8,8 +8,8 @@ use crate::core::wheel;
 use crate::core::wheel::Tick;
 use crate::feed::topic::{Target, Topic};
 use crate::http::refusal::Refusal;
-use crate::http::response::Status;
 use crate::http::route::Route;
+use crate::http::status::Status;
 use crate::metrics::AuthOutcome;
 use crate::net::backend::Backend;
 

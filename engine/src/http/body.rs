@@ -3,7 +3,7 @@
 
 use crate::http::refusal::Refusal;
 use crate::http::request::{Request, has_token};
-use crate::http::response::Status;
+use crate::http::status::Status;
 
 /// The longest line that announces a chunk, and the longest trailer section, bytes.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;

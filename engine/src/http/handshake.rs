@@ -6,7 +6,7 @@ use crate::http::extensions;
 use crate::http::extensions::Agreed;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request, has_token};
-use crate::http::response::Status;
+use crate::http::status::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tungstenite::handshake::derive_accept_key;

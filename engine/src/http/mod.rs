@@ -10,3 +10,4 @@ pub mod refusal;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod status;

@@ -1,7 +1,7 @@
 //! A request that gets no: status, message, and the headers that say how to do better.
 //! It decides nothing and writes no bytes; `response` encodes it.
 
-use crate::http::response::Status;
+use crate::http::status::Status;
 use std::borrow::Cow;
 use std::fmt;
 

@@ -2,7 +2,7 @@
 //! It reads no body and chooses no route.
 
 use crate::http::refusal::Refusal;
-use crate::http::response::Status;
+use crate::http::status::Status;
 use httparse::{EMPTY_HEADER, Error, Header};
 
 /// The longest request target, bytes: a topic of 255 bytes, all of them escaped, and options.

@@ -11,7 +11,7 @@ use crate::http::handshake::{Handshake, choose_protocol};
 use crate::http::options;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request, has_token};
-use crate::http::response::Status;
+use crate::http::status::Status;
 use percent_encoding::percent_decode_str;
 
 /// The subprotocol whose messages are JSON objects.

@@ -8,7 +8,7 @@ mod render;
 pub use histogram::Histogram;
 pub use render::{Snapshot, render};
 
-use crate::http::response::Status;
+use crate::http::status::Status;
 use crate::wire::close::CloseCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

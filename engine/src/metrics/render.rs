@@ -1,7 +1,7 @@
 //! The OpenMetrics text of all cores' cells: names, units and helps live here and nowhere else.
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
-use crate::http::response::Status;
+use crate::http::status::Status;
 use crate::metrics::histogram::{Histogram, Merged};
 use crate::metrics::{AuthOutcome, CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
 use prometheus_client::collector::Collector;

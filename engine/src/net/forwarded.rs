@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::net::networks::Networks;
+use crate::settings::networks::Networks;
 
 /// The source of a request that came from `peer`, a trusted proxy: each proxy adds on the right
 /// whom it had the request from, so the right-most address that is not trusted is the client. What

@@ -5,6 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::{FromStr, Split};
 
+use crate::settings::choices::Versions;
+
 /// The longest header that is read: version 2 allows 64 KiB, but what it adds to the addresses are
 /// names and a certificate, which balancers keep below this.
 pub const HEADER_BYTES_MAX: usize = 4096;
@@ -14,20 +16,6 @@ const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const V2_FIXED_BYTES: usize = 16;
-
-/// The versions that are understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Versions {
-    /// No header is read.
-    Off,
-    /// A line of text.
-    V1,
-    /// The binary form.
-    V2,
-    /// Either.
-    Any,
-}
 
 /// What the header said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 use crate::delivery::flush::Socket;
 use crate::metrics::TlsFailure;
 use crate::net::backend::Stream;
+use crate::net::reading::Reading;
 use crate::net::tls::session::{Scratch, TlsStream};
 
 /// See the file header.
@@ -18,22 +19,6 @@ pub enum Transport<S> {
     Plain(S),
     /// Bytes in a TLS session.
     Tls(Box<TlsStream<S>>),
-}
-
-/// What a read brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// So many bytes are in the buffer. None does not mean the end: TLS has messages of its own.
-    pub bytes: usize,
-    /// The kernel may have more, and no event will say so.
-    pub filled: bool,
-    /// The peer has sent all it will.
-    pub ended: bool,
-    /// The first message of a TLS handshake was answered; what it waited for that was no time of
-    /// the client's.
-    pub answered: bool,
-    /// The TLS handshake is done.
-    pub opened: bool,
 }
 
 /// A transport with the scratch memory of its core, to be written to.

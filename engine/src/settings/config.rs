@@ -3,11 +3,10 @@
 
 use crate::feed::options::LagPolicy;
 use crate::feed::topic::Target;
-use crate::http::origin::Origins;
-use crate::net::networks::Networks;
-use crate::net::proxy::Versions;
-use crate::net::tls::certificates::ClientAuth;
+use crate::settings::choices::{ClientAuth, Versions};
 use crate::settings::layers::{Settings, SettingsError};
+use crate::settings::networks::Networks;
+use crate::settings::origins::Origins;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::fmt;

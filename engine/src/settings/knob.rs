@@ -45,8 +45,8 @@ pub enum Kind {
     },
     /// Any number of texts; none when nothing is said.
     List,
-    /// Networks, as [`Networks`](crate::net::networks::Networks) reads them; none when nothing is
-    /// said.
+    /// Networks, as [`Networks`](crate::settings::networks::Networks) reads them; none when nothing
+    /// is said.
     Networks,
 }
 

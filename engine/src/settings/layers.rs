@@ -1,8 +1,8 @@
 //! Settings as written: four layers, each value checked and remembered with where it came from.
 //! It knows names, types and ranges; what values mean together is `config`'s business.
 
-use crate::net::networks::Networks;
 use crate::settings::nearest::nearest;
+use crate::settings::networks::Networks;
 use crate::settings::restart;
 use crate::settings::table::{KNOBS, Kind, Knob, ROWS, Rows};
 use std::fmt::{self, Write};

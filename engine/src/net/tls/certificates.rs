@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 
 use crate::clock;
+use crate::settings::choices::ClientAuth;
 use crate::settings::config;
 use crate::settings::current::{Current, View};
 use crate::settings::watch::Watch;
@@ -34,18 +35,6 @@ pub struct Tls {
     current: Current<ServerConfig>,
     /// What the files looked like when they were last read, or found broken.
     seen: Mutex<Watch>,
-}
-
-/// Whether clients show certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientAuth {
-    /// They are not asked.
-    None,
-    /// Those that show one must be trusted; the others are let in as well.
-    Optional,
-    /// Who shows none is not let in.
-    Required,
 }
 
 /// Why there can be no TLS with these files. Each names its setting and its file.

@@ -22,7 +22,7 @@ use rustls::{Error, InvalidMessage, ServerConfig};
 
 use crate::metrics::TlsFailure;
 use crate::net::backend::Stream;
-use crate::net::transport::Reading;
+use crate::net::reading::Reading;
 
 /// Plaintext of one record: the most that TLS allows.
 const RECORD_BYTES: usize = 16 << 10;

@@ -1,0 +1,29 @@
+//! Settings that are one of a few words. Must not know what follows from them.
+
+use serde::Deserialize;
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// They are not asked.
+    None,
+    /// Those that show one must be trusted; the others are let in as well.
+    Optional,
+    /// Who shows none is not let in.
+    Required,
+}
+
+/// The versions of PROXY headers that are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Versions {
+    /// No header is read.
+    Off,
+    /// A line of text.
+    V1,
+    /// The binary form.
+    V2,
+    /// Either.
+    Any,
+}
