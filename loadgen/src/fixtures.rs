@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::codec::c37118;
 use crate::codec::c37118::{Block, Envelope, Value};
-use crate::codec::dialect::Dialect;
+use crate::codec::dialect::dialect::Dialect;
 use crate::codec::payload::Payload;
 use crate::judge::health;
 use crate::judge::health::HealthLimits;

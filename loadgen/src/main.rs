@@ -8,12 +8,13 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use gridload::agents::agent;
-use gridload::cli::{Cli, Command, MergeArgs, RunArgs, session};
+use gridload::cli::command::{Cli, Command};
+use gridload::cli::flags::merge::MergeArgs;
+use gridload::cli::options::RunArgs;
+use gridload::cli::{merge, report, session};
 use gridload::compare::{ab, trend};
 use gridload::judge::exit::Exit;
 use gridload::replay::{capture, recorder, replay};
-use gridload::report::html;
-use gridload::result::merge;
 use gridload::server::{embedded, external};
 use gridload::{capacity, compare, doctor, selftest};
 
@@ -24,10 +25,10 @@ fn main() -> ExitCode {
         None => run(&RunArgs { scenario: None, options: cli.options }),
         Some(Command::Run(args)) => run(&args),
         Some(Command::Check(args)) => session::check(&args).map_err(|e| (e.to_string(), e.exit())),
-        Some(Command::Report(args)) => html::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Report(args)) => report::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Merge(args)) => merge(&args),
         Some(Command::Compare(args)) => compare::run(&args).map_err(|e| (e.to_string(), e.exit())),
-        Some(Command::Ab(args)) => match args.check() {
+        Some(Command::Ab(args)) => match Cli::check_run(args.run_args()) {
             Ok(()) => ab::run(&args).map_err(|e| (e.to_string(), e.exit())),
             Err(error) => Err((error.to_string(), Exit::Usage)),
         },

@@ -10,7 +10,7 @@ mod support {
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
-use gridload::codec::dialect::Dialect;
+use gridload::codec::dialect::dialect::Dialect;
 use gridload::codec::payload::Payload;
 use gridload::drive::run;
 use gridload::drive::run::RunError;

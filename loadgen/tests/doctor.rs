@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use gridload::cli::{RunOptions, overrides};
+use gridload::cli::options::RunOptions;
+use gridload::cli::overrides;
 use gridload::doctor::facts::Facts;
 use gridload::doctor::limit::{Cure, Limit, State};
 use gridload::doctor::{examine, fits, repair, text};

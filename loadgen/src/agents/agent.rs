@@ -11,11 +11,11 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::agents::member::Member;
+use crate::agents::message;
 use crate::agents::message::{
-    FromAgent, HELLO_BYTES_MAX, MESSAGE_BYTES_MAX, Report, Task, ToAgent,
+    FromAgent, HELLO_BYTES_MAX, MESSAGE_BYTES_MAX, Report, Task, ToAgent, VERSION,
 };
-use crate::agents::{VERSION, message};
-use crate::cli::AgentArgs;
+use crate::cli::flags::agent::AgentArgs;
 use crate::drive::run;
 use crate::judge::exit::Exit;
 use crate::judge::health;

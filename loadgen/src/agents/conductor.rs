@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::agents::AgentsError;
 use crate::agents::crew::{Agent, Heard};
+use crate::agents::error::AgentsError;
 use crate::agents::message::{Counts, FromAgent, Report, ToAgent};
 use crate::drive::ensemble::{sample_every, second_after};
 use crate::observe::clocks;

@@ -7,9 +7,10 @@ use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::agents::message::{FromAgent, MESSAGE_BYTES_MAX, Task, ToAgent};
+use crate::agents::error::AgentsError;
+use crate::agents::message;
+use crate::agents::message::{FromAgent, MESSAGE_BYTES_MAX, Task, ToAgent, VERSION};
 use crate::agents::offset::{OffsetTrack, Probe};
-use crate::agents::{AgentsError, VERSION, message};
 use crate::time::clock::{UtcMap, mono_ns};
 
 /// One agent.

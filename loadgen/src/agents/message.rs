@@ -177,6 +177,9 @@ pub const MESSAGE_BYTES_MAX: u32 = 128 << 20;
 
 const LENGTH_BYTES: usize = 4;
 
+/// Both ends must be of the same: they share a plan that each of them makes.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[cfg(test)]
 mod tests {
     use super::*;

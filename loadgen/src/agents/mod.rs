@@ -6,20 +6,17 @@
 pub mod agent;
 mod conductor;
 mod crew;
+pub mod error;
 mod member;
 mod message;
 mod offset;
 
-use std::io;
-
-use thiserror::Error;
-
 use crate::agents::conductor::Gathered;
 use crate::agents::crew::Agent;
+use crate::agents::error::AgentsError;
 use crate::agents::message::{Report, Task};
 use crate::drive::run::Performed;
 use crate::drive::{publishers, ramp};
-use crate::judge::exit::Exit;
 use crate::judge::health;
 use crate::judge::health::{Gate, HealthLimits};
 use crate::observe::clocks::{AgentClock, Clocks};
@@ -31,52 +28,6 @@ use crate::receive::outcome::{Outcome, PublisherOutcome, RampOutcome};
 use crate::receive::spread::SpreadSamples;
 use crate::scenario::scenario::Scenario;
 use crate::time::clock::UtcMap;
-
-/// Both ends must be of the same: they share a plan that each of them makes.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Why agents do not carry a load.
-#[derive(Debug, Error)]
-pub enum AgentsError {
-    /// Nobody there, or no answer.
-    #[error("agent {name}: {cause}; start it there with `gridload agent --listen …`")]
-    Unreachable {
-        /// Which.
-        name: String,
-        /// Why.
-        cause: io::Error,
-    },
-    /// It does not want to.
-    #[error("agent {name}: {reason}")]
-    Refused {
-        /// Which.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-    /// It was there, and is gone before anything was measured.
-    #[error("agent {name} was lost before the start: {reason}")]
-    Lost {
-        /// Which.
-        name: String,
-        /// How.
-        reason: String,
-    },
-    /// The operating system refused something.
-    #[error("listening to an agent: {0}")]
-    System(#[source] io::Error),
-}
-
-impl AgentsError {
-    /// The exit code that says so.
-    pub fn exit(&self) -> Exit {
-        match self {
-            AgentsError::Unreachable { .. } | AgentsError::Refused { .. } => Exit::Usage,
-            AgentsError::Lost { .. } => Exit::InvalidRun,
-            AgentsError::System(_) => Exit::Internal,
-        }
-    }
-}
 
 /// Agents that have their shares.
 pub struct Crew {

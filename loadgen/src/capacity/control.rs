@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::cli::RunOptions;
+use crate::cli::options::RunOptions;
 use crate::codec::payload::Payload;
 use crate::scenario::groups::{ClassKind, TopicsEach};
 use crate::scenario::limits::{PUBLISHERS_MAX, SOCKETS_MAX};

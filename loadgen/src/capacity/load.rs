@@ -78,7 +78,8 @@ const PACKET_BYTES: f64 = 90.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{RunOptions, overrides};
+    use crate::cli::options::RunOptions;
+    use crate::cli::overrides;
 
     #[test]
     fn a_scenario_is_counted_as_its_server_meets_it() {

@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod control;
+pub mod error;
 pub mod least_squares;
 pub mod load;
 pub mod model;
@@ -19,13 +20,10 @@ pub mod search;
 pub mod text;
 pub mod variation;
 
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use thiserror::Error;
-
 use crate::capacity::answer::{Answer, Wanted};
+use crate::capacity::error::CapacityError;
 use crate::capacity::plan::Prices;
 use crate::capacity::point::Purpose;
 use crate::capacity::record::{CAPACITY_FILE, Record};
@@ -33,9 +31,9 @@ use crate::capacity::runner::Runner;
 use crate::capacity::search::{Asked, Found, Search, Step, Trial};
 use crate::capacity::text::Summary;
 use crate::capacity::variation::variations;
+use crate::cli::flags::capacity::CapacityArgs;
 use crate::cli::overrides::ResolveError;
-use crate::cli::{CapacityArgs, overrides, session};
-use crate::compare::child::ChildRunError;
+use crate::cli::{overrides, session};
 use crate::judge::exit::Exit;
 use crate::observe::host::Environment;
 use crate::scenario::builtin;
@@ -43,44 +41,6 @@ use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
 use crate::scenario::slo::Slo;
 use crate::time::units::format_duration;
-
-/// Why there is no answer.
-#[derive(Debug, Error)]
-pub enum CapacityError {
-    /// No scenario.
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    /// The range has no values.
-    #[error("--from {from} lies above --to {to}")]
-    Range {
-        /// Where the search should begin.
-        from: u64,
-        /// And end.
-        to: u64,
-    },
-    /// A run without a result.
-    #[error(transparent)]
-    Run(#[from] ChildRunError),
-    /// A file that cannot be written.
-    #[error("cannot write {}: {cause}", path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-}
-
-impl CapacityError {
-    /// The exit code that says so.
-    pub fn exit(&self) -> Exit {
-        match self {
-            CapacityError::Resolve(_) | CapacityError::Range { .. } => Exit::Usage,
-            CapacityError::Run(error) => error.exit(),
-            CapacityError::Write { .. } => Exit::Internal,
-        }
-    }
-}
 
 /// Searches, confirms, fits the model, prints and writes.
 ///

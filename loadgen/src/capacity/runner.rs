@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::capacity::control::Control;
+use crate::capacity::error::CapacityError;
 use crate::capacity::load::Load;
 use crate::capacity::point::{Point, Purpose, Question};
 use crate::capacity::search::Trial;
-use crate::capacity::{CapacityError, text};
+use crate::capacity::text;
+use crate::cli::flags::capacity::CapacityArgs;
+use crate::cli::options::RunOptions;
+use crate::cli::overrides;
 use crate::cli::overrides::ResolveError;
-use crate::cli::{CapacityArgs, RunOptions, overrides};
 use crate::compare::child::{ChildRun, ChildRunError, fresh_directory};
 use crate::observe::host;
 use crate::observe::host::Partition;
@@ -204,7 +207,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::command::{Cli, Command};
 
     #[test]
     fn flags_that_no_scenario_can_hold_are_passed_on() {

@@ -4,7 +4,7 @@
 
 use crate::capacity::control::Control;
 use crate::capacity::point::Purpose;
-use crate::cli::RunOptions;
+use crate::cli::options::RunOptions;
 use crate::scenario::scenario::Scenario;
 use crate::time::rate::Rate;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use thiserror::Error;
 use toml::{Table, Value};
 
-use crate::cli::{RunOptions, Setting};
+use crate::cli::options::{RunOptions, Setting};
 use crate::codec::dialect::particulars::Unfit;
 use crate::codec::form::Form;
 use crate::plan::check;
@@ -251,7 +251,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::codec::dialect::Dialect;
+    use crate::codec::dialect::dialect::Dialect;
     use crate::scenario::groups::TopicsEach;
     use crate::scenario::overlay::Overlay;
     use crate::scenario::target::parse_target_url;

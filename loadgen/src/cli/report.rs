@@ -1,26 +1,28 @@
-//! The flags of reports: of which results, and where to. Must not act on any of them.
+//! `gridload report`: pages of results that are there already. Must not draw anything itself.
 
-use std::path::PathBuf;
+use crate::cli::flags::report::ReportArgs;
+use crate::judge::exit::Exit;
+use crate::report::html;
+use crate::report::html::HtmlError;
+use crate::result::record::RUN_FILE;
+use crate::result::run_file::RunFile;
 
-use clap::Args;
-
-use crate::cli::RESULT;
-
-const REPORT_HELP: &str = "\
-The page is one file that needs no network and no other file: plots, tables, the environment, the
-command line. `gridload run --html` writes it at the end of a run.
-
-  gridload report gridload-results/20260101T000000Z-quickstart
-  gridload report results/main --out main.html";
-
-/// Results to be shown.
-#[derive(Debug, Args)]
-#[command(after_help = REPORT_HELP)]
-pub struct ReportArgs {
-    /// Directories that `gridload run` has written.
-    #[arg(value_name = "DIR", required = true)]
-    pub directories: Vec<PathBuf>,
-    /// Write the page there; for one directory only [default: report.html in the directory].
-    #[arg(long, value_name = "FILE", help_heading = RESULT)]
-    pub out: Option<PathBuf>,
+/// Writes the pages of results that are there already, and says where.
+///
+/// # Errors
+/// [`HtmlError`] at the first that cannot be read or written.
+pub fn run(args: &ReportArgs) -> Result<Exit, HtmlError> {
+    if args.out.is_some() && args.directories.len() > 1 {
+        return Err(HtmlError::OneFile(args.directories.len()));
+    }
+    for directory in &args.directories {
+        let file = directory.join(RUN_FILE);
+        if !file.exists() {
+            return Err(HtmlError::NoRun(directory.clone()));
+        }
+        let page = args.out.clone().unwrap_or_else(|| html::page_in(directory));
+        html::write(RunFile::read(file)?, &page)?;
+        println!("report: {}", page.display());
+    }
+    Ok(Exit::Ok)
 }

@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::agents::{AgentsError, Crew, Load, Shared};
+use crate::agents::error::AgentsError;
+use crate::agents::{Crew, Load, Shared};
+use crate::cli::options::{RunArgs, RunOptions};
+use crate::cli::overrides;
 use crate::cli::overrides::ResolveError;
-use crate::cli::{RunArgs, RunOptions, overrides};
 use crate::drive::run;
 use crate::drive::run::RunError;
 use crate::judge::exit::Exit;
 use crate::judge::health;
 use crate::judge::health::Gate;
+use crate::judge::interrupt::watch_signals;
 use crate::judge::verdict::Verdict;
 use crate::observe::clocks::Clocks;
 use crate::observe::efficiency::Efficiency;
@@ -26,7 +29,6 @@ use crate::observe::kernel_counters::KernelCounters;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::{Sampler, Samples};
 use crate::observe::server_counters::CounterPage;
-use crate::os::interrupt::Interrupt;
 use crate::os::tls::{TlsPlan, Trust};
 use crate::plan::budget;
 use crate::plan::budget::{Budget, Destined, Refusal};
@@ -430,8 +432,7 @@ fn measure<T, E: Into<SessionError>>(
     carry: impl FnOnce(&Progress) -> Result<T, E>,
 ) -> Result<(T, Samples), SessionError> {
     let progress = Arc::new(Progress::default());
-    let interrupt =
-        Interrupt::watch(Arc::clone(&progress)).map_err(system("watching for signals"))?;
+    let interrupt = watch_signals(&progress).map_err(system("watching for signals"))?;
     // Before the first connection: to begin with it disturbs.
     let kernel = watched.is_counted.then(|| KernelCounters::of(watched.pid));
     let page = CounterPage::of(plan);

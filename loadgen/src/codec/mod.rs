@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod events;
 pub mod form;
 pub mod handshake;
+pub mod incoming;
 pub mod inflate;
 pub mod memo;
 pub mod payload;

@@ -11,13 +11,13 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use thiserror::Error;
 
-use crate::cli::AbArgs;
+use crate::cli::flags::compare::AbArgs;
 use crate::compare;
 use crate::compare::CompareError;
 use crate::compare::child::{ChildRun, ChildRunError, fresh_directory};
-use crate::compare::comparison::{Comparison, Pairing};
-use crate::compare::floor::Floor;
+use crate::compare::comparison::Comparison;
 use crate::compare::metric::Metric;
+use crate::compare::pairing::Pairing;
 use crate::judge::exit::Exit;
 use crate::observe::host::{Environment, Partition};
 use crate::result::run_file::RunFile;
@@ -91,7 +91,7 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
         return Ok(Exit::InvalidRun);
     }
     let Some(path) = &args.calibrate else { return Ok(exit) };
-    Floor::of(&comparison, &host, pairing).write(path).map_err(CompareError::from)?;
+    comparison.floor(&host, pairing).write(path).map_err(CompareError::from)?;
     Ok(Exit::Ok)
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::compare::floor::Floor;
 use crate::compare::metric::{METRICS, Metric, faults};
+use crate::compare::pairing::Pairing;
 use crate::compare::statistics::{
     extremes, holm, mann_whitney, median, paired_interval, paired_ratio, ratio, ratio_interval,
     signed_rank,
@@ -28,18 +29,6 @@ pub struct Asked {
     pub pairing: Pairing,
     /// Seed of the resampling.
     pub seed: u64,
-}
-
-/// How the runs of a pair were taken: what the host did to both cancels out of their ratio.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Pairing {
-    /// There are no pairs.
-    #[default]
-    None,
-    /// One right after the other: they share the hour, and little else. So sides are tested.
-    ByTurns,
-    /// At the same time, on the same CPUs. So pairs are tested.
-    Together,
 }
 
 /// A metric to be gated.
@@ -165,6 +154,21 @@ impl Comparison {
     }
 }
 
+impl Comparison {
+    /// What a comparison of a server with itself shows.
+    pub fn floor(&self, host_fingerprint: &str, pairing: Pairing) -> Floor {
+        let shares = self.metrics.iter().map(|one| {
+            let (low, high) = one.interval;
+            (one.metric.key.to_owned(), (high - 1.0).max(1.0 / low - 1.0).max(0.0))
+        });
+        Floor {
+            host_fingerprint: host_fingerprint.to_owned(),
+            is_of_duets: pairing == Pairing::Together,
+            shares: shares.collect(),
+        }
+    }
+}
+
 fn valid(side: &[RunFile]) -> Vec<&RunFile> {
     side.iter().filter(|file| file.is_valid()).collect()
 }
@@ -265,6 +269,7 @@ impl Compared {
 
 #[cfg(test)]
 mod tests {
+    use crate::compare::pairing::Pairing;
     use std::path::PathBuf;
 
     use rand::rngs::Xoshiro256PlusPlus;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::compare::comparison::{Comparison, Pairing};
+use crate::compare::pairing::Pairing;
 
 /// Relative differences between equals, by metric.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,19 +61,6 @@ pub enum FloorError {
 }
 
 impl Floor {
-    /// What a comparison of a server with itself shows.
-    pub fn of(comparison: &Comparison, host_fingerprint: &str, pairing: Pairing) -> Floor {
-        let shares = comparison.metrics.iter().map(|one| {
-            let (low, high) = one.interval;
-            (one.metric.key.to_owned(), (high - 1.0).max(1.0 / low - 1.0).max(0.0))
-        });
-        Floor {
-            host_fingerprint: host_fingerprint.to_owned(),
-            is_of_duets: pairing == Pairing::Together,
-            shares: shares.collect(),
-        }
-    }
-
     /// Reads a floor that must be of this host and of pairs like those that are compared.
     ///
     /// # Errors
@@ -112,7 +99,7 @@ impl Floor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::comparison::{Change, Compared};
+    use crate::compare::comparison::{Change, Compared, Comparison};
     use crate::compare::metric::METRICS;
 
     #[test]
@@ -129,7 +116,7 @@ mod tests {
             change: Change::Inconclusive,
         };
         let comparison = Comparison { metrics: vec![one], ..Comparison::default() };
-        let floor = Floor::of(&comparison, "here", Pairing::ByTurns);
+        let floor = comparison.floor("here", Pairing::ByTurns);
         assert_eq!(floor.share("cpu_per_delivery"), 0.25, "a fifth less one way is a quarter more");
         assert_eq!(floor.share("e2e_p99"), 0.0);
         let directory = tempfile::tempdir().unwrap();

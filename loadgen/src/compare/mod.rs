@@ -11,6 +11,7 @@ pub mod floor;
 pub mod formats;
 pub mod metric;
 
+pub mod pairing;
 pub mod statistics;
 pub mod text;
 pub mod trend;
@@ -22,9 +23,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::cli::{CompareArgs, JudgeArgs};
-use crate::compare::comparison::{Asked, Comparison, Pairing};
+use crate::cli::flags::compare::{CompareArgs, JudgeArgs};
+use crate::compare::comparison::{Asked, Comparison};
 use crate::compare::floor::{Floor, FloorError};
+use crate::compare::pairing::Pairing;
 use crate::judge::exit::Exit;
 use crate::result::run_file::{RunFile, RunFileError};
 

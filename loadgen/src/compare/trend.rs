@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::cli::TrendArgs;
+use crate::cli::flags::compare::TrendArgs;
 use crate::compare::metric::{METRICS, Metric};
 use crate::compare::statistics::median;
 use crate::judge::exit::Exit;

@@ -12,8 +12,10 @@ mod processors;
 pub mod repair;
 pub mod text;
 
+use crate::cli::flags::doctor::DoctorArgs;
+use crate::cli::options::RunOptions;
 use crate::cli::session::SessionError;
-use crate::cli::{DoctorArgs, RunOptions, overrides, session};
+use crate::cli::{overrides, session};
 use crate::doctor::facts::Facts;
 use crate::doctor::limit::{Limit, State};
 use crate::judge::exit::Exit;

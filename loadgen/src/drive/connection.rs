@@ -6,8 +6,9 @@ use std::io;
 
 use mio::net::TcpStream;
 
-use crate::codec::wire;
-use crate::codec::wire::{Event, Gap, MASK, Message, Opcode, Scanner};
+use crate::codec::incoming::Heard;
+use crate::codec::wire::{MASK, Opcode, Scanner};
+use crate::codec::{incoming, wire};
 use crate::drive::link;
 use crate::drive::link::Link;
 use crate::os::tls::TlsClient;
@@ -40,15 +41,6 @@ pub struct Filled {
     pub wire: usize,
     /// Whether there may be more to read.
     pub is_full: bool,
-}
-
-/// What a server said that concerns the run.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Heard<'b> {
-    /// A whole message.
-    Message(Message<'b>),
-    /// Frames were skipped for this socket.
-    Gap(Gap),
 }
 
 impl Connection {
@@ -120,21 +112,14 @@ impl Connection {
         bytes: &[u8],
         message_bytes_max: usize,
         pongs: &mut Vec<u8>,
-        mut heard: impl FnMut(Heard<'_>),
+        heard: impl FnMut(Heard<'_>),
     ) -> Result<(), String> {
-        let mut close = None;
-        let scanned = self.scanner.scan(bytes, message_bytes_max, |event| match event {
-            Event::Message(message) => heard(Heard::Message(message)),
-            Event::Ping(data) => {
-                if let Some(gap) = wire::gap_of(data) {
-                    heard(Heard::Gap(gap));
-                }
-                wire::encode(Opcode::Pong, data, MASK, pongs);
-            }
-            Event::Close(code) => close = Some(wire::close_name(code)),
-        });
-        scanned.map_err(|error| format!("protocol: {error}"))?;
-        close.map_or(Ok(()), Err)
+        incoming::scan(&mut self.scanner, bytes, message_bytes_max, pongs, heard)
+    }
+
+    /// What takes the bytes apart.
+    pub fn scanner(&mut self) -> &mut Scanner {
+        &mut self.scanner
     }
 
     /// Writes bytes, or keeps what a full socket does not take for `flush`.
@@ -192,6 +177,7 @@ const OUTBOX_BYTES_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::wire::Gap;
     use std::io::{Read, Write};
     use std::net::TcpListener;
 

@@ -147,7 +147,7 @@ impl Desk {
         let (now_ns, inflater) = (mono_ns(), &mut None);
         let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
         let mut pongs = Vec::new();
-        broker.hear(connection, brought, &mut pongs, |_| ()).map_err(Failure::Final)?;
+        broker.hear(connection.scanner(), brought, &mut pongs, |_| ()).map_err(Failure::Final)?;
         Ok(connection.send(&pongs)?)
     }
 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::drive::ensemble::{Disbanded, Ensemble, Solo, Start};
-use crate::drive::publishers::{ConnectError, Connected, PublisherHarvest};
+use crate::drive::publishers;
+use crate::drive::publishers::connect::{ConnectError, Connected};
+use crate::drive::publishers::{PublisherHarvest, connect};
 use crate::drive::stage::Stage;
-use crate::drive::subscribers::SubscriberHarvest;
-use crate::drive::{publishers, subscribers};
+use crate::drive::subscribers::worker;
+use crate::drive::subscribers::worker::SubscriberHarvest;
 use crate::observe::progress::{Phase, Progress};
 use crate::os::tls::TlsError;
 use crate::plan::part::Part;
@@ -140,7 +142,7 @@ fn spawn_subscribers<'scope, 'env>(
             let windows = windows.clone();
             thread::Builder::new()
                 .name(format!("subscriber-{index}"))
-                .spawn_scoped(scope, move || subscribers::run(stage, index, windows))
+                .spawn_scoped(scope, move || worker::run(stage, index, windows))
                 .map_err(|error| RunError::System("cannot start a thread", error))
         })
         .collect()
@@ -192,7 +194,7 @@ fn no_subscribers(received: Vec<SubscriberHarvest>) -> RunError {
 
 fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connected>>, RunError> {
     let threads = stage.plan.publishing_threads();
-    (0..threads).map(|index| publishers::connect(stage, index).map_err(RunError::from)).collect()
+    (0..threads).map(|index| connect::connect(stage, index).map_err(RunError::from)).collect()
 }
 
 fn set_start<'s>(stage: &'s Stage<'_>, ensemble: &dyn Ensemble) -> Result<&'s Roster, RunError> {

@@ -93,3 +93,6 @@ const MESSAGE_BYTES_MIN: usize = 64 * 1024;
 const BROKER_MESSAGE_BYTES: usize = 1 << 20;
 /// What is around a payload: names of a topic and an event, and keys.
 const ENVELOPE_BYTES_MAX: usize = 4096;
+
+/// The reason of sockets that vanished on purpose.
+pub const KILLED: &str = "killed";

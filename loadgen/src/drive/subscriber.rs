@@ -5,15 +5,17 @@
 use std::mem;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{Broker, Brought, Introduction, Told};
+use crate::codec::dialect::broker::{Broker, Brought};
+use crate::codec::dialect::conversation::{Introduction, Told};
 use crate::codec::events::{Event, EventStream};
 use crate::codec::form::Form;
 use crate::codec::handshake::{Answer, Offer, UpgradeError};
+use crate::codec::incoming::Heard;
 use crate::codec::inflate::Inflater;
 use crate::codec::memo::Memo;
 use crate::codec::wire::{MASK, Message, Opcode};
 use crate::codec::{events, inflate, wire};
-use crate::drive::connection::{Connection, Heard};
+use crate::drive::connection::Connection;
 use crate::drive::dashboard::{Catalogue, Dashboard};
 use crate::plan::audience::SubscriberPlan;
 use crate::plan::class::ClassPlan;
@@ -176,7 +178,7 @@ impl Subscriber {
             Some(Session::Dashboard(dashboard)) => dashboard,
             Some(Session::Broker(broker)) => {
                 let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
-                broker.hear(&mut self.connection, brought, pongs, |_| ())?;
+                broker.hear(self.connection.scanner(), brought, pongs, |_| ())?;
                 return Ok(broker.is_confirmed());
             }
             _ => return Ok(true),
@@ -229,7 +231,7 @@ impl Subscriber {
                 };
                 let now_ns = arrival.now_ns;
                 let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
-                return broker.hear(&mut self.connection, brought, pongs, take);
+                return broker.hear(self.connection.scanner(), brought, pongs, take);
             }
             Some(Session::Dashboard(dashboard)) => Some(dashboard),
             None => None,

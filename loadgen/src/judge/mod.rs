@@ -3,4 +3,6 @@
 
 pub mod exit;
 pub mod health;
+pub mod interrupt;
+pub mod laps;
 pub mod verdict;

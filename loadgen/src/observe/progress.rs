@@ -117,6 +117,11 @@ impl Progress {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Asks for the end of the run.
+    pub fn request_stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the run shall end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

@@ -3,14 +3,10 @@
 
 use std::io;
 use std::process;
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
-
-use crate::judge::exit::Exit;
-use crate::observe::progress::Progress;
 
 /// The thread that waits for signals.
 pub struct Interrupt {
@@ -19,16 +15,19 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts to watch; the first signal sets the run's `stop`.
-    pub fn watch(progress: Arc<Progress>) -> io::Result<Interrupt> {
+    /// Starts to watch: the first signal calls `stop`, the second ends the process with this code.
+    ///
+    /// # Errors
+    /// When the system gives neither handlers nor a thread.
+    pub fn watch(stop: impl Fn() + Send + 'static, exit_code: u8) -> io::Result<Interrupt> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = signals.handle();
         let thread = thread::Builder::new().name("signals".into()).spawn(move || {
             for (count, _) in signals.forever().enumerate() {
                 match count {
-                    0 => progress.stop.store(true, std::sync::atomic::Ordering::Relaxed),
+                    0 => stop(),
                     // The embedded engine ends with this process.
-                    _ => process::exit(i32::from(Exit::InvalidRun.code())),
+                    _ => process::exit(i32::from(exit_code)),
                 }
             }
         })?;
@@ -49,12 +48,11 @@ mod tests {
 
     #[test]
     fn a_signal_asks_the_run_to_stop() {
-        let progress = Arc::new(Progress::default());
-        let interrupt = Interrupt::watch(Arc::clone(&progress)).unwrap();
+        let (sender, stopped) = std::sync::mpsc::channel();
+        let stop = move || sender.send(()).unwrap();
+        let interrupt = Interrupt::watch(stop, 5).unwrap();
         signal_hook::low_level::raise(SIGTERM).unwrap();
-        while !progress.is_stopped() {
-            thread::yield_now();
-        }
+        assert_eq!(stopped.recv(), Ok(()));
         interrupt.finish();
     }
 }

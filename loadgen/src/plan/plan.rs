@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::dialect::Dialect;
+use crate::codec::dialect::dialect::Dialect;
 use crate::os::tls::TlsPlan;
 use crate::plan::audience::{Audience, SubscriberPlan, topics};
 use crate::plan::class::{ClassPlan, class};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::dialect::Dialect;
+use crate::codec::dialect::dialect::Dialect;
 use crate::codec::payload::Payload;
 use crate::codec::track::Track;
 use crate::plan::deviation::Deviation;

@@ -13,8 +13,8 @@ use crate::plan::part::Part;
 use crate::plan::plan::Plan;
 use crate::receive::completeness::{Rhythms, TickBoard};
 use crate::receive::histograms::SecondHistogram;
+use crate::receive::outcome::class;
 use crate::receive::outcome::class::ClassOutcome;
-use crate::receive::outcome::lap;
 use crate::receive::outcome::lap::LapOutcome;
 use crate::receive::spread::SpreadSamples;
 use crate::receive::stamp::{Roster, Stamp};
@@ -419,7 +419,7 @@ pub fn settle(
                 ticks.expected += rhythms.whole_ticks(due);
             }
         }
-        lap::count_sockets(&mut reception.classes, &reception.joined, roster.laps());
+        class::count_sockets(&mut reception.classes, &reception.joined, roster.laps());
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
         spread.merge(reception.spread);
     }

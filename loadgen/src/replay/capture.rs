@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::cli::flags::capture::CaptureArgs;
+use crate::cli::overrides;
 use crate::cli::overrides::ResolveError;
-use crate::cli::{CaptureArgs, overrides};
 use crate::codec::c37118;
 use crate::codec::c37118::{Envelope, Station};
 use crate::codec::payload::Payload;

@@ -12,18 +12,20 @@ use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
+use crate::cli::flags::record::RecordArgs;
+use crate::cli::session;
 use crate::cli::session::SessionError;
-use crate::cli::{RecordArgs, session};
 use crate::codec::envelope::Notice;
 use crate::codec::form::Form;
 use crate::codec::handshake::Offer;
+use crate::codec::incoming::Heard;
 use crate::codec::wire::{MASK, Message, Opcode};
 use crate::codec::{envelope, handshake, wire};
-use crate::drive::connection::{Connection, Heard};
+use crate::drive::connection::Connection;
 use crate::drive::{dial, link};
 use crate::judge::exit::Exit;
+use crate::judge::interrupt::watch_signals;
 use crate::observe::progress::Progress;
-use crate::os::interrupt::Interrupt;
 use crate::os::socket;
 use crate::os::tls::{TlsClient, TlsError};
 use crate::replay::framing;
@@ -86,7 +88,7 @@ impl RecorderError {
 /// When nothing could be recorded, or the server ended it.
 pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
     let progress = Arc::new(Progress::default());
-    let interrupt = Interrupt::watch(Arc::clone(&progress))
+    let interrupt = watch_signals(&progress)
         .map_err(|error| RecorderError::System("watching for signals", error))?;
     let mut line = Line::open(args, &progress)?;
     let failed = |cause| RecorderError::File { path: args.pcap.clone(), cause };

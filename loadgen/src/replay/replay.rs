@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::cli::flags::replay::ReplayArgs;
+use crate::cli::options::RunOptions;
 use crate::cli::overrides::ResolveError;
 use crate::cli::session::SessionError;
-use crate::cli::{ReplayArgs, RunOptions, overrides, session};
+use crate::cli::{overrides, session};
 use crate::codec::payload::Payload;
 use crate::codec::track::Track;
 use crate::judge::exit::Exit;

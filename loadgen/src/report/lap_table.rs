@@ -1,19 +1,10 @@
-//! The laps of a run as people and `run.json` are told them: one row each, and what they say
-//! together. Must not lay them out, nor judge the run: its goals are held against the whole.
+//! The laps of a run as people read them: the cells of each row, and what the rows say together.
+//! Must not lay them out, nor judge anything.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
-use crate::judge::verdict::{latency_goals, scored};
+use crate::judge::laps::LapRow;
 use crate::observe::clocks;
-use crate::observe::sampler::{Sample, Samples};
-use crate::receive::histograms::SignedHistogram;
-use crate::receive::outcome::Outcome;
-use crate::receive::outcome::lap::LapOutcome;
-use crate::result::record::Record;
 use crate::scenario::profile::{Growing, Profile};
-use crate::time::units::{format_count, format_exact, format_ns, nanoseconds};
+use crate::time::units::{format_count, format_exact, format_ns};
 
 /// What is told of each lap, on a terminal and on a page.
 pub const LAP_COLUMNS: [&str; 13] = [
@@ -32,131 +23,25 @@ pub const LAP_COLUMNS: [&str; 13] = [
     "server CPUs",
 ];
 
-/// One lap. Frames are of the lap in which they were due; of all classes, but for latencies.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LapRow {
-    /// Its number, from 1.
-    pub lap: u16,
-    /// Its length, without what was not run of it.
-    pub measured_s: f64,
-    /// The share of what grows that was there when it ended, 0 to 1; 1 if nothing grows.
-    pub load: f64,
-    /// Publishers that sent in it.
-    pub publishers: u64,
-    /// Subscriber sockets that had come by its end.
-    pub sockets: u64,
-    /// Frames published per second.
-    pub publishes_per_s: f64,
-    /// Frames received per second.
-    pub deliveries_per_s: f64,
-    /// Frames of those whose latency is the score; the latencies below are theirs, end to end.
-    pub scored: u64,
-    /// Median, ns.
-    pub e2e_p50_ns: i64,
-    /// 99th percentile, ns.
-    pub e2e_p99_ns: i64,
-    /// 99.9th percentile, ns.
-    pub e2e_p999_ns: i64,
-    /// Largest, ns.
-    pub e2e_max_ns: i64,
-    /// Frames jumped over and not seen since.
-    pub missing: u64,
-    /// Gaps the server told of.
-    pub gaps: u64,
-    /// CPUs the server kept busy, if it was watched.
-    pub server_cpus_busy: Option<f64>,
-    /// Whether these latencies meet the goals, if there are any for latencies; none at all do not.
-    pub meets_goals: Option<bool>,
-}
-
-/// The laps of a run as far as it got; none where the measured phase is one.
-pub fn rows(record: &Record<'_>) -> Vec<LapRow> {
-    let Record { plan, outcome, .. } = record;
-    let laps = plan.course.told() as u16;
-    let length = plan.measure / u32::from(laps.max(1));
-    let begun = (0..laps).filter(|lap| outcome.measured > length * u32::from(*lap));
-    begun.map(|lap| row(record, lap, length)).collect()
-}
-
-fn row(record: &Record<'_>, lap: u16, length: Duration) -> LapRow {
-    let Record { plan, outcome, samples, scenario, .. } = record;
-    let from = length * u32::from(lap);
-    let measured_s = outcome.measured.saturating_sub(from).min(length).as_secs_f64();
-    let sends =
-        |starts: Option<Duration>| starts.is_none_or(|starts| starts < from.saturating_add(length));
-    let starts = plan.publishers.iter().map(|publisher| publisher.deviation.starts);
-    let published = outcome.publishers.laps.get(usize::from(lap)).copied().unwrap_or(0);
-    let e2e = latencies(outcome, lap);
-    let goals = latency_goals(&scenario.slo, &e2e, record.clocks.bound_ns());
-    let sum = |count: fn(&LapOutcome) -> u64| of_classes(outcome, lap).map(count).sum::<u64>();
-    LapRow {
-        lap: lap + 1,
-        measured_s,
-        load: plan.course.profile.map_or(1.0, |profile| profile.share(lap, plan.course.laps)),
-        publishers: starts.filter(|starts| sends(*starts)).count() as u64,
-        sockets: sum(|lap| lap.sockets),
-        publishes_per_s: published as f64 / measured_s,
-        deliveries_per_s: sum(|lap| lap.e2e.len()) as f64 / measured_s,
-        scored: e2e.len(),
-        e2e_p50_ns: e2e.quantile(0.5),
-        e2e_p99_ns: e2e.quantile(0.99),
-        e2e_p999_ns: e2e.quantile(0.999),
-        e2e_max_ns: e2e.max(),
-        missing: sum(|lap| lap.missing),
-        gaps: sum(|lap| lap.gaps),
-        server_cpus_busy: server_cpus_busy(samples, from, length),
-        meets_goals: (!goals.is_empty())
-            .then(|| !e2e.is_empty() && goals.iter().all(|goal| goal.pass)),
-    }
-}
-
-fn of_classes(outcome: &Outcome, lap: u16) -> impl Iterator<Item = &LapOutcome> {
-    outcome.classes.iter().filter_map(move |class| class.laps.get(usize::from(lap)))
-}
-
-fn latencies(outcome: &Outcome, lap: u16) -> SignedHistogram {
-    let mut e2e = SignedHistogram::new();
-    let scored = scored(outcome).into_iter().filter_map(|class| class.laps.get(usize::from(lap)));
-    scored.for_each(|lap| e2e.merge(&lap.e2e));
-    e2e
-}
-
-/// Between the looks that were nearest to its beginning and its end.
-fn server_cpus_busy(samples: &Samples, from: Duration, length: Duration) -> Option<f64> {
-    let (start, end) = samples.measured()?;
-    let looks = || samples.points.iter().chain([start, end]);
-    let nearest = |after: Duration| {
-        let at_ns = start.at_ns.saturating_add(nanoseconds(after));
-        looks().min_by_key(|sample: &&Sample| sample.at_ns.abs_diff(at_ns))
-    };
-    let (from, to) = (nearest(from)?, nearest(from.saturating_add(length))?);
-    let busy_ns = to.server?.cpu_ns.checked_sub(from.server?.cpu_ns)?;
-    let passed_ns = to.at_ns.checked_sub(from.at_ns).filter(|passed_ns| *passed_ns > 0)?;
-    Some(busy_ns as f64 / passed_ns as f64)
-}
-
-impl LapRow {
-    /// What stands under [`LAP_COLUMNS`]; latencies are as uncertain as the clocks, ns.
-    pub fn cells(&self, bound_ns: u64) -> Vec<String> {
-        let per_s = |rate: f64| format!("{}/s", format_count(rate.round()));
-        let mut cells = vec![
-            self.lap.to_string(),
-            format!("{:.0} %", self.load * 100.0),
-            format_exact(self.publishers),
-            format_exact(self.sockets),
-            per_s(self.publishes_per_s),
-            per_s(self.deliveries_per_s),
-        ];
-        let latencies = [self.e2e_p50_ns, self.e2e_p99_ns, self.e2e_p999_ns, self.e2e_max_ns];
-        cells.extend(latencies.map(|ns| match self.scored {
-            0 => "–".to_owned(),
-            _ => clocks::within(ns as f64, bound_ns),
-        }));
-        cells.extend([self.missing, self.gaps].map(format_exact));
-        cells.push(self.server_cpus_busy.map_or("–".to_owned(), |cpus| format!("{cpus:.2}")));
-        cells
-    }
+/// What stands under [`LAP_COLUMNS`]; latencies are as uncertain as the clocks, ns.
+pub fn cells(row: &LapRow, bound_ns: u64) -> Vec<String> {
+    let per_s = |rate: f64| format!("{}/s", format_count(rate.round()));
+    let mut cells = vec![
+        row.lap.to_string(),
+        format!("{:.0} %", row.load * 100.0),
+        format_exact(row.publishers),
+        format_exact(row.sockets),
+        per_s(row.publishes_per_s),
+        per_s(row.deliveries_per_s),
+    ];
+    let latencies = [row.e2e_p50_ns, row.e2e_p99_ns, row.e2e_p999_ns, row.e2e_max_ns];
+    cells.extend(latencies.map(|ns| match row.scored {
+        0 => "–".to_owned(),
+        _ => clocks::within(ns as f64, bound_ns),
+    }));
+    cells.extend([row.missing, row.gaps].map(format_exact));
+    cells.push(row.server_cpus_busy.map_or("–".to_owned(), |cpus| format!("{cpus:.2}")));
+    cells
 }
 
 /// What the laps of a run say together; nothing where there are none.
@@ -204,7 +89,10 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::plan::course::Course;
+    use crate::receive::outcome::lap::LapOutcome;
+    use crate::result::record::Record;
     use crate::scenario::slo::Slo;
+    use std::time::Duration;
 
     /// A run of ten seconds in laps of two, each as long in the middle as it has a number.
     fn with_laps<T>(profile: Option<&str>, take: impl FnOnce(&Record<'_>) -> T) -> T {
@@ -232,7 +120,7 @@ mod tests {
 
     #[test]
     fn each_lap_has_a_row() {
-        let rows = with_laps(None, rows);
+        let rows = with_laps(None, |record| record.laps());
         assert_eq!(rows.len(), 5);
         let second = &rows[1];
         assert_eq!((second.lap, second.measured_s, second.load), (2, 2.0, 1.0));
@@ -240,19 +128,19 @@ mod tests {
         assert_eq!((second.publishes_per_s, second.deliveries_per_s), (600.0, 500.0));
         assert_eq!((second.scored, second.e2e_max_ns), (1_000, 2_999_000));
         assert_eq!((second.missing, second.gaps), (1, 1));
-        assert!(rows.iter().all(|row| row.cells(0).len() == LAP_COLUMNS.len()));
-        assert_eq!(second.cells(0)[..3], ["2", "100 %", "20"].map(str::to_owned));
+        assert!(rows.iter().all(|row| cells(row, 0).len() == LAP_COLUMNS.len()));
+        assert_eq!(cells(second, 0)[..3], ["2", "100 %", "20"].map(str::to_owned));
     }
 
     #[test]
     fn a_run_without_laps_has_no_rows() {
-        assert!(fixtures::with_record(&fixtures::outcome(), rows).is_empty());
+        assert!(fixtures::with_record(&fixtures::outcome(), |record| record.laps()).is_empty());
         assert_eq!(remark(&[], None), None);
     }
 
     #[test]
     fn repeated_laps_tell_how_far_they_differ() {
-        let said = with_laps(None, |record| remark(&rows(record), None)).unwrap();
+        let said = with_laps(None, |record| remark(&record.laps(), None)).unwrap();
         assert!(said.starts_with("p99 over 5 laps: 3.99 ms in the median, from 1.99 ms"), "{said}");
     }
 
@@ -263,23 +151,12 @@ mod tests {
             ("5 steps of publishers", "up to lap 3 of 5: 20 publishers"),
         ] {
             let (rows, said) = with_laps(Some(text), |record| {
-                let rows = rows(record);
+                let rows = record.laps();
                 let said = remark(&rows, record.scenario.profile).unwrap();
                 (rows, said)
             });
             assert!(said.contains(met), "{said}");
-            assert_eq!(rows[0].cells(0)[1], "20 %");
+            assert_eq!(cells(&rows[0], 0)[1], "20 %");
         }
-    }
-
-    #[test]
-    fn the_server_is_watched_lap_by_lap() {
-        let samples = fixtures::samples();
-        let second = Duration::from_secs(1);
-        // From 500 ms of CPU at the start to 700 ms a second later.
-        let busy = server_cpus_busy(&samples, Duration::ZERO, second).unwrap();
-        assert!((busy - 0.2).abs() < 1e-9, "{busy}");
-        assert_eq!(server_cpus_busy(&samples, 20 * second, second), None, "after the end");
-        assert_eq!(server_cpus_busy(&Samples::default(), Duration::ZERO, second), None);
     }
 }

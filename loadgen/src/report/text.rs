@@ -141,10 +141,10 @@ fn write_clocks(clocks: &Clocks, out: &mut String) -> std::fmt::Result {
 
 /// The laps of the measured phase, if there are several.
 fn write_laps(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
-    let rows = lap_table::rows(record);
+    let rows = record.laps();
     let Some(remark) = lap_table::remark(&rows, record.scenario.profile) else { return Ok(()) };
     let bound_ns = record.clocks.bound_ns();
-    let cells = rows.iter().map(|row| row.cells(bound_ns)).collect();
+    let cells = rows.iter().map(|row| lap_table::cells(row, bound_ns)).collect();
     writeln!(out, "{}\n{remark}\n", table(&LAP_COLUMNS, cells))
 }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::judge::health::HealthLimits;
+use crate::judge::laps;
+use crate::judge::laps::{LapRow, LappedRun};
 use crate::judge::verdict::Verdict;
 use crate::observe::clocks::Clocks;
 use crate::observe::efficiency::Efficiency;
@@ -21,7 +23,6 @@ use crate::plan::plan::Plan;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::Outcome;
 use crate::receive::outcome::class::ClassOutcome;
-use crate::report::lap_table;
 use crate::result::json_text::json_text;
 use crate::scenario::scenario::Scenario;
 
@@ -152,6 +153,19 @@ fn named_histograms(outcome: &Outcome) -> Vec<(String, &SignedHistogram)> {
     named
 }
 
+impl Record<'_> {
+    /// The laps of the run.
+    pub fn laps(&self) -> Vec<LapRow> {
+        laps::rows(&LappedRun {
+            plan: self.plan,
+            slo: &self.scenario.slo,
+            outcome: self.outcome,
+            samples: self.samples,
+            bound_ns: self.clocks.bound_ns(),
+        })
+    }
+}
+
 /// The result as one JSON document.
 pub fn run_json(record: &Record<'_>) -> Value {
     let Record { outcome, verdict, plan, .. } = record;
@@ -172,7 +186,7 @@ pub fn run_json(record: &Record<'_>) -> Value {
         "clock": clock_json(record.clocks, outcome),
         "health": health_json(record),
         "windows": outcome.windows,
-        "laps": lap_table::rows(record),
+        "laps": record.laps(),
         "totals": totals_json(outcome),
         "server": server_json(record),
         "efficiency": record.efficiency,

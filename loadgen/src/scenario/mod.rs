@@ -4,6 +4,7 @@
 pub mod attendance;
 pub mod builtin;
 pub mod burst;
+pub mod dialect_keys;
 pub mod groups;
 pub mod kill;
 pub mod limits;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use toml::Table;
 
-use crate::codec::dialect::Dialect;
+use crate::codec::dialect::dialect::Dialect;
 use crate::codec::form::Form;
 use crate::scenario::groups;
 use crate::scenario::groups::{SubscriberGroup, TopicsEach};

@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::codec::dialect::{Dialect, particulars};
+use crate::codec::dialect::dialect::Dialect;
+use crate::codec::dialect::particulars;
+use crate::scenario::dialect_keys;
 use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::scenario::source::SourceRange;
 
@@ -45,7 +47,12 @@ impl Target {
             return Err(section.bad("tls", "the URL says otherwise; write `wss://host:port`"));
         }
         let authority = url.map(|url| url.authority);
-        Ok(Target { authority, tls, dialect: Dialect::of(&section)?, source_ips: source_ips? })
+        Ok(Target {
+            authority,
+            tls,
+            dialect: dialect_keys::parse(&section)?,
+            source_ips: source_ips?,
+        })
     }
 
     /// Writes it as TOML that gives the same target.
@@ -59,7 +66,7 @@ impl Target {
             None if self.tls => writeln!(out, "tls = true")?,
             None => {}
         }
-        self.dialect.write_toml(out)?;
+        dialect_keys::write(&self.dialect, out)?;
         let ranges: Vec<_> = self.source_ips.iter().map(|r| quoted(&r.to_string())).collect();
         writeln!(out, "source_ips = [{}]\n", ranges.join(", "))
     }

@@ -1,6 +1,7 @@
 //! `gridload selftest`: the instrument proves its own accuracy against a server whose faults are
 //! known. Owns the order of the rows and what is printed and left behind. Must not measure.
 
+pub mod error;
 mod fault;
 pub mod floor;
 mod null_server;
@@ -10,61 +11,16 @@ mod rows;
 mod trial;
 
 use std::fs;
-use std::io;
-use std::path::PathBuf;
 
 use serde_json::json;
-use thiserror::Error;
 
-use crate::cli::SelftestArgs;
-use crate::drive::run::RunError;
+use crate::cli::flags::selftest::SelftestArgs;
 use crate::judge::exit::Exit;
 use crate::observe::host;
-use crate::plan::budget::Refusal;
-use crate::scenario::section::ScenarioError;
+use crate::selftest::error::SelftestError;
 use crate::selftest::floor::TimingFloor;
 use crate::selftest::row::{Row, RowVerdict};
 use crate::selftest::rows::{Extent, Rows};
-
-/// Why there is no verdict on the instrument.
-#[derive(Debug, Error)]
-pub enum SelftestError {
-    /// The operating system refused something.
-    #[error("{action}: {cause}")]
-    System {
-        /// What was tried.
-        action: &'static str,
-        /// Why it failed.
-        cause: io::Error,
-    },
-    /// The load of a trial is no scenario: a bug.
-    #[error("a trial's load: {0}")]
-    Scenario(#[from] ScenarioError),
-    /// The host cannot carry even this little.
-    #[error("this host cannot carry a trial: {0:?}")]
-    Refused(Vec<Refusal>),
-    /// A trial could not be run.
-    #[error("a trial failed: {0}")]
-    Run(#[from] RunError),
-    /// The rows cannot be written.
-    #[error("--json {}: {cause}", path.display())]
-    Json {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-}
-
-impl SelftestError {
-    /// The exit code that says so.
-    pub fn exit(&self) -> Exit {
-        match self {
-            SelftestError::Json { .. } => Exit::Usage,
-            _ => Exit::Internal,
-        }
-    }
-}
 
 /// Runs all rows, prints them, and leaves the floor for the reports of later runs.
 ///

@@ -14,7 +14,7 @@ use crate::observe::host;
 use crate::observe::host::Environment;
 use crate::plan::plan::Disturbance;
 use crate::receive::histograms::SignedHistogram;
-use crate::selftest::SelftestError;
+use crate::selftest::error::SelftestError;
 use crate::selftest::fault::Fault;
 use crate::selftest::floor::TimingFloor;
 use crate::selftest::row::{Near, Row, RowVerdict, exact, near};

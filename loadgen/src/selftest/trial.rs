@@ -18,7 +18,7 @@ use crate::plan::{budget, check};
 use crate::receive::outcome::Outcome;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::scenario::groups::ClassKind;
-use crate::selftest::SelftestError;
+use crate::selftest::error::SelftestError;
 use crate::selftest::fault::Fault;
 use crate::selftest::null_server::{NullServer, Tally};
 use crate::time::clock::{UtcMap, mono_ns};

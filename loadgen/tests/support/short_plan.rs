@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gridload::codec::dialect::Dialect;
+use gridload::codec::dialect::dialect::Dialect;
 use gridload::codec::payload::Payload;
 use gridload::plan::class::ClassPlan;
 use gridload::plan::course::Course;

@@ -2,56 +2,22 @@
 //! one it is, what is said first, and what all of them share. Must not know what a payload is
 //! worth.
 
-use std::fmt;
-
-use crate::codec::claim::Reject;
-use crate::codec::dialect::Dialect;
 use crate::codec::dialect::centrifugo::Centrifugo;
+use crate::codec::dialect::conversation::{Conversation, Exchange, Introduction, Told, push_text};
+use crate::codec::dialect::dialect::Dialect;
 use crate::codec::dialect::pusher::Pusher;
 use crate::codec::dialect::socketio::SocketIo;
 use crate::codec::dialect::stream::{Stream, Tongue};
+use crate::codec::incoming::Heard;
 use crate::codec::inflate::Inflater;
 use crate::codec::memo::Memo;
-use crate::codec::wire::{MASK, Message, Opcode};
-use crate::codec::{inflate, wire};
-use crate::drive::connection::{Connection, Heard};
+use crate::codec::wire::{MASK, Message, Opcode, Scanner};
+use crate::codec::{incoming, inflate, wire};
 
 /// A conversation.
 #[derive(Debug)]
 pub struct Broker {
     talk: Box<dyn Conversation>,
-}
-
-/// The client's side of a protocol, on one socket.
-pub trait Conversation: fmt::Debug + Send {
-    /// Whether everything is confirmed.
-    fn is_confirmed(&self) -> bool;
-
-    /// Takes a message.
-    ///
-    /// # Errors
-    /// Why the conversation is over.
-    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String>;
-
-    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
-    /// `out`.
-    ///
-    /// # Errors
-    /// That the server has been silent for too long.
-    fn look(&mut self, _now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-/// Who is speaking.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Introduction<'i> {
-    /// What a subscriber follows, or the one topic of a publisher.
-    pub topics: &'i [&'i str],
-    /// What shows the server who is asking.
-    pub token: Option<&'i str>,
-    /// Whether it is a publisher.
-    pub publishes: bool,
 }
 
 /// What a connection brought.
@@ -67,69 +33,6 @@ pub struct Brought<'b> {
     pub texts: &'b mut Memo<Vec<u8>>,
     /// Where messages may come compressed.
     pub inflater: &'b mut Option<Inflater>,
-}
-
-/// What a conversation has to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told<'p> {
-    /// What was published.
-    Payload(&'p [u8]),
-    /// A message that holds nothing of this run.
-    Rejected(Reject),
-}
-
-/// What a conversation has at hand when it hears a message.
-pub struct Exchange<'x> {
-    /// When it arrived.
-    pub now_ns: u64,
-    /// Frames to be sent back.
-    pub answers: &'x mut Vec<u8>,
-    /// Payloads by the texts that hold them.
-    pub texts: &'x mut Memo<Vec<u8>>,
-    /// Takes what was published.
-    pub told: &'x mut dyn FnMut(Told<'_>),
-}
-
-impl Exchange<'_> {
-    /// Sends a text back.
-    pub fn say(&mut self, text: &str) {
-        push_text(text, self.answers);
-    }
-
-    /// Tells the payload that a text holds, or answers what else it holds.
-    #[inline]
-    pub fn understand<N>(
-        &mut self,
-        text: &[u8],
-        read: impl FnOnce(&[u8]) -> Result<Vec<u8>, N>,
-    ) -> Option<N> {
-        match self.texts.of(text, read) {
-            Ok(payload) => {
-                (self.told)(Told::Payload(payload));
-                None
-            }
-            Err(notice) => Some(notice),
-        }
-    }
-
-    /// Tells that a message holds nothing of this run.
-    pub fn reject(&mut self, reject: Reject) {
-        (self.told)(Told::Rejected(reject));
-    }
-}
-
-/// Why a conversation is over that the server refuses, in its words as far as they are short.
-pub fn refusal(words: &str) -> String {
-    let words: String = words.trim().chars().take(WORDS_MAX).collect();
-    format!("refused: {words}")
-}
-
-/// Characters of a server's own in the name of an end: there may be many ends.
-const WORDS_MAX: usize = 160;
-
-/// Appends a text message as a frame.
-pub fn push_text(text: &str, out: &mut Vec<u8>) {
-    wire::encode(Opcode::Text, text.as_bytes(), MASK, out);
 }
 
 impl Broker {
@@ -178,14 +81,14 @@ impl Broker {
     #[inline]
     pub fn hear(
         &mut self,
-        connection: &mut Connection,
+        scanner: &mut Scanner,
         brought: Brought<'_>,
         pongs: &mut Vec<u8>,
         mut told: impl FnMut(Told<'_>),
     ) -> Result<(), String> {
         let (mut answers, mut ended) = (Vec::new(), Ok(()));
         let Brought { bytes, message_bytes_max, now_ns, texts, inflater } = brought;
-        connection.scan(bytes, message_bytes_max, pongs, |heard| {
+        incoming::scan(scanner, bytes, message_bytes_max, pongs, |heard| {
             if let (Heard::Message(message), Ok(())) = (heard, &ended) {
                 let told = &mut told;
                 let mut exchange = Exchange { now_ns, answers: &mut answers, texts, told };
@@ -205,6 +108,7 @@ pub mod fixtures {
     //! A conversation's other side, for the tests of each protocol.
 
     use super::*;
+    use crate::codec::claim::Reject;
 
     /// What one message brought about.
     #[derive(Debug, PartialEq, Eq)]

@@ -8,7 +8,9 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{Conversation, Exchange, Introduction, push_text, refusal};
+use crate::codec::dialect::conversation::{
+    Conversation, Exchange, Introduction, push_text, refusal,
+};
 use crate::codec::dialect::json::{payload_of, quoted, value_of};
 use crate::codec::dialect::patience::Patience;
 use crate::codec::wire::Message;
@@ -214,10 +216,10 @@ const PING_DELAY_S: u64 = 10;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Dialect;
     use super::super::broker::Broker;
     use super::super::broker::fixtures::{Reaction, texts_of};
     use super::*;
+    use crate::codec::dialect::dialect::Dialect;
     use proptest::prelude::*;
 
     const ENTERED: &str = r#"{"id":1,"connect":{"client":"c","ping":25,"pong":true}}"#;

@@ -1,7 +1,7 @@
 //! MQTT 3.1.1 as far as a QoS 0 client needs it (OASIS standard, sections 2 and 3). Pure; must not
 //! know messages or sockets.
 
-use crate::codec::dialect::stream::{Malformed, Packet, Said};
+use crate::codec::dialect::packet::{Malformed, Packet, Said};
 
 /// Opens a connection (3.1): a clean session, a name of the broker's choice, no keep-alive.
 pub fn greeting() -> Vec<u8> {

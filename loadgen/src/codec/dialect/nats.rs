@@ -2,7 +2,7 @@
 //! some of them. Pure; must not know messages or sockets.
 
 use crate::codec::dialect::json::quoted;
-use crate::codec::dialect::stream::{Malformed, Packet, Said};
+use crate::codec::dialect::packet::{Malformed, Packet, Said};
 
 /// Opens a connection: nothing is acknowledged one by one.
 pub fn greeting(token: Option<&str>) -> Vec<u8> {

@@ -1,12 +1,9 @@
 //! What may be said of a server beside the word of its dialect: paths, templates, names of events.
 //! Flags and keys of `[target]` with the same names; which dialect has which. Must not know frames.
 
-use std::fmt::{self, Write as _};
-
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::codec::dialect::Dialect;
-use crate::scenario::section::{ScenarioError, Section, quoted};
+use crate::codec::dialect::dialect::Dialect;
 
 /// What is said; what is not is left to the dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
@@ -46,73 +43,6 @@ pub struct Particulars {
     pub subscribe_acks: Option<bool>,
 }
 
-/// How a plain server is asked, with `{topic}` for the topic (or pattern) and `{topics}` for all
-/// topics of a socket, separated by commas; both percent-encoded in paths, as they are in messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Templates {
-    /// Path of a publisher's socket.
-    pub publish_path: String,
-    /// Path of a subscriber's socket.
-    pub subscribe_path: String,
-    /// Text a subscriber sends once it is connected.
-    pub subscribe_message: Option<String>,
-}
-
-impl Default for Templates {
-    fn default() -> Templates {
-        Templates {
-            publish_path: "/publish/{topic}".to_owned(),
-            subscribe_path: "/subscribe/{topic}".to_owned(),
-            subscribe_message: None,
-        }
-    }
-}
-
-impl Templates {
-    /// Those of the locations in nchan's documentation, where a request names several channels.
-    pub fn of_nchan() -> Templates {
-        Templates {
-            publish_path: "/pub?id={topic}".to_owned(),
-            subscribe_path: "/sub?id={topics}".to_owned(),
-            subscribe_message: None,
-        }
-    }
-}
-
-/// How a Socket.IO application is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Events {
-    /// Path of all sockets.
-    pub path: String,
-    /// The namespace they enter.
-    pub namespace: String,
-    /// What publishers emit, with the topic and the frame.
-    pub publish_event: String,
-    /// What subscribers emit, with a topic.
-    pub subscribe_event: String,
-    /// Whether the server acknowledges that.
-    pub subscribe_acks: bool,
-}
-
-impl Default for Events {
-    fn default() -> Events {
-        Events {
-            path: "/socket.io/?EIO=4&transport=websocket".to_owned(),
-            namespace: ROOT.to_owned(),
-            publish_event: "publish".to_owned(),
-            subscribe_event: "subscribe".to_owned(),
-            subscribe_acks: true,
-        }
-    }
-}
-
-/// The namespace that packets do not name.
-pub const ROOT: &str = "/";
-/// Where Centrifugo listens.
-pub const CENTRIFUGO_PATH: &str = "/connection/websocket";
-/// Where a Pusher server listens to the application that soketi has by default.
-pub const PUSHER_PATH: &str = "/app/app-key?protocol=7";
-
 /// The keys of `[target]` that are particulars.
 pub const KEYS: [&str; 8] = [
     "publish_path",
@@ -136,48 +66,17 @@ pub struct Unfit {
 }
 
 impl Particulars {
-    /// Reads the keys of `[target]`.
-    ///
-    /// # Errors
-    /// When a value is not what its key takes.
-    pub fn of(section: &Section<'_>) -> Result<Particulars, ScenarioError> {
-        let path = |key| section.parsed(key, parse_path);
-        let event = |key| section.parsed(key, parse_event);
-        let acks = section.flag("subscribe_acks")?;
-        Ok(Particulars {
-            publish_path: path("publish_path")?,
-            subscribe_path: path("subscribe_path")?,
-            subscribe_message: section.text("subscribe_message")?.map(str::to_owned),
-            path: path("path")?,
-            namespace: section.parsed("namespace", parse_namespace)?,
-            publish_event: event("publish_event")?,
-            subscribe_event: event("subscribe_event")?,
-            subscribe_acks: section.has("subscribe_acks").then_some(acks),
-        })
-    }
-
-    /// Writes them as keys of `[target]`.
-    pub fn write_toml(&self, out: &mut String) -> fmt::Result {
-        for (key, value) in self.by_key() {
-            if let Some(value) = value {
-                writeln!(out, "{key} = {value}")?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Every key with what is said of it, as TOML.
-    fn by_key(&self) -> impl Iterator<Item = (&'static str, Option<String>)> {
-        let text = |text: &Option<String>| text.as_deref().map(quoted);
+    /// Every key, and whether something is said of it.
+    fn given(&self) -> impl Iterator<Item = (&'static str, bool)> {
         KEYS.into_iter().zip([
-            text(&self.publish_path),
-            text(&self.subscribe_path),
-            text(&self.subscribe_message),
-            text(&self.path),
-            text(&self.namespace),
-            text(&self.publish_event),
-            text(&self.subscribe_event),
-            self.subscribe_acks.map(|acks| acks.to_string()),
+            self.publish_path.is_some(),
+            self.subscribe_path.is_some(),
+            self.subscribe_message.is_some(),
+            self.path.is_some(),
+            self.namespace.is_some(),
+            self.publish_event.is_some(),
+            self.subscribe_event.is_some(),
+            self.subscribe_acks.is_some(),
         ])
     }
 }
@@ -199,8 +98,8 @@ impl Dialect {
     /// When one of them is not for it.
     pub fn with(mut self, said: &Particulars) -> Result<Dialect, Unfit> {
         let own = self.particulars();
-        let strange = own.by_key().zip(said.by_key()).find(|((key, own), (_, said))| {
-            said.is_some() && own.is_none() && !(*key == "subscribe_message" && self.is_raw())
+        let strange = own.given().zip(said.given()).find(|((key, own), (_, said))| {
+            *said && !own && !(*key == "subscribe_message" && self.is_raw())
         });
         if let Some(((key, _), _)) = strange {
             let reason = format!("only {} have it", owners(key));
@@ -285,13 +184,13 @@ pub fn parse_path(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("`{text}` is no path; write e.g. `/sub/{{topic}}`"))
 }
 
-fn parse_namespace(text: &str) -> Result<String, String> {
+pub(crate) fn parse_namespace(text: &str) -> Result<String, String> {
     let fits = text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic() && c != ',');
     fits.then(|| text.to_owned())
         .ok_or_else(|| format!("`{text}` is no namespace; write e.g. `/` or `/grid`"))
 }
 
-fn parse_event(text: &str) -> Result<String, String> {
+pub(crate) fn parse_event(text: &str) -> Result<String, String> {
     let name = (!text.is_empty()).then(|| text.to_owned());
     name.ok_or_else(|| "an event has a name; write e.g. `publish`".to_owned())
 }
@@ -299,6 +198,7 @@ fn parse_event(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::dialect::dialect::PUSHER_PATH;
 
     #[test]
     fn every_dialect_takes_what_it_says_of_itself() {

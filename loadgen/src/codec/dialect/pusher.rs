@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{Conversation, Exchange, Introduction, push_text, refusal};
+use crate::codec::dialect::conversation::{
+    Conversation, Exchange, Introduction, push_text, refusal,
+};
 use crate::codec::dialect::json::{payload_of, quoted, string_of};
 use crate::codec::dialect::particulars::app_key;
 use crate::codec::dialect::patience::Patience;
@@ -227,10 +229,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Dialect;
     use super::super::broker::Broker;
     use super::super::broker::fixtures::{Reaction, texts_of};
     use super::*;
+    use crate::codec::dialect::dialect::Dialect;
     use proptest::prelude::*;
 
     const ESTABLISHED: &str = concat!(

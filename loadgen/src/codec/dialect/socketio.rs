@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{
+use crate::codec::dialect::conversation::{
     Conversation, Exchange, Introduction, Told, push_text, refusal,
 };
+use crate::codec::dialect::events::{Events, ROOT};
 use crate::codec::dialect::json::{payload_of, quoted};
-use crate::codec::dialect::particulars::{Events, ROOT};
 use crate::codec::dialect::patience::Patience;
 use crate::codec::wire::Message;
 
@@ -284,10 +284,10 @@ const ATTACHMENTS_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Dialect;
     use super::super::broker::Broker;
     use super::super::broker::fixtures::{Reaction, texts_of};
     use super::*;
+    use crate::codec::dialect::dialect::Dialect;
     use proptest::prelude::*;
 
     const OPEN: &str = r#"0{"sid":"x","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;

@@ -1,9 +1,10 @@
 //! How a publisher puts its payloads for a server that has a protocol of its own inside messages.
 //! Must not know when they are due, or sockets.
 
-use crate::codec::dialect::broker::push_text;
+use crate::codec::dialect::conversation::push_text;
+use crate::codec::dialect::dialect::Dialect;
 use crate::codec::dialect::stream::Tongue;
-use crate::codec::dialect::{Dialect, centrifugo, json, pusher};
+use crate::codec::dialect::{centrifugo, json, pusher};
 use crate::codec::wire;
 use crate::codec::wire::Opcode;
 

@@ -2,7 +2,8 @@
 //! straddle them: what is still to be confirmed, and the beginning of a packet. Must not know what
 //! a payload is worth.
 
-use crate::codec::dialect::broker::{Conversation, Exchange, Introduction, Told, refusal};
+use crate::codec::dialect::conversation::{Conversation, Exchange, Introduction, Told, refusal};
+use crate::codec::dialect::packet::{Malformed, Packet, Said};
 use crate::codec::dialect::{mqtt, nats};
 use crate::codec::wire;
 use crate::codec::wire::{Message, Opcode};
@@ -25,29 +26,6 @@ pub struct Stream {
     /// The beginning of a packet.
     rest: Vec<u8>,
 }
-
-/// What a packet says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said<'p> {
-    /// What was published.
-    Payload(&'p [u8]),
-    /// A subscription, or the connection, is taken.
-    Confirmed,
-    /// This has to be sent back.
-    Answer(&'static [u8]),
-    /// Something was refused: what the broker says about it.
-    Refused(&'p [u8]),
-    /// Nothing that matters.
-    Nothing,
-}
-
-/// Bytes that are no packet of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("protocol: no packet of the broker")]
-pub struct Malformed;
-
-/// The first packet of some bytes, and its length; `None` if it is not whole.
-pub type Packet<'p> = Result<Option<(usize, Said<'p>)>, Malformed>;
 
 impl Tongue {
     /// Appends a publish.

@@ -11,7 +11,7 @@ use crate::codec::wire;
 use crate::codec::wire::Opcode;
 use crate::drive::connection::Connection;
 use crate::drive::link;
-use crate::drive::publishers::Connected;
+use crate::drive::publishers::connect::Connected;
 use crate::drive::stage::Stage;
 use crate::plan::encoder::Encoder;
 use crate::receive::outcome::PublisherOutcome;
@@ -185,7 +185,7 @@ impl Line {
                 Some((broker, _)) => {
                     let inflater = &mut None;
                     let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
-                    broker.hear(connection, brought, &mut pongs, |_| ())?;
+                    broker.hear(connection.scanner(), brought, &mut pongs, |_| ())?;
                 }
             }
             self.queue_control(&pongs);

@@ -4,6 +4,7 @@
 //! tick is one clock read and one write per publisher. Must not wait for any reply, and must not
 //! spin: the CPU may be shared with the receivers it would delay.
 
+pub mod connect;
 mod line;
 
 use std::cmp::Reverse;
@@ -15,15 +16,9 @@ use std::thread;
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::codec::dialect::broker::{Broker, Introduction};
-use crate::codec::form::Form;
-use crate::codec::handshake;
-use crate::codec::handshake::Offer;
-use crate::drive::connection::Connection;
-use crate::drive::dial;
+use crate::drive::publishers::connect::Connected;
 use crate::drive::publishers::line::{Inbox, Line};
-use crate::drive::stage::Stage;
-use crate::drive::subscribers::KILLED;
+use crate::drive::stage::{KILLED, Stage};
 use crate::observe::meter::Meter;
 use crate::os::socket;
 use crate::receive::histograms::SignedHistogram;
@@ -32,7 +27,6 @@ use crate::receive::outcome::{PublisherOutcome, ThreadHealth, lap};
 use crate::receive::stamp::Roster;
 use crate::receive::windows::WindowPart;
 use crate::time::clock::mono_ns;
-use crate::time::draw::mix;
 use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// What a publisher thread leaves behind.
@@ -44,53 +38,6 @@ pub struct PublisherHarvest {
     pub cut: Vec<u32>,
     /// How the thread fared.
     pub health: ThreadHealth,
-}
-
-/// A publisher whose connection is open, before the start is known.
-pub struct Connected {
-    publisher: u32,
-    connection: Connection,
-    broker: Option<Broker>,
-}
-
-/// Why a publisher could not be connected.
-#[derive(Debug, thiserror::Error)]
-#[error("publisher of {topic} could not connect: {reason}")]
-pub struct ConnectError {
-    /// Its topic.
-    pub topic: String,
-    /// What went wrong.
-    pub reason: String,
-}
-
-/// Connects the `index`th thread's share of the publishers.
-pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
-    let plan = stage.plan;
-    let share = plan.own_publishers().skip(index);
-    share
-        .step_by(plan.publishing_threads().max(1))
-        .map(|(number, publisher)| {
-            let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
-            let key = handshake::key(u128::from(nonce));
-            let offer = Offer {
-                path: &publisher.path,
-                host: &plan.host,
-                key: Some(&key),
-                protocol: plan.dialect.form().and_then(Form::subprotocol),
-                token: plan.dialect.bearer(plan.token.as_deref()),
-                ..Offer::default()
-            };
-            let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
-            let (target, tls) = (plan.target, stage.tls.as_ref());
-            let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
-            let topics = &[publisher.topic.as_str()];
-            let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
-            let broker = Broker::new(&plan.dialect, &who);
-            let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
-            let broker = broker.transpose().map_err(failed)?;
-            Ok(Connected { publisher: number, connection, broker })
-        })
-        .collect()
 }
 
 /// Publishes on these connections until the stage is finished.
@@ -396,7 +343,6 @@ pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutc
     whole
 }
 
-const KEY_STREAM: u64 = 0x7075_626c;
 const EVENTS: usize = 1024;
 /// Longest sleep: the thread notices stop and finish within it.
 const PAUSE_NS: u64 = SECOND_NS / 50;

@@ -4,27 +4,11 @@
 use std::mem;
 
 use crate::drive::subscriber::{State, Subscriber};
-use crate::drive::subscribers::SubscriberThread;
+use crate::drive::subscribers::paced::{Paced, Pausing};
+use crate::drive::subscribers::worker::SubscriberThread;
 use crate::scenario::groups::ClassKind;
 use crate::time::draw::mix;
 use crate::time::units::{SECOND_NS, nanoseconds};
-
-/// A slow socket's allowance.
-pub(super) struct Paced {
-    pub(super) key: usize,
-    /// Index into the plan: keys are used again.
-    pub(super) subscriber: u32,
-    pub(super) bytes_per_s: u64,
-    pub(super) credit: u64,
-}
-
-/// A socket that pauses.
-pub(super) struct Pausing {
-    pub(super) key: usize,
-    pub(super) subscriber: u32,
-    /// Whether it did so when it was last looked at.
-    pub(super) is_paused: bool,
-}
 
 impl SubscriberThread<'_> {
     /// Notes how a socket reads that is open now.

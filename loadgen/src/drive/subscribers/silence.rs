@@ -3,7 +3,7 @@
 //! thread's.
 
 use crate::drive::subscriber::State;
-use crate::drive::subscribers::SubscriberThread;
+use crate::drive::subscribers::worker::SubscriberThread;
 use crate::scenario::groups::ClassKind;
 use crate::time::units::SECOND_NS;
 

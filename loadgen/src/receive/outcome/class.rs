@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::codec::form::{Form, Pace};
 use crate::plan::class::ClassPlan;
+use crate::plan::laps::Laps;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::counts::merge_counts;
 use crate::receive::outcome::lap;
@@ -255,5 +256,18 @@ mod asked_rates {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rates, D::Error> {
         Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    }
+}
+
+/// Counts the sockets of each class lap by lap; `joined` has the class and the instant of those
+/// that came while the run was on.
+pub fn count_sockets(classes: &mut [ClassOutcome], joined: &[(u16, u64)], laps: &Laps) {
+    for (number, class) in (0u16..).zip(classes) {
+        let of_class = joined.iter().filter(|(class, _)| *class == number);
+        let came: Vec<u16> = of_class.map(|(_, came_ns)| laps.at(*came_ns)).collect();
+        let ramped = class.sockets.saturating_sub(came.len() as u64);
+        for (number, lap) in (0u16..).zip(&mut class.laps) {
+            lap.sockets = ramped + came.iter().filter(|came| **came <= number).count() as u64;
+        }
     }
 }

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::laps::Laps;
 use crate::receive::histograms::SignedHistogram;
-use crate::receive::outcome::class::ClassOutcome;
 
 /// What the sockets of one class received of the frames that were due in one lap.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -42,25 +40,14 @@ pub fn add(into: &mut Vec<u64>, from: &[u64]) {
     into.iter_mut().zip(from).for_each(|(into, count)| *into += count);
 }
 
-/// Counts the sockets of each class lap by lap; `joined` has the class and the instant of those
-/// that came while the run was on.
-pub fn count_sockets(classes: &mut [ClassOutcome], joined: &[(u16, u64)], laps: &Laps) {
-    for (number, class) in (0u16..).zip(classes) {
-        let of_class = joined.iter().filter(|(class, _)| *class == number);
-        let came: Vec<u16> = of_class.map(|(_, came_ns)| laps.at(*came_ns)).collect();
-        let ramped = class.sockets.saturating_sub(came.len() as u64);
-        for (number, lap) in (0u16..).zip(&mut class.laps) {
-            lap.sockets = ramped + came.iter().filter(|came| **came <= number).count() as u64;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures;
     use crate::plan::course::Course;
+    use crate::plan::laps::Laps;
     use crate::plan::plan::Plan;
+    use crate::receive::outcome::class::{ClassOutcome, count_sockets};
     use crate::scenario::groups::ClassKind;
     use crate::time::units::SECOND_NS;
     use std::time::Duration;

@@ -4,12 +4,12 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::judge::laps::LapRow;
 use crate::observe::efficiency::Efficiency;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::Totals;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::window::Window;
-use crate::report::lap_table::LapRow;
 use crate::scenario::groups::ClassKind;
 
 /// A run.

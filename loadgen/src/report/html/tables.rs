@@ -14,8 +14,8 @@ use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::returns::Returns;
 use crate::report::html::document::Document;
 use crate::report::lap_table::LAP_COLUMNS;
-use crate::report::text;
 use crate::report::text::{CLASS_COLUMNS, LATENCY_COLUMNS};
+use crate::report::{lap_table, text};
 use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 
 /// A number at the top of the page.
@@ -82,7 +82,7 @@ pub fn latencies(run: &Document) -> Table {
 
 /// The parts of the measured phase, if there are several.
 pub fn laps(run: &Document) -> Table {
-    let rows = run.laps.iter().map(|row| row.cells(run.clock.bound_ns)).collect();
+    let rows = run.laps.iter().map(|row| lap_table::cells(row, run.clock.bound_ns)).collect();
     Table { title: "Laps", header: LAP_COLUMNS.to_vec(), rows }
 }
 
@@ -220,8 +220,8 @@ const UNKNOWN: &str = "–";
 mod tests {
     use super::*;
     use crate::fixtures::outcome;
+    use crate::judge::laps::LapRow;
     use crate::report::html::fixtures;
-    use crate::report::lap_table::LapRow;
     use crate::scenario::groups::ClassKind;
 
     fn row<'t>(table: &'t Table, name: &str) -> &'t [String] {

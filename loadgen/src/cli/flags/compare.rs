@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::Args;
 
-use crate::cli::{Cli, RESULT, parse_percent, parse_within};
+use crate::cli::options::{RESULT, parse_percent, parse_within};
 use crate::compare::comparison::{Gate, RUNS_MIN};
 use crate::compare::metric::{METRICS, Metric};
 use crate::result::run_file::RUNS_MAX;
@@ -134,16 +134,6 @@ pub struct AbArgs {
 }
 
 impl AbArgs {
-    /// Whether `gridload run` will take what is meant for it.
-    ///
-    /// # Errors
-    /// What it would say.
-    pub fn check(&self) -> Result<(), clap::Error> {
-        // The directory is given by `ab` itself, so a second one is refused here.
-        let own = ["gridload", "run", "--out", "x"].map(str::to_owned);
-        Cli::try_parse_from(own.into_iter().chain(self.run_args())).map(drop)
-    }
-
     /// What every run is told, on both sides.
     pub fn run_args(&self) -> Vec<String> {
         let flag = self.count.then(|| "--count".to_owned());
@@ -197,10 +187,10 @@ fn parse_gate(text: &str) -> Result<Gate, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
-    use crate::cli::Command;
+    use crate::cli::command::{Cli, Command};
 
     #[test]
     fn gates_name_a_metric_and_perhaps_a_share() {
@@ -220,7 +210,7 @@ mod tests {
                 panic!("no call of ab: {run:?}");
             };
             assert_eq!(args.run_args(), ["substation", "--count"]);
-            assert!(args.check().is_ok());
+            assert!(Cli::check_run(args.run_args()).is_ok());
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{TARGET, parse_token, parse_within};
+use crate::cli::options::{TARGET, parse_token, parse_within};
 use crate::scenario::target::{TargetUrl, parse_target_url};
 
 const RECORD_HELP: &str = "\

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use crate::cli::{CpuList, parse_secret, parse_threads};
+use crate::cli::options::{CpuList, parse_secret, parse_threads};
 use crate::plan::budget::Wishes;
 use crate::scenario::source::SourceRange;
 

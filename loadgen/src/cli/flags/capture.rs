@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use crate::cli::{RunArgs, parse_within};
+use crate::cli::options::{RunArgs, parse_within};
 
 /// What to capture, and where to.
 #[derive(Debug, Args)]

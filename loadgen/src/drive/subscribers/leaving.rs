@@ -7,81 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::drive::ramp;
-use crate::drive::reconnect::{Absent, Reconnects};
+use crate::drive::reconnect::Absent;
+use crate::drive::stage::KILLED;
 use crate::drive::subscriber::{State, Subscriber};
-use crate::drive::subscribers::{KILLED, SubscriberThread, Way};
+use crate::drive::subscribers::worker::{SubscriberThread, Way};
 use crate::os::socket;
-use crate::plan::plan::Plan;
 use crate::receive::reception::End;
 use crate::scenario::attendance::{Attendance, CutEnd, Wait};
 use crate::scenario::kill::KillPlan;
 use crate::time::clock::mono_ns;
 use crate::time::draw::mix;
 use crate::time::units::{SECOND_NS, nanoseconds};
-
-/// Who of a thread's share is away, and who is to go.
-#[derive(Default)]
-pub(super) struct Absences {
-    reconnects: Reconnects,
-    churning: Vec<Churning>,
-    /// Classes that are to be cut off.
-    uncut: Vec<u16>,
-    /// Those who come for the first time while the run is on, by class and in that order.
-    newcomers: Vec<Vec<u32>>,
-    /// Those with whom the load grows, in the order in which they come.
-    growing: Vec<u32>,
-    /// Connections nobody reads any more, and until when they are kept.
-    ghosts: Vec<(u64, Subscriber)>,
-}
-
-/// A class whose sockets leave one after another.
-struct Churning {
-    class: u16,
-    interval_ns: u64,
-    /// When the next leaves; 0 before the first.
-    next_ns: u64,
-    left: u64,
-}
-
-impl Churning {
-    /// The class and the number of the next leave, if its time has come.
-    fn due(&mut self, now_ns: u64) -> Option<(u16, u64)> {
-        if self.next_ns == 0 {
-            self.next_ns = now_ns + self.interval_ns;
-        }
-        (now_ns >= self.next_ns).then(|| {
-            self.next_ns += self.interval_ns;
-            self.left += 1;
-            (self.class, self.left)
-        })
-    }
-}
-
-impl Absences {
-    /// What a share of the subscribers has before it.
-    pub(super) fn new(plan: &Plan, share: &[u32]) -> Absences {
-        let members = |class: u16| {
-            let of_class = move |subscriber: &&u32| {
-                let subscriber = plan.subscribers.get(**subscriber as usize);
-                subscriber.is_some_and(|subscriber| subscriber.class == class)
-            };
-            share.iter().filter(of_class)
-        };
-        let growing = share.iter().filter(|subscriber| plan.comes(**subscriber).is_some());
-        let mut absences = Absences { growing: growing.copied().collect(), ..Absences::default() };
-        for (class, of) in (0u16..).zip(&plan.classes) {
-            let attendance = of.attendance;
-            if let Some(interval_ns) = attendance.churn.interval_ns(members(class).count()) {
-                absences.churning.push(Churning { class, interval_ns, next_ns: 0, left: 0 });
-            }
-            absences.uncut.extend(attendance.cut.map(|_| class));
-            if attendance.joins.is_some() {
-                absences.newcomers.push(members(class).copied().collect());
-            }
-        }
-        absences
-    }
-}
 
 impl SubscriberThread<'_> {
     /// Has sockets leave and come whose time it is.

@@ -9,8 +9,8 @@ use clap::Args;
 
 use crate::capacity::control::Control;
 use crate::capacity::plan::Planned;
-use crate::cli::compare::parse_server;
-use crate::cli::{CPUS_MAX, HOST, RESULT, RunArgs, Setting, parse_measure, parse_within};
+use crate::cli::flags::compare::parse_server;
+use crate::cli::options::{CPUS_MAX, HOST, RESULT, RunArgs, Setting, parse_measure, parse_within};
 use crate::scenario::limits::SOCKETS_MAX;
 use crate::time::units::parse_duration;
 
@@ -147,7 +147,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::command::{Cli, Command};
 
     fn parse(args: &[&str]) -> Result<CapacityArgs, String> {
         let parsed = Cli::try_parse_from([&["gridload", "capacity"], args].concat());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{LOAD, RunOptions};
+use crate::cli::options::{LOAD, RunOptions};
 use crate::scenario::publishers::parse_topic_prefix;
 
 const REPLAY_HELP: &str = "\

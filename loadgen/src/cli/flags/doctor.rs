@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::RunArgs;
+use crate::cli::options::RunArgs;
 
 const DOCTOR_HELP: &str = "\
 Every limit is shown with what the load needs: TOO LOW means that it will not run whole, advice that

@@ -1,0 +1,35 @@
+//! How a plain server is asked: paths and a first message with the topic in them. Must not know
+//! sockets.
+
+/// How a plain server is asked, with `{topic}` for the topic (or pattern) and `{topics}` for all
+/// topics of a socket, separated by commas; both percent-encoded in paths, as they are in messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Templates {
+    /// Path of a publisher's socket.
+    pub publish_path: String,
+    /// Path of a subscriber's socket.
+    pub subscribe_path: String,
+    /// Text a subscriber sends once it is connected.
+    pub subscribe_message: Option<String>,
+}
+
+impl Default for Templates {
+    fn default() -> Templates {
+        Templates {
+            publish_path: "/publish/{topic}".to_owned(),
+            subscribe_path: "/subscribe/{topic}".to_owned(),
+            subscribe_message: None,
+        }
+    }
+}
+
+impl Templates {
+    /// Those of the locations in nchan's documentation, where a request names several channels.
+    pub fn of_nchan() -> Templates {
+        Templates {
+            publish_path: "/pub?id={topic}".to_owned(),
+            subscribe_path: "/sub?id={topics}".to_owned(),
+            subscribe_message: None,
+        }
+    }
+}

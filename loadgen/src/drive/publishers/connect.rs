@@ -1,0 +1,60 @@
+//! Opens the publisher sockets of one thread. Must not publish.
+
+use crate::codec::dialect::broker::Broker;
+use crate::codec::dialect::conversation::Introduction;
+use crate::codec::form::Form;
+use crate::codec::handshake;
+use crate::codec::handshake::Offer;
+use crate::drive::connection::Connection;
+use crate::drive::dial;
+use crate::drive::stage::Stage;
+use crate::time::draw::mix;
+
+/// A publisher whose connection is open, before the start is known.
+pub struct Connected {
+    pub(super) publisher: u32,
+    pub(super) connection: Connection,
+    pub(super) broker: Option<Broker>,
+}
+
+/// Why a publisher could not be connected.
+#[derive(Debug, thiserror::Error)]
+#[error("publisher of {topic} could not connect: {reason}")]
+pub struct ConnectError {
+    /// Its topic.
+    pub topic: String,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// Connects the `index`th thread's share of the publishers.
+pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
+    let plan = stage.plan;
+    let share = plan.own_publishers().skip(index);
+    share
+        .step_by(plan.publishing_threads().max(1))
+        .map(|(number, publisher)| {
+            let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
+            let key = handshake::key(u128::from(nonce));
+            let offer = Offer {
+                path: &publisher.path,
+                host: &plan.host,
+                key: Some(&key),
+                protocol: plan.dialect.form().and_then(Form::subprotocol),
+                token: plan.dialect.bearer(plan.token.as_deref()),
+                ..Offer::default()
+            };
+            let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
+            let (target, tls) = (plan.target, stage.tls.as_ref());
+            let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
+            let topics = &[publisher.topic.as_str()];
+            let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
+            let broker = Broker::new(&plan.dialect, &who);
+            let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
+            let broker = broker.transpose().map_err(failed)?;
+            Ok(Connected { publisher: number, connection, broker })
+        })
+        .collect()
+}
+
+const KEY_STREAM: u64 = 0x7075_626c;

@@ -1,0 +1,67 @@
+//! The keys of `[target]` that say what kind of server it is: parsed and written back. Must not
+//! know what the dialects are made of.
+
+use std::fmt::{self, Write as _};
+
+use crate::codec::dialect::dialect::Dialect;
+use crate::codec::dialect::particulars::{
+    KEYS, Particulars, parse_event, parse_namespace, parse_path,
+};
+use crate::scenario::section::{ScenarioError, Section, quoted};
+
+/// Reads `dialect` and its particulars from `[target]`.
+///
+/// # Errors
+/// When a word or a particular is not known, or does not go with the dialect.
+pub fn parse(section: &Section<'_>) -> Result<Dialect, ScenarioError> {
+    let dialect = section.parsed("dialect", Dialect::named)?.unwrap_or_default();
+    let said = particulars(section)?;
+    dialect.with(&said).map_err(|unfit| section.bad(unfit.key, unfit.reason))
+}
+
+/// Writes what differs from the default as keys of `[target]`.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(dialect: &Dialect, out: &mut String) -> fmt::Result {
+    if *dialect != Dialect::Gridcast {
+        writeln!(out, "dialect = {}", quoted(dialect.name()))?;
+    }
+    for (key, value) in by_key(&dialect.particulars()) {
+        if let Some(value) = value {
+            writeln!(out, "{key} = {value}")?;
+        }
+    }
+    Ok(())
+}
+
+fn particulars(section: &Section<'_>) -> Result<Particulars, ScenarioError> {
+    let path = |key| section.parsed(key, parse_path);
+    let event = |key| section.parsed(key, parse_event);
+    let acks = section.flag("subscribe_acks")?;
+    Ok(Particulars {
+        publish_path: path("publish_path")?,
+        subscribe_path: path("subscribe_path")?,
+        subscribe_message: section.text("subscribe_message")?.map(str::to_owned),
+        path: path("path")?,
+        namespace: section.parsed("namespace", parse_namespace)?,
+        publish_event: event("publish_event")?,
+        subscribe_event: event("subscribe_event")?,
+        subscribe_acks: section.has("subscribe_acks").then_some(acks),
+    })
+}
+
+/// Every key with what is said of it, as TOML.
+fn by_key(said: &Particulars) -> impl Iterator<Item = (&'static str, Option<String>)> {
+    let text = |text: &Option<String>| text.as_deref().map(quoted);
+    KEYS.into_iter().zip([
+        text(&said.publish_path),
+        text(&said.subscribe_path),
+        text(&said.subscribe_message),
+        text(&said.path),
+        text(&said.namespace),
+        text(&said.publish_event),
+        text(&said.subscribe_event),
+        said.subscribe_acks.map(|acks| acks.to_string()),
+    ])
+}
