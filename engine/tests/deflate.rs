@@ -126,3 +126,82 @@ fn an_echo_is_deflated_as_well() {
     let frame = socket.read().unwrap();
     assert_eq!((frame.first, inflated(&frame.payload, 15)), (0xC1, text.into_bytes()));
 }
+
+/// Compresses messages as most clients do: each may refer to those before it.
+struct Context(Compress);
+
+impl Context {
+    fn new() -> Self {
+        Self(Compress::new(Compression::default(), false))
+    }
+
+    fn message(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(payload.len() + 100);
+        self.0.compress_vec(payload, &mut out, FlushCompress::Sync).unwrap();
+        out.truncate(out.len() - 4);
+        out
+    }
+}
+
+#[test]
+fn clients_keep_their_context_unless_they_offer_not_to() {
+    let server = Server::start(ON);
+    let mut subscriber = server.subscribe("t");
+    for offer in [
+        "permessage-deflate",
+        "permessage-deflate; client_max_window_bits",
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits=15",
+    ] {
+        let (mut publisher, answer) = open(&server, "/v1/publish/t", offer);
+        assert!(!answer.unwrap().contains("client_no_context_takeover"), "{offer}");
+        let mut context = Context::new();
+        for round in 0..50 {
+            let text = format!("{{\"round\":{round},\"text\":\"the same again and again\"}}");
+            let message = context.message(text.as_bytes());
+            assert!(round == 0 || message.len() < text.len() / 2, "it does refer back");
+            // Fragments and plain messages in between change nothing.
+            let (first, last) = message.split_at(message.len() / 2);
+            publisher.send(&frames::frame(0x41, first));
+            publisher.send(&frames::frame(frames::PING, b""));
+            publisher.send(&frames::frame(0x80, last));
+            publisher.send(&frames::frame(0x81, b"plain"));
+            assert_eq!(subscriber.texts(2), [text.as_str(), "plain"]);
+        }
+    }
+    let offer = "permessage-deflate; client_no_context_takeover";
+    let (_, answer) = open(&server, "/v1/publish/t", offer);
+    assert!(answer.unwrap().contains("client_no_context_takeover"));
+}
+
+#[test]
+fn a_context_is_counted_in_the_memory_of_connections() {
+    let server = Server::start(ON);
+    let (mut publisher, _) = open(&server, "/v1/publish/t", "permessage-deflate");
+    let pending = "memory_bytes{kind=\"pending\"}";
+    publisher.send(&frames::frame(0x81, b"plain"));
+    server.wait_for("publishes_total", 1);
+    publisher.send(&frames::frame(0xC1, &Context::new().message(b"deflated")));
+    server.wait_until("counted", |server| server.metric(pending) >= 32 << 10);
+    drop(publisher);
+    server.wait_until("given back", |server| server.metric(pending) == 0);
+}
+
+#[test]
+fn bombs_and_noise_end_a_context_as_well() {
+    let server = Server::start(ON);
+    for (payload, code) in [(vec![0; 8 << 20], 1009), (vec![0xFF, 0xFE], 1007)] {
+        let (mut socket, _) = open(&server, "/v1/publish/t", "permessage-deflate");
+        let mut context = Context::new();
+        socket.send(&frames::frame(0xC1, &context.message(b"good")));
+        let mut message = Vec::new();
+        for part in payload.chunks(1 << 20) {
+            message.extend(context.message(part));
+            message.extend([0, 0, 0xFF, 0xFF]);
+        }
+        socket.send(&frames::frame(0xC1, &message));
+        assert_eq!(socket.read().unwrap().close_code(), code);
+    }
+    let (mut socket, _) = open(&server, "/v1/publish/t", "permessage-deflate");
+    socket.send(&frames::frame(0xC1, &[0xFF; 100]));
+    assert_eq!(socket.read().unwrap().close_code(), 1002);
+}

@@ -20,6 +20,7 @@ use crate::limits::rate::{PerSecond, TokenBucket};
 use crate::metrics;
 use crate::net::backend::Stream;
 use crate::net::transport::Transport;
+use crate::wire::deflate::{INFLATER_BYTES, Inflater};
 
 /// One peer.
 #[derive(Debug)]
@@ -40,6 +41,10 @@ pub struct Conn<S> {
     pub due: Tick,
     /// Whether its messages may be deflated.
     pub inflates: bool,
+    /// Whether these may refer to earlier ones.
+    pub keeps_context: bool,
+    /// What they refer to; none before the first that is deflated.
+    pub inflater: Option<Box<Inflater>>,
     /// Whether `source` is what a trusted proxy said, and may say otherwise with each request.
     pub is_forwarded: bool,
     /// Which endpoints it may ask for.
@@ -200,6 +205,8 @@ impl<S: Stream> Conn<S> {
             heard: now,
             due: 0,
             inflates: false,
+            keeps_context: false,
+            inflater: None,
             is_forwarded: false,
             door: Door::All,
             role: Role::Request(None),
@@ -264,7 +271,8 @@ impl<S: Stream> Conn<S> {
                 Role::Multiplexed(multiplexed) => multiplexed.memory_bytes(),
                 _ => 0,
             };
-        let input = self.rest.memory_bytes() + self.decoder.held_bytes() + body;
+        let context = self.inflater.as_ref().map_or(0, |_| INFLATER_BYTES);
+        let input = context + self.rest.memory_bytes() + self.decoder.held_bytes() + body;
         input + self.delivery.memory_bytes() + self.transport.memory_bytes()
     }
 }

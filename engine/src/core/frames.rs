@@ -15,6 +15,7 @@ use crate::frame::{Kind, Opcode, encode};
 use crate::metrics::{CloseReason, Gate};
 use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
+use crate::wire::deflate::Inflater;
 
 impl<B: Backend> Core<B> {
     /// Counts a ping, a pong or a command; false when it is one too many and the connection closes.
@@ -61,9 +62,14 @@ impl<B: Backend> Core<B> {
 
     fn deflated_message(&mut self, key: u32, kind: Kind, deflated: &[u8]) {
         let bytes_max = self.config.limits.message_bytes_max as usize;
+        let conn = &mut self.conns[key as usize];
+        let inflater = match conn.keeps_context {
+            true => conn.inflater.get_or_insert_with(|| Box::new(Inflater::with_context())),
+            false => &mut self.inflater,
+        };
         let inflated = match kind {
-            Kind::Text => self.inflater.text(deflated, bytes_max),
-            Kind::Binary => self.inflater.message(deflated, bytes_max),
+            Kind::Text => inflater.text(deflated, bytes_max),
+            Kind::Binary => inflater.message(deflated, bytes_max),
         };
         match inflated {
             Ok(payload) => self.message(key, kind, Cow::Owned(payload)),

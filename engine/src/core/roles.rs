@@ -11,6 +11,7 @@ use crate::feed::log::{FeedName, Subscribed};
 use crate::feed::options::{LagPolicy, Options};
 use crate::feed::registry::FeedError;
 use crate::feed::topic::Topic;
+use crate::http::extensions::Agreed;
 use crate::http::handshake::Handshake;
 use crate::http::request::Request;
 use crate::limits::rate::TokenBucket;
@@ -33,6 +34,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn accept_upgrade(&mut self, key: u32, handshake: &Handshake) {
         let conn = &mut self.conns[key as usize];
         conn.inflates = handshake.deflate.is_some();
+        conn.keeps_context = handshake.deflate.is_some_and(Agreed::client_keeps_context);
         conn.delivery.push_private(&handshake.response());
     }
 

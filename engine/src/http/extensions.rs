@@ -2,11 +2,13 @@
 //! permessage-deflate (RFC 7692). It reads and writes the values of one header; it must not know
 //! how a message is deflated.
 
-/// What was agreed of permessage-deflate: each message for itself, in both directions.
+/// What was agreed of permessage-deflate: what the server sends, each message for itself; what the
+/// client sends, likewise if it offered that, and else as it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     /// The largest window the client asked the server to use, 8 to 15, where it asked.
     asked_window_bits: Option<u8>,
+    client_keeps_context: bool,
 }
 
 impl Agreed {
@@ -16,12 +18,20 @@ impl Agreed {
         self.asked_window_bits.unwrap_or(WINDOW_BITS_MAX)
     }
 
+    /// Whether a message of the client may refer to those before it. Section 7.1.1.2 would let a
+    /// server forbid it unasked, but some clients then go on as they are used to.
+    #[must_use]
+    pub fn client_keeps_context(self) -> bool {
+        self.client_keeps_context
+    }
+
     /// The value of the response's `Sec-WebSocket-Extensions`.
     #[must_use]
     pub fn header(self) -> String {
-        let mut header = String::from(
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
-        );
+        let mut header = String::from("permessage-deflate; server_no_context_takeover");
+        if !self.client_keeps_context {
+            header.push_str("; client_no_context_takeover");
+        }
         // Section 7.1.2.1: accepting the parameter is repeating it. The client's own window needs
         // no answer: whatever it uses is within the largest.
         if let Some(bits) = self.asked_window_bits {
@@ -49,7 +59,10 @@ fn accept(offer: &str) -> Option<Agreed> {
     for part in parts {
         seen.take(part)?;
     }
-    Some(Agreed { asked_window_bits: seen.server_max_window_bits })
+    Some(Agreed {
+        asked_window_bits: seen.server_max_window_bits,
+        client_keeps_context: seen.client_no_context_takeover.is_none(),
+    })
 }
 
 /// The parameters of one offer, each at most once.
@@ -139,8 +152,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PLAIN: &str =
-        "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    const PLAIN: &str = "permessage-deflate; server_no_context_takeover";
 
     fn answer(header: &str) -> Option<String> {
         negotiate(Some(header), true).map(Agreed::header)
@@ -167,8 +179,14 @@ mod tests {
             for (server, bits) in windows("server_max_window_bits") {
                 for (client, _) in &client_windows {
                     let offer = format!("permessage-deflate{takeovers}{client}{server}");
-                    let expected = bits.map_or(Some(PLAIN.to_owned()), with_window);
-                    assert_eq!(answer(&offer), expected, "{offer}");
+                    let keeps_context = !takeovers.contains("client_no");
+                    let no_context =
+                        if keeps_context { "" } else { "; client_no_context_takeover" };
+                    let window = bits.map_or_else(String::new, |bits| {
+                        format!("; server_max_window_bits={bits}")
+                    });
+                    let expected = format!("{PLAIN}{no_context}{window}");
+                    assert_eq!(answer(&offer), Some(expected), "{offer}");
                     let agreed = negotiate(Some(&offer), true).unwrap();
                     assert_eq!(agreed.server_window_bits(), bits.unwrap_or(15), "{offer}");
                 }

@@ -1,5 +1,5 @@
-//! Deflated messages (RFC 7692), each for itself: no window outlives its message, so that one
-//! deflated message serves every subscriber, and one inflater every publisher. Owns the compressors
+//! Deflated messages (RFC 7692). What is sent is deflated each for itself, so that one deflated
+//! message serves every subscriber; what comes may refer to what came before. Owns the compressors
 //! of a thread. Must not know frames, nor who agreed to what.
 
 use std::cell::RefCell;
@@ -85,19 +85,31 @@ fn deflate(compress: &mut Compress, out: &mut Vec<u8>, payload: &[u8]) {
     }
 }
 
-/// Inflates messages of clients that keep no window between them.
+/// User memory of an inflater: the window of 32 KiB, and its tables.
+pub const INFLATER_BYTES: usize = 48 << 10;
+
+/// Inflates messages: of any clients that keep no context between them, or of one that does.
 #[derive(Debug)]
 pub struct Inflater {
     decompress: Decompress,
+    keeps_context: bool,
+    /// Its stream was ended by the sender: the next message begins another.
+    is_ended: bool,
 }
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self { decompress: Decompress::new(false) }
+        Self { decompress: Decompress::new(false), keeps_context: false, is_ended: false }
     }
 }
 
 impl Inflater {
+    /// One for a client whose messages refer to those before them.
+    #[must_use]
+    pub fn with_context() -> Self {
+        Self { keeps_context: true, ..Self::default() }
+    }
+
     /// The message that `deflated`, all its fragments together, stands for. Whatever it claims, no
     /// more than about `bytes_max` is ever allocated.
     ///
@@ -105,13 +117,16 @@ impl Inflater {
     /// [`CloseCode::TooBig`] above `bytes_max`, [`CloseCode::Protocol`] where it is not deflate.
     pub fn message(&mut self, deflated: &[u8], bytes_max: usize) -> Result<Vec<u8>, Close> {
         let (mut out, mut rest) = (Vec::new(), deflated);
-        for _ in 0..=FINAL_BLOCKS_MAX {
+        for streams in 0..=FINAL_BLOCKS_MAX {
             // Nothing at all is no deflate, but some clients send the empty message so.
             if rest.is_empty() {
                 return Ok(out);
             }
             // Section 7.2.3.4: a sender may end its stream; what follows begins another.
-            self.decompress.reset(false);
+            if streams > 0 || !self.keeps_context || self.is_ended {
+                self.decompress.reset(false);
+                self.is_ended = false;
+            }
             if !self.inflate(&mut rest, &mut out, bytes_max)? {
                 return self.finish(out, bytes_max);
             }
@@ -131,13 +146,16 @@ impl Inflater {
         }
     }
 
-    /// Puts back what every sender leaves out, and an empty final block. A message that was cut
-    /// short takes them for its own bytes: it says more then, or does not end where they do.
+    /// Puts back what every sender leaves out and, where the next message begins anew, an empty
+    /// final block. A message that was cut short takes them for its own bytes: it says more then,
+    /// or does not end where they do.
     fn finish(&mut self, mut out: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, Close> {
-        let (tail, len) = ([TAIL.as_slice(), &FINAL_BLOCK].concat(), out.len());
+        let last: &[u8] = if self.keeps_context { &[] } else { &FINAL_BLOCK };
+        let (tail, len) = ([TAIL.as_slice(), last].concat(), out.len());
         let mut rest = tail.as_slice();
         let is_ended = self.inflate(&mut rest, &mut out, bytes_max)?;
-        if is_ended && rest.is_empty() && out.len() == len { Ok(out) } else { Err(corrupt()) }
+        let ends_right = is_ended != self.keeps_context && rest.is_empty() && out.len() == len;
+        if ends_right { Ok(out) } else { Err(corrupt()) }
     }
 
     /// Inflates `rest` up to its end, or that of a final block; whether it was the latter.
@@ -161,7 +179,10 @@ impl Inflater {
                 return Err(Close::new(CloseCode::TooBig, reason));
             }
             match status {
-                Status::StreamEnd => return Ok(true),
+                Status::StreamEnd => {
+                    self.is_ended = true;
+                    return Ok(true);
+                }
                 _ if rest.is_empty() && out.len() < out.capacity() => return Ok(false),
                 _ if taken == 0 && out.len() == before_out => return Err(corrupt()),
                 _ => {}
