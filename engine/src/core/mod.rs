@@ -12,6 +12,7 @@ pub mod deadlines;
 pub mod ending;
 pub mod entrance;
 pub mod frames;
+pub mod invariants;
 pub mod multiplex;
 pub mod newcomers;
 pub mod posting;
@@ -120,6 +121,16 @@ enum Marked {
     Conn(u32),
     /// A sweep; all it visited stand before it.
     Sweep(Swept),
+}
+
+impl Marked {
+    /// The connection, if it is one.
+    fn conn(&self) -> Option<u32> {
+        match self {
+            Self::Conn(key) => Some(*key),
+            Self::Sweep(_) => None,
+        }
+    }
 }
 
 impl<B: Backend> Core<B> {

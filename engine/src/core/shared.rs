@@ -30,7 +30,7 @@ pub struct Shared {
     pub registry: Registry,
     pub(crate) admission: Admission,
     /// None while the port speaks plain HTTP.
-    pub(crate) tls: Option<Tls>,
+    pub tls: Option<Tls>,
     /// What the metronome counts.
     pub(crate) metronome: Arc<CoreMetrics>,
     ports: Vec<Port>,

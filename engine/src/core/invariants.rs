@@ -1,0 +1,90 @@
+//! What must hold between two turns. Looks at every connection, so only simulations ask. Must not
+//! change anything.
+
+use std::collections::HashSet;
+
+use crate::core::Core;
+use crate::core::conn::Conn;
+use crate::delivery::flush::FlushState;
+use crate::delivery::sweep::Member;
+use crate::net::backend::Backend;
+
+/// The queues of a core, to be looked up in.
+struct Queues {
+    ready: HashSet<u32>,
+    marked: HashSet<u32>,
+    readable: HashSet<u32>,
+    paced: HashSet<u32>,
+    answered: HashSet<u32>,
+}
+
+impl<B: Backend> Core<B> {
+    /// What does not hold although it must; none while all is well.
+    #[must_use]
+    pub fn broken_invariant(&self) -> Option<String> {
+        let queues = self.queues();
+        self.conns.iter().find_map(|(key, conn)| {
+            let broken = self.broken_of(key as u32, conn, &queues)?;
+            Some(format!("core {}, connection {key}: {broken}: {conn:?}", self.index))
+        })
+    }
+
+    /// The connections that an event has to bring up, because they can take bytes again.
+    pub fn awaits_room(&self) -> impl Iterator<Item = u32> {
+        let blocked = |conn: &Conn<B::Stream>| conn.delivery.state() == FlushState::Blocked;
+        let waits = self.conns.iter().filter(move |(_, conn)| blocked(conn) && !conn.queued.ready);
+        waits.map(|(key, _)| key as u32)
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    fn queues(&self) -> Queues {
+        let newcomers = self.newcomers.handshakes.iter().chain(&self.newcomers.others);
+        Queues {
+            ready: self.ready.iter().copied().collect(),
+            marked: self.marked.iter().filter_map(|marked| marked.conn()).collect(),
+            readable: self.readable.iter().chain(newcomers).copied().collect(),
+            paced: self.paced.iter().copied().collect(),
+            answered: self.answered.iter().copied().collect(),
+        }
+    }
+
+    fn broken_of(&self, key: u32, conn: &Conn<B::Stream>, queues: &Queues) -> Option<&'static str> {
+        let (queued, state) = (conn.queued, conn.delivery.state());
+        let caught_up = state == FlushState::CaughtUp;
+        let is_answered = queues.answered.contains(&key);
+        let rules = [
+            (!queued.ready || queues.ready.contains(&key), "said to be queued for a flush"),
+            (!queued.marked || queues.marked.contains(&key), "said to be marked"),
+            (!queued.readable || queues.readable.contains(&key), "said to be queued for a read"),
+            (!queued.paced || queues.paced.contains(&key), "said to be paced"),
+            (state != FlushState::Ready || queued.ready, "ready, and nobody comes back to it"),
+            (!caught_up || !conn.has_unsent() || queued.marked || queued.ready, "bytes are stuck"),
+            (!caught_up || self.is_followed_up(conn), "behind, and no sweep is under way"),
+            (!caught_up || !queued.read_held || is_answered, "caught up and never read again"),
+            (!caught_up || conn.lagging_since == 0, "caught up and lagging"),
+            (conn.due > self.wheel.now(), "no deadline will come"),
+            (self.are_members(key, conn), "subscriptions and members do not know each other"),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map(|(_, broken)| *broken)
+    }
+
+    /// A connection that is behind is going to be visited.
+    fn is_followed_up(&self, conn: &Conn<B::Stream>) -> bool {
+        let heads = |lane: u32| self.lanes.reader(lane).head().pos;
+        let mut subscriptions = conn.delivery.subscriptions().iter();
+        let is_behind = subscriptions.any(|own| own.cursor.pos() != heads(own.lane));
+        !is_behind || conn.queued.marked || self.lanes.is_sweeping()
+    }
+
+    fn are_members(&self, key: u32, conn: &Conn<B::Stream>) -> bool {
+        conn.delivery.subscriptions().iter().enumerate().all(|(index, own)| {
+            let member = self.lanes.members(own.lane).get(own.member as usize);
+            member == Some(&Member { conn: key, subscription: index as u32 })
+        })
+    }
+}

@@ -1,0 +1,442 @@
+//! The receiving end of a client that follows feeds: what it was promised, what it has understood,
+//! and the judgement whether the two agree. Owns decoders of its own. Must not look into the
+//! engine: it sees bytes, and the record of everything that was published.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use flate2::{Decompress, FlushDecompress};
+use gridcast::feed::epoch::Epoch;
+use gridcast::feed::options::Mode;
+use gridcast::feed::topic::{Target, Topic};
+use gridcast::frame::{Kind, encode};
+use gridcast::wire::sse;
+use serde_json::Value;
+
+use crate::record::{Record, number_in};
+
+/// The form in which a client gets its feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One WebSocket, the publisher's payloads.
+    Raw,
+    /// An event stream.
+    Events,
+    /// One WebSocket, envelopes in JSON.
+    Json,
+    /// One WebSocket, binary envelopes.
+    Binary,
+}
+
+impl Form {
+    /// True when it may follow many feeds.
+    pub fn is_multiplexed(self) -> bool {
+        matches!(self, Self::Json | Self::Binary)
+    }
+}
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Follower {
+    /// In which it gets its feeds.
+    pub form: Form,
+    wants: Vec<Want>,
+    /// Topics by the numbers they were announced with.
+    numbers: HashMap<u64, String>,
+    /// What the engine said when it ended the stream.
+    pub closed: Option<Closed>,
+    /// Gaps that were told because it was too slow.
+    pub lapses: usize,
+    /// An answer to a command, to be taken by whoever sent that.
+    pub answer: Option<Value>,
+    /// Pings that are to be answered.
+    pub pings: Vec<Vec<u8>>,
+    /// Messages it got.
+    pub got: usize,
+}
+
+/// The engine's last words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The close code; 1005 where there is none.
+    pub code: u16,
+    /// In words.
+    pub reason: String,
+}
+
+/// A feed that is followed.
+#[derive(Debug)]
+struct Want {
+    target: Target,
+    epoch: Epoch,
+    number: Option<u64>,
+    next: Next,
+    mode: Mode,
+    /// The end of the gap that was told and begins at `next`.
+    told: Option<u64>,
+    /// Unsubscribed: what was under way may still come.
+    is_over: bool,
+}
+
+/// The number that has to come next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Next {
+    Is(u64),
+    /// It was not told where it begins, and has got nothing yet.
+    Within(RangeInclusive<u64>),
+}
+
+impl Want {
+    /// Whether frame `seq` may be the next one, if not a word was said about those before it.
+    fn may_be_next(&self, seq: u64) -> bool {
+        match (self.told, &self.next) {
+            (Some(to), _) => seq == to + 1,
+            (None, Next::Is(next)) => seq == *next,
+            (None, Next::Within(range)) => range.contains(&seq),
+        }
+    }
+
+    /// Whether it asked for a position, and nothing of it has come.
+    fn is_position(&self) -> bool {
+        matches!(&self.next, Next::Within(range) if range.start() == range.end())
+    }
+
+    /// Whether `seq` lies behind what may be the next.
+    fn lies_ahead(&self, seq: u64) -> bool {
+        match (self.told, &self.next) {
+            (Some(to), _) => seq > to,
+            (None, Next::Is(next)) => seq >= *next,
+            (None, Next::Within(range)) => seq >= *range.start(),
+        }
+    }
+}
+
+/// A data message, however it was encoded.
+#[derive(Debug)]
+struct Got {
+    /// The number of the feed or topic, where the form says it.
+    number: Option<u64>,
+    /// Unknown in a raw frame.
+    seq: Option<u64>,
+    topic: Option<String>,
+    kind: Kind,
+    payload: Payload,
+}
+
+enum Payload {
+    Bytes(Vec<u8>),
+    /// As it stood in an envelope.
+    Json(Value),
+}
+
+/// The first of it says which message it is.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, len) = match self {
+            Self::Bytes(bytes) => (String::from_utf8_lossy(bytes).into_owned(), bytes.len()),
+            Self::Json(json) => (json.to_string(), json.to_string().len()),
+        };
+        write!(f, "{:.16} ({len} bytes)", text)
+    }
+}
+
+impl Follower {
+    /// One that follows nothing yet.
+    pub fn new(form: Form) -> Self {
+        Self {
+            form,
+            wants: Vec::new(),
+            numbers: HashMap::new(),
+            closed: None,
+            lapses: 0,
+            answer: None,
+            pings: Vec::new(),
+            got: 0,
+        }
+    }
+
+    /// Asks for a feed whose next frame has a number within `range`.
+    pub fn follow(&mut self, target: Target, epoch: Epoch, range: RangeInclusive<u64>, mode: Mode) {
+        let (next, told, is_over) = (Next::Within(range), None, false);
+        self.wants.push(Want { target, epoch, number: None, next, mode, told, is_over });
+    }
+
+    /// Was told that what it asked for has begun: where, unless it was not told that.
+    pub fn begins(
+        &mut self,
+        target: &Target,
+        seq: Option<u64>,
+        number: Option<u64>,
+        record: &Record,
+    ) {
+        let mut wants = self.wants.iter_mut().rev();
+        let want = wants.find(|want| want.target == *target && !want.is_over).unwrap();
+        // What was published since it was answered can not be what it begins with.
+        if let Next::Within(range) = &want.next {
+            let latest = record.last_seq(want.epoch) + 1;
+            want.next = Next::Within(*range.start()..=latest.min(*range.end()));
+        }
+        want.number = number;
+        if let Some(seq) = seq {
+            // Behind a position that is gone it begins later, and the gap is told next.
+            let begins_later = want.is_position() && want.lies_ahead(seq);
+            assert!(want.may_be_next(seq) || begins_later, "{seq} as the first of {want:?}");
+            if !begins_later {
+                want.next = Next::Is(seq);
+            }
+        }
+    }
+
+    /// Follows a feed no more.
+    pub fn unfollow(&mut self, target: &Target) {
+        self.wants.iter_mut().filter(|want| want.target == *target).for_each(|want| {
+            want.is_over = true;
+        });
+    }
+
+    /// Understands the frame at the start of `bytes`. Answers its length; 0 while it is not whole.
+    pub fn read(&mut self, bytes: &[u8], record: &Record) -> usize {
+        let Some(len) = self.next_frame(bytes) else { return 0 };
+        let frame = &bytes[..len];
+        if self.form != Form::Events {
+            assert!(self.closed.is_none(), "nothing follows a close");
+            self.read_frame(frame, record);
+        } else if !frame.starts_with(b"00000000\r\n") {
+            assert!(self.closed.is_none(), "nothing follows a close");
+            self.read_event(frame, record);
+        }
+        len
+    }
+
+    /// What must hold once everything has come.
+    pub fn check_complete(&self, record: &Record) {
+        for want in self.wants.iter().filter(|want| !want.is_over) {
+            let last = record.last_seq(want.epoch);
+            assert_eq!(want.told, None, "a gap that was told ends where a frame stands: {want:?}");
+            match &want.next {
+                Next::Is(next) => assert_eq!(*next, last + 1, "the newest frame came: {want:?}"),
+                Next::Within(range) => {
+                    assert!(*range.end() > last, "something came of {last}: {want:?}");
+                }
+            }
+        }
+    }
+
+    fn next_frame(&self, bytes: &[u8]) -> Option<usize> {
+        let len = match self.form {
+            Form::Events => sse::chunk_len(bytes)?,
+            _ => encode::frame_len(bytes)?,
+        } as usize;
+        (len <= bytes.len()).then_some(len)
+    }
+
+    fn read_frame(&mut self, frame: &[u8], record: &Record) {
+        let header = match frame[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        let payload = &frame[header..];
+        match frame[0] {
+            0x81 | 0x82 | 0xC1 | 0xC2 if self.form == Form::Raw => {
+                let kind = if frame[0] & 0x0F == 1 { Kind::Text } else { Kind::Binary };
+                let payload =
+                    if frame[0] & 0x40 == 0 { payload.to_vec() } else { inflate(payload) };
+                let payload = Payload::Bytes(payload);
+                self.got(&Got { number: None, seq: None, topic: None, kind, payload }, record);
+            }
+            0x81 => self.read_text(payload, record),
+            0xC1 => self.read_text(&inflate(payload), record),
+            0x82 => self.read_binary(payload, record),
+            0xC2 => self.read_binary(&inflate(payload), record),
+            0x8A => {}
+            0x89 => self.read_ping(payload),
+            0x88 => {
+                let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
+                let reason = payload.get(2..).unwrap_or_default();
+                let reason = String::from_utf8_lossy(reason).into_owned();
+                self.closed = Some(Closed { code, reason });
+            }
+            other => panic!("frame of first byte {other:#x}: bytes were torn or mixed"),
+        }
+    }
+
+    /// Raw subscribers are told of gaps in pings, so that they need not know of it.
+    fn read_ping(&mut self, payload: &[u8]) {
+        if !payload.is_empty() {
+            let notice: Value = serde_json::from_slice(payload).unwrap();
+            self.missed(&notice["gap"]);
+        }
+        self.pings.push(payload.to_vec());
+    }
+
+    fn read_text(&mut self, text: &[u8], record: &Record) {
+        let mut value: Value = serde_json::from_slice(text).expect("JSON");
+        if let Some(gap) = value.get("gap") {
+            return self.missed(gap);
+        }
+        if value.get("id").is_some() {
+            self.answer = Some(value);
+            return;
+        }
+        let Some(topic) = value["topic"].as_str().map(str::to_owned) else {
+            assert!(value.get("hello").or(value.get("beat")).is_some(), "unknown: {value}");
+            return;
+        };
+        if let Some(number) = value["feed"].as_u64() {
+            self.numbers.insert(number, topic);
+            return;
+        }
+        let seq = value["seq"].as_u64();
+        let (kind, payload) = match (value["data64"].take(), value["data"].take()) {
+            (Value::String(data64), _) => (Kind::Binary, Payload::Bytes(decode64(&data64))),
+            (_, Value::String(text)) if value["text"] == true => {
+                (Kind::Text, Payload::Bytes(text.into_bytes()))
+            }
+            (_, json) => (Kind::Text, Payload::Json(json)),
+        };
+        self.got(&Got { number: None, seq, topic: Some(topic), kind, payload }, record);
+    }
+
+    fn read_binary(&mut self, bytes: &[u8], record: &Record) {
+        let mut rest = bytes;
+        let number = varint(&mut rest);
+        let seq = varint(&mut rest);
+        let kind = if rest[0] & 1 == 1 { Kind::Text } else { Kind::Binary };
+        let own = self.wants.iter().find(|want| want.number == Some(number));
+        let topic = match own.map(|want| &want.target) {
+            Some(Target::Topic(topic)) => topic.as_str().to_owned(),
+            _ => self.numbers.get(&number).expect("announced before its first frame").clone(),
+        };
+        let number = own.and_then(|want| want.number);
+        let payload = Payload::Bytes(rest[1..].to_vec());
+        self.got(&Got { number, seq: Some(seq), topic: Some(topic), kind, payload }, record);
+    }
+
+    /// A message must be the next of a feed that is wanted, or stand behind a gap that was told.
+    /// Raw frames and events with `mode=latest` may jump ahead untold.
+    fn got(&mut self, got: &Got, record: &Record) {
+        self.got += 1;
+        let message = got.message(record);
+        let (may_jump, form) = (!self.form.is_multiplexed(), self.form);
+        // What is over may still get the rest of one frame.
+        self.wants.sort_by_key(|want| want.is_over);
+        let found = self.wants.iter_mut().find_map(|want| {
+            let seq = record.seq(want.epoch, message)?;
+            let jumps = may_jump && want.mode == Mode::Latest && want.lies_ahead(seq);
+            let is_numbered = match got.number {
+                Some(number) => want.number == Some(number),
+                // The number of one of a pattern's topics.
+                None => form != Form::Binary || matches!(want.target, Target::Pattern(_)),
+            };
+            let fits = got.seq.is_none_or(|told| told == seq) && is_numbered;
+            (fits && (want.may_be_next(seq) || jumps)).then_some((want, seq))
+        });
+        let Some((want, seq)) = found else {
+            let wants = &self.wants;
+            panic!("lost, repeated or out of order: message {message}, {got:?} for {wants:?}");
+        };
+        want.told = None;
+        want.next = Next::Is(seq + 1);
+    }
+
+    /// A notice must begin where a feed stands, or where an earlier one ended.
+    fn missed(&mut self, gap: &Value) {
+        let [from, to] = ["from", "to"].map(|key| gap[key].as_u64().unwrap());
+        assert!(from <= to, "an empty gap is not told");
+        self.lapses += usize::from(gap["reason"] == "lagged");
+        // Of two subscriptions to one name in turn, it is the later that goes on.
+        self.wants.sort_by_key(|want| want.is_over);
+        let stands_there = |want: &&mut Want| {
+            let named = gap["topic"].as_str().is_none_or(|topic| topic == want.target.as_str());
+            let untold = want.mode == Mode::Latest && want.lies_ahead(from);
+            named && (want.may_be_next(from) || untold)
+        };
+        let want = self.wants.iter_mut().find(stands_there);
+        let want = want.unwrap_or_else(|| panic!("{gap} begins nowhere"));
+        want.told = Some(to);
+    }
+
+    fn read_event(&mut self, chunk: &[u8], record: &Record) {
+        let text = String::from_utf8_lossy(chunk);
+        let (_, body) = text.split_once("\r\n").unwrap();
+        let field =
+            |name: &str| body.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        match (field("id: "), field("event: ").as_deref()) {
+            (Some(id), event) => {
+                let (epoch, seq) = id.split_once('-').unwrap();
+                assert_eq!(epoch.parse(), Ok(self.wants[0].epoch), "one feed a stream");
+                let data = field("data: ").unwrap();
+                let (kind, bytes) = match event {
+                    Some("binary") => (Kind::Binary, decode64(&data)),
+                    _ => (Kind::Text, data.into_bytes()),
+                };
+                let (seq, payload) = (Some(seq.parse().unwrap()), Payload::Bytes(bytes));
+                self.got(&Got { number: None, seq, topic: None, kind, payload }, record);
+            }
+            (None, Some("gap")) => {
+                self.missed(&serde_json::from_str(&field("data: ").unwrap()).unwrap());
+            }
+            (None, Some("close")) => {
+                let told: Value = serde_json::from_str(&field("data: ").unwrap()).unwrap();
+                let code = told["code"].as_u64().unwrap().try_into().unwrap();
+                let reason = told["reason"].as_str().unwrap().to_owned();
+                self.closed = Some(Closed { code, reason });
+            }
+            (None, None) => {
+                let has_no_name = body.starts_with([':', 'r', '\n', '\r']);
+                assert!(has_no_name, "only comments and `retry` have no name: {body}");
+            }
+            other => panic!("unknown event {other:?}"),
+        }
+    }
+}
+
+impl Got {
+    /// Which message it is. It must be exactly what was sent.
+    fn message(&self, record: &Record) -> usize {
+        let number = match &self.payload {
+            Payload::Bytes(bytes) => number_in(bytes),
+            Payload::Json(json) => json[0].as_u64().map(|number| number as usize),
+        };
+        let message = number.unwrap_or_else(|| panic!("no message of a client: {self:?}"));
+        let sent = record.sent(message);
+        let is_intact = match &self.payload {
+            Payload::Bytes(bytes) => *bytes == sent.payload,
+            Payload::Json(json) => serde_json::from_slice::<Value>(&sent.payload).unwrap() == *json,
+        };
+        assert!(is_intact && self.kind == sent.kind, "{self:?} was sent as {sent:?}");
+        assert!(self.topic.as_ref().is_none_or(|topic| *topic == sent.topic), "{self:?}: {sent:?}");
+        message
+    }
+}
+
+/// Whether two of these at once would leave open which of them a message is for.
+pub fn overlap(form: Form, one: &Target, other: &Target, topics: &[&str]) -> bool {
+    let both = |topic: &Topic| one.matches(topic) && other.matches(topic);
+    let is_pattern = |target: &Target| matches!(target, Target::Pattern(_));
+    let unclear = form == Form::Json || is_pattern(one) && is_pattern(other);
+    one == other || unclear && topics.iter().any(|text| both(&Topic::new(text).unwrap()))
+}
+
+fn decode64(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+}
+
+/// Unsigned LEB128: seven bits a byte, the lowest first.
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let len = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let (own, rest) = bytes.split_at(len);
+    *bytes = rest;
+    own.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F))
+}
+
+/// RFC 7692 section 7.2.2: the four bytes the sender left out go behind the message.
+fn inflate(deflated: &[u8]) -> Vec<u8> {
+    let input = [deflated, &[0, 0, 0xFF, 0xFF]].concat();
+    let mut out = Vec::with_capacity(64 << 10);
+    Decompress::new(false).decompress_vec(&input, &mut out, FlushDecompress::Sync).unwrap();
+    out
+}

@@ -1,0 +1,366 @@
+//! The world of one seed: cores, clients, and what happens when. Owns the order of events and what
+//! must hold after each turn and in the end. Must not know how clients say what they say (that is
+//! `talk`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridcast::auth::Rules;
+use gridcast::core::Core;
+use gridcast::core::shared::{Port as SharedPort, Shared};
+use gridcast::http::route::Door;
+use gridcast::net::backend::Readiness;
+use gridcast::net::tls::certificates::Tls;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::client::{Client, Temper};
+use crate::follower::Form;
+use crate::network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Work};
+use crate::profile::Profile;
+use crate::record::Record;
+use crate::talk::{self, Part};
+
+/// What happens in a seed.
+const STEPS: usize = 800;
+/// Turns in which everything must have settled once nothing holds it up.
+const SETTLING_TURNS_MAX: usize = 200_000;
+/// What one turn may ask of its sockets.
+const TURN_CALLS_MAX: usize = 8_192;
+/// Bytes that one turn may read, and that it may write.
+const TURN_BYTES_MAX: usize = 8 << 20;
+const MS: u64 = 1_000_000;
+
+/// See the file header.
+pub struct World {
+    pub rng: StdRng,
+    pub profile: Profile,
+    pub clock: FakeClock,
+    pub shared: Arc<Shared>,
+    pub record: Record,
+    pub clients: Vec<Client>,
+    pub drains: bool,
+    cores: Vec<SimulatedCore>,
+    events: Vec<Readiness>,
+}
+
+/// A core, and what its thread would do.
+struct SimulatedCore {
+    core: Core<FakeBackend>,
+    port: Port,
+    wake: FakeWake,
+    /// When it wakes by itself; never, where there is none.
+    due_ns: Option<u64>,
+}
+
+impl World {
+    /// The world of `seed`, in which nothing has happened yet.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let profile = Profile::of(seed);
+        let config = profile.config(&mut rng);
+        let clock = FakeClock::new(rng.random_range(0..2_000));
+        let wakes: Vec<FakeWake> =
+            (0..rng.random_range(1..4)).map(|_| FakeWake::default()).collect();
+        let ports = wakes.iter().map(|wake| SharedPort::new(wake.clone())).collect();
+        let rules = Rules::load(&config).unwrap();
+        let tls = Tls::new(&config.tls).unwrap();
+        let shared = Arc::new(Shared::new(config, rules, tls, ports, UNIX_MS));
+        shared.set_ready();
+        let core = |(index, wake)| {
+            let port = Port::default();
+            let backend = FakeBackend::new(port.clone(), clock.clone());
+            let core = Core::new(Arc::clone(&shared), index, backend, &[Door::All]);
+            SimulatedCore { core, port, wake, due_ns: Some(0) }
+        };
+        let mut record = Record::new();
+        talk::watch_topics(&mut record, &shared.registry);
+        Self {
+            cores: wakes.into_iter().enumerate().map(core).collect(),
+            rng,
+            profile,
+            clock,
+            shared,
+            record,
+            clients: Vec::new(),
+            drains: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) {
+        match self.profile {
+            Profile::Burst => self.burst(),
+            Profile::Pipeline => self.pipeline(),
+            Profile::Due => self.come_due_together(),
+            _ => (0..STEPS).for_each(|_| self.step()),
+        }
+        self.settle();
+        self.judge();
+        self.end();
+    }
+
+    fn step(&mut self) {
+        match self.rng.random_range(0..100) {
+            0..8 => self.connect_any(),
+            8..55 => self.talk_any(),
+            55..65 => self.give_room(),
+            65..80 => self.clock.advance(self.rng.random_range(0..2 * MS)),
+            80..86 => self.clock.advance(self.rng.random_range(0..300 * MS)),
+            86..90 => self.release(),
+            90..92 => self.shared.registry.tidy(self.clock.now_ns()),
+            92..95 => self.break_one(),
+            95..98 => self.leave_one(),
+            98 if self.profile == Profile::Drain && self.clients.len() > 20 => self.drain(),
+            _ => self.report_nothing_new(),
+        }
+        if self.rng.random_ratio(1, 100) {
+            self.run_until_asleep();
+            self.check_prompt();
+        }
+        for index in 0..self.cores.len() {
+            if self.is_runnable(index) && self.rng.random_ratio(3, 4) {
+                self.turn(index);
+            }
+        }
+    }
+
+    // ---- what happens ----
+
+    /// A new connection at some core.
+    pub fn connect(&mut self, temper: Temper, form: Form, part: Part) -> usize {
+        let id = self.clients.len();
+        let core = self.rng.random_range(0..self.cores.len());
+        let wire = self.cores[core].port.connect((id % 200) as u8);
+        if temper != Temper::Prompt {
+            wire.give_room(self.rng.random_range(0..2_000));
+        }
+        let mut client = Client::new(id, wire, temper, form, part);
+        if self.shared.tls.is_some() {
+            client.secure();
+        }
+        self.clients.push(client);
+        id
+    }
+
+    /// A client that has not broken off and was not let go of.
+    pub fn any_client(&mut self) -> Option<usize> {
+        let alive = |client: &Client| !client.wire.is_broken() && !client.wire.is_dropped();
+        let alive = self.clients.iter().filter(|client| alive(client)).map(|client| client.id);
+        alive.collect::<Vec<_>>().choose(&mut self.rng).copied()
+    }
+
+    fn give_room(&mut self) {
+        let Some(id) = self.any_client() else { return };
+        let room = match self.rng.random_range(0..3) {
+            0 => self.rng.random_range(1..5),
+            1 => self.rng.random_range(1..300),
+            _ => self.rng.random_range(1..5_000),
+        };
+        self.clients[id].wire.give_room(room);
+    }
+
+    fn report_nothing_new(&mut self) {
+        if let Some(id) = self.any_client() {
+            self.clients[id].wire.report_writable();
+        }
+    }
+
+    /// An instant of the grid: rated feeds publish what they hold.
+    fn release(&mut self) {
+        for feed in self.shared.registry.rated().due(0, u64::MAX / 2) {
+            feed.release(self.clock.now_ns());
+        }
+    }
+
+    fn break_one(&mut self) {
+        if let Some(id) = self.any_client()
+            && self.clients[id].temper != Temper::Prompt
+        {
+            self.clients[id].wire.reset();
+        }
+    }
+
+    fn drain(&mut self) {
+        self.drains = true;
+        self.shared.drain(self.clock.now_ns());
+    }
+
+    // ---- the cores ----
+
+    fn is_runnable(&self, index: usize) -> bool {
+        let core = &self.cores[index];
+        let is_due = core.due_ns.is_some_and(|due_ns| due_ns <= self.clock.now_ns());
+        is_due || core.wake.is_rung() || core.port.has_events()
+    }
+
+    fn turn(&mut self, index: usize) {
+        let SimulatedCore { core, port, wake, due_ns } = &mut self.cores[index];
+        wake.take();
+        core.wake_up(&mut self.events, Some(Duration::ZERO)).unwrap();
+        core.turn(&self.events);
+        let timeout = core.fall_asleep();
+        *due_ns = timeout.map(|timeout| self.clock.now_ns() + timeout.as_nanos() as u64);
+        let work = port.take_work();
+        self.record.look();
+        for client in &mut self.clients {
+            client.receive(&self.record);
+            if client.temper == Temper::Prompt {
+                client.send_all();
+            }
+        }
+        self.check(index);
+        self.check_budget(work);
+    }
+
+    // ---- what must hold ----
+
+    fn check(&self, index: usize) {
+        let core = &self.cores[index].core;
+        if let Some(broken) = core.broken_invariant() {
+            panic!("{broken}");
+        }
+        for key in core.awaits_room() {
+            let wire = self.cores[index].port.wire(key).unwrap();
+            assert!(wire.owes_event(), "core {index}, connection {key} is blocked for ever");
+        }
+        for client in self.clients.iter().filter(|client| client.wire.refusals() == 0) {
+            let code = client.follower.closed.as_ref().map(|closed| closed.code);
+            let lapsed = client.follower.lapses > 0 || code == Some(4409) && !client.resumes;
+            assert!(!lapsed, "client {} took every byte and lapsed", client.id);
+        }
+    }
+
+    /// However much is to be done, others get their turn soon.
+    fn check_budget(&self, work: Work) {
+        let Work { reads, writes, accepts, drops, .. } = work;
+        let calls = reads + writes + accepts + drops;
+        assert!(calls <= TURN_CALLS_MAX, "one turn that did all this: {work:?}");
+        assert!(work.read_bytes <= TURN_BYTES_MAX, "one turn that read all this: {work:?}");
+        assert!(work.written_bytes <= TURN_BYTES_MAX, "one turn that sent all this: {work:?}");
+    }
+
+    /// The network takes everything, and time passes: nothing may be left waiting.
+    fn settle(&mut self) {
+        for client in &self.clients {
+            if !client.wire.is_broken() {
+                client.wire.give_room(usize::MAX / 4);
+            }
+        }
+        for _ in 0..40 {
+            for client in &mut self.clients {
+                client.send_all();
+            }
+            self.release();
+            self.run_until_asleep();
+            self.check_prompt();
+            self.clock.advance(50 * MS);
+        }
+    }
+
+    /// Runs the cores until none has anything to do at once.
+    pub fn run_until_asleep(&mut self) {
+        for _ in 0..SETTLING_TURNS_MAX {
+            let Some(index) = (0..self.cores.len()).find(|&index| self.is_runnable(index)) else {
+                return;
+            };
+            self.turn(index);
+        }
+        panic!("the cores find something to do for ever");
+    }
+
+    fn judge(&self) {
+        for client in &self.clients {
+            self.judge_one(client);
+        }
+    }
+
+    /// Everybody has what he was promised, or was told why not.
+    fn judge_one(&self, client: &Client) {
+        let wire = &client.wire;
+        // Nobody is slow where no time passes.
+        let was_slow = (wire.refusals() > 0 || client.temper != Temper::Prompt)
+            && self.profile != Profile::Pipeline;
+        if wire.is_broken() {
+            return;
+        }
+        if let Some(closed) = &client.follower.closed {
+            let is_deserved = match closed.code {
+                code if is_echo(code) => client.has_closed,
+                1001 => self.drains,
+                4408 => was_slow,
+                4409 => client.resumes || wire.refusals() > 0,
+                4410 => wire.refusals() > 0,
+                4503 => self.profile == Profile::Shed,
+                _ => false,
+            };
+            assert!(is_deserved, "client {} was closed: {closed:?}", client.id);
+        }
+        if let Some(status) = client.refused {
+            let is_deserved = match status {
+                408 => was_slow,
+                503 => self.drains || self.profile == Profile::Shed,
+                _ => false,
+            };
+            return assert!(is_deserved, "client {} was refused: {status}", client.id);
+        }
+        let closed = client.follower.closed.as_ref();
+        let is_closed_by_engine = closed.is_some_and(|closed| !is_echo(closed.code));
+        if is_closed_by_engine || self.drains && wire.is_ended() {
+            return;
+        }
+        if wire.is_ended() && was_slow {
+            return;
+        }
+        self.judge_served(client);
+    }
+
+    fn judge_served(&self, client: &Client) {
+        let (id, wire) = (client.id, &client.wire);
+        assert_eq!(client.waits_for(), None, "client {id} waits for ever");
+        assert!(!client.has_torn_bytes(), "client {id} got the beginning of something");
+        for &message in &client.published {
+            let was_published = self.record.was_published(message);
+            assert_ne!(was_published, Some(false), "{message} of client {id} was never published");
+        }
+        if client.is_stream && !wire.is_ended() {
+            client.follower.check_complete(&self.record);
+        }
+    }
+
+    /// While every core sleeps, whoever takes bytes at once has everything there is.
+    fn check_prompt(&self) {
+        for client in &self.clients {
+            let closed = client.follower.closed.is_some() || client.wire.is_ended();
+            if client.temper == Temper::Prompt && client.is_stream && !closed {
+                client.follower.check_complete(&self.record);
+            }
+        }
+    }
+
+    /// When all clients have gone nothing is left of them.
+    fn end(mut self) {
+        for client in &self.clients {
+            client.wire.reset();
+        }
+        self.run_until_asleep();
+        for core in &self.cores {
+            assert_eq!(core.core.connections(), 0, "a connection outlives its client");
+            core.port.clear();
+        }
+        let now_ns = u64::MAX / 2;
+        self.record.forget(now_ns, |_| false);
+        // Retiring comes in two rounds: patterns first, then the topics that held them.
+        self.shared.registry.tidy(now_ns);
+        self.shared.registry.tidy(now_ns);
+        let usage = self.shared.registry.usage();
+        assert_eq!((usage.topics, usage.patterns, usage.log_bytes), (0, 0, 0));
+    }
+}
+
+/// Codes that only answer a close of the client's own.
+fn is_echo(code: u16) -> bool {
+    matches!(code, 1000 | 1005)
+}
