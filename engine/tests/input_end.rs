@@ -12,7 +12,7 @@ use std::thread;
 
 use harness::certificates::{Authority, Secure, secure};
 use harness::frames::{CLOSE, TEXT, frame};
-use harness::http::{UPGRADE, post_bytes};
+use harness::http::{UPGRADE, post_bytes, read_answer};
 use harness::{Client, Overrides, Server, config};
 use rustls::version::{TLS12, TLS13};
 
@@ -205,4 +205,20 @@ fn read_answers(client: &mut Client, mut count: usize) -> usize {
         }
     }
     others
+}
+
+#[test]
+fn who_pipelines_and_takes_no_answers_is_no_slow_sender() {
+    let server =
+        Server::start(&[("flush.send_buffer_bytes", "16384"), ("limits.handshake_ms_max", "300")]);
+    let mut stream = server.connect_narrow();
+    let mut sender = stream.try_clone().unwrap();
+    let sending = thread::spawn(move || sender.write_all(&posts()).unwrap());
+    server.wait_until("held", |server| server.metric("connections_lagging") > 0);
+    // The pause of this client is the subject, not a wait for something to happen.
+    thread::sleep(std::time::Duration::from_millis(800));
+    for _ in 0..POSTS {
+        assert_eq!(read_answer(&mut stream).status, 200);
+    }
+    sending.join().unwrap();
 }

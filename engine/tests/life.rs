@@ -135,6 +135,37 @@ fn nothing_new_is_taken_on_while_draining_but_questions_are_answered() {
     assert!(get(&server, "/metrics").body.contains("\ngridcast_ready 0\n"));
 }
 
+/// What has begun is answered; what has not just ends.
+#[test]
+fn a_drain_answers_requests_that_are_half_there() {
+    let server = Server::start(&[("drain.window_ms", "100"), ("drain.deadline_ms", "20000")]);
+    let halves = [
+        "POST /v1/publish/t HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf",
+        "GET /healthz HTTP/1.1\r\n",
+        "\r\n",
+        "",
+    ];
+    let mut streams = halves.map(|half| {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut stream).status, 200);
+        stream.write_all(half.as_bytes()).unwrap();
+        stream
+    });
+    let sent: u64 = halves.iter().map(|half| half.len() as u64 + 34).sum();
+    server.wait_for("received_bytes_total", sent);
+    server.engine.drain();
+    for (stream, half) in streams.iter_mut().zip(halves) {
+        if half.len() > 2 {
+            let answer = read_answer(stream);
+            assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{half}");
+        }
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{half}");
+    }
+    drop(streams);
+    server.wait_until("drained", |server| server.engine.is_drained());
+}
+
 #[test]
 fn a_drain_ends_at_its_deadline_although_somebody_never_answers() {
     let server = Server::start(&[

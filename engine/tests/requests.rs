@@ -164,6 +164,69 @@ fn a_connection_that_says_nothing_is_ended_without_a_word() {
     server.wait_until("gone", |server| server.connections() == 0);
 }
 
+/// RFC 9112 section 2.2: what stands before a request line begins no request.
+#[test]
+fn empty_lines_are_skipped_and_never_answered() {
+    let server = Server::start(&[
+        ("limits.handshake_ms_max", "300"),
+        ("keepalive.http_idle_timeout_ms", "300"),
+    ]);
+    for lines in ["\r\n", "\n", "\r\n\r\n", "\r"] {
+        let post = post_bytes("/v1/publish/t", "text/plain", b"hi");
+        let mut stream = server.connect();
+        stream.write_all(&[post, lines.into()].concat()).unwrap();
+        assert_eq!(read_answer(&mut stream).status, 200);
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{lines:?}: no answer to no request");
+        // Neither before the first one.
+        let mut stream = server.connect();
+        stream.write_all(lines.as_bytes()).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{lines:?}");
+    }
+    let mut stream = server.connect();
+    for part in ["\r\n\n", "\r", "\nGET /healthz HTTP/1.1\r\nHost: h\r\n", "\r\n"] {
+        stream.write_all(part.as_bytes()).unwrap();
+    }
+    assert_eq!(read_answer(&mut stream).body, "ok\n");
+}
+
+#[test]
+fn empty_lines_extend_nobodys_time() {
+    let server = Server::start(&[("limits.handshake_ms_max", "300")]);
+    let mut stream = server.connect();
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let begun = Instant::now();
+    while !matches!(stream.read(&mut [0]), Ok(0)) {
+        assert!(begun.elapsed() < DEADLINE, "never ended");
+        // Nobody is there any more to take it.
+        let _ = stream.write_all(b"\r\n");
+    }
+}
+
+#[test]
+fn between_requests_a_connection_has_a_time_of_its_own() {
+    let server = Server::start(&[
+        ("limits.handshake_ms_max", "200"),
+        ("keepalive.http_idle_timeout_ms", "1500"),
+    ]);
+    let mut stream = server.connect();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream).body, "ok\n");
+    stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream).body, "ok\n");
+    // What is begun has the time of a request.
+    let begun = Instant::now();
+    stream.write_all(b"GET /heal").unwrap();
+    assert_eq!(read_answer(&mut stream).status, 408);
+    assert!(begun.elapsed() < Duration::from_millis(1200), "{:?}", begun.elapsed());
+    let mut stream = server.connect();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream).body, "ok\n");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "its time ends as well, without a word");
+}
+
 /// The time of a request runs from its first byte, not from the end of the one before.
 #[test]
 fn a_connection_that_is_kept_gets_the_full_time_for_each_request() {

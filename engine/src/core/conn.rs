@@ -14,6 +14,7 @@ use crate::feed::log::Feed;
 use crate::feed::topic::{Target, Topic};
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
+use crate::http::request::is_empty_lines;
 use crate::http::response::Exchange;
 use crate::http::route::Door;
 use crate::limits::rate::{PerSecond, TokenBucket};
@@ -84,6 +85,8 @@ pub struct Queued {
     pub pinged: bool,
     /// Its last read, of more than a request, cost little.
     pub proven: bool,
+    /// It was answered, and may send another request.
+    pub kept: bool,
     /// Spoken for by a balancer, whose PROXY header has yet to come.
     pub arriving: bool,
     /// In the reserve of descriptors: only a probe is served.
@@ -245,6 +248,15 @@ impl<S: Stream> Conn<S> {
         Follower { subject: self.grant.as_ref().map(|grant| grant.subject()), connection }
     }
 
+    /// True when part of a request is here: more than the empty lines that may stand before one.
+    pub fn has_begun_request(&self) -> bool {
+        match &self.role {
+            Role::Request(Some(_)) => true,
+            Role::Request(None) => !is_empty_lines(self.rest.bytes()),
+            _ => false,
+        }
+    }
+
     /// True when it waits for its turn of TLS handshakes.
     pub fn awaits_handshake(&self) -> bool {
         self.queued.readable && self.transport.is_handshaking()
@@ -291,6 +303,11 @@ impl Rest {
     /// True when nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// What is kept.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |kept| &kept.bytes)
     }
 
     /// True when what is kept is worth parsing: it waits for something else than more bytes.

@@ -62,9 +62,17 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// How long the head of a request may take.
+    /// How long a connection may have the engine wait for its request: less for one that has never
+    /// sent any, or has begun one, than between two of them.
     pub(crate) fn request_ms_max(&self, key: u32) -> u64 {
-        self.config.limits.handshake_ms_max.min(self.reserve_ms_max(key))
+        let (conn, config) = (&self.conns[key as usize], &self.config);
+        match &conn.role {
+            Role::Request(Some(_)) => config.limits.body_ms_max,
+            _ if conn.queued.kept && !conn.has_begun_request() => {
+                config.keepalive.http_idle_timeout_ms.min(self.reserve_ms_max(key))
+            }
+            _ => config.limits.handshake_ms_max.min(self.reserve_ms_max(key)),
+        }
     }
 
     /// How long a connection may wait in the reserve of descriptors; for ever elsewhere.
@@ -92,19 +100,18 @@ impl<B: Backend> Core<B> {
             Role::Request(_) if conn.awaits_handshake() => {
                 self.set_due(key, now + ticks(config.limits.handshake_ms_max));
             }
-            Role::Request(posting) => {
-                let is_head = posting.is_none();
-                let body_ms_max = config.limits.body_ms_max;
-                let ms_max = if is_head { self.request_ms_max(key) } else { body_ms_max };
+            // One that takes no answers need not send requests either.
+            _ if conn.lagging_since > 0 && lagging >= lag => {
+                self.close(key, &CloseCode::Stalled.into());
+            }
+            _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
+            Role::Request(_) => {
+                let ms_max = self.request_ms_max(key);
                 if silent >= ticks(ms_max) {
                     return self.request_timed_out(key, ms_max);
                 }
                 self.set_due(key, heard + ticks(ms_max));
             }
-            _ if conn.lagging_since > 0 && lagging >= lag => {
-                self.close(key, &CloseCode::Stalled.into());
-            }
-            _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
             Role::Subscriber(LaneKind::SSE) => self.ping(key, now, ping),
             // One that lagged for long was not asked meanwhile: it is asked first.
             _ if silent >= ping && !conn.queued.pinged => {

@@ -10,6 +10,7 @@ use crate::delivery::flush::{FlushEnd, FlushState};
 use crate::delivery::subscriptions::Subscription;
 use crate::feed::kind::LaneKind;
 use crate::frame::encode;
+use crate::http::refusal::Refusal;
 use crate::metrics::{CloseReason, TlsFailure};
 use crate::net::backend::{Backend, Stream};
 use crate::wire::close::{Close, CloseCode};
@@ -40,12 +41,29 @@ impl<B: Backend> Core<B> {
                 event
             }
             _ if conn.is_websocket() => encode::close(close.code.code(), &close.reason).to_vec(),
+            Role::Request(_) if close.code == CloseCode::Draining => {
+                return self.drain_request(key);
+            }
             _ => return self.end(key, close.code.into()),
         };
         let parses_on = conn.is_websocket() && close.code != CloseCode::Protocol;
         let closing = if parses_on { Closing::AwaitClose } else { Closing::AwaitEnd };
         self.metrics.closing(close.code.into());
         self.say_last(key, &last, closing);
+    }
+
+    /// While the engine drains, a request that has begun is answered; the answers to those before
+    /// it are sent in any case.
+    fn drain_request(&mut self, key: u32) {
+        let conn = &self.conns[key as usize];
+        if conn.has_begun_request() {
+            let exchange = self.take_exchange(key);
+            self.refuse_request(key, &Refusal::not_ready(), &exchange);
+        } else if conn.has_unsent() {
+            self.say_last(key, b"", Closing::AwaitEnd);
+        } else {
+            self.end(key, CloseReason::Draining);
+        }
     }
 
     /// Sends `last` as a connection's last words.

@@ -49,7 +49,7 @@ impl<B: Backend> Core<B> {
         let progress = match posting.body.read(bytes) {
             Ok(progress) => progress,
             Err(refusal) => {
-                let exchange = std::mem::take(&mut posting.exchange);
+                let exchange = self.take_exchange(key);
                 self.refuse_request(key, &refusal, &exchange);
                 return Consumed::Rest;
             }

@@ -5,9 +5,11 @@
 use std::io;
 
 use crate::core::conn::{Closing, Role};
+use crate::core::wheel;
 use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushState;
 use crate::feed::kind::{Form, LaneKind};
+use crate::http::request::is_empty_lines;
 use crate::metrics::CloseReason;
 use crate::net::backend::Backend;
 use crate::net::reading::Reading;
@@ -185,13 +187,10 @@ impl<B: Backend> Core<B> {
     fn received(&mut self, key: u32, bytes: &mut [u8]) {
         self.metrics.received(bytes.len());
         let conn = &mut self.conns[key as usize];
-        // A request's time runs from its first byte: those that trickle in do not extend it.
-        let is_begun = match conn.role {
-            Role::Request(None) => !conn.rest.is_empty(),
-            Role::Request(Some(_)) => true,
-            _ => false,
-        };
-        if !is_begun {
+        // A request's time runs from its first byte: those that trickle in do not extend it. Nor do
+        // empty lines extend the time until it begins.
+        let is_idle = matches!(conn.role, Role::Request(None)) && is_empty_lines(bytes);
+        if !conn.has_begun_request() && !is_idle {
             conn.heard = self.now;
             conn.queued.pinged = false;
         }
@@ -203,7 +202,18 @@ impl<B: Backend> Core<B> {
         } else if let Some(all) = conn.rest.extend(bytes) {
             self.consume_kept(key, all);
         }
+        self.expect_rest(key);
         self.send_private(key);
+    }
+
+    /// Has a connection come by when the rest of the request it began is due: between requests it
+    /// has more time.
+    fn expect_rest(&mut self, key: u32) {
+        let Some(conn) = self.conns.get(key as usize) else { return };
+        if conn.queued.kept && conn.has_begun_request() {
+            let handshake = wheel::tick_of_ms(self.config.limits.handshake_ms_max);
+            self.set_due_earlier(key, self.now + handshake);
+        }
     }
 
     fn consume_kept(&mut self, key: u32, mut all: Vec<u8>) {

@@ -10,7 +10,7 @@ use crate::feed::log::FeedName;
 use crate::feed::registry::FeedError;
 use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;
-use crate::http::request::{Method, Request};
+use crate::http::request::{Method, Request, empty_lines};
 use crate::http::response::{Exchange, Response, event_stream_head};
 use crate::http::route::{Route, Settings};
 use crate::http::status::Status;
@@ -21,6 +21,10 @@ use crate::net::backend::Backend;
 
 impl<B: Backend> Core<B> {
     pub(crate) fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
+        let empty_bytes = empty_lines(bytes);
+        if empty_bytes > 0 {
+            return Consumed::Bytes(empty_bytes);
+        }
         match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),
             Ok(Some((request, _))) if request.publishes() && self.brake.is_on() => {
@@ -171,8 +175,7 @@ impl<B: Backend> Core<B> {
             return Ok(());
         }
         self.metrics.turned_away(Gate::Draining);
-        Err(Refusal::new(Status::Unavailable, "not ready: starting or draining")
-            .with_header("Retry-After", "1"))
+        Err(Refusal::not_ready())
     }
 
     pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: &Exchange) {
@@ -183,6 +186,7 @@ impl<B: Backend> Core<B> {
         let heard = self.now;
         let conn = &mut self.conns[key as usize];
         conn.heard = heard;
+        conn.queued.kept = true;
         conn.delivery.push_private(&bytes);
     }
 
@@ -208,19 +212,32 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// A request that did not arrive in time. A connection that never began one just ends.
-    pub(crate) fn request_timed_out(&mut self, key: u32, ms_max: u64) {
-        let conn = &mut self.conns[key as usize];
-        let exchange = match &mut conn.role {
-            Role::Request(None) if conn.rest.is_empty() => {
-                return self.end(key, CloseReason::Timeout);
-            }
+    /// How a request that did not become whole is answered.
+    pub(crate) fn take_exchange(&mut self, key: u32) -> Exchange {
+        match &mut self.conns[key as usize].role {
             Role::Request(Some(posting)) => std::mem::take(&mut posting.exchange),
             _ => Exchange::default(),
-        };
+        }
+    }
+
+    /// A request that did not arrive in time. A connection that never began one just ends.
+    pub(crate) fn request_timed_out(&mut self, key: u32, ms_max: u64) {
+        if !self.conns[key as usize].has_begun_request() {
+            return self.end(key, CloseReason::Timeout);
+        }
+        let exchange = self.take_exchange(key);
         let message = format!("the request was not complete within {ms_max} ms");
         let refusal = Refusal::new(Status::RequestTimeout, message);
         self.refuse_request(key, &refusal, &exchange);
+    }
+}
+
+impl Refusal {
+    /// 503, while nothing new is taken on.
+    #[must_use]
+    pub fn not_ready() -> Self {
+        let message = "not ready: starting or draining";
+        Self::new(Status::Unavailable, message).with_header("Retry-After", "1")
     }
 }
 

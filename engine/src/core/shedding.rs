@@ -8,7 +8,6 @@ use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushStats;
 use crate::frame::decode::Decoder;
 use crate::http::refusal::Refusal;
-use crate::http::response::Exchange;
 use crate::http::status::Status;
 use crate::limits::memory::{Level, Usage};
 use crate::metrics::Gate;
@@ -114,9 +113,8 @@ impl<B: Backend> Core<B> {
     fn disconnect(&mut self, key: u32) {
         self.metrics.turned_away(Gate::Memory);
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if let Role::Request(posting) = &mut conn.role {
-            let exchange = posting.as_mut().map(|posting| std::mem::take(&mut posting.exchange));
-            let exchange = exchange.unwrap_or_else(Exchange::default);
+        if matches!(conn.role, Role::Request(_)) {
+            let exchange = self.take_exchange(key);
             self.refuse_request(key, &Refusal::memory_is_short(), &exchange);
         } else {
             self.close(key, &Close::new(CloseCode::OverCapacity, REASON));

@@ -191,6 +191,22 @@ pub fn has_token(header: Option<&str>, token: &str) -> bool {
     })
 }
 
+/// How many bytes of `buf` are empty lines before a request line (RFC 9112 section 2.2).
+#[must_use]
+pub fn empty_lines(buf: &[u8]) -> usize {
+    let mut rest = buf;
+    while let [b'\r', b'\n', tail @ ..] | [b'\n', tail @ ..] = rest {
+        rest = tail;
+    }
+    buf.len() - rest.len()
+}
+
+/// True when nothing in `buf` begins a request: empty lines, the last maybe half there.
+#[must_use]
+pub fn is_empty_lines(buf: &[u8]) -> bool {
+    matches!(buf.get(empty_lines(buf)..), None | Some([] | [b'\r']))
+}
+
 /// Judged on the first line alone, so that a target without an end is refused early.
 fn check_target_length(buf: &[u8]) -> Result<(), Refusal> {
     let line_bytes = buf.iter().take(LINE_BYTES_MAX + 1).position(|&b| b == b'\n');
@@ -276,6 +292,23 @@ mod tests {
         assert_eq!(request.headers.accept.as_deref(), Some("a, b"));
         assert_eq!(request.headers.content_length.as_deref(), Some("7"));
         assert!(request.keeps_alive());
+    }
+
+    #[test]
+    fn empty_lines_begin_no_request() {
+        for (text, bytes, is_all) in [
+            ("", 0, true),
+            ("\r\n", 2, true),
+            ("\n\r\n\n", 4, true),
+            ("\r", 0, true),
+            ("\r\n\r", 2, true),
+            ("\r\r", 0, false),
+            ("\r\nG", 2, false),
+            (" \r\n", 0, false),
+        ] {
+            let buf = text.as_bytes();
+            assert_eq!((empty_lines(buf), is_empty_lines(buf)), (bytes, is_all), "{text:?}");
+        }
     }
 
     #[test]

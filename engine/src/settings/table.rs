@@ -207,8 +207,8 @@ pub const KNOBS: &[Knob] = &[
         "limits",
         "handshake_ms_max",
         (5_000, 100, 600_000, "ms"),
-        "How long a request may take to arrive. Slow or silent clients hold a descriptor for no \
-         longer.",
+        "How long a request may take to arrive, the first one from when the connection is there. \
+         Slow or silent clients hold a descriptor for no longer.",
     ),
     integer(
         "limits",
@@ -435,6 +435,13 @@ pub const KNOBS: &[Knob] = &[
         "idle_timeout_ms",
         (90_000, 100, DAY_MS, "ms"),
         "Silence after which a client is taken for gone. Beyond it: close code 4408.",
+    ),
+    integer(
+        "keepalive",
+        "http_idle_timeout_ms",
+        (75_000, 100, DAY_MS, "ms"),
+        "How long an HTTP connection is kept between two requests. It should be longer than what \
+         a proxy in front keeps one for, often 60 s: else it may send a request into the end.",
     ),
     integer(
         "keepalive",
