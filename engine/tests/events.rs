@@ -33,6 +33,16 @@ fn binary_payloads_travel_as_base64() {
 }
 
 #[test]
+fn the_head_of_a_stream_has_a_date() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let request = b"GET /v1/feed/t HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let head = http::read_answer_head(&mut stream);
+    assert!(head.header("date").is_some_and(|date| date.ends_with(" GMT")), "{head:?}");
+}
+
+#[test]
 fn a_pattern_is_streamed_with_the_positions_of_the_pattern() {
     let server = Server::start(&[]);
     let mut events = Events::open(&server, "%23");

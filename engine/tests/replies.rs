@@ -136,7 +136,24 @@ fn reply(server: &Server, request: &str) -> String {
     stream.shutdown(Shutdown::Write).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
-    String::from_utf8(bytes).unwrap()
+    without_dates(&String::from_utf8(bytes).unwrap())
+}
+
+/// Every final response has one date, in the form of RFC 9110 section 5.6.7.
+fn without_dates(replies: &str) -> String {
+    let (mut text, mut dates) = (String::new(), 0);
+    for line in replies.split_inclusive('\n') {
+        match line.strip_prefix("Date: ") {
+            Some(date) => {
+                assert!(date.len() == 31 && date.ends_with(" GMT\r\n"), "{date}");
+                dates += 1;
+            }
+            None => text.push_str(line),
+        }
+    }
+    let heads = text.matches("HTTP/1.1 ").count() - text.matches("HTTP/1.1 100 ").count();
+    assert_eq!(dates, heads, "{replies}");
+    text
 }
 
 /// NDJSON bodies keep their own line breaks: nobody minds a CR before them.

@@ -22,7 +22,10 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 /// A refusal closes the connection and says why in JSON.
 fn check_refusal(what: &str, answer: &Answer, status: u16) {
     assert_eq!(answer.status, status, "{what}: {answer:?}");
-    assert_eq!(answer.header("connection"), Some("close"), "{what}");
+    let is_upgrade = answer.header("upgrade").is_some();
+    let connection = if is_upgrade { "close, upgrade" } else { "close" };
+    assert_eq!(answer.header("connection"), Some(connection), "{what}");
+    assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")), "{what}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
     let body = answer.json();
     let error = body["error"].as_object().unwrap_or_else(|| panic!("{what}: {body}"));
@@ -67,6 +70,8 @@ fn requests_that_are_wrong_are_refused_with_400() {
         ],
     );
     check_refusal("no host", &ask(&server, b"GET /healthz HTTP/1.1\r\n\r\n"), 400);
+    let no_name = b"GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n";
+    check_refusal("host", &ask(&server, no_name), 400);
 }
 
 #[test]
@@ -109,7 +114,10 @@ fn a_refusal_says_how_to_do_better() {
         let headers = UPGRADE.replace("13", version);
         ask(&server, format!("GET /v1/feed/a HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes())
     };
-    assert_eq!(websocket("8").header("sec-websocket-version"), Some("13"));
+    let old = websocket("8");
+    assert_eq!(old.header("sec-websocket-version"), Some("13"));
+    assert_eq!((old.status, old.header("upgrade")), (426, Some("websocket")));
+    assert!(websocket("13").header("date").is_some());
     assert_eq!(get(&server, "/v1/publish/a").header("upgrade"), Some("websocket"));
     assert_eq!(get(&server, "/v1/publish").header("allow"), Some("POST, OPTIONS"));
     let wrong = get(&server, "/v1/feed/a?fron=last").json();

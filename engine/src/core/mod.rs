@@ -43,6 +43,7 @@ use crate::core::wheel::{TICK_MS, Tick, Wheel};
 use crate::delivery::doorbell::Doorbell;
 use crate::delivery::flush::{FlushState, FlushStats};
 use crate::delivery::sweep::{Lanes, Look, Member, Step, Swept};
+use crate::http::date::Date;
 use crate::http::route::Door;
 use crate::metrics::CoreMetrics;
 use crate::net::backend::{Backend, Readiness, Source};
@@ -83,6 +84,8 @@ pub struct Core<B: Backend> {
     pub(crate) scratch: Scratch,
     /// Inflates what clients sent deflated.
     pub(crate) inflater: Inflater,
+    /// The date of its responses.
+    date: Date,
     /// Reads the commands of multiplexed clients.
     pub(crate) commands: Parser,
     /// Whether publishers have to wait for subscribers.
@@ -157,6 +160,7 @@ impl<B: Backend> Core<B> {
             proxy_warning_due: 0,
             marked: VecDeque::new(),
             inflater: Inflater::default(),
+            date: Date::default(),
             commands: Parser::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),

@@ -141,7 +141,8 @@ impl<B: Backend> Core<B> {
                 self.admit_work()?;
                 let name = FeedName { target, rate: options.rate };
                 let lane = self.open_lane(key, &name, LaneKind::SSE)?;
-                self.conns[key as usize].delivery.push_private(&event_stream_head(&exchange.cors));
+                let head = event_stream_head(&exchange.cors, self.date());
+                self.conns[key as usize].delivery.push_private(&head);
                 self.subscribe(key, lane, options);
             }
             Route::Multiplexed { form, handshake } => {
@@ -178,8 +179,13 @@ impl<B: Backend> Core<B> {
         Err(Refusal::not_ready())
     }
 
+    /// The date that a response of this moment carries.
+    pub(crate) fn date(&mut self) -> &str {
+        self.date.at(self.backend.unix_ms() / 1000)
+    }
+
     pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: &Exchange) {
-        let bytes = response.encode(exchange);
+        let bytes = response.encode(exchange, self.date());
         if !exchange.keep_alive {
             return self.say_last(key, &bytes, Closing::AwaitEnd);
         }
@@ -192,7 +198,8 @@ impl<B: Backend> Core<B> {
 
     pub(crate) fn refuse_request(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
         self.metrics.refused(refusal.status);
-        self.say_last(key, &refusal.encode(exchange), Closing::AwaitEnd);
+        let bytes = refusal.encode(exchange, self.date());
+        self.say_last(key, &bytes, Closing::AwaitEnd);
     }
 
     /// Answers a connection that is one too many.
@@ -208,7 +215,8 @@ impl<B: Backend> Core<B> {
             let message = "this port speaks TLS: use https:// or wss://";
             let refusal = Refusal::new(Status::BadRequest, message);
             self.metrics.refused(refusal.status);
-            conn.transport.write_past(&refusal.encode(&Exchange::default()));
+            let date = self.date.at(self.backend.unix_ms() / 1000);
+            conn.transport.write_past(&refusal.encode(&Exchange::default(), date));
         }
     }
 

@@ -32,10 +32,11 @@ impl<B: Backend> Core<B> {
     }
 
     pub(crate) fn accept_upgrade(&mut self, key: u32, handshake: &Handshake) {
+        let response = handshake.response(self.date());
         let conn = &mut self.conns[key as usize];
         conn.inflates = handshake.deflate.is_some();
         conn.keeps_context = handshake.deflate.is_some_and(Agreed::client_keeps_context);
-        conn.delivery.push_private(&handshake.response());
+        conn.delivery.push_private(&response);
     }
 
     pub(crate) fn with_deflate(&self, handshake: Handshake, request: &Request) -> Handshake {

@@ -41,6 +41,7 @@ impl Handshake {
                 Status::UpgradeRequired,
                 "WebSocket version 13 is spoken here",
             )
+            .with_header("Upgrade", "websocket")
             .with_header("Sec-WebSocket-Version", "13"));
         }
         let key = request.headers.sec_websocket_key.as_deref().unwrap_or_default();
@@ -63,15 +64,16 @@ impl Handshake {
         Self { protocol: Some(protocol), ..self }
     }
 
-    /// The bytes of `101 Switching Protocols`.
+    /// The bytes of `101 Switching Protocols`, with `date` as their date.
     #[must_use]
-    pub fn response(&self) -> Vec<u8> {
+    pub fn response(&self, date: &str) -> Vec<u8> {
         let line = |name: &str, value: &str| format!("Sec-WebSocket-{name}: {value}\r\n");
         let protocol = self.protocol.map_or(String::new(), |chosen| line("Protocol", chosen));
         let deflate =
             self.deflate.map_or(String::new(), |agreed| line("Extensions", &agreed.header()));
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
+             Date: {date}\r\n\
              Upgrade: websocket\r\n\
              Connection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n{protocol}{deflate}\r\n",
@@ -113,8 +115,9 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_answered_without_extensions() {
-        let response = String::from_utf8(check(HEAD).unwrap().response()).unwrap();
+        let response = String::from_utf8(check(HEAD).unwrap().response("now")).unwrap();
         assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(response.contains("\r\nDate: now\r\n"));
         assert!(!response.contains("Extensions"));
         assert!(response.ends_with("\r\n\r\n"));
     }
@@ -123,7 +126,7 @@ mod tests {
     fn what_is_chosen_is_answered() {
         let request = Request::parse(HEAD.as_bytes(), 4096).unwrap().unwrap().0;
         let handshake = Handshake::check(&request).unwrap();
-        let response = handshake.with_protocol("a").with_deflate(&request).response();
+        let response = handshake.with_protocol("a").with_deflate(&request).response("now");
         let response = String::from_utf8(response).unwrap();
         assert!(response.contains("\r\nSec-WebSocket-Protocol: a\r\n"));
         assert!(response.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "));
@@ -155,6 +158,6 @@ mod tests {
             assert_eq!(refusal.status.number(), status, "{wrong}");
         }
         let refusal = check(&HEAD.replace("13", "8")).unwrap_err();
-        assert_eq!(refusal.header, Some(("Sec-WebSocket-Version", "13")));
+        assert_eq!(refusal.headers, [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]);
     }
 }

@@ -2,6 +2,7 @@
 //! Everything here is bytes to values and values to bytes: no socket, no clock, no feed.
 
 pub mod body;
+pub mod date;
 pub mod extensions;
 pub mod handshake;
 pub mod options;

@@ -13,15 +13,15 @@ pub struct Refusal {
     pub status: Status,
     /// What was wrong and what to do, for a person.
     pub message: Cow<'static, str>,
-    /// A header beside the usual ones, such as `Allow`.
-    pub header: Option<(&'static str, &'static str)>,
+    /// Headers beside the usual ones, such as `Allow`.
+    pub headers: Vec<(&'static str, &'static str)>,
 }
 
 impl Refusal {
     /// A refusal without an extra header.
     #[must_use]
     pub fn new(status: Status, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), header: None }
+        Self { status, message: message.into(), headers: Vec::new() }
     }
 
     /// 400 with this message.
@@ -32,8 +32,9 @@ impl Refusal {
 
     /// The same refusal with one more header.
     #[must_use]
-    pub fn with_header(self, name: &'static str, value: &'static str) -> Self {
-        Self { header: Some((name, value)), ..self }
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
     }
 }
 

@@ -132,9 +132,7 @@ impl Request {
         };
         let is_http_11 = parsed.version == Some(1);
         let headers = collect(parsed.headers)?;
-        if is_http_11 && headers.host.is_none() {
-            return Err(Refusal::bad("an HTTP/1.1 request has a Host header"));
-        }
+        check_host(headers.host.as_deref(), is_http_11)?;
         let (path, query) = split_target(target);
         Ok(Some((Self { method: method.into(), is_http_11, path, query, headers }, bytes)))
     }
@@ -189,6 +187,52 @@ pub fn has_token(header: Option<&str>, token: &str) -> bool {
         let name = element.split(';').next().unwrap_or_default();
         name.trim().eq_ignore_ascii_case(token)
     })
+}
+
+/// RFC 9112 section 3.2: one that is missing or malformed is refused.
+fn check_host(host: Option<&str>, is_http_11: bool) -> Result<(), Refusal> {
+    match host {
+        None if is_http_11 => Err(Refusal::bad("an HTTP/1.1 request has a Host header")),
+        Some(host) if !is_authority(host) => {
+            Err(Refusal::bad("header Host is no name or address, with or without a port"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `host [":" port]` of RFC 3986 section 3.2.2; both may be empty.
+fn is_authority(text: &str) -> bool {
+    let (is_host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (is_ip_literal(address), port),
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            let (name, port) = text.split_at(end);
+            (is_registered_name(name), port)
+        }
+    };
+    let is_port = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    is_host && is_port
+}
+
+fn is_ip_literal(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_hexdigit() || b":.".contains(&b);
+    let is_future = text.starts_with(['v', 'V']) && is_registered_name(&text.replace(':', ""));
+    !text.is_empty() && (text.bytes().all(allowed) || is_future)
+}
+
+fn is_registered_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let is_right = match byte {
+            b'%' => bytes.by_ref().take(2).filter(u8::is_ascii_hexdigit).count() == 2,
+            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
+        };
+        if !is_right {
+            return false;
+        }
+    }
+    true
 }
 
 /// How many bytes of `buf` are empty lines before a request line (RFC 9112 section 2.2).
@@ -332,6 +376,22 @@ mod tests {
         ] {
             assert_eq!(status_of(text), status, "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        let judge = |host: &str| parse(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        for right in ["", "h", "h:", "h:80", "a_b.example", "a%20b", "[::1]", "[::1]:80", "1.2.3.4"]
+        {
+            assert!(judge(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "a b", "a/b", "u@h", "h:x", "h:80:80", "[::1", "[]", "[::1]x", "[g]", "a%2", "a%xy",
+            "<h>", "h, h", "http://h", "a\\b", "h#", "h?",
+        ] {
+            assert_eq!(judge(wrong).unwrap_err().status.number(), 400, "{wrong}");
+        }
+        assert_eq!(status_of("GET / HTTP/1.0\r\nHost: a b\r\n\r\n"), 400);
     }
 
     #[test]

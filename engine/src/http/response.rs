@@ -11,7 +11,7 @@ use std::borrow::Cow;
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// `X-Accel-Buffering` keeps reverse proxies from holding events back.
-const EVENT_STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\
+const EVENT_STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\n\
     Content-Type: text/event-stream\r\n\
     Cache-Control: no-store\r\n\
     X-Accel-Buffering: no\r\n\
@@ -41,8 +41,8 @@ pub struct Response<'a> {
     pub status: Status,
     /// The `Content-Type`; not sent with an empty body.
     pub content_type: &'static str,
-    /// A header beside the usual ones.
-    pub header: Option<(&'static str, &'static str)>,
+    /// Headers beside the usual ones.
+    pub headers: Vec<(&'static str, &'static str)>,
     /// The body.
     pub body: Cow<'a, str>,
 }
@@ -51,7 +51,7 @@ impl<'a> Response<'a> {
     /// A plain text response.
     #[must_use]
     pub fn text(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
-        Self { status, content_type: TEXT_TYPE, header: None, body: body.into() }
+        Self { status, content_type: TEXT_TYPE, headers: Vec::new(), body: body.into() }
     }
 
     /// A JSON response; `body` is valid JSON.
@@ -69,17 +69,17 @@ impl<'a> Response<'a> {
     /// The answer to `OPTIONS`.
     #[must_use]
     pub fn allow(methods: &'static str) -> Self {
-        Self { header: Some(("Allow", methods)), ..Self::text(Status::NoContent, "") }
+        Self { headers: vec![("Allow", methods)], ..Self::text(Status::NoContent, "") }
     }
 
-    /// The bytes. The answer to `HEAD` has the length of the body it leaves out, and that to
-    /// `OPTIONS` tells a browser what a page may ask for.
+    /// The bytes, with `date` as their date. The answer to `HEAD` has the length of the body it
+    /// leaves out, and that to `OPTIONS` tells a browser what a page may ask for.
     #[must_use]
-    pub fn encode(&self, exchange: &Exchange) -> Vec<u8> {
+    pub fn encode(&self, exchange: &Exchange, date: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(512 + self.body.len());
-        start(&mut out, self.status, exchange.keep_alive);
+        self.start(&mut out, exchange.keep_alive, date);
         out.extend_from_slice(exchange.cors.headers().as_bytes());
-        if let Some((name, value)) = self.header {
+        for (name, value) in &self.headers {
             text::text(&mut out, format_args!("{name}: {value}\r\n"));
             if self.status == Status::NoContent {
                 out.extend_from_slice(exchange.cors.preflight(value).as_bytes());
@@ -98,6 +98,16 @@ impl<'a> Response<'a> {
         }
         out
     }
+
+    fn start(&self, out: &mut Vec<u8>, keep_alive: bool, date: &str) {
+        let (number, phrase) = (self.status.number(), self.status.phrase());
+        text::text(out, format_args!("HTTP/1.1 {number} {phrase}\r\nDate: {date}\r\n"));
+        let connection = if keep_alive { "keep-alive" } else { "close" };
+        // RFC 9110 section 7.8: whoever sends Upgrade names it here.
+        let upgrades = self.headers.iter().any(|(name, _)| *name == "Upgrade");
+        let upgrade = if upgrades { ", upgrade" } else { "" };
+        text::text(out, format_args!("Connection: {connection}{upgrade}\r\n"));
+    }
 }
 
 impl From<&Refusal> for Response<'static> {
@@ -106,28 +116,23 @@ impl From<&Refusal> for Response<'static> {
             "code": refusal.status.error_code(),
             "message": refusal.message,
         }});
-        Self { header: refusal.header, ..Self::json(refusal.status, error.to_string() + "\n") }
+        let headers = refusal.headers.clone();
+        Self { headers, ..Self::json(refusal.status, error.to_string() + "\n") }
     }
 }
 
 impl Refusal {
     /// The response bytes; they announce that the connection is closed.
     #[must_use]
-    pub fn encode(&self, exchange: &Exchange) -> Vec<u8> {
-        Response::from(self).encode(&Exchange { keep_alive: false, ..exchange.clone() })
+    pub fn encode(&self, exchange: &Exchange, date: &str) -> Vec<u8> {
+        Response::from(self).encode(&Exchange { keep_alive: false, ..exchange.clone() }, date)
     }
 }
 
 /// The head of an event stream; chunks of `sse` follow.
 #[must_use]
-pub fn event_stream_head(cors: &Cors) -> Vec<u8> {
-    [EVENT_STREAM_HEAD, cors.headers().as_bytes(), b"\r\n"].concat()
-}
-
-fn start(out: &mut Vec<u8>, status: Status, keep_alive: bool) {
-    text::text(out, format_args!("HTTP/1.1 {} {}\r\n", status.number(), status.phrase()));
-    let connection = if keep_alive { "keep-alive" } else { "close" };
-    text::text(out, format_args!("Connection: {connection}\r\n"));
+pub fn event_stream_head(cors: &Cors, date: &str) -> Vec<u8> {
+    format!("{EVENT_STREAM_HEAD}Date: {date}\r\n{}\r\n", cors.headers()).into_bytes()
 }
 
 #[cfg(test)]
@@ -136,44 +141,46 @@ mod tests {
 
     const KEPT: Exchange = Exchange { head_only: false, keep_alive: true, cors: Cors::None };
 
+    const DATE: &str = "now";
+
     fn text(bytes: &[u8]) -> &str {
         std::str::from_utf8(bytes).unwrap()
     }
 
     #[test]
     fn a_json_response_is_complete() {
-        let bytes = Response::json(Status::Ok, r#"{"seq":1}"#).encode(&KEPT);
+        let bytes = Response::json(Status::Ok, r#"{"seq":1}"#).encode(&KEPT, DATE);
         assert_eq!(
             text(&bytes),
-            "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n\
+            "HTTP/1.1 200 OK\r\nDate: now\r\nConnection: keep-alive\r\n\
+             Content-Type: application/json\r\n\
              Content-Length: 9\r\n\r\n{\"seq\":1}"
         );
     }
 
     #[test]
     fn head_keeps_the_length_and_leaves_out_the_body() {
-        let bytes =
-            Response::text(Status::Ok, "ok\n").encode(&Exchange { head_only: true, ..KEPT });
+        let asked = Exchange { head_only: true, ..KEPT };
+        let bytes = Response::text(Status::Ok, "ok\n").encode(&asked, DATE);
         assert!(text(&bytes).ends_with("Content-Length: 3\r\n\r\n"));
     }
 
     #[test]
     fn options_has_neither_body_nor_length() {
-        let bytes = Response::allow("GET, OPTIONS").encode(&KEPT);
+        let bytes = Response::allow("GET, OPTIONS").encode(&KEPT, DATE);
         assert_eq!(
             text(&bytes),
-            "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\nAllow: GET, OPTIONS\r\n\r\n"
+            "HTTP/1.1 204 No Content\r\nDate: now\r\nConnection: keep-alive\r\n\
+             Allow: GET, OPTIONS\r\n\r\n"
         );
     }
 
     #[test]
     fn a_refusal_is_json_whatever_its_message() {
         let refusal = Refusal::bad("a \"quoted\"\nline").with_header("Allow", "GET");
-        let bytes = refusal.encode(&KEPT);
+        let bytes = refusal.encode(&KEPT, DATE);
         let (head, body) = text(&bytes).split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nAllow: GET\r\n")
-        );
+        assert!(head.contains("\r\nConnection: close\r\nAllow: GET\r\n"));
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["error"]["code"], "bad_request");
         assert_eq!(body["error"]["message"], "a \"quoted\"\nline");
@@ -182,14 +189,14 @@ mod tests {
     #[test]
     fn a_page_may_read_refusals_and_is_told_what_it_may_ask_for() {
         let page = Exchange { cors: Cors::Page("https://a.example".into()), ..KEPT };
-        let bytes = Refusal::bad("no").encode(&page);
+        let bytes = Refusal::bad("no").encode(&page, DATE);
         assert!(text(&bytes).starts_with(
-            "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+            "HTTP/1.1 400 Bad Request\r\nDate: now\r\nConnection: close\r\n\
              Access-Control-Allow-Origin: https://a.example\r\n\
              Access-Control-Allow-Credentials: true\r\n\
              Access-Control-Expose-Headers: Retry-After\r\nVary: Origin\r\n"
         ));
-        let bytes = Response::allow("GET").encode(&Exchange { cors: Cors::Any, ..KEPT });
+        let bytes = Response::allow("GET").encode(&Exchange { cors: Cors::Any, ..KEPT }, DATE);
         assert!(text(&bytes).ends_with(
             "Allow: GET\r\nAccess-Control-Allow-Methods: GET\r\n\
              Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\n\
@@ -198,12 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_is_named_in_connection() {
+        let refusal = Refusal::bad("no").with_header("Upgrade", "websocket").with_header("A", "b");
+        let bytes = refusal.encode(&KEPT, DATE);
+        assert!(
+            text(&bytes)
+                .contains("\r\nConnection: close, upgrade\r\nUpgrade: websocket\r\nA: b\r\n")
+        );
+    }
+
+    #[test]
     fn the_event_stream_head_is_a_head() {
         let mut headers = [httparse::EMPTY_HEADER; 8];
         let mut response = httparse::Response::new(&mut headers);
-        let head = event_stream_head(&Cors::Any);
+        let head = event_stream_head(&Cors::Any, DATE);
         let parsed = response.parse(&head).unwrap();
         assert_eq!(parsed, httparse::Status::Complete(head.len()));
-        assert_eq!((response.code, response.headers.len()), (Some(200), 7));
+        assert_eq!((response.code, response.headers.len()), (Some(200), 8));
     }
 }

@@ -457,7 +457,7 @@ mod tests {
                 panic!("{offer}")
             };
             assert_eq!(form, expected);
-            let answer = String::from_utf8(handshake.response()).unwrap();
+            let answer = String::from_utf8(handshake.response("now")).unwrap();
             assert_eq!(answer.contains("Sec-WebSocket-Protocol: gridcast"), !offer.is_empty());
         }
         let unknown = format!("{WEBSOCKET}Sec-WebSocket-Protocol: mqtt\r\n");
@@ -539,7 +539,7 @@ mod tests {
     #[test]
     fn refusals_say_how_to_do_better() {
         let refusal = route("DELETE /v1/publish/a", "").unwrap_err();
-        assert_eq!(refusal.header, Some(("Allow", "GET, POST, OPTIONS")));
+        assert_eq!(refusal.headers, [("Allow", "GET, POST, OPTIONS")]);
         let cut_at_the_hash = route("GET /v1/feed/pmu/", EVENTS).unwrap_err();
         assert!(cut_at_the_hash.message.contains("%23"), "{}", cut_at_the_hash.message);
         assert!(route("GET /v1/echo", "").unwrap_err().message.contains("[debug]"));
