@@ -11,10 +11,20 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::auth::denied::Denied;
+use crate::auth::files::{AuthError, read, without_line_break};
 use crate::auth::grant::Rights;
-use crate::auth::{AuthError, Denied, Now, read, without_line_break};
 use crate::feed::topic::Target;
 use crate::settings::config::Authentication;
+
+/// The time, on both clocks that matter here.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// UTC, in which tokens speak.
+    pub unix_ms: u64,
+    /// The engine's clock, in which connections end.
+    pub ns: u64,
+}
 
 /// The most keys: each is a kilobyte, and issuers rotate between two or three.
 const KEYS_MAX: usize = 64;

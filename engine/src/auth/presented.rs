@@ -1,6 +1,6 @@
 //! Where in a request a token may stand. Owns the rule that there is one. Must not judge the token.
 
-use crate::auth::Denied;
+use crate::auth::denied::Denied;
 use crate::http::request::Request;
 use percent_encoding::percent_decode_str;
 

@@ -3,7 +3,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::auth::{Auth, AuthError, files};
+use crate::auth::Auth;
+use crate::auth::files::{AuthError, files};
 use crate::settings::config::Config;
 use crate::settings::current::Current;
 use crate::settings::watch::Watch;

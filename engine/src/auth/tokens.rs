@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::auth::files::{AuthError, read, without_line_break};
 use crate::auth::grant::Rights;
-use crate::auth::{AuthError, read, without_line_break};
 use crate::settings::config::StaticToken;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;

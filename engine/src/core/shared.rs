@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use crate::auth::Rules;
+use crate::auth::rules::Rules;
 use crate::delivery::doorbell::{Doorbell, Wake};
 use crate::feed::awaited::AwaitedMax;
 use crate::feed::epoch::Epoch;
@@ -13,8 +13,8 @@ use crate::feed::registry::{Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
 use crate::limits::admission::Admission;
 use crate::limits::memory::Usage;
-use crate::metrics;
-use crate::metrics::{CoreMetrics, Snapshot};
+use crate::metrics::CoreMetrics;
+use crate::metrics::render::{Snapshot, render};
 use crate::net::tls::certificates::Tls;
 use crate::settings::config::{Config, RetentionClass};
 use crate::settings::current::Current;
@@ -200,7 +200,7 @@ impl Shared {
             log_lines_dropped: lines::dropped(),
             ready: self.is_ready(),
         };
-        metrics::render(&cells, &snapshot)
+        render(&cells, &snapshot)
     }
 
     pub(crate) fn wake_all(&self) {

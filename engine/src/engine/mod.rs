@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 
-use crate::auth::{AuthError, Rules};
+use crate::auth::AuthError;
+use crate::auth::rules::Rules;
 use crate::clock::{Clock, unix_ms};
 use crate::core::Core;
 use crate::core::shared::{Port, Shared};

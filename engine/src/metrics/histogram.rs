@@ -1,7 +1,7 @@
 //! A histogram with one bucket for each power of two: constant memory, a few instructions a value.
 //! Written by one thread like every cell; the buckets' unit is the owner's business.
 
-use crate::metrics::Counter;
+use crate::metrics::counter::Counter;
 
 /// Counts values in `N` buckets. The first takes what is not above two to the power of `LOG2_MIN`,
 /// each next one has twice the bound of the one before, the last takes the rest.

@@ -2,15 +2,14 @@
 //! Each cell is written by its core alone and read by whoever renders: no lock, no shared line,
 //! no read-modify-write. Nothing here decides anything.
 
-mod histogram;
-mod render;
-
-pub use histogram::Histogram;
-pub use render::{Snapshot, render};
+pub mod counter;
+pub mod histogram;
+pub mod render;
 
 use crate::http::status::Status;
+use crate::metrics::counter::Counter;
+use crate::metrics::histogram::Histogram;
 use crate::wire::close::CloseCode;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The counts of one core. The alignment keeps two cores' cells off one cache line, and off the
 /// pair of lines that is fetched together.
@@ -95,33 +94,6 @@ type Latency = Histogram<10, 26>;
 
 /// Bounds from 1 to 65,536, and the rest.
 type Frames = Histogram<0, 18>;
-
-/// A number that one thread writes.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`. Only for the one thread that writes: a load and a store, which other threads may
-    /// read between but never tear.
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    fn subtract(&self, n: u64) {
-        self.0.store(self.value().saturating_sub(n), Relaxed);
-    }
-
-    fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-}
 
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident {

@@ -2,8 +2,9 @@
 //! It reads cells and a snapshot; it must not hold anything between two scrapes.
 
 use crate::http::status::Status;
+use crate::metrics::counter::Counter;
 use crate::metrics::histogram::{Histogram, Merged};
-use crate::metrics::{AuthOutcome, CloseReason, CoreMetrics, Counter, Gate, Role, TlsFailure};
+use crate::metrics::{AuthOutcome, CloseReason, CoreMetrics, Gate, Role, TlsFailure};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};

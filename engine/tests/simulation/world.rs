@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridcast::auth::Rules;
+use gridcast::auth::rules::Rules;
 use gridcast::core::Core;
 use gridcast::core::shared::{Port as SharedPort, Shared};
 use gridcast::http::route::Door;
