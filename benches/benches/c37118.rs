@@ -15,7 +15,7 @@ use gridload::plan::follows::Follows;
 use gridload::plan::layout::Layout;
 use gridload::plan::plan::{Destination, Plan};
 use gridload::receive::reception::{Arrival, Reception};
-use gridload::receive::stamp::Roster;
+use gridload::receive::stamp::PublisherIndex;
 use gridload::scenario::builtin;
 use gridload::scenario::scenario::Scenario;
 use gridload::time::clock::{UtcMap, mono_ns};
@@ -36,7 +36,7 @@ fn main() {
 fn encode(criterion: &mut Criterion) {
     for payload in [Payload::C37118, Payload::Json] {
         let run = Run::new(payload);
-        let (mut encoder, ticks) = (run.encoder(0), run.roster.schedule(0).ticks);
+        let (mut encoder, ticks) = (run.encoder(0), run.publisher_index.schedule(0).ticks);
         let mut seq = 0;
         criterion.bench_function(&format!("c37118/encode/{payload}"), |bencher| {
             bencher.iter(|| {
@@ -71,8 +71,8 @@ fn receive(criterion: &mut Criterion, name: &str, sockets: u32, ticks: u32) {
             |reception| {
                 for Sent { frame, at_ns } in &arrivals {
                     for account in 0..sockets {
-                        let roster = Some(&run.roster);
-                        let arrival = Arrival { account, roster, now_ns: *at_ns };
+                        let publisher_index = Some(&run.publisher_index);
+                        let arrival = Arrival { account, publisher_index, now_ns: *at_ns };
                         reception.message(arrival, frame);
                     }
                 }
@@ -87,7 +87,7 @@ fn receive(criterion: &mut Criterion, name: &str, sockets: u32, ticks: u32) {
 /// A run of the default scenario, without its sockets.
 struct Run {
     plan: Plan,
-    roster: Roster,
+    publisher_index: PublisherIndex,
 }
 
 struct Sent {
@@ -107,24 +107,29 @@ impl Run {
         plan.publishers.iter_mut().for_each(|publisher| publisher.payload = payload);
         let utc = UtcMap::sample();
         let start_unix_ns = utc.unix_of_mono(mono_ns() + SECOND_NS);
-        let roster = Roster::new(&plan, start_unix_ns, utc, plan.spread_every);
-        Self { plan, roster }
+        let publisher_index = PublisherIndex::new(&plan, start_unix_ns, utc, plan.spread_every);
+        Self { plan, publisher_index }
     }
 
     fn encoder(&self, publisher: u32) -> Encoder {
         let plan = &self.plan.publishers[publisher as usize];
-        Encoder::new(self.plan.run_id, self.plan.seed, plan, *self.roster.schedule(publisher))
+        Encoder::new(
+            self.plan.run_id,
+            self.plan.seed,
+            plan,
+            *self.publisher_index.schedule(publisher),
+        )
     }
 
     /// The frames of all publishers in the order of their ticks, noted as sent.
     fn arrivals(&self, ticks: u32) -> Vec<Sent> {
-        let publishers = 0..self.roster.publishers() as u32;
+        let publishers = 0..self.publisher_index.publishers() as u32;
         let mut encoders: Vec<_> = publishers.map(|publisher| self.encoder(publisher)).collect();
         let mut arrivals = Vec::new();
         for seq in 0..ticks {
             for (publisher, encoder) in (0..).zip(&mut encoders) {
-                let due_ns = self.roster.intended_ns(publisher, seq);
-                self.roster.log(publisher).attempt(seq, due_ns);
+                let due_ns = self.publisher_index.intended_ns(publisher, seq);
+                self.publisher_index.log(publisher).attempt(seq, due_ns);
                 let frame = encoder.encode(seq).to_vec();
                 arrivals.push(Sent { frame, at_ns: due_ns + LATENCY_NS });
             }
@@ -136,7 +141,7 @@ impl Run {
     fn reception(&self, sockets: u32) -> Reception {
         let mut reception = Reception::new(&self.plan);
         for _ in 0..sockets {
-            reception.open(0, Follows::All, self.roster.publishers());
+            reception.open(0, Follows::All, self.publisher_index.publishers());
         }
         reception
     }

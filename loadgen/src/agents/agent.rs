@@ -24,7 +24,7 @@ use crate::observe::host::Environment;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::Sampler;
 use crate::observe::server_counters::CounterPage;
-use crate::plan::budget::Destined;
+use crate::plan::budget::TargetKind;
 use crate::plan::plan::{Destination, Plan};
 use crate::plan::{budget, check};
 use crate::time::clock::UtcMap;
@@ -157,8 +157,8 @@ fn plan(args: &AgentArgs, task: &Task) -> Result<Plan, String> {
     if !args.source_ip.is_empty() {
         share.target.source_ips.clone_from(&args.source_ip);
     }
-    let destined = Destined::Server(task.target.ip());
-    let budget = budget::fit(&share, &host::limits(), &args.wishes(), destined);
+    let destined = TargetKind::Server(task.target.ip());
+    let budget = budget::fit(&share, &host::limits(), &args.layout_request(), destined);
     let budget = budget.map_err(|refusals| {
         let listed = refusals.iter().map(ToString::to_string).collect::<Vec<_>>();
         listed.join("; ")

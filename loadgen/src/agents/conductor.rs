@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::agents::crew::{Agent, Heard};
+use crate::agents::connection::{Agent, AgentEvent};
 use crate::agents::error::AgentsError;
 use crate::agents::message::{Counts, FromAgent, Report, ToAgent};
-use crate::drive::ensemble::{sample_every, second_after};
+use crate::drive::coordinator::{sample_every, second_after};
 use crate::observe::clocks;
 use crate::observe::progress::{Phase, Progress};
 use crate::plan::plan::Plan;
@@ -20,7 +20,7 @@ use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// What the agents left behind.
-pub struct Gathered {
+pub struct CollectedReports {
     /// Of those that came to the end, by their place.
     pub reports: Vec<(usize, Report)>,
     /// The others: name, and why.
@@ -38,7 +38,7 @@ pub fn conduct(
     plan: &Plan,
     utc: UtcMap,
     progress: &Progress,
-) -> Result<Gathered, AgentsError> {
+) -> Result<CollectedReports, AgentsError> {
     let (sender, heard) = mpsc::channel();
     for (place, agent) in agents.iter_mut().enumerate() {
         agent.listen(place, utc, sender.clone()).map_err(AgentsError::System)?;
@@ -71,7 +71,7 @@ struct Conductor<'c> {
     plan: &'c Plan,
     utc: UtcMap,
     progress: &'c Progress,
-    heard: Receiver<Heard>,
+    heard: Receiver<AgentEvent>,
     windows: Windows,
     start_unix_ns: Option<u64>,
     asked_ns: u64,
@@ -103,8 +103,8 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    fn hear(&mut self, heard: Heard) -> Result<(), AgentsError> {
-        let Heard { agent, unix_ns, said } = heard;
+    fn hear(&mut self, heard: AgentEvent) -> Result<(), AgentsError> {
+        let AgentEvent { agent, unix_ns, said } = heard;
         let (Some(part), Some(of)) = (self.parts.get_mut(agent), self.agents.get_mut(agent)) else {
             return Ok(());
         };
@@ -226,10 +226,13 @@ impl Conductor<'_> {
         self.parts.iter().all(|part| !part.is_live())
     }
 
-    fn finish(self) -> Gathered {
+    fn finish(self) -> CollectedReports {
         self.progress.enter(Phase::Done);
-        let mut gathered =
-            Gathered { reports: Vec::new(), lost: Vec::new(), windows: self.windows.finish() };
+        let mut gathered = CollectedReports {
+            reports: Vec::new(),
+            lost: Vec::new(),
+            windows: self.windows.finish(),
+        };
         for (place, (part, agent)) in self.parts.into_iter().zip(self.agents).enumerate() {
             agent.part();
             match (part.report, part.lost) {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::agents::message;
 use crate::agents::message::{Counts, FromAgent, MESSAGE_BYTES_MAX, ToAgent};
-use crate::drive::ensemble::{Disbanded, Ensemble, Start};
+use crate::drive::coordinator::{Coordinator, Disbanded, Start};
 use crate::observe::progress::Progress;
 use crate::plan::plan::Plan;
 use crate::receive::windows::WindowPart;
@@ -100,7 +100,7 @@ impl Drop for Member {
     }
 }
 
-impl Ensemble for Member {
+impl Coordinator for Member {
     fn start(&self, _: &Plan) -> Result<Start, Disbanded> {
         self.exchange(&FromAgent::Ready)?;
         let utc = self.line.utc;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::drive::run::Performed;
+use crate::drive::run::RunResult;
 use crate::judge::health::{Gate, HealthLimits};
 use crate::os::tls::TlsPlan;
 use crate::plan::part::Part;
@@ -132,7 +132,7 @@ pub struct Counts {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// What it measured.
-    pub performed: Performed,
+    pub performed: RunResult,
     /// What that is worth.
     pub gates: Vec<Gate>,
 }

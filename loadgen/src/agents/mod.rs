@@ -5,17 +5,17 @@
 
 pub mod agent;
 mod conductor;
-mod crew;
+mod connection;
 pub mod error;
 mod member;
 mod message;
 mod offset;
 
-use crate::agents::conductor::Gathered;
-use crate::agents::crew::Agent;
+use crate::agents::conductor::CollectedReports;
+use crate::agents::connection::Agent;
 use crate::agents::error::AgentsError;
 use crate::agents::message::{Report, Task};
-use crate::drive::run::Performed;
+use crate::drive::run::RunResult;
 use crate::drive::{publishers, ramp};
 use crate::judge::health;
 use crate::judge::health::{Gate, HealthLimits};
@@ -30,7 +30,7 @@ use crate::scenario::scenario::Scenario;
 use crate::time::clock::UtcMap;
 
 /// Agents that have their shares.
-pub struct Crew {
+pub struct AgentPool {
     agents: Vec<Agent>,
     utc: UtcMap,
 }
@@ -45,7 +45,7 @@ pub struct Shared {
     pub clocks: Clocks,
 }
 
-impl Crew {
+impl AgentPool {
     /// Enlists agents for a plan.
     ///
     /// # Errors
@@ -54,14 +54,14 @@ impl Crew {
         names: &[String],
         secret: Option<&str>,
         load: &Load<'_>,
-    ) -> Result<Crew, AgentsError> {
+    ) -> Result<AgentPool, AgentsError> {
         let utc = UtcMap::sample();
         let of = names.len() as u32;
         let enlist = |(index, name): (u32, &String)| {
             Agent::enlist(name, secret, load.task(Part { index, of }), utc)
         };
         let agents = (0..).zip(names).map(enlist).collect::<Result<_, _>>()?;
-        Ok(Crew { agents, utc })
+        Ok(AgentPool { agents, utc })
     }
 
     /// Conducts the load.
@@ -115,14 +115,14 @@ fn clock_of(agent: &Agent) -> AgentClock {
 }
 
 /// Adds up what agents have measured.
-fn joined(gathered: Gathered, names: &[String], clocks: Clocks, plan: &Plan) -> Shared {
-    let Gathered { reports, windows, .. } = gathered;
+fn joined(gathered: CollectedReports, names: &[String], clocks: Clocks, plan: &Plan) -> Shared {
+    let CollectedReports { reports, windows, .. } = gathered;
     let reported = reports.len();
-    let mut joint = Joint::new(plan);
+    let mut joint = MergedReports::new(plan);
     for (place, report) in reports {
         joint.add(names.get(place).map_or("?", String::as_str), report);
     }
-    let Joint { mut outcome, arrivals, mut gates, ramps, published } = joint;
+    let MergedReports { mut outcome, arrivals, mut gates, ramps, published } = joint;
     outcome.ramp = ramp::merge(ramps);
     outcome.publishers = publishers::merge(published);
     outcome.spread = arrivals.finish();
@@ -133,7 +133,7 @@ fn joined(gathered: Gathered, names: &[String], clocks: Clocks, plan: &Plan) -> 
 }
 
 /// Results on their way to become one.
-struct Joint {
+struct MergedReports {
     outcome: Outcome,
     arrivals: SpreadSamples,
     gates: Vec<Gate>,
@@ -141,9 +141,9 @@ struct Joint {
     published: Vec<PublisherOutcome>,
 }
 
-impl Joint {
-    fn new(plan: &Plan) -> Joint {
-        Joint {
+impl MergedReports {
+    fn new(plan: &Plan) -> MergedReports {
+        MergedReports {
             outcome: Outcome {
                 measured: plan.measure,
                 classes: plan.classes.iter().map(ClassOutcome::of).collect(),
@@ -157,7 +157,7 @@ impl Joint {
     }
 
     fn add(&mut self, name: &str, report: Report) {
-        let Report { performed: Performed { outcome: part, arrivals }, gates } = report;
+        let Report { performed: RunResult { outcome: part, arrivals }, gates } = report;
         let outcome = &mut self.outcome;
         outcome.started_unix_ns = part.started_unix_ns;
         outcome.measured = outcome.measured.min(part.measured);

@@ -13,7 +13,7 @@ use crate::codec::dialect::particulars::Particulars;
 use crate::codec::form::{Form, Pace};
 use crate::codec::payload::Payload;
 use crate::judge::health::HealthLimits;
-use crate::plan::budget::Wishes;
+use crate::plan::budget::LayoutRequest;
 use crate::scenario::limits::{MEASURE_MIN, PUBLISHERS_MAX, REPEAT, SOCKETS_MAX, check_phase};
 use crate::scenario::overlay_flag::OverlayFlag;
 use crate::scenario::profile::Profile;
@@ -212,8 +212,8 @@ pub(crate) const RESULT: &str = "Result";
 
 impl RunOptions {
     /// What the budget must respect.
-    pub fn wishes(&self) -> Wishes {
-        Wishes {
+    pub fn layout_request(&self) -> LayoutRequest {
+        LayoutRequest {
             threads: self.threads,
             engine_cores: self.engine_cores,
             cpus: self.cpus.clone().map(|list| list.0),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::agents::error::AgentsError;
-use crate::agents::{Crew, Load, Shared};
+use crate::agents::{AgentPool, Load, Shared};
 use crate::cli::options::{RunArgs, RunOptions};
 use crate::cli::overrides;
 use crate::cli::overrides::ResolveError;
@@ -31,7 +31,7 @@ use crate::observe::sampler::{Sampler, Samples};
 use crate::observe::server_counters::CounterPage;
 use crate::os::tls::{TlsPlan, Trust};
 use crate::plan::budget;
-use crate::plan::budget::{Budget, Destined, Refusal};
+use crate::plan::budget::{Budget, Refusal, TargetKind};
 use crate::plan::layout::Layout;
 use crate::plan::plan::{Destination, Plan};
 use crate::receive::outcome::Outcome;
@@ -145,8 +145,8 @@ impl Fitted {
         let server = server_of(&scenario)?;
         let destined = destined(server);
         host::raise_descriptor_limit().map_err(system("raising the limit of open files"))?;
-        let wishes = options.wishes();
-        let budget = budget::fit(&scenario, &host::limits(), &wishes, destined)
+        let layout_request = options.layout_request();
+        let budget = budget::fit(&scenario, &host::limits(), &layout_request, destined)
             .map_err(SessionError::Refused)?;
         Ok(Fitted { scenario, budget })
     }
@@ -161,8 +161,8 @@ pub fn server_of(scenario: &Scenario) -> Result<Option<SocketAddr>, SessionError
 }
 
 /// What the budget needs to know of a server.
-pub fn destined(server: Option<SocketAddr>) -> Destined {
-    server.map_or(Destined::Embedded, |server| Destined::Server(server.ip()))
+pub fn destined(server: Option<SocketAddr>) -> TargetKind {
+    server.map_or(TargetKind::Embedded, |server| TargetKind::Server(server.ip()))
 }
 
 /// The address of `host:port`.
@@ -269,8 +269,8 @@ fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
         let plan = Plan::build(&scenario, &layout, destination);
         let limits = options.health_limits(&scenario);
         let load = Load { scenario: &scenario, plan: &plan, limits };
-        let crew = Crew::enlist(&options.agents, options.agent_secret.as_deref(), &load)?;
-        let carry = |progress: &Progress| crew.run(&plan, progress);
+        let pool = AgentPool::enlist(&options.agents, options.agent_secret.as_deref(), &load)?;
+        let carry = |progress: &Progress| pool.run(&plan, progress);
         let watched = Watched { pid: target.pid, is_counted: options.count };
         let (shared, samples) = measure(&plan, watched, carry)?;
         let Shared { outcome, mut gates, clocks } = shared;

@@ -6,7 +6,7 @@ use crate::codec::wire::{Event, Gap, MASK, Message, Opcode, Scanner};
 
 /// What a server said that concerns the run.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard<'b> {
+pub enum ServerEvent<'b> {
     /// A whole message.
     Message(Message<'b>),
     /// Frames were skipped for this socket.
@@ -23,14 +23,14 @@ pub fn scan(
     bytes: &[u8],
     message_bytes_max: usize,
     pongs: &mut Vec<u8>,
-    mut heard: impl FnMut(Heard<'_>),
+    mut heard: impl FnMut(ServerEvent<'_>),
 ) -> Result<(), String> {
     let mut close = None;
     let scanned = scanner.scan(bytes, message_bytes_max, |event| match event {
-        Event::Message(message) => heard(Heard::Message(message)),
+        Event::Message(message) => heard(ServerEvent::Message(message)),
         Event::Ping(data) => {
             if let Some(gap) = wire::gap_of(data) {
-                heard(Heard::Gap(gap));
+                heard(ServerEvent::Gap(gap));
             }
             wire::encode(Opcode::Pong, data, MASK, pongs);
         }

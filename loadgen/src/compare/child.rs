@@ -15,7 +15,7 @@ use crate::observe::host;
 use crate::observe::host::Partition;
 use crate::result::run_file::RunFile;
 use crate::server::external;
-use crate::server::external::ForeignError;
+use crate::server::external::ExternalServerError;
 use crate::server::process::ServerProcess;
 
 /// Why a run left no result.
@@ -31,7 +31,7 @@ pub enum ChildRunError {
     },
     /// The server.
     #[error(transparent)]
-    Server(#[from] ForeignError),
+    Server(#[from] ExternalServerError),
     /// It ended without one.
     #[error("the run in {} ended with {exit} and left no result:\n{said}", path.display())]
     NoResult {

@@ -54,7 +54,8 @@ pub fn examine(
     facts: &Facts,
 ) -> Result<Vec<Limit>, SessionError> {
     let destined = session::destined(session::server_of(scenario)?);
-    let (budget, refusals) = budget::assess(scenario, &facts.limits, &options.wishes(), destined);
+    let (budget, refusals) =
+        budget::assess(scenario, &facts.limits, &options.layout_request(), destined);
     let case = Case { scenario, facts, budget, refusals };
     Ok([network::limits(&case), memory::limits(&case), processors::limits(&case)].concat())
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use mio::net::TcpStream;
 
-use crate::codec::incoming::Heard;
+use crate::codec::incoming::ServerEvent;
 use crate::codec::wire::{MASK, Opcode, Scanner};
 use crate::codec::{incoming, wire};
 use crate::drive::link;
@@ -112,7 +112,7 @@ impl Connection {
         bytes: &[u8],
         message_bytes_max: usize,
         pongs: &mut Vec<u8>,
-        heard: impl FnMut(Heard<'_>),
+        heard: impl FnMut(ServerEvent<'_>),
     ) -> Result<(), String> {
         incoming::scan(&mut self.scanner, bytes, message_bytes_max, pongs, heard)
     }
@@ -223,7 +223,7 @@ mod tests {
         let (mut pongs, mut gaps) = (vec![], vec![]);
         let result = connection.scan(&buffer[..filled.total], 256, &mut pongs, |heard| {
             let gap = Gap { from: 2, to: 3, reason: wire::GapReason::Lost };
-            gaps.push(heard == Heard::Gap(gap));
+            gaps.push(heard == ServerEvent::Gap(gap));
         });
         assert_eq!((result, gaps), (Ok(()), vec![true]));
         assert_eq!(pongs.len(), ping.len() + 4);

@@ -114,7 +114,7 @@ impl Dashboard {
         let Some(feed) = self.feed(number) else {
             return reception.reject(arrival, Reject::Foreign);
         };
-        match reception.stamp(payload, arrival.roster) {
+        match reception.stamp(payload, arrival.publisher_index) {
             Ok(stamp) if stamp.publisher == feed.publisher => {
                 let is_newest = reception.frame(arrival, stamp, payload.len());
                 feed.note(seq, is_newest, reception, arrival);
@@ -212,7 +212,7 @@ fn read_frame(
         Ok(notice) => return Err(unframed(notice)),
         Err(envelope::Malformed) => return Err(Unframed::Rejected(Reject::Corrupt)),
     };
-    let stamp = stamp::identified(&payload, arrival.roster).map_err(Unframed::Rejected)?;
+    let stamp = stamp::identified(&payload, arrival.publisher_index).map_err(Unframed::Rejected)?;
     match publisher_of.get(topic.as_ref()) {
         Some(publisher) if *publisher == stamp.publisher => {
             Ok(Frame { publisher: *publisher, seq, stamp, payload_bytes: payload.len() })

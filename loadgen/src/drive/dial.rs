@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::codec::dialect::broker::{Broker, Brought};
+use crate::codec::dialect::broker::{Broker, ReadResult};
 use crate::codec::handshake::Offer;
 use crate::codec::memo::Memo;
 use crate::drive::connection::Connection;
@@ -145,9 +145,11 @@ impl Desk {
     ) -> Result<(), Failure> {
         let (texts, message_bytes_max) = (&mut self.texts, self.message_bytes_max);
         let (now_ns, inflater) = (mono_ns(), &mut None);
-        let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
+        let read_result = ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
         let mut pongs = Vec::new();
-        broker.hear(connection.scanner(), brought, &mut pongs, |_| ()).map_err(Failure::Final)?;
+        broker
+            .hear(connection.scanner(), read_result, &mut pongs, |_| ())
+            .map_err(Failure::Final)?;
         Ok(connection.send(&pongs)?)
     }
 }

@@ -2,9 +2,9 @@
 //! decide what a message is worth (`receive` does) or what a run is worth (`judge` does).
 
 pub mod connection;
+pub mod coordinator;
 pub mod dashboard;
 pub mod dial;
-pub mod ensemble;
 pub mod link;
 pub mod publishers;
 pub mod ramp;

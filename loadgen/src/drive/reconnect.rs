@@ -11,10 +11,10 @@ use crate::time::units::SECOND_NS;
 
 /// One thread's sockets that are to come while the run is on.
 #[derive(Debug, Default)]
-pub struct Reconnects {
+pub struct ReconnectQueue {
     /// When each tries next: instant, subscriber.
     due: BinaryHeap<Reverse<(u64, u32)>>,
-    away: FxHashMap<u32, Absent>,
+    away: FxHashMap<u32, Reconnect>,
     /// Tries under way in the order of their deadlines: subscriber, and tries before.
     pending: VecDeque<(u64, u32, u32)>,
     in_flight: usize,
@@ -22,7 +22,7 @@ pub struct Reconnects {
 
 /// Somebody who is not there.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Absent {
+pub struct Reconnect {
     /// Since when, or since when it has tried if it never was there.
     pub since_ns: u64,
     /// Its account at the reception, if it was there.
@@ -32,16 +32,16 @@ pub struct Absent {
     failed: u32,
 }
 
-impl Absent {
+impl Reconnect {
     /// Somebody who has not tried yet.
-    pub fn new(since_ns: u64, account: Option<u32>, wait: Wait) -> Absent {
-        Absent { since_ns, account, wait, failed: 0 }
+    pub fn new(since_ns: u64, account: Option<u32>, wait: Wait) -> Reconnect {
+        Reconnect { since_ns, account, wait, failed: 0 }
     }
 }
 
-impl Reconnects {
+impl ReconnectQueue {
     /// A subscriber is away, and tries to come at `due_ns`.
-    pub fn expect(&mut self, subscriber: u32, absent: Absent, due_ns: u64) {
+    pub fn expect(&mut self, subscriber: u32, absent: Reconnect, due_ns: u64) {
         self.away.insert(subscriber, absent);
         self.due.push(Reverse((due_ns, subscriber)));
     }
@@ -74,7 +74,7 @@ impl Reconnects {
     }
 
     /// A subscriber is there.
-    pub fn came(&mut self, subscriber: u32) -> Option<Absent> {
+    pub fn came(&mut self, subscriber: u32) -> Option<Reconnect> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.away.remove(&subscriber)
     }
@@ -109,9 +109,9 @@ mod tests {
 
     const WAIT: Wait = Wait::Fixed(Duration::from_secs(1));
 
-    fn one_away() -> Reconnects {
-        let mut reconnects = Reconnects::default();
-        reconnects.expect(7, Absent::new(0, Some(3), WAIT), SECOND_NS);
+    fn one_away() -> ReconnectQueue {
+        let mut reconnects = ReconnectQueue::default();
+        reconnects.expect(7, Reconnect::new(0, Some(3), WAIT), SECOND_NS);
         reconnects
     }
 
@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn tries_under_way_are_bounded() {
-        let mut reconnects = Reconnects::default();
-        (0..3_000).for_each(|n| reconnects.expect(n, Absent::new(0, None, WAIT), 0));
+        let mut reconnects = ReconnectQueue::default();
+        (0..3_000).for_each(|n| reconnects.expect(n, Reconnect::new(0, None, WAIT), 0));
         assert_eq!(std::iter::from_fn(|| reconnects.due(0)).count(), IN_FLIGHT_MAX);
         assert!(reconnects.came(0).is_some() && reconnects.due(0).is_some());
     }

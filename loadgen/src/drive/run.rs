@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drive::ensemble::{Disbanded, Ensemble, Solo, Start};
+use crate::drive::coordinator::{Coordinator, Disbanded, Solo, Start};
 use crate::drive::publishers;
 use crate::drive::publishers::connect::{ConnectError, Connected};
-use crate::drive::publishers::{PublisherHarvest, connect};
+use crate::drive::publishers::{PublisherThreadResult, connect};
 use crate::drive::stage::Stage;
 use crate::drive::subscribers::worker;
-use crate::drive::subscribers::worker::SubscriberHarvest;
+use crate::drive::subscribers::worker::SubscriberThreadResult;
 use crate::observe::progress::{Phase, Progress};
 use crate::os::tls::TlsError;
 use crate::plan::part::Part;
@@ -26,7 +26,7 @@ use crate::receive::outcome::window::Window;
 use crate::receive::reception;
 use crate::receive::reception::Reception;
 use crate::receive::spread::SpreadSamples;
-use crate::receive::stamp::Roster;
+use crate::receive::stamp::PublisherIndex;
 use crate::receive::windows::{WindowPart, Windows};
 use crate::time::clock::mono_ns;
 use crate::time::units::nanoseconds;
@@ -62,21 +62,21 @@ pub enum RunError {
 
 /// Carries a whole plan out. `progress` tells how far it is, and can stop it.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
-    perform(plan, progress, &Solo).map(Performed::whole)
+    perform(plan, progress, &Solo).map(RunResult::whole)
 }
 
 /// Carries out the part of a plan that is this host's.
 pub fn perform(
     plan: &Plan,
     progress: &Progress,
-    ensemble: &dyn Ensemble,
-) -> Result<Performed, RunError> {
+    coordinator: &dyn Coordinator,
+) -> Result<RunResult, RunError> {
     check(plan)?;
     let stage = Stage::new(plan, progress)?;
     let performed = thread::scope(|scope| {
         // Threads end when the stage is finished, however this function is left.
         let _finish = FinishOnDrop(&stage);
-        conduct(&stage, scope, ensemble)
+        faults(&stage, scope, coordinator)
     });
     progress.enter(Phase::Done);
     performed
@@ -84,25 +84,25 @@ pub fn perform(
 
 /// What a part of a load came to.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Performed {
+pub struct RunResult {
     /// All but the spread, which only the arrivals at all parts together have.
     pub outcome: Outcome,
     /// Arrivals of the frames that are sampled for the spread.
     pub arrivals: SpreadSamples,
 }
 
-impl Performed {
+impl RunResult {
     /// The outcome of a load of which this is all.
     pub fn whole(self) -> Outcome {
         Outcome { spread: self.arrivals.finish(), ..self.outcome }
     }
 }
 
-fn conduct<'scope, 'env>(
+fn faults<'scope, 'env>(
     stage: &'env Stage<'env>,
     scope: &'scope Scope<'scope, 'env>,
-    ensemble: &dyn Ensemble,
-) -> Result<Performed, RunError> {
+    coordinator: &dyn Coordinator,
+) -> Result<RunResult, RunError> {
     let (sender, receiver) = mpsc::channel();
     let subscribers = spawn_subscribers(stage, scope, &sender)?;
     await_ramp(stage, &subscribers);
@@ -115,19 +115,24 @@ fn conduct<'scope, 'env>(
     }
     stage.progress.enter(Phase::Ready);
     let connected = connect_publishers(stage)?;
-    let roster = set_start(stage, ensemble)?;
-    let publishers = spawn_publishers(stage, roster, scope, connected, &sender)?;
+    let publisher_index = set_start(stage, coordinator)?;
+    let publishers = spawn_publishers(stage, publisher_index, scope, connected, &sender)?;
     drop(sender);
-    let mut seconds = Seconds { ensemble, receiver, windows: Windows::default() };
+    let mut seconds = Seconds { coordinator, receiver, windows: Windows::default() };
     let has_failed = || has_ended(&publishers) || has_ended(&subscribers);
-    let measured = await_published(stage, roster, &mut seconds, has_failed);
-    agree_on_published(roster, stage.plan.part, ensemble)?;
+    let measured = await_published(stage, publisher_index, &mut seconds, has_failed);
+    agree_on_published(publisher_index, stage.plan.part, coordinator)?;
     await_drained(stage, &mut seconds, has_failed);
     stage.finish.store(true, Ordering::Release);
     let published = join(publishers, "publisher")?;
     let received = join(subscribers, "subscriber")?;
     let windows = seconds.finish();
-    collect(stage.plan, roster, ensemble, Harvest { measured, published, received, windows })
+    collect(
+        stage.plan,
+        publisher_index,
+        coordinator,
+        Harvest { measured, published, received, windows },
+    )
 }
 
 type Handles<'scope, T> = Vec<ScopedJoinHandle<'scope, io::Result<T>>>;
@@ -136,7 +141,7 @@ fn spawn_subscribers<'scope, 'env>(
     stage: &'env Stage<'env>,
     scope: &'scope Scope<'scope, 'env>,
     windows: &Sender<WindowPart>,
-) -> Result<Handles<'scope, SubscriberHarvest>, RunError> {
+) -> Result<Handles<'scope, SubscriberThreadResult>, RunError> {
     (0..stage.plan.subscriber_threads.max(1))
         .map(|index| {
             let windows = windows.clone();
@@ -150,11 +155,11 @@ fn spawn_subscribers<'scope, 'env>(
 
 fn spawn_publishers<'scope, 'env>(
     stage: &'env Stage<'env>,
-    roster: &'env Roster,
+    publisher_index: &'env PublisherIndex,
     scope: &'scope Scope<'scope, 'env>,
     connected: Vec<Vec<Connected>>,
     windows: &Sender<WindowPart>,
-) -> Result<Handles<'scope, PublisherHarvest>, RunError> {
+) -> Result<Handles<'scope, PublisherThreadResult>, RunError> {
     connected
         .into_iter()
         .enumerate()
@@ -162,14 +167,16 @@ fn spawn_publishers<'scope, 'env>(
             let windows = windows.clone();
             thread::Builder::new()
                 .name(format!("publisher-{index}"))
-                .spawn_scoped(scope, move || publishers::run(stage, roster, index, lines, windows))
+                .spawn_scoped(scope, move || {
+                    publishers::run(stage, publisher_index, index, lines, windows)
+                })
                 .map_err(|error| RunError::System("cannot start a thread", error))
         })
         .collect()
 }
 
 /// Waits until every subscriber socket is open or given up.
-fn await_ramp(stage: &Stage<'_>, subscribers: &Handles<'_, SubscriberHarvest>) {
+fn await_ramp(stage: &Stage<'_>, subscribers: &Handles<'_, SubscriberThreadResult>) {
     let is_ramped = || stage.ramped.load(Ordering::Acquire) >= subscribers.len();
     while !(is_ramped() || has_ended(subscribers)) {
         thread::sleep(LOOK);
@@ -186,7 +193,7 @@ fn is_alone(stage: &Stage<'_>) -> bool {
     connected == 0 && !stage.plan.subscribers.is_empty()
 }
 
-fn no_subscribers(received: Vec<SubscriberHarvest>) -> RunError {
+fn no_subscribers(received: Vec<SubscriberThreadResult>) -> RunError {
     let ramp = crate::drive::ramp::merge(received.into_iter().map(|harvest| harvest.ramp));
     let reasons = ramp.errors.iter().map(|(reason, tries)| format!("{tries} x {reason}"));
     RunError::NoSubscribers(ramp.attempted, reasons.collect::<Vec<_>>().join(", "))
@@ -197,26 +204,29 @@ fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connected>>, RunError
     (0..threads).map(|index| connect::connect(stage, index).map_err(RunError::from)).collect()
 }
 
-fn set_start<'s>(stage: &'s Stage<'_>, ensemble: &dyn Ensemble) -> Result<&'s Roster, RunError> {
-    let Start { unix_ns, utc, sample_every } = ensemble.start(stage.plan)?;
-    let roster = Roster::new(stage.plan, unix_ns, utc, sample_every);
-    Ok(stage.roster.get_or_init(|| roster))
+fn set_start<'s>(
+    stage: &'s Stage<'_>,
+    coordinator: &dyn Coordinator,
+) -> Result<&'s PublisherIndex, RunError> {
+    let Start { unix_ns, utc, sample_every } = coordinator.start(stage.plan)?;
+    let publisher_index = PublisherIndex::new(stage.plan, unix_ns, utc, sample_every);
+    Ok(stage.publisher_index.get_or_init(|| publisher_index))
 }
 
 /// Watches the phases pass until all is published. Answers how long the measured phase was.
 fn await_published(
     stage: &Stage<'_>,
-    roster: &Roster,
+    publisher_index: &PublisherIndex,
     seconds: &mut Seconds<'_>,
     has_failed: impl Fn() -> bool,
 ) -> Duration {
-    let (measured_from, measured_to) = stage.measured_ns(roster);
+    let (measured_from, measured_to) = stage.measured_ns(publisher_index);
     let publishers = stage.plan.publishing_threads();
     let is_published = || stage.published.load(Ordering::Acquire) >= publishers;
     // The phase lasts as long as planned, though its last tick is a period before its end.
     let is_over = |now_ns| now_ns >= measured_to || stage.progress.is_stopped();
     while !(is_published() && is_over(mono_ns())) {
-        enter_phase(stage, roster, mono_ns());
+        enter_phase(stage, publisher_index, mono_ns());
         let patience_ns = measured_to + nanoseconds(stage.plan.drain);
         if mono_ns() > patience_ns || has_failed() {
             break; // a server that no longer reads: what was not written is unsent
@@ -228,16 +238,17 @@ fn await_published(
 
 /// Learns what the other parts have published, so that it can be waited for.
 fn agree_on_published(
-    roster: &Roster,
+    publisher_index: &PublisherIndex,
     part: Part,
-    ensemble: &dyn Ensemble,
+    coordinator: &dyn Coordinator,
 ) -> Result<(), Disbanded> {
-    let publishers = 0..roster.publishers() as u32;
-    let own = |publisher| if part.has(publisher) { roster.log(publisher).written() } else { 0 };
-    let written = ensemble.published(publishers.clone().map(own).collect())?;
+    let publishers = 0..publisher_index.publishers() as u32;
+    let own =
+        |publisher| if part.has(publisher) { publisher_index.log(publisher).written() } else { 0 };
+    let written = coordinator.published(publishers.clone().map(own).collect())?;
     for (publisher, frames) in publishers.zip(written) {
         if !part.has(publisher) {
-            roster.log(publisher).set_written(frames);
+            publisher_index.log(publisher).set_written(frames);
         }
     }
     Ok(())
@@ -255,13 +266,13 @@ fn await_drained(stage: &Stage<'_>, seconds: &mut Seconds<'_>, has_failed: impl 
     }
 }
 
-fn enter_phase(stage: &Stage<'_>, roster: &Roster, now_ns: u64) {
-    let (measured_from, measured_to) = stage.measured_ns(roster);
+fn enter_phase(stage: &Stage<'_>, publisher_index: &PublisherIndex, now_ns: u64) {
+    let (measured_from, measured_to) = stage.measured_ns(publisher_index);
     if now_ns >= measured_to {
         stage.progress.enter(Phase::Drain);
     } else if now_ns >= measured_from {
         stage.progress.enter(Phase::Measure);
-    } else if now_ns >= roster.start_ns() {
+    } else if now_ns >= publisher_index.start_ns() {
         stage.progress.enter(Phase::Warmup);
     }
 }
@@ -281,12 +292,12 @@ fn rest(stage: &Stage<'_>, seconds: &mut Seconds<'_>) {
 
 fn collect(
     plan: &Plan,
-    roster: &Roster,
-    ensemble: &dyn Ensemble,
+    publisher_index: &PublisherIndex,
+    coordinator: &dyn Coordinator,
     harvest: Harvest,
-) -> Result<Performed, RunError> {
+) -> Result<RunResult, RunError> {
     let Harvest { measured, published, received, windows } = harvest;
-    let mut cut = vec![false; roster.publishers()];
+    let mut cut = vec![false; publisher_index.publishers()];
     for publisher in published.iter().flat_map(|harvest| &harvest.cut) {
         cut[*publisher as usize] = true;
     }
@@ -302,10 +313,10 @@ fn collect(
         harvest.reception
     });
     let receptions: Vec<Reception> = receptions.collect();
-    let ends = ensemble.seen(reception::ends(&receptions, roster, &cut, plan.part))?;
-    let (classes, arrivals) = reception::settle(receptions, roster, &ends, plan);
+    let ends = coordinator.seen(reception::ends(&receptions, publisher_index, &cut, plan.part))?;
+    let (classes, arrivals) = reception::settle(receptions, publisher_index, &ends, plan);
     let outcome = Outcome {
-        started_unix_ns: roster.start_unix_ns(),
+        started_unix_ns: publisher_index.start_unix_ns(),
         measured,
         ramp: crate::drive::ramp::merge(ramps),
         publishers,
@@ -314,7 +325,7 @@ fn collect(
         windows,
         ..Outcome::default()
     };
-    Ok(Performed { outcome, arrivals })
+    Ok(RunResult { outcome, arrivals })
 }
 
 fn join<T>(handles: Handles<'_, T>, what: &'static str) -> Result<Vec<T>, RunError> {
@@ -356,21 +367,21 @@ fn check(plan: &Plan) -> Result<(), RunError> {
 /// What all threads leave behind.
 struct Harvest {
     measured: Duration,
-    published: Vec<PublisherHarvest>,
-    received: Vec<SubscriberHarvest>,
+    published: Vec<PublisherThreadResult>,
+    received: Vec<SubscriberThreadResult>,
     windows: Vec<Window>,
 }
 
 /// The seconds that threads tell, on their way to the windows of this part and to the others.
 struct Seconds<'e> {
-    ensemble: &'e dyn Ensemble,
+    coordinator: &'e dyn Coordinator,
     receiver: Receiver<WindowPart>,
     windows: Windows,
 }
 
 impl Seconds<'_> {
     fn add(&mut self, part: WindowPart) {
-        self.ensemble.second(&part);
+        self.coordinator.second(&part);
         self.windows.add(part);
     }
 

@@ -9,7 +9,7 @@ use crate::observe::meter::Meter;
 use crate::observe::progress::Progress;
 use crate::os::tls::{TlsClient, TlsError};
 use crate::plan::plan::Plan;
-use crate::receive::stamp::Roster;
+use crate::receive::stamp::PublisherIndex;
 use crate::scenario::kill::KillPlan;
 use crate::time::units::nanoseconds;
 
@@ -23,7 +23,7 @@ pub struct Stage<'r> {
     /// What the outside sees.
     pub progress: &'r Progress,
     /// Publishers and start instant; set once all sockets are open.
-    pub roster: OnceLock<Roster>,
+    pub publisher_index: OnceLock<PublisherIndex>,
     /// Subscriber threads whose sockets are open, or given up.
     pub ramped: AtomicUsize,
     /// Publisher threads that have published everything.
@@ -43,7 +43,7 @@ impl<'r> Stage<'r> {
             plan,
             tls: plan.tls.as_ref().map(TlsClient::new).transpose()?,
             progress,
-            roster: OnceLock::new(),
+            publisher_index: OnceLock::new(),
             ramped: AtomicUsize::new(0),
             published: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
@@ -58,20 +58,20 @@ impl<'r> Stage<'r> {
     }
 
     /// The measured phase on the monotonic clock, ns.
-    pub fn measured_ns(&self, roster: &Roster) -> (u64, u64) {
-        let from = roster.start_ns() + nanoseconds(self.plan.warmup);
+    pub fn measured_ns(&self, publisher_index: &PublisherIndex) -> (u64, u64) {
+        let from = publisher_index.start_ns() + nanoseconds(self.plan.warmup);
         (from, from + nanoseconds(self.plan.measure))
     }
 
     /// A thread's meter of this run.
-    pub fn meter(&self, roster: &Roster) -> Meter {
-        Meter::new(roster.start_ns(), self.measured_ns(roster))
+    pub fn meter(&self, publisher_index: &PublisherIndex) -> Meter {
+        Meter::new(publisher_index.start_ns(), self.measured_ns(publisher_index))
     }
 
     /// The fault of the plan, once its instant has come.
     pub fn kill_due(&self, now_ns: u64) -> Option<KillPlan> {
         let kill = self.plan.kill?;
-        let (measured_from, _) = self.measured_ns(self.roster.get()?);
+        let (measured_from, _) = self.measured_ns(self.publisher_index.get()?);
         (now_ns >= measured_from + nanoseconds(kill.at)).then_some(kill)
     }
 

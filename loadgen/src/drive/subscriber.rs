@@ -5,12 +5,12 @@
 use std::mem;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{Broker, Brought};
-use crate::codec::dialect::conversation::{Introduction, Told};
+use crate::codec::dialect::broker::{Broker, ReadResult};
+use crate::codec::dialect::conversation::{ConversationEvent, Introduction};
 use crate::codec::events::{Event, EventStream};
 use crate::codec::form::Form;
 use crate::codec::handshake::{Answer, Offer, UpgradeError};
-use crate::codec::incoming::Heard;
+use crate::codec::incoming::ServerEvent;
 use crate::codec::inflate::Inflater;
 use crate::codec::memo::Memo;
 use crate::codec::wire::{MASK, Message, Opcode};
@@ -57,7 +57,7 @@ enum Session {
 }
 
 /// What the sockets of a thread share to understand what they are sent.
-pub struct Ears {
+pub struct ReceiveContext {
     /// Where messages end up.
     pub reception: Reception,
     catalogue: Catalogue,
@@ -76,13 +76,13 @@ struct Numbered {
     payload_bytes: usize,
 }
 
-impl Ears {
+impl ReceiveContext {
     /// The ears of a thread that has no socket yet.
-    pub fn new(plan: &Plan, message_bytes_max: usize) -> Ears {
+    pub fn new(plan: &Plan, message_bytes_max: usize) -> ReceiveContext {
         let messages = plan.messages_remembered();
         let deflates = plan.classes.iter().any(|class| class.deflate);
         let has_events = plan.classes.iter().any(|class| class.form == Form::Sse);
-        Ears {
+        ReceiveContext {
             reception: Reception::new(plan),
             catalogue: Catalogue::new(plan),
             inflater: deflates.then(|| Inflater::new(messages, message_bytes_max)),
@@ -168,24 +168,24 @@ impl Subscriber {
     pub fn hear_replies(
         &mut self,
         bytes: &[u8],
-        ears: &mut Ears,
+        context: &mut ReceiveContext,
         now_ns: u64,
         pongs: &mut Vec<u8>,
     ) -> Result<bool, String> {
-        let Ears { catalogue, inflater, texts, message_bytes_max, .. } = ears;
+        let ReceiveContext { catalogue, inflater, texts, message_bytes_max, .. } = context;
         let message_bytes_max = *message_bytes_max;
         let dashboard = match self.session.as_deref_mut() {
             Some(Session::Dashboard(dashboard)) => dashboard,
             Some(Session::Broker(broker)) => {
-                let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
-                broker.hear(self.connection.scanner(), brought, pongs, |_| ())?;
+                let read_result = ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
+                broker.hear(self.connection.scanner(), read_result, pongs, |_| ())?;
                 return Ok(broker.is_confirmed());
             }
             _ => return Ok(true),
         };
         let mut refused = Ok(());
         self.connection.scan(bytes, message_bytes_max, pongs, |heard| {
-            if let (Heard::Message(message), Ok(())) = (heard, &refused) {
+            if let (ServerEvent::Message(message), Ok(())) = (heard, &refused) {
                 refused = match inflated(message, inflater) {
                     Some(message) => dashboard.confirm(message, catalogue),
                     None => Err("damaged reply".to_owned()),
@@ -210,11 +210,12 @@ impl Subscriber {
     pub fn hear(
         &mut self,
         bytes: &[u8],
-        ears: &mut Ears,
+        context: &mut ReceiveContext,
         arrival: Arrival<'_>,
         pongs: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let Ears { reception, catalogue, inflater, events, texts, message_bytes_max } = ears;
+        let ReceiveContext { reception, catalogue, inflater, events, texts, message_bytes_max } =
+            context;
         let message_bytes_max = *message_bytes_max;
         let mut dashboard = match self.session.as_deref_mut() {
             Some(Session::Events { stream, newest_seq }) => {
@@ -223,22 +224,22 @@ impl Subscriber {
                 return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
             }
             Some(Session::Broker(broker)) => {
-                let take = |told: Told<'_>| match told {
-                    Told::Payload(payload) => {
+                let take = |told: ConversationEvent<'_>| match told {
+                    ConversationEvent::Payload(payload) => {
                         reception.message(arrival, payload);
                     }
-                    Told::Rejected(reject) => reception.reject(arrival, reject),
+                    ConversationEvent::Rejected(reject) => reception.reject(arrival, reject),
                 };
                 let now_ns = arrival.now_ns;
-                let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
-                return broker.hear(self.connection.scanner(), brought, pongs, take);
+                let read_result = ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
+                return broker.hear(self.connection.scanner(), read_result, pongs, take);
             }
             Some(Session::Dashboard(dashboard)) => Some(dashboard),
             None => None,
         };
         self.connection.scan(bytes, message_bytes_max, pongs, |heard| match heard {
-            Heard::Gap(gap) => reception.gap(arrival.account, gap),
-            Heard::Message(message) => match (inflated(message, inflater), &mut dashboard) {
+            ServerEvent::Gap(gap) => reception.gap(arrival.account, gap),
+            ServerEvent::Message(message) => match (inflated(message, inflater), &mut dashboard) {
                 (None, _) => reception.reject(arrival, Reject::Corrupt),
                 (Some(message), Some(dashboard)) => {
                     dashboard.take(message, catalogue, reception, arrival);
@@ -319,7 +320,8 @@ impl EventDesk<'_> {
 fn read_frame(event: &[u8], arrival: Arrival<'_>) -> Result<Numbered, Unframed> {
     match events::read_event(event) {
         Event::Data { seq, payload } => {
-            let stamp = stamp::identified(&payload, arrival.roster).map_err(Unframed::Rejected)?;
+            let stamp =
+                stamp::identified(&payload, arrival.publisher_index).map_err(Unframed::Rejected)?;
             Ok(Numbered { seq, stamp, payload_bytes: payload.len() })
         }
         Event::Malformed => Err(Unframed::Rejected(Reject::Corrupt)),

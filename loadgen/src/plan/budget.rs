@@ -32,7 +32,7 @@ pub struct HostLimits {
 
 /// What the command line wants; `None` leaves the choice to the budget.
 #[derive(Debug, Clone, Default)]
-pub struct Wishes {
+pub struct LayoutRequest {
     /// Subscriber threads.
     pub threads: Option<usize>,
     /// Cores of the embedded engine.
@@ -45,7 +45,7 @@ pub struct Wishes {
 
 /// Where the load goes, as far as the budget needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Destined {
+pub enum TargetKind {
     /// An engine of our own on this host.
     Embedded,
     /// A server at this address.
@@ -183,10 +183,10 @@ pub struct Budget {
 pub fn fit(
     scenario: &Scenario,
     host: &HostLimits,
-    wishes: &Wishes,
-    destined: Destined,
+    layout_request: &LayoutRequest,
+    destined: TargetKind,
 ) -> Result<Budget, Vec<Refusal>> {
-    let (budget, refusals) = assess(scenario, host, wishes, destined);
+    let (budget, refusals) = assess(scenario, host, layout_request, destined);
     if refusals.is_empty() { Ok(budget) } else { Err(refusals) }
 }
 
@@ -194,12 +194,12 @@ pub fn fit(
 pub fn assess(
     scenario: &Scenario,
     host: &HostLimits,
-    wishes: &Wishes,
-    destined: Destined,
+    layout_request: &LayoutRequest,
+    destined: TargetKind,
 ) -> (Budget, Vec<Refusal>) {
     let implied = Implied::of(scenario);
     let mut refusals = Vec::new();
-    let case = Case { scenario, implied: &implied, host, wishes, destined };
+    let case = Case { scenario, implied: &implied, host, layout_request, destined };
     let layout = case.lay_out(&mut refusals);
     let histogram_bytes = histogram_bytes(scenario, &layout);
     let memory_bytes = memory_bytes(&implied) + histogram_bytes;
@@ -287,8 +287,8 @@ struct Case<'c> {
     scenario: &'c Scenario,
     implied: &'c Implied,
     host: &'c HostLimits,
-    wishes: &'c Wishes,
-    destined: Destined,
+    layout_request: &'c LayoutRequest,
+    destined: TargetKind,
 }
 
 type Cpus = Option<Vec<usize>>;
@@ -311,8 +311,8 @@ impl Case<'_> {
     /// CPUs of the generator and of the embedded engine: never the same where there are enough.
     fn split_cpus(&self, refusals: &mut Vec<Refusal>) -> (Cpus, Cpus) {
         let cpus = &self.host.cpus;
-        let embedded = self.destined == Destined::Embedded;
-        if let Some(wanted) = &self.wishes.cpus {
+        let embedded = self.destined == TargetKind::Embedded;
+        if let Some(wanted) = &self.layout_request.cpus {
             let absent = wanted.iter().filter(|cpu| !cpus.contains(cpu));
             refusals.extend(absent.map(|cpu| Refusal::NoSuchCpu(*cpu)));
             let rest: Vec<_> = cpus.iter().copied().filter(|cpu| !wanted.contains(cpu)).collect();
@@ -321,7 +321,8 @@ impl Case<'_> {
         if !embedded || cpus.len() < 2 {
             return (None, None);
         }
-        let share = self.wishes.engine_cores.unwrap_or(cpus.len() / 2).clamp(1, cpus.len() - 1);
+        let share =
+            self.layout_request.engine_cores.unwrap_or(cpus.len() / 2).clamp(1, cpus.len() - 1);
         let (engine, generator) = cpus.split_at(share);
         (Some(generator.to_vec()), Some(engine.to_vec()))
     }
@@ -356,15 +357,15 @@ impl Case<'_> {
         // Publishers must not wait for a CPU while subscribers read.
         let reading_cpus = cpus.saturating_sub(publisher_threads).max(1);
         let enough = reading_cpus.max(self.tables(sockets)).min(sockets.max(1) as usize);
-        self.wishes.threads.unwrap_or(enough).max(1)
+        self.layout_request.threads.unwrap_or(enough).max(1)
     }
 
     fn engine_cores(&self, engine_cpus: Option<&[usize]>) -> usize {
         let sockets = self.implied.subscriber_sockets + self.implied.publisher_sockets;
         match self.destined {
-            Destined::Server(_) => 0,
-            Destined::Embedded => self
-                .wishes
+            TargetKind::Server(_) => 0,
+            TargetKind::Embedded => self
+                .layout_request
                 .engine_cores
                 .unwrap_or_else(|| engine_cpus.map_or(1, <[usize]>::len).max(self.tables(sockets))),
         }
@@ -377,8 +378,8 @@ impl Case<'_> {
         let needed = needed_at(PORTS_USED_MAX);
         let named = self.named_sources();
         let on_loopback = match self.destined {
-            Destined::Embedded => true,
-            Destined::Server(address) => address.is_ipv4() && address.is_loopback(),
+            TargetKind::Embedded => true,
+            TargetKind::Server(address) => address.is_ipv4() && address.is_loopback(),
         };
         if named.is_empty() && on_loopback && needed > 1 {
             return loopback_sources(needed_at(PORTS_USED_FREELY));
@@ -440,7 +441,7 @@ impl Case<'_> {
         let cores = layout.engine_cores.min(cpus) as u64;
         let carried = cores as f64 * WRITES_PER_CORE_PER_S;
         let writes = self.implied.writes_per_s;
-        if cores == 0 || self.wishes.force || writes <= carried {
+        if cores == 0 || self.layout_request.force || writes <= carried {
             return;
         }
         let share = carried / writes;
@@ -509,15 +510,20 @@ mod tests {
         scenario
     }
 
-    fn refusals(scenario: &Scenario, host: &HostLimits, wishes: &Wishes) -> Vec<String> {
-        let refused = fit(scenario, host, wishes, Destined::Embedded).unwrap_err();
+    fn refusals(
+        scenario: &Scenario,
+        host: &HostLimits,
+        layout_request: &LayoutRequest,
+    ) -> Vec<String> {
+        let refused = fit(scenario, host, layout_request, TargetKind::Embedded).unwrap_err();
         refused.iter().map(Refusal::to_string).collect()
     }
 
     #[test]
     fn two_cpus_are_split_between_engine_and_generator() {
         let budget =
-            fit(&scenario("quickstart"), &host(), &Wishes::default(), Destined::Embedded).unwrap();
+            fit(&scenario("quickstart"), &host(), &LayoutRequest::default(), TargetKind::Embedded)
+                .unwrap();
         let layout = budget.layout;
         assert_eq!((layout.engine_cpus, layout.generator_cpus), (Some(vec![0]), Some(vec![1])));
         assert_eq!((layout.engine_cores, layout.subscriber_threads), (1, 1));
@@ -530,7 +536,8 @@ mod tests {
     fn every_builtin_but_the_largest_fits_two_cpus() {
         for builtin in builtin::ALL {
             let scenario = Scenario::parse(builtin.text).unwrap();
-            let fits = fit(&scenario, &host(), &Wishes::default(), Destined::Embedded).is_ok();
+            let fits =
+                fit(&scenario, &host(), &LayoutRequest::default(), TargetKind::Embedded).is_ok();
             assert_eq!(fits, builtin.name != "public-frequency-map", "{}", builtin.name);
         }
     }
@@ -538,7 +545,8 @@ mod tests {
     #[test]
     fn private_tables_and_loopback_addresses_are_added_as_needed() {
         let scenario = frequency_map(60_000, "1");
-        let budget = fit(&scenario, &host(), &Wishes::default(), Destined::Embedded).unwrap();
+        let budget =
+            fit(&scenario, &host(), &LayoutRequest::default(), TargetKind::Embedded).unwrap();
         assert_eq!(budget.layout.subscriber_threads, 4);
         assert_eq!(budget.layout.engine_cores, 4);
         assert_eq!(budget.layout.sources.len(), 6, "less than half of the 28,232 ports of each");
@@ -547,8 +555,9 @@ mod tests {
 
     #[test]
     fn too_few_threads_for_the_descriptors_are_refused_with_the_right_number() {
-        let wishes = Wishes { threads: Some(1), engine_cores: Some(2), ..Wishes::default() };
-        let found = refusals(&frequency_map(60_000, "1"), &host(), &wishes);
+        let layout_request =
+            LayoutRequest { threads: Some(1), engine_cores: Some(2), ..LayoutRequest::default() };
+        let found = refusals(&frequency_map(60_000, "1"), &host(), &layout_request);
         assert!(found[0].contains("use --threads 4,"), "{found:?}");
         assert!(found[1].contains("use --engine-cores 4,"), "{found:?}");
     }
@@ -556,7 +565,7 @@ mod tests {
     #[test]
     fn open_files_of_the_system_are_counted_at_both_ends() {
         let host = HostLimits { descriptors_of_system: 100_000, ..host() };
-        let found = refusals(&frequency_map(60_000, "1"), &host, &Wishes::default());
+        let found = refusals(&frequency_map(60_000, "1"), &host, &LayoutRequest::default());
         assert_eq!(
             found,
             ["120002 open files are needed, the system allows 100000; \
@@ -566,39 +575,39 @@ mod tests {
 
     #[test]
     fn a_distant_target_needs_addresses_of_ours() {
-        let far = Destined::Server("10.0.0.5".parse().unwrap());
+        let far = TargetKind::Server("10.0.0.5".parse().unwrap());
         let mut scenario = frequency_map(60_000, "1");
-        let refused = fit(&scenario, &host(), &Wishes::default(), far).unwrap_err();
+        let refused = fit(&scenario, &host(), &LayoutRequest::default(), far).unwrap_err();
         let text = refused[0].to_string();
         assert!(text.contains("3 address(es) are needed"), "{text}");
         assert!(text.contains("--source-ip") && text.contains("ip_local_port_range"), "{text}");
         scenario.target.source_ips = vec!["10.0.0.8/29".parse().unwrap()];
-        let layout = fit(&scenario, &host(), &Wishes::default(), far).unwrap().layout;
+        let layout = fit(&scenario, &host(), &LayoutRequest::default(), far).unwrap().layout;
         assert_eq!((layout.sources.len(), layout.engine_cores), (6, 0));
     }
 
     #[test]
     fn more_memory_than_there_is_is_refused_with_a_size_that_fits() {
         let host = HostLimits { memory_available_bytes: 256 << 20, ..host() };
-        let found = refusals(&frequency_map(60_000, "1"), &host, &Wishes::default());
+        let found = refusals(&frequency_map(60_000, "1"), &host, &LayoutRequest::default());
         assert!(found[0].contains("lower --subscribers to about 20772"), "{found:?}");
     }
 
     #[test]
     fn more_writes_than_a_core_carries_are_refused_unless_forced() {
-        let found = refusals(&frequency_map(60_000, "10"), &host(), &Wishes::default());
+        let found = refusals(&frequency_map(60_000, "10"), &host(), &LayoutRequest::default());
         assert!(found[0].contains("600 k socket writes/s"), "{found:?}");
         assert!(found[0].contains("--subscribers 20000 or --rate 3"), "{found:?}");
         assert!(found[0].contains("--engine-cores 3"), "{found:?}");
-        let forced = Wishes { force: true, ..Wishes::default() };
+        let forced = LayoutRequest { force: true, ..LayoutRequest::default() };
         let scenario = frequency_map(60_000, "10");
-        assert!(fit(&scenario, &host(), &forced, Destined::Embedded).is_ok());
+        assert!(fit(&scenario, &host(), &forced, TargetKind::Embedded).is_ok());
     }
 
     #[test]
     fn cpus_that_are_not_ours_are_refused() {
-        let wishes = Wishes { cpus: Some(vec![1, 9]), ..Wishes::default() };
-        let found = refusals(&scenario("quickstart"), &host(), &wishes);
+        let layout_request = LayoutRequest { cpus: Some(vec![1, 9]), ..LayoutRequest::default() };
+        let found = refusals(&scenario("quickstart"), &host(), &layout_request);
         assert!(found[0].starts_with("--cpus 9 is not among"), "{found:?}");
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::codec::c37118::TIME_BASE;
 use crate::codec::claim::When;
-use crate::plan::deviation::Fate;
+use crate::plan::deviation::FrameFate;
 use crate::plan::schedule::Schedule;
 
 /// One frame that leaves. The order is that of leaving.
@@ -49,7 +49,7 @@ struct Listed {
 impl Departures {
     /// The frames of a schedule.
     pub fn of(schedule: Schedule) -> Departures {
-        let listed = schedule.conduct.moves_frames().then(|| Listed::of(&schedule));
+        let listed = schedule.faults.moves_frames().then(|| Listed::of(&schedule));
         Departures { schedule, listed }
     }
 
@@ -96,8 +96,8 @@ impl Departures {
         let Some(listed) = &self.listed else { return Some(seq) };
         let departure = match (kind, self.schedule.fate(seq)) {
             (FrameKind::Configuration, _) => configuration(&self.schedule)?,
-            (_, Fate::Sent { due_unix_ns, .. }) => Departure { due_unix_ns, seq, kind },
-            (_, Fate::None | Fate::Withheld) => return None,
+            (_, FrameFate::Sent { due_unix_ns, .. }) => Departure { due_unix_ns, seq, kind },
+            (_, FrameFate::None | FrameFate::Withheld) => return None,
         };
         listed.frames.binary_search(&departure).ok().map(|number| number as u32)
     }
@@ -111,7 +111,7 @@ impl Departures {
 
     /// Whether a frame leaves later than its tick passes.
     pub fn is_delayed(&self, frame: Departure) -> bool {
-        let is_data = frame.kind == FrameKind::Data && self.schedule.conduct.is_tick_bound();
+        let is_data = frame.kind == FrameKind::Data && self.schedule.faults.is_tick_bound();
         is_data && frame.due_unix_ns > self.schedule.intended_unix_ns(frame.seq)
     }
 
@@ -126,7 +126,7 @@ impl Departures {
         let schedule = &self.schedule;
         match when {
             When::Instant { soc, fracsec, quality } => {
-                let shift_s = schedule.conduct.shift_s(quality);
+                let shift_s = schedule.faults.shift_s(quality);
                 let soc = u32::try_from(i64::from(soc) - shift_s).ok()?;
                 let seq = schedule.seq_of(schedule.grid.tick_of(soc, fracsec, TIME_BASE)?)?;
                 // A label that no frame of that tick bears is none of this run.
@@ -149,9 +149,9 @@ impl Listed {
         frames.extend(configuration(schedule));
         for seq in 0..schedule.ticks {
             match schedule.fate(seq) {
-                Fate::None => {}
-                Fate::Withheld => withheld.push(schedule.intended_unix_ns(seq)),
-                Fate::Sent { due_unix_ns, is_repeated } => {
+                FrameFate::None => {}
+                FrameFate::Withheld => withheld.push(schedule.intended_unix_ns(seq)),
+                FrameFate::Sent { due_unix_ns, is_repeated } => {
                     let frame = |kind| Departure { due_unix_ns, seq, kind };
                     frames.push(frame(FrameKind::Data));
                     frames.extend(is_repeated.then(|| frame(FrameKind::Copy)));
@@ -160,7 +160,7 @@ impl Listed {
         }
         frames.sort_unstable();
         withheld.sort_unstable();
-        let from_ns = schedule.conduct.measured.from_ns;
+        let from_ns = schedule.faults.measured.from_ns;
         let measured_from = frames.partition_point(|frame| frame.due_unix_ns < from_ns) as u32;
         Listed { frames: frames.into(), measured_from, withheld: withheld.into() }
     }
@@ -179,7 +179,7 @@ mod tests {
     use crate::codec::payload::{Payload, identify};
     use crate::fixtures;
     use crate::plan::deviation::{
-        Alarms, Change, Conduct, Deviation, Drift, Lateness, Leap, StampClock,
+        Alarms, Change, Deviation, Drift, Lateness, Leap, PublisherFaults, StampClock,
     };
     use crate::plan::encoder::Encoder;
     use crate::plan::schedule::Jitter;
@@ -206,7 +206,7 @@ mod tests {
             measured_from: (grid.first_tick_from(measured_ns) - first_tick) as u32,
             offset_ns: 0,
             jitter: Jitter { seed: 3, id: 1001, max_ns: 0 },
-            conduct: Conduct {
+            faults: PublisherFaults {
                 deviation,
                 seed: 3,
                 id: 1001,

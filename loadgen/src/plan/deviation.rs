@@ -110,7 +110,7 @@ pub struct Alarms {
 
 /// A deviation in a run whose instants are known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Conduct {
+pub struct PublisherFaults {
     /// What is done.
     pub deviation: Deviation,
     /// Seed of the run.
@@ -125,7 +125,7 @@ pub struct Conduct {
 
 /// What becomes of the frame of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum FrameFate {
     /// There is none: the tick is one between those of the publisher's rate.
     None,
     /// It is never sent.
@@ -156,7 +156,7 @@ pub struct Mark {
     pub is_changed: bool,
 }
 
-impl Conduct {
+impl PublisherFaults {
     /// Whether frames leave in another order, number or time than ticks pass.
     pub fn moves_frames(&self) -> bool {
         self.deviation.moves_frames()
@@ -175,21 +175,21 @@ impl Conduct {
     }
 
     /// What becomes of the frame of a tick that is due at an instant, ns since the Unix epoch.
-    pub fn fate(&self, tick: u64, seq: u32, due_unix_ns: u64) -> Fate {
+    pub fn fate(&self, tick: u64, seq: u32, due_unix_ns: u64) -> FrameFate {
         let Deviation { burst, lateness, drift, alarms, .. } = &self.deviation;
         if let Some(alarms) = alarms {
             let due_unix_ns = self.instant(alarms.at) + self.stagger_ns(alarms, seq);
-            return Fate::Sent { due_unix_ns, is_repeated: false };
+            return FrameFate::Sent { due_unix_ns, is_repeated: false };
         }
         let is_between = |burst: Burst| !burst.has_frame(tick, due_unix_ns, self.measured);
         if burst.is_some_and(is_between) {
-            return Fate::None;
+            return FrameFate::None;
         }
         let held_until = |burst: Burst| burst.held_until(due_unix_ns, self.run);
         let mut moved_ns = burst.map_or(due_unix_ns, held_until);
         moved_ns += drift.map_or(0, |drift| self.behind_ns(&drift, due_unix_ns));
         match lateness {
-            None => Fate::Sent { due_unix_ns: moved_ns, is_repeated: false },
+            None => FrameFate::Sent { due_unix_ns: moved_ns, is_repeated: false },
             Some(lateness) => self.disturbed(lateness, tick, moved_ns),
         }
     }
@@ -229,20 +229,20 @@ impl Conduct {
         self.instant(change.at.saturating_add(change.hold))
     }
 
-    fn disturbed(&self, lateness: &Lateness, tick: u64, due_unix_ns: u64) -> Fate {
+    fn disturbed(&self, lateness: &Lateness, tick: u64, due_unix_ns: u64) -> FrameFate {
         let per_million = |percent: f64| (percent * 1e4) as u64;
         let draw = mix(self.seed ^ FATE_STREAM, u64::from(self.id), tick) % 1_000_000;
         let late_to = per_million(lateness.late_percent);
         let withheld_to = late_to + per_million(lateness.withheld_percent);
         let repeated_to = withheld_to + per_million(lateness.repeated_percent);
         if (late_to..withheld_to).contains(&draw) {
-            return Fate::Withheld;
+            return FrameFate::Withheld;
         }
         let delay_ns = if draw < late_to { self.delay_ns(lateness, tick) } else { 0 };
         // What would leave after the end stays on time: nobody would wait for it.
         let fits = due_unix_ns + delay_ns < self.run.to_ns;
         let due_unix_ns = if fits { due_unix_ns + delay_ns } else { due_unix_ns };
-        Fate::Sent { due_unix_ns, is_repeated: (withheld_to..repeated_to).contains(&draw) }
+        FrameFate::Sent { due_unix_ns, is_repeated: (withheld_to..repeated_to).contains(&draw) }
     }
 
     fn delay_ns(&self, lateness: &Lateness, tick: u64) -> u64 {
@@ -369,10 +369,10 @@ mod tests {
     const START_S: u64 = 1_767_225_600;
 
     /// A run of 300 s, measured from its tenth second on.
-    fn conduct(deviation: Deviation) -> Conduct {
+    fn faults(deviation: Deviation) -> PublisherFaults {
         let [start_ns, measured_ns, end_ns] =
             [0, 10, 300].map(|after_s| (START_S + after_s) * SECOND_NS);
-        Conduct {
+        PublisherFaults {
             deviation,
             seed: 3,
             id: 1001,
@@ -397,20 +397,20 @@ mod tests {
 
     #[test]
     fn nothing_happens_to_frames_that_nothing_is_planned_for() {
-        let conduct = conduct(Deviation::default());
-        let fate = Fate::Sent { due_unix_ns: at(20.0), is_repeated: false };
-        assert_eq!(conduct.fate(7, 7, at(20.0)), fate);
-        assert_eq!(conduct.mark(at(20.0)), Mark::default());
-        assert!(!conduct.moves_frames());
+        let faults = faults(Deviation::default());
+        let fate = FrameFate::Sent { due_unix_ns: at(20.0), is_repeated: false };
+        assert_eq!(faults.fate(7, 7, at(20.0)), fate);
+        assert_eq!(faults.mark(at(20.0)), Mark::default());
+        assert!(!faults.moves_frames());
     }
 
     #[test]
     fn shares_of_late_withheld_and_repeated_frames_are_those_asked_for() {
-        let conduct = conduct(Deviation { lateness: Some(lateness()), ..Deviation::default() });
+        let faults = faults(Deviation { lateness: Some(lateness()), ..Deviation::default() });
         let (mut late, mut withheld, mut repeated) = (0, 0, 0);
         for tick in 0..100_000 {
-            match conduct.fate(tick, 0, at(20.0)) {
-                Fate::Sent { due_unix_ns, is_repeated } => {
+            match faults.fate(tick, 0, at(20.0)) {
+                FrameFate::Sent { due_unix_ns, is_repeated } => {
                     let delay_ns = due_unix_ns - at(20.0);
                     assert!(delay_ns == 0 || (SECOND_NS / 5..=5 * SECOND_NS).contains(&delay_ns));
                     late += u32::from(delay_ns > 0);
@@ -427,10 +427,10 @@ mod tests {
     #[test]
     fn a_clock_without_utc_falls_behind_and_says_so() {
         let drift = Drift { at: Duration::from_secs(10), per_min: Duration::from_millis(1) };
-        let conduct = conduct(Deviation { drift: Some(drift), ..Deviation::default() });
-        let Fate::Sent { due_unix_ns, .. } = conduct.fate(0, 0, at(140.0)) else { panic!() };
+        let faults = faults(Deviation { drift: Some(drift), ..Deviation::default() });
+        let FrameFate::Sent { due_unix_ns, .. } = faults.fate(0, 0, at(140.0)) else { panic!() };
         assert_eq!(due_unix_ns - at(140.0), 2_000_000);
-        let marks = [19.9, 21.0, 31.0, 140.0].map(|after_s| conduct.mark(at(after_s)));
+        let marks = [19.9, 21.0, 31.0, 140.0].map(|after_s| faults.mark(at(after_s)));
         assert_eq!(marks.map(|mark| mark.stat), [0, 0x31C0, 0x31D0, 0x31E0]);
         assert_eq!(marks.map(|mark| mark.quality), [0, 7, 7, 7]);
     }
@@ -440,43 +440,43 @@ mod tests {
         for (is_skip, shift_s, direction) in [(false, -1, 0), (true, 1, 0x40)] {
             // Half a second past: the next whole second is the one.
             let leap = Leap { at: Duration::from_millis(89_500), is_skip };
-            let conduct = conduct(Deviation { leap: Some(leap), ..Deviation::default() });
-            let quality = [39.9, 40.0, 99.9, 100.0].map(|s| conduct.mark(at(s)).quality);
+            let faults = faults(Deviation { leap: Some(leap), ..Deviation::default() });
+            let quality = [39.9, 40.0, 99.9, 100.0].map(|s| faults.mark(at(s)).quality);
             assert_eq!(quality, [0, 0x10 | direction, 0x10 | direction, 0x20 | direction]);
-            let after = conduct.mark(at(100.0));
-            assert_eq!((after.shift_s, conduct.shift_s(after.quality)), (shift_s, shift_s));
+            let after = faults.mark(at(100.0));
+            assert_eq!((after.shift_s, faults.shift_s(after.quality)), (shift_s, shift_s));
         }
     }
 
     #[test]
     fn a_change_of_configuration_is_announced_until_it_is_in_force() {
         let change = Change { at: Duration::from_secs(10), hold: Duration::from_secs(60) };
-        let conduct = conduct(Deviation { change: Some(change), ..Deviation::default() });
+        let faults = faults(Deviation { change: Some(change), ..Deviation::default() });
         let said = [19.9, 20.0, 79.9, 80.0].map(|s| {
-            let mark = conduct.mark(at(s));
+            let mark = faults.mark(at(s));
             (mark.stat, mark.is_changed)
         });
         assert_eq!(said, [(0, false), (0x400, false), (0x400, false), (0, true)]);
-        assert_eq!(conduct.new_configuration_unix_ns(), Some(at(80.0)));
+        assert_eq!(faults.new_configuration_unix_ns(), Some(at(80.0)));
     }
 
     #[test]
     fn a_fault_triggers_dips_and_swings() {
         let fault = Fault { at: Duration::from_secs(10) };
-        let conduct = conduct(Deviation { fault: Some(fault), ..Deviation::default() });
-        let stats = [19.9, 20.0, 21.0, 22.0, 23.0].map(|s| conduct.mark(at(s)).stat);
+        let faults = faults(Deviation { fault: Some(fault), ..Deviation::default() });
+        let stats = [19.9, 20.0, 21.0, 22.0, 23.0].map(|s| faults.mark(at(s)).stat);
         assert_eq!(stats, [0, 0x0804, 0x0801, 0x0805, 0]);
-        let first = conduct.mark(at(20.05));
+        let first = faults.mark(at(20.05));
         assert!((0.2..=0.6).contains(&first.dip) && first.swing_hz < -0.2, "{first:?}");
-        assert_eq!(conduct.mark(at(20.1)).dip, 0.0);
+        assert_eq!(faults.mark(at(20.1)).dip, 0.0);
     }
 
     #[test]
     fn alarms_of_the_region_come_at_once() {
         let alarms = Alarms { at: Duration::from_secs(10), count: 100, at_once: 50 };
-        let conduct = conduct(Deviation { alarms: Some(alarms), ..Deviation::default() });
+        let faults = faults(Deviation { alarms: Some(alarms), ..Deviation::default() });
         for number in 0..100 {
-            let Fate::Sent { due_unix_ns, .. } = conduct.fate(0, number, 0) else { panic!() };
+            let FrameFate::Sent { due_unix_ns, .. } = faults.fate(0, number, 0) else { panic!() };
             let later_ns = due_unix_ns - at(20.0);
             assert!(if number < 50 { later_ns == 0 } else { later_ns < 2 * SECOND_NS });
         }
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn wrong_clocks_are_wrong_by_whole_seconds() {
         let shift_s =
-            |clock| conduct(Deviation { clock, ..Deviation::default() }).mark(at(20.0)).shift_s;
+            |clock| faults(Deviation { clock, ..Deviation::default() }).mark(at(20.0)).shift_s;
         assert_eq!((shift_s(StampClock::Right), shift_s(StampClock::Ahead)), (0, 1));
         assert_eq!(START_S as i64 + shift_s(StampClock::Epoch), 1);
     }
@@ -493,11 +493,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_frame_never_leaves_early_nor_after_the_end(tick: u64, after_s in 0.0..299.0) {
-            let conduct =
-                conduct(Deviation { lateness: Some(lateness()), ..Deviation::default() });
-            let fate = conduct.fate(tick, 0, at(after_s));
-            prop_assert_eq!(fate, conduct.fate(tick, 0, at(after_s)));
-            if let Fate::Sent { due_unix_ns, .. } = fate {
+            let faults =
+                faults(Deviation { lateness: Some(lateness()), ..Deviation::default() });
+            let fate = faults.fate(tick, 0, at(after_s));
+            prop_assert_eq!(fate, faults.fate(tick, 0, at(after_s)));
+            if let FrameFate::Sent { due_unix_ns, .. } = fate {
                 prop_assert!((at(after_s)..at(300.0)).contains(&due_unix_ns));
             }
         }

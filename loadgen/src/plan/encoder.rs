@@ -78,7 +78,7 @@ impl Encoder {
                 block
             }
             Form::Recorded(track) => {
-                let start_unix_ns = self.schedule.conduct.run.from_ns;
+                let start_unix_ns = self.schedule.faults.run.from_ns;
                 track.played_frame(seq, start_unix_ns, &mut self.rare)
             }
         }
@@ -181,7 +181,7 @@ mod tests {
     use crate::codec::claim::{Claim, Corrupt, When};
     use crate::codec::payload::{bytes_max, identify};
     use crate::fixtures;
-    use crate::plan::deviation::Conduct;
+    use crate::plan::deviation::PublisherFaults;
     use crate::plan::schedule::Jitter;
     use crate::time::grid::Grid;
     use proptest::prelude::*;
@@ -207,7 +207,7 @@ mod tests {
             measured_from,
             offset_ns,
             jitter,
-            conduct: Conduct::default(),
+            faults: PublisherFaults::default(),
         };
         Encoder::new(9, 1, &plan, schedule)
     }

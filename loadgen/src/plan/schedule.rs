@@ -1,7 +1,7 @@
 //! One publisher's ticks of one run: which instants they have and what its frames do otherwise on
 //! purpose. Pure; must not read a clock.
 
-use crate::plan::deviation::{Conduct, Fate, Mark};
+use crate::plan::deviation::{FrameFate, Mark, PublisherFaults};
 use crate::time::draw::mix;
 use crate::time::grid::Grid;
 
@@ -22,7 +22,7 @@ pub struct Schedule {
     /// Jitter bound and its key.
     pub jitter: Jitter,
     /// What is done otherwise on purpose.
-    pub conduct: Conduct,
+    pub faults: PublisherFaults,
 }
 
 impl Schedule {
@@ -44,21 +44,21 @@ impl Schedule {
     }
 
     /// What becomes of the frame on purpose.
-    pub fn fate(&self, seq: u32) -> Fate {
-        self.conduct.fate(self.tick(seq), seq, self.intended_unix_ns(seq))
+    pub fn fate(&self, seq: u32) -> FrameFate {
+        self.faults.fate(self.tick(seq), seq, self.intended_unix_ns(seq))
     }
 
     /// What the frame says otherwise on purpose.
     pub fn mark(&self, seq: u32) -> Mark {
-        if !self.conduct.marks_frames() {
+        if !self.faults.marks_frames() {
             return Mark::default();
         }
-        self.conduct.mark(self.grid.tick_unix_ns(self.tick(seq)))
+        self.faults.mark(self.grid.tick_unix_ns(self.tick(seq)))
     }
 
     /// The first `seq` of a new configuration, if there is to be one in this run.
     pub fn first_changed(&self) -> Option<u32> {
-        let from_ns = self.conduct.new_configuration_unix_ns()?;
+        let from_ns = self.faults.new_configuration_unix_ns()?;
         self.seq_of(self.grid.first_tick_from(from_ns))
     }
 }

@@ -16,10 +16,10 @@ use crate::receive::histograms::SecondHistogram;
 use crate::receive::outcome::class;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::lap::LapOutcome;
+use crate::receive::sessions::Sessions;
 use crate::receive::spread::SpreadSamples;
-use crate::receive::stamp::{Roster, Stamp};
+use crate::receive::stamp::{PublisherIndex, Stamp};
 use crate::receive::verify::{Tracker, Verdict};
-use crate::receive::visits::Visits;
 use crate::receive::windows::WindowPart;
 use crate::scenario::groups::ClassKind;
 
@@ -35,7 +35,7 @@ pub struct Reception {
     accounts: Vec<Account>,
     trackers: Vec<Tracker>,
     ticks: TickBoard,
-    visits: Visits,
+    sessions: Sessions,
     /// Class and instant of the sockets that came while the run was on.
     joined: Vec<(u16, u64)>,
     /// The lap of the newest measured frame.
@@ -64,7 +64,7 @@ pub struct Arrival<'r> {
     /// The socket's account.
     pub account: u32,
     /// Who publishes; `None` before the start.
-    pub roster: Option<&'r Roster>,
+    pub publisher_index: Option<&'r PublisherIndex>,
     /// When it was read.
     pub now_ns: u64,
 }
@@ -92,7 +92,7 @@ impl Reception {
             accounts: Vec::new(),
             trackers: Vec::new(),
             ticks: TickBoard::new(plan),
-            visits: Visits::default(),
+            sessions: Sessions::default(),
             joined: Vec::new(),
             lap: None,
             spread: SpreadSamples::default(),
@@ -157,17 +157,17 @@ impl Reception {
         let count = follows.count(self.publishers) as u32;
         for index in from..from + count {
             let tracker = &mut self.trackers[index as usize];
-            charge(class, End::Killed, tracker, self.visits.missed(index), 0);
+            charge(class, End::Killed, tracker, self.sessions.missed(index), 0);
             *tracker = Tracker::joining();
-            self.visits.forget(index);
+            self.sessions.forget(index);
         }
-        self.visits.end(account);
+        self.sessions.end(account);
     }
 
     /// A socket is back that has been without frames since an instant.
     pub fn rejoin(&mut self, account: u32, away_since_ns: u64, now_ns: u64) {
         self.class(account).returns.came += 1;
-        self.visits.begin(account, away_since_ns, now_ns);
+        self.sessions.begin(account, away_since_ns, now_ns);
     }
 
     /// Counts a try to come (back) that failed.
@@ -230,7 +230,7 @@ impl Reception {
     /// Takes a message that is a payload and nothing else.
     #[inline]
     pub fn message(&mut self, arrival: Arrival<'_>, message: &[u8]) -> bool {
-        match self.memo.stamp(message, arrival.roster) {
+        match self.memo.stamp(message, arrival.publisher_index) {
             Ok(stamp) => self.frame(arrival, stamp, message.len()),
             Err(reject) => {
                 self.reject(arrival, reject);
@@ -241,8 +241,12 @@ impl Reception {
 
     /// Whose frame a payload is.
     #[inline]
-    pub fn stamp(&mut self, payload: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
-        self.memo.stamp(payload, roster)
+    pub fn stamp(
+        &mut self,
+        payload: &[u8],
+        publisher_index: Option<&PublisherIndex>,
+    ) -> Result<Stamp, Reject> {
+        self.memo.stamp(payload, publisher_index)
     }
 
     /// Counts a message that is no frame of this run.
@@ -273,7 +277,7 @@ impl Reception {
         }
         match verdict {
             Verdict::Joined => {
-                let waited = self.visits.first_frame(account, index, stamp.seq);
+                let waited = self.sessions.first_frame(account, index, stamp.seq);
                 waited.inspect(|from| class.returns.note_first_frame(since(now_ns, *from)));
             }
             Verdict::Duplicate => {
@@ -337,15 +341,15 @@ impl Reception {
     }
 
     /// Whether every socket still open, stalled ones aside, has all that was published.
-    pub fn is_complete(&self, roster: &Roster) -> bool {
+    pub fn is_complete(&self, publisher_index: &PublisherIndex) -> bool {
         self.accounts.iter().filter(|account| account.end == End::Open).all(|account| {
             let ClassOutcome { kind, pace, .. } = &self.classes[usize::from(account.class)];
             let is_complete = |(publisher, tracker): (u32, &Tracker)| {
-                let end = roster.log(publisher).written();
+                let end = publisher_index.log(publisher).written();
                 tracker.tail(end) == 0 && (pace.is_thinned() || tracker.holes() == 0)
             };
             *kind == ClassKind::Stalled
-                || followed(&self.trackers, account, &self.followed, roster.publishers())
+                || followed(&self.trackers, account, &self.followed, publisher_index.publishers())
                     .all(is_complete)
         })
     }
@@ -383,7 +387,7 @@ impl Reception {
 /// has the number of frames of each publisher, see `ends`.
 pub fn settle(
     receptions: Vec<Reception>,
-    roster: &Roster,
+    publisher_index: &PublisherIndex,
     ends: &[u32],
     plan: &Plan,
 ) -> (Vec<ClassOutcome>, SpreadSamples) {
@@ -391,19 +395,20 @@ pub fn settle(
     let mut classes = classes(plan);
     let mut spread = SpreadSamples::default();
     for mut reception in receptions {
-        let visits = &reception.visits;
+        let sessions = &reception.sessions;
         for (number, account) in (0..).zip(&reception.accounts) {
             let class = &mut reception.classes[usize::from(account.class)];
             let trackers = &reception.trackers;
             let followed = followed(trackers, account, &plan.followed, ends.len());
             for (index, (publisher, tracker)) in (account.tracker..).zip(followed) {
                 let published = ends[publisher as usize];
-                let missed = visits.missed(index);
+                let missed = sessions.missed(index);
                 charge(class, account.end, tracker, missed, published);
                 if tracker.is_joining() {
-                    let last_ns =
-                        published.checked_sub(1).map(|last| roster.intended_ns(publisher, last));
-                    let is_due = |due_ns| visits.should_have(number, due_ns);
+                    let last_ns = published
+                        .checked_sub(1)
+                        .map(|last| publisher_index.intended_ns(publisher, last));
+                    let is_due = |due_ns| sessions.should_have(number, due_ns);
                     class.returns.unserved += u64::from(last_ns.is_some_and(is_due));
                 } else if let (End::Open, Some(rate)) = (account.end, class.asked_rate()) {
                     let fps = plan.publishers[publisher as usize].rate.per_second();
@@ -415,11 +420,11 @@ pub fn settle(
             if let (true, Some(ticks)) =
                 (is_prompt && class.attendance.is_steady(), &mut class.ticks)
             {
-                let due = due(trackers, account, ends, roster, plan);
+                let due = due(trackers, account, ends, publisher_index, plan);
                 ticks.expected += rhythms.whole_ticks(due);
             }
         }
-        class::count_sockets(&mut reception.classes, &reception.joined, roster.laps());
+        class::count_sockets(&mut reception.classes, &reception.joined, publisher_index.laps());
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
         spread.merge(reception.spread);
     }
@@ -469,7 +474,7 @@ fn due<'s>(
     trackers: &'s [Tracker],
     account: &'s Account,
     ends: &'s [u32],
-    roster: &'s Roster,
+    publisher_index: &'s PublisherIndex,
     plan: &'s Plan,
 ) -> impl Iterator<Item = (u32, u32)> + 's {
     followed(trackers, account, &plan.followed, ends.len()).map(|(publisher, tracker)| {
@@ -477,7 +482,7 @@ fn due<'s>(
             End::Killed => tracker.head(),
             End::Open | End::Closed => ends[publisher as usize],
         };
-        let measured_from = roster.departures(publisher).measured_from();
+        let measured_from = publisher_index.departures(publisher).measured_from();
         (publisher, end.saturating_sub(measured_from))
     })
 }
@@ -503,15 +508,23 @@ fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, missed: u32, pu
 /// wrote, and the newest of others that anybody received. `cut` marks own publishers whose socket
 /// ended early: nobody can say which of their last frames the server still read, so they count up
 /// to the newest received, too.
-pub fn ends(receptions: &[Reception], roster: &Roster, cut: &[bool], part: Part) -> Vec<u32> {
+pub fn ends(
+    receptions: &[Reception],
+    publisher_index: &PublisherIndex,
+    cut: &[bool],
+    part: Part,
+) -> Vec<u32> {
     let is_known =
         |publisher: u32| part.has(publisher) && cut.get(publisher as usize) != Some(&true);
-    let written = |publisher| if is_known(publisher) { roster.log(publisher).written() } else { 0 };
-    let mut ends: Vec<u32> = (0..roster.publishers() as u32).map(written).collect();
+    let written =
+        |publisher| if is_known(publisher) { publisher_index.log(publisher).written() } else { 0 };
+    let mut ends: Vec<u32> = (0..publisher_index.publishers() as u32).map(written).collect();
     for reception in receptions {
         for account in &reception.accounts {
             let Reception { trackers, followed: many, .. } = reception;
-            for (publisher, tracker) in followed(trackers, account, many, roster.publishers()) {
+            for (publisher, tracker) in
+                followed(trackers, account, many, publisher_index.publishers())
+            {
                 let end = &mut ends[publisher as usize];
                 *end = (*end).max(tracker.head());
             }
@@ -558,7 +571,7 @@ mod tests {
     /// A run in which both publishers sent 100 frames, 1 ms after they were due.
     struct Run {
         plan: Plan,
-        roster: Roster,
+        publisher_index: PublisherIndex,
         reception: Reception,
     }
 
@@ -569,35 +582,36 @@ mod tests {
 
         /// A run in which the publishers of a plan sent all of their frames.
         fn of(plan: Plan) -> Run {
-            let roster = Roster::new(&plan, START_UNIX_NS, UtcMap::sample(), 1);
+            let publisher_index = PublisherIndex::new(&plan, START_UNIX_NS, UtcMap::sample(), 1);
             for publisher in 0..plan.publishers.len() as u32 {
-                let count = roster.departures(publisher).count();
+                let count = publisher_index.departures(publisher).count();
                 for seq in 0..count {
-                    let sent_ns = roster.intended_ns(publisher, seq) + 1_000_000;
-                    roster.log(publisher).attempt(seq, sent_ns);
+                    let sent_ns = publisher_index.intended_ns(publisher, seq) + 1_000_000;
+                    publisher_index.log(publisher).attempt(seq, sent_ns);
                 }
-                roster.log(publisher).set_written(count);
+                publisher_index.log(publisher).set_written(count);
             }
-            Run { reception: Reception::new(&plan), plan, roster }
+            Run { reception: Reception::new(&plan), plan, publisher_index }
         }
 
         /// The account receives frames of a publisher, 3 ms after they were due.
         fn receive(&mut self, account: u32, publisher: u32, seqs: impl IntoIterator<Item = u32>) {
-            let schedule = *self.roster.schedule(publisher);
+            let schedule = *self.publisher_index.schedule(publisher);
             let of = &self.plan.publishers[publisher as usize];
             let mut encoder = Encoder::new(1, 1, of, schedule);
             for seq in seqs {
-                let now_ns = self.roster.intended_ns(publisher, seq) + 3_000_000;
-                let arrival = Arrival { account, roster: Some(&self.roster), now_ns };
-                let frame = self.roster.frame(publisher, seq);
+                let now_ns = self.publisher_index.intended_ns(publisher, seq) + 3_000_000;
+                let arrival =
+                    Arrival { account, publisher_index: Some(&self.publisher_index), now_ns };
+                let frame = self.publisher_index.frame(publisher, seq);
                 self.reception.message(arrival, encoder.encode_departure(frame));
             }
         }
 
         fn settle(self, cut: &[bool]) -> ClassOutcome {
             let receptions = vec![self.reception];
-            let ends = ends(&receptions, &self.roster, cut, self.plan.part);
-            let (classes, _) = settle(receptions, &self.roster, &ends, &self.plan);
+            let ends = ends(&receptions, &self.publisher_index, cut, self.plan.part);
+            let (classes, _) = settle(receptions, &self.publisher_index, &ends, &self.plan);
             classes.into_iter().next().unwrap()
         }
     }
@@ -607,7 +621,7 @@ mod tests {
         let mut run = Run::new(ClassKind::Healthy);
         let account = run.reception.open(0, Follows::One(1), 2);
         run.receive(account, 1, 0..100);
-        assert!(run.reception.is_complete(&run.roster));
+        assert!(run.reception.is_complete(&run.publisher_index));
         let class = run.settle(&[]);
         assert_eq!((class.expected, class.received, class.lost), (100, 100, 0));
         assert_eq!((class.e2e.max(), class.service.max()), (3_000_000, 2_000_000));
@@ -632,7 +646,7 @@ mod tests {
         let mut run = Run::new(ClassKind::Healthy);
         let account = run.reception.open(0, Follows::One(1), 2);
         run.receive(account, 0, 0..3);
-        assert!(!run.reception.is_complete(&run.roster));
+        assert!(!run.reception.is_complete(&run.publisher_index));
         let class = run.settle(&[]);
         assert_eq!((class.foreign, class.received, class.lost), (3, 0, 100));
     }
@@ -676,13 +690,13 @@ mod tests {
     #[test]
     fn what_is_done_to_frames_on_purpose_is_neither_loss_nor_disorder() {
         let mut run = disturbed();
-        let departures = run.roster.departures(0);
+        let departures = run.publisher_index.departures(0);
         let (count, withheld) = (departures.count(), departures.withheld(departures.count()));
         let copies = u64::from(count) + withheld - 100;
         assert!(copies > 2 && withheld > 2, "{copies} {withheld}");
         let account = run.reception.open(0, Follows::One(0), 1);
         run.receive(account, 0, 0..count);
-        assert!(run.reception.is_complete(&run.roster));
+        assert!(run.reception.is_complete(&run.publisher_index));
         let class = run.settle(&[]);
         assert_eq!((class.expected, class.received), (u64::from(count), u64::from(count)));
         assert_eq!((class.lost, class.duplicated, class.reordered), (0, 0, 0));
@@ -692,14 +706,14 @@ mod tests {
     #[test]
     fn a_frame_sent_twice_excuses_one_repeat_and_its_absence_is_a_loss() {
         let first_of_two = |run: &Run| {
-            let departures = run.roster.departures(0);
+            let departures = run.publisher_index.departures(0);
             (0..departures.count()).find(|number| departures.is_repeated(*number)).unwrap()
         };
         for (extra, expected) in [(0, [1, 0]), (1, [0, 0]), (2, [0, 1])] {
             let mut run = disturbed();
             let first = first_of_two(&run);
             let account = run.reception.open(0, Follows::One(0), 1);
-            let count = run.roster.departures(0).count();
+            let count = run.publisher_index.departures(0).count();
             run.receive(account, 0, 0..=first);
             run.receive(account, 0, (0..extra).map(|_| first + 1));
             run.receive(account, 0, first + 2..count);
@@ -713,11 +727,14 @@ mod tests {
         let mut run = Run::new(ClassKind::Healthy);
         let account = run.reception.open(0, Follows::One(1), 2);
         run.receive(account, 1, (0..20).chain(22..40));
-        let due_ns = |seq: u32| run.roster.intended_ns(1, seq);
+        let due_ns = |seq: u32| run.publisher_index.intended_ns(1, seq);
         let (left_ns, came_ns) = (due_ns(40), due_ns(60));
         run.reception.leave(account, "cut");
         run.reception.rejoin(account, left_ns, came_ns);
-        assert!(run.reception.is_complete(&run.roster), "nothing is owed before a frame came");
+        assert!(
+            run.reception.is_complete(&run.publisher_index),
+            "nothing is owed before a frame came"
+        );
         run.receive(account, 1, (60..90).chain(91..100));
         let class = run.settle(&[]);
         assert_eq!((class.sockets, class.expected, class.received, class.lost), (1, 80, 77, 3));
@@ -732,7 +749,8 @@ mod tests {
         let mut run = Run::new(ClassKind::Healthy);
         let account = run.reception.open(0, Follows::All, 2);
         run.receive(account, 0, 0..40);
-        let (left_ns, came_ns) = (run.roster.intended_ns(0, 40), run.roster.intended_ns(0, 41));
+        let (left_ns, came_ns) =
+            (run.publisher_index.intended_ns(0, 40), run.publisher_index.intended_ns(0, 41));
         run.reception.leave(account, "churn");
         run.reception.rejoin(account, left_ns, came_ns);
         run.receive(account, 0, 42..100);

@@ -1,6 +1,6 @@
-//! Who published a frame, as which tick, when it was due and when it left: the roster every thread
-//! shares. Must not know sockets, and reads
-//! no clock: send instants are told by the publishers.
+//! Who published a frame, as which tick, when it was due and when it left: the index of publishers
+//! that every thread shares. Must not know sockets, and reads no clock: publishers note when they
+//! send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::codec::memo::Memo;
 use crate::codec::payload;
 use crate::codec::track::Track;
 use crate::plan::departures::{Departure, Departures};
-use crate::plan::deviation::Conduct;
+use crate::plan::deviation::PublisherFaults;
 use crate::plan::laps::Laps;
 use crate::plan::plan::Plan;
 use crate::plan::publisher::PublisherPlan;
@@ -24,7 +24,7 @@ use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// The publishers of a run that has a start instant, and what they have sent.
 #[derive(Debug)]
-pub struct Roster {
+pub struct PublisherIndex {
     run_id: u32,
     seed: u64,
     start_unix_ns: u64,
@@ -45,10 +45,10 @@ struct Entry {
     is_own: bool,
 }
 
-impl Roster {
-    /// The roster of a plan whose first ticks are at `start_unix_ns`; one of `sample_every`
+impl PublisherIndex {
+    /// The publishers of a plan whose first ticks are at `start_unix_ns`; one of `sample_every`
     /// measured frames is sampled for the spread.
-    pub fn new(plan: &Plan, start_unix_ns: u64, utc: UtcMap, sample_every: u32) -> Roster {
+    pub fn new(plan: &Plan, start_unix_ns: u64, utc: UtcMap, sample_every: u32) -> PublisherIndex {
         let entry = |(number, publisher): (u32, &PublisherPlan)| Entry {
             departures: Departures::of(schedule(plan, publisher, start_unix_ns)),
             recorded: publisher.recorded.clone(),
@@ -57,7 +57,7 @@ impl Roster {
         };
         let ids = plan.publishers.iter().map(|publisher| publisher.id);
         let measured_from_ns = utc.mono_of_unix(start_unix_ns) + nanoseconds(plan.warmup);
-        Roster {
+        PublisherIndex {
             run_id: plan.run_id,
             seed: plan.seed,
             start_unix_ns,
@@ -228,17 +228,25 @@ pub struct Stamp {
 }
 
 impl Memo<Stamp> {
-    /// The stamp of a message. `roster` is `None` before the start: then every frame is foreign.
+    /// The stamp of a message. There are no publishers before the start: then every frame is
+    /// foreign.
     #[inline]
-    pub fn stamp(&mut self, message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
-        self.of(message, |message| identified(message, roster)).copied()
+    pub fn stamp(
+        &mut self,
+        message: &[u8],
+        publisher_index: Option<&PublisherIndex>,
+    ) -> Result<Stamp, Reject> {
+        self.of(message, |message| identified(message, publisher_index)).copied()
     }
 }
 
 /// The stamp of a message nobody remembers.
-pub fn identified(message: &[u8], roster: Option<&Roster>) -> Result<Stamp, Reject> {
+pub fn identified(
+    message: &[u8],
+    publisher_index: Option<&PublisherIndex>,
+) -> Result<Stamp, Reject> {
     let claim = payload::identify(message).map_err(|Corrupt| Reject::Corrupt)?;
-    roster.and_then(|roster| roster.stamp(claim)).ok_or(Reject::Foreign)
+    publisher_index.and_then(|publisher_index| publisher_index.stamp(claim)).ok_or(Reject::Foreign)
 }
 
 fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Schedule {
@@ -251,7 +259,7 @@ fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Sched
     let count = |until: u64| u32::try_from(until.saturating_sub(first_tick)).unwrap_or(u32::MAX);
     let [measured_ns, end_ns] =
         [plan.warmup, plan.warmup + plan.measure].map(|d| after(d.as_nanos()));
-    let conduct = Conduct {
+    let faults = PublisherFaults {
         deviation,
         seed: plan.seed,
         id: publisher.id,
@@ -267,7 +275,7 @@ fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Sched
         measured_from: count(grid.first_tick_from(measured_ns)),
         offset_ns: publisher.offset_ns,
         jitter: Jitter { seed: plan.seed, id: publisher.id, max_ns: publisher.jitter_ns },
-        conduct,
+        faults,
     };
     let Some(track) = &publisher.recorded else { return simulated };
     // Of recorded frames it has only their number and their mean rate.
@@ -307,13 +315,13 @@ mod tests {
         }
     }
 
-    fn roster(plan: &Plan) -> Roster {
-        Roster::new(plan, START, UtcMap::sample(), plan.spread_every)
+    fn publisher_index(plan: &Plan) -> PublisherIndex {
+        PublisherIndex::new(plan, START, UtcMap::sample(), plan.spread_every)
     }
 
-    fn frame(plan: &Plan, roster: &Roster, publisher: u32, seq: u32) -> Vec<u8> {
+    fn frame(plan: &Plan, publisher_index: &PublisherIndex, publisher: u32, seq: u32) -> Vec<u8> {
         let publisher_plan = &plan.publishers[publisher as usize];
-        let schedule = *roster.schedule(publisher);
+        let schedule = *publisher_index.schedule(publisher);
         Encoder::new(plan.run_id, plan.seed, publisher_plan, schedule).encode(seq).to_vec()
     }
 
@@ -323,16 +331,17 @@ mod tests {
         let others = [Payload::C37118, Payload::Fixed { bytes: 64 }];
         for payload in json.into_iter().chain(others) {
             let plan = plan(payload);
-            let roster = roster(&plan);
-            (0..=70).for_each(|seq| roster.log(1).attempt(seq, 9_000 + u64::from(seq)));
+            let publisher_index = publisher_index(&plan);
+            (0..=70).for_each(|seq| publisher_index.log(1).attempt(seq, 9_000 + u64::from(seq)));
             let mut memo = Memo::new(3);
-            let bytes = frame(&plan, &roster, 1, 70);
-            let stamp = memo.stamp(&bytes, Some(&roster)).unwrap();
+            let bytes = frame(&plan, &publisher_index, 1, 70);
+            let stamp = memo.stamp(&bytes, Some(&publisher_index)).unwrap();
             assert_eq!((stamp.publisher, stamp.seq, stamp.measured), (1, 70, true));
             assert_eq!(stamp.sent_ns, Some(9_070));
-            assert_eq!(stamp.intended_ns, roster.intended_ns(1, 70));
-            assert_eq!(memo.stamp(&bytes, Some(&roster)), Ok(stamp));
-            let warm = memo.stamp(&frame(&plan, &roster, 1, 59), Some(&roster)).unwrap();
+            assert_eq!(stamp.intended_ns, publisher_index.intended_ns(1, 70));
+            assert_eq!(memo.stamp(&bytes, Some(&publisher_index)), Ok(stamp));
+            let warm =
+                memo.stamp(&frame(&plan, &publisher_index, 1, 59), Some(&publisher_index)).unwrap();
             assert!(!warm.measured && !warm.sampled);
         }
     }
@@ -340,21 +349,25 @@ mod tests {
     #[test]
     fn foreign_frames_are_told_from_corrupt_ones() {
         let plan = plan(Payload::Fixed { bytes: 64 });
-        let roster = roster(&plan);
-        (0..=3).for_each(|seq| roster.log(0).attempt(seq, 1));
+        let publisher_index = publisher_index(&plan);
+        (0..=3).for_each(|seq| publisher_index.log(0).attempt(seq, 1));
         let mut memo = Memo::new(3);
-        let bytes = frame(&plan, &roster, 0, 3);
+        let bytes = frame(&plan, &publisher_index, 0, 3);
         assert_eq!(memo.stamp(&bytes, None), Err(Reject::Foreign), "before the start");
-        assert!(memo.stamp(&bytes, Some(&roster)).is_ok());
-        let unsent = frame(&plan, &roster, 0, 4);
-        assert_eq!(memo.stamp(&unsent, Some(&roster)), Err(Reject::Foreign), "not sent yet");
+        assert!(memo.stamp(&bytes, Some(&publisher_index)).is_ok());
+        let unsent = frame(&plan, &publisher_index, 0, 4);
+        assert_eq!(
+            memo.stamp(&unsent, Some(&publisher_index)),
+            Err(Reject::Foreign),
+            "not sent yet"
+        );
         let other = Plan { run_id: 6, ..plan.clone() };
-        let other = frame(&other, &roster, 0, 3);
-        assert_eq!(memo.stamp(&other, Some(&roster)), Err(Reject::Foreign), "another run");
+        let other = frame(&other, &publisher_index, 0, 3);
+        assert_eq!(memo.stamp(&other, Some(&publisher_index)), Err(Reject::Foreign), "another run");
         let mut changed = bytes.clone();
         changed[30] ^= 1;
-        assert_eq!(memo.stamp(&changed, Some(&roster)), Err(Reject::Corrupt));
-        assert_eq!(memo.stamp(b"", Some(&roster)), Err(Reject::Corrupt));
+        assert_eq!(memo.stamp(&changed, Some(&publisher_index)), Err(Reject::Corrupt));
+        assert_eq!(memo.stamp(b"", Some(&publisher_index)), Err(Reject::Corrupt));
     }
 
     #[test]
@@ -363,15 +376,19 @@ mod tests {
         plan.course.laps = 3;
         plan.publishers[1].deviation.starts = Some(Duration::from_secs(10));
         // Ahead of the clock, so that its instants are on it.
-        let roster = Roster::new(&plan, 4_000_000_000 * SECOND_NS, UtcMap::sample(), 1);
-        let departures = roster.departures(1);
+        let publisher_index =
+            PublisherIndex::new(&plan, 4_000_000_000 * SECOND_NS, UtcMap::sample(), 1);
+        let departures = publisher_index.departures(1);
         assert_eq!((departures.count(), departures.measured_from()), (20 * 60, 0));
-        let after_ns = roster.intended_ns(1, 0) - roster.start_ns() - 11 * SECOND_NS;
+        let after_ns =
+            publisher_index.intended_ns(1, 0) - publisher_index.start_ns() - 11 * SECOND_NS;
         assert!(after_ns <= 1_000, "{after_ns}: no more than its jitter");
-        roster.log(1).attempt(0, 1);
-        let stamp = Memo::new(3).stamp(&frame(&plan, &roster, 1, 0), Some(&roster)).unwrap();
+        publisher_index.log(1).attempt(0, 1);
+        let stamp = Memo::new(3)
+            .stamp(&frame(&plan, &publisher_index, 1, 0), Some(&publisher_index))
+            .unwrap();
         assert_eq!((stamp.seq, stamp.measured, stamp.lap), (0, true, 1));
-        assert_eq!(roster.departures(0).count(), 31 * 60);
+        assert_eq!(publisher_index.departures(0).count(), 31 * 60);
     }
 
     #[test]
@@ -386,13 +403,15 @@ mod tests {
     #[test]
     fn one_of_n_measured_frames_is_sampled() {
         let plan = plan(Payload::C37118);
-        let roster = roster(&plan);
-        let ticks = roster.schedule(0).ticks;
-        (0..ticks).for_each(|seq| roster.log(0).attempt(seq, 1));
+        let publisher_index = publisher_index(&plan);
+        let ticks = publisher_index.schedule(0).ticks;
+        (0..ticks).for_each(|seq| publisher_index.log(0).attempt(seq, 1));
         let mut memo = Memo::new(3);
         let sampled = (0..ticks)
             .filter(|seq| {
-                memo.stamp(&frame(&plan, &roster, 0, *seq), Some(&roster)).unwrap().sampled
+                memo.stamp(&frame(&plan, &publisher_index, 0, *seq), Some(&publisher_index))
+                    .unwrap()
+                    .sampled
             })
             .count();
         assert_eq!(ticks, 31 * 60);

@@ -18,7 +18,7 @@ use crate::plan::encoder::Encoder;
 use crate::plan::layout::Layout;
 use crate::plan::plan::{Destination, Plan};
 use crate::plan::publisher::PublisherPlan;
-use crate::receive::stamp::Roster;
+use crate::receive::stamp::PublisherIndex;
 use crate::replay::packets::{PacketWriter, Sender};
 use crate::scenario::builtin;
 use crate::time::clock::UtcMap;
@@ -82,16 +82,16 @@ struct Sent {
 /// Every stream's configuration, then its data, in the order of time.
 fn frames(plan: &Plan, from_unix_s: u64, seconds: u64) -> Vec<Sent> {
     let start_unix_ns = from_unix_s * SECOND_NS;
-    let roster = Roster::new(plan, start_unix_ns, UtcMap::sample(), 1);
+    let publisher_index = PublisherIndex::new(plan, start_unix_ns, UtcMap::sample(), 1);
     let mut frames = Vec::new();
     for (index, publisher) in (0..).zip(&plan.publishers) {
         if publisher.payload != Payload::C37118 {
             continue;
         }
         frames.push(configuration(publisher, from_unix_s));
-        let schedule = *roster.schedule(index);
+        let schedule = *publisher_index.schedule(index);
         let mut encoder = Encoder::new(plan.run_id, plan.seed, publisher, schedule);
-        let departures = roster.departures(index);
+        let departures = publisher_index.departures(index);
         let data = (0..departures.count()).map(|number| {
             let frame = departures.frame(number);
             let bytes = encoder.encode_departure(frame).to_vec();

@@ -18,7 +18,7 @@ use crate::cli::session::SessionError;
 use crate::codec::envelope::Notice;
 use crate::codec::form::Form;
 use crate::codec::handshake::Offer;
-use crate::codec::incoming::Heard;
+use crate::codec::incoming::ServerEvent;
 use crate::codec::wire::{MASK, Message, Opcode};
 use crate::codec::{envelope, handshake, wire};
 use crate::drive::connection::Connection;
@@ -187,9 +187,9 @@ impl Line {
             let bytes = buffer.get(..filled.total).unwrap_or_default();
             let (mut pongs, mut refusal) = (Vec::new(), None);
             connection.scan(bytes, MESSAGE_BYTES_MAX, &mut pongs, |heard| match heard {
-                Heard::Gap(gap) => *gap_frames = gap_frames.saturating_add(gap.frames()),
-                Heard::Message(message) if !message.is_text => take(message, at_unix_ns),
-                Heard::Message(message) => match envelope::read_text(message.bytes) {
+                ServerEvent::Gap(gap) => *gap_frames = gap_frames.saturating_add(gap.frames()),
+                ServerEvent::Message(message) if !message.is_text => take(message, at_unix_ns),
+                ServerEvent::Message(message) => match envelope::read_text(message.bytes) {
                     Ok(Notice::Subscribed { .. }) => *awaited = awaited.saturating_sub(1),
                     Ok(Notice::Gap(gap)) => {
                         *gap_frames = gap_frames.saturating_add(gap.frames());

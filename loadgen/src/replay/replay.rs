@@ -217,7 +217,7 @@ mod tests {
     use crate::plan::follows::Follows;
     use crate::plan::layout::Layout;
     use crate::plan::plan::{Destination, Plan};
-    use crate::receive::stamp::Roster;
+    use crate::receive::stamp::PublisherIndex;
     use crate::time::clock::UtcMap;
     use crate::time::rate::Rate;
 
@@ -269,28 +269,37 @@ mod tests {
         assert_eq!(plan.publishers[0].rate, Rate { num: 500, den: 1 });
         let wall = plan.subscribers.iter().find(|s| s.follows == Follows::All).unwrap();
         assert_eq!((wall.path.as_str(), plan.subscribers.len()), ("/v1/feed/grid/a/%23", 101));
-        let roster = Roster::new(&plan, START_NS, UtcMap::sample(), 1);
-        let after = |publisher, seq| roster.intended_ns(publisher, seq) - roster.start_ns();
+        let publisher_index = PublisherIndex::new(&plan, START_NS, UtcMap::sample(), 1);
+        let after = |publisher, seq| {
+            publisher_index.intended_ns(publisher, seq) - publisher_index.start_ns()
+        };
         assert_eq!([after(0, 0), after(1, 0), after(0, 49)], [0, 1_000_000, 98_000_000]);
-        assert_eq!((roster.schedule(0).ticks, roster.schedule(0).measured_from), (50, 0));
+        assert_eq!(
+            (publisher_index.schedule(0).ticks, publisher_index.schedule(0).measured_from),
+            (50, 0)
+        );
     }
 
     #[test]
     fn frames_are_known_by_what_they_claim_once_they_are_sent() {
         let plan = plan(&args(|_| ()), tracks(50, 10.0));
-        let roster = Roster::new(&plan, START_NS, UtcMap::sample(), 1);
+        let publisher_index = PublisherIndex::new(&plan, START_NS, UtcMap::sample(), 1);
         let mut encoder =
-            Encoder::new(plan.run_id, plan.seed, &plan.publishers[1], *roster.schedule(1));
+            Encoder::new(plan.run_id, plan.seed, &plan.publishers[1], *publisher_index.schedule(1));
         let frame = encoder.encode(30).to_vec();
         assert_eq!(frame, data_frame(9, 9, 30, 1));
         let mut memo = Memo::new(2);
-        assert_eq!(memo.stamp(&frame, Some(&roster)), Err(Reject::Foreign), "not sent yet");
-        roster.log(1).attempt(30, 5);
-        let stamp = memo.stamp(&frame, Some(&roster)).unwrap();
+        assert_eq!(
+            memo.stamp(&frame, Some(&publisher_index)),
+            Err(Reject::Foreign),
+            "not sent yet"
+        );
+        publisher_index.log(1).attempt(30, 5);
+        let stamp = memo.stamp(&frame, Some(&publisher_index)).unwrap();
         assert_eq!((stamp.publisher, stamp.seq, stamp.sent_ns), (1, 30, Some(5)));
-        assert_eq!(stamp.intended_ns, roster.intended_ns(1, 30));
+        assert_eq!(stamp.intended_ns, publisher_index.intended_ns(1, 30));
         let other = data_frame(9, 8, 30, 1);
-        assert_eq!(memo.stamp(&other, Some(&roster)), Err(Reject::Foreign));
+        assert_eq!(memo.stamp(&other, Some(&publisher_index)), Err(Reject::Foreign));
     }
 
     #[test]
@@ -300,16 +309,16 @@ mod tests {
         let shift = Shift { time_base: 1_000, zero_ns, speed: 1.0 };
         tracks.iter_mut().for_each(|track| track.restamp(shift));
         let plan = plan(&args(|args| args.restamp = true), tracks);
-        let roster = Roster::new(&plan, START_NS, UtcMap::sample(), 1);
+        let publisher_index = PublisherIndex::new(&plan, START_NS, UtcMap::sample(), 1);
         let mut encoder =
-            Encoder::new(plan.run_id, plan.seed, &plan.publishers[1], *roster.schedule(1));
+            Encoder::new(plan.run_id, plan.seed, &plan.publishers[1], *publisher_index.schedule(1));
         let frame = encoder.encode(30).to_vec();
         assert_eq!(frame, data_frame(9, (START_NS / SECOND_NS) as u32, 100, 1));
-        roster.log(1).attempt(30, 5);
-        let stamp = Memo::new(2).stamp(&frame, Some(&roster)).unwrap();
+        publisher_index.log(1).attempt(30, 5);
+        let stamp = Memo::new(2).stamp(&frame, Some(&publisher_index)).unwrap();
         assert_eq!((stamp.publisher, stamp.seq, stamp.sent_ns), (1, 30, Some(5)));
         let recorded = data_frame(9, 9, 30, 1);
-        assert_eq!(Memo::new(2).stamp(&recorded, Some(&roster)), Err(Reject::Foreign));
+        assert_eq!(Memo::new(2).stamp(&recorded, Some(&publisher_index)), Err(Reject::Foreign));
     }
 
     #[test]
@@ -319,7 +328,7 @@ mod tests {
             options.duration = Some(Duration::from_secs(1));
         };
         let plan = plan(&args(|args| options(&mut args.options)), tracks(50, 1.0));
-        let schedule = *Roster::new(&plan, START_NS, UtcMap::sample(), 1).schedule(0);
+        let schedule = *PublisherIndex::new(&plan, START_NS, UtcMap::sample(), 1).schedule(0);
         assert_eq!((schedule.measured_from, schedule.ticks), (25, 50));
     }
 

@@ -192,9 +192,9 @@ impl Broadcaster {
 
     fn run(mut self) {
         loop {
-            let patience = self.patience();
-            let until_ns = mono_ns() + patience.as_nanos() as u64;
-            match self.inbox.recv_timeout(patience) {
+            let ping_timeout = self.ping_timeout();
+            let until_ns = mono_ns() + ping_timeout.as_nanos() as u64;
+            match self.inbox.recv_timeout(ping_timeout) {
                 Ok(job) => self.take(job),
                 Err(RecvTimeoutError::Timeout) => self.note_jitter(until_ns),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -212,7 +212,7 @@ impl Broadcaster {
         self.shared.jitter.lock().unwrap_or_else(PoisonError::into_inner).record(late_ns.max(0));
     }
 
-    fn patience(&self) -> Duration {
+    fn ping_timeout(&self) -> Duration {
         let due_ns = self.held.peek().map_or(u64::MAX, |Reverse((due_ns, ..))| *due_ns);
         Duration::from_nanos(due_ns.saturating_sub(mono_ns() + SPIN_NS)).min(PATIENCE)
     }

@@ -12,7 +12,7 @@ use crate::observe::host::Partition;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::Sampler;
 use crate::observe::server_counters::CounterPage;
-use crate::plan::budget::{Destined, Wishes};
+use crate::plan::budget::{LayoutRequest, TargetKind};
 use crate::plan::plan::{Destination, Disturbance, Plan};
 use crate::plan::{budget, check};
 use crate::receive::outcome::Outcome;
@@ -141,9 +141,12 @@ impl Bench {
 
     fn plan(&self, trial: Trial<'_>, server: &NullServer) -> Result<Plan, SelftestError> {
         let scenario = check::parse(trial.load)?;
-        let wishes = Wishes { cpus: Some(self.partition.generator.clone()), ..Wishes::default() };
-        let destined = Destined::Server(server.address().ip());
-        let budget = budget::fit(&scenario, &host::limits(), &wishes, destined);
+        let layout_request = LayoutRequest {
+            cpus: Some(self.partition.generator.clone()),
+            ..LayoutRequest::default()
+        };
+        let destined = TargetKind::Server(server.address().ip());
+        let budget = budget::fit(&scenario, &host::limits(), &layout_request, destined);
         let layout = budget.map_err(SelftestError::Refused)?.layout;
         let destination = Destination {
             target: server.address(),

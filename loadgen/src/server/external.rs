@@ -38,7 +38,7 @@ pub struct LaunchArgs {
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
-pub enum ForeignError {
+pub enum ExternalServerError {
     /// The operating system refused.
     #[error("`{command}` could not be started: {cause}")]
     System {
@@ -62,8 +62,12 @@ pub enum ForeignError {
 ///
 /// # Errors
 /// When it cannot be started, ends, or does not listen in time.
-pub fn start(command: &str, cpus: &[usize], log: File) -> Result<ServerProcess, ForeignError> {
-    let system = |cause| ForeignError::System { command: command.to_owned(), cause };
+pub fn start(
+    command: &str,
+    cpus: &[usize],
+    log: File,
+) -> Result<ServerProcess, ExternalServerError> {
+    let system = |cause| ExternalServerError::System { command: command.to_owned(), cause };
     let port = free_port().map_err(system)?;
     let line = format!("exec {}", command.replace(PORT, &port.to_string()));
     let mut launch = Command::new(std::env::current_exe().map_err(system)?);
@@ -79,7 +83,7 @@ pub fn start(command: &str, cpus: &[usize], log: File) -> Result<ServerProcess, 
         Ok(()) => Ok(ServerProcess::new(child, address)),
         Err(what) => {
             end_now(&mut child);
-            Err(ForeignError::Silent { command: command.to_owned(), what })
+            Err(ExternalServerError::Silent { command: command.to_owned(), what })
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use crate::cli::options::{CpuList, parse_secret, parse_threads};
-use crate::plan::budget::Wishes;
+use crate::plan::budget::LayoutRequest;
 use crate::scenario::source::SourceRange;
 
 const AGENT_HELP: &str = "\
@@ -50,11 +50,11 @@ pub struct AgentArgs {
 
 impl AgentArgs {
     /// What the budget must respect.
-    pub fn wishes(&self) -> Wishes {
-        Wishes {
+    pub fn layout_request(&self) -> LayoutRequest {
+        LayoutRequest {
             threads: self.threads,
             cpus: self.cpus.clone().map(|list| list.0),
-            ..Wishes::default()
+            ..LayoutRequest::default()
         }
     }
 }

@@ -3,12 +3,14 @@
 //! worth.
 
 use crate::codec::dialect::centrifugo::Centrifugo;
-use crate::codec::dialect::conversation::{Conversation, Exchange, Introduction, Told, push_text};
+use crate::codec::dialect::conversation::{
+    Conversation, ConversationEvent, Exchange, Introduction, push_text,
+};
 use crate::codec::dialect::dialect::Dialect;
 use crate::codec::dialect::pusher::Pusher;
 use crate::codec::dialect::socketio::SocketIo;
-use crate::codec::dialect::stream::{Stream, Tongue};
-use crate::codec::incoming::Heard;
+use crate::codec::dialect::stream::{Stream, StreamProtocol};
+use crate::codec::incoming::ServerEvent;
 use crate::codec::inflate::Inflater;
 use crate::codec::memo::Memo;
 use crate::codec::wire::{MASK, Message, Opcode, Scanner};
@@ -22,7 +24,7 @@ pub struct Broker {
 
 /// What a connection brought.
 #[derive(Debug)]
-pub struct Brought<'b> {
+pub struct ReadResult<'b> {
     /// As it was read.
     pub bytes: &'b [u8],
     /// Length of the longest message that is taken.
@@ -40,15 +42,15 @@ impl Broker {
     /// nothing is spoken inside messages.
     pub fn new(dialect: &Dialect, who: &Introduction<'_>) -> Option<(Broker, Vec<u8>)> {
         let mut frames = Vec::new();
-        let mut stream = |tongue| {
-            let (stream, said) = Stream::new(tongue, who);
+        let mut stream = |protocol| {
+            let (stream, said) = Stream::new(protocol, who);
             wire::encode(Opcode::Binary, &said, MASK, &mut frames);
             stream
         };
         let talk: Box<dyn Conversation> = match dialect {
             Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nchan(_) => return None,
-            Dialect::Nats => Box::new(stream(Tongue::Nats)),
-            Dialect::Mqtt => Box::new(stream(Tongue::Mqtt)),
+            Dialect::Nats => Box::new(stream(StreamProtocol::Nats)),
+            Dialect::Mqtt => Box::new(stream(StreamProtocol::Mqtt)),
             Dialect::SocketIo(events) => Box::new(SocketIo::new(events, who)),
             Dialect::Centrifugo { .. } => {
                 let (centrifugo, said) = Centrifugo::new(who);
@@ -82,14 +84,14 @@ impl Broker {
     pub fn hear(
         &mut self,
         scanner: &mut Scanner,
-        brought: Brought<'_>,
+        read_result: ReadResult<'_>,
         pongs: &mut Vec<u8>,
-        mut told: impl FnMut(Told<'_>),
+        mut told: impl FnMut(ConversationEvent<'_>),
     ) -> Result<(), String> {
         let (mut answers, mut ended) = (Vec::new(), Ok(()));
-        let Brought { bytes, message_bytes_max, now_ns, texts, inflater } = brought;
+        let ReadResult { bytes, message_bytes_max, now_ns, texts, inflater } = read_result;
         incoming::scan(scanner, bytes, message_bytes_max, pongs, |heard| {
-            if let (Heard::Message(message), Ok(())) = (heard, &ended) {
+            if let (ServerEvent::Message(message), Ok(())) = (heard, &ended) {
                 let told = &mut told;
                 let mut exchange = Exchange { now_ns, answers: &mut answers, texts, told };
                 ended = match inflate::whole(message.bytes, message.is_deflated, inflater) {
@@ -162,9 +164,9 @@ pub mod fixtures {
         /// Hears a message at an instant.
         pub fn hears(&mut self, bytes: &[u8], is_text: bool, now_ns: u64) -> Reaction {
             let (mut told, mut answers, mut texts) = (Vec::new(), Vec::new(), Memo::new(1));
-            let mut keep = |heard: Told<'_>| match heard {
-                Told::Payload(payload) => told.push(Ok(payload.to_vec())),
-                Told::Rejected(reject) => told.push(Err(reject)),
+            let mut keep = |heard: ConversationEvent<'_>| match heard {
+                ConversationEvent::Payload(payload) => told.push(Ok(payload.to_vec())),
+                ConversationEvent::Rejected(reject) => told.push(Err(reject)),
             };
             let mut exchange =
                 Exchange { now_ns, answers: &mut answers, texts: &mut texts, told: &mut keep };

@@ -12,7 +12,7 @@ use crate::codec::dialect::conversation::{
     Conversation, Exchange, Introduction, push_text, refusal,
 };
 use crate::codec::dialect::json::{payload_of, quoted, value_of};
-use crate::codec::dialect::patience::Patience;
+use crate::codec::dialect::ping_timeout::PingTimeout;
 use crate::codec::wire::Message;
 
 /// One socket.
@@ -23,7 +23,7 @@ pub struct Centrifugo {
     /// Replies to them still to come.
     awaited: u32,
     answers_pings: bool,
-    patience: Patience,
+    ping_timeout: PingTimeout,
 }
 
 /// What an object says that is no payload.
@@ -62,7 +62,7 @@ impl Centrifugo {
             requests: Some(requests),
             awaited: topics.len() as u32,
             answers_pings: false,
-            patience: Patience::default(),
+            ping_timeout: PingTimeout::default(),
         };
         (centrifugo, said)
     }
@@ -75,7 +75,7 @@ impl Conversation for Centrifugo {
     }
 
     fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
-        self.patience.check(exchange.now_ns)?;
+        self.ping_timeout.check(exchange.now_ns)?;
         if !message.is_text {
             return Err("protocol: a binary message where JSON is spoken".to_owned());
         }
@@ -89,7 +89,7 @@ impl Conversation for Centrifugo {
     }
 
     fn look(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
-        self.patience.check(now_ns)
+        self.ping_timeout.check(now_ns)
     }
 }
 
@@ -104,11 +104,11 @@ impl Centrifugo {
                     0 => 0,
                     ping_s => ping_s.saturating_add(PING_DELAY_S).saturating_mul(1000),
                 };
-                self.patience = Patience::begin(patience_ms, exchange.now_ns);
+                self.ping_timeout = PingTimeout::begin(patience_ms, exchange.now_ns);
             }
             Notice::Subscribed => self.awaited = self.awaited.saturating_sub(1),
             Notice::Ping => {
-                self.patience.renew(exchange.now_ns);
+                self.ping_timeout.renew(exchange.now_ns);
                 if self.answers_pings {
                     exchange.say(NOTHING);
                 }

@@ -42,7 +42,7 @@ pub struct Introduction<'i> {
 
 /// What a conversation has to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told<'p> {
+pub enum ConversationEvent<'p> {
     /// What was published.
     Payload(&'p [u8]),
     /// A message that holds nothing of this run.
@@ -58,7 +58,7 @@ pub struct Exchange<'x> {
     /// Payloads by the texts that hold them.
     pub texts: &'x mut Memo<Vec<u8>>,
     /// Takes what was published.
-    pub told: &'x mut dyn FnMut(Told<'_>),
+    pub told: &'x mut dyn FnMut(ConversationEvent<'_>),
 }
 
 impl Exchange<'_> {
@@ -76,7 +76,7 @@ impl Exchange<'_> {
     ) -> Option<N> {
         match self.texts.of(text, read) {
             Ok(payload) => {
-                (self.told)(Told::Payload(payload));
+                (self.told)(ConversationEvent::Payload(payload));
                 None
             }
             Err(notice) => Some(notice),
@@ -85,7 +85,7 @@ impl Exchange<'_> {
 
     /// Tells that a message holds nothing of this run.
     pub fn reject(&mut self, reject: Reject) {
-        (self.told)(Told::Rejected(reject));
+        (self.told)(ConversationEvent::Rejected(reject));
     }
 }
 

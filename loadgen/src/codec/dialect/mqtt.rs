@@ -1,7 +1,7 @@
 //! MQTT 3.1.1 as far as a QoS 0 client needs it (OASIS standard, sections 2 and 3). Pure; must not
 //! know messages or sockets.
 
-use crate::codec::dialect::packet::{Malformed, Packet, Said};
+use crate::codec::dialect::packet::{Malformed, Packet, PacketContent};
 
 /// Opens a connection (3.1): a clean session, a name of the broker's choice, no keep-alive.
 pub fn greeting() -> Vec<u8> {
@@ -65,7 +65,7 @@ pub fn packet(bytes: &[u8]) -> Packet<'_> {
         PUBLISH => payload(*kind, body)?,
         CONNACK => connected(body)?,
         SUBACK => subscribed(body)?,
-        PINGRESP => Said::Nothing,
+        PINGRESP => PacketContent::Nothing,
         _ => return Err(Malformed),
     };
     Ok(Some((length, said)))
@@ -84,28 +84,28 @@ fn read_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
 }
 
 #[inline]
-fn payload(kind: u8, body: &[u8]) -> Result<Said<'_>, Malformed> {
+fn payload(kind: u8, body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     let (size, rest) = body.split_first_chunk::<2>().ok_or(Malformed)?;
     let rest = rest.get(usize::from(u16::from_be_bytes(*size))..).ok_or(Malformed)?;
     // Only what is sent again or acknowledged has an identifier.
     let skipped = if kind & QOS == 0 { 0 } else { 2 };
-    rest.get(skipped..).map(Said::Payload).ok_or(Malformed)
+    rest.get(skipped..).map(PacketContent::Payload).ok_or(Malformed)
 }
 
 /// 3.2.2: flags, and a code that is 0 if all is well.
-fn connected(body: &[u8]) -> Result<Said<'_>, Malformed> {
+fn connected(body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     match body {
-        [_, 0] => Ok(Said::Confirmed),
-        [_, _] => Ok(Said::Refused(b"the connection")),
+        [_, 0] => Ok(PacketContent::Confirmed),
+        [_, _] => Ok(PacketContent::Refused(b"the connection")),
         _ => Err(Malformed),
     }
 }
 
 /// 3.9.3: an identifier, and a code a topic: the QoS that was granted, or a failure.
-fn subscribed(body: &[u8]) -> Result<Said<'_>, Malformed> {
+fn subscribed(body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     match body.get(2..) {
-        Some(codes) if codes.iter().all(|code| *code <= QOS_MAX) => Ok(Said::Confirmed),
-        Some(_) => Ok(Said::Refused(b"a subscription")),
+        Some(codes) if codes.iter().all(|code| *code <= QOS_MAX) => Ok(PacketContent::Confirmed),
+        Some(_) => Ok(PacketContent::Refused(b"a subscription")),
         None => Err(Malformed),
     }
 }
@@ -139,14 +139,17 @@ mod tests {
         let mut out = Vec::new();
         let long = vec![7; 300];
         publish("pmu/1", &long, &mut out);
-        assert_eq!(packet(&out), Ok(Some((out.len(), Said::Payload(&long[..])))));
+        assert_eq!(packet(&out), Ok(Some((out.len(), PacketContent::Payload(&long[..])))));
         assert_eq!(packet(&out[..out.len() - 1]), Ok(None));
         assert_eq!(packet(&out[..2]), Ok(None));
     }
 
     #[test]
     fn an_identifier_is_skipped() {
-        assert_eq!(packet(&[0x32, 6, 0, 1, b'a', 0, 9, b'x']), Ok(Some((8, Said::Payload(b"x")))));
+        assert_eq!(
+            packet(&[0x32, 6, 0, 1, b'a', 0, 9, b'x']),
+            Ok(Some((8, PacketContent::Payload(b"x"))))
+        );
         assert_eq!(packet(&[0x30, 1, 0]), Err(Malformed));
         assert_eq!(packet(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]), Err(Malformed));
     }

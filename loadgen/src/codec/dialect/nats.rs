@@ -2,7 +2,7 @@
 //! some of them. Pure; must not know messages or sockets.
 
 use crate::codec::dialect::json::quoted;
-use crate::codec::dialect::packet::{Malformed, Packet, Said};
+use crate::codec::dialect::packet::{Malformed, Packet, PacketContent};
 
 /// Opens a connection: nothing is acknowledged one by one.
 pub fn greeting(token: Option<&str>) -> Vec<u8> {
@@ -50,11 +50,11 @@ pub fn packet(bytes: &[u8]) -> Packet<'_> {
         return message(bytes, fields, length);
     }
     let said = match line {
-        b"PING" => Said::Answer(b"PONG\r\n"),
-        b"PONG" => Said::Confirmed,
-        b"+OK" => Said::Nothing,
-        line if line.starts_with(b"INFO ") => Said::Nothing,
-        line => Said::Refused(line.strip_prefix(b"-ERR ").ok_or(Malformed)?),
+        b"PING" => PacketContent::Answer(b"PONG\r\n"),
+        b"PONG" => PacketContent::Confirmed,
+        b"+OK" => PacketContent::Nothing,
+        line if line.starts_with(b"INFO ") => PacketContent::Nothing,
+        line => PacketContent::Refused(line.strip_prefix(b"-ERR ").ok_or(Malformed)?),
     };
     Ok(Some((length, said)))
 }
@@ -69,7 +69,7 @@ fn message<'b>(bytes: &'b [u8], fields: &[u8], from: usize) -> Packet<'b> {
     let Some(payload) = bytes.get(from..from + size) else { return Ok(None) };
     match bytes.get(from + size..length) {
         None => Ok(None),
-        Some(end) if end == END => Ok(Some((length, Said::Payload(payload)))),
+        Some(end) if end == END => Ok(Some((length, PacketContent::Payload(payload)))),
         Some(_) => Err(Malformed),
     }
 }
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn messages_with_and_without_a_reply_are_read() {
-        assert_eq!(packet(b"MSG a 1 2\r\nhi\r\nX"), Ok(Some((15, Said::Payload(b"hi")))));
-        assert_eq!(packet(b"MSG a 1 r 2\r\nhi\r\n"), Ok(Some((17, Said::Payload(b"hi")))));
+        assert_eq!(packet(b"MSG a 1 2\r\nhi\r\nX"), Ok(Some((15, PacketContent::Payload(b"hi")))));
+        assert_eq!(packet(b"MSG a 1 r 2\r\nhi\r\n"), Ok(Some((17, PacketContent::Payload(b"hi")))));
         for partial in [&b"MSG a 1 2\r\nhi\r"[..], b"MSG a 1 2\r\nh", b"MSG a 1"] {
             assert_eq!(packet(partial), Ok(None));
         }

@@ -3,7 +3,7 @@
 
 /// What a packet says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said<'p> {
+pub enum PacketContent<'p> {
     /// What was published.
     Payload(&'p [u8]),
     /// A subscription, or the connection, is taken.
@@ -22,4 +22,4 @@ pub enum Said<'p> {
 pub struct Malformed;
 
 /// The first packet of some bytes, and its length; `None` if it is not whole.
-pub type Packet<'p> = Result<Option<(usize, Said<'p>)>, Malformed>;
+pub type Packet<'p> = Result<Option<(usize, PacketContent<'p>)>, Malformed>;

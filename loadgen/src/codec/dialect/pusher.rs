@@ -15,7 +15,7 @@ use crate::codec::dialect::conversation::{
 };
 use crate::codec::dialect::json::{payload_of, quoted, string_of};
 use crate::codec::dialect::particulars::app_key;
-use crate::codec::dialect::patience::Patience;
+use crate::codec::dialect::ping_timeout::PingTimeout;
 use crate::codec::wire::Message;
 
 /// One socket.
@@ -30,7 +30,7 @@ pub struct Pusher {
     /// When it last did.
     spoke_ns: u64,
     /// From one message of the server to the next.
-    patience: Patience,
+    ping_timeout: PingTimeout,
 }
 
 /// What it takes to subscribe.
@@ -69,8 +69,8 @@ impl Pusher {
             secret: who.token.unwrap_or_default().to_owned(),
         };
         let awaited = entry.channels.len() as u32;
-        let patience = Patience::default();
-        Pusher { entry: Some(Box::new(entry)), awaited, quiet_ns_max: 0, spoke_ns: 0, patience }
+        let ping_timeout = PingTimeout::default();
+        Pusher { entry: Some(Box::new(entry)), awaited, quiet_ns_max: 0, spoke_ns: 0, ping_timeout }
     }
 }
 
@@ -84,7 +84,7 @@ impl Conversation for Pusher {
         if !message.is_text {
             return Err("protocol: a binary message where JSON is spoken".to_owned());
         }
-        self.patience.renew(exchange.now_ns);
+        self.ping_timeout.renew(exchange.now_ns);
         match exchange.understand(message.bytes, read) {
             None => Ok(()),
             Some(notice) => self.act_on(notice, exchange),
@@ -92,7 +92,7 @@ impl Conversation for Pusher {
     }
 
     fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
-        self.patience.check(now_ns)?;
+        self.ping_timeout.check(now_ns)?;
         // Servers end clients that only listen, and answer those that ask.
         let quiet_ns = now_ns.saturating_sub(self.spoke_ns);
         if self.quiet_ns_max > 0 && quiet_ns > self.quiet_ns_max {
@@ -115,7 +115,7 @@ impl Pusher {
                     0 => 0,
                     activity_s => activity_s.saturating_add(PONG_DELAY_S).saturating_mul(1000),
                 };
-                self.patience = Patience::begin(patience_ms, exchange.now_ns);
+                self.ping_timeout = PingTimeout::begin(patience_ms, exchange.now_ns);
             }
             Notice::Subscribed => self.awaited = self.awaited.saturating_sub(1),
             Notice::Ping => self.say(PONG, exchange),

@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
 use crate::codec::dialect::conversation::{
-    Conversation, Exchange, Introduction, Told, push_text, refusal,
+    Conversation, ConversationEvent, Exchange, Introduction, push_text, refusal,
 };
 use crate::codec::dialect::events::{Events, ROOT};
 use crate::codec::dialect::json::{payload_of, quoted};
-use crate::codec::dialect::patience::Patience;
+use crate::codec::dialect::ping_timeout::PingTimeout;
 use crate::codec::wire::Message;
 
 /// One socket.
@@ -24,7 +24,7 @@ pub struct SocketIo {
     /// Acknowledgements still to come.
     awaited: u32,
     attachments: Attachments,
-    patience: Patience,
+    ping_timeout: PingTimeout,
 }
 
 /// Binary messages that belong to the event before them.
@@ -81,7 +81,7 @@ impl SocketIo {
             requests: Some(requests),
             awaited,
             attachments: Attachments::default(),
-            patience: Patience::default(),
+            ping_timeout: PingTimeout::default(),
         }
     }
 }
@@ -93,7 +93,7 @@ impl Conversation for SocketIo {
     }
 
     fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
-        self.patience.check(exchange.now_ns)?;
+        self.ping_timeout.check(exchange.now_ns)?;
         if !message.is_text {
             return self.hear_attachment(message.bytes, exchange);
         }
@@ -107,7 +107,7 @@ impl Conversation for SocketIo {
     }
 
     fn look(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
-        self.patience.check(now_ns)
+        self.ping_timeout.check(now_ns)
     }
 }
 
@@ -116,7 +116,7 @@ impl SocketIo {
         let Attachments { left, before } = self.attachments;
         let left = left.checked_sub(1).ok_or("protocol: an attachment of no event")?;
         if before == Some(0) {
-            (exchange.told)(Told::Payload(bytes));
+            (exchange.told)(ConversationEvent::Payload(bytes));
         }
         let before = before.and_then(|before| before.checked_sub(1));
         self.attachments = Attachments { left, before };
@@ -128,7 +128,7 @@ impl SocketIo {
             Notice::Opened { patience_ms } => {
                 let entry = self.entry.take().ok_or("protocol: opened twice")?;
                 exchange.say(&entry);
-                self.patience = Patience::begin(patience_ms, exchange.now_ns);
+                self.ping_timeout = PingTimeout::begin(patience_ms, exchange.now_ns);
             }
             Notice::Entered => {
                 let requests = self.requests.take().filter(|_| self.entry.is_none());
@@ -137,7 +137,7 @@ impl SocketIo {
             Notice::Acknowledged => self.awaited = self.awaited.saturating_sub(1),
             Notice::Ping => {
                 exchange.say(PONG);
-                self.patience.renew(exchange.now_ns);
+                self.ping_timeout.renew(exchange.now_ns);
             }
             Notice::Announced(attachments) => {
                 self.attachments = attachments;

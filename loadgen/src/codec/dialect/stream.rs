@@ -2,15 +2,17 @@
 //! straddle them: what is still to be confirmed, and the beginning of a packet. Must not know what
 //! a payload is worth.
 
-use crate::codec::dialect::conversation::{Conversation, Exchange, Introduction, Told, refusal};
-use crate::codec::dialect::packet::{Malformed, Packet, Said};
+use crate::codec::dialect::conversation::{
+    Conversation, ConversationEvent, Exchange, Introduction, refusal,
+};
+use crate::codec::dialect::packet::{Malformed, Packet, PacketContent};
 use crate::codec::dialect::{mqtt, nats};
 use crate::codec::wire;
 use crate::codec::wire::{Message, Opcode};
 
 /// Protocols of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tongue {
+pub enum StreamProtocol {
     /// See `nats`.
     Nats,
     /// See `mqtt`.
@@ -20,33 +22,33 @@ pub enum Tongue {
 /// A conversation.
 #[derive(Debug)]
 pub struct Stream {
-    tongue: Tongue,
+    protocol: StreamProtocol,
     /// Confirmations still to come.
     awaited: u32,
     /// The beginning of a packet.
     rest: Vec<u8>,
 }
 
-impl Tongue {
+impl StreamProtocol {
     /// Appends a publish.
     pub fn publish(self, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
         match self {
-            Tongue::Nats => nats::publish(topic, payload, out),
-            Tongue::Mqtt => mqtt::publish(topic, payload, out),
+            StreamProtocol::Nats => nats::publish(topic, payload, out),
+            StreamProtocol::Mqtt => mqtt::publish(topic, payload, out),
         }
     }
 
     fn greeting(self, token: Option<&str>) -> Vec<u8> {
         match self {
-            Tongue::Nats => nats::greeting(token),
-            Tongue::Mqtt => mqtt::greeting(),
+            StreamProtocol::Nats => nats::greeting(token),
+            StreamProtocol::Mqtt => mqtt::greeting(),
         }
     }
 
     fn subscribe(self, topics: &[&str]) -> Vec<u8> {
         match self {
-            Tongue::Nats => nats::subscribe(topics),
-            Tongue::Mqtt => mqtt::subscribe(topics),
+            StreamProtocol::Nats => nats::subscribe(topics),
+            StreamProtocol::Mqtt => mqtt::subscribe(topics),
         }
     }
 
@@ -54,31 +56,31 @@ impl Tongue {
     fn confirmations(self) -> u32 {
         match self {
             // A ping behind the subscriptions: its answer comes after they are in place.
-            Tongue::Nats => 1,
+            StreamProtocol::Nats => 1,
             // The connection and the subscription.
-            Tongue::Mqtt => 2,
+            StreamProtocol::Mqtt => 2,
         }
     }
 
     #[inline]
     fn packet(self, bytes: &[u8]) -> Packet<'_> {
         match self {
-            Tongue::Nats => nats::packet(bytes),
-            Tongue::Mqtt => mqtt::packet(bytes),
+            StreamProtocol::Nats => nats::packet(bytes),
+            StreamProtocol::Mqtt => mqtt::packet(bytes),
         }
     }
 }
 
 impl Stream {
     /// A conversation, and the bytes that open it. A publisher waits for nothing.
-    pub fn new(tongue: Tongue, who: &Introduction<'_>) -> (Stream, Vec<u8>) {
-        let mut said = tongue.greeting(who.token);
+    pub fn new(protocol: StreamProtocol, who: &Introduction<'_>) -> (Stream, Vec<u8>) {
+        let mut said = protocol.greeting(who.token);
         let mut awaited = 0;
         if !who.publishes {
-            said.extend(tongue.subscribe(who.topics));
-            awaited = tongue.confirmations();
+            said.extend(protocol.subscribe(who.topics));
+            awaited = protocol.confirmations();
         }
-        (Stream { tongue, awaited, rest: Vec::new() }, said)
+        (Stream { protocol, awaited, rest: Vec::new() }, said)
     }
 }
 
@@ -90,7 +92,8 @@ impl Conversation for Stream {
     fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
         let mut answers = Vec::new();
         let told = &mut exchange.told;
-        let taken = self.take(message.bytes, &mut answers, |payload| told(Told::Payload(payload)));
+        let taken = self
+            .take(message.bytes, &mut answers, |payload| told(ConversationEvent::Payload(payload)));
         if !answers.is_empty() {
             wire::encode(Opcode::Binary, &answers, crate::codec::wire::MASK, exchange.answers);
         }
@@ -129,16 +132,16 @@ impl Stream {
     ) -> Result<usize, String> {
         let mut taken = 0;
         while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
-            let packet = self.tongue.packet(left).map_err(|error| error.to_string())?;
+            let packet = self.protocol.packet(left).map_err(|error| error.to_string())?;
             let Some((length, said)) = packet else { break };
             match said {
-                Said::Payload(bytes) => payload(bytes),
-                Said::Confirmed => self.awaited = self.awaited.saturating_sub(1),
-                Said::Answer(answer) => answers.extend_from_slice(answer),
-                Said::Refused(why) => {
+                PacketContent::Payload(bytes) => payload(bytes),
+                PacketContent::Confirmed => self.awaited = self.awaited.saturating_sub(1),
+                PacketContent::Answer(answer) => answers.extend_from_slice(answer),
+                PacketContent::Refused(why) => {
                     return Err(refusal(&String::from_utf8_lossy(why)));
                 }
-                Said::Nothing => {}
+                PacketContent::Nothing => {}
             }
             taken += length;
         }
@@ -154,26 +157,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn publisher(tongue: Tongue) -> Stream {
-        Stream::new(tongue, &Introduction { publishes: true, ..Introduction::default() }).0
+    fn publisher(protocol: StreamProtocol) -> Stream {
+        Stream::new(protocol, &Introduction { publishes: true, ..Introduction::default() }).0
     }
 
-    fn subscriber(tongue: Tongue) -> (Stream, Vec<u8>) {
+    fn subscriber(protocol: StreamProtocol) -> (Stream, Vec<u8>) {
         let topics = &["pmu/#"];
-        Stream::new(tongue, &Introduction { topics, ..Introduction::default() })
+        Stream::new(protocol, &Introduction { topics, ..Introduction::default() })
     }
 
     /// Three payloads as a broker sends them.
-    fn stream(tongue: Tongue) -> Vec<u8> {
+    fn stream(protocol: StreamProtocol) -> Vec<u8> {
         let mut bytes = Vec::new();
         for payload in [&b"one"[..], b"", &[0x0d, 0x0a, 0x30, 0xff]] {
-            match tongue {
-                Tongue::Nats => {
+            match protocol {
+                StreamProtocol::Nats => {
                     bytes.extend(format!("MSG pmu.1 1 {}\r\n", payload.len()).bytes());
                     bytes.extend(payload);
                     bytes.extend(b"\r\nPING\r\n");
                 }
-                Tongue::Mqtt => tongue.publish("pmu/1", payload, &mut bytes),
+                StreamProtocol::Mqtt => protocol.publish("pmu/1", payload, &mut bytes),
             }
         }
         bytes
@@ -182,8 +185,8 @@ mod tests {
     proptest! {
         #[test]
         fn packets_may_straddle_messages(cuts in prop::collection::vec(1usize..9, 1..40)) {
-            for tongue in [Tongue::Nats, Tongue::Mqtt] {
-                let (mut broker, bytes) = (publisher(tongue), stream(tongue));
+            for protocol in [StreamProtocol::Nats, StreamProtocol::Mqtt] {
+                let (mut broker, bytes) = (publisher(protocol), stream(protocol));
                 let (mut payloads, mut answers, mut at) = (Vec::new(), Vec::new(), 0);
                 for cut in cuts.iter().cycle() {
                     let end = (at + cut).min(bytes.len());
@@ -196,44 +199,44 @@ mod tests {
                 }
                 let sent = [b"one".to_vec(), vec![], vec![0x0d, 0x0a, 0x30, 0xff]];
                 prop_assert_eq!(&payloads, &sent);
-                let pongs = if tongue == Tongue::Nats { 3 } else { 0 };
+                let pongs = if protocol == StreamProtocol::Nats { 3 } else { 0 };
                 prop_assert_eq!(answers, b"PONG\r\n".repeat(pongs));
             }
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            for tongue in [Tongue::Nats, Tongue::Mqtt] {
+            for protocol in [StreamProtocol::Nats, StreamProtocol::Mqtt] {
                 // Any answer will do.
-                let _ = publisher(tongue).take(&bytes, &mut Vec::new(), |_| ());
+                let _ = publisher(protocol).take(&bytes, &mut Vec::new(), |_| ());
             }
         }
     }
 
     #[test]
     fn a_refusal_ends_the_conversation_with_its_words() {
-        let refused = |tongue, bytes: &[u8]| {
-            publisher(tongue).take(bytes, &mut Vec::new(), |_| ()).unwrap_err()
+        let refused = |protocol, bytes: &[u8]| {
+            publisher(protocol).take(bytes, &mut Vec::new(), |_| ()).unwrap_err()
         };
-        let words = refused(Tongue::Nats, b"-ERR 'Authorization Violation'\r\n");
+        let words = refused(StreamProtocol::Nats, b"-ERR 'Authorization Violation'\r\n");
         assert_eq!(words, "refused: 'Authorization Violation'");
-        assert!(refused(Tongue::Mqtt, &[0x20, 2, 0, 5]).starts_with("refused"));
-        assert!(refused(Tongue::Mqtt, &[0x90, 3, 0, 1, 0x80]).starts_with("refused"));
-        assert!(refused(Tongue::Nats, b"HELLO\r\n").starts_with("protocol"));
+        assert!(refused(StreamProtocol::Mqtt, &[0x20, 2, 0, 5]).starts_with("refused"));
+        assert!(refused(StreamProtocol::Mqtt, &[0x90, 3, 0, 1, 0x80]).starts_with("refused"));
+        assert!(refused(StreamProtocol::Nats, b"HELLO\r\n").starts_with("protocol"));
     }
 
     #[test]
     fn a_subscriber_is_open_once_all_is_confirmed() {
         let mut answers = Vec::new();
-        let (mut nats, said) = subscriber(Tongue::Nats);
+        let (mut nats, said) = subscriber(StreamProtocol::Nats);
         assert!(said.ends_with(b"SUB pmu.> 1\r\nPING\r\n"), "{}", String::from_utf8_lossy(&said));
         nats.take(b"INFO {}\r\n+OK\r\n", &mut answers, |_| ()).unwrap();
         assert!(!nats.is_confirmed());
         nats.take(b"PONG\r\n", &mut answers, |_| ()).unwrap();
         assert!(nats.is_confirmed() && answers.is_empty());
-        let (mut mqtt, _) = subscriber(Tongue::Mqtt);
+        let (mut mqtt, _) = subscriber(StreamProtocol::Mqtt);
         mqtt.take(&[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], &mut answers, |_| ()).unwrap();
         assert!(mqtt.is_confirmed());
-        assert!(publisher(Tongue::Nats).is_confirmed());
+        assert!(publisher(StreamProtocol::Nats).is_confirmed());
     }
 }

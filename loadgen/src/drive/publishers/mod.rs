@@ -5,7 +5,7 @@
 //! spin: the CPU may be shared with the receivers it would delay.
 
 pub mod connect;
-mod line;
+mod publisher_socket;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,21 +17,21 @@ use std::thread;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::drive::publishers::connect::Connected;
-use crate::drive::publishers::line::{Inbox, Line};
+use crate::drive::publishers::publisher_socket::{Inbox, PublisherSocket};
 use crate::drive::stage::{KILLED, Stage};
 use crate::observe::meter::Meter;
 use crate::os::socket;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::counts::merge_counts;
 use crate::receive::outcome::{PublisherOutcome, ThreadHealth, lap};
-use crate::receive::stamp::Roster;
+use crate::receive::stamp::PublisherIndex;
 use crate::receive::windows::WindowPart;
 use crate::time::clock::mono_ns;
 use crate::time::units::{SECOND_NS, nanoseconds};
 
 /// What a publisher thread leaves behind.
 #[derive(Debug)]
-pub struct PublisherHarvest {
+pub struct PublisherThreadResult {
     /// Its part of the publishers' side.
     pub outcome: PublisherOutcome,
     /// Publishers whose socket ended early, by index into the plan.
@@ -43,11 +43,11 @@ pub struct PublisherHarvest {
 /// Publishes on these connections until the stage is finished.
 pub fn run(
     stage: &Stage<'_>,
-    roster: &Roster,
+    publisher_index: &PublisherIndex,
     index: usize,
     connected: Vec<Connected>,
     windows: Sender<WindowPart>,
-) -> io::Result<PublisherHarvest> {
+) -> io::Result<PublisherThreadResult> {
     let mut name = format!("publisher-{index}");
     if let Some(cpus) = &stage.plan.cpus {
         socket::pin(cpus, index)?;
@@ -56,16 +56,16 @@ pub fn run(
         name.push_str(" (normal priority)");
     }
     let health = ThreadHealth::new(name);
-    let mut thread = PublisherThread::new(stage, roster, connected, health, windows)?;
+    let mut thread = PublisherThread::new(stage, publisher_index, connected, health, windows)?;
     thread.turn_until_finished()?;
     Ok(thread.harvest())
 }
 
 struct PublisherThread<'s> {
     stage: &'s Stage<'s>,
-    roster: &'s Roster,
+    publisher_index: &'s PublisherIndex,
     poll: Poll,
-    lines: Vec<Line>,
+    lines: Vec<PublisherSocket>,
     /// When each line's next frame is due: instant, index into `lines`.
     due: BinaryHeap<Reverse<(u64, usize)>>,
     /// Lines that sent in this turn and need their next frame.
@@ -88,7 +88,7 @@ struct PublisherThread<'s> {
 impl<'s> PublisherThread<'s> {
     fn new(
         stage: &'s Stage<'s>,
-        roster: &'s Roster,
+        publisher_index: &'s PublisherIndex,
         connected: Vec<Connected>,
         health: ThreadHealth,
         windows: Sender<WindowPart>,
@@ -99,15 +99,15 @@ impl<'s> PublisherThread<'s> {
         for (index, mut line) in connected.into_iter().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(line.connection.link.socket_mut(), Token(index), interest)?;
-            let line = Line::new(stage, roster, line);
+            let line = PublisherSocket::new(stage, publisher_index, line);
             if line.frames > 0 {
-                due.push(Reverse((roster.intended_ns(line.publisher, 0), index)));
+                due.push(Reverse((publisher_index.intended_ns(line.publisher, 0), index)));
             }
             lines.push(line);
         }
         Ok(PublisherThread {
             stage,
-            roster,
+            publisher_index,
             poll,
             outcome: PublisherOutcome {
                 count: lines.len() as u64,
@@ -119,7 +119,7 @@ impl<'s> PublisherThread<'s> {
             sent: Vec::new(),
             has_published: false,
             cut: Vec::new(),
-            meter: stage.meter(roster),
+            meter: stage.meter(publisher_index),
             second_sent: 0,
             second_late_ns: 0,
             windows,
@@ -181,11 +181,11 @@ impl<'s> PublisherThread<'s> {
         if line.connection.is_none() || line.is_stuck() {
             return self.cut(index, None);
         }
-        self.roster.log(line.publisher).attempt(line.next_seq, now_ns);
+        self.publisher_index.log(line.publisher).attempt(line.next_seq, now_ns);
         self.second_late_ns = self.second_late_ns.max(now_ns - due_ns);
         if line.next_seq >= line.measured_from {
             self.outcome.slip.record(now_ns.wrapping_sub(due_ns).cast_signed());
-            let lap = usize::from(self.roster.laps().at(due_ns));
+            let lap = usize::from(self.publisher_index.laps().at(due_ns));
             if let Some(frames) = self.outcome.laps.get_mut(lap) {
                 *frames += 1;
             }
@@ -203,30 +203,36 @@ impl<'s> PublisherThread<'s> {
     fn encode_next(&mut self) {
         for index in self.sent.drain(..) {
             let line = &mut self.lines[index];
-            self.outcome.deviations.note(self.roster.departures(line.publisher), line.next_seq);
+            self.outcome
+                .deviations
+                .note(self.publisher_index.departures(line.publisher), line.next_seq);
             line.next_seq += 1;
             if line.next_seq < line.frames && line.connection.is_some() {
-                line.encode(self.roster);
-                let due_ns = self.roster.intended_ns(line.publisher, line.next_seq);
+                line.encode(self.publisher_index);
+                let due_ns = self.publisher_index.intended_ns(line.publisher, line.next_seq);
                 self.due.push(Reverse((due_ns, index)));
             }
         }
     }
 
     fn on_event(&mut self, index: usize) {
-        self.tend(index, Line::read);
+        self.tend(index, PublisherSocket::read);
     }
 
     /// Servers are noticed to be silent as clients with a timer do that.
     fn look_for_silence(&mut self, now_ns: u64) {
         if now_ns >= self.looked_ns + SECOND_NS && self.stage.plan.dialect.is_spoken() {
             self.looked_ns = now_ns;
-            (0..self.lines.len()).for_each(|index| self.tend(index, Line::look));
+            (0..self.lines.len()).for_each(|index| self.tend(index, PublisherSocket::look));
         }
     }
 
     /// Sees what there is on a line, and writes what waits there.
-    fn tend(&mut self, index: usize, see: fn(&mut Line, &mut Inbox, u64) -> Result<(), String>) {
+    fn tend(
+        &mut self,
+        index: usize,
+        see: fn(&mut PublisherSocket, &mut Inbox, u64) -> Result<(), String>,
+    ) {
         let Some(line) = self.lines.get_mut(index) else { return };
         let now_ns = mono_ns();
         let seen = see(line, &mut self.inbox, now_ns);
@@ -243,7 +249,7 @@ impl<'s> PublisherThread<'s> {
         }
         let line = &mut self.lines[index];
         line.written += frames;
-        self.roster.log(line.publisher).set_written(line.written);
+        self.publisher_index.log(line.publisher).set_written(line.written);
         self.second_sent += u64::from(frames);
         self.stage.progress.sent.fetch_add(u64::from(frames), Ordering::Relaxed);
     }
@@ -276,7 +282,7 @@ impl<'s> PublisherThread<'s> {
 
     fn stand_still_if_due(&mut self, now_ns: u64) {
         let Some((after, length)) = self.stage.plan.disturbance.publisher_stop else { return };
-        let (measured_from, _) = self.stage.measured_ns(self.roster);
+        let (measured_from, _) = self.stage.measured_ns(self.publisher_index);
         if !self.has_stood_still && now_ns >= measured_from + nanoseconds(after) {
             self.has_stood_still = true;
             thread::sleep(length);
@@ -298,20 +304,21 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn tell_if_published(&mut self) {
-        let has_published = self.due.is_empty() && !self.lines.iter().any(Line::is_under_way);
+        let has_published =
+            self.due.is_empty() && !self.lines.iter().any(PublisherSocket::is_under_way);
         if !self.has_published && has_published {
             self.has_published = true;
             self.stage.published.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    fn harvest(mut self) -> PublisherHarvest {
+    fn harvest(mut self) -> PublisherThreadResult {
         let stopped = self.stage.progress.is_stopped();
         for line in &mut self.lines {
             // A stopped run was not meant to publish the rest; a line cut early was.
             let is_cut = line.connection.is_none();
             let intended = if stopped && !is_cut { line.next_seq } else { line.frames };
-            let departures = self.roster.departures(line.publisher);
+            let departures = self.publisher_index.departures(line.publisher);
             self.outcome.deviations.withheld += departures.withheld(intended);
             self.outcome.intended += u64::from(intended);
             self.outcome.sent += u64::from(line.written);
@@ -322,7 +329,7 @@ impl<'s> PublisherThread<'s> {
             self.tell_second(self.meter.second());
         }
         self.health.busy_max = self.meter.busy_max();
-        PublisherHarvest { outcome: self.outcome, cut: self.cut, health: self.health }
+        PublisherThreadResult { outcome: self.outcome, cut: self.cut, health: self.health }
     }
 }
 

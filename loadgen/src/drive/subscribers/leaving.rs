@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::drive::ramp;
-use crate::drive::reconnect::Absent;
+use crate::drive::reconnect::Reconnect;
 use crate::drive::stage::KILLED;
 use crate::drive::subscriber::{State, Subscriber};
-use crate::drive::subscribers::worker::{SubscriberThread, Way};
+use crate::drive::subscribers::worker::{OpenedBy, SubscriberThread};
 use crate::os::socket;
 use crate::receive::reception::End;
 use crate::scenario::attendance::{Attendance, CutEnd, Wait};
@@ -22,9 +22,9 @@ use crate::time::units::{SECOND_NS, nanoseconds};
 impl SubscriberThread<'_> {
     /// Has sockets leave and come whose time it is.
     pub(super) fn stir(&mut self, now_ns: u64) {
-        let Some(roster) = self.stage.roster.get() else { return };
-        let (measured_from, measured_to) = self.stage.measured_ns(roster);
-        self.absences.ghosts.retain(|(until_ns, _)| *until_ns > now_ns);
+        let Some(publisher_index) = self.stage.publisher_index.get() else { return };
+        let (measured_from, measured_to) = self.stage.measured_ns(publisher_index);
+        self.reconnects.ghosts.retain(|(until_ns, _)| *until_ns > now_ns);
         if now_ns >= measured_to || self.stage.progress.is_stopped() {
             return;
         }
@@ -38,13 +38,13 @@ impl SubscriberThread<'_> {
     }
 
     fn expect_newcomers(&mut self, measured_from: u64) {
-        for newcomers in mem::take(&mut self.absences.newcomers) {
+        for newcomers in mem::take(&mut self.reconnects.newcomers) {
             for (place, subscriber) in newcomers.iter().enumerate() {
                 let Some(joins) = self.attendance_of(*subscriber).joins else { continue };
                 // Threads share each class evenly, so their newcomers come side by side.
                 let due_ns = measured_from + joins.comes_ns(place, newcomers.len());
-                let absent = Absent::new(due_ns, None, RETURN);
-                self.absences.reconnects.expect(*subscriber, absent, due_ns);
+                let absent = Reconnect::new(due_ns, None, RETURN);
+                self.reconnects.queue.expect(*subscriber, absent, due_ns);
             }
         }
     }
@@ -55,11 +55,11 @@ impl SubscriberThread<'_> {
         let threads = plan.subscriber_threads.max(1) as u64;
         let interval_ns = threads * SECOND_NS / u64::from(plan.connect_rate.max(1));
         let mut free_ns = measured_from;
-        for subscriber in mem::take(&mut self.absences.growing) {
+        for subscriber in mem::take(&mut self.reconnects.growing) {
             let comes_ns = plan.comes(subscriber).map_or(0, nanoseconds);
             let due_ns = free_ns.max(measured_from + comes_ns);
             free_ns = due_ns + interval_ns;
-            self.absences.reconnects.expect(subscriber, Absent::new(due_ns, None, RETURN), due_ns);
+            self.reconnects.queue.expect(subscriber, Reconnect::new(due_ns, None, RETURN), due_ns);
         }
     }
 
@@ -69,8 +69,8 @@ impl SubscriberThread<'_> {
             let cut = classes.get(usize::from(*class)).and_then(|class| class.attendance.cut);
             cut.is_none_or(|cut| now_ns >= measured_from + nanoseconds(cut.at))
         };
-        let (due, later) = mem::take(&mut self.absences.uncut).into_iter().partition(is_due);
-        self.absences.uncut = later;
+        let (due, later) = mem::take(&mut self.reconnects.uncut).into_iter().partition(is_due);
+        self.reconnects.uncut = later;
         let due: Vec<u16> = due;
         due.into_iter().for_each(|class| self.cut(class, now_ns));
     }
@@ -82,20 +82,20 @@ impl SubscriberThread<'_> {
             let Some(cut) = self.attendance_of(socket.plan).cut else { continue };
             let word = mix(self.stage.plan.seed ^ WAIT_STREAM, u64::from(socket.plan), 0);
             let due_ns = now_ns + cut.wait.delay_ns(0, word);
-            let absent = Absent::new(now_ns, Some(account), cut.wait);
-            self.absences.reconnects.expect(socket.plan, absent, due_ns);
+            let absent = Reconnect::new(now_ns, Some(account), cut.wait);
+            self.reconnects.queue.expect(socket.plan, absent, due_ns);
             match cut.end {
                 CutEnd::Reset => vanish(socket),
                 CutEnd::Silent(silence) => {
-                    self.absences.ghosts.push((now_ns + nanoseconds(silence), socket));
+                    self.reconnects.ghosts.push((now_ns + nanoseconds(silence), socket));
                 }
             }
         }
     }
 
     fn churn(&mut self, now_ns: u64) {
-        for index in 0..self.absences.churning.len() {
-            while let Some((class, draw)) = self.absences.churning[index].due(now_ns) {
+        for index in 0..self.reconnects.churning.len() {
+            while let Some((class, draw)) = self.reconnects.churning[index].due(now_ns) {
                 if let Some(key) = self.drawn(class, draw) {
                     self.leave_in_order(key, now_ns);
                 }
@@ -113,11 +113,11 @@ impl SubscriberThread<'_> {
 
     fn leave_in_order(&mut self, key: usize, now_ns: u64) {
         let Some((mut socket, account)) = self.leave(key, CHURN) else { return };
-        let absent = Absent::new(now_ns, Some(account), RETURN);
-        self.absences.reconnects.expect(socket.plan, absent, now_ns);
+        let absent = Reconnect::new(now_ns, Some(account), RETURN);
+        self.reconnects.queue.expect(socket.plan, absent, now_ns);
         socket.connection.say_goodbye();
         // Closed with bytes unread it would be a reset: the server has this long to answer.
-        self.absences.ghosts.push((now_ns + GOODBYE_NS, socket));
+        self.reconnects.ghosts.push((now_ns + GOODBYE_NS, socket));
     }
 
     /// Takes an open socket out; what it still brings is nobody's.
@@ -127,17 +127,17 @@ impl SubscriberThread<'_> {
         if let Err(error) = self.poll.registry().deregister(socket.connection.link.socket_mut()) {
             tracing::debug!(%error, "a socket that has left is still watched");
         }
-        self.ears.reception.leave(account, reason);
+        self.context.reception.leave(account, reason);
         Some((socket, account))
     }
 
     fn come(&mut self, now_ns: u64) {
-        while let Some(subscriber) = self.absences.reconnects.due(now_ns) {
-            if let Err(error) = self.begin(subscriber, Way::Again) {
+        while let Some(subscriber) = self.reconnects.queue.due(now_ns) {
+            if let Err(error) = self.begin(subscriber, OpenedBy::Again) {
                 self.turned_away(subscriber, socket::failure_name(&error));
             }
         }
-        while let Some(subscriber) = self.absences.reconnects.overdue(now_ns) {
+        while let Some(subscriber) = self.reconnects.queue.overdue(now_ns) {
             if let Some((key, _)) = self.opening.get(&subscriber) {
                 self.give_up(*key, ramp::TIMEOUT);
             }
@@ -148,9 +148,9 @@ impl SubscriberThread<'_> {
     pub(super) fn came(&mut self, subscriber: u32) -> (u32, bool) {
         let now_ns = mono_ns();
         let plan = &self.stage.plan.subscribers[subscriber as usize];
-        let absent = self.absences.reconnects.came(subscriber);
+        let absent = self.reconnects.queue.came(subscriber);
         let since_ns = absent.map_or(now_ns, |absent| absent.since_ns);
-        let reception = &mut self.ears.reception;
+        let reception = &mut self.context.reception;
         match absent.and_then(|absent| absent.account) {
             Some(account) => {
                 reception.rejoin(account, since_ns, now_ns);
@@ -164,17 +164,17 @@ impl SubscriberThread<'_> {
     pub(super) fn turned_away(&mut self, subscriber: u32, reason: &str) {
         let now_ns = mono_ns();
         let class = self.stage.plan.subscribers[subscriber as usize].class;
-        self.ears.reception.turned_away(class, reason);
+        self.context.reception.turned_away(class, reason);
         let word = mix(self.stage.plan.seed ^ WAIT_STREAM, u64::from(subscriber), now_ns);
-        self.absences.reconnects.failed(subscriber, now_ns, word);
+        self.reconnects.queue.failed(subscriber, now_ns, word);
         self.stage.progress.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts those who are still outside though they have tried.
-    pub(super) fn settle_absences(&mut self) {
-        for subscriber in self.absences.reconnects.shut_out() {
+    pub(super) fn settle_reconnects(&mut self) {
+        for subscriber in self.reconnects.queue.shut_out() {
             let class = self.stage.plan.subscribers[subscriber as usize].class;
-            self.ears.reception.shut_out(class);
+            self.context.reception.shut_out(class);
         }
     }
 
@@ -191,7 +191,7 @@ impl SubscriberThread<'_> {
                 continue;
             };
             if is_chosen(self.stage.plan.seed, plan, kill) {
-                self.ears.reception.close(account, End::Killed, KILLED.to_string());
+                self.context.reception.close(account, End::Killed, KILLED.to_string());
                 vanish(self.sockets.remove(key));
             }
         }

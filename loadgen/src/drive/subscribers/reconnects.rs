@@ -1,14 +1,14 @@
 //! Which sockets of a thread's share are away, and which are to leave. Must not know sockets of the
 //! others.
 
-use crate::drive::reconnect::Reconnects;
+use crate::drive::reconnect::ReconnectQueue;
 use crate::drive::subscriber::Subscriber;
 use crate::plan::plan::Plan;
 
 /// Who of a thread's share is away, and who is to go.
 #[derive(Default)]
-pub(super) struct Absences {
-    pub(super) reconnects: Reconnects,
+pub(super) struct Reconnects {
+    pub(super) queue: ReconnectQueue,
     pub(super) churning: Vec<Churning>,
     /// Classes that are to be cut off.
     pub(super) uncut: Vec<u16>,
@@ -43,9 +43,9 @@ impl Churning {
     }
 }
 
-impl Absences {
+impl Reconnects {
     /// What a share of the subscribers has before it.
-    pub(super) fn new(plan: &Plan, share: &[u32]) -> Absences {
+    pub(super) fn new(plan: &Plan, share: &[u32]) -> Reconnects {
         let members = |class: u16| {
             let of_class = move |subscriber: &&u32| {
                 let subscriber = plan.subscribers.get(**subscriber as usize);
@@ -54,17 +54,18 @@ impl Absences {
             share.iter().filter(of_class)
         };
         let growing = share.iter().filter(|subscriber| plan.comes(**subscriber).is_some());
-        let mut absences = Absences { growing: growing.copied().collect(), ..Absences::default() };
+        let mut reconnects =
+            Reconnects { growing: growing.copied().collect(), ..Reconnects::default() };
         for (class, of) in (0u16..).zip(&plan.classes) {
             let attendance = of.attendance;
             if let Some(interval_ns) = attendance.churn.interval_ns(members(class).count()) {
-                absences.churning.push(Churning { class, interval_ns, next_ns: 0, left: 0 });
+                reconnects.churning.push(Churning { class, interval_ns, next_ns: 0, left: 0 });
             }
-            absences.uncut.extend(attendance.cut.map(|_| class));
+            reconnects.uncut.extend(attendance.cut.map(|_| class));
             if attendance.joins.is_some() {
-                absences.newcomers.push(members(class).copied().collect());
+                reconnects.newcomers.push(members(class).copied().collect());
             }
         }
-        absences
+        reconnects
     }
 }

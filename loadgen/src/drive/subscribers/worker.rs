@@ -22,9 +22,9 @@ use crate::codec::handshake;
 use crate::drive::connection::{Connection, Filled};
 use crate::drive::ramp::{Attempt, Ramp};
 use crate::drive::stage::Stage;
-use crate::drive::subscriber::{Ears, State, Subscriber};
+use crate::drive::subscriber::{ReceiveContext, State, Subscriber};
 use crate::drive::subscribers::paced::{Paced, Pausing};
-use crate::drive::subscribers::reconnects::Absences;
+use crate::drive::subscribers::reconnects::Reconnects;
 use crate::drive::{link, ramp, subscriber};
 use crate::observe::meter::Meter;
 use crate::os::socket;
@@ -40,7 +40,7 @@ use crate::time::units::SECOND_NS;
 
 /// What a subscriber thread leaves behind.
 #[derive(Debug)]
-pub struct SubscriberHarvest {
+pub struct SubscriberThreadResult {
     /// Everything it received.
     pub reception: Reception,
     /// Its part of the ramp.
@@ -54,7 +54,7 @@ pub fn run(
     stage: &Stage<'_>,
     index: usize,
     windows: Sender<WindowPart>,
-) -> io::Result<SubscriberHarvest> {
+) -> io::Result<SubscriberThreadResult> {
     let mut name = format!("subscriber-{index}");
     // Everything this thread opens comes after this line: see `own_descriptors`.
     if let Err(error) = socket::own_descriptors() {
@@ -73,7 +73,7 @@ pub(super) struct SubscriberThread<'s> {
     pub(super) stage: &'s Stage<'s>,
     pub(super) poll: Poll,
     pub(super) sockets: Slab<Subscriber>,
-    pub(super) opening: FxHashMap<u32, (usize, Way)>,
+    pub(super) opening: FxHashMap<u32, (usize, OpenedBy)>,
     pub(super) ramp: Ramp,
     pub(super) is_ramped: bool,
     /// Sockets whose read budget ran out with bytes left.
@@ -86,18 +86,18 @@ pub(super) struct SubscriberThread<'s> {
     /// When sockets were last looked at though they had brought nothing.
     pub(super) looked_ns: u64,
     pub(super) buffer: Vec<u8>,
-    pub(super) ears: Ears,
+    pub(super) context: ReceiveContext,
     pub(super) meter: Option<Meter>,
     pub(super) windows: Sender<WindowPart>,
     pub(super) health: ThreadHealth,
-    pub(super) told: Told,
-    pub(super) absences: Absences,
+    pub(super) told: Reported,
+    pub(super) reconnects: Reconnects,
     pub(super) is_killed: bool,
     pub(super) is_drained: bool,
 }
 
 /// How a socket that is opening came to it.
-pub(super) enum Way {
+pub(super) enum OpenedBy {
     /// By the ramp.
     First(Attempt),
     /// It comes (back) while the run is on.
@@ -106,7 +106,7 @@ pub(super) enum Way {
 
 /// What the progress counters were told so far.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Reported {
     received: u64,
     missing: u64,
     errors: u64,
@@ -123,9 +123,9 @@ impl<'s> SubscriberThread<'s> {
         let threads = plan.subscriber_threads.max(1);
         let share: Vec<u32> =
             (0..plan.subscribers.len() as u32).skip(index).step_by(threads).collect();
-        let mut ears = Ears::new(plan, stage.message_bytes_max());
-        ears.reception.reserve(&share, plan);
-        let absences = Absences::new(plan, &share);
+        let mut context = ReceiveContext::new(plan, stage.message_bytes_max());
+        context.reception.reserve(&share, plan);
+        let reconnects = Reconnects::new(plan, &share);
         let is_there = |subscriber: &u32| !joins_late(plan, *subscriber);
         let sockets = Slab::with_capacity(share.len());
         let ramping = share.into_iter().filter(is_there).collect();
@@ -146,12 +146,12 @@ impl<'s> SubscriberThread<'s> {
             tended_ns: now_ns,
             looked_ns: now_ns,
             buffer: vec![0; BUFFER_BYTES_MIN.max(2 * stage.message_bytes_max())],
-            ears,
+            context,
             meter: None,
             windows,
             health,
-            told: Told::default(),
-            absences,
+            told: Reported::default(),
+            reconnects,
             is_killed: false,
             is_drained: false,
         })
@@ -190,16 +190,16 @@ impl<'s> SubscriberThread<'s> {
         self.tell_progress();
     }
 
-    fn harvest(mut self) -> SubscriberHarvest {
+    fn harvest(mut self) -> SubscriberThreadResult {
         self.say_goodbye();
-        self.settle_absences();
-        if self.ears.reception.has_second() {
+        self.settle_reconnects();
+        if self.context.reception.has_second() {
             let second = self.meter.as_ref().map_or(0, Meter::second);
             self.send_second(second);
         }
         self.health.busy_max = self.meter.as_ref().map_or(0.0, Meter::busy_max);
         let ramp = self.ramp.outcome().clone();
-        SubscriberHarvest { reception: self.ears.reception, ramp, health: self.health }
+        SubscriberThreadResult { reception: self.context.reception, ramp, health: self.health }
     }
 
     fn pause(&self) -> Duration {
@@ -216,7 +216,7 @@ impl<'s> SubscriberThread<'s> {
             self.ramp.abandon();
         }
         while let Some(attempt) = self.ramp.due(now_ns) {
-            if let Err(error) = self.begin(attempt.subscriber, Way::First(attempt)) {
+            if let Err(error) = self.begin(attempt.subscriber, OpenedBy::First(attempt)) {
                 self.ramp.failed(attempt, socket::failure_name(&error), now_ns);
             }
         }
@@ -231,7 +231,7 @@ impl<'s> SubscriberThread<'s> {
         }
     }
 
-    pub(super) fn begin(&mut self, subscriber: u32, way: Way) -> io::Result<()> {
+    pub(super) fn begin(&mut self, subscriber: u32, way: OpenedBy) -> io::Result<()> {
         let plan = &self.stage.plan.subscribers[subscriber as usize];
         let is_throttled =
             matches!(self.kind_of(plan), ClassKind::Slow { .. } | ClassKind::Stalled);
@@ -319,7 +319,7 @@ impl<'s> SubscriberThread<'s> {
     fn take_replies(&mut self, key: usize, filled: usize) {
         let (mut pongs, now_ns) = (Vec::new(), self.arrival_ns());
         let socket = &mut self.sockets[key];
-        match socket.hear_replies(&self.buffer[..filled], &mut self.ears, now_ns, &mut pongs) {
+        match socket.hear_replies(&self.buffer[..filled], &mut self.context, now_ns, &mut pongs) {
             Ok(false) => self.send_pongs(key, &pongs),
             Ok(true) => {
                 self.send_pongs(key, &pongs);
@@ -341,14 +341,14 @@ impl<'s> SubscriberThread<'s> {
     fn opened(&mut self, key: usize) -> u32 {
         let subscriber = self.sockets[key].plan;
         let (account, is_new) = match self.opening.remove(&subscriber) {
-            Some((_, Way::Again)) => self.came(subscriber),
+            Some((_, OpenedBy::Again)) => self.came(subscriber),
             _ => (self.ramped(subscriber), true),
         };
         let socket = &mut self.sockets[key];
         socket.state = State::Open(account);
         if is_new {
             if socket.connection.takes_deflated() {
-                self.ears.reception.deflated(account);
+                self.context.reception.deflated(account);
             }
             self.stage.progress.connected.fetch_add(1, Ordering::Relaxed);
         }
@@ -360,7 +360,7 @@ impl<'s> SubscriberThread<'s> {
         self.ramp.succeeded(mono_ns());
         let plan = &self.stage.plan.subscribers[subscriber as usize];
         let publishers = self.stage.plan.publishers.len();
-        self.ears.reception.open(plan.class, plan.follows, publishers)
+        self.context.reception.open(plan.class, plan.follows, publishers)
     }
 
     pub(super) fn give_up(&mut self, key: usize, reason: &str) {
@@ -368,8 +368,8 @@ impl<'s> SubscriberThread<'s> {
             && let Some((_, way)) = self.opening.remove(&socket.plan)
         {
             match way {
-                Way::First(attempt) => self.ramp.failed(attempt, reason, mono_ns()),
-                Way::Again => self.turned_away(socket.plan, reason),
+                OpenedBy::First(attempt) => self.ramp.failed(attempt, reason, mono_ns()),
+                OpenedBy::Again => self.turned_away(socket.plan, reason),
             }
         }
     }
@@ -444,7 +444,7 @@ impl<'s> SubscriberThread<'s> {
             }
         };
         let now_ns = self.arrival_ns();
-        self.ears.reception.read(account, filled.wire);
+        self.context.reception.read(account, filled.wire);
         if self.take(key, account, filled.total, now_ns) { Ok(Some(filled)) } else { Err(Ended) }
     }
 
@@ -455,10 +455,11 @@ impl<'s> SubscriberThread<'s> {
     /// Takes the frames in the filled part of the buffer; whether the socket is still open after
     /// it.
     pub(super) fn take(&mut self, key: usize, account: u32, filled: usize, now_ns: u64) -> bool {
-        let arrival = Arrival { account, roster: self.stage.roster.get(), now_ns };
+        let arrival =
+            Arrival { account, publisher_index: self.stage.publisher_index.get(), now_ns };
         let mut pongs = Vec::new();
         let socket = &mut self.sockets[key];
-        let ended = socket.hear(&self.buffer[..filled], &mut self.ears, arrival, &mut pongs);
+        let ended = socket.hear(&self.buffer[..filled], &mut self.context, arrival, &mut pongs);
         self.send_pongs(key, &pongs);
         match ended {
             Ok(()) => true,
@@ -481,7 +482,7 @@ impl<'s> SubscriberThread<'s> {
     // ---- ending ----
 
     pub(super) fn close(&mut self, key: usize, account: u32, reason: String) {
-        self.ears.reception.close(account, End::Closed, reason);
+        self.context.reception.close(account, End::Closed, reason);
         self.stage.progress.closed.fetch_add(1, Ordering::Relaxed);
         self.sockets.remove(key);
     }
@@ -499,7 +500,11 @@ impl<'s> SubscriberThread<'s> {
 
     fn note_second(&mut self, now_ns: u64) {
         if self.meter.is_none() {
-            self.meter = self.stage.roster.get().map(|roster| self.stage.meter(roster));
+            self.meter = self
+                .stage
+                .publisher_index
+                .get()
+                .map(|publisher_index| self.stage.meter(publisher_index));
         }
         let Some(meter) = &mut self.meter else { return };
         if let Some(second) = meter.passed(now_ns) {
@@ -510,15 +515,15 @@ impl<'s> SubscriberThread<'s> {
 
     fn send_second(&mut self, second: u32) {
         // The run may be over already for the receiver; the totals do not depend on windows.
-        let _ = self.windows.send(self.ears.reception.take_second(second));
+        let _ = self.windows.send(self.context.reception.take_second(second));
     }
 
     fn tell_progress(&mut self) {
         let progress = self.stage.progress;
-        let received = self.ears.reception.received();
+        let received = self.context.reception.received();
         progress.received.fetch_add(received - self.told.received, Ordering::Relaxed);
         self.told.received = received;
-        let missing = self.ears.reception.missing();
+        let missing = self.context.reception.missing();
         // Wraps in both places alike when a late frame fills a hole.
         let change = missing.wrapping_sub(self.told.missing);
         progress.lost.fetch_add(change, Ordering::Relaxed);
@@ -534,8 +539,10 @@ impl<'s> SubscriberThread<'s> {
         if self.is_drained || !self.stage.draining.load(Ordering::Acquire) {
             return;
         }
-        let roster = self.stage.roster.get();
-        if roster.is_none_or(|roster| self.ears.reception.is_complete(roster)) {
+        let publisher_index = self.stage.publisher_index.get();
+        if publisher_index
+            .is_none_or(|publisher_index| self.context.reception.is_complete(publisher_index))
+        {
             self.is_drained = true;
             self.stage.drained.fetch_add(1, Ordering::AcqRel);
         }
@@ -551,7 +558,7 @@ impl<'s> SubscriberThread<'s> {
 
     /// By what is in the cache anyway when a socket is read: the plan is not.
     pub(super) fn kind_of_account(&self, account: u32) -> ClassKind {
-        let class = usize::from(self.ears.reception.class_of(account));
+        let class = usize::from(self.context.reception.class_of(account));
         self.stage.plan.classes.get(class).map_or(ClassKind::Healthy, |class| class.kind)
     }
 

@@ -28,7 +28,7 @@ pub struct Agent {
 }
 
 /// What an agent said, or that it says nothing more.
-pub struct Heard {
+pub struct AgentEvent {
     /// Which agent, by its place.
     pub agent: usize,
     /// When, on the conductor's clock, ns since the Unix epoch.
@@ -76,7 +76,12 @@ impl Agent {
     ///
     /// # Errors
     /// When there is none to be had.
-    pub fn listen(&mut self, place: usize, utc: UtcMap, heard: Sender<Heard>) -> io::Result<()> {
+    pub fn listen(
+        &mut self,
+        place: usize,
+        utc: UtcMap,
+        heard: Sender<AgentEvent>,
+    ) -> io::Result<()> {
         self.stream.set_read_timeout(Some(SILENCE_MAX))?;
         let stream = self.stream.try_clone()?;
         let thread = thread::Builder::new().name(format!("agent-{place}"));
@@ -164,13 +169,13 @@ fn connect(name: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn listen(agent: usize, stream: &TcpStream, utc: UtcMap, heard: &Sender<Heard>) {
+fn listen(agent: usize, stream: &TcpStream, utc: UtcMap, heard: &Sender<AgentEvent>) {
     let mut from = BufReader::new(stream);
     loop {
         let said = message::read(&mut from, MESSAGE_BYTES_MAX);
         let is_over = said.is_err();
         let unix_ns = utc.unix_of_mono(mono_ns());
-        if heard.send(Heard { agent, unix_ns, said }).is_err() || is_over {
+        if heard.send(AgentEvent { agent, unix_ns, said }).is_err() || is_over {
             return;
         }
     }

@@ -3,21 +3,21 @@
 
 use crate::codec::dialect::conversation::push_text;
 use crate::codec::dialect::dialect::Dialect;
-use crate::codec::dialect::stream::Tongue;
+use crate::codec::dialect::stream::StreamProtocol;
 use crate::codec::dialect::{centrifugo, json, pusher};
 use crate::codec::wire;
 use crate::codec::wire::Opcode;
 
 /// One publisher's.
 #[derive(Debug)]
-pub struct Speech {
+pub struct PublishEncoder {
     topic: String,
-    manner: Manner,
+    encoding: Encoding,
 }
 
 #[derive(Debug)]
-enum Manner {
-    Stream { tongue: Tongue, packet: Vec<u8> },
+enum Encoding {
+    Stream { protocol: StreamProtocol, packet: Vec<u8> },
     SocketIo { head: String, announcement: String },
     Centrifugo { newest_id: u32 },
     Pusher,
@@ -25,52 +25,54 @@ enum Manner {
 
 /// A payload.
 #[derive(Debug, Clone, Copy)]
-pub struct Uttered<'p> {
+pub struct EncodedFrame<'p> {
     /// Its bytes.
     pub payload: &'p [u8],
     /// Whether they are text.
     pub is_text: bool,
 }
 
-impl Speech {
+impl PublishEncoder {
     /// How payloads of a topic are put; `None` where they are messages as they are.
-    pub fn new(dialect: &Dialect, topic: &str) -> Option<Speech> {
-        let stream = |tongue| Manner::Stream { tongue, packet: Vec::new() };
-        let manner = match dialect {
+    pub fn new(dialect: &Dialect, topic: &str) -> Option<PublishEncoder> {
+        let stream = |protocol| Encoding::Stream { protocol, packet: Vec::new() };
+        let encoding = match dialect {
             Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nchan(_) => return None,
-            Dialect::Nats => stream(Tongue::Nats),
-            Dialect::Mqtt => stream(Tongue::Mqtt),
+            Dialect::Nats => stream(StreamProtocol::Nats),
+            Dialect::Mqtt => stream(StreamProtocol::Mqtt),
             Dialect::SocketIo(events) => {
                 let announcement = events.publish_announcement(topic);
-                Manner::SocketIo { head: events.publish_head(topic), announcement }
+                Encoding::SocketIo { head: events.publish_head(topic), announcement }
             }
-            Dialect::Centrifugo { .. } => Manner::Centrifugo { newest_id: centrifugo::CONNECT_ID },
-            Dialect::Pusher { .. } => Manner::Pusher,
+            Dialect::Centrifugo { .. } => {
+                Encoding::Centrifugo { newest_id: centrifugo::CONNECT_ID }
+            }
+            Dialect::Pusher { .. } => Encoding::Pusher,
         };
-        Some(Speech { topic: topic.to_owned(), manner })
+        Some(PublishEncoder { topic: topic.to_owned(), encoding })
     }
 
     /// Appends the frames of a payload, masked with this key.
-    pub fn put(&mut self, uttered: Uttered<'_>, mask: [u8; 4], out: &mut Vec<u8>) {
-        let Uttered { payload, is_text } = uttered;
-        let text = match &mut self.manner {
-            Manner::Stream { tongue, packet } => {
+    pub fn put(&mut self, encoded: EncodedFrame<'_>, mask: [u8; 4], out: &mut Vec<u8>) {
+        let EncodedFrame { payload, is_text } = encoded;
+        let text = match &mut self.encoding {
+            Encoding::Stream { protocol, packet } => {
                 packet.clear();
-                tongue.publish(&self.topic, payload, packet);
+                protocol.publish(&self.topic, payload, packet);
                 return wire::encode(Opcode::Binary, packet, mask, out);
             }
-            Manner::SocketIo { announcement, .. } if !is_text => {
+            Encoding::SocketIo { announcement, .. } if !is_text => {
                 push_text(announcement, out);
                 return wire::encode(Opcode::Binary, payload, mask, out);
             }
-            Manner::SocketIo { head, .. } => {
+            Encoding::SocketIo { head, .. } => {
                 format!("{head}{}]", json::string_of(payload, is_text))
             }
-            Manner::Centrifugo { newest_id } => {
+            Encoding::Centrifugo { newest_id } => {
                 *newest_id += 1;
                 centrifugo::publish(*newest_id, &self.topic, payload, is_text)
             }
-            Manner::Pusher => pusher::publish(&self.topic, payload, is_text),
+            Encoding::Pusher => pusher::publish(&self.topic, payload, is_text),
         };
         wire::encode(Opcode::Text, text.as_bytes(), mask, out);
     }
@@ -82,9 +84,10 @@ mod tests {
     use super::*;
 
     fn put(word: &str, payload: &[u8], is_text: bool) -> Vec<u8> {
-        let mut speech = Speech::new(&Dialect::named(word).unwrap(), "pmu/1").unwrap();
+        let mut publish_encoder =
+            PublishEncoder::new(&Dialect::named(word).unwrap(), "pmu/1").unwrap();
         let mut out = Vec::new();
-        speech.put(Uttered { payload, is_text }, [1, 2, 3, 4], &mut out);
+        publish_encoder.put(EncodedFrame { payload, is_text }, [1, 2, 3, 4], &mut out);
         out
     }
 
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn what_is_passed_on_as_it_is_has_no_speech() {
         for word in ["gridcast", "raw", "nchan"] {
-            assert!(Speech::new(&Dialect::named(word).unwrap(), "a").is_none(), "{word}");
+            assert!(PublishEncoder::new(&Dialect::named(word).unwrap(), "a").is_none(), "{word}");
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::codec::dialect::broker::{Broker, Brought};
-use crate::codec::dialect::speech::{Speech, Uttered};
+use crate::codec::dialect::broker::{Broker, ReadResult};
+use crate::codec::dialect::publish_encoder::{EncodedFrame, PublishEncoder};
 use crate::codec::memo::Memo;
 use crate::codec::wire;
 use crate::codec::wire::Opcode;
@@ -15,7 +15,7 @@ use crate::drive::publishers::connect::Connected;
 use crate::drive::stage::Stage;
 use crate::plan::encoder::Encoder;
 use crate::receive::outcome::PublisherOutcome;
-use crate::receive::stamp::Roster;
+use crate::receive::stamp::PublisherIndex;
 use crate::time::draw::mix;
 
 /// What the lines of a thread read with.
@@ -26,13 +26,13 @@ pub(super) struct Inbox {
 }
 
 /// One publisher.
-pub(super) struct Line {
+pub(super) struct PublisherSocket {
     pub(super) publisher: u32,
     /// `None` once it ended early.
     pub(super) connection: Option<Connection>,
     encoder: Encoder,
     /// Where a broker is published to: what it says, and how it is spoken to.
-    broker: Option<(Broker, Speech)>,
+    broker: Option<(Broker, PublishEncoder)>,
     /// Frames that leave in the whole run; those are numbered, not ticks.
     pub(super) frames: u32,
     pub(super) next_seq: u32,
@@ -55,17 +55,21 @@ impl Inbox {
     }
 }
 
-impl Line {
-    pub(super) fn new(stage: &Stage<'_>, roster: &Roster, connected: Connected) -> Line {
+impl PublisherSocket {
+    pub(super) fn new(
+        stage: &Stage<'_>,
+        publisher_index: &PublisherIndex,
+        connected: Connected,
+    ) -> PublisherSocket {
         let Connected { publisher, connection, broker } = connected;
         let plan = &stage.plan.publishers[publisher as usize];
-        let departures = roster.departures(publisher);
+        let departures = publisher_index.departures(publisher);
         let schedule = *departures.schedule();
-        let mut line = Line {
+        let mut line = PublisherSocket {
             publisher,
             connection: Some(connection),
             encoder: Encoder::new(stage.plan.run_id, stage.plan.seed, plan, schedule),
-            broker: broker.zip(Speech::new(&stage.plan.dialect, &plan.topic)),
+            broker: broker.zip(PublishEncoder::new(&stage.plan.dialect, &plan.topic)),
             frames: departures.count(),
             next_seq: 0,
             period_ns: plan.rate.period_ns(),
@@ -76,12 +80,12 @@ impl Line {
             written: 0,
             mask: mix(stage.plan.seed, u64::from(plan.id), 0),
         };
-        line.encode(roster);
+        line.encode(publisher_index);
         line
     }
 
     /// Makes the next frame ready, if there is one.
-    pub(super) fn encode(&mut self, roster: &Roster) {
+    pub(super) fn encode(&mut self, publisher_index: &PublisherIndex) {
         if self.next_seq >= self.frames {
             return;
         }
@@ -89,11 +93,14 @@ impl Line {
         let mask = ((self.mask >> 32) as u32).to_be_bytes();
         let is_text = self.encoder.is_text();
         let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-        let payload = self.encoder.encode_departure(roster.frame(self.publisher, self.next_seq));
+        let payload =
+            self.encoder.encode_departure(publisher_index.frame(self.publisher, self.next_seq));
         self.frame.clear();
         match &mut self.broker {
             None => wire::encode(opcode, payload, mask, &mut self.frame),
-            Some((_, speech)) => speech.put(Uttered { payload, is_text }, mask, &mut self.frame),
+            Some((_, publish_encoder)) => {
+                publish_encoder.put(EncodedFrame { payload, is_text }, mask, &mut self.frame)
+            }
         }
     }
 
@@ -184,8 +191,9 @@ impl Line {
                 None => connection.scan(bytes, message_bytes_max, &mut pongs, |_| ())?,
                 Some((broker, _)) => {
                     let inflater = &mut None;
-                    let brought = Brought { bytes, message_bytes_max, now_ns, texts, inflater };
-                    broker.hear(connection.scanner(), brought, &mut pongs, |_| ())?;
+                    let read_result =
+                        ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
+                    broker.hear(connection.scanner(), read_result, &mut pongs, |_| ())?;
                 }
             }
             self.queue_control(&pongs);

@@ -3,16 +3,16 @@
 
 /// The time that is left, ns; without a limit until one is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Patience {
+pub struct PingTimeout {
     /// 0 for none.
     limit_ns: u64,
     from_ns: u64,
 }
 
-impl Patience {
+impl PingTimeout {
     /// From now on, this long from ping to ping; 0 is for ever.
-    pub fn begin(limit_ms: u64, now_ns: u64) -> Patience {
-        Patience { limit_ns: limit_ms.saturating_mul(MILLISECOND_NS), from_ns: now_ns }
+    pub fn begin(limit_ms: u64, now_ns: u64) -> PingTimeout {
+        PingTimeout { limit_ns: limit_ms.saturating_mul(MILLISECOND_NS), from_ns: now_ns }
     }
 
     /// There was a ping, or what stands for one.
@@ -41,17 +41,17 @@ mod tests {
 
     #[test]
     fn a_server_that_pings_in_time_is_waited_for() {
-        let mut patience = Patience::begin(45_000, 7);
-        assert_eq!(patience.check(7 + 45_000_000_000), Ok(()));
-        assert!(patience.check(8 + 45_000_000_000).is_err());
-        patience.renew(45_000_000_000);
-        assert_eq!(patience.check(90_000_000_000), Ok(()));
+        let mut ping_timeout = PingTimeout::begin(45_000, 7);
+        assert_eq!(ping_timeout.check(7 + 45_000_000_000), Ok(()));
+        assert!(ping_timeout.check(8 + 45_000_000_000).is_err());
+        ping_timeout.renew(45_000_000_000);
+        assert_eq!(ping_timeout.check(90_000_000_000), Ok(()));
     }
 
     #[test]
     fn without_a_limit_there_is_no_end_to_it() {
-        assert_eq!(Patience::default().check(u64::MAX), Ok(()));
-        assert_eq!(Patience::begin(0, 5).check(u64::MAX), Ok(()));
-        assert_eq!(Patience::begin(u64::MAX, 5).check(u64::MAX), Ok(()));
+        assert_eq!(PingTimeout::default().check(u64::MAX), Ok(()));
+        assert_eq!(PingTimeout::begin(0, 5).check(u64::MAX), Ok(()));
+        assert_eq!(PingTimeout::begin(u64::MAX, 5).check(u64::MAX), Ok(()));
     }
 }

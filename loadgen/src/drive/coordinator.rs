@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::plan::plan::Plan;
 use crate::receive::spread;
-use crate::receive::stamp::Roster;
+use crate::receive::stamp::PublisherIndex;
 use crate::receive::windows::WindowPart;
 use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::units::SECOND_NS;
@@ -28,7 +28,7 @@ pub struct Start {
 }
 
 /// The other parts of a load, as one of them sees them.
-pub trait Ensemble: Sync {
+pub trait Coordinator: Sync {
     /// Every socket of this part is open: the common start.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ pub trait Ensemble: Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Solo;
 
-impl Ensemble for Solo {
+impl Coordinator for Solo {
     /// The next whole second that is far enough ahead for every thread to be ready and for the idle
     /// sockets to be looked at.
     fn start(&self, plan: &Plan) -> Result<Start, Disbanded> {
@@ -84,9 +84,9 @@ pub fn second_after(utc: UtcMap, lead_ns: u64) -> u64 {
 
 /// How many frames there are for each that is sampled for the spread.
 pub fn sample_every(plan: &Plan, start_unix_ns: u64, utc: UtcMap) -> u32 {
-    let roster = Roster::new(plan, start_unix_ns, utc, 1);
+    let publisher_index = PublisherIndex::new(plan, start_unix_ns, utc, 1);
     let measured = |publisher: u32| {
-        let departures = roster.departures(publisher);
+        let departures = publisher_index.departures(publisher);
         u64::from(departures.count().saturating_sub(departures.measured_from()))
     };
     let frames: Vec<u64> = (0..plan.publishers.len() as u32).map(measured).collect();

@@ -6,36 +6,36 @@ use rustc_hash::FxHashMap;
 
 /// The visits of one thread's sockets.
 #[derive(Debug, Default)]
-pub struct Visits {
-    visits: FxHashMap<u32, Visit>,
+pub struct Sessions {
+    sessions: FxHashMap<u32, Session>,
     /// The first frame of each topic, by tracker.
     first: FxHashMap<u32, u32>,
 }
 
 #[derive(Debug)]
-struct Visit {
+struct Session {
     came_ns: u64,
     /// Since when it has waited for a frame; `None` once it has one.
     waits_since_ns: Option<u64>,
 }
 
-impl Visits {
+impl Sessions {
     /// A socket came at `came_ns`; it has waited for a frame since it left, or first tried.
     pub fn begin(&mut self, account: u32, waits_since_ns: u64, came_ns: u64) {
         let waits_since_ns = Some(waits_since_ns);
-        self.visits.insert(account, Visit { came_ns, waits_since_ns });
+        self.sessions.insert(account, Session { came_ns, waits_since_ns });
     }
 
     /// A socket left.
     pub fn end(&mut self, account: u32) {
-        self.visits.remove(&account);
+        self.sessions.remove(&account);
     }
 
     /// The first frame of a topic has come. Answers since when the socket has waited for it, if it
     /// is the first of all.
     pub fn first_frame(&mut self, account: u32, tracker: u32, number: u32) -> Option<u64> {
         self.first.insert(tracker, number);
-        self.visits.get_mut(&account)?.waits_since_ns.take()
+        self.sessions.get_mut(&account)?.waits_since_ns.take()
     }
 
     /// Frames of a topic that were before the socket came.
@@ -50,7 +50,7 @@ impl Visits {
 
     /// Whether a socket had a fair chance of a frame that was due at an instant.
     pub fn should_have(&self, account: u32, due_ns: u64) -> bool {
-        self.visits.get(&account).is_some_and(|visit| due_ns >= visit.came_ns + GRACE_NS)
+        self.sessions.get(&account).is_some_and(|session| due_ns >= session.came_ns + GRACE_NS)
     }
 }
 
@@ -63,21 +63,23 @@ mod tests {
 
     #[test]
     fn the_first_frame_of_all_ends_the_wait() {
-        let mut visits = Visits::default();
-        visits.begin(3, 1_000, 4_000);
-        assert_eq!(visits.first_frame(3, 30, 17), Some(1_000));
-        assert_eq!(visits.first_frame(3, 31, 19), None, "of another topic");
-        assert_eq!((visits.missed(30), visits.missed(31), visits.missed(32)), (17, 19, 0));
-        visits.forget(30);
-        visits.end(3);
-        assert_eq!((visits.missed(30), visits.first_frame(3, 30, 40)), (0, None));
+        let mut sessions = Sessions::default();
+        sessions.begin(3, 1_000, 4_000);
+        assert_eq!(sessions.first_frame(3, 30, 17), Some(1_000));
+        assert_eq!(sessions.first_frame(3, 31, 19), None, "of another topic");
+        assert_eq!((sessions.missed(30), sessions.missed(31), sessions.missed(32)), (17, 19, 0));
+        sessions.forget(30);
+        sessions.end(3);
+        assert_eq!((sessions.missed(30), sessions.first_frame(3, 30, 40)), (0, None));
     }
 
     #[test]
     fn frames_due_a_second_after_a_socket_came_must_reach_it() {
-        let mut visits = Visits::default();
-        visits.begin(3, 0, GRACE_NS);
-        assert!(!visits.should_have(3, 2 * GRACE_NS - 1) && visits.should_have(3, 2 * GRACE_NS));
-        assert!(!visits.should_have(4, 9 * GRACE_NS), "it was never away");
+        let mut sessions = Sessions::default();
+        sessions.begin(3, 0, GRACE_NS);
+        assert!(
+            !sessions.should_have(3, 2 * GRACE_NS - 1) && sessions.should_have(3, 2 * GRACE_NS)
+        );
+        assert!(!sessions.should_have(4, 9 * GRACE_NS), "it was never away");
     }
 }
