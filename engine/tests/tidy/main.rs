@@ -208,6 +208,26 @@ fn roots_hold_few_files() {
 }
 
 #[test]
+fn what_the_architecture_names_is_there() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let named: Vec<&str> =
+        text.split('`').skip(1).step_by(2).filter(|word| is_path(word)).collect();
+    assert!(named.len() > 20, "the paths of ARCHITECTURE.md were not found");
+    let places = ["", "engine/src", "loadgen/src"].map(|place| root().join(place));
+    for path in named {
+        let is_there = places.iter().any(|place| place.join(path).exists());
+        assert!(is_there, "ARCHITECTURE.md names `{path}`, which is no file or folder");
+    }
+}
+
+/// Whether a word in backticks names a source file or a folder.
+fn is_path(word: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./".contains(&b);
+    let names_file = word.ends_with(".rs") || word.ends_with('/') && !word.starts_with('/');
+    names_file && word.bytes().all(is_plain)
+}
+
+#[test]
 fn every_dependency_says_why_it_is_there() {
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let listed = section(&workspace, "[workspace.dependencies]");
