@@ -22,15 +22,19 @@ impl Credentials {
     /// [`Denied::Missing`] or [`Denied::Malformed`].
     pub fn take(request: &mut Request, cookie: &str) -> Presented {
         let in_query = take_option(&mut request.query)?;
-        let in_header = request.headers.authorization.take().map(|value| bearer(&value));
+        let in_header = request.headers.authorization.take().map(|value| authorization(&value));
         let in_cookie = cookie_of(request.headers.cookie.take(), cookie);
-        match (in_header, in_query) {
-            (Some(_), Some(_)) => {
+        match (in_header, in_query, in_cookie) {
+            (Some(Authorization::Bearer(_)), Some(_), _) => {
                 Err(Denied::Malformed("a token in Authorization or in ?token=, not in both"))
             }
-            (Some(in_header), None) => in_header,
-            (None, Some(in_query)) => Ok(Self(in_query)),
-            (None, None) => in_cookie.map(Self).ok_or(Denied::Missing),
+            (Some(Authorization::Bearer(in_header)), None, _) => in_header,
+            (_, Some(in_query), _) => Ok(Self(in_query)),
+            (_, None, Some(in_cookie)) => Ok(Self(in_cookie)),
+            (Some(Authorization::Other), None, None) => {
+                Err(Denied::Malformed("Authorization is written: Bearer {token}"))
+            }
+            (None, None, None) => Err(Denied::Missing),
         }
     }
 
@@ -46,13 +50,23 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-fn bearer(header: &str) -> Presented {
-    match header.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => {
-            Ok(Credentials(token.trim().to_owned()))
-        }
-        _ => Err(Denied::Malformed("Authorization is written: Bearer {token}")),
+/// What an `Authorization` header says.
+enum Authorization {
+    /// For the engine.
+    Bearer(Presented),
+    /// Of another scheme: for somebody in between, such as a proxy that asks for a password.
+    Other,
+}
+
+fn authorization(header: &str) -> Authorization {
+    let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Authorization::Other;
     }
+    Authorization::Bearer(match token.trim() {
+        "" => Err(Denied::Malformed("Authorization is written: Bearer {token}")),
+        token => Ok(Credentials(token.to_owned())),
+    })
 }
 
 /// Cuts `token=…` out of a query.
@@ -103,6 +117,16 @@ mod tests {
             let (token, request) = taken(target, headers, cookie);
             assert_eq!(token.as_deref(), Ok("a.b-c"), "{target} {headers}");
             assert!(!format!("{request:?}").contains("b-c"), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_bearer_competes() {
+        for scheme in ["Basic dTpw", "Digest x=\"y\"", "Negotiate", ""] {
+            let header = format!("Authorization: {scheme}\r\n");
+            assert_eq!(taken("/?token=x", &header, "").0, Ok("x".into()), "{scheme}");
+            let both = format!("{header}Cookie: other=1\r\nCookie: gridcast=y\r\n");
+            assert_eq!(taken("/", &both, "gridcast").0, Ok("y".into()), "{scheme}");
         }
     }
 

@@ -65,9 +65,9 @@ headers! {
     /// What concerns this connection only.
     connection "Connection" Joined,
     /// The challenge of the WebSocket handshake.
-    sec_websocket_key "Sec-WebSocket-Key" Refused,
+    sec_websocket_key "Sec-WebSocket-Key" Joined,
     /// The version of the WebSocket protocol.
-    sec_websocket_version "Sec-WebSocket-Version" Refused,
+    sec_websocket_version "Sec-WebSocket-Version" Joined,
     /// The extensions offered.
     sec_websocket_extensions "Sec-WebSocket-Extensions" Joined,
     /// The subprotocols offered.
@@ -75,32 +75,35 @@ headers! {
     /// The media types the client takes.
     accept "Accept" Joined,
     /// The media type of the body.
-    content_type "Content-Type" Refused,
+    content_type "Content-Type" Joined,
     /// The length of the body.
     content_length "Content-Length" Refused,
     /// How the body is delimited.
     transfer_encoding "Transfer-Encoding" Joined,
     /// The last event an event stream's client has.
-    last_event_id "Last-Event-ID" Refused,
+    last_event_id "Last-Event-ID" Joined,
     /// The page a browser's request comes from.
-    origin "Origin" Refused,
+    origin "Origin" Joined,
     /// How the page that asks is related to this site: only browsers say so.
     sec_fetch_site "Sec-Fetch-Site" Joined,
     /// What the client waits for before it sends the body.
-    expect "Expect" Refused,
+    expect "Expect" Joined,
     /// The way a request came over proxies: each adds whom it had it from.
     x_forwarded_for "X-Forwarded-For" Joined,
     /// The client's credentials.
-    authorization "Authorization" Refused,
+    authorization "Authorization" Joined,
     /// The credentials a browser adds by itself.
-    cookie "Cookie" Refused,
+    cookie "Cookie" Cookies,
 }
 
 /// What a second header of the same name means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
-    /// The list goes on (RFC 9110 section 5.3).
+    /// The list goes on (RFC 9110 section 5.3). Of what is no list that makes a value which whoever
+    /// asks for it refuses; nobody else is bothered.
     Joined,
+    /// As if it had been one (RFC 6265bis section 5.7).
+    Cookies,
     /// Two readers could take different ones: that is how requests are smuggled.
     Refused,
 }
@@ -279,17 +282,22 @@ fn collect(parsed: &[Header<'_>]) -> Result<Headers, Refusal> {
         let Some((slot, repeat)) = headers.slot(header.name) else {
             continue;
         };
-        let value = std::str::from_utf8(header.value)
-            .map_err(|_| Refusal::bad(format!("header {} is not UTF-8", header.name)))?
-            .trim();
-        match slot {
-            None => *slot = Some(value.to_owned()),
-            Some(list) if repeat == Repeat::Joined => {
-                list.push_str(", ");
-                list.push_str(value);
+        // Bytes that are not UTF-8 become a sign that stands in no value anybody looks for.
+        let text = String::from_utf8_lossy(header.value);
+        let value = text.trim();
+        let Some(list) = slot else {
+            *slot = Some(value.to_owned());
+            continue;
+        };
+        let separator = match repeat {
+            Repeat::Joined => ", ",
+            Repeat::Cookies => "; ",
+            Repeat::Refused => {
+                return Err(Refusal::bad(format!("header {} twice", header.name)));
             }
-            Some(_) => return Err(Refusal::bad(format!("header {} twice", header.name))),
-        }
+        };
+        list.push_str(separator);
+        list.push_str(value);
     }
     Ok(headers)
 }
@@ -392,6 +400,16 @@ mod tests {
             assert_eq!(judge(wrong).unwrap_err().status.number(), 400, "{wrong}");
         }
         assert_eq!(status_of("GET / HTTP/1.0\r\nHost: a b\r\n\r\n"), 400);
+    }
+
+    #[test]
+    fn headers_that_nobody_asks_for_are_not_judged() {
+        let head = b"GET / HTTP/1.1\r\nHost: h\r\nCookie: a=\xFC\r\nCookie: b=1\r\n\
+            Authorization: \xFF\r\nAuthorization: x\r\nContent-Type: a\r\nContent-Type: b\r\n\
+            Sec-WebSocket-Key: a\r\nSec-WebSocket-Key: b\r\nX-Any: \xFE\r\nAccept: \xFD\r\n\
+            Last-Event-ID: 1\r\nLast-Event-ID: 2\r\nExpect: a\r\nExpect: b\r\n\r\n";
+        let (request, _) = Request::parse(head, 4096).unwrap().unwrap();
+        assert_eq!(request.headers.cookie.as_deref(), Some("a=\u{FFFD}; b=1"));
     }
 
     #[test]
