@@ -33,13 +33,65 @@ fn binary_payloads_travel_as_base64() {
 }
 
 #[test]
-fn the_head_of_a_stream_has_a_date() {
+fn the_head_of_a_stream_is_what_proxies_need() {
     let server = Server::start(&[]);
     let mut stream = server.connect();
     let request = b"GET /v1/feed/t HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
     stream.write_all(request).unwrap();
     let head = http::read_answer_head(&mut stream);
     assert!(head.header("date").is_some_and(|date| date.ends_with(" GMT")), "{head:?}");
+    assert_eq!(head.header("cache-control"), Some("no-store, no-transform"));
+    assert_eq!(head.header("x-accel-buffering"), Some("no"));
+    let first = Events { stream }.chunk();
+    assert_eq!(first.as_deref(), Some(": ping\n\n"), "at once");
+}
+
+/// An event stream has no end that HTTP/1.0 could see.
+#[test]
+fn http_10_is_told_that_it_needs_http_11() {
+    let server = Server::start(&[]);
+    let refused =
+        http::ask(&server, b"GET /v1/feed/t HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n");
+    assert_eq!(refused.status, 505);
+    assert!(refused.body.contains("proxy_http_version 1.1"), "{refused:?}");
+}
+
+/// What a polyfill cannot put into a header it puts into the URL.
+#[test]
+fn the_last_event_may_be_named_in_the_url() {
+    let server = Server::start(&[]);
+    server.post_numbers("t", 1, 4);
+    let epoch = server.epoch("t", "5");
+    let mut events = Events::open(&server, &format!("t?from=latest&lastEventId={epoch}-3"));
+    assert_eq!(events.next().unwrap().data, "4");
+    let mut events =
+        Events::resume(&server, &format!("t?lastEventId={epoch}-1"), &format!("{epoch}-4"));
+    assert_eq!(events.next().unwrap().data, "5", "the header is the newer");
+}
+
+#[test]
+fn the_id_of_another_server_is_a_position_in_another_epoch() {
+    let server = Server::start(&[]);
+    server.post_numbers("t", 1, 2);
+    for id in ["123", "e5b1-x", "\u{fc}"] {
+        let mut events = Events::resume(&server, "t", id);
+        assert_eq!(events.next().unwrap().json()["reason"], "epoch", "{id}");
+        assert_eq!(events.next().unwrap().data, "1");
+    }
+}
+
+#[test]
+fn who_takes_anything_gets_events() {
+    let server = Server::start(&[]);
+    for accept in ["", "Accept: */*\r\n", "Accept: text/*\r\n"] {
+        let request = format!("GET /v1/feed/t HTTP/1.1\r\nHost: h\r\n{accept}\r\n");
+        let mut stream = server.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        assert_eq!(http::read_answer_head(&mut stream).status, 200, "{accept}");
+        let mut events = Events { stream };
+        server.post("t", "x");
+        assert_eq!(events.next().unwrap().data, "x");
+    }
 }
 
 #[test]

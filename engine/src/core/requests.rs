@@ -18,6 +18,7 @@ use crate::limits::admission::Full;
 use crate::limits::memory::Level;
 use crate::metrics::{CloseReason, Gate, TlsFailure};
 use crate::net::backend::Backend;
+use crate::wire::sse;
 
 impl<B: Backend> Core<B> {
     pub(crate) fn consume_head(&mut self, key: u32, bytes: &[u8]) -> Consumed {
@@ -141,7 +142,9 @@ impl<B: Backend> Core<B> {
                 self.admit_work()?;
                 let name = FeedName { target, rate: options.rate };
                 let lane = self.open_lane(key, &name, LaneKind::SSE)?;
-                let head = event_stream_head(&exchange.cors, self.date());
+                let mut head = event_stream_head(&exchange.cors, self.date());
+                // Some proxies pass the head on only with the first byte of the body.
+                sse::ping(&mut head);
                 self.conns[key as usize].delivery.push_private(&head);
                 self.subscribe(key, lane, options);
             }

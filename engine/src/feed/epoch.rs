@@ -23,6 +23,11 @@ pub struct Position {
 #[error("a position is written {{epoch}}-{{seq}}, as in k3-41")]
 pub struct PositionError;
 
+impl Epoch {
+    /// One that no log ever has: of a position that came from elsewhere.
+    pub const FOREIGN: Self = Self(u64::MAX);
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";

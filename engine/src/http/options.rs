@@ -15,8 +15,32 @@ const KEYS: [&str; 4] = ["from", "mode", "lag", "rate"];
 /// # Errors
 /// 400 that names the key or value, and the nearest right one.
 pub fn parse(query: Option<&str>) -> Result<Options, Refusal> {
+    choose(pairs(query)?)
+}
+
+/// As [`parse`], and the id of the last event that a client has, which those that cannot set
+/// headers send as an option.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_resumable(query: Option<&str>) -> Result<(Options, Option<String>), Refusal> {
+    let (mut ids, others): (Vec<_>, Vec<_>) =
+        pairs(query)?.into_iter().partition(|(key, _)| is_last_event_id(key));
+    if ids.len() > 1 {
+        return Err(Refusal::bad("option `lastEventId` twice"));
+    }
+    let id = ids.pop().map(|(_, id)| id).filter(|id| !id.is_empty());
+    Ok((choose(others)?, id))
+}
+
+/// `lastEventId` is the spelling of most clients, but not of all.
+fn is_last_event_id(key: &str) -> bool {
+    key.replace(['-', '_'], "").eq_ignore_ascii_case("lastEventId")
+}
+
+fn choose(pairs: Vec<(String, String)>) -> Result<Options, Refusal> {
     let (mut from, mut mode, mut lag, mut rate) = (None, None, None, None);
-    for (key, value) in pairs(query)? {
+    for (key, value) in pairs {
         match key.as_str() {
             "from" => set(&mut from, &key, &value)?,
             "mode" => set(&mut mode, &key, &value)?,

@@ -192,6 +192,25 @@ pub fn has_token(header: Option<&str>, token: &str) -> bool {
     })
 }
 
+/// Whether `Accept` lets an event stream be sent (RFC 9110 section 12.5.1): the most specific of
+/// its ranges decides, and a client that says nothing takes anything.
+#[must_use]
+pub fn accepts_events(accept: Option<&str>) -> bool {
+    let Some(list) = accept.filter(|list| !list.trim().is_empty()) else { return true };
+    let ranges = ["text/event-stream", "text/*", "*/*"];
+    ranges.iter().find_map(|range| is_taken(list, range)).unwrap_or(false)
+}
+
+/// Whether a list names a range, and with a weight above 0.
+fn is_taken(list: &str, range: &str) -> Option<bool> {
+    list.split(',').find_map(|element| {
+        let mut parts = element.split(';').map(str::trim);
+        let is_it = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(range));
+        let mut weights = parts.filter_map(|part| part.strip_prefix("q=")?.trim().parse().ok());
+        is_it.then(|| weights.next().is_none_or(|weight: f32| weight > 0.0))
+    })
+}
+
 /// RFC 9112 section 3.2: one that is missing or malformed is refused.
 fn check_host(host: Option<&str>, is_http_11: bool) -> Result<(), Refusal> {
     match host {
@@ -410,6 +429,24 @@ mod tests {
             Last-Event-ID: 1\r\nLast-Event-ID: 2\r\nExpect: a\r\nExpect: b\r\n\r\n";
         let (request, _) = Request::parse(head, 4096).unwrap().unwrap();
         assert_eq!(request.headers.cookie.as_deref(), Some("a=\u{FFFD}; b=1"));
+    }
+
+    #[test]
+    fn the_most_specific_range_decides() {
+        for (accept, expected) in [
+            (None, true),
+            (Some(""), true),
+            (Some("*/*"), true),
+            (Some("text/html, text/*;q=0.1"), true),
+            (Some("Text/Event-Stream"), true),
+            (Some("text/html,*/*;q=0.8"), true),
+            (Some("text/html"), false),
+            (Some("application/*"), false),
+            (Some("*/*, text/event-stream;q=0"), false),
+            (Some("text/*; q=0.000, */*"), false),
+        ] {
+            assert_eq!(accepts_events(accept), expected, "{accept:?}");
+        }
     }
 
     #[test]

@@ -10,10 +10,11 @@ use std::borrow::Cow;
 /// The answer to `Expect: 100-continue` before the body is read (RFC 9110 section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// `X-Accel-Buffering` keeps reverse proxies from holding events back.
+/// `X-Accel-Buffering` and `no-transform` keep proxies from holding events back, be it to compress
+/// them.
 const EVENT_STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\n\
     Content-Type: text/event-stream\r\n\
-    Cache-Control: no-store\r\n\
+    Cache-Control: no-store, no-transform\r\n\
     X-Accel-Buffering: no\r\n\
     Transfer-Encoding: chunked\r\n";
 

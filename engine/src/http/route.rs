@@ -1,7 +1,7 @@
 //! Which endpoint a request is for, and everything about it that can be judged from its head.
 //! It serves nothing: every check that needs a feed, a limit or a clock is made by the core.
 
-use crate::feed::epoch::Position;
+use crate::feed::epoch::{Epoch, Position};
 use crate::feed::kind::Form;
 use crate::feed::options::{From, Options};
 use crate::feed::topic::{Target, Topic, TopicError};
@@ -10,7 +10,7 @@ use crate::http::body::{Body, Framing};
 use crate::http::handshake::{Handshake, choose_protocol};
 use crate::http::options;
 use crate::http::refusal::Refusal;
-use crate::http::request::{Method, Request, has_token};
+use crate::http::request::{Method, Request, accepts_events};
 use crate::http::status::Status;
 use percent_encoding::percent_decode_str;
 
@@ -274,21 +274,40 @@ fn check_framing(request: &Request) -> Result<Framing, Refusal> {
 fn feed(request: &Request, rest: &str) -> Result<Route, Refusal> {
     let text = decode_topic(rest)?;
     let target = text.parse().map_err(|error| refuse_topic(error, rest))?;
-    let mut options = options::parse(request.query.as_deref())?;
     if request.wants_websocket() {
+        let options = options::parse(request.query.as_deref())?;
         let handshake = Handshake::check(request)?;
         return Ok(Route::FeedSocket { target, options, handshake });
     }
-    if !has_token(request.headers.accept.as_deref(), "text/event-stream") {
+    check_events(request)?;
+    let (mut options, in_query) = options::parse_resumable(request.query.as_deref())?;
+    let in_header = request.headers.last_event_id.clone().filter(|id| !id.is_empty());
+    if let Some(id) = in_header.or(in_query) {
+        // A browser reconnects to the URL it began with: the id is the newer wish.
+        options.from = resume(&id);
+    }
+    Ok(Route::FeedEvents { target, options })
+}
+
+/// Whether a feed can be answered as an event stream.
+fn check_events(request: &Request) -> Result<(), Refusal> {
+    if request.headers.sec_websocket_key.is_some() {
+        let message = "a WebSocket handshake without `Upgrade: websocket`; a proxy in between may \
+                       have removed it";
+        let refusal = Refusal::new(Status::UpgradeRequired, message);
+        return Err(refusal.with_header("Upgrade", "websocket"));
+    }
+    if !accepts_events(request.headers.accept.as_deref()) {
         let message = "a feed is read over WebSocket (Upgrade: websocket) or as an event stream \
                        (Accept: text/event-stream)";
         return Err(Refusal::new(Status::NotAcceptable, message));
     }
-    if let Some(id) = request.headers.last_event_id.as_deref().filter(|id| !id.is_empty()) {
-        // A browser reconnects to the URL it began with: the header is the newer wish.
-        options.from = resume(id)?;
+    if !request.is_http_11 {
+        let message = "an event stream is sent in chunks, which HTTP/1.0 does not know: use \
+                       HTTP/1.1 (of nginx: proxy_http_version 1.1)";
+        return Err(Refusal::new(Status::VersionNotSupported, message));
     }
-    Ok(Route::FeedEvents { target, options })
+    Ok(())
 }
 
 /// Without a subprotocol the client gets the one it can read without a table.
@@ -305,10 +324,11 @@ fn multiplexed(request: &Request) -> Result<Route, Refusal> {
     Ok(Route::Multiplexed { form, handshake })
 }
 
-fn resume(last_event_id: &str) -> Result<From, Refusal> {
+/// What is no position of this engine is one of another: the client is told that it missed frames.
+fn resume(last_event_id: &str) -> From {
     match last_event_id.parse() {
-        Ok(Position { epoch, seq }) => Ok(From::After { epoch, seq }),
-        Err(error) => Err(Refusal::bad(format!("Last-Event-ID: {error}"))),
+        Ok(Position { epoch, seq }) => From::After { epoch, seq },
+        Err(_) => From::After { epoch: Epoch::FOREIGN, seq: 0 },
     }
 }
 
@@ -418,9 +438,29 @@ mod tests {
             panic!("no events")
         };
         assert_eq!(options.from, "k3-41".parse().unwrap());
-        assert_eq!(status_of("GET /v1/feed/a", &format!("{EVENTS}Last-Event-ID: 41\r\n")), 400);
+        let spellings = ["lastEventId", "lastEventID", "last-event-id", "last_event_id"];
+        for key in spellings {
+            let line = format!("GET /v1/feed/a?from=oldest&{key}=k3-41");
+            let Ok(Route::FeedEvents { options, .. }) = route(&line, EVENTS) else {
+                panic!("{key}")
+            };
+            assert_eq!(options.from, "k3-41".parse().unwrap());
+        }
+        assert!(route("GET /v1/feed/a?lastEventId=", EVENTS).is_ok());
+        assert_eq!(status_of("GET /v1/feed/a?lastEventId=a-1&last_event_id=a-1", EVENTS), 400);
         let empty = format!("{EVENTS}Last-Event-ID:\r\n");
         assert!(route("GET /v1/feed/a", &empty).is_ok());
+    }
+
+    #[test]
+    fn a_position_of_another_server_is_one_of_another_epoch() {
+        for id in ["123", "k3", "-1", "k3-x", "\u{e9}", "a b", "0195f7a2-7c3e-7000-8000-1"] {
+            let headers = format!("{EVENTS}Last-Event-ID: {id}\r\n");
+            let Ok(Route::FeedEvents { options, .. }) = route("GET /v1/feed/a", &headers) else {
+                panic!("{id}")
+            };
+            assert_eq!(options.from, From::After { epoch: Epoch::FOREIGN, seq: 0 }, "{id}");
+        }
     }
 
     #[test]
@@ -504,7 +544,9 @@ mod tests {
             ("GET /", "", 404),
             ("GET /v1/ws", "", 426),
             ("GET /v1/echo", WEBSOCKET, 404),
-            ("GET /v1/feed/a", "Accept: */*\r\n", 406),
+            ("GET /v1/feed/a", "Accept: text/html\r\n", 406),
+            ("GET /v1/feed/a", "Accept: */*, text/event-stream;q=0\r\n", 406),
+            ("GET /v1/feed/a", &WEBSOCKET.replace("Upgrade: websocket\r\n", ""), 426),
             ("GET /v1/feed/", EVENTS, 400),
             ("GET /v1/feed/a//b", EVENTS, 400),
             ("GET /v1/feed/a%2", EVENTS, 400),
