@@ -76,6 +76,8 @@ headers! {
     accept "Accept" Joined,
     /// The media type of the body.
     content_type "Content-Type" Joined,
+    /// What the body was made smaller with.
+    content_encoding "Content-Encoding" Joined,
     /// The length of the body.
     content_length "Content-Length" Refused,
     /// How the body is delimited.

@@ -228,12 +228,14 @@ impl<'p> Endpoint<'p> {
         match self {
             Self::Publish(rest) => {
                 let topic = publish_topic(request, rest)?;
+                check_coding(request)?;
                 let kind = kind_of(request.headers.content_type.as_deref());
                 Ok(Route::PublishOne { topic, kind, body: body? })
             }
             Self::PublishMany => {
                 options::refuse_any(request.query.as_deref())?;
                 require_ndjson(request)?;
+                check_coding(request)?;
                 Ok(Route::PublishMany { body: body? })
             }
             _ => Err(self.refuse_method()),
@@ -350,8 +352,30 @@ fn require_websocket(request: &Request) -> Result<Handshake, Refusal> {
         .with_header("Upgrade", "websocket"))
 }
 
+/// A body that is compressed would be passed on as bytes that nobody can read.
+fn check_coding(request: &Request) -> Result<(), Refusal> {
+    let codings = request.headers.content_encoding.as_deref().unwrap_or_default();
+    let mut named = codings.split(',').map(str::trim).filter(|coding| !coding.is_empty());
+    if named.all(|coding| coding.eq_ignore_ascii_case("identity")) {
+        return Ok(());
+    }
+    let refusal = Refusal::new(Status::UnsupportedMediaType, "bodies are sent without a coding");
+    Err(refusal.with_header("Accept-Encoding", "identity"))
+}
+
+/// The media types of lines of JSON: none is registered, so several are in use.
+const NDJSON_TYPES: [&str; 6] = [
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonl",
+    "application/jsonlines",
+    "application/x-jsonlines",
+];
+
 fn require_ndjson(request: &Request) -> Result<(), Refusal> {
-    if media_type(request.headers.content_type.as_deref()) == "application/x-ndjson" {
+    let media_type = media_type(request.headers.content_type.as_deref());
+    if NDJSON_TYPES.contains(&media_type.as_str()) {
         return Ok(());
     }
     let message = "many messages are sent as application/x-ndjson; one is posted to \
@@ -483,6 +507,39 @@ mod tests {
         }
         let headers = format!("{NDJSON}Transfer-Encoding: chunked\r\n");
         assert!(matches!(route("POST /v1/publish", &headers), Ok(Route::PublishMany { .. })));
+    }
+
+    #[test]
+    fn a_body_with_a_coding_is_refused() {
+        for (coding, is_taken) in [
+            ("gzip", false),
+            ("identity, br", false),
+            ("x-gzip", false),
+            ("\u{e9}", false),
+            ("identity", true),
+            ("Identity,", true),
+            ("", true),
+        ] {
+            let headers = format!("{NDJSON}Content-Encoding: {coding}\r\nContent-Length: 1\r\n");
+            for line in ["POST /v1/publish/a", "POST /v1/publish"] {
+                match route(line, &headers) {
+                    Ok(_) => assert!(is_taken, "{coding}"),
+                    Err(refusal) => {
+                        assert!(!is_taken, "{coding}: {refusal}");
+                        assert_eq!(refusal.status, Status::UnsupportedMediaType);
+                        assert_eq!(refusal.headers, [("Accept-Encoding", "identity")]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_json_have_many_names() {
+        for name in ["x-ndjson", "ndjson", "jsonl", "JSONL; charset=utf-8", "x-jsonlines"] {
+            let headers = format!("Content-Type: application/{name}\r\nContent-Length: 1\r\n");
+            assert!(route("POST /v1/publish", &headers).is_ok(), "{name}");
+        }
     }
 
     #[test]
