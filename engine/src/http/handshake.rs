@@ -7,8 +7,7 @@ use crate::http::extensions::Agreed;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request, has_token};
 use crate::http::status::Status;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::wire::data64;
 use tungstenite::handshake::derive_accept_key;
 
 /// A checked handshake, answered by `response`.
@@ -17,7 +16,7 @@ pub struct Handshake {
     accept_key: String,
     /// The terms on which messages are deflated; none sends them as they are.
     pub deflate: Option<Agreed>,
-    protocol: Option<&'static str>,
+    protocol: Option<String>,
 }
 
 impl Handshake {
@@ -45,7 +44,7 @@ impl Handshake {
             .with_header("Sec-WebSocket-Version", "13"));
         }
         let key = request.headers.sec_websocket_key.as_deref().unwrap_or_default();
-        if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
+        if !data64::read(key).is_some_and(|bytes| bytes.len() == 16) {
             return Err(Refusal::bad("Sec-WebSocket-Key is 16 bytes in base64"));
         }
         Ok(Self { accept_key: derive_accept_key(key.as_bytes()), deflate: None, protocol: None })
@@ -60,15 +59,34 @@ impl Handshake {
 
     /// Answers with this subprotocol.
     #[must_use]
-    pub fn with_protocol(self, protocol: &'static str) -> Self {
-        Self { protocol: Some(protocol), ..self }
+    pub fn with_protocol(self, protocol: &str) -> Self {
+        Self { protocol: Some(protocol.to_owned()), ..self }
+    }
+
+    /// Answers with the first subprotocol offered that is not the engine's own. Where payloads are
+    /// passed on as they are, what they mean is between publishers and subscribers; and a client
+    /// that offers some and is answered with none ends the connection.
+    ///
+    /// # Errors
+    /// 400 when only the engine's own are offered.
+    pub fn with_offered_protocol(self, request: &Request) -> Result<Self, Refusal> {
+        let offered = request.headers.sec_websocket_protocol.as_deref().unwrap_or_default();
+        let mut offers = offered.split(',').map(str::trim).filter(|offer| is_token(offer));
+        match offers.clone().find(|offer| !offer.starts_with(OWN_PROTOCOLS)) {
+            Some(protocol) => Ok(self.with_protocol(protocol)),
+            None => match offers.next() {
+                Some(own) => Err(Refusal::bad(format!("{own} is spoken at /v1/ws"))),
+                None => Ok(self),
+            },
+        }
     }
 
     /// The bytes of `101 Switching Protocols`, with `date` as their date.
     #[must_use]
     pub fn response(&self, date: &str) -> Vec<u8> {
         let line = |name: &str, value: &str| format!("Sec-WebSocket-{name}: {value}\r\n");
-        let protocol = self.protocol.map_or(String::new(), |chosen| line("Protocol", chosen));
+        let protocol =
+            self.protocol.as_ref().map_or(String::new(), |chosen| line("Protocol", chosen));
         let deflate =
             self.deflate.map_or(String::new(), |agreed| line("Extensions", &agreed.header()));
         format!(
@@ -81,6 +99,15 @@ impl Handshake {
         )
         .into_bytes()
     }
+}
+
+/// How the names of the engine's own subprotocols begin.
+const OWN_PROTOCOLS: &str = "gridcast.";
+
+/// A token of RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is_allowed)
 }
 
 /// The first of the client's subprotocols that is among `known`.
@@ -131,6 +158,34 @@ mod tests {
         assert!(response.contains("\r\nSec-WebSocket-Protocol: a\r\n"));
         assert!(response.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "));
         assert!(response.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_key_may_have_bits_that_do_not_matter() {
+        assert!(
+            check(&HEAD.replace("dGhlIHNhbXBsZSBub25jZQ==", "AQIDBAUGBwgJCgsMDQ4PEC==")).is_ok()
+        );
+    }
+
+    #[test]
+    fn a_raw_endpoint_agrees_to_what_is_offered_first() {
+        for (offered, expected) in [
+            ("mqtt", Ok(Some("mqtt"))),
+            ("v1.app, v2.app", Ok(Some("v1.app"))),
+            ("gridcast.v1.json, app", Ok(Some("app"))),
+            ("a b, c", Ok(Some("c"))),
+            ("", Ok(None)),
+            ("gridcast.v1.bin", Err(())),
+        ] {
+            let head = HEAD.replace(
+                "Upgrade\r\n",
+                &format!("Upgrade\r\nSec-WebSocket-Protocol: {offered}\r\n"),
+            );
+            let request = Request::parse(head.as_bytes(), 4096).unwrap().unwrap().0;
+            let chosen = Handshake::check(&request).unwrap().with_offered_protocol(&request);
+            let chosen = chosen.map(|handshake| handshake.protocol).map_err(|_| ());
+            assert_eq!(chosen, expected.map(|name| name.map(str::to_owned)), "{offered}");
+        }
     }
 
     #[test]

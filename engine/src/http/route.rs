@@ -205,10 +205,14 @@ impl<'p> Endpoint<'p> {
             Self::Feed(rest) => feed(request, rest),
             Self::Publish(rest) => {
                 let topic = publish_topic(request, rest)?;
-                Ok(Route::PublishSocket { topic, handshake: require_websocket(request)? })
+                let handshake = require_websocket(request)?.with_offered_protocol(request)?;
+                Ok(Route::PublishSocket { topic, handshake })
             }
             Self::Multiplexed => multiplexed(request),
-            Self::Echo => Ok(Route::Echo { handshake: require_websocket(request)? }),
+            Self::Echo => {
+                let handshake = require_websocket(request)?.with_offered_protocol(request)?;
+                Ok(Route::Echo { handshake })
+            }
             Self::Status => Ok(Route::Status),
             Self::PublishMany | Self::Drain => Err(self.refuse_method()),
             Self::Health | Self::Ready | Self::Metrics => self.head(),
@@ -278,7 +282,7 @@ fn feed(request: &Request, rest: &str) -> Result<Route, Refusal> {
     let target = text.parse().map_err(|error| refuse_topic(error, rest))?;
     if request.wants_websocket() {
         let options = options::parse(request.query.as_deref())?;
-        let handshake = Handshake::check(request)?;
+        let handshake = Handshake::check(request)?.with_offered_protocol(request)?;
         return Ok(Route::FeedSocket { target, options, handshake });
     }
     check_events(request)?;

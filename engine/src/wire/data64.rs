@@ -1,8 +1,15 @@
 //! Bytes as base64, for wires that carry only text (RFC 4648 section 4, padded).
 //! It knows nothing of what the bytes are, nor of the keys they stand under.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{Engine, alphabet};
+
+/// Takes what other encoders leave in the unused bits of the last digit: RFC 6455 section 4.1 has
+/// an example of it.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Appends `bytes` in base64.
 pub fn append(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -16,7 +23,7 @@ pub fn append(out: &mut Vec<u8>, bytes: &[u8]) {
 /// The bytes that `text` stands for; `None` where it is not base64.
 #[must_use]
 pub fn read(text: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(text).ok()
+    LENIENT.decode(text).ok()
 }
 
 #[cfg(test)]
@@ -30,6 +37,12 @@ mod tests {
         append(&mut out, &[0xFB, 0xFF, 0xFE, 0]);
         assert_eq!(out, b"x+//+AA==");
         assert_eq!((read("-__-AA=="), read("AA"), read(" AA==")), (None, None, None));
+    }
+
+    #[test]
+    fn unused_bits_do_not_matter() {
+        assert_eq!(read("AQIDBAUGBwgJCgsMDQ4PEC=="), Some((1..=16).collect()));
+        assert_eq!((read("AB=="), read("AAB=")), (Some(vec![0]), Some(vec![0, 0])));
     }
 
     proptest! {
