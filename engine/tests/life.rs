@@ -127,7 +127,10 @@ fn a_drain_closes_evenly_and_says_when_to_come_back() {
 fn nothing_new_is_taken_on_while_draining_but_questions_are_answered() {
     let server = Server::start(&[("drain.window_ms", "20000"), ("drain.deadline_ms", "20000")]);
     assert_eq!(get(&server, "/readyz").status, 200);
+    let probe = b"OPTIONS / HTTP/1.0\r\n\r\n";
+    assert_eq!(harness::http::ask(&server, probe).status, 200, "as HAProxy asks");
     server.engine.drain();
+    assert_eq!(harness::http::ask(&server, probe).status, 503);
     let refused = get(&server, "/readyz");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert_eq!(harness::http::post(&server, "/v1/publish/t", "text/plain", b"x").status, 503);

@@ -116,6 +116,10 @@ impl<B: Backend> Core<B> {
                 self.admit_work()?;
                 self.respond(key, &Response::text(Status::Ok, "ready\n"), exchange);
             }
+            Route::Probe => {
+                self.admit_work()?;
+                self.respond(key, &Response::text(Status::Ok, ""), exchange);
+            }
             Route::Metrics => {
                 let text = self.shared.render_metrics();
                 self.respond(key, &Response::metrics(text), exchange);

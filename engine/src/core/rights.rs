@@ -112,7 +112,7 @@ impl<B: Backend> Core<B> {
     fn need_of<'r>(&self, route: &'r Route) -> Need<'r> {
         match route {
             // Whoever asks how the engine is, or what it offers, is a machine without a token.
-            Route::Health | Route::Ready | Route::Allow(_) => Need::Nothing,
+            Route::Health | Route::Ready | Route::Probe | Route::Allow(_) => Need::Nothing,
             Route::Metrics if self.config.auth.metrics => Need::Admin,
             Route::Metrics => Need::Nothing,
             Route::FeedSocket { target, .. } | Route::FeedEvents { target, .. } => {

@@ -81,6 +81,8 @@ pub enum Route {
     Status,
     /// The engine is to drain, says an administrator.
     Drain,
+    /// `OPTIONS /`: what some load balancers ask unless told otherwise, to see if it takes work.
+    Probe,
     /// `OPTIONS`: the methods of the endpoint.
     Allow(&'static str),
 }
@@ -126,7 +128,8 @@ impl Route {
     /// Whether operators and orchestrators ask: they are answered however full the engine is.
     #[must_use]
     pub fn is_for_operators(&self) -> bool {
-        matches!(self, Self::Health | Self::Ready | Self::Metrics | Self::Status | Self::Drain)
+        let is_probe = matches!(self, Self::Health | Self::Ready | Self::Probe);
+        is_probe || matches!(self, Self::Metrics | Self::Status | Self::Drain)
     }
 
     /// Finds the endpoint and checks what it requires of the head.
@@ -136,6 +139,9 @@ impl Route {
     pub fn of(request: &Request, settings: Settings) -> Result<Self, Refusal> {
         if request.method == Method::Options && request.path == "*" {
             return Ok(Self::Allow("GET, HEAD, POST, OPTIONS"));
+        }
+        if request.method == Method::Options && request.path == "/" {
+            return Ok(Self::Probe);
         }
         let endpoint = Endpoint::of(&request.path, settings.echo)?;
         endpoint.check_door(settings.door)?;
@@ -573,6 +579,7 @@ mod tests {
         assert!(matches!(route("GET /metrics", ""), Ok(Route::Metrics)));
         assert!(matches!(route("OPTIONS /v1/publish", ""), Ok(Route::Allow("POST, OPTIONS"))));
         assert!(matches!(route("OPTIONS *", ""), Ok(Route::Allow(_))));
+        assert!(matches!(route("OPTIONS /", ""), Ok(Route::Probe)));
     }
 
     #[test]
