@@ -1,6 +1,6 @@
 //! Memory of the host and of its TCP sockets. Pure; must not read it.
 
-use crate::doctor::Case;
+use crate::doctor::case::Case;
 use crate::doctor::limit::{Cure, Limit, State};
 use crate::plan::budget::{BYTES_PER_CLOGGED_SOCKET, Refusal};
 use crate::time::units::{format_bytes, format_exact};

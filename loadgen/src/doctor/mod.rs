@@ -4,6 +4,7 @@
 //! The path: `kernel_files` → `facts` → `network`, `memory` and `processors`, each row a `limit`
 //! → `text`; `repair` for what `--fix` changes.
 
+mod case;
 pub mod facts;
 pub mod limit;
 mod memory;
@@ -16,12 +17,12 @@ use crate::cli::flags::doctor::DoctorArgs;
 use crate::cli::options::RunOptions;
 use crate::cli::session::SessionError;
 use crate::cli::{overrides, session};
+use crate::doctor::case::Case;
 use crate::doctor::facts::Facts;
 use crate::doctor::limit::{Limit, State};
 use crate::judge::exit::Exit;
 use crate::observe::kernel_files::KernelFiles;
 use crate::plan::budget;
-use crate::plan::budget::{Budget, Refusal};
 use crate::scenario::builtin;
 use crate::scenario::scenario::Scenario;
 
@@ -63,29 +64,4 @@ pub fn examine(
 /// Whether nothing stands in the way.
 pub fn fits(limits: &[Limit]) -> bool {
     limits.iter().all(|limit| limit.state != State::TooLow)
-}
-
-/// Everything the limits follow from.
-struct Case<'c> {
-    scenario: &'c Scenario,
-    facts: &'c Facts,
-    budget: Budget,
-    refusals: Vec<Refusal>,
-}
-
-impl Case<'_> {
-    /// Connections of subscribers and publishers.
-    fn sockets(&self) -> u64 {
-        self.budget.implied.subscriber_sockets + self.budget.implied.publisher_sockets
-    }
-
-    /// Sockets of those that are on this host.
-    fn ends(&self) -> u64 {
-        self.sockets() * self.budget.layout.ends()
-    }
-
-    /// What `run` would say against the load, if the choice finds it.
-    fn refused<T>(&self, choose: impl Fn(&Refusal) -> Option<T>) -> Option<T> {
-        self.refusals.iter().find_map(choose)
-    }
 }

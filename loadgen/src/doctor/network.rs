@@ -1,6 +1,6 @@
 //! Descriptors, ports and queues: what every connection takes of a host. Pure; must not read it.
 
-use crate::doctor::Case;
+use crate::doctor::case::Case;
 use crate::doctor::limit::{Cure, Limit, State, shown};
 use crate::plan::budget::{DESCRIPTORS_KEPT, Refusal};
 use crate::plan::fleet::bytes_per_socket_per_s;

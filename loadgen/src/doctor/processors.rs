@@ -1,7 +1,7 @@
 //! CPUs and clocks: what makes results small, and what makes them unsteady. Pure; must not read
 //! the host.
 
-use crate::doctor::Case;
+use crate::doctor::case::Case;
 use crate::doctor::limit::{Cure, Limit, State};
 use crate::observe::host::cpu_list;
 use crate::plan::budget::Refusal;

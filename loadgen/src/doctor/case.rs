@@ -1,0 +1,31 @@
+//! Everything the limits of a host follow from: the load, the host, and what the budget makes of
+//! them. Must not judge.
+
+use crate::doctor::facts::Facts;
+use crate::plan::budget::{Budget, Refusal};
+use crate::scenario::scenario::Scenario;
+
+/// Everything the limits follow from.
+pub(super) struct Case<'c> {
+    pub(super) scenario: &'c Scenario,
+    pub(super) facts: &'c Facts,
+    pub(super) budget: Budget,
+    pub(super) refusals: Vec<Refusal>,
+}
+
+impl Case<'_> {
+    /// Connections of subscribers and publishers.
+    pub(super) fn sockets(&self) -> u64 {
+        self.budget.implied.subscriber_sockets + self.budget.implied.publisher_sockets
+    }
+
+    /// Sockets of those that are on this host.
+    pub(super) fn ends(&self) -> u64 {
+        self.sockets() * self.budget.layout.ends()
+    }
+
+    /// What `run` would say against the load, if the choice finds it.
+    pub(super) fn refused<T>(&self, choose: impl Fn(&Refusal) -> Option<T>) -> Option<T> {
+        self.refusals.iter().find_map(choose)
+    }
+}
