@@ -1,5 +1,5 @@
-//! What one client may do, and until when. Owns the rule that compares a wish with the rights. Must
-//! not know where the rights come from.
+//! The rights of one client, and until when they hold. Owns the comparison of what is asked with
+//! what is allowed. Must not know where the rights come from.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
-//! Who a client is and what it may do: the tokens and keys of `[auth]`, and the verdict on what a
-//! client presents. Must not know sockets or requests: what follows
-//! from a verdict is `rights`' business.
+//! Authentication and rights: checks the token that a client presents against the tokens and keys
+//! of `[auth]`, and answers what it may do. Must not know sockets or requests: `core::rights` acts
+//! on the answer.
 
 mod denied;
 mod files;

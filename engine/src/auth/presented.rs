@@ -1,4 +1,5 @@
-//! Where in a request a token may stand. Owns the rule that there is one. Must not judge the token.
+//! Finds the token in a request (header, query or cookie) and takes it out, so that nothing logs
+//! it. Owns the rule that there is at most one. Must not judge the token.
 
 use crate::auth::denied::Denied;
 use crate::http::request::Request;

@@ -1,5 +1,5 @@
-//! The rules in force, and how others take their place while the engine runs. Owns when files are
-//! read again. Must not touch connections: they keep the rights they were given.
+//! The authentication rules in force, and their replacement while the engine runs. Owns when files
+//! are read again. Must not touch connections: they keep the rights they were given.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,5 +1,5 @@
-//! What is left of each subject's rate, kept beyond connections: who reconnects gains nothing. Owns
-//! the bound of how many are kept. Must not know tokens.
+//! The publish rate of each subject, shared by all its connections and kept after they close, so
+//! that reconnecting gains nothing. Owns the bound on how many are kept. Must not know tokens.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! Tokens without a signature, from `[[auth.token]]`: for set-ups of a few clients. Owns how one is
-//! recognised. Must keep digests only, so that no dump of this holds a token.
+//! Static tokens from `[[auth.token]]`, for set-ups of a few clients. Owns how one is recognised.
+//! Must keep digests only, so that a memory dump holds no token.
 
 use std::sync::Arc;
 

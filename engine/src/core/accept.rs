@@ -1,6 +1,5 @@
-//! Accepting: who comes in, and what happens when the machine has no room. For how long in one turn
-//! is for `newcomers` to say.
-//! Must not read from a connection: once it is in, the core's turn does.
+//! Accepting connections: limits, registration, and a pause when the machine has no descriptors or
+//! memory left. `newcomers` says for how long in one turn. Must not read from a connection.
 
 use std::borrow::Cow;
 use std::io;

@@ -1,5 +1,5 @@
-//! What administrators ask of the engine: how it is, and to drain. Owns who may ask and the
-//! answers. Must not drain anything itself: the engine does.
+//! The administrators' requests: status and drain. Owns who may ask, and the answers. Must not
+//! drain anything itself: `ending` does.
 
 use crate::core::Core;
 use crate::http::origin::Cors;

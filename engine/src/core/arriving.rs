@@ -1,6 +1,6 @@
-//! What comes before a connection speaks for itself: who it is, as a trusted balancer says in a
-//! PROXY header. Owns whom that is believed of, and that others are turned away. Must not read more
-//! than the header: what follows may be TLS or HTTP.
+//! Reads the PROXY header that a trusted balancer puts before a connection, to learn the client's
+//! address. Owns who is trusted to send one; others are turned away. Must not read beyond the
+//! header: TLS or HTTP follows.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Read};

@@ -1,8 +1,8 @@
-//! The brake: whether publishers of a core have to wait, because some core is too far behind with
-//! what was published here. Owns what is waited for. Must not know who waits.
+//! The brake on publishers: while some core is too far behind with sweeping what was published
+//! here, all publishers of this core wait. Must not know who waits.
 //!
-//! Pacing each publisher by itself would not do: ten thousand that publish one message each at the
-//! same instant are ahead only together.
+//! Slowing each publisher by itself is not enough: ten thousand that publish one message each at
+//! the same instant are too fast only together.
 
 use crate::delivery::doorbell::Behind;
 

@@ -1,5 +1,5 @@
-//! A connection: its socket, what it is for, and what it has sent so far that is not whole yet.
-//! Owns the state of one peer. Must not act on other connections or on feeds by itself.
+//! A connection: its socket, its role, and the incomplete end of what the peer has sent. Owns the
+//! state of one peer. Must not act on other connections or on feeds by itself.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

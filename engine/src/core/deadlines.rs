@@ -1,6 +1,5 @@
-//! What time brings: deadlines of requests, pings, idleness, lag and closing. Owns what each
-//! deadline means; the wheel in `timer` only knows when. Must not read a clock: a turn has one
-//! time.
+//! Deadlines: requests, pings, idleness, lag and closing. Owns what happens when each is over;
+//! `wheel` only knows when. Must not read a clock: a turn has one time.
 
 use crate::core::Core;
 use crate::core::conn::{Conn, Role};

@@ -1,6 +1,15 @@
-//! How connections end: told in the form they speak, after what is torn is finished, or at once;
-//! and the drain that ends them all in good order. Owns no state but the drain's list. Must not
-//! decide that one has to go: its callers do.
+//! How connections end, and the drain that ends all of them. Must not decide that a connection has
+//! to go: its callers do.
+//!
+//! | call | what the peer gets | when the slot is free |
+//! |---|---|---|
+//! | `close` | the close of its protocol: a close frame, an SSE event, or nothing | as `say_last` |
+//! | `say_last` | the given bytes, after the rest of a torn frame | once sent and answered |
+//! | `cut` | nothing; a reset if bytes are still unsent | at once |
+//! | `end` | nothing but the end of the stream | at once |
+//!
+//! A connection that was given its last bytes has `keepalive.close_timeout_ms` to take and answer
+//! them; then it is cut.
 
 use crate::core::Core;
 use crate::core::conn::{Closing, Conn, Role};

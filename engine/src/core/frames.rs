@@ -1,5 +1,5 @@
-//! What the WebSocket frames of a connection bring about: messages, pings, closes. Must not decide
-//! when a connection is read or flushed (that is `core`).
+//! Acts on the WebSocket frames of a connection: messages, pings, closes. Must not decide when a
+//! connection is read or flushed (that is `core`).
 
 use std::borrow::Cow;
 

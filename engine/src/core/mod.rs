@@ -1,7 +1,7 @@
-//! A core: one thread, one event loop, its own listener, descriptor table, connections and lanes.
-//! Owns the turn: what is done in which order, and how much of each before the rest gets its share.
-//! Takes no lock while flushing, but to tell topics whose announcements a subscriber skipped; does
-//! not know what bytes mean (that is `frames`).
+//! A core: one thread with its own event loop, listener, descriptor table, connections and lanes.
+//! Owns the turn: the order of its steps, and the budget of each. Takes no lock while flushing,
+//! except to look up announcements that a subscriber skipped. Must not know what bytes mean (that
+//! is `requests` and `frames`).
 
 pub mod accept;
 pub mod admin;
@@ -289,7 +289,8 @@ impl<B: Backend> Core<B> {
         if std::mem::replace(&mut conn.queued.readable, true) {
             return;
         }
-        // Twenty thousand that leave at once are as costly as as many that come.
+        // Closing 20,000 sockets costs as much as accepting them, so hang-ups use the newcomers'
+        // budget.
         let is_staying = conn.queued.proven && !conn.queued.read_closed;
         match is_staying && !conn.role.is_passing() {
             true => self.readable.push_back(key),

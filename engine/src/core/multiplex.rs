@@ -1,6 +1,6 @@
-//! The multiplexed endpoint: many subscriptions, publishes and replies on one socket. Owns what its
-//! commands bring about and the answers. Must not parse commands (that is `command`) or know the
-//! words of an answer (that is `reply`).
+//! The multiplexed endpoint: many subscriptions, publishes and replies on one socket. Owns how each
+//! command is carried out. Must not parse commands (that is `wire::command`) or write replies (that
+//! is `wire::reply`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

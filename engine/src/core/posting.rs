@@ -1,5 +1,5 @@
-//! Publishing by POST: the body is gathered, then published as one message or line by line. Owns
-//! the replies. Must not parse lines (that is `command`) or frame bodies (that is `http::body`).
+//! Publishing by POST: gathers the body, then publishes it as one message or line by line. Owns the
+//! replies. Must not parse lines (that is `wire::command`) or frame bodies (that is `http::body`).
 
 use crate::core::Core;
 use crate::core::conn::{PostTarget, Posting, Role};

@@ -1,5 +1,5 @@
-//! Reading: who is read in a turn, how much, and what becomes of bytes that are not yet whole. Owns
-//! the budget of those who are served already. Must not know what bytes mean (that is `requests`
+//! Reading: which connections are read in a turn, how much, and where incomplete bytes are kept.
+//! Owns the budget for established connections. Must not know what bytes mean (that is `requests`
 //! and `frames`).
 
 use std::io;

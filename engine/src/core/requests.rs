@@ -1,5 +1,5 @@
-//! What the HTTP requests of a connection bring about, and the answers. Must not decide when a
-//! connection is read or flushed (that is `core`), nor parse requests (that is `http`).
+//! Acts on the HTTP requests of a connection and answers them. Must not decide when a connection is
+//! read or flushed (that is `core`), nor parse requests (that is `http`).
 
 use crate::auth::Credentials;
 use crate::core::Core;

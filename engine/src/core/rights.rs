@@ -1,5 +1,5 @@
-//! Who may have what: asks `auth` about each request, keeps the answer with its connection and
-//! holds commands against it. Owns what a refusal looks like. Must not judge tokens itself.
+//! Checks rights: asks `auth` about each request, keeps the grant with its connection, and checks
+//! commands against it. Owns how a denial is answered. Must not judge tokens itself.
 
 use crate::auth::{Denied, Forbidden, Now, Presented};
 use crate::core::Core;

@@ -1,5 +1,5 @@
-//! How a connection takes up a role: the answer to its upgrade, its lane and its place in it. Must
-//! not know what a role does with messages (that is `frames`).
+//! Gives a connection its role: answers the upgrade, opens its lane and places its cursor. Must not
+//! know what a role does with messages (that is `frames`).
 
 use crate::core::Core;
 use crate::core::conn::{Publisher, Role};

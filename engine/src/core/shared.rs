@@ -1,6 +1,6 @@
-//! What the cores share: settings and rules in force, the registry, admission, how to reach each
-//! other, and where the engine is in its life (ready, draining, stopped). Must not start, stop or
-//! wait for threads (that is `engine`).
+//! What all cores share: settings and rules in force, the registry, admission, the ports of the
+//! other cores, and the engine's state (ready, draining, stopped). Must not start or stop threads
+//! (that is `engine`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -1,6 +1,5 @@
-//! Shedding: what is given up, and in which order, when memory for connections runs short. Owns who
-//! is first. Must not measure (that is `deadlines`), say how short it is (that is `limits::memory`)
-//! or know the words of a close.
+//! Shedding: frees memory for connections when it runs short. Owns which connections are first.
+//! Must not measure memory (that is `deadlines`) or choose the level (that is `limits::memory`).
 
 use crate::core::conn::{Closing, Conn, Rest, Role};
 use crate::core::wheel::TICKS_PER_S;

@@ -1,5 +1,5 @@
-//! What a core keeps beside its connections: who waits to be read, how far a drain and a count of
-//! memory have come, how it sheds. Must not act on any of it: the file that owns the matter does.
+//! State of a core beside its connections: queues of newcomers, progress of a drain and of a count
+//! of memory, the level of shedding. Must not act on it: the file that owns the matter does.
 
 use std::collections::VecDeque;
 

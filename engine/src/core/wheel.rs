@@ -1,6 +1,6 @@
-//! A timing wheel for one core: which connections are due, to a tick. Owns only keys; must not know
-//! what a deadline means. A key stands in the wheel once: whoever is due asks its connection for
-//! the next deadline and is entered again, so moving a deadline later costs nothing.
+//! A timing wheel: which connections are due at which tick. A key stands in it once; when it comes
+//! up, its connection is asked for the next deadline and entered again, so moving a deadline later
+//! costs nothing. Must not know what a deadline means.
 
 /// Length of a wheel tick, in ms. Deadlines are kept to this precision.
 pub const TICK_MS: u64 = 100;

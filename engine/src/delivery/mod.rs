@@ -1,5 +1,5 @@
-//! Delivery: who gets what, in which order, in how few writes. Owns a subscriber's cursors and what
-//! waits to be sent to it. Must not know sockets, events or clocks: it is handed a writer.
+//! Delivery: which connection is next, and which bytes it gets in one write. Owns a subscriber's
+//! cursors and its private replies. Must not know sockets, events or clocks: it is handed a writer.
 
 pub mod doorbell;
 pub mod flush;

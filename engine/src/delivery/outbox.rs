@@ -1,6 +1,6 @@
-//! The outbox: bytes meant for one connection only (pong, close, notices, replies). Owns their
-//! order and how much of them is out. Must not hold a frame of a feed, but for the rest of one that
-//! was torn when its lane moved on. Costs one pointer until it is used.
+//! The outbox: bytes for one connection only (pong, close, notices, replies). Owns their order and
+//! how many of them are sent. Holds no frame of a feed, except the rest of one that was torn when
+//! its lane moved on. Costs one pointer until it is used.
 
 /// Private bytes of one connection. Once the first of them is out, all go before anything else: the
 /// end of the outbox is always a frame boundary, its inside need not be.

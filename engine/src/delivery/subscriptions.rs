@@ -1,5 +1,5 @@
-//! What one connection follows, and which of it may have something to send. Owns the indexes, so
-//! that a flush costs what is behind and not what is subscribed. Must not send anything.
+//! The subscriptions of one connection, and which of them may have frames to send. Owns the
+//! indexes, so that a flush costs what is pending, not what is subscribed. Must not send anything.
 
 use crate::delivery::sweep::Lanes;
 use crate::feed::cursor::Cursor;

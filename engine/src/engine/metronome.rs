@@ -1,5 +1,5 @@
-//! The metronome: the thread that lets rated feeds publish at the instants of the UTC grid. Owns
-//! nothing but its place in time. Must not publish anything itself, nor know what is held.
+//! The metronome: a thread that has rated feeds publish at the instants of the UTC grid. Owns only
+//! which instant it has reached. Must not know what the feeds hold.
 
 use crate::clock;
 use crate::clock::Clock;

@@ -1,4 +1,4 @@
-//! A cursor: where a subscriber stands in a lane. Owns the arithmetic of whole and torn frames.
+//! A cursor: the position of a subscriber in a lane. Owns the arithmetic of whole and torn frames.
 //! Must not own bytes or know sockets.
 
 /// A place in a lane: the frame it stands at, and how much of that frame has already been sent.

@@ -1,5 +1,5 @@
-//! The identity of one life of a feed's log, and positions in it.
-//! Texts are the wire form; where an epoch's number comes from is not decided here.
+//! Epochs and positions: which numbering a sequence number belongs to, and the text form of both.
+//! Must not choose an epoch's number.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! What a rated feed holds back: the newest message of each topic since the last instant of its
-//! grid. Owns one copy per topic. Must not know when the next instant is.
+//! The newest message of each topic since the last instant of a rated feed's grid, until that feed
+//! publishes them. Owns one copy per topic. Must not know when the next instant is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What happens to a subscriber whose place in a lane is gone. Owns the policy decision. Must not
-//! touch sockets, and never lets a loss go untold: every answer names the missed frames.
+//! Decides what happens to a subscriber whose cursor retention has passed: disconnect, or skip
+//! ahead. Every answer names the missed frames. Must not touch sockets.
 
 use crate::feed::cursor::Cursor;
 use crate::feed::gap::{Gap, GapReason};

@@ -1,5 +1,5 @@
-//! What a subscriber may choose: where to start, what to do when it lags.
-//! Only the choices and their words; the log gives them their effect.
+//! What a subscriber may choose: where to start, what to do when it lags, which rate. Owns the
+//! words; `log` and `delivery` act on them.
 
 use crate::feed::epoch::{Epoch, Position};
 use crate::settings::nearest::{clip, hint};

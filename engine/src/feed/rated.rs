@@ -1,6 +1,5 @@
-//! Which feeds publish by the clock, by their rate. Owns the list and the grid's arithmetic:
-//! instant `k` of a second is `k / rate` after it begins, so all classes agree on whole seconds.
-//! Must not read a clock; whoever does asks when the next instant is and says when it has come.
+//! The feeds that publish at a rate, and the grid of their instants: instant `k` of a second is `k
+//! / rate` after it begins, so all rates agree on whole seconds. Must not read a clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

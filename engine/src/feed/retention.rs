@@ -1,4 +1,4 @@
-//! Retention: how much of a feed is kept, per class of topics. Must not keep anything itself.
+//! Retention: how much of a feed is kept, for each class of topics. Must not keep anything itself.
 
 use crate::feed::options::LagPolicy;
 use crate::feed::topic::Target;

@@ -1,5 +1,5 @@
-//! Topics and the patterns that select them.
-//! It owns their syntax and the matching rule; who subscribed to what is the registry's business.
+//! Topics and the patterns that select them. Owns their syntax and the rule of matching. Must not
+//! know who subscribed.
 
 use std::fmt;
 use std::str::FromStr;

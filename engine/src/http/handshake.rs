@@ -1,6 +1,5 @@
-//! The opening handshake of RFC 6455 section 4.2, server side.
-//! It checks and answers; which endpoints may be upgraded, and whether deflating is on, is decided
-//! elsewhere.
+//! The opening handshake of RFC 6455 section 4.2, server side: checks and answers. Must not decide
+//! which endpoints may be upgraded, or whether messages are deflated.
 
 use crate::http::extensions;
 use crate::http::extensions::Agreed;

@@ -1,5 +1,5 @@
-//! The HTTP/1.1 edge: request heads and bodies in, routes out, response bytes back.
-//! Everything here is bytes to values and values to bytes: no socket, no clock, no feed.
+//! HTTP/1.1: request heads and bodies in, routes out, response bytes back. Everything here turns
+//! bytes into values and values into bytes. Must not know sockets, clocks or feeds.
 
 pub mod body;
 pub mod date;

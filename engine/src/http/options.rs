@@ -1,5 +1,5 @@
-//! The query of a subscription: unknown words and doubled keys are refused, never ignored.
-//! It only reads them; `subscription` says what can be chosen.
+//! The query parameters of a subscription. Unknown and repeated ones are refused, never ignored.
+//! Must not act on them; `feed::options` says what can be chosen.
 
 use crate::feed::options::{LATEST_AND_LAG, Mode, Options};
 use crate::http::refusal::Refusal;

@@ -1,5 +1,5 @@
-//! A request that gets no: status, message, and the headers that say how to do better.
-//! It decides nothing and writes no bytes; `response` encodes it.
+//! A request that is refused: status, message, and headers that say what to do. Must not decide
+//! anything or write bytes; `response` encodes it.
 
 use crate::http::status::Status;
 use std::borrow::Cow;

@@ -1,5 +1,5 @@
-//! Request heads: method, target, and the headers the engine uses, checked and owned.
-//! It reads no body and chooses no route.
+//! Request heads: method, target, and the headers that the engine uses, checked and copied. Must
+//! not read bodies or choose routes.
 
 use crate::http::refusal::Refusal;
 use crate::http::status::Status;

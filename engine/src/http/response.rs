@@ -1,5 +1,5 @@
-//! Response bytes: status line, headers, body.
-//! It knows no route and no request; what it writes is always one complete response or head.
+//! Response bytes: status line, headers, body. Writes only complete responses or heads. Must not
+//! know routes or requests.
 
 use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;

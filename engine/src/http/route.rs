@@ -1,5 +1,5 @@
-//! Which endpoint a request is for, and everything about it that can be judged from its head.
-//! It serves nothing: every check that needs a feed, a limit or a clock is made by the core.
+//! Which endpoint a request is for, and every check that needs its head alone. Must not serve
+//! anything: checks that need a feed, a limit or a clock are the core's.
 
 use crate::feed::epoch::{Epoch, Position};
 use crate::feed::kind::Form;

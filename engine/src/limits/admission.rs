@@ -1,5 +1,5 @@
-//! Admission: how many connections there are, in total and per source address, and how fast they
-//! come. Owns the counts. Must not close anything; it says who is one too many.
+//! Admission: counts connections, in total and per source address, and how fast they come. Answers
+//! whether one more is too many. Must not close anything.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Limits on strangers: how many connections, and how often. Pure; must not know sockets or clocks.
+//! Limits: connections, rates, and memory for connections. Pure; must not know sockets or clocks.
 
 pub mod admission;
 pub mod memory;

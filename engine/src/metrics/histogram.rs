@@ -1,5 +1,5 @@
 //! A histogram with one bucket for each power of two: constant memory, a few instructions a value.
-//! Written by one thread like every cell; the buckets' unit is the owner's business.
+//! Written by one thread. Must not know the unit of its values.
 
 use crate::metrics::counter::Counter;
 

@@ -1,6 +1,5 @@
-//! What a core counts, and the text of it all.
-//! Each cell is written by its core alone and read by whoever renders: no lock, no shared line,
-//! no read-modify-write. Nothing here decides anything.
+//! The counters of a core. Each is written by its core alone and read by whoever renders: no lock,
+//! no shared cache line, no read-modify-write. Must not decide anything.
 
 pub mod counter;
 pub mod histogram;

@@ -1,5 +1,5 @@
-//! The OpenMetrics text of all cores' cells: names, units and helps live here and nowhere else.
-//! It reads cells and a snapshot; it must not hold anything between two scrapes.
+//! The OpenMetrics text of all counters: names, units and help texts. Must not keep anything
+//! between two scrapes.
 
 use crate::http::status::Status;
 use crate::metrics::counter::Counter;

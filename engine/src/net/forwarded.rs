@@ -1,5 +1,5 @@
-//! `X-Forwarded-For`: whom a proxy passes on. Owns which of the addresses in the header counts.
-//! Must not decide who is a proxy: it is asked for one that is trusted.
+//! `X-Forwarded-For`: which address in the header is the client's. Must not decide which proxies
+//! are trusted: it is asked only about those.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,5 +1,5 @@
-//! The network: sockets and their options, plain or encrypted, and who is at the other end. Must
-//! not know HTTP, frames or feeds.
+//! The network: sockets and their options, plain or TLS, and the addresses of peers. Must not know
+//! HTTP, frames or feeds.
 
 pub mod backend;
 pub mod descriptors;

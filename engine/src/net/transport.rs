@@ -1,5 +1,5 @@
-//! The socket of a connection: plain, or with a TLS session on it. Owns what differs between the
-//! two, so that nobody else asks. Must not know what the bytes mean, or when to read and write.
+//! The socket of a connection, plain or with a TLS session on it. Owns what differs between the
+//! two. Must not know what the bytes mean, or when to read and write.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Settings with types, and the rules that hold between them. Once a `Config` exists it is valid.
-//! It reads no file and no environment: `settings` has done that.
+//! Settings with types, and the rules between them. A `Config` that exists is valid. Must not read
+//! files or the environment (that is `layers`).
 
 use crate::feed::options::LagPolicy;
 use crate::feed::topic::Target;

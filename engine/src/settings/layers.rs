@@ -1,5 +1,5 @@
-//! Settings as written: four layers, each value checked and remembered with where it came from.
-//! It knows names, types and ranges; what values mean together is `config`'s business.
+//! Settings as written: defaults, file, environment and command line. Each value is checked and
+//! keeps where it came from. Must not judge values together (that is `config`).
 
 use crate::settings::nearest::nearest;
 use crate::settings::networks::Networks;

@@ -1,5 +1,5 @@
-//! Where log lines go, in which form, and how much is told. Called once, before the engine starts.
-//! It must not log anything itself, and nobody who logs may wait.
+//! Sets up logging: where lines go, in which form, how much. Called once, before the engine starts.
+//! Must not log anything itself.
 
 use crate::settings::config::{Log, LogFormat, LogLevel};
 use crate::settings::lines::Lines;

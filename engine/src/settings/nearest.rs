@@ -1,5 +1,5 @@
-//! The right word nearest to a wrong one, for messages that help.
-//! It only compares words; who asks decides what the words mean.
+//! Finds the valid word nearest to a wrong one, for error messages. Must not know what the words
+//! mean.
 
 /// The candidate most like `word`, unless none is like it at all.
 #[must_use]

@@ -1,5 +1,5 @@
-//! Every setting: its default, its range, its unit and its reason. The one place for a bound.
-//! A table and nothing else: `settings` reads values into it, `config` gives them types.
+//! The table of all settings: default, range, unit and reason of each. The only place for a bound.
+//! Must not read values (that is `layers`) or give them types (that is `config`).
 
 use crate::feed::options::LagPolicy;
 

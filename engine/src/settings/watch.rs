@@ -1,4 +1,4 @@
-//! Files that are read again when they change. Owns how a change is seen. Must not read them.
+//! Notices when files change, so that they are read again. Must not read them.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Every reason the engine closes a WebSocket for: code, text, and what the client should do next.
-//! It is the only table of close codes; it must not know how a close is sent.
+//! The table of close codes: code, text, and what the client should do next. Must not send a close
+//! (that is `core::ending`).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
-//! Commands: JSON in, what is asked for out. Lines of a POST publish; messages of a multiplexed
-//! client subscribe and unsubscribe as well. It applies nothing: the caller does. A payload is the
-//! very bytes that stood in the line, never a re-serialised value, so numbers and spacing reach
-//! subscribers as they were written.
+//! Commands of clients: JSON in, actions out. Lines of a POST publish; messages of a multiplexed
+//! client also subscribe and unsubscribe. A payload is the bytes that stood in the line, never
+//! serialised again, so numbers and spacing reach subscribers as written. Must not carry out a
+//! command.
 
 use crate::feed::options::{LATEST_AND_LAG, Mode, Options, Rate, RateError, UnknownWord};
 use crate::feed::topic::{Target, Topic, TopicError};

@@ -1,5 +1,4 @@
-//! Bytes as base64, for wires that carry only text (RFC 4648 section 4, padded).
-//! It knows nothing of what the bytes are, nor of the keys they stand under.
+//! Base64, for binary payloads in text formats (RFC 4648 section 4, padded).
 
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::{Engine, alphabet};

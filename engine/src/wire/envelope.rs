@@ -1,5 +1,5 @@
-//! The envelopes of multiplexed data messages: which feed and number a payload has, as JSON or as
-//! bytes. Must not know frames, lanes or sockets: it appends payloads.
+//! Envelopes of multiplexed data messages, as JSON or binary: feed, sequence number and payload.
+//! Must not know frames, lanes or sockets.
 
 use serde::de::IgnoredAny;
 

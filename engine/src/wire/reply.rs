@@ -1,5 +1,5 @@
-//! What multiplexed clients are told beside data: answers, errors, gaps. Owns their words. Must not
-//! know what brought them about, nor how they are framed.
+//! Messages to multiplexed clients other than data: answers, errors, gaps. Must not know what
+//! caused them, nor how they are framed.
 
 use crate::feed::epoch::Epoch;
 use crate::feed::gap::Gap;

@@ -1,5 +1,5 @@
-//! Server-Sent Events, each as one HTTP chunk: the form in which a lane keeps them and a socket
-//! sends them. It knows nothing of feeds; whole chunks are appended and measured, nothing else.
+//! Server-Sent Events, each as one HTTP chunk, as a lane keeps and a socket sends them. Must not
+//! know feeds.
 
 use crate::feed::epoch::{Epoch, Position};
 use crate::frame::Kind;

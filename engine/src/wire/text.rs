@@ -1,5 +1,4 @@
-//! Text appended to byte buffers, formatted or as JSON strings.
-//! It knows no format beyond that: what is written, and in what order, is its callers' business.
+//! Appends text to byte buffers, formatted or as JSON strings. Must not know what is written.
 
 use std::fmt::Arguments;
 use std::io::Write;
