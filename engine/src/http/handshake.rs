@@ -43,7 +43,7 @@ impl Handshake {
             .with_header("Sec-WebSocket-Version", "13"));
         }
         let key = request.headers.sec_websocket_key.as_deref().unwrap_or_default();
-        if !data64::read(key).is_some_and(|bytes| bytes.len() == 16) {
+        if data64::read(key).is_none_or(|bytes| bytes.len() != 16) {
             return Err(Refusal::bad("Sec-WebSocket-Key is 16 bytes in base64"));
         }
         Ok(Self { accept_key: derive_accept_key(key.as_bytes()), deflate: None, protocol: None })
