@@ -24,7 +24,7 @@ use std::process::ExitCode;
 /// variables GRIDCAST_{SECTION}_{KEY}, flags. `gridcast config --print` shows each one with its
 /// meaning, its range and where its value came from.
 #[derive(Debug, Parser)]
-#[command(name = "gridcast", version)]
+#[command(name = "gridcast", version, max_term_width = 80, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     layers: Layers,
@@ -32,7 +32,15 @@ pub struct Cli {
     command: Option<Command>,
 }
 
+const EXAMPLES: &str = "\
+  gridcast                                        on 127.0.0.1:9400
+  gridcast --config /etc/gridcast/gridcast.toml
+  gridcast --listen 127.0.0.1:9500 --cores 2 --set limits.topics_max=1000
+  gridcast config --print";
+
+/// Settings by flags.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
 struct Layers {
     /// A file of settings, in TOML
     #[arg(long, value_name = "FILE", global = true)]
@@ -203,6 +211,16 @@ mod tests {
         let cli = Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
         let settings = cli.layers.read(None).map_err(|error| error.to_string())?;
         Config::new(&settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_page_of_help_fits_eighty_columns_and_sixty_lines() {
+        for line in ["--help", "-h", "config --help", "close-codes --help"] {
+            let line = [&["gridcast"], &*line.split(' ').collect::<Vec<_>>()].concat();
+            let page = Cli::try_parse_from(&line).unwrap_err().to_string();
+            assert!(page.lines().count() <= 60, "{page}");
+            assert!(page.lines().all(|row| row.chars().count() <= 80), "{page}");
+        }
     }
 
     #[test]

@@ -4,14 +4,13 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use gridload::agents::agent;
-use gridload::cli::command::{Cli, Command};
+use gridload::cli::command::Command;
 use gridload::cli::flags::merge::MergeArgs;
 use gridload::cli::options::RunArgs;
-use gridload::cli::{merge, report, session};
+use gridload::cli::{help, merge, report, session};
 use gridload::compare::{ab, trend};
 use gridload::judge::exit::Exit;
 use gridload::replay::{capture, recorder, replay};
@@ -19,7 +18,7 @@ use gridload::server::{embedded, external};
 use gridload::{capacity, compare, doctor, selftest};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = help::parse();
     log_to_stderr();
     let outcome = match cli.command {
         None => run(&RunArgs { scenario: None, options: cli.options }),
@@ -47,6 +46,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Doctor(args)) => doctor::run(&args).map_err(|e| (e.to_string(), e.exit())),
         Some(Command::Agent(args)) => agent::run(&args).map_err(|e| (e.to_string(), e.exit())),
+        Some(Command::Load(_)) => {
+            Err(("`load` is a page of help: gridload help load".to_owned(), Exit::Usage))
+        }
         Some(Command::Scenarios) => Ok(session::list()),
         Some(Command::Engine(args)) => match embedded::serve(&args) {
             Ok(()) => Ok(Exit::Ok),

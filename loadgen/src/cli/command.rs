@@ -12,51 +12,15 @@ use crate::cli::flags::record::RecordArgs;
 use crate::cli::flags::replay::ReplayArgs;
 use crate::cli::flags::report::ReportArgs;
 use crate::cli::flags::selftest::SelftestArgs;
-use crate::cli::options::{RunArgs, RunOptions};
+use crate::cli::options::{LoadArgs, RunArgs, RunOptions};
+use crate::cli::pages;
 use crate::server::embedded::EngineArgs;
 use crate::server::external::LaunchArgs;
 
-pub(crate) const AFTER_HELP: &str = "\
-Without a subcommand, `gridload` runs the scenario `quickstart`. Without --target it starts an
-engine of its own as a separate process on this host and measures that.
-
-Latencies are counted from the instant a frame was intended to be published, whenever it really was.
-A run in which the generator or the host was too slow proves nothing: it is reported as invalid.
-
-Overlays, each for any scenario, with the keys of its values; what these mean is in the README:
-  fault-event     a grid fault: trigger bits, dip and swing, one alarm a PMU, 3 x the viewers
-                    at, region_percent, alarm_desks, newcomers_over
-  flap-reconnect  30 % of the dashboards are cut off at once and return after 1 s
-                    at, share_percent, cut, silence, wait
-  slow-consumers  1 % of the dashboards read at half rate, 1 % never, 1 % pause 2 s every 30 s
-                    slow_percent, read_rate, stopped_percent, pausing_percent
-  late-frames     2 % of the frames 0.2 to 5 s late, 0.5 % withheld, 0.1 % twice; 2 wrong clocks
-                    late_percent, delay_min, delay_max, withheld_percent, repeated_percent
-  gps-loss        10 % of the PMUs lose UTC, say so, and drift 1 ms a minute
-                    at, share_percent, drift_per_min
-  leap-second     a second is counted twice (or skipped), with the leap bits before and after
-                    at, second
-  config-change   all PMUs announce a change, then send another configuration and frame length
-                    at, hold
-Values follow the name: `--overlay flap-reconnect:share_percent=50:wait=backoff:at=5s,gps-loss`
-
-`GRIDLOAD_LOG=debug` in the environment tells more about what the generator does.
-
-Exit codes:
-  0  the run was valid and every goal was met
-  1  internal error
-  2  wrong usage, wrong scenario, or a load this host cannot carry; `doctor`: the same
-  3  `compare` or `ab` found the candidate worse
-  4  a goal (SLO) was missed, or lies within what the clocks of agents leave open; without stated
-     goals: frames were lost, damaged or out of order; `capacity`: even by the least load
-  5  the run was invalid; `compare`, `ab`: a side has no valid run; `capacity`: nothing was proved;
-     `selftest`: a row is wrong; `run --agents`: an agent was lost
-  6  `compare` or `ab` with --require-conclusive could not tell";
-
 /// Load generator for WebSocket broadcast: PMU-rate publishers, every subscriber measured.
 #[derive(Debug, Parser)]
-#[command(name = "gridload", version, about, after_help = AFTER_HELP)]
-#[command(args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(name = "gridload", version, about, after_help = pages::GENERAL)]
+#[command(args_conflicts_with_subcommands = true, max_term_width = 80)]
 pub struct Cli {
     /// What to do; without one, the scenario `quickstart` is run.
     #[command(subcommand)]
@@ -99,6 +63,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// List the built-in scenarios.
     Scenarios,
+    /// A page of help: every flag of a load.
+    Load(Box<LoadArgs>),
     /// The embedded engine's own process.
     #[command(hide = true)]
     Engine(EngineArgs),

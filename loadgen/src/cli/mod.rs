@@ -3,8 +3,10 @@
 
 pub mod command;
 pub mod flags;
+pub mod help;
 pub mod merge;
 pub mod options;
 pub mod overrides;
+pub mod pages;
 pub mod report;
 pub mod session;

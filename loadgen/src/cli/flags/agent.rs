@@ -9,12 +9,14 @@ use crate::plan::budget::LayoutRequest;
 use crate::scenario::source::SourceRange;
 
 const AGENT_HELP: &str = "\
-An agent carries its share of a load for `gridload run --target … --agents HOST:PORT,…`, one load at
-a time, until it is ended. All agents and the conductor must be of the same version. Clocks need not
-agree: how far they are apart is measured, taken out, and what is left is told beside each latency.
+An agent carries its share of a load for `gridload run --target … --agents
+HOST:PORT,…`, one load at a time, until it is ended. All agents and the
+conductor must be of the same version. Clocks need not agree: how far they are
+apart is measured, taken out, and what is left is told beside each latency.
 
-Whoever is let in decides which server this host sends its load to. What is said between conductor
-and agent, the secret and a token among it, is not encrypted: keep it to a network you trust.";
+Whoever is let in decides which server this host sends its load to. What is
+said between conductor and agent, the secret and a token among it, is not
+encrypted: keep it to a network you trust.";
 
 /// How to be an agent.
 #[derive(Debug, Args)]

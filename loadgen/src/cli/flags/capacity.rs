@@ -10,61 +10,53 @@ use clap::Args;
 use crate::capacity::control::Control;
 use crate::capacity::plan::Planned;
 use crate::cli::flags::compare::parse_server;
-use crate::cli::options::{CPUS_MAX, HOST, RESULT, RunArgs, Setting, parse_measure, parse_within};
+use crate::cli::options::{CPUS_MAX, RESULT, RunArgs, Setting, parse_measure, parse_within};
 use crate::scenario::limits::SOCKETS_MAX;
 use crate::time::units::parse_duration;
 
 const CAPACITY_HELP: &str = "\
-From the least value on, the control is doubled until a goal is missed or a run is invalid, then the
-gap is halved until it is as narrow as --resolution. What is found there is confirmed by whole runs
-of the scenario's own length, --confirm of them, of which a majority must hold; else a little less
-is tried. A search run that does not hold is repeated once, since noise of a host only ever makes
-things worse. All flags of `run` are taken and go to every run.
+From the least value on, the control is doubled until a goal is missed or a
+run is invalid, then the gap is halved until it is as narrow as --resolution,
+and what is found is confirmed by whole runs. A run that is invalid twice
+bounds the search as well, but then the answer is `at least`: it was the
+generator that gave up, not the server. All flags of a load are taken and go
+to every run: `gridload help load`.
 
-A run that is invalid twice bounds the search as well, but then the answer is `at least`: it was the
-generator or the host that gave up, not the server.
-
-The result directory [default: gridload-results/{UTC time}-{scenario}-capacity] holds capacity.json
-and every run. Ends with 0 if a value was confirmed, 4 if the goals are missed by the least load
-already, 5 if nothing was proved.
+Ends with 0 if a value was confirmed, 4 if the goals are missed by the least
+load already, 5 if nothing was proved.
 
   gridload capacity control-room --slo e2e_p99=20ms --slo loss=0
   gridload capacity substation --slo e2e_p99=50ms --price 0.04 \\
                     --plan '200000 subscribers x 10/s x 64B'
-  gridload capacity dashboards --control rate --server './server --port {port}'";
+  gridload capacity dashboards --server './server --port {port}'";
 
 /// What is searched for, and what is wanted of it.
 #[derive(Debug, Args)]
 #[command(after_help = CAPACITY_HELP)]
 pub struct CapacityArgs {
-    /// The load.
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// A goal that has to hold, as in `[slo]` of a scenario, e.g. `e2e_p99=20ms` or `loss=0`; may
-    /// be repeated [default: the scenario's own goals].
+    /// A goal, as in `[slo]` of a scenario: `e2e_p99=20ms`, `loss=0`; may be repeated [default: the
+    /// scenario's own].
     #[arg(long, value_name = "GOAL=LIMIT", value_parser = parse_goal, help_heading = SEARCH)]
     pub slo: Vec<Setting>,
-    /// What is varied: `subscribers`, `rate` (frames per second of a publisher), `topics`
-    /// (publishers) or `payload` (bytes).
+    /// What is varied: `subscribers`, `rate` (of a publisher), `topics` or `payload` (bytes).
     #[arg(long, value_name = "WHAT", default_value = "subscribers",
           value_parser = Control::from_str, help_heading = SEARCH)]
     pub control: Control,
-    /// Where the search starts; it goes below only if the goals are missed there [1..=4000000,
-    /// default: the scenario's own value].
+    /// Where the search starts [1..=4000000, default: the scenario's own value].
     #[arg(long, value_name = "N", value_parser = parse_value, help_heading = SEARCH)]
     pub from: Option<u64>,
-    /// Where it ends [1..=4000000, default: what the control can be at most].
+    /// Where it ends [1..=4000000, default: all there can be].
     #[arg(long, value_name = "N", value_parser = parse_value, help_heading = SEARCH)]
     pub to: Option<u64>,
-    /// How close to the knee the answer has to be, in percent [1..=50].
+    /// How close to the knee the answer has to be [1..=50].
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_resolution,
           help_heading = SEARCH)]
     pub resolution: f64,
-    /// Length of the measured phase of a run of the search [1s..=7days].
+    /// Length of a run of the search [1s..=7days].
     #[arg(long, value_name = "TIME", default_value = "6s", value_parser = parse_measure,
           help_heading = SEARCH)]
     pub point: Duration,
-    /// Runs of full length (--duration, or the scenario's) to confirm what was found [1..=9].
+    /// Runs of full length to confirm what was found [1..=9].
     #[arg(long, value_name = "N", default_value = "3", value_parser = parse_confirm,
           help_heading = SEARCH)]
     pub confirm: u32,
@@ -73,22 +65,20 @@ pub struct CapacityArgs {
           help_heading = SEARCH)]
     pub budget: Duration,
 
-    /// Command line of a server to start for every run; {port} stands for where to listen. It has
-    /// half of the CPUs, the generator the others [default: an engine of our own].
-    #[arg(long, value_name = "COMMAND", value_parser = parse_server, help_heading = HOST,
+    /// A server to start for every run, on half of the CPUs; {port} stands for where to listen
+    /// [default: an engine of our own].
+    #[arg(long, value_name = "COMMAND", value_parser = parse_server, help_heading = SEARCH,
           conflicts_with_all = ["target", "cpus", "tls", "engine_cores", "engine_set"])]
     pub server: Option<String>,
 
-    /// Price of a core for an hour, in dollars [0..=1000]: tells what subscribers and deliveries
-    /// cost.
+    /// Price of a core for an hour [0..=1000].
     #[arg(long, value_name = "DOLLARS", value_parser = parse_price, help_heading = PLANNING)]
     pub price: Option<f64>,
-    /// Price of a gigabyte that leaves the server, in dollars [0..=1000].
+    /// Price of a gigabyte that leaves [0..=1000].
     #[arg(long, value_name = "DOLLARS", value_parser = parse_price, requires = "price",
           help_heading = PLANNING)]
     pub price_egress: Option<f64>,
-    /// A load to plan for, e.g. `200000 subscribers x 10/s x 64B`, and ` x 20 publishers` where
-    /// each subscriber follows as many.
+    /// A load to plan for, e.g. `200000 subscribers x 10/s x 64B`, perhaps ` x 20 publishers`.
     #[arg(long, value_name = "LOAD", value_parser = Planned::from_str, help_heading = PLANNING)]
     pub plan: Option<Planned>,
     /// Cores of a machine of that plan [1..=1024].
@@ -99,6 +89,10 @@ pub struct CapacityArgs {
     /// Write capacity.json here too.
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub json: Option<PathBuf>,
+
+    /// The load.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 const SEARCH: &str = "Search";

@@ -12,20 +12,20 @@ use crate::result::run_file::RUNS_MAX;
 use crate::server::external::PORT;
 
 const COMPARE_HELP: &str = "\
-A run is one observation: take eight a side, by turns and on one host, because hosts and hours
-differ more than versions do. With all metrics that are gated by default, fewer than six a side can
-show nothing but counts, with a single gate fewer than four.
+A run is one observation: take eight a side, by turns and on one host. With
+all metrics that are gated by default, fewer than six a side can show nothing
+but counts, with a single gate fewer than four.
 
-A metric has regressed if the exact test of Mann and Whitney, corrected by Holm for the number of
-gated metrics, leaves less than 5 % to chance, and the 95 % interval of the ratio lies whole beyond
-the least change that matters. Where the interval straddles that, it is called inconclusive.
-Writes, bytes, encodes, system calls, allocations and instructions are counts: where the runs
-of either side agree to within that change, the interval alone decides, and four runs a side are
-enough.
-One frame lost, damaged or out of order is a regression where the base has none.
+A metric has regressed if the exact test of Mann and Whitney, corrected by
+Holm for the number of gated metrics, leaves less than 5 % to chance, and the
+95 % interval of the ratio lies whole beyond the least change that matters;
+where it straddles that, it is inconclusive. Counts (writes, bytes, encodes,
+system calls, allocations, instructions) are judged by the interval alone
+where the runs of a side agree. One frame lost, damaged or out of order is a
+regression where the base has none.
 
   gridload compare results/main results/branch
-  gridload compare base/ cand/ --gate cpu_per_delivery=3% --gate e2e_p99 --junit compare.xml";
+  gridload compare base/ cand/ --gate cpu_per_delivery=3% --junit compare.xml";
 
 /// Two sides, and what is wanted of them.
 #[derive(Debug, Args)]
@@ -52,8 +52,7 @@ pub struct JudgeArgs {
     /// allocations_per_delivery=2%, instructions_per_delivery=1%, deliveries=2%].
     #[arg(long, value_name = "METRIC[=PERCENT]", value_parser = parse_gate)]
     pub gate: Vec<Gate>,
-    /// The noise of this host, from `gridload ab --calibrate`, with or without --duet as now: no
-    /// change below it matters.
+    /// The noise of this host, from `ab --calibrate`: less is no change.
     #[arg(long, value_name = "FILE")]
     pub floor: Option<PathBuf>,
     /// End with 6 if a gated metric is inconclusive.
@@ -74,30 +73,28 @@ pub struct JudgeArgs {
     /// Write the candidate in Bencher's metric format.
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub bencher: Option<PathBuf>,
-    /// Write the candidate for github-action-benchmark, as `customSmallerIsBetter`.
+    /// For github-action-benchmark: customSmallerIsBetter.
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub benchmark_smaller: Option<PathBuf>,
-    /// The same of the metrics of which more is better, as `customBiggerIsBetter`.
+    /// The same of what is better when more: customBiggerIsBetter.
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub benchmark_bigger: Option<PathBuf>,
 }
 
 const AB_HELP: &str = "\
-Without --base or --cand that side is the engine in this very gridload. A command line is read as
-a shell does; {port} in it stands for where to listen on 127.0.0.1, and it has half of the CPUs. The
-runs differ in nothing else: everything after `--` goes to `gridload run`. Which side of a pair is
-first is drawn. A pair with an invalid run is set aside, and another taken instead.
+Without --base or --cand that side is the engine in this gridload. A command
+line is read as a shell does; {port} stands for where to listen on 127.0.0.1.
+What is after `--` goes to `gridload run`, both sides alike. A pair with an
+invalid run is set aside, and another taken.
 
-On a host that is faster or slower from one moment to the next, --duet tells smaller changes of CPU
-per delivery. Both runs of a pair are had at once, on the same CPUs, so that what the host does to
-one it does to the other; the exact test is of pairs (Wilcoxon's signed ranks), and needs six of
-them for one gate, eight for all. Take a load that fills no more than a third of the CPUs, and
-remember that latencies are then of servers that wait for each other.
+With --duet both runs of a pair are had at once, on the same CPUs, and pairs
+are tested: for hosts that are faster or slower from one moment to the next.
+It needs six pairs for one gate, eight for all, and a load that fills a third
+of the CPUs; latencies are then of servers that wait for each other.
 
-  gridload ab --base './old/gridcast --listen 127.0.0.1:{port} --cores 1' \\
-              --cand './new/gridcast --listen 127.0.0.1:{port} --cores 1' \\
-              -- substation --duration 10s
-  gridload ab --calibrate floor.json -- substation --duration 10s    # how quiet is this host?";
+  gridload ab --base './old/gridcast --listen 127.0.0.1:{port}' \\
+              --cand './new/gridcast --listen 127.0.0.1:{port}' \\
+              -- substation --duration 10s";
 
 /// Two servers to be measured by turns.
 #[derive(Debug, Args)]
@@ -115,14 +112,13 @@ pub struct AbArgs {
     /// Take both runs of a pair at the same time, on the same CPUs; see below.
     #[arg(long)]
     pub duet: bool,
-    /// Have the kernel count what the servers do, both sides alike; see `gridload run --help`.
+    /// Have the kernel count what the servers do, both sides alike; see `gridload help load`.
     #[arg(long)]
     pub count: bool,
     /// Directory of the results; must not exist.
     #[arg(long, value_name = "DIR", default_value = "gridload-ab", help_heading = RESULT)]
     pub out: PathBuf,
-    /// Both sides are the same server: write how far they come out apart, for --floor, and judge
-    /// nothing.
+    /// Compare a server with itself, and write how far apart it is.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cand", "floor"], help_heading = RESULT)]
     pub calibrate: Option<PathBuf>,
     /// How.
@@ -144,9 +140,10 @@ impl AbArgs {
 }
 
 const TREND_HELP: &str = "\
-The history is a file of JSON lines, one for each version, of which only those of the last one's
-host and scenario are shown. It is advisory: a value is called out of line if it is further from the
-median of those before it than three robust deviations, and than what matters of that metric.
+The history is a file of JSON lines, one for each version, of which only those
+of the last one's host and scenario are shown. It is advisory: a value is
+called out of line if it is further from the median of those before it than
+three robust deviations, and than what matters of that metric.
 
   gridload trend history.jsonl --add results/today --label $(git rev-parse --short HEAD)";
 

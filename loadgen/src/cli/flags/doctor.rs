@@ -5,9 +5,10 @@ use clap::Args;
 use crate::cli::options::RunArgs;
 
 const DOCTOR_HELP: &str = "\
-Every limit is shown with what the load needs: TOO LOW means that it will not run whole, advice that
-results would be better otherwise. All flags of `run` are taken, since they change what is needed.
-Ends with 0 if the load fits, with 2 if it does not.
+Every limit is shown with what the load needs: TOO LOW means that it will not
+run whole, advice that results would be better otherwise. All flags of `run`
+are taken, since they change what is needed. Ends with 0 if the load fits,
+with 2 if it does not.
 
   gridload doctor substation --subscribers 100000
   gridload doctor control-room --target ws://10.0.0.5:9400 --fix";

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 const MERGE_HELP: &str = "\
-Counts are added and histograms merged exactly, so percentiles are those of all frames together. The
-runs must be of one scenario; seeds and targets may differ. The result is valid if every run is.
+Counts are added and histograms merged exactly, so percentiles are those of
+all frames together. The runs must be of one scenario; seeds and targets may
+differ. The result is valid if every run is.
 
-Runs that several hosts carry at the same time are merged by `gridload run --agents` already.";
+Runs that several hosts carry at the same time are merged by `gridload run
+--agents` already.";
 
 /// What to merge, and where to.
 #[derive(Debug, Args)]

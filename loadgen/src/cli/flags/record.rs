@@ -8,11 +8,12 @@ use crate::cli::options::{TARGET, parse_token, parse_within};
 use crate::scenario::target::{TargetUrl, parse_target_url};
 
 const RECORD_HELP: &str = "\
-Subscribes over one WebSocket (gridcast.v1.bin) and writes every C37.118 frame that arrives, of any
-kind, with the instant of its arrival: a UDP packet in plain IP, from an address of its topic's own.
-Messages that are no C37.118 frame are counted and told, but not written. Ends after --seconds, or
-in order at Ctrl-C; if the server ends it earlier, the file is complete up to there and the exit
-code is 1.
+Subscribes over one WebSocket (gridcast.v1.bin) and writes every C37.118 frame
+that arrives, of any kind, with the instant of its arrival: a UDP packet in
+plain IP, from an address of its topic's own. Messages that are no C37.118
+frame are counted and told, but not written. Ends after --seconds, or in order
+at Ctrl-C; if the server ends it earlier, the file is complete up to there and
+the exit code is 1.
 
   gridload record --target ws://127.0.0.1:9400 --topic 'pmu/#' --seconds 600 --pcap frames.pcap
   gridload replay frames.pcap --speed 10";

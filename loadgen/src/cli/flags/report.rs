@@ -7,8 +7,9 @@ use clap::Args;
 use crate::cli::options::RESULT;
 
 const REPORT_HELP: &str = "\
-The page is one file that needs no network and no other file: plots, tables, the environment, the
-command line. `gridload run --html` writes it at the end of a run.
+The page is one file that needs no network and no other file: plots, tables,
+the environment, the command line. `gridload run --html` writes it at the end
+of a run.
 
   gridload report gridload-results/20260101T000000Z-quickstart
   gridload report results/main --out main.html";

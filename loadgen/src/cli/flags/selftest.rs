@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 const SELFTEST_HELP: &str = "\
-Each row puts something into a run of which the truth is known: a server that holds frames back,
-stops, loses, repeats or swaps them, a publisher that stops, a clock that is off, a CPU that is not
-free. Then it says what the instrument made of it, and how far off that may be.
+Each row puts something into a run of which the truth is known: a server that
+holds frames back, stops, loses, repeats or swaps them, a publisher that
+stops, a clock that is off, a CPU that is not free. Then it says what the
+instrument made of it, and how far off that may be.
 
-Exits with 0 if every row is within its bound, and leaves the floor (what is measured where there is
-nothing to measure) for the reports of later runs on this host; with 5 if one is not.";
+Exits with 0 if every row is within its bound, and leaves the floor (what is
+measured where there is nothing to measure) for the reports of later runs on
+this host; with 5 if one is not.";
 
 /// How thorough to be.
 #[derive(Debug, Args)]
