@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 use gridload::agents::agent;
-use gridload::cli::command::Command;
+use gridload::cli::command::{Cli, Command};
 use gridload::cli::flags::merge::MergeArgs;
 use gridload::cli::options::RunArgs;
 use gridload::cli::{help, merge, report, session};
