@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             Err(error) => Err((error.to_string(), Exit::Internal)),
         },
     };
-    outcome.unwrap_or_else(|(message, exit)| told(&message, exit)).into()
+    outcome.unwrap_or_else(|(message, exit)| print_error(&message, exit)).into()
 }
 
 /// Warnings by default; `GRIDLOAD_LOG=debug` tells more.
@@ -78,7 +78,7 @@ fn merge(args: &MergeArgs) -> Result<Exit, (String, Exit)> {
     merge::run(args, &command).map_err(|error| (error.to_string(), error.exit()))
 }
 
-fn told(message: &str, exit: Exit) -> Exit {
+fn print_error(message: &str, exit: Exit) -> Exit {
     eprintln!("gridload: {message}");
     exit
 }

@@ -8,7 +8,7 @@ use crate::judge::exit::Exit;
 /// Why agents do not carry a load.
 #[derive(Debug, Error)]
 pub enum AgentsError {
-    /// Nobody there, or no answer.
+    /// It cannot be reached, or does not answer.
     #[error("agent {name}: {cause}; start it there with `gridload agent --listen …`")]
     Unreachable {
         /// Which.
@@ -16,7 +16,7 @@ pub enum AgentsError {
         /// Why.
         cause: io::Error,
     },
-    /// It does not want to.
+    /// It refuses the task.
     #[error("agent {name}: {reason}")]
     Refused {
         /// Which.
@@ -24,7 +24,7 @@ pub enum AgentsError {
         /// Why.
         reason: String,
     },
-    /// It was there, and is gone before anything was measured.
+    /// Its connection was lost before the measurement began.
     #[error("agent {name} was lost before the start: {reason}")]
     Lost {
         /// Which.

@@ -1,5 +1,5 @@
-//! How a class of subscribers gets its frames: in which form, and how many of them. Pure words,
-//! written and read; must not know what they look like on the wire.
+//! How a class of subscribers gets its frames: in which form, and how many of them. Parsed and
+//! written back; must not know what the forms look like on the wire.
 
 use std::fmt;
 use std::str::FromStr;

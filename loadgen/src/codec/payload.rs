@@ -1,7 +1,5 @@
-//! The one seam between publishers and receivers: a publisher's tick becomes bytes, and bytes
-//! become a checked claim of publisher and tick. Three forms: C37.118 data frames, simulated or
-//! recorded, JSON, short or spelled out, and stamped blocks. Must not read clocks and must not know
-//! WebSocket or sockets.
+//! Payloads: the kinds there are, JSON texts and stamped blocks encoded, and the checked claim that
+//! the bytes of a frame make. Must not read clocks, and must not know WebSocket or schedules.
 
 use std::fmt;
 use std::fmt::Write as _;

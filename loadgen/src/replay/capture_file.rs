@@ -1,5 +1,5 @@
 //! Packets out of a capture file, pcap or pcapng, with the instants at which they were captured.
-//! The file is anybody's. Must not know what is in a packet.
+//! The file is untrusted input. Must not know what is in a packet.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::ops::ControlFlow;

@@ -1,5 +1,6 @@
 //! What a captured packet carries: a UDP datagram, a piece of a TCP connection, or nothing that is
-//! wanted. Headers are read by etherparse; the packet is anybody's. Must not look at payloads.
+//! wanted. Headers are read by etherparse; the packet is untrusted input. Must not look at
+//! payloads.
 
 use std::net::{IpAddr, SocketAddr};
 

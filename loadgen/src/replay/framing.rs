@@ -1,5 +1,6 @@
 //! C37.118 frames cut out of bytes by their FRAMESIZE: of a datagram, or of a byte stream that may
-//! be joined in the middle and may have holes. The bytes are anybody's. Must not know packets.
+//! be joined in the middle and may have holes. The bytes are untrusted input. Must not know
+//! packets.
 
 use crate::codec::c37118;
 use crate::codec::c37118::{ENVELOPE_BYTES, Envelope, Kind, SYNC};

@@ -1,4 +1,4 @@
-//! What may be said of a server beside the word of its dialect: paths, templates, names of events.
+//! Details of a server beside the name of its dialect: paths, templates, names of events.
 //! Flags and keys of `[target]` with the same names; which dialect has which. Must not know frames.
 
 use clap::builder::NonEmptyStringValueParser;

@@ -75,7 +75,7 @@ impl Svg {
         ));
     }
 
-    /// The drawing as an element of a page, in words for who cannot see it.
+    /// The drawing as an element of a page, in a text for screen readers.
     pub fn finish(self, (width, height): Point, in_words: &str) -> String {
         let ([width, height], label) = ([width, height].map(number), escape(in_words));
         let shapes = self.shapes;
