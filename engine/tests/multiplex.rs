@@ -286,3 +286,29 @@ fn coming_and_going_does_not_have_the_log_encoded_again() {
     ask(&mut again, &json!({"id": 1, "subscribe": {"topic": "t", "from": "last"}}));
     assert_eq!(hear(&mut again)["seq"], 500);
 }
+
+/// JSON that the grammar allows and parsers differ on is published as it was written, and never
+/// makes an envelope that a strict client cannot read.
+#[test]
+fn any_json_is_published_as_it_was_written_and_read_by_strict_clients() {
+    let server = Server::start(&[]);
+    let mut raw = server.subscribe("t");
+    let mut envelopes = server.multiplexed("gridcast.v1.json");
+    envelopes.say(r#"{"id":0,"subscribe":{"topic":"t"}}"#);
+    envelopes.text();
+    let mut client = server.multiplexed("gridcast.v1.json");
+    for data in ["18446744073709551616", "1e999", "\"\\ud800\"", "[-1E+400]"] {
+        client.say(&format!(r#"{{"id":1,"publish":{{"topic":"t","data":{data}}}}}"#));
+        assert!(client.text().starts_with(r#"{"id":1,"published":"#), "{data}");
+        let line = format!("{{\"topic\":\"t\",\"data\":{data}}}\n");
+        assert_eq!(harness::http::post_many(&server, &line).json()["published"], 1, "{data}");
+        server.post("t", data);
+        for _ in 0..3 {
+            assert_eq!(raw.text(), data);
+            let envelope: serde_json::Value = serde_json::from_str(&envelopes.text()).unwrap();
+            assert_eq!((&envelope["data"], &envelope["text"]), (&data.into(), &true.into()));
+        }
+    }
+    client.say(r#"{"id":"mine","publish":{"topic":"t","data":nope}}"#);
+    assert!(client.text().starts_with(r#"{"id":"mine","error":{"code":"bad_request""#));
+}

@@ -8,6 +8,7 @@ use crate::feed::topic::{Target, Topic, TopicError};
 use crate::frame::Kind;
 use crate::settings::nearest::{clip, hint};
 use crate::wire::data64;
+use crate::wire::json;
 use simd_json::prelude::ValueAsScalar;
 use simd_json::tape::{Object, Value};
 use simd_json::{Buffers, Node, Tape};
@@ -169,7 +170,10 @@ impl Parser {
             let action = read_command(object, spans, &mut id);
             action.map_err(|error| (id.clone(), error)).map(|action| Command { id, action })
         })
-        .map_err(|error| (None, error))?
+        .map_err(|error| {
+            let written = json::find_scalar(line, "id");
+            (written.and_then(|written| read_id(Some(written)).ok()), error)
+        })?
     }
 
     fn publish<'l>(&mut self, line: &'l [u8]) -> Result<Publish<'l>, CommandError> {
@@ -184,8 +188,16 @@ impl Parser {
         self.scratch.clear();
         self.scratch.extend_from_slice(line);
         let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let parsed = simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape)
-            .map_err(|error| CommandError::NotJson(error.to_string()));
+        let mut parsed = simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape);
+        if parsed.is_err() && json::is_valid(line) {
+            // A value that this parser cannot hold: payloads are cut from the line all the same.
+            (self.tape, tape) = (tape.reset(), Tape(Vec::new()));
+            self.scratch.clear();
+            self.scratch.extend_from_slice(line);
+            json::soften(&mut self.scratch);
+            parsed = simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape);
+        }
+        let parsed = parsed.map_err(|error| CommandError::NotJson(error.to_string()));
         let answer = parsed.and_then(|()| {
             let object = tape.as_value().as_object().ok_or(CommandError::NotObject)?;
             let structurals = self.buffers.structural_indexes();
@@ -455,6 +467,11 @@ mod tests {
             "-0",
             "100e-2",
             "0.10000000000000000000001",
+            "18446744073709551616",
+            "-123456789012345678901234567890",
+            "1e999",
+            "[1, {\"a\": 1e-999}, -1E+400, \"\\ud800\"]",
+            "\"\\ude00 \\ud83d\"",
             "null",
             "\"a\\u00e4\\n\\\"}\"",
             "{ \"b\" : [1, {\"c\": \"}],:\"}],\"a\":{} }",
@@ -539,6 +556,11 @@ mod tests {
             ("{}", None, "exactly one of `subscribe`"),
             (r#"{"id":7}"#, Some("7"), "exactly one of `subscribe`"),
             (r#"{"id":{},"publish":{}}"#, None, "`id` must be an integer or a string"),
+            (r#"{"id":7,"publish":{"topic":"a","data":nope}}"#, Some("7"), "not JSON: "),
+            (r#"{"publish":{"topic":"a","data":01},"id":"x"}"#, Some("\"x\""), "not JSON: "),
+            (r#"{"id":7,"subscribe":{"topic":"a","rate":1e999}}"#, Some("7"), "`rate`: "),
+            (r#"{"id":7,"subscribe":"#, Some("7"), "not JSON: "),
+            (r#"["id",7]"#, None, "a command is a JSON object"),
             (r#"{"id":1,"id":2}"#, Some("2"), "key `id` twice"),
             (r#"{"subscribe":1,"id":7}"#, Some("7"), "`subscribe` must be an object"),
             (r#"{"subscrib":{},"id":7}"#, Some("7"), "unknown key `subscrib`: did you mean"),
