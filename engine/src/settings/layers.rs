@@ -81,12 +81,13 @@ impl Settings {
     /// Lays variables of the environment over what there is. Others than ours are skipped.
     pub fn add_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (name, text) in variables {
-            if !name.starts_with("GRIDCAST_") || is_orchestrators(&name) {
+            if !name.starts_with("GRIDCAST_") {
                 continue;
             }
             let origin = Origin::Environment(name.clone());
             match KNOBS.iter().find(|knob| knob.variable() == name) {
                 Some(knob) => self.set_text(knob, &text, origin),
+                None if is_injected(&name) => {}
                 None => self.unknown(&name, &origin, KNOBS.iter().map(Knob::variable)),
             }
         }
@@ -354,12 +355,25 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An orchestrator tells every container about a service called `gridcast` in variables of these
-/// names. Refusing them would keep the engine from starting there.
-fn is_orchestrators(variable: &str) -> bool {
-    variable == "GRIDCAST_PORT"
-        || variable.starts_with("GRIDCAST_PORT_")
-        || variable.starts_with("GRIDCAST_SERVICE_")
+/// Variables of our prefix that are nobody's setting. Kubernetes and links of Docker add, for each
+/// service whose name begins with ours, `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT`, with the name
+/// of the port after it, `{NAME}_PORT`, `{NAME}_PORT_{number}_TCP`, with `_ADDR` and others after
+/// it, `{NAME}_NAME` and `{NAME}_ENV_{variable}`; images have a version and a home.
+fn is_injected(variable: &str) -> bool {
+    let rest = variable.strip_prefix("GRIDCAST").unwrap_or_default();
+    let ends = ["_VERSION", "_HOME", "_NAME", "_PORT", "_SERVICE_HOST", "_SERVICE_PORT"];
+    let is_numbered = |(_, port): (usize, &str)| {
+        let port = port.trim_start_matches("_PORT_");
+        let protocol = port.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        protocol.len() < port.len()
+            && ["_TCP", "_UDP", "_SCTP"].iter().any(|known| protocol.starts_with(known))
+    };
+    let numbered = || rest.match_indices("_PORT_").map(|(at, _)| (at, &rest[at..]));
+    // A version or a home of something else than us is somebody's mistake.
+    ends.iter().any(|end| rest == *end || ends[2..].contains(end) && rest.ends_with(end))
+        || rest.contains("_SERVICE_PORT_")
+        || rest.starts_with("_ENV_")
+        || numbered().any(is_numbered)
 }
 
 fn is_section(name: &str) -> bool {
@@ -601,6 +615,25 @@ mod tests {
         let mut settings = Settings::default();
         settings.add_environment(variable("GRIDCAST_PORT_9400_TCP", "tcp://10.0.0.1:9400"));
         settings.add_environment(variable("GRIDCAST_SERVICE_HOST", "10.0.0.1"));
+        for name in [
+            "GRIDCAST_PORT",
+            "GRIDCAST_SERVICE_PORT",
+            "GRIDCAST_SERVICE_PORT_HTTP",
+            "GRIDCAST_ADMIN_SERVICE_HOST",
+            "GRIDCAST_ADMIN_SERVICE_PORT",
+            "GRIDCAST_ADMIN_SERVICE_PORT_METRICS",
+            "GRIDCAST_ADMIN_PORT",
+            "GRIDCAST_ADMIN_PORT_9401_TCP",
+            "GRIDCAST_ADMIN_PORT_9401_TCP_ADDR",
+            "GRIDCAST_ADMIN_PORT_9401_TCP_PROTO",
+            "GRIDCAST_EU_WEST_1_PORT_53_UDP_PORT",
+            "GRIDCAST_NAME",
+            "GRIDCAST_ENV_PATH",
+            "GRIDCAST_VERSION",
+            "GRIDCAST_HOME",
+        ] {
+            settings.add_environment(variable(name, "whatever"));
+        }
         settings.add_environment(variable("PATH", "/bin"));
         assert!(settings.table().is_ok());
     }
