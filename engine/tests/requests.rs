@@ -451,3 +451,27 @@ fn who_ends_its_side_after_the_request_still_gets_the_answer() {
     assert_eq!(read_answer(&mut stream).json()["seq"], 1);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
+
+/// curl sends a type of its own when it is told none: what is text must not become binary by that.
+#[test]
+fn the_answer_says_how_a_post_is_framed_and_curls_default_is_judged_by_the_body() {
+    let server = Server::start(&[]);
+    let curl = "application/x-www-form-urlencoded";
+    for (content_type, body, kind) in [
+        (curl, &b"{\"a\":1}"[..], "text"),
+        (curl, b"", "text"),
+        (curl, &[0xFF, 0xFE], "binary"),
+        ("text/plain", b"x", "text"),
+        ("application/json", b"1", "text"),
+        ("application/octet-stream", b"x", "binary"),
+    ] {
+        let answer = post(&server, "/v1/publish/t", content_type, body);
+        assert_eq!((answer.status, &answer.json()["kind"]), (200, &kind.into()), "{content_type}");
+    }
+    assert_eq!(post(&server, "/v1/publish/t", "text/plain", &[0xFF]).status, 400);
+    let mut events = Events::open(&server, "t?from=last");
+    post(&server, "/v1/publish/t", curl, b"{\"a\":1}");
+    assert_eq!(events.next().unwrap().event, "binary", "the one retained");
+    let event = events.next().unwrap();
+    assert_eq!((event.event.as_str(), event.data.as_str()), ("", "{\"a\":1}"));
+}

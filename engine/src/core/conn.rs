@@ -12,6 +12,7 @@ use crate::feed::awaited::Follower;
 use crate::feed::kind::{Deflation, Form, LaneKind};
 use crate::feed::log::Feed;
 use crate::feed::topic::{Target, Topic};
+use crate::frame::Kind;
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
 use crate::http::request::is_empty_lines;
@@ -144,7 +145,7 @@ pub struct Posting {
 #[derive(Debug)]
 pub enum PostTarget {
     /// The whole body, to one topic.
-    One(Topic, crate::frame::Kind),
+    One(Topic, Option<Kind>),
     /// Each line, to the topic it names.
     Many,
 }

@@ -84,10 +84,12 @@ impl<B: Backend> Core<B> {
         &mut self,
         key: u32,
         topic: &Topic,
-        kind: Kind,
+        kind: Option<Kind>,
         payload: &[u8],
     ) -> Result<Response<'static>, Refusal> {
-        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+        let is_text = std::str::from_utf8(payload).is_ok();
+        let kind = kind.unwrap_or(if is_text { Kind::Text } else { Kind::Binary });
+        if kind == Kind::Text && !is_text {
             return Err(Refusal::bad("the body is declared as text but is not UTF-8"));
         }
         let published = self.post(key, topic, Message { kind, payload })?;
@@ -95,6 +97,7 @@ impl<B: Backend> Core<B> {
             "epoch": published.epoch.to_string(),
             "seq": published.seq,
             "subscribers": published.subscribers,
+            "kind": if kind == Kind::Text { "text" } else { "binary" },
         });
         Ok(Response::json(Status::Ok, reply.to_string() + "\n"))
     }

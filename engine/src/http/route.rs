@@ -49,8 +49,9 @@ pub enum Route {
     PublishOne {
         /// Where it goes.
         topic: Topic,
-        /// How it is framed; that text is UTF-8 is checked with the body.
-        kind: Kind,
+        /// How it is framed; that text is UTF-8 is checked with the body. None where the body
+        /// decides.
+        kind: Option<Kind>,
         /// The body's reader.
         body: Body,
     },
@@ -393,12 +394,13 @@ fn require_ndjson(request: &Request) -> Result<(), Refusal> {
     Err(Refusal::new(Status::UnsupportedMediaType, message))
 }
 
-fn kind_of(content_type: Option<&str>) -> Kind {
-    let media_type = media_type(content_type);
-    if media_type.starts_with("text/") || media_type == "application/json" {
-        Kind::Text
-    } else {
-        Kind::Binary
+/// None for the type that curl sends when it is told none: it says nothing of what is in it.
+fn kind_of(content_type: Option<&str>) -> Option<Kind> {
+    match media_type(content_type).as_str() {
+        "application/x-www-form-urlencoded" => None,
+        "application/json" => Some(Kind::Text),
+        media_type if media_type.starts_with("text/") => Some(Kind::Text),
+        _ => Some(Kind::Binary),
     }
 }
 
@@ -504,10 +506,11 @@ mod tests {
             Ok(Route::PublishSocket { topic, .. }) if topic.as_str() == "a/b"
         ));
         for (content_type, expected) in [
-            ("Content-Type: text/csv\r\n", Kind::Text),
-            ("Content-Type: Application/JSON; charset=utf-8\r\n", Kind::Text),
-            ("Content-Type: application/octet-stream\r\n", Kind::Binary),
-            ("", Kind::Binary),
+            ("Content-Type: text/csv\r\n", Some(Kind::Text)),
+            ("Content-Type: Application/JSON; charset=utf-8\r\n", Some(Kind::Text)),
+            ("Content-Type: application/octet-stream\r\n", Some(Kind::Binary)),
+            ("Content-Type: application/X-www-form-urlencoded; x=y\r\n", None),
+            ("", Some(Kind::Binary)),
         ] {
             let headers = format!("{content_type}Content-Length: 3\r\n");
             let Ok(Route::PublishOne { kind, .. }) = route("POST /v1/publish/a", &headers) else {
