@@ -214,8 +214,24 @@ fn keys_that_are_weak_or_broken_keep_the_engine_from_starting() {
         let error = Auth::load(&config_of(&keys.settings(false, ""))).unwrap_err().to_string();
         assert!(error.starts_with("auth.jwks: ") && error.contains(part), "{error}");
     }
-    keys.write_set(&json!([good, for_encryption]));
-    assert!(Auth::load(&config_of(&keys.settings(false, ""))).is_ok());
+    for unusable in [
+        for_encryption,
+        short,
+        weak_secret,
+        cut,
+        json!({"kty": "OKP", "crv": "X25519", "x": "eA"}),
+        json!({"kty": "future", "x": 1}),
+        json!({"kid": "no kind"}),
+        json!({"kty": "RSA", "n": "?", "e": "AQAB"}),
+        json!({"kty": "RSA"}),
+        json!("no object"),
+        json!(null),
+    ] {
+        for set in [json!([good, unusable]), json!([unusable, good])] {
+            keys.write_set(&set);
+            assert!(Auth::load(&config_of(&keys.settings(false, ""))).is_ok(), "{set}");
+        }
+    }
     std::fs::write(keys.path("secret"), "hush-hush\n").unwrap();
     let error = Auth::load(&config_of(&keys.settings(true, ""))).unwrap_err().to_string();
     assert!(error.contains("the secret has 9 bytes") && !error.contains("hush-hush"), "{error}");

@@ -275,7 +275,8 @@ fn read_secret(path: &Path) -> Result<Key, AuthError> {
 
 const JWKS: &str = "auth.jwks";
 
-/// Keys for other uses or algorithms are left out: issuers publish all they have in one file.
+/// Keys for other uses or algorithms are left out: issuers publish all they have in one file. So
+/// are those that cannot be used, which is told (RFC 7517 section 5); none may be left only.
 fn read_jwks(path: &Path) -> Result<Vec<Key>, AuthError> {
     #[derive(Deserialize)]
     struct Set {
@@ -285,20 +286,31 @@ fn read_jwks(path: &Path) -> Result<Vec<Key>, AuthError> {
         let message = format!("{} is no JSON Web Key Set: {error}", path.display());
         AuthError::content(JWKS, message)
     })?;
-    let mut keys: Vec<Key> = Vec::new();
+    let (mut keys, mut first_broken): (Vec<Key>, _) = (Vec::new(), None);
     for (at, jwk) in (1..).zip(set.keys) {
         let broken = |message| AuthError::content(JWKS, format!("key {at}: {message}"));
-        let Some(key) = key_of(jwk).map_err(broken)? else { continue };
+        let key = match key_of(jwk).map_err(broken) {
+            Ok(Some(key)) => key,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "a key cannot be used and is left out");
+                first_broken.get_or_insert(error);
+                continue;
+            }
+        };
         let is_taken = |own: &Key| own.kid == key.kid && own.algorithm == key.algorithm;
         if keys.iter().any(is_taken) {
             return Err(broken("there is another of the same kid and algorithm".into()));
         }
         keys.push(key);
     }
-    match keys.len() {
-        0 => Err(AuthError::content(JWKS, "no key in it is for RS256, ES256, EdDSA or HS256")),
-        1..=KEYS_MAX => Ok(keys),
-        count => Err(AuthError::content(JWKS, format!("{count} keys, at most {KEYS_MAX}"))),
+    match (keys.len(), first_broken) {
+        (0, Some(error)) => Err(error),
+        (0, None) => {
+            Err(AuthError::content(JWKS, "no key in it is for RS256, ES256, EdDSA or HS256"))
+        }
+        (1..=KEYS_MAX, _) => Ok(keys),
+        (count, _) => Err(AuthError::content(JWKS, format!("{count} keys, at most {KEYS_MAX}"))),
     }
 }
 
