@@ -185,7 +185,7 @@ fn lone_surrogates(string: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The code unit that an escape `\uXXXX` at this place stands for.
+/// The code unit that an escape `\u0000` at this place stands for.
 fn escaped(string: &[u8], at: usize) -> Option<u16> {
     let digits = string.get(at..at + ESCAPE_BYTES)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
