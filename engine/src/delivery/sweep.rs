@@ -39,7 +39,7 @@ pub struct Member {
 pub enum Step {
     /// This member is behind: flush its connection, or have it flushed soon.
     Visit(Member),
-    /// A lane's sweep is over. Say so by [`Swept::confirm`] when all it visited are flushed.
+    /// A lane's sweep is over. Say so by [`Lanes::confirm`] when all it visited are flushed.
     Finished(Swept),
     /// Nothing has moved.
     Idle,
