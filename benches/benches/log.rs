@@ -145,6 +145,8 @@ impl Bed {
         };
         let registry = Registry::new(RegistryOptions {
             topics_max: 100,
+            patterns_max: 1000,
+            rates_per_target_max: 16,
             awaited_max: AwaitedMax::default(),
             log_bytes_max: 1 << 30,
             compact_after_ns: u64::MAX,

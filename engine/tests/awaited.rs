@@ -104,6 +104,8 @@ fn registry(awaited_max: AwaitedMax) -> Registry {
     };
     Registry::new(RegistryOptions {
         topics_max: 1_000_000,
+        patterns_max: 1000,
+        rates_per_target_max: 16,
         awaited_max,
         log_bytes_max: 1 << 30,
         compact_after_ns: 60 * S,

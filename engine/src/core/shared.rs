@@ -222,6 +222,8 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
     let classes = classes.map(|row| (row.target.clone(), of_class(&row.class))).collect();
     RegistryOptions {
         topics_max: config.limits.topics_max,
+        patterns_max: config.limits.patterns_max,
+        rates_per_target_max: config.limits.rates_per_target_max,
         awaited_max: AwaitedMax {
             in_all: config.limits.awaited_topics_max,
             per_subject: config.limits.awaited_topics_per_token_max,

@@ -1,68 +1,74 @@
-//! The newest message of each topic since the last instant of a rated feed's grid, until that feed
-//! publishes them. Owns one copy per topic. Must not know when the next instant is.
+//! What a rated feed has to repeat at the next instant of its grid: which topics got something new
+//! since the last one. Owns their order. Must not keep messages: the newest is read from its topic
+//! when the instant comes.
+//!
+//! # Why no message is missed
+//! A publisher appends to its topic and then looks at the instant, both under the topic's lock. The
+//! feed's release counts the instant up, takes the list, and then reads each topic under its lock.
+//! So a publisher that still sees the old instant has its frame read by this release; one that
+//! comes after the read sees the new instant and notes its topic again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use crate::feed::message::{Message, Origin};
-use crate::frame::Kind;
-
-/// A copy larger than this is not kept for the next message: one large one must not cost for ever.
-const COPY_BYTES_KEPT: usize = 4 << 10;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// See the file header.
-#[derive(Debug, Default)]
-pub struct Held {
-    newest: BTreeMap<Arc<str>, Newest>,
-    /// Topics that sent something, in the order of their first message.
-    fresh: Vec<Arc<str>>,
-}
-
 #[derive(Debug)]
-struct Newest {
-    origin: Arc<Origin>,
-    kind: Kind,
-    payload: Vec<u8>,
-    is_fresh: bool,
+pub struct Held<T> {
+    instant: AtomicU64,
+    fresh: Mutex<Vec<T>>,
 }
 
-impl Held {
-    /// Takes the place of what is held for the same topic.
-    pub fn hold(&mut self, origin: &Arc<Origin>, message: Message<'_>) {
-        let newest = self.newest.entry(Arc::clone(&origin.topic)).or_insert_with(|| Newest {
-            origin: Arc::clone(origin),
-            kind: message.kind,
-            payload: Vec::new(),
-            is_fresh: false,
-        });
-        // A topic that was forgotten and came back has another number.
-        if newest.origin.number != origin.number {
-            newest.origin = Arc::clone(origin);
-        }
-        newest.kind = message.kind;
-        newest.payload.clear();
-        newest.payload.extend_from_slice(message.payload);
-        if !std::mem::replace(&mut newest.is_fresh, true) {
-            self.fresh.push(Arc::clone(&origin.topic));
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self { instant: AtomicU64::new(1), fresh: Mutex::default() }
+    }
+}
+
+impl<T> Held<T> {
+    /// Notes that a topic has something new, once an instant: `noted` is where the topic remembers
+    /// the last time, 0 at first. Takes no lock but then.
+    pub fn note(&self, noted: &mut u64, topic: impl FnOnce() -> T) {
+        let instant = self.instant.load(Ordering::SeqCst);
+        if std::mem::replace(noted, instant) != instant {
+            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push(topic());
         }
     }
 
-    /// Hands everything held to `publish` and holds nothing any more.
-    pub fn release(&mut self, mut publish: impl FnMut(&Arc<Origin>, Message<'_>)) {
-        for topic in self.fresh.drain(..) {
-            let Some(newest) = self.newest.get_mut(&topic) else { continue };
-            publish(&newest.origin, Message { kind: newest.kind, payload: &newest.payload });
-            newest.is_fresh = false;
-            if newest.payload.capacity() > COPY_BYTES_KEPT {
-                newest.payload = Vec::new();
+    /// Begins the next instant, and takes the topics that were noted before, in the order of their
+    /// first message. Of one that was forgotten and came back meanwhile, only the last is taken.
+    pub fn take_newest<K: Ord>(&self, name: impl Fn(&T) -> K) -> Vec<T> {
+        self.instant.fetch_add(1, Ordering::SeqCst);
+        let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
+        let (mut places, mut newest) = (BTreeMap::new(), Vec::<T>::with_capacity(fresh.len()));
+        for topic in fresh {
+            let place = *places.entry(name(&topic)).or_insert(newest.len());
+            match newest.get_mut(place) {
+                Some(earlier) => *earlier = topic,
+                None => newest.push(topic),
             }
         }
+        newest
     }
+}
 
-    /// Forgets a topic that is no more, once what it sent last is out.
-    pub fn forget(&mut self, topic: &str) {
-        if self.newest.get(topic).is_some_and(|newest| !newest.is_fresh) {
-            self.newest.remove(topic);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_noted_once_an_instant_and_in_order() {
+        let held = Held::default();
+        let (mut a, mut b) = (0, 0);
+        held.note(&mut b, || "b");
+        held.note(&mut a, || "a");
+        held.note(&mut b, || panic!("noted already"));
+        let take = || held.take_newest(|topic| topic.chars().next());
+        assert_eq!(take(), ["b", "a"]);
+        assert!(take().is_empty());
+        held.note(&mut a, || "a");
+        held.note(&mut b, || "b");
+        held.note(&mut 0, || "a, come back");
+        assert_eq!(take(), ["a, come back", "b"]);
     }
 }

@@ -258,6 +258,20 @@ impl LaneWriter {
         true
     }
 
+    /// The newest frame, if there is one.
+    pub fn newest(&self) -> Option<NewestFrame> {
+        let head = self.head();
+        let segment = Arc::clone(self.chain.writer.segment());
+        let from = (head.pos.checked_sub(self.last_frame_bytes)?).checked_sub(segment.base())?;
+        let is_empty = self.last_frame_bytes == 0;
+        (!is_empty).then_some(NewestFrame {
+            segment,
+            from: from as usize,
+            len: self.last_frame_bytes as usize,
+            seq: head.seq - 1,
+        })
+    }
+
     /// A reader that sees everything retained.
     pub fn reader(&self) -> LaneReader {
         let mut reader = LaneReader {
@@ -274,6 +288,23 @@ impl LaneWriter {
     /// Bytes allocated to retained segments.
     pub fn retained_bytes(&self) -> u64 {
         self.chain.retained.iter().map(|segment| segment.capacity()).sum()
+    }
+}
+
+/// The frame that was the newest of a lane when it was asked for.
+#[derive(Debug)]
+pub struct NewestFrame {
+    segment: Arc<Segment>,
+    from: usize,
+    len: usize,
+    /// Its number.
+    pub seq: u64,
+}
+
+impl NewestFrame {
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.segment.bytes()[self.from..self.from + self.len]
     }
 }
 

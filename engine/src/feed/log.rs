@@ -4,18 +4,18 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::delivery::doorbell::{Behind, Doorbell, Tap};
 use crate::feed::awaited::Ticket;
-use crate::feed::cursor::Cursor;
 use crate::feed::epoch::Epoch;
-use crate::feed::gap::{Gap, GapReason};
 use crate::feed::held::Held;
 use crate::feed::kind::LaneKind;
-use crate::feed::lane::{LaneReader, LaneWriter};
+use crate::feed::lane::{LaneReader, LaneWriter, NewestFrame};
 use crate::feed::message::{Message, Origin, Place};
 use crate::feed::options::{From, Rate};
+use crate::feed::placed::Subscribed;
 use crate::feed::retention::Retention;
 use crate::feed::segment::LogBudget;
 use crate::feed::topic::Target;
@@ -30,7 +30,19 @@ pub struct Feed {
     own: Arc<Origin>,
     retention: Retention,
     budget: Arc<LogBudget>,
+    /// Where the feed is rated, the topics that got something since the last instant of its grid.
+    held: Held<Noted>,
+    /// What publishers of rated feeds' topics look at without the lock.
+    followers: AtomicU32,
+    retired: AtomicBool,
     state: Mutex<State>,
+}
+
+/// A topic that a rated feed has to repeat at the next instant.
+#[derive(Debug)]
+struct Noted {
+    topic: Arc<Feed>,
+    origin: Arc<Origin>,
 }
 
 /// What tells one feed from another.
@@ -51,8 +63,6 @@ struct State {
     repeats: Vec<Repeat>,
     /// Of each retained frame where it comes from; only where that is not the feed's own topic.
     origins: VecDeque<Arc<Origin>>,
-    /// Where the feed is rated, what came since the last instant of its grid.
-    held: Held,
     /// Until the first message, where a subscription created the feed.
     awaited: Option<Box<Ticket>>,
     subscribers: u32,
@@ -85,6 +95,10 @@ const UNSWEPT_BYTES_MIN: u64 = 256 << 10;
 struct Repeat {
     feed: Arc<Feed>,
     origin: Arc<Origin>,
+    /// Where the feed is rated: the instant at which it was last told of something new, and the
+    /// number of the frame it last took.
+    noted: u64,
+    taken_seq: u64,
 }
 
 /// The answer to a publish.
@@ -115,15 +129,6 @@ pub enum PublishError {
     OverBudget,
 }
 
-/// A place in a lane, ready to be read.
-#[derive(Debug)]
-pub struct Subscribed {
-    /// Where to begin.
-    pub cursor: Cursor,
-    /// What the subscriber asked for and cannot get.
-    pub gap: Option<Gap>,
-}
-
 /// A core's way into a lane.
 #[derive(Debug)]
 pub struct Opened {
@@ -150,7 +155,6 @@ impl Feed {
             derived: Vec::new(),
             repeats: Vec::new(),
             origins: VecDeque::new(),
-            held: Held::default(),
             awaited: None,
             subscribers: 0,
             last_publish_ns: now_ns,
@@ -159,7 +163,17 @@ impl Feed {
         };
         let own = Arc::new(Origin { topic: name.target.text(), number });
         let budget = Arc::clone(budget);
-        Self { name, epoch, own, retention, budget, state: Mutex::new(state) }
+        Self {
+            name,
+            epoch,
+            own,
+            retention,
+            budget,
+            held: Held::default(),
+            followers: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
     }
 
     /// The topic, or the pattern whose topics' frames it repeats in the order of publishing.
@@ -196,7 +210,11 @@ impl Feed {
     ///
     /// # Errors
     /// [`PublishError`]; nothing was published then.
-    pub fn publish(&self, message: Message<'_>, now_ns: u64) -> Result<Published, PublishError> {
+    pub fn publish(
+        self: &Arc<Self>,
+        message: Message<'_>,
+        now_ns: u64,
+    ) -> Result<Published, PublishError> {
         let mut state = self.lock();
         if state.closed {
             return Err(PublishError::Closed);
@@ -206,50 +224,55 @@ impl Feed {
             return Err(PublishError::OverBudget);
         }
         let mut published = self.append(&mut state, message, &self.own, now_ns);
-        state.repeats.retain(|Repeat { feed, origin }| {
-            match feed.repeat(message, origin, now_ns) {
-                Some(repeated) => {
-                    published.add(repeated);
-                    true
-                }
-                None => false,
+        state.repeats.retain_mut(|repeat| {
+            if repeat.feed.name.rate.is_some() {
+                published.subscribers += repeat.note(self);
+                return !repeat.feed.retired.load(Ordering::Relaxed);
             }
+            let repeated = repeat.feed.repeat(message, &repeat.origin, now_ns);
+            repeated.map(|repeated| published.add(repeated)).is_some()
         });
         Ok(published)
     }
 
-    /// Takes in a topic's frame; none once the feed is closed. A rated feed holds it back.
+    /// Takes in a topic's frame; none once the feed is closed.
     fn repeat(&self, message: Message<'_>, origin: &Arc<Origin>, now_ns: u64) -> Option<Published> {
         let mut state = self.lock();
-        if state.closed {
-            return None;
-        }
-        if self.name.rate.is_none() {
-            return Some(self.append(&mut state, message, origin, now_ns));
-        }
-        state.held.hold(origin, message);
-        let subscribers = u64::from(state.subscribers);
-        let (epoch, seq) = (self.epoch, state.raw.writer.head().seq);
-        Some(Published { epoch, seq, subscribers, encodes: 0, deflates: 0, behind: None })
+        (!state.closed).then(|| self.append(&mut state, message, origin, now_ns))
     }
 
-    /// An instant of a rated feed's grid: the newest frame of each topic since the last one is
-    /// published. Answers how many encodings that took, and of them how many deflating. While a
-    /// core is behind, instants are left out: what is held then is newer at the next one.
+    /// An instant of a rated feed's grid: the newest frame of each topic that got one since the
+    /// last one is published. Answers how many encodings that took, and of them how many deflating.
+    /// While a core is behind, instants are left out: what is read then is newer at the next one.
+    ///
+    /// The feed is locked for each topic anew: publishers and subscribers never wait for all.
     pub fn release(&self, now_ns: u64) -> (u32, u32) {
-        let mut state = self.lock();
-        if state.lanes().any(|lane| lane.behind(&self.retention).is_some()) {
+        if self.lock().lanes().any(|lane| lane.behind(&self.retention).is_some()) {
             return (0, 0);
         }
-        let mut held = std::mem::take(&mut state.held);
         let (mut encodes, mut deflates) = (0, 0);
-        held.release(|origin, message| {
-            let published = self.append(&mut state, message, origin, now_ns);
-            encodes += published.encodes;
-            deflates += published.deflates;
-        });
-        state.held = held;
+        for Noted { topic, origin } in
+            self.held.take_newest(|noted| Arc::clone(&noted.origin.topic))
+        {
+            let Some(newest) = topic.newest_for(self) else { continue };
+            let Some((kind, payload)) = encode::message(newest.bytes()) else { continue };
+            let message = Message { kind, payload };
+            let Some(repeated) = self.repeat(message, &origin, now_ns) else { break };
+            encodes += repeated.encodes;
+            deflates += repeated.deflates;
+        }
         (encodes, deflates)
+    }
+
+    /// The newest frame of this topic, if `rated`, which repeats it, has not taken it yet.
+    fn newest_for(&self, rated: &Self) -> Option<NewestFrame> {
+        let mut state = self.lock();
+        let newest = state.raw.writer.newest()?;
+        let mut repeats = state.repeats.iter_mut();
+        let repeat = repeats.find(|repeat| std::ptr::eq(Arc::as_ptr(&repeat.feed), rated));
+        // A topic that is no more has left all that repeat it: what it sent last is still due.
+        let taken = repeat.map(|repeat| std::mem::replace(&mut repeat.taken_seq, newest.seq));
+        (taken != Some(newest.seq)).then_some(newest)
     }
 
     fn append(
@@ -366,7 +389,9 @@ impl Feed {
 
     /// Counts a subscriber in.
     pub fn joined(&self) {
-        self.lock().subscribers += 1;
+        let mut state = self.lock();
+        state.subscribers += 1;
+        self.followers.store(state.subscribers, Ordering::Relaxed);
     }
 
     /// Counts a subscriber out.
@@ -374,6 +399,7 @@ impl Feed {
         let mut state = self.lock();
         debug_assert!(state.subscribers > 0);
         state.subscribers = state.subscribers.saturating_sub(1);
+        self.followers.store(state.subscribers, Ordering::Relaxed);
         state.left_ns = now_ns;
     }
 
@@ -384,15 +410,16 @@ impl Feed {
             From::Latest => Subscribed { cursor: reader.latest(), gap: None },
             From::Last => Subscribed { cursor: reader.newest(), gap: None },
             From::Oldest => Subscribed { cursor: reader.oldest(), gap: None },
-            From::After { epoch, seq } if epoch == self.epoch => place_after(reader, seq),
-            From::After { .. } => place_in_other_epoch(reader),
+            From::After { epoch, seq } if epoch == self.epoch => Subscribed::after(reader, seq),
+            From::After { .. } => Subscribed::in_other_epoch(reader),
         }
     }
 
     /// Has `feed`, whose target matches, repeat this topic from now on, under number `number`.
     pub fn add_repeat(&self, feed: &Arc<Feed>, number: u64) {
         let origin = Arc::new(Origin { topic: self.name.target.text(), number });
-        self.lock().repeats.push(Repeat { feed: Arc::clone(feed), origin });
+        let feed = Arc::clone(feed);
+        self.lock().repeats.push(Repeat { feed, origin, noted: 0, taken_seq: 0 });
     }
 
     /// The topics whose numbers the frames `seqs` of lane `kind` announce: whoever does not get
@@ -405,9 +432,8 @@ impl Feed {
 
     /// Tells those who repeat this topic that it is no more.
     fn leave_repeats(&self, state: &mut State) {
-        for Repeat { feed, origin } in state.repeats.drain(..) {
+        for Repeat { feed, origin, .. } in state.repeats.drain(..) {
             let mut other = feed.lock();
-            other.held.forget(&origin.topic);
             other.lanes().for_each(|lane| lane.writer.encoder().leave(origin.number));
         }
     }
@@ -444,6 +470,9 @@ impl Feed {
         if !state.closed && state.is_unused(self.is_topic(), now_ns, idle_ns) {
             state.closed = true;
             state.awaited = None;
+            self.retired.store(true, Ordering::Relaxed);
+            // They hold topics, and topics hold this feed.
+            drop(self.held.take_newest(|noted| Arc::clone(&noted.origin.topic)));
             self.leave_repeats(&mut state);
         }
         state.closed
@@ -461,6 +490,15 @@ impl Feed {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A publisher that panicked left whole frames behind: the log is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Repeat {
+    /// Has a rated feed look at `topic` at its next instant. Answers its subscribers.
+    fn note(&mut self, topic: &Arc<Feed>) -> u64 {
+        let noted = || Noted { topic: Arc::clone(topic), origin: Arc::clone(&self.origin) };
+        self.feed.held.note(&mut self.noted, noted);
+        u64::from(self.feed.followers.load(Ordering::Relaxed))
     }
 }
 
@@ -549,22 +587,4 @@ impl OpenLane {
         let behind = self.taps.iter().find(|tap| tap.swept() < until_pos);
         behind.map(|tap| Behind::new(Arc::clone(tap), until_pos))
     }
-}
-
-fn place_after(reader: &LaneReader, seq: u64) -> Subscribed {
-    let oldest = reader.oldest();
-    if seq >= reader.head().seq {
-        // A position this feed has not reached cannot have been handed out by it.
-        return Subscribed { cursor: reader.latest(), gap: None };
-    }
-    let missed = Gap { from: seq + 1, to: oldest.seq.wrapping_sub(1), reason: GapReason::Expired };
-    let gap = (seq + 1 < oldest.seq).then_some(missed);
-    Subscribed { cursor: reader.at_seq(seq + 1), gap }
-}
-
-/// What lay between two epochs cannot be known: frame 0, which never exists, stands for it.
-fn place_in_other_epoch(reader: &LaneReader) -> Subscribed {
-    let cursor = reader.oldest();
-    let gap = Gap { from: 0, to: cursor.seq - 1, reason: GapReason::Epoch };
-    Subscribed { cursor, gap: Some(gap) }
 }

@@ -16,6 +16,7 @@ pub mod lane;
 pub mod log;
 pub mod message;
 pub mod options;
+pub mod placed;
 pub mod rated;
 pub mod registry;
 pub mod retention;

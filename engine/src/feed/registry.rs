@@ -3,13 +3,15 @@
 //! publisher that keeps its feed.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::feed::awaited::{Awaited, AwaitedMax, Follower, TooManyAwaited};
 use crate::feed::epoch::Epoch;
 use crate::feed::log::{Feed, FeedName, PublishError, Published};
 use crate::feed::message::Message;
+use crate::feed::options::Rate;
 use crate::feed::rated::Rated;
 use crate::feed::retention::RetentionClasses;
 use crate::feed::segment::LogBudget;
@@ -20,11 +22,20 @@ use crate::feed::topic::{Target, Topic};
 /// little.
 const REPEATING_LINGER_NS: u64 = 30_000_000_000;
 
+/// Topics that are tidied while others may be created only in between.
+const TIDIED_AT_ONCE: usize = 4096;
+/// Topics that are tidied in one call: of a million, each every four seconds.
+const TIDIED_MAX: usize = 64 * TIDIED_AT_ONCE;
+
 /// Bounds and defaults of a registry.
 #[derive(Clone, Debug)]
 pub struct RegistryOptions {
-    /// Most topics that may exist; patterns are bounded by the connections that ask for them.
+    /// Most topics that may exist.
     pub topics_max: usize,
+    /// Most patterns, and topics or patterns at a rate, that may be followed at once.
+    pub patterns_max: usize,
+    /// Most different rates of one topic or pattern.
+    pub rates_per_target_max: usize,
     /// Most topics that may exist only because somebody subscribed to them.
     pub awaited_max: AwaitedMax,
     /// Most bytes all logs together may hold.
@@ -49,6 +60,8 @@ pub struct Registry {
     next_number: AtomicU64,
     rated: Rated,
     awaited: Arc<Awaited>,
+    /// The topic that was tidied last; none when the first is next.
+    tidied: Mutex<Option<Topic>>,
 }
 
 /// Ordered maps: names come from the network, and a tree has no worst case a stranger could choose;
@@ -66,6 +79,23 @@ pub enum FeedError {
     /// There are as many topics as the engine takes.
     #[error("the engine holds {0} topics and takes no more (limits.topics_max)")]
     TooManyTopics(usize),
+    /// There are as many patterns as the engine takes.
+    #[error(
+        "{0} patterns and rates are followed, and no more may be (limits.patterns_max): each of \
+         them costs every message of its topics"
+    )]
+    TooManyPatterns(usize),
+    /// A topic or pattern is followed at as many rates as may be.
+    #[error(
+        "it is followed at {max} different rates, and at no more may it be \
+         (limits.rates_per_target_max): use rate={nearest}"
+    )]
+    TooManyRates {
+        /// How many that is.
+        max: usize,
+        /// The nearest rate that is in use.
+        nearest: u16,
+    },
     /// There are as many awaited topics as there may be.
     #[error(transparent)]
     TooManyAwaited(#[from] TooManyAwaited),
@@ -87,6 +117,15 @@ pub struct RegistryUsage {
     pub log_bytes: u64,
 }
 
+impl Feeds {
+    /// The rates at which a topic or pattern is followed.
+    fn rates(&self, target: &Target) -> Vec<u16> {
+        let first = FeedName { target: target.clone(), rate: None };
+        let same = self.repeating.range(first..).take_while(|(name, _)| name.target == *target);
+        same.filter_map(|(name, _)| name.rate).map(Rate::per_s).collect()
+    }
+}
+
 impl Registry {
     /// An empty registry.
     pub fn new(options: RegistryOptions) -> Self {
@@ -97,6 +136,7 @@ impl Registry {
             next_number: AtomicU64::new(1),
             rated: Rated::default(),
             awaited: Arc::new(Awaited::new(options.awaited_max)),
+            tidied: Mutex::default(),
             options,
         }
     }
@@ -150,9 +190,7 @@ impl Registry {
         if let Some(feed) = feeds.repeating.get(name) {
             return Ok(Arc::clone(feed));
         }
-        if self.budget.is_tight() {
-            return Err(FeedError::OverBudget);
-        }
+        self.admit_repeating(&feeds, name)?;
         let feed = self.create(name.clone(), now_ns);
         let matching = feeds.topics.iter().filter(|(topic, _)| name.target.matches(topic));
         matching.for_each(|(_, topic_feed)| topic_feed.add_repeat(&feed, self.number()));
@@ -171,6 +209,22 @@ impl Registry {
             return Err(FeedError::OverBudget);
         }
         Ok(())
+    }
+
+    fn admit_repeating(&self, feeds: &Feeds, name: &FeedName) -> Result<(), FeedError> {
+        if self.budget.is_tight() {
+            return Err(FeedError::OverBudget);
+        }
+        if feeds.repeating.len() >= self.options.patterns_max {
+            return Err(FeedError::TooManyPatterns(self.options.patterns_max));
+        }
+        let Some(wanted) = name.rate else { return Ok(()) };
+        let (rates, max) = (feeds.rates(&name.target), self.options.rates_per_target_max);
+        let nearest = rates.iter().copied().min_by_key(|rate| rate.abs_diff(wanted.per_s()));
+        match nearest {
+            Some(nearest) if rates.len() >= max => Err(FeedError::TooManyRates { max, nearest }),
+            _ => Ok(()),
+        }
     }
 
     fn create(&self, name: FeedName, now_ns: u64) -> Arc<Feed> {
@@ -218,19 +272,41 @@ impl Registry {
 
     /// Housekeeping, about once a second: retention by age, memory of idle feeds, retiring of
     /// unused ones.
+    ///
+    /// Very many topics are visited in turns of [`TIDIED_MAX`].
     pub fn tidy(&self, now_ns: u64) {
-        let feeds = self.all();
-        let compact_after_ns =
-            if self.budget.is_tight() { 0 } else { self.options.compact_after_ns };
-        for feed in &feeds {
-            feed.tidy(now_ns, compact_after_ns);
+        let repeating: Vec<Arc<Feed>> = self.read().repeating.values().cloned().collect();
+        self.tidy_all(&repeating, now_ns);
+        let mut last = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..TIDIED_MAX / TIDIED_AT_ONCE {
+            let feeds = self.topics_after(last.as_ref());
+            self.tidy_all(&feeds, now_ns);
+            *last = feeds.last().and_then(|feed| match feed.target() {
+                Target::Topic(topic) => Some(topic.clone()),
+                Target::Pattern(_) => None,
+            });
+            if feeds.len() < TIDIED_AT_ONCE {
+                *last = None;
+                return;
+            }
         }
-        self.forget_unused(&feeds, now_ns);
     }
 
-    fn all(&self) -> Vec<Arc<Feed>> {
+    fn tidy_all(&self, feeds: &[Arc<Feed>], now_ns: u64) {
+        let is_tight = self.budget.is_tight();
+        let compact_after_ns = if is_tight { 0 } else { self.options.compact_after_ns };
+        for feed in feeds {
+            feed.tidy(now_ns, compact_after_ns);
+        }
+        self.forget_unused(feeds, now_ns);
+    }
+
+    /// Some topics in their order, from the one that follows `last` on.
+    fn topics_after(&self, last: Option<&Topic>) -> Vec<Arc<Feed>> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         let feeds = self.read();
-        feeds.topics.values().chain(feeds.repeating.values()).cloned().collect()
+        let after = feeds.topics.range::<Topic, _>((from, Bound::Unbounded));
+        after.take(TIDIED_AT_ONCE).map(|(_, feed)| Arc::clone(feed)).collect()
     }
 
     /// A feed is closed under the write lock, so that nobody finds it in the map afterwards.

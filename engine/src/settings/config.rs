@@ -194,6 +194,10 @@ section! {
         controls_per_s_max: u32,
         /// Topics that exist at once.
         topics_max: usize,
+        /// Patterns, and topics or patterns at a rate, that are followed at once.
+        patterns_max: usize,
+        /// Different rates of one topic or pattern.
+        rates_per_target_max: usize,
         /// Topics that exist only because of a subscription; 0 sets no limit.
         awaited_topics_max: usize,
         /// The same, of all connections of one token; 0 sets no limit.

@@ -17,6 +17,8 @@ const STARTING: &[&str] = &[
     "tls.client_auth",
     "admin.listen",
     "limits.topics_max",
+    "limits.patterns_max",
+    "limits.rates_per_target_max",
     "limits.awaited_topics_max",
     "limits.awaited_topics_per_token_max",
     "limits.awaited_topics_per_connection_max",

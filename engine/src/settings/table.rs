@@ -262,6 +262,21 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "limits",
+        "patterns_max",
+        (10_000, 1, 10_000_000, "patterns"),
+        "Patterns, and topics or patterns at a rate, that are followed at once: each repeats what \
+         its topics get, which every publisher of theirs pays for. One lasts until 30 s after its \
+         last subscriber. Beyond it: 503, or an error reply.",
+    ),
+    integer(
+        "limits",
+        "rates_per_target_max",
+        (16, 1, 1000, "rates"),
+        "Different rates (`rate=N`) at which one topic or pattern is followed. Who asks for one \
+         more is told the nearest that is in use. Beyond it: 503, or an error reply.",
+    ),
+    integer(
+        "limits",
         "awaited_topics_max",
         (500_000, 0, 100_000_000, "topics"),
         "Topics that somebody subscribed to and nobody has published to yet. Anybody who may \
