@@ -357,10 +357,62 @@ fn operations_have_their_endpoints() {
     let server = Server::start(&[]);
     assert_eq!(get(&server, "/healthz").body, "ok\n");
     assert_eq!(get(&server, "/readyz").body, "ready\n");
-    let metrics = get(&server, "/metrics");
-    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
-    assert!(metrics.body.contains("\ngridcast_ready 1\n"), "{}", metrics.body);
-    assert!(metrics.body.ends_with("# EOF\n"));
+}
+
+/// Who does not ask for OpenMetrics gets what every scraper reads.
+#[test]
+fn metrics_come_in_the_form_that_was_asked_for() {
+    let server = Server::start(&[("server.cores", "2")]);
+    let metrics = |accept: &str| {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: h\r\n{accept}\r\n");
+        ask(&server, request.as_bytes())
+    };
+    let scraper = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3\r\n";
+    let open = metrics(scraper);
+    assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(open.body.ends_with("# EOF\n"));
+    assert!(open.body.contains("\n# TYPE gridcast_publishes counter\n"), "{}", open.body);
+    for accept in ["", "Accept: */*\r\n", "Accept: text/plain;version=0.0.4\r\n"] {
+        let plain = metrics(accept);
+        assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        assert!(!plain.body.contains("# EOF") && !plain.body.contains("# UNIT"), "{}", plain.body);
+        assert!(plain.body.contains("\n# TYPE gridcast_publishes_total counter\n"), "{accept}");
+        assert!(plain.body.contains("\n# HELP gridcast_publishes_total Messages published."));
+        assert_eq!(samples(&plain.body), samples(&open.body));
+    }
+}
+
+/// The names of all samples of a page.
+fn samples(page: &str) -> Vec<&str> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split(' ').next()).collect()
+}
+
+#[test]
+fn metrics_tell_of_the_process_and_of_the_cores() {
+    let server = Server::start(&[("server.cores", "2")]);
+    let page = get(&server, "/metrics").body;
+    assert!(page.contains("\ngridcast_ready 1\n"), "{page}");
+    assert!(page.contains("\ngridcast_cores 2\n"), "the threads that have connections: {page}");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        page.contains(&format!("\ngridcast_build_info{{version=\"{version}\"}} 1\n")),
+        "{page}"
+    );
+    for name in [
+        "process_cpu_seconds_total",
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_threads",
+        "process_open_fds",
+        "process_max_fds",
+    ] {
+        let line =
+            page.lines().find(|line| line.strip_prefix(name).is_some_and(|l| l.starts_with(' ')));
+        let value: f64 = line.expect(name).split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(value > 0.0 || name.ends_with("_total"), "{name}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::http::route::{Route, Settings};
 use crate::http::status::Status;
 use crate::limits::admission::Full;
 use crate::limits::memory::Level;
+use crate::metrics::render::prometheus;
 use crate::metrics::{CloseReason, Gate, TlsFailure};
 use crate::net::backend::Backend;
 use crate::wire::sse;
@@ -122,7 +123,11 @@ impl<B: Backend> Core<B> {
             }
             Route::Metrics => {
                 let text = self.shared.render_metrics();
-                self.respond(key, &Response::metrics(text), exchange);
+                let response = match request.wants_open_metrics() {
+                    true => Response::metrics(text, true),
+                    false => Response::metrics(prometheus(&text), false),
+                };
+                self.respond(key, &response, exchange);
             }
             Route::Status => self.tell_status(key, request, exchange)?,
             Route::Drain => self.begin_drain(key, request, exchange)?,

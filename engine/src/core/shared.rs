@@ -14,6 +14,7 @@ use crate::feed::retention::{Retention, RetentionClasses};
 use crate::limits::admission::Admission;
 use crate::limits::memory::Usage;
 use crate::metrics::CoreMetrics;
+use crate::metrics::process::Process;
 use crate::metrics::render::{Snapshot, render};
 use crate::net::tls::certificates::Tls;
 use crate::settings::config::{Config, RetentionClass};
@@ -199,6 +200,8 @@ impl Shared {
             connections: self.admission.total() as u64,
             log_lines_dropped: lines::dropped(),
             ready: self.is_ready(),
+            cores: self.ports.len() as u64,
+            process: Process::read(),
         };
         render(&cells, &snapshot)
     }

@@ -158,6 +158,12 @@ impl Request {
         has_token(self.headers.upgrade.as_deref(), "websocket")
     }
 
+    /// Whether metrics are wanted as OpenMetrics; who does not ask for it may not understand it.
+    #[must_use]
+    pub fn wants_open_metrics(&self) -> bool {
+        has_token(self.headers.accept.as_deref(), "application/openmetrics-text")
+    }
+
     /// Whether the request's body is to be published.
     #[must_use]
     pub fn publishes(&self) -> bool {

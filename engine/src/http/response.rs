@@ -19,7 +19,9 @@ const EVENT_STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\n\
     Transfer-Encoding: chunked\r\n";
 
 /// The content type of `/metrics`.
-pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of Prometheus' own text.
+pub const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const JSON_TYPE: &str = "application/json";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
@@ -61,10 +63,11 @@ impl<'a> Response<'a> {
         Self { content_type: JSON_TYPE, ..Self::text(status, body) }
     }
 
-    /// The response of `/metrics`.
+    /// The response of `/metrics`, as OpenMetrics or as Prometheus' own text.
     #[must_use]
-    pub fn metrics(body: impl Into<Cow<'a, str>>) -> Self {
-        Self { content_type: METRICS_TYPE, ..Self::text(Status::Ok, body) }
+    pub fn metrics(body: impl Into<Cow<'a, str>>, is_open_metrics: bool) -> Self {
+        let content_type = if is_open_metrics { OPEN_METRICS_TYPE } else { PROMETHEUS_TYPE };
+        Self { content_type, ..Self::text(Status::Ok, body) }
     }
 
     /// The answer to `OPTIONS`.

@@ -3,6 +3,7 @@
 
 pub mod counter;
 pub mod histogram;
+pub mod process;
 pub mod render;
 
 use crate::http::status::Status;

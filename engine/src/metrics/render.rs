@@ -1,9 +1,10 @@
-//! The OpenMetrics text of all counters: names, units and help texts. Must not keep anything
-//! between two scrapes.
+//! The text of all counters, as OpenMetrics or for Prometheus: names, units and help texts. Must not
+//! keep anything between two scrapes.
 
 use crate::http::status::Status;
 use crate::metrics::counter::Counter;
 use crate::metrics::histogram::{Histogram, Merged};
+use crate::metrics::process::Process;
 use crate::metrics::{AuthOutcome, CloseReason, CoreMetrics, Gate, Role, TlsFailure};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -14,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// What is not counted by cores but read at the moment of the scrape.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Topics known.
     pub topics: u64,
@@ -30,15 +31,43 @@ pub struct Snapshot {
     pub log_lines_dropped: u64,
     /// Whether the engine takes on work: neither starting nor draining.
     pub ready: bool,
+    /// Event loops there are.
+    pub cores: u64,
+    /// What the kernel says of the process.
+    pub process: Process,
 }
 
-/// The text of one scrape.
+/// The same scrape as a text of Prometheus' own, version 0.0.4, from that of OpenMetrics: the names
+/// of counters end alike everywhere, and there are neither units nor an end.
+#[must_use]
+pub fn prometheus(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut help = "";
+    for line in open_metrics.lines() {
+        if let Some(about) = line.strip_prefix("# HELP ") {
+            help = about;
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|t| t.split_once(' '))
+        {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            let about = help.strip_prefix(name).unwrap_or_default();
+            text.push_str(&format!("# HELP {name}{suffix}{about}\n# TYPE {name}{suffix} {kind}\n"));
+        } else if !line.starts_with('#') {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The text of one scrape, as OpenMetrics.
 #[must_use]
 pub fn render(cells: &[Arc<CoreMetrics>], snapshot: &Snapshot) -> String {
     let mut registry = Registry::default();
     let scrape = Scrape { cells: cells.to_vec(), snapshot: *snapshot };
     registry.sub_registry_with_prefix("gridcast").register_collector(Box::new(scrape));
     registry.register_collector(Box::new(Descriptors(cells.to_vec())));
+    registry.register_collector(Box::new(OfProcess(snapshot.process)));
     let mut text = String::with_capacity(16 << 10);
     match encode(&mut text, &registry) {
         Ok(()) => text,
@@ -69,6 +98,35 @@ impl Collector for Descriptors {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
         }
         Ok(())
+    }
+}
+
+/// What every process tells, under the names that every client library uses.
+#[derive(Debug)]
+struct OfProcess(Process);
+
+impl Collector for OfProcess {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Process { cpu_s, start_s, resident_bytes, virtual_bytes, threads } = self.0;
+        let help = "User and system CPU time spent.";
+        encoder
+            .encode_descriptor("process_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&cpu_s, None)?;
+        let help = "Start of the process since 1970.";
+        encoder
+            .encode_descriptor("process_start_time", help, Some(&Unit::Seconds), MetricType::Gauge)?
+            .encode_gauge(&start_s)?;
+        for (name, help, value) in [
+            ("process_resident_memory", "Memory that is in RAM.", resident_bytes),
+            ("process_virtual_memory", "Memory that is mapped.", virtual_bytes),
+        ] {
+            encoder
+                .encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        encoder
+            .encode_descriptor("process_threads", "Threads.", None, MetricType::Gauge)?
+            .encode_gauge(&threads)
     }
 }
 
@@ -129,6 +187,7 @@ impl Collector for Scrape {
         self.encode_labelled_totals(&mut encoder)?;
         self.encode_connections(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
+        self.encode_build(&mut encoder)?;
         self.encode_histograms(&mut encoder)
     }
 }
@@ -216,12 +275,18 @@ impl Scrape {
                 self.snapshot.awaited,
             ),
             ("patterns", "Patterns that somebody follows.", self.snapshot.patterns),
-            ("cores", "Event loops running.", self.cells.len() as u64),
+            ("cores", "Event loops running.", self.snapshot.cores),
             ("ready", "1 while the engine takes on work.", self.snapshot.ready.into()),
         ] {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
         }
         Ok(())
+    }
+
+    fn encode_build(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let version = [(env!("CARGO_PKG_VERSION").to_owned(), 1)];
+        let help = "Always 1; the version is its label.";
+        labelled_gauges(encoder, "build_info", None, help, ("version", &version))
     }
 
     fn encode_histograms(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

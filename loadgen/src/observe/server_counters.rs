@@ -29,7 +29,8 @@ impl CounterPage {
             .map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
         let host = &plan.host;
         let request = format!(
-            "GET /metrics HTTP/1.1\r\nHost: {host}\r\n{authorization}Connection: close\r\n\r\n"
+            "GET /metrics HTTP/1.1\r\nHost: {host}\r\n{authorization}\
+             Accept: application/openmetrics-text\r\nConnection: close\r\n\r\n"
         );
         // A client that cannot be made fails the run itself, with its reason.
         let tls = plan.tls.as_ref().and_then(|tls| TlsClient::new(tls).ok());
