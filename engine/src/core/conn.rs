@@ -15,6 +15,7 @@ use crate::feed::topic::{Target, Topic};
 use crate::frame::Kind;
 use crate::frame::decode::Decoder;
 use crate::http::body::Body;
+use crate::http::refusal::Refusal;
 use crate::http::request::is_empty_lines;
 use crate::http::response::Exchange;
 use crate::http::route::Door;
@@ -139,10 +140,48 @@ pub struct Posting {
     pub body: Body,
     /// How the answer is sent.
     pub exchange: Exchange,
+    /// The lines of a body that is here, as far as they are not published yet.
+    pub batch: Option<Batch>,
+}
+
+/// Lines that are published some at a time, and what has become of those that were.
+#[derive(Debug, Default)]
+pub struct Batch {
+    body: Vec<u8>,
+    at: usize,
+    line: u64,
+    /// Published.
+    pub done: u64,
+    /// Not published.
+    pub failed: u64,
+    /// The first that was not, and why.
+    pub first: Option<(u64, Refusal)>,
+}
+
+impl Batch {
+    /// The lines of `body`.
+    pub fn new(body: Vec<u8>) -> Self {
+        Self { body, ..Self::default() }
+    }
+
+    /// The next line that is not empty, and its number, counted from 1.
+    pub fn next_line(&mut self) -> Option<(u64, &[u8])> {
+        while self.at < self.body.len() {
+            let rest = &self.body[self.at..];
+            let len = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+            let from = self.at;
+            self.at += len + 1;
+            self.line += 1;
+            if !self.body[from..from + len].trim_ascii().is_empty() {
+                return Some((self.line, self.body[from..from + len].trim_ascii()));
+            }
+        }
+        None
+    }
 }
 
 /// Where a POST publishes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum PostTarget {
     /// The whole body, to one topic.
     One(Topic, Option<Kind>),
@@ -170,8 +209,6 @@ pub struct Multiplexed {
     pub number: u64,
     /// The index of each of its subscriptions.
     pub topics: BTreeMap<Target, u32>,
-    /// The feed it published to last, so that it is looked up once.
-    pub held: Option<(Topic, Option<Arc<Feed>>)>,
     /// Whether it has published: then it waits with other publishers.
     pub publishes: bool,
     /// How much more it may publish now.
@@ -240,6 +277,11 @@ impl<S: Stream> Conn<S> {
         }
     }
 
+    /// True when lines of its POST have still to be published.
+    pub fn has_batch(&self) -> bool {
+        matches!(&self.role, Role::Request(Some(posting)) if posting.batch.is_some())
+    }
+
     /// Who it is where topics are limited by who waits for them.
     pub fn follower(&self) -> Follower<'_> {
         let connection = match &self.role {
@@ -276,7 +318,10 @@ impl<S: Stream> Conn<S> {
     /// Bytes of user memory held beside the slot itself.
     pub fn memory_bytes(&self) -> usize {
         let body = match &self.role {
-            Role::Request(Some(posting)) => size_of::<Posting>() + posting.body.memory_bytes(),
+            Role::Request(Some(posting)) => {
+                let batch = posting.batch.as_ref().map_or(0, |batch| batch.body.capacity());
+                size_of::<Posting>() + posting.body.memory_bytes() + batch
+            }
             _ => 0,
         };
         let body = body
@@ -296,8 +341,37 @@ pub struct Rest(Option<Box<Incomplete>>);
 
 #[derive(Debug)]
 struct Incomplete {
-    bytes: Vec<u8>,
+    kept: Kept,
     need: usize,
+}
+
+/// Bytes that wait to be parsed. Those that were used are passed over, not taken out: a publisher
+/// that has to wait after each message must not have all the others moved each time.
+#[derive(Debug, Default)]
+pub struct Kept {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Kept {
+    /// What has still to be parsed.
+    pub fn unused(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.used..]
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.used
+    }
+
+    /// Passes `count` bytes over; lets go of those passed once they are most of the buffer.
+    fn pass(&mut self, count: usize) {
+        self.used += count;
+        // A large buffer is not kept for a small rest either.
+        if self.bytes.capacity() > 4 * self.len() {
+            self.bytes.drain(..std::mem::take(&mut self.used));
+            self.bytes.shrink_to_fit();
+        }
+    }
 }
 
 impl Rest {
@@ -308,45 +382,87 @@ impl Rest {
 
     /// What is kept.
     pub fn bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |kept| &kept.bytes)
+        self.0.as_ref().map_or(&[], |rest| &rest.kept.bytes[rest.kept.used..])
     }
 
     /// True when what is kept is worth parsing: it waits for something else than more bytes.
     pub fn is_ready(&self) -> bool {
-        self.0.as_ref().is_some_and(|kept| kept.bytes.len() >= kept.need)
+        self.0.as_ref().is_some_and(|rest| rest.kept.len() >= rest.need)
     }
 
     /// Keeps `bytes`; parsing them again makes sense from `need` bytes on.
     pub fn keep(&mut self, bytes: &[u8], need: usize) {
-        self.0 = (!bytes.is_empty()).then(|| Box::new(Incomplete { bytes: bytes.to_vec(), need }));
+        let kept = Kept { bytes: bytes.to_vec(), used: 0 };
+        self.0 = (!bytes.is_empty()).then(|| Box::new(Incomplete { kept, need }));
     }
 
     /// Adds `bytes` to what is kept. Answers all of it once it is worth parsing: what is not
-    /// consumed must be [kept](Self::keep) again.
-    pub fn extend(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let kept = self.0.as_mut()?;
-        kept.bytes.extend_from_slice(bytes);
-        if kept.bytes.len() < kept.need {
+    /// consumed must be [restored](Self::restore).
+    pub fn extend(&mut self, bytes: &[u8]) -> Option<Kept> {
+        let rest = self.0.as_mut()?;
+        rest.kept.bytes.extend_from_slice(bytes);
+        if !self.is_ready() {
             return None;
         }
-        self.0.take().map(|kept| kept.bytes)
+        self.0.take().map(|rest| rest.kept)
     }
 
-    /// Puts back a buffer taken by [`extend`](Self::extend) after `consumed` bytes of it were used.
-    pub fn restore(&mut self, mut bytes: Vec<u8>, consumed: usize, need: usize) {
-        if consumed >= bytes.len() {
-            return;
+    /// Puts back what [`extend`](Self::extend) gave after `consumed` bytes of it were used.
+    pub fn restore(&mut self, mut kept: Kept, consumed: usize, need: usize) {
+        if consumed < kept.len() {
+            kept.pass(consumed);
+            self.0 = Some(Box::new(Incomplete { kept, need }));
         }
-        bytes.drain(..consumed);
-        // A large buffer is not kept for a small rest.
-        if bytes.capacity() > 4 * bytes.len() {
-            bytes.shrink_to_fit();
-        }
-        self.0 = Some(Box::new(Incomplete { bytes, need }));
     }
 
     /// Bytes of user memory held.
     pub fn memory_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |kept| size_of::<Incomplete>() + kept.bytes.capacity())
+        self.0.as_ref().map_or(0, |rest| size_of::<Incomplete>() + rest.kept.bytes.capacity())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_bit_by_bit_is_not_moved_each_time() {
+        let mut rest = Rest::default();
+        rest.keep(&[7; 100_000], 0);
+        let (mut moves, mut at) = (0, std::ptr::null());
+        for left in (0..100_000).rev() {
+            let mut kept = rest.extend(&[]).unwrap();
+            let now = kept.unused().as_ptr();
+            moves += usize::from(now != next_of(at));
+            at = now;
+            assert_eq!(kept.unused().len(), left + 1);
+            rest.restore(kept, 1, 0);
+        }
+        assert!(rest.is_empty() && moves < 20, "{moves} moves");
+    }
+
+    /// Where the next byte would be, had nothing moved.
+    fn next_of(at: *const u8) -> *const u8 {
+        at.wrapping_add(1)
+    }
+
+    #[test]
+    fn what_comes_later_joins_what_is_kept() {
+        let mut rest = Rest::default();
+        rest.keep(b"abcdef", 0);
+        let kept = rest.extend(&[]).unwrap();
+        rest.restore(kept, 2, 6);
+        assert!(rest.extend(b"g").is_none() && !rest.is_ready());
+        assert_eq!(rest.extend(b"h").unwrap().unused(), b"cdefgh");
+    }
+
+    #[test]
+    fn lines_are_numbered_and_empty_ones_passed_over() {
+        let mut batch = Batch::new(b"a\r\n\n  \nb\n c".to_vec());
+        let mut seen = Vec::new();
+        while let Some((number, line)) = batch.next_line() {
+            seen.push((number, line.to_vec()));
+        }
+        assert_eq!(seen, [(1, b"a".to_vec()), (4, b"b".to_vec()), (5, b"c".to_vec())]);
     }
 }

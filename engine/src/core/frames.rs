@@ -2,6 +2,7 @@
 //! connection is read or flushed (that is `core`).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::core::Core;
 use crate::core::conn::{Closing, Publisher, Role};
@@ -10,6 +11,8 @@ use crate::core::wheel::TICKS_PER_S;
 use crate::feed::encoder;
 use crate::feed::log::Published;
 use crate::feed::message::Message;
+use crate::feed::registry::FeedError;
+use crate::feed::topic::Topic;
 use crate::frame::decode::{Decoded, Event};
 use crate::frame::{Kind, Opcode, encode};
 use crate::metrics::{CloseReason, Gate};
@@ -121,6 +124,27 @@ impl<B: Backend> Core<B> {
             Ok(published) => self.published(&published),
             Err(error) => self.close(key, &Close::new(CloseCode::OverCapacity, error.to_string())),
         }
+    }
+
+    /// Publishes to a topic for a client that publishes to many.
+    ///
+    /// # Errors
+    /// [`FeedError`]; nothing was published then.
+    pub(crate) fn publish_to(
+        &mut self,
+        topic: &Topic,
+        message: Message<'_>,
+        now_ns: u64,
+    ) -> Result<Published, FeedError> {
+        let known = self.recent.find(topic);
+        let is_known = known.as_ref().map(Arc::as_ptr);
+        let mut held = known;
+        let published = self.shared.registry.publish(topic, &mut held, message, now_ns)?;
+        if let Some(feed) = held.filter(|feed| Some(Arc::as_ptr(feed)) != is_known) {
+            self.recent.note(topic, &feed);
+        }
+        self.published(&published);
+        Ok(published)
     }
 
     /// Counts a publish, and has publishers wait if a core is too far behind with it.

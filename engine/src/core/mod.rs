@@ -17,6 +17,7 @@ pub mod multiplex;
 pub mod newcomers;
 pub mod posting;
 pub mod reading;
+pub mod recent;
 pub mod requests;
 pub mod rights;
 pub mod roles;
@@ -37,6 +38,7 @@ use crate::auth::Auth;
 use crate::core::brake::Brake;
 use crate::core::conn::{Conn, Role};
 use crate::core::entrance::{Accepting, Entrance};
+use crate::core::recent::Recent;
 use crate::core::shared::Shared;
 use crate::core::state::{Census, Draining, Newcomers, Shedding};
 use crate::core::wheel::{TICK_MS, Tick, Wheel};
@@ -88,6 +90,8 @@ pub struct Core<B: Backend> {
     date: Date,
     /// Reads the commands of multiplexed clients.
     pub(crate) commands: Parser,
+    /// The feeds that POSTs and multiplexed clients published to lately.
+    pub(crate) recent: Recent,
     /// Whether publishers have to wait for subscribers.
     pub(crate) brake: Brake,
     /// Publishers that wait, the longest waiting first.
@@ -100,6 +104,8 @@ pub struct Core<B: Backend> {
     /// The tick of this turn. The wheel is behind it after a sleep, until it has been advanced.
     pub(crate) now: Tick,
     pub(crate) wheel: Wheel,
+    /// Connections that came due and have still to be looked at, and when that was.
+    pub(crate) due: VecDeque<(u32, Tick)>,
     pub(crate) index: usize,
     pub(crate) backend: B,
     doorbell: Arc<Doorbell>,
@@ -149,6 +155,7 @@ impl<B: Backend> Core<B> {
             conns: Slab::new(),
             buffer: vec![0; buffer_bytes],
             scratch: Scratch::default(),
+            recent: Recent::default(),
             brake: Brake::default(),
             paced: VecDeque::new(),
             answered: Vec::new(),
@@ -167,6 +174,7 @@ impl<B: Backend> Core<B> {
             newcomers: Newcomers::default(),
             tls: shared.tls.as_ref().map(Tls::view),
             wheel: Wheel::default(),
+            due: VecDeque::new(),
             now: 0,
             draining: Draining::No,
             census: Census::default(),
@@ -222,6 +230,7 @@ impl<B: Backend> Core<B> {
             || !self.readable.is_empty()
             || !self.newcomers.is_empty()
             || !self.answered.is_empty()
+            || !self.due.is_empty()
             || !(self.paced.is_empty() || self.brake.is_on())
             || self.lanes.is_sweeping()
             || self.lanes.is_looking()

@@ -13,9 +13,10 @@ use crate::delivery::subscriptions::Subscription;
 use crate::delivery::sweep::Member;
 use crate::feed::encoder::{announcement, text_frame};
 use crate::feed::kind::{Form, LaneKind};
-use crate::feed::log::{Feed, FeedName, Subscribed};
+use crate::feed::log::{Feed, FeedName};
 use crate::feed::message::Message;
 use crate::feed::options::Options;
+use crate::feed::placed::Subscribed;
 use crate::feed::registry::FeedError;
 use crate::feed::topic::Target;
 use crate::frame::Kind;
@@ -75,7 +76,6 @@ impl<B: Backend> Core<B> {
             kind,
             number: self.shared.registry.number(),
             topics: BTreeMap::new(),
-            held: None,
             publishes: false,
             rate,
         };
@@ -247,13 +247,9 @@ impl<B: Backend> Core<B> {
             let message = format!("more than {per_s} messages a second");
             return Err(Failure::new(ErrorCode::RateLimited, message));
         }
-        let held = multiplexed.held.take().filter(|(topic, _)| *topic == publish.topic);
-        let mut held = held.and_then(|(_, feed)| feed);
-        let message = Message { kind: publish.kind, payload: &publish.payload };
-        let published = self.shared.registry.publish(&publish.topic, &mut held, message, now_ns)?;
-        multiplexed.held = Some((publish.topic.clone(), held));
         multiplexed.publishes = true;
-        self.published(&published);
+        let message = Message { kind: publish.kind, payload: &publish.payload };
+        let published = self.publish_to(&publish.topic, message, now_ns)?;
         if let Some(id) = id {
             self.answer(
                 key,

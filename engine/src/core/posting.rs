@@ -2,7 +2,7 @@
 //! replies. Must not parse lines (that is `wire::command`) or frame bodies (that is `http::body`).
 
 use crate::core::Core;
-use crate::core::conn::{PostTarget, Posting, Role};
+use crate::core::conn::{Batch, PostTarget, Posting, Role};
 use crate::core::reading::Consumed;
 use crate::core::wheel;
 use crate::feed::log::Published;
@@ -16,7 +16,9 @@ use crate::http::response::{CONTINUE, Exchange, Response};
 use crate::http::status::Status;
 use crate::limits::rate::TokenBucket;
 use crate::net::backend::Backend;
-use crate::wire::command;
+
+/// Lines of one POST that are published in one turn.
+const LINES_PER_TURN: usize = 256;
 
 impl<B: Backend> Core<B> {
     pub(crate) fn begin_post(
@@ -33,7 +35,7 @@ impl<B: Backend> Core<B> {
         if request.expects_continue() {
             conn.delivery.push_private(CONTINUE);
         }
-        let posting = Posting { target, body, exchange: exchange.clone() };
+        let posting = Posting { target, body, exchange: exchange.clone(), batch: None };
         conn.role = Role::Request(Some(Box::new(posting)));
         conn.heard = now;
         self.set_due_earlier(key, due);
@@ -66,18 +68,75 @@ impl<B: Backend> Core<B> {
 
     fn end_post(&mut self, key: u32) {
         let role = &mut self.conns[key as usize].role;
-        let Role::Request(Some(posting)) = std::mem::replace(role, Role::Request(None)) else {
-            return;
+        let Role::Request(Some(posting)) = role else { return };
+        let PostTarget::One(topic, kind) = posting.target.clone() else {
+            posting.batch = Some(Batch::new(posting.body.take_bytes()));
+            return self.post_lines(key);
         };
-        let Posting { target, body, exchange } = *posting;
-        let answer = match target {
-            PostTarget::One(topic, kind) => self.post_one(key, &topic, kind, &body.into_bytes()),
-            PostTarget::Many => Ok(self.post_many(key, &body.into_bytes())),
-        };
-        match answer {
+        let (payload, exchange) =
+            (posting.body.take_bytes(), std::mem::take(&mut posting.exchange));
+        *role = Role::Request(None);
+        match self.post_one(key, &topic, kind, &payload) {
             Ok(response) => self.respond(key, &response, &exchange),
             Err(refusal) => self.refuse_request(key, &refusal, &exchange),
         }
+    }
+
+    /// Publishes some of the lines of a POST, and answers it after the last one. The others wait
+    /// until subscribers, and everybody else, have had their turn.
+    pub(crate) fn post_lines(&mut self, key: u32) {
+        let Role::Request(Some(posting)) = &mut self.conns[key as usize].role else { return };
+        let Some(mut batch) = posting.batch.take() else { return };
+        for _ in 0..LINES_PER_TURN {
+            if self.brake.is_on() {
+                self.have_wait(key);
+                break;
+            }
+            let Some((number, line)) = batch.next_line() else {
+                return self.end_lines(key, batch);
+            };
+            match self.post_line(key, line) {
+                Ok(_) => batch.done += 1,
+                Err(refusal) => {
+                    batch.failed += 1;
+                    batch.first.get_or_insert((number, refusal));
+                }
+            }
+        }
+        self.have_wait_a_turn(key);
+        if let Role::Request(Some(posting)) = &mut self.conns[key as usize].role {
+            posting.batch = Some(batch);
+        }
+    }
+
+    fn post_line(&mut self, key: u32, line: &[u8]) -> Result<Published, Refusal> {
+        let mut parser = std::mem::take(&mut self.commands);
+        let parsed = parser.publish(line).map_err(|error| Refusal::bad(error.to_string()));
+        let posted = parsed.and_then(|publish| {
+            let message = Message { kind: publish.kind, payload: &publish.payload };
+            self.post(key, &publish.topic, message)
+        });
+        self.commands = parser;
+        posted
+    }
+
+    /// Every line that could be published was; the answer counts both kinds and names the first
+    /// error.
+    fn end_lines(&mut self, key: u32, batch: Batch) {
+        let role = &mut self.conns[key as usize].role;
+        let Role::Request(Some(posting)) = std::mem::replace(role, Role::Request(None)) else {
+            return;
+        };
+        let Batch { done, failed, first, .. } = batch;
+        let mut reply = serde_json::json!({ "published": done, "failed": failed });
+        let mut status = Status::Ok;
+        if let Some((line, refusal)) = first {
+            status = refusal.status;
+            let (code, message) = (status.error_code(), &refusal.message);
+            reply["error"] = serde_json::json!({ "code": code, "line": line, "message": message });
+        }
+        let response = Response::json(status, reply.to_string() + "\n");
+        self.respond(key, &response, &posting.exchange);
     }
 
     fn post_one(
@@ -102,33 +161,6 @@ impl<B: Backend> Core<B> {
         Ok(Response::json(Status::Ok, reply.to_string() + "\n"))
     }
 
-    /// Every line that can be published is; the answer counts both kinds and names the first error.
-    fn post_many(&mut self, key: u32, body: &[u8]) -> Response<'static> {
-        let (mut done, mut failed, mut first) = (0_u64, 0_u64, None);
-        for (line, parsed) in command::publishes(body) {
-            let posted = parsed.map_err(|error| Refusal::bad(error.to_string()));
-            let posted = posted.and_then(|publish| {
-                let message = Message { kind: publish.kind, payload: &publish.payload };
-                self.post(key, &publish.topic, message)
-            });
-            match posted {
-                Ok(_) => done += 1,
-                Err(refusal) => {
-                    failed += 1;
-                    first.get_or_insert((line, refusal));
-                }
-            }
-        }
-        let mut reply = serde_json::json!({ "published": done, "failed": failed });
-        let mut status = Status::Ok;
-        if let Some((line, refusal)) = first {
-            status = refusal.status;
-            let (code, message) = (status.error_code(), &refusal.message);
-            reply["error"] = serde_json::json!({ "code": code, "line": line, "message": message });
-        }
-        Response::json(status, reply.to_string() + "\n")
-    }
-
     /// Publishes one message for a POST, within the rate of its connection.
     fn post(
         &mut self,
@@ -148,9 +180,7 @@ impl<B: Backend> Core<B> {
             return Err(too_many(text));
         }
         self.take_publish(key, now_ns).map_err(too_many)?;
-        let published = self.shared.registry.publish(topic, &mut None, message, now_ns)?;
-        self.published(&published);
-        Ok(published)
+        Ok(self.publish_to(topic, message, now_ns)?)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::core::conn::{Closing, Role};
+use crate::core::conn::{Closing, Kept, Role};
 use crate::core::wheel;
 use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushState;
@@ -68,25 +68,41 @@ impl<B: Backend> Core<B> {
 
     /// True when a connection publishes while publishers have to wait; it then waits with them.
     pub(crate) fn has_to_wait(&mut self, key: u32) -> bool {
-        let waits = self.brake.is_on() && self.conns[key as usize].publishes();
-        if waits {
+        let conn = &self.conns[key as usize];
+        if !conn.queued.paced && self.brake.is_on() && conn.publishes() {
             self.have_wait(key);
         }
-        waits
+        self.conns[key as usize].queued.paced
     }
 
     /// Has a connection wait until publishers may go on.
     pub(crate) fn have_wait(&mut self, key: u32) {
-        if !std::mem::replace(&mut self.conns[key as usize].queued.paced, true) {
+        if self.have_wait_a_turn(key) {
             self.metrics.paced();
+        }
+    }
+
+    /// Has a connection wait until others had their turn; false when it waits already.
+    pub(crate) fn have_wait_a_turn(&mut self, key: u32) -> bool {
+        let begins = !std::mem::replace(&mut self.conns[key as usize].queued.paced, true);
+        if begins {
             self.paced.push_back(key);
         }
+        begins
     }
 
     /// Lets a connection that had to wait go on, with what it had sent already.
     fn resume(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if conn.queued.paced || conn.queued.read_held {
+            return;
+        }
+        if conn.has_batch() {
+            self.post_lines(key);
+            self.send_private(key);
+        }
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if conn.queued.paced {
             return;
         }
         if let Some(all) = conn.rest.extend(&[]) {
@@ -188,9 +204,10 @@ impl<B: Backend> Core<B> {
         self.metrics.received(bytes.len());
         let conn = &mut self.conns[key as usize];
         // A request's time runs from its first byte: those that trickle in do not extend it. Nor do
-        // empty lines extend the time until it begins.
+        // empty lines extend the time until it begins, or what comes after the end has begun.
         let is_idle = matches!(conn.role, Role::Request(None)) && is_empty_lines(bytes);
-        if !conn.has_begun_request() && !is_idle {
+        let is_closing = matches!(conn.role, Role::Closing(_));
+        if !conn.has_begun_request() && !is_idle && !is_closing {
             conn.heard = self.now;
             conn.queued.pinged = false;
         }
@@ -216,10 +233,10 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn consume_kept(&mut self, key: u32, mut all: Vec<u8>) {
-        let (consumed, need) = self.consume(key, &mut all);
+    fn consume_kept(&mut self, key: u32, mut kept: Kept) {
+        let (consumed, need) = self.consume(key, kept.unused());
         if let Some(conn) = self.conns.get_mut(key as usize) {
-            conn.rest.restore(all, consumed, need);
+            conn.rest.restore(kept, consumed, need);
         }
     }
 

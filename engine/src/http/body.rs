@@ -123,6 +123,12 @@ impl Body {
         self.payload.capacity()
     }
 
+    /// The payload read, taken out.
+    #[must_use]
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.payload)
+    }
+
     /// The payload read.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {

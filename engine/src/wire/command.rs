@@ -176,7 +176,11 @@ impl Parser {
         })?
     }
 
-    fn publish<'l>(&mut self, line: &'l [u8]) -> Result<Publish<'l>, CommandError> {
+    /// Reads one line of a POST.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub fn publish<'l>(&mut self, line: &'l [u8]) -> Result<Publish<'l>, CommandError> {
         self.parse(line, |object, spans| Members::read(object)?.publish(spans))?
     }
 
