@@ -37,20 +37,25 @@ impl<B: Backend> Core<B> {
 
     /// Hands on whoever is due, once a tick.
     pub(crate) fn tick(&mut self) {
-        let now = self.now;
-        if now == self.wheel.now() {
-            return;
+        if self.now != self.wheel.now() {
+            let due = &mut self.due;
+            self.wheel.advance(self.now, |key, at| due.push_back((key, at)));
+            self.forget_given_up();
+            self.measure_memory();
+            self.shed();
         }
-        let mut due = Vec::new();
-        self.wheel.advance(now, |key, at| due.push((key, at)));
-        for (key, at) in due {
+        self.serve_due();
+    }
+
+    /// Hands on some of those who are due; the others have their turn in the next ones. All that
+    /// share a token, or came together, are due together.
+    fn serve_due(&mut self) {
+        for _ in 0..DUE_PER_TURN {
+            let Some((key, at)) = self.due.pop_front() else { return };
             if self.conns.get(key as usize).is_some_and(|conn| conn.due == at) {
-                self.came_due(key, now);
+                self.came_due(key, self.now);
             }
         }
-        self.forget_given_up();
-        self.measure_memory();
-        self.shed();
     }
 
     /// Those who come and go leave their deadlines in the wheel. Rare, and then most of them go.
@@ -94,7 +99,15 @@ impl<B: Backend> Core<B> {
         let silent = now.saturating_sub(heard);
         let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
-            Role::Closing(_) => self.cut(key),
+            Role::Closing(_) => {
+                // The wheel reaches less far than the longest deadline, and is behind after a long
+                // sleep: then one comes by early.
+                let close_ms_max = config.keepalive.close_timeout_ms;
+                if silent >= ticks(close_ms_max).max(1) {
+                    return self.cut(key);
+                }
+                self.set_due(key, heard + ticks(close_ms_max).max(1));
+            }
             // It has sent what it had to; that its turn has not come is no fault of its own.
             Role::Request(_) if conn.awaits_handshake() => {
                 self.set_due(key, now + ticks(config.limits.handshake_ms_max));
@@ -111,7 +124,10 @@ impl<B: Backend> Core<B> {
                 }
                 self.set_due(key, heard + ticks(ms_max));
             }
-            Role::Subscriber(LaneKind::SSE) => self.ping(key, now, ping),
+            Role::Subscriber(LaneKind::SSE) if silent >= ping => {
+                self.conns[key as usize].heard = now;
+                self.ping(key, now, ping);
+            }
             // One that lagged for long was not asked meanwhile: it is asked first.
             _ if silent >= ping && !conn.queued.pinged => {
                 self.ping(key, now, idle.saturating_sub(ping));
@@ -160,6 +176,8 @@ impl<B: Backend> Core<B> {
     }
 }
 
+/// Connections that come due and are looked at in one turn: closing one costs about 10 µs.
+const DUE_PER_TURN: usize = 256;
 /// Deadlines of those who are gone that are kept until they would have come.
 const GIVEN_UP_KEPT: usize = 4096;
 /// Slots of connections that are kept although nobody is in them.

@@ -25,6 +25,9 @@ use crate::net::backend::{Backend, Stream};
 use crate::wire::close::{Close, CloseCode};
 use crate::wire::sse;
 
+/// Connections that the drain closes in one turn.
+const DRAINED_PER_TURN: usize = 256;
+
 impl<B: Backend> Core<B> {
     pub(crate) fn end_delivery(&mut self, key: u32, end: FlushEnd) {
         match end {
@@ -41,7 +44,14 @@ impl<B: Backend> Core<B> {
     /// Ends a connection in the form it speaks: a close frame, a close event, or plainly. What is
     /// torn is finished first.
     pub(crate) fn close(&mut self, key: u32, close: &Close) {
-        let Some(conn) = self.conns.get(key as usize) else { return };
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        if let Role::Request(Some(posting)) = &mut conn.role
+            && posting.batch.is_some()
+        {
+            // Its client is told which lines were published, and then that it is over.
+            posting.exchange.keep_alive = false;
+            return;
+        }
         let last = match conn.role {
             Role::Subscriber(LaneKind::SSE) => {
                 let mut event = Vec::new();
@@ -85,6 +95,8 @@ impl<B: Backend> Core<B> {
             self.metrics.role_ended(label);
         }
         conn.role = Role::Closing(closing);
+        // From here on it is the beginning of its end.
+        conn.heard = self.now;
         conn.delivery.push_private(last);
         if std::mem::take(&mut conn.queued.read_held) {
             // The peer's own close may be among what is kept.
@@ -207,6 +219,8 @@ impl<B: Backend> Core<B> {
             }
         };
         let left_then = ((1.0 - progress.share) * total as f64) as usize;
+        // However long the last turn was, or short the window is, one turn ends only so many.
+        let left_then = left_then.max(left.len().saturating_sub(DRAINED_PER_TURN));
         for key in left.split_off(left_then.min(left.len())) {
             let delay_ms = self.shared.reconnect_ms(key);
             let reason = format!("draining: reconnect in {delay_ms} ms");

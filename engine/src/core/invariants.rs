@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use crate::core::Core;
 use crate::core::conn::Conn;
+use crate::core::wheel::Tick;
 use crate::delivery::flush::FlushState;
 use crate::delivery::sweep::Member;
 use crate::net::backend::Backend;
@@ -16,6 +17,7 @@ struct Queues {
     readable: HashSet<u32>,
     paced: HashSet<u32>,
     answered: HashSet<u32>,
+    due: HashSet<(u32, Tick)>,
 }
 
 impl<B: Backend> Core<B> {
@@ -50,12 +52,14 @@ impl<B: Backend> Core<B> {
             readable: self.readable.iter().chain(newcomers).copied().collect(),
             paced: self.paced.iter().copied().collect(),
             answered: self.answered.iter().copied().collect(),
+            due: self.due.iter().copied().collect(),
         }
     }
 
     fn broken_of(&self, key: u32, conn: &Conn<B::Stream>, queues: &Queues) -> Option<&'static str> {
         let (queued, state) = (conn.queued, conn.delivery.state());
         let caught_up = state == FlushState::CaughtUp;
+        let is_due = queues.due.contains(&(key, conn.due));
         let is_answered = queues.answered.contains(&key);
         let rules = [
             (!queued.ready || queues.ready.contains(&key), "said to be queued for a flush"),
@@ -67,7 +71,7 @@ impl<B: Backend> Core<B> {
             (!caught_up || self.is_followed_up(conn), "behind, and no sweep is under way"),
             (!caught_up || !queued.read_held || is_answered, "caught up and never read again"),
             (!caught_up || conn.lagging_since == 0, "caught up and lagging"),
-            (conn.due > self.wheel.now(), "no deadline will come"),
+            (conn.due > self.wheel.now() || is_due, "no deadline will come"),
             (self.are_members(key, conn), "subscriptions and members do not know each other"),
         ];
         rules.iter().find(|(holds, _)| !holds).map(|(_, broken)| *broken)

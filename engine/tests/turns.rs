@@ -1,0 +1,243 @@
+//! What one turn of a core may do, on a fake network with a clock of its own: a share of everything
+//! that is due, and never more. Owns the budgets of turns, and deadlines that are longer than the
+//! core looks ahead. Must not test what is delivered (that is `simulation`).
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+mod harness;
+#[path = "simulation/network.rs"]
+mod network;
+
+use std::sync::Arc;
+
+use gridcast::auth::Rules;
+use gridcast::core::Core;
+use gridcast::core::shared::{Port as SharedPort, Shared};
+use gridcast::http::route::Door;
+use harness::http::{UPGRADE, post_bytes};
+use network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Wire};
+
+const MS: u64 = 1_000_000;
+/// Most connections that one turn closes, however many are due.
+const CLOSED_PER_TURN_MAX: usize = 256;
+
+/// One core, its network and its clock.
+struct Bed {
+    core: Core<FakeBackend>,
+    shared: Arc<Shared>,
+    port: Port,
+    clock: FakeClock,
+}
+
+impl Bed {
+    fn new(overrides: harness::Overrides<'_>) -> Self {
+        let config = harness::config(overrides);
+        let rules = Rules::load(&config).unwrap();
+        let ports = vec![SharedPort::new(FakeWake::default())];
+        let shared = Arc::new(Shared::new(config, rules, None, ports, UNIX_MS));
+        shared.set_ready();
+        let (port, clock) = (Port::default(), FakeClock::new(1_000));
+        let backend = FakeBackend::new(port.clone(), clock.clone());
+        let core = Core::new(Arc::clone(&shared), 0, backend, &[Door::All]);
+        Self { core, shared, port, clock }
+    }
+
+    fn turn(&mut self) {
+        let mut events = Vec::new();
+        let timeout = self.core.fall_asleep();
+        self.core.wake_up(&mut events, timeout).unwrap();
+        self.core.turn(&events);
+    }
+
+    /// Turns until nothing is to be done at once.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.turn();
+            if self.core.fall_asleep() != Some(std::time::Duration::ZERO) && !self.port.has_events()
+            {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// Lets `ms` pass, in steps that a core would wake up for.
+    fn pass_ms(&mut self, ms: u64) {
+        for _ in 0..ms / 100 {
+            self.clock.advance(100 * MS);
+            self.settle();
+        }
+    }
+
+    fn ask(&mut self, request: &str) -> Wire {
+        let wire = self.port.connect(1);
+        wire.give_room(usize::MAX);
+        wire.send(request.as_bytes());
+        self.settle();
+        wire
+    }
+
+    fn subscribe(&mut self, feed: &str) -> Wire {
+        self.ask(&format!("GET /v1/feed/{feed} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n"))
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.port.clear();
+    }
+}
+
+fn text_of(wire: &Wire) -> String {
+    String::from_utf8_lossy(&wire.received()).into_owned()
+}
+
+/// Whether the last frame is a close, of any length below 126.
+fn is_closed(wire: &Wire) -> bool {
+    let received = wire.received();
+    let close = received.windows(2).rposition(|pair| pair[0] == 0x88);
+    close.is_some_and(|at| at + 2 + usize::from(received[at + 1]) == received.len())
+}
+
+/// How many of `wires` each turn closes, until all are.
+fn closed_per_turn(bed: &mut Bed, wires: &[Wire]) -> Vec<usize> {
+    let mut counts = vec![wires.iter().filter(|wire| is_closed(wire)).count()];
+    while *counts.last().unwrap() < wires.len() {
+        assert!(counts.len() < 1000, "they are never closed: {counts:?}");
+        bed.turn();
+        counts.push(wires.iter().filter(|wire| is_closed(wire)).count());
+    }
+    counts.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[test]
+fn all_that_are_due_at_once_are_closed_in_several_turns() {
+    let mut bed =
+        Bed::new(&[("keepalive.ping_interval_ms", "1000"), ("keepalive.idle_timeout_ms", "2000")]);
+    let wires: Vec<Wire> = (0..2000).map(|_| bed.subscribe("t")).collect();
+    // None of them answers a ping: all are idle at the same instant, which one turn sees.
+    bed.pass_ms(1500);
+    bed.clock.advance(10_000 * MS);
+    let closed = closed_per_turn(&mut bed, &wires);
+    assert!(closed.iter().all(|&count| count <= CLOSED_PER_TURN_MAX), "{closed:?}");
+}
+
+#[test]
+fn a_drain_without_a_window_closes_in_several_turns() {
+    let mut bed = Bed::new(&[("drain.window_ms", "0")]);
+    let wires: Vec<Wire> = (0..2000).map(|_| bed.subscribe("t")).collect();
+    bed.shared.drain(bed.clock.now_ns());
+    bed.clock.advance(MS);
+    let closed = closed_per_turn(&mut bed, &wires);
+    assert!(closed.iter().all(|&count| count <= CLOSED_PER_TURN_MAX), "{closed:?}");
+}
+
+#[test]
+fn the_lines_of_a_large_post_are_published_in_several_turns() {
+    const LINES: usize = 40_000;
+    let mut bed = Bed::new(&[]);
+    let reader = bed.subscribe("t?mode=lossless");
+    let body = "{\"topic\":\"t\",\"data\":1}\n".repeat(LINES);
+    let request = post_bytes("/v1/publish", "application/x-ndjson", body.as_bytes());
+    let poster = bed.port.connect(1);
+    poster.give_room(usize::MAX);
+    poster.send(&request);
+    // The next request waits until this one is answered.
+    poster.send(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    poster.end();
+    let ones_before = reader.received().iter().filter(|&&byte| byte == b'1').count();
+    let (mut before, mut most, mut turns) = (reader.received().len(), 0, 0);
+    while !text_of(&poster).contains("published") {
+        bed.turn();
+        turns += 1;
+        assert!(turns < 10_000, "never answered");
+        let now = reader.received().len();
+        (most, before) = (most.max(now - before), now);
+    }
+    // A frame of one byte takes three.
+    assert!(most <= 2 * 3 * 256, "{most} bytes in one turn");
+    bed.settle();
+    let answers = text_of(&poster);
+    assert!(answers.contains(&format!("{{\"failed\":0,\"published\":{LINES}}}")), "{answers}");
+    assert!(answers.ends_with("ok\n"), "the request behind it is answered as well: {answers}");
+    let ones = |wire: &Wire| wire.received().iter().filter(|&&byte| byte == b'1').count();
+    assert_eq!(ones(&reader) - ones_before, LINES);
+}
+
+#[test]
+fn a_large_post_waits_for_subscribers_that_are_behind() {
+    let mut bed = Bed::new(&[
+        ("flush.bytes_per_slice", "65536"),
+        ("flush.bytes_per_socket", "4096"),
+        ("retention.bytes_max", "65536"),
+    ]);
+    let walls: Vec<Wire> = (0..20).map(|_| bed.subscribe("%23")).collect();
+    let line = format!("{{\"topic\":\"t\",\"data\":\"{}\"}}\n", "x".repeat(990));
+    let request = post_bytes("/v1/publish", "application/x-ndjson", line.repeat(1000).as_bytes());
+    let poster = bed.port.connect(1);
+    poster.give_room(usize::MAX);
+    poster.send(&request);
+    let mut log_bytes_max = 0;
+    for _ in 0..10_000 {
+        bed.turn();
+        log_bytes_max = log_bytes_max.max(bed.shared.registry.usage().log_bytes);
+        if text_of(&poster).contains("published") {
+            break;
+        }
+    }
+    bed.settle();
+    assert!(text_of(&poster).contains("{\"failed\":0,\"published\":1000}"));
+    for wall in &walls {
+        assert!(!is_closed(wall) && wall.received().len() > 990_000, "all of it came");
+    }
+    assert!(log_bytes_max < 900_000, "{log_bytes_max} bytes of a body of a megabyte at once");
+}
+
+const LONG_CLOSE: harness::Overrides<'_> = &[("keepalive.close_timeout_ms", "120000")];
+
+#[test]
+fn a_close_may_take_longer_than_the_wheel_reaches() {
+    let mut bed = Bed::new(LONG_CLOSE);
+    let wire = bed.subscribe("t");
+    // A reserved bit: the engine closes, and the peer never answers.
+    wire.send(&[0xC1, 0x80, 0, 0, 0, 0]);
+    bed.settle();
+    assert!(is_closed(&wire));
+    bed.pass_ms(119_000);
+    // What it sends meanwhile does not make it longer.
+    wire.send(b"still here");
+    assert!(!wire.is_dropped(), "119 s of 120 are over");
+    bed.pass_ms(2_000);
+    assert!(wire.is_dropped());
+}
+
+#[test]
+fn who_is_refused_after_a_long_sleep_has_its_time() {
+    for (request, asleep_ms) in [("GARBAGE\r\n\r\n", 60_000), ("GARBAGE\r\n\r\n", 3_600_000)] {
+        let mut bed = Bed::new(&[("keepalive.close_timeout_ms", "5000")]);
+        bed.settle();
+        // Without connections a core sleeps as long as nothing happens.
+        bed.clock.advance(asleep_ms * MS);
+        let wire = bed.ask(request);
+        assert!(text_of(&wire).starts_with("HTTP/1.1 400 "), "{}", text_of(&wire));
+        bed.pass_ms(4_000);
+        assert!(!wire.is_dropped(), "4 s of 5 are over, after {asleep_ms} ms");
+        bed.pass_ms(2_000);
+        assert!(wire.is_dropped());
+    }
+}
+
+#[test]
+fn an_event_stream_is_pinged_as_seldom_as_was_asked_for() {
+    let mut bed = Bed::new(&[
+        ("keepalive.ping_interval_ms", "120000"),
+        ("keepalive.idle_timeout_ms", "400000"),
+    ]);
+    let events = bed.ask("GET /v1/feed/t HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n");
+    let comments = |events: &Wire| text_of(events).matches("\n:").count();
+    let before = comments(&events);
+    bed.pass_ms(119_000);
+    assert_eq!(comments(&events), before);
+    bed.pass_ms(2_000);
+    assert_eq!(comments(&events), before + 1);
+}
