@@ -10,7 +10,7 @@ mod network;
 
 use std::sync::Arc;
 
-use gridcast::auth::Rules;
+use gridcast::auth::rules::Rules;
 use gridcast::core::Core;
 use gridcast::core::shared::{Port as SharedPort, Shared};
 use gridcast::http::route::Door;
