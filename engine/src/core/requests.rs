@@ -121,14 +121,7 @@ impl<B: Backend> Core<B> {
                 self.admit_work()?;
                 self.respond(key, &Response::text(Status::Ok, ""), exchange);
             }
-            Route::Metrics => {
-                let text = self.shared.render_metrics();
-                let response = match request.wants_open_metrics() {
-                    true => Response::metrics(text, true),
-                    false => Response::metrics(prometheus(&text), false),
-                };
-                self.respond(key, &response, exchange);
-            }
+            Route::Metrics => self.tell_metrics(key, request, exchange),
             Route::Status => self.tell_status(key, request, exchange)?,
             Route::Drain => self.begin_drain(key, request, exchange)?,
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
@@ -176,6 +169,15 @@ impl<B: Backend> Core<B> {
             }
         }
         Ok(())
+    }
+
+    fn tell_metrics(&mut self, key: u32, request: &Request, exchange: &Exchange) {
+        let text = self.shared.render_metrics();
+        let response = match request.wants_open_metrics() {
+            true => Response::metrics(text, true),
+            false => Response::metrics(prometheus(&text), false),
+        };
+        self.respond(key, &response, exchange);
     }
 
     /// Nothing new is taken on while the engine drains, or has no memory for it.

@@ -1,5 +1,5 @@
-//! The text of all counters, as OpenMetrics or for Prometheus: names, units and help texts. Must not
-//! keep anything between two scrapes.
+//! The text of all counters, as OpenMetrics or for Prometheus: names, units and help texts.
+//! Must not keep anything between two scrapes.
 
 use crate::http::status::Status;
 use crate::metrics::counter::Counter;
