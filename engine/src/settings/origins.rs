@@ -2,6 +2,7 @@
 //! it covers. Must not know what a page that is not listed is told.
 
 use serde::Deserialize;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// The pages that may use the engine; all of them when none is named.
@@ -9,17 +10,29 @@ use std::str::FromStr;
 #[serde(try_from = "Vec<String>")]
 pub struct Origins(Vec<Rule>);
 
-/// One entry, in lower case.
+/// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
-    /// A whole origin, or `null`.
-    Exact(String),
-    /// All hosts below a domain; with a scheme if one was written.
+    /// What a page without an origin of its own sends.
+    Null,
+    /// A whole origin.
+    Exact(Origin),
+    /// All hosts below a domain; of one scheme and of one port if those were written.
     Below {
         scheme: Option<String>,
-        /// The domain and its port, from the dot on.
+        /// The domain, from the dot on.
         suffix: String,
+        port: Option<u16>,
     },
+}
+
+/// An origin as browsers compare them (RFC 6454 section 4): in lower case, addresses in one form,
+/// and no port where it is the scheme's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    scheme: String,
+    host: String,
+    port: Option<u16>,
 }
 
 impl Origins {
@@ -32,8 +45,10 @@ impl Origins {
     /// True when the list names this origin; one without entries names none.
     #[must_use]
     pub fn lists(&self, origin: &str) -> bool {
-        let lower = origin.to_ascii_lowercase();
-        self.0.iter().any(|rule| rule.covers(&lower))
+        match Origin::parse(&origin.to_ascii_lowercase()) {
+            Some(origin) => self.0.iter().any(|rule| rule.covers(&origin)),
+            None => origin.eq_ignore_ascii_case("null") && self.0.contains(&Rule::Null),
+        }
     }
 }
 
@@ -46,13 +61,17 @@ impl TryFrom<Vec<String>> for Origins {
 }
 
 impl Rule {
-    fn covers(&self, origin: &str) -> bool {
+    fn covers(&self, origin: &Origin) -> bool {
         match self {
+            Self::Null => false,
             Self::Exact(exact) => exact == origin,
-            Self::Below { scheme, suffix } => {
-                let Some((own, authority)) = origin.split_once("://") else { return false };
-                let host = authority.strip_suffix(suffix.as_str()).unwrap_or_default();
-                scheme.as_deref().is_none_or(|scheme| scheme == own) && is_host(host)
+            Self::Below { scheme, suffix, port } => {
+                let below = origin.host.strip_suffix(suffix.as_str()).unwrap_or_default();
+                let own = default_port(&origin.scheme);
+                let is_at_port = origin.port.or(own) == port.or(own);
+                scheme.as_ref().is_none_or(|scheme| *scheme == origin.scheme)
+                    && is_at_port
+                    && is_name(below)
             }
         }
     }
@@ -64,29 +83,90 @@ impl FromStr for Rule {
     fn from_str(part: &str) -> Result<Self, String> {
         let lower = part.to_ascii_lowercase();
         if lower == "null" {
-            return Ok(Self::Exact(lower));
+            return Ok(Self::Null);
         }
-        let (scheme, authority) = match lower.split_once("://") {
-            Some((scheme, authority)) => (Some(scheme.to_owned()), authority),
+        let (scheme, rest) = match lower.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme.to_owned()), rest),
             None => (None, lower.as_str()),
         };
-        let (host, port) = authority.split_once(':').unwrap_or((authority, "0"));
-        let is_right = port.parse::<u16>().is_ok() && scheme.as_deref() != Some("");
-        match host.strip_prefix('*') {
-            Some(rest) if is_right && rest.strip_prefix('.').is_some_and(is_host) => {
-                Ok(Self::Below { scheme, suffix: authority.trim_start_matches('*').to_owned() })
-            }
-            None if is_right && scheme.is_some() && is_host(host) => Ok(Self::Exact(lower)),
-            _ => Err(format!(
-                "`{part}` is no origin such as https://app.example.com, https://*.example.com or \
-                 *.example.com"
-            )),
-        }
+        let rule = match rest.strip_prefix('*') {
+            Some(domain) => below(scheme, domain),
+            None => Origin::parse(&lower).map(Self::Exact),
+        };
+        rule.ok_or_else(|| {
+            let hint = if part.is_ascii() { "" } else { " (names in other letters as xn--…)" };
+            format!(
+                "`{part}` is no origin such as https://app.example.com, http://[::1]:8080, \
+                 https://*.example.com or *.example.com{hint}"
+            )
+        })
     }
 }
 
-/// A name or an IPv4 address: nothing that ends a host or begins something else.
-fn is_host(text: &str) -> bool {
+impl Origin {
+    /// None for what no browser sends.
+    fn parse(lower: &str) -> Option<Self> {
+        let (scheme, authority) =
+            lower.split_once("://").filter(|(scheme, _)| is_scheme(scheme))?;
+        if (scheme, authority) == ("file", "") {
+            return Some(Self { scheme: scheme.into(), host: String::new(), port: None });
+        }
+        let (host, port) = split_port(authority)?;
+        let port = port.filter(|port| default_port(scheme) != Some(*port));
+        Some(Self { scheme: scheme.to_owned(), host: host_of(host)?, port })
+    }
+}
+
+fn below(scheme: Option<String>, domain: &str) -> Option<Rule> {
+    let (suffix, port) = split_port(domain)?;
+    let name = suffix.strip_prefix('.').filter(|name| is_name(name) && !ends_in_number(name))?;
+    let is_known = scheme.as_deref().is_none_or(is_scheme);
+    is_known.then(|| Rule::Below { scheme, suffix: format!(".{name}"), port })
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    }
+}
+
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_inner)
+}
+
+/// A host and its port, if it has one.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let after_address = authority.rfind(']').map_or(0, |at| at + 1);
+    let Some(colon) = authority.get(after_address..)?.find(':') else {
+        return Some((authority, None));
+    };
+    let (host, port) = authority.split_at(after_address + colon);
+    let digits = port.strip_prefix(':').filter(|port| port.bytes().all(|b| b.is_ascii_digit()))?;
+    let port = digits.parse().ok().filter(|port| *port > 0)?;
+    Some((host, Some(port)))
+}
+
+/// A host in its one form.
+fn host_of(host: &str) -> Option<String> {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => Some(format!("[{}]", address.parse::<Ipv6Addr>().ok()?)),
+        None if ends_in_number(host) => Some(host.parse::<Ipv4Addr>().ok()?.to_string()),
+        None => is_name(host).then(|| host.to_owned()),
+    }
+}
+
+/// Browsers take such a host for an address.
+fn ends_in_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Nothing that ends a host or begins something else.
+fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
@@ -140,8 +220,45 @@ mod tests {
     }
 
     #[test]
+    fn every_origin_a_browser_sends_can_be_written() {
+        for (written, sent) in [
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://[0:0:0:0:0:0:0:1]", "http://[::1]"),
+            ("https://[2001:DB8::1]:443", "https://[2001:db8::1]"),
+            ("http://[::ffff:1.2.3.4]", "http://[::ffff:102:304]"),
+            ("https://a.example:443", "https://a.example"),
+            ("http://a.example:80", "http://a.example"),
+            ("http://a.example:443", "http://a.example:443"),
+            ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+            ("https://*.example.org:443", "https://a.example.org"),
+            ("*.example.org:443", "https://a.example.org"),
+            ("*.example.org:443", "http://a.example.org:443"),
+            ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+            ("file://", "file://"),
+            ("null", "null"),
+        ] {
+            assert!(admits(written, sent), "{written} {sent}");
+        }
+        assert!(!admits("http://a.example:80", "https://a.example"));
+        assert!(!admits("*.example.org:443", "http://a.example.org"));
+    }
+
+    #[test]
     fn what_is_no_origin_is_named() {
         for bad in [
+            "http://127.1",
+            "https://a.example:0",
+            "https://a.example:+80",
+            "https://a.example:",
+            "http://[::1",
+            "http://::1",
+            "http://[localhost]",
+            "https://*.1.2.3.4",
+            "https://bücher.example",
+            "1x://a.example",
+            "*.*",
             "example.com",
             "https://",
             "https://a.example/",
