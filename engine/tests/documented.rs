@@ -280,7 +280,11 @@ impl Reader {
     fn event_line(&mut self) -> Result<String, String> {
         let (events, rest) = self.streams.last_mut().ok_or("no event stream is open")?;
         if rest.is_empty() {
-            let chunk = events.chunk().ok_or("the event stream has ended")?;
+            let mut chunk = events.chunk().ok_or("the event stream has ended")?;
+            // Comments come whenever nothing else does; the pages leave them out.
+            while chunk.starts_with(':') {
+                chunk = events.chunk().ok_or("the event stream has ended")?;
+            }
             *rest =
                 chunk.strip_suffix('\n').unwrap_or(&chunk).split('\n').map(Into::into).collect();
         }
