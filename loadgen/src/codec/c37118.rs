@@ -1,7 +1,7 @@
-//! C37.118.2-2011 framing: data frames, the CFG-2 configuration frame and commands as pure
-//! encoders, and the check of a received frame. All fields are big-endian; layouts are as the
-//! standard frames them, and nothing here claims conformance beyond the framing. Must not read
-//! clocks, and must not know WebSocket or the plan of a run.
+//! C37.118.2-2011 framing: pure encoders of data frames, the CFG-2 configuration frame and
+//! commands, and the check of a received frame. All fields are big-endian. Field layouts follow the
+//! standard; conformance beyond the framing is not claimed. Must not read clocks, and must not know
+//! WebSocket or the plan of a run.
 
 use crc::{CRC_16_IBM_3740, Crc, Table};
 
@@ -14,7 +14,7 @@ pub const DEFAULT_DATA_BYTES: usize = 92;
 /// Bytes before the body of every frame.
 pub const ENVELOPE_BYTES: usize = 14;
 
-/// What every frame says about itself.
+/// The header fields of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Envelope {
     /// IDCODE of the stream, 1 to 65534.
@@ -32,13 +32,13 @@ pub struct Envelope {
 pub enum Kind {
     /// Measurements.
     Data,
-    /// A text for people.
+    /// A text for people to read.
     Header,
-    /// What the device is capable of.
+    /// The capabilities of the device.
     Config1,
     /// Current configuration.
     Config2,
-    /// A request of the consumer.
+    /// A request from the consumer to the device.
     Command,
     /// Current configuration, extended.
     Config3,
@@ -119,16 +119,16 @@ pub enum Command {
     SendConfig3 = 6,
 }
 
-/// Why bytes are not a frame.
+/// Why bytes are not a valid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Shorter than any frame, or FRAMESIZE says otherwise than the message.
+    /// The message is shorter than any frame, or FRAMESIZE differs from its length.
     #[error("size field and message length differ")]
     Size,
-    /// The sync word is none that the standard has.
+    /// The sync word is not defined by the standard.
     #[error("no sync word")]
     Sync,
-    /// The checksum does not hold.
+    /// The checksum is wrong.
     #[error("checksum mismatch")]
     Checksum,
 }
@@ -156,7 +156,7 @@ pub fn encode_changed(id: u16, values: &Measurement, out: &mut Vec<u8>) {
     encode_data(Envelope { id, soc, quality, fracsec }, &[block], out);
 }
 
-/// How a configuration gives a rate: frames a second, or the seconds between two, negative.
+/// How a configuration states a rate: frames per second if positive, seconds per frame if negative.
 pub fn data_rate(frames_per_s: f64) -> i16 {
     if frames_per_s >= 1.0 {
         frames_per_s.round() as i16
@@ -182,7 +182,7 @@ pub fn encode_command(envelope: Envelope, command: Command, out: &mut Vec<u8>) {
     finish(start, out);
 }
 
-/// Checks size, sync word and checksum, and reads what the frame says about itself.
+/// Checks size, sync word and checksum, and reads the header.
 pub fn check(frame: &[u8]) -> Result<(Kind, Envelope), FrameError> {
     let (head, _) = frame.split_first_chunk::<ENVELOPE_BYTES>().ok_or(FrameError::Size)?;
     let (covered, sum) = frame.split_last_chunk::<2>().ok_or(FrameError::Size)?;
@@ -199,20 +199,20 @@ pub fn check(frame: &[u8]) -> Result<(Kind, Envelope), FrameError> {
     Ok((kind, Envelope { id: word(id_hi, id_lo), soc, quality, fracsec }))
 }
 
-/// Gives a whole frame another IDCODE, and the checksum that goes with it.
+/// Changes the IDCODE of a whole frame and recomputes the checksum.
 pub fn readdress(frame: &mut [u8], id: u16) {
     amend(frame, 4, id.to_be_bytes());
 }
 
-/// Gives a whole frame of any kind another time, and the checksum that goes with it. What it says
-/// of leap seconds and the quality of its time stays.
+/// Changes the time stamp of a whole frame of any kind and recomputes the checksum. The leap-second
+/// bits and the time quality stay as they are.
 pub fn restamp(frame: &mut [u8], soc: u32, fracsec: u32) {
     let Some(quality) = frame.get(10).copied() else { return };
     let ([s3, s2, s1, s0], [_, f2, f1, f0]) = (soc.to_be_bytes(), fracsec.to_be_bytes());
     amend(frame, 6, [s3, s2, s1, s0, quality, f2, f1, f0]);
 }
 
-/// Writes a field of a frame that has it, and the checksum.
+/// Writes a field if the frame has it, and recomputes the checksum.
 fn amend<const N: usize>(frame: &mut [u8], at: usize, value: [u8; N]) {
     if let Some((covered, sum)) = frame.split_last_chunk_mut::<2>()
         && let Some(field) = covered.get_mut(at..at + N)
@@ -222,13 +222,13 @@ fn amend<const N: usize>(frame: &mut [u8], at: usize, value: [u8; N]) {
     }
 }
 
-/// The TIME_BASE in a whole configuration frame: units of FRACSEC a second, 24 bits; `None` if it
-/// says none.
+/// The TIME_BASE in a whole configuration frame: units of FRACSEC per second, 24 bits. `None` if
+/// the frame has no TIME_BASE.
 pub fn time_base(configuration: &[u8]) -> Option<u32> {
     let (kind, _) = check(configuration).ok()?;
     let at = match kind {
         Kind::Config1 | Kind::Config2 => ENVELOPE_BYTES,
-        // Behind the number of the fragment.
+        // TIME_BASE follows the fragment number.
         Kind::Config3 => ENVELOPE_BYTES + 2,
         Kind::Data | Kind::Header | Kind::Command => return None,
     };
@@ -237,13 +237,13 @@ pub fn time_base(configuration: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes([0, b2, b1, b0])).filter(|units| *units > 0)
 }
 
-/// A default data frame kept ready, so that a tick costs a few stores and one checksum.
+/// A default data frame kept ready, so that a tick costs only a few stores and one checksum.
 #[derive(Debug, Clone)]
 pub struct Template {
     frame: [u8; DEFAULT_DATA_BYTES],
 }
 
-/// What changes from tick to tick in a default data frame.
+/// The fields that change from tick to tick in a default data frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measurement {
     /// Second of century.
@@ -346,7 +346,7 @@ impl Station {
         }
     }
 
-    /// What it announces once its configuration has changed: power has been added.
+    /// The CFG-2 frame after the configuration has changed: power values have been added.
     pub fn changed(id: u16) -> Station {
         let analogs = ["P", "Q"].map(|name| (name.to_owned(), ANUNIT_RMS)).to_vec();
         Station { analogs, changes: 2, ..Station::simulated(id) }
@@ -406,14 +406,14 @@ impl Kind {
     const ALL: [Kind; 6] =
         [Kind::Data, Kind::Header, Kind::Config1, Kind::Config2, Kind::Command, Kind::Config3];
 
-    /// The kind of the frame that begins with these two bytes, if one does. Version 1 is what most
-    /// messages carry; many devices write 2 on the same layout.
+    /// The kind of the frame that begins with these two bytes, if they are a sync word. Most frames
+    /// carry version 1; many devices write version 2 with the same layout.
     pub fn of_sync(sync: u8, word: u8) -> Option<Kind> {
         let begins = sync == SYNC && matches!(word & 0x0F, 1 | 2);
         Kind::ALL.into_iter().find(|kind| begins && kind.word() & 0xF0 == word & 0xF0)
     }
 
-    /// The second byte of its frames.
+    /// The second sync byte of this kind of frame.
     fn word(self) -> u8 {
         match self {
             Kind::Data => SYNC_DATA,
@@ -432,7 +432,7 @@ const SYNC_DATA: u8 = 0x01;
 const NAME_BYTES: usize = 16;
 /// Frequency, analogs and phasors as floats, phasors polar.
 const FORMAT_FLOAT_POLAR: u16 = 0x000F;
-/// One volt, and one ampere, a count; of no meaning for floats.
+/// One volt or one ampere per count; ignored for floats.
 const PHUNIT_VOLT: u32 = 0x0001_86A0;
 const PHUNIT_AMPERE: u32 = 0x0101_86A0;
 /// Root mean square, factor 1.

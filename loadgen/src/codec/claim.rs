@@ -1,15 +1,16 @@
-//! What a frame says it is, and why a message is none of this run. Must not know how it is encoded.
+//! The identity that a frame states, and why a message is not part of this run. Must not know how a
+//! frame is encoded.
 
-/// What a frame claims to be, its checksum having held.
+/// The identity that a frame with a valid checksum states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// Publisher id.
     pub id: u16,
-    /// Which tick.
+    /// Its tick.
     pub when: When,
 }
 
-/// How a frame names its tick.
+/// How a frame identifies its tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// By its UTC instant: second and fraction in `TIME_BASE` units.
@@ -30,20 +31,20 @@ pub enum When {
         /// The intended instant it was stamped with, ns since the Unix epoch.
         intended_unix_ns: u64,
     },
-    /// As the one configuration that its publisher sends.
+    /// A configuration frame; its publisher sends only one.
     Configuration,
 }
 
-/// The bytes are nothing a publisher of this crate sends, or were changed on the way.
+/// The bytes are not a frame of any publisher of this crate, or they were changed on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("corrupt frame")]
 pub struct Corrupt;
 
-/// Why a message is no frame of this run.
+/// Why a message is not a frame of this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reject {
-    /// Its checksum does not hold.
+    /// The checksum is wrong.
     Corrupt,
-    /// Whole, but nothing this run has published.
+    /// The message is intact, but this run has not published it.
     Foreign,
 }

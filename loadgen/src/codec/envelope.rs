@@ -1,5 +1,5 @@
-//! The envelopes of multiplexed messages, read: JSON texts and binary headers. The load generator's
-//! own reading of the protocol, pure; must not know sockets, publishers or what a payload is.
+//! Parses the envelopes of multiplexed messages: JSON texts and binary headers. This parser is
+//! independent of the engine's. Pure; must not know sockets, publishers or payloads.
 
 use std::borrow::Cow;
 
@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 
 use crate::codec::wire::Gap;
 
-/// What a text message of a multiplexed socket says.
+/// The meaning of a text message on a multiplexed socket.
 #[derive(Debug, PartialEq)]
 pub enum Notice<'m> {
-    /// A subscription was accepted; in binary envelopes `feed` stands for it.
+    /// A subscription was accepted; binary envelopes refer to it by `feed`.
     Subscribed {
         /// The topic or pattern.
         topic: Cow<'m, str>,
@@ -31,25 +31,25 @@ pub enum Notice<'m> {
     Data {
         /// Its topic.
         topic: Cow<'m, str>,
-        /// Its number in the feed.
+        /// Its sequence number in the feed.
         seq: u64,
-        /// What was published.
+        /// The payload.
         payload: Cow<'m, [u8]>,
     },
     /// Frames were skipped.
     Gap(Gap),
-    /// Something was refused.
+    /// The server refused something.
     Refused(Cow<'m, str>),
-    /// Something else.
+    /// Any other message.
     Other,
 }
 
-/// A text that is no message of the protocol.
+/// The text is not a message of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed envelope")]
 pub struct Malformed;
 
-/// Reads a text message.
+/// Parses a text message.
 pub fn read_text(message: &[u8]) -> Result<Notice<'_>, Malformed> {
     let fields: Fields<'_> = serde_json::from_slice(message).map_err(|_| Malformed)?;
     let Fields { topic, seq, data, data64, text, feed, subscribed, gap, error } = fields;
@@ -84,12 +84,12 @@ fn payload<'m>(
     }
 }
 
-/// Bytes that travel as text.
+/// Binary data carried as text.
 pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, Malformed> {
     BASE64.decode(text).map_err(|_| Malformed)
 }
 
-/// The header of a binary message: feed and number, and the payload behind it.
+/// The header of a binary message: feed and sequence number; the payload follows.
 #[inline]
 pub fn read_binary(message: &[u8]) -> Result<(u64, u64, &[u8]), Malformed> {
     let (feed, rest) = varint(message)?;
@@ -130,7 +130,7 @@ struct Fields<'m> {
     error: Option<Refused<'m>>,
 }
 
-/// A string that is borrowed where it has no escapes.
+/// A string, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Word<'m>(#[serde(borrow)] Cow<'m, str>);
 
@@ -148,7 +148,7 @@ struct Refused<'m> {
 }
 
 const FLAG_TEXT: u8 = 1;
-/// Nine bytes hold 63 bits: more than any server will number.
+/// Nine bytes hold 63 bits, more than any server needs.
 const VARINT_BYTES_MAX: usize = 9;
 
 #[cfg(test)]

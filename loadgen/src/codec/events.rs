@@ -1,32 +1,32 @@
-//! A stream of Server-Sent Events as it comes from the socket: HTTP chunks taken apart, events put
-//! together. Pure; must not know what an event is worth, or sockets.
+//! Parses a stream of Server-Sent Events read from a socket: removes the HTTP chunking and
+//! assembles events. Pure; must not judge events, and must not know sockets.
 
 use crate::codec::envelope;
 use crate::codec::wire::Gap;
 
-/// What one socket keeps between reads.
+/// The parser state that one socket keeps between reads.
 #[derive(Debug, Default)]
 pub struct EventStream {
     is_chunked: bool,
     chunk: Chunk,
-    /// Bytes of an event that is not complete.
+    /// Bytes of an incomplete event.
     rest: Vec<u8>,
 }
 
-/// Where in the chunked stream the next byte belongs.
+/// The position in the chunked stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Chunk {
-    /// In a size line; the value so far.
+    /// In a size line; the value parsed so far.
     #[default]
     Start,
     Size(u64),
-    /// In the extension behind a size.
+    /// In the chunk extension after a size.
     Extension(u64),
-    /// In data; bytes left.
+    /// In chunk data; the bytes left.
     Data(u64),
-    /// In the line end behind data.
+    /// In the line end after chunk data.
     End,
-    /// Behind the last chunk.
+    /// After the last chunk.
     Over,
 }
 
@@ -36,10 +36,10 @@ pub enum StreamEnd {
     /// The server ended it.
     #[error("eof")]
     Ended,
-    /// Not chunks as HTTP has them.
+    /// Invalid HTTP chunking.
     #[error("protocol: broken chunk")]
     Chunk,
-    /// An event longer than anything published.
+    /// An event is longer than anything published.
     #[error("protocol: event longer than any published")]
     TooLong,
 }
@@ -47,30 +47,30 @@ pub enum StreamEnd {
 /// One event.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// A frame with its number.
+    /// A frame with its sequence number.
     Data {
-        /// Its number in the feed, if it has one.
+        /// Its sequence number in the feed, if it has one.
         seq: Option<u64>,
-        /// What was published.
+        /// The payload.
         payload: Vec<u8>,
     },
     /// Frames were skipped.
     Gap(Gap),
-    /// The server says why it ends.
+    /// The server's reason for ending the stream.
     Close(Option<u16>),
-    /// A comment, a hint, or something else.
+    /// A comment, a retry hint, or any other event.
     Other,
-    /// An event that makes no sense.
+    /// An invalid event.
     Malformed,
 }
 
 impl EventStream {
-    /// A stream of which nothing was read yet.
+    /// The state of a new stream.
     pub fn new(is_chunked: bool) -> EventStream {
         EventStream { is_chunked, ..EventStream::default() }
     }
 
-    /// Takes bytes and hands every complete event, its empty line included, to `sink`.
+    /// Parses bytes and passes every complete event, with its empty line, to `sink`.
     pub fn take(
         &mut self,
         bytes: &[u8],
@@ -94,7 +94,7 @@ impl EventStream {
         if self.chunk == Chunk::Over { Err(StreamEnd::Ended) } else { Ok(()) }
     }
 
-    /// The next bytes of the body, which may be none, and what follows them.
+    /// The next bytes of the body, possibly none, and the rest of the input.
     fn next_data<'b>(&mut self, bytes: &'b [u8]) -> Result<(&'b [u8], &'b [u8]), StreamEnd> {
         if !self.is_chunked {
             return Ok((bytes, &[]));
@@ -113,7 +113,7 @@ impl EventStream {
 }
 
 impl Chunk {
-    /// The state after one byte that is no data.
+    /// The state after one byte that is not data.
     fn after(self, byte: u8) -> Result<Chunk, StreamEnd> {
         let digit = char::from(byte).to_digit(16).map(u64::from);
         match (self, byte, digit) {
@@ -133,7 +133,7 @@ impl Chunk {
     }
 }
 
-/// Hands on every complete event; answers where the incomplete one begins.
+/// Passes on every complete event; returns where the incomplete one begins.
 fn drain(bytes: &[u8], sink: &mut impl FnMut(&[u8])) -> usize {
     let (mut start, mut searched) = (0, 0);
     while let Some(found) = bytes.get(searched..).and_then(empty_line) {
@@ -149,7 +149,7 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
     bytes.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2)
 }
 
-/// Reads one event.
+/// Parses one event.
 pub fn read_event(event: &[u8]) -> Event {
     let (mut kind, mut seq, mut data) = (&b""[..], None, None);
     for line in event.split(|byte| *byte == b'\n') {
@@ -182,7 +182,7 @@ fn field<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     Some(value.strip_prefix(b" ").unwrap_or(value))
 }
 
-/// Several lines of data are one text.
+/// Several data lines form one text.
 fn append_line(data: &mut Vec<u8>, line: &[u8]) {
     if !data.is_empty() {
         data.push(b'\n');
@@ -200,7 +200,7 @@ fn close_code(data: &[u8]) -> Option<u16> {
     told.get("code")?.as_u64()?.try_into().ok()
 }
 
-/// No chunk is larger: another digit must still fit.
+/// The largest chunk size: one more hexadecimal digit must not overflow.
 const SIZE_MAX: u64 = u64::MAX >> 8;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! How a class of subscribers gets its frames: in which form, and how many of them. Parsed and
-//! written back; must not know what the forms look like on the wire.
+//! The wire form in which a class of subscribers gets its frames, and the rate it asks for. Parsed
+//! and written back; must not know how the forms are encoded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// A WebSocket for each topic, the payload and nothing else.
+    /// One WebSocket per topic; each message is the bare payload.
     #[default]
     Raw,
-    /// One WebSocket for a whole dashboard, JSON envelopes.
+    /// One WebSocket per dashboard, JSON envelopes.
     Json,
-    /// One WebSocket for a whole dashboard, binary envelopes.
+    /// One WebSocket per dashboard, binary envelopes.
     Bin,
-    /// A stream of Server-Sent Events for each topic.
+    /// One stream of Server-Sent Events per topic.
     Sse,
-    /// One WebSocket for a whole dashboard, the protocol of NATS.
+    /// One WebSocket per dashboard, the NATS protocol.
     Nats,
-    /// One WebSocket for a whole dashboard, MQTT.
+    /// One WebSocket per dashboard, MQTT.
     Mqtt,
-    /// One WebSocket for a whole dashboard, events of Socket.IO.
+    /// One WebSocket per dashboard, Socket.IO events.
     SocketIo,
-    /// One WebSocket for a whole dashboard, the protocol of Centrifugo.
+    /// One WebSocket per dashboard, the Centrifugo protocol.
     Centrifugo,
-    /// One WebSocket for a whole dashboard, the protocol of Pusher.
+    /// One WebSocket per dashboard, the Pusher protocol.
     Pusher,
 }
 
@@ -47,13 +47,13 @@ impl Form {
         }
     }
 
-    /// Whether another protocol is spoken inside messages.
+    /// Whether the form has a protocol of its own inside messages.
     pub fn is_spoken(self) -> bool {
         !matches!(self, Form::Raw | Form::Json | Form::Bin | Form::Sse)
     }
 
-    /// Bytes a frame of this payload takes on the wire, headers and envelope included; close enough
-    /// to plan by.
+    /// Estimated bytes of a frame with this payload on the wire, with headers and envelope;
+    /// accurate enough for planning.
     pub fn frame_bytes(self, payload: u64) -> u64 {
         let header = |bytes: u64| match bytes {
             0..=125 => bytes + 2,
@@ -99,10 +99,10 @@ impl FromStr for Form {
     }
 }
 
-/// Which of the frames a class asks for.
+/// Which frames a class asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Pace {
-    /// Frames per second and topic at most; `None` for all of them.
+    /// The most frames per second and topic; `None` for all.
     pub rate: Option<u32>,
     /// Whether a lagging socket skips to the newest frame.
     pub latest: bool,
@@ -112,7 +112,7 @@ impl Pace {
     /// The highest rate that may be asked for.
     pub const RATE_MAX: u32 = 1000;
 
-    /// Whether frames are left out on purpose, so that one that is missing is not lost.
+    /// Whether frames are skipped on request, so that a missing frame does not count as lost.
     pub fn is_thinned(self) -> bool {
         self.rate.is_some() || self.latest
     }
@@ -151,9 +151,9 @@ const EVENT_BYTES: u64 = 60;
 /// `MSG pmu.1001 1 92`, and two line ends.
 const NATS_LINE_BYTES: u64 = 22;
 const MQTT_HEADER_BYTES: u64 = 12;
-/// `451-["pmu/1001",{"_placeholder":true,"num":0}]` in a message of its own.
+/// `451-["pmu/1001",{"_placeholder":true,"num":0}]`, which is a separate message.
 const SOCKETIO_EVENT_BYTES: u64 = 50;
-/// An object around a string, with the names of an event and a channel.
+/// An object around a string, with the names of the event and the channel.
 const PUSH_BYTES: u64 = 68;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! How a socket asks a server for its feed and what the server must answer: the upgrade of
-//! RFC 6455, or the head of an event stream. Pure text; must not know frames or sockets.
+//! The HTTP request that opens a socket and the check of the response: the upgrade of RFC 6455, or
+//! the head of an event stream. Pure text; must not know frames or sockets.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest, Sha1};
 
-/// What a socket asks for.
+/// The contents of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offer<'o> {
     /// The request path with its query.
@@ -18,40 +18,40 @@ pub struct Offer<'o> {
     pub protocol: Option<&'o str>,
     /// Whether messages may be compressed.
     pub deflate: bool,
-    /// What shows who is asking.
+    /// The credentials of the client.
     pub token: Option<&'o str>,
 }
 
-/// A good answer.
+/// An accepted response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// Length of its head: the stream begins there.
+    /// Length of the response head; the stream begins after it.
     pub head_bytes: usize,
-    /// Whether messages may come compressed.
+    /// Whether messages may be compressed.
     pub is_deflated: bool,
-    /// Whether the stream comes in HTTP chunks.
+    /// Whether the body is chunked.
     pub is_chunked: bool,
 }
 
-/// Why a server's answer is not good.
+/// Why a response is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UpgradeError {
-    /// The server answered with another status.
+    /// The status is not the expected one.
     #[error("status {0}")]
     Status(u16),
-    /// `Sec-WebSocket-Accept` is not the one of the key, or a required header is missing.
+    /// `Sec-WebSocket-Accept` does not match the key, or a required header is missing.
     #[error("bad accept")]
     Accept,
     /// Another subprotocol than the one asked for, or none.
     #[error("subprotocol not agreed")]
     Protocol,
-    /// An extension that was not offered, or not as it was.
+    /// An extension was not offered, or has other parameters than offered.
     #[error("extension not offered")]
     Extension,
-    /// Not an event stream.
+    /// The response is not an event stream.
     #[error("no event stream")]
     Stream,
-    /// Not an HTTP/1.1 response, or a head without end.
+    /// Not an HTTP/1.1 response, or the head does not end.
     #[error("malformed response")]
     Malformed,
 }
@@ -81,7 +81,7 @@ impl Offer<'_> {
         text + "\r\n"
     }
 
-    /// Checks the answer. `Ok(None)`: its head is not complete yet.
+    /// Checks the response. `Ok(None)`: the head is not complete yet.
     pub fn check(&self, answer: &[u8]) -> Result<Option<Answer>, UpgradeError> {
         let Some(head_bytes) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
             let too_long = answer.len() > HEAD_BYTES_MAX;
@@ -96,7 +96,7 @@ impl Offer<'_> {
         Ok(Some(Answer { head_bytes: head_bytes + 4, is_deflated, is_chunked }))
     }
 
-    /// Whether messages may come compressed.
+    /// Whether messages may be compressed.
     fn check_upgrade(&self, head: &Head<'_>, key: &str) -> Result<bool, UpgradeError> {
         if head.status != 101 {
             return Err(UpgradeError::Status(head.status));
@@ -123,7 +123,7 @@ pub fn key(nonce: u128) -> String {
     BASE64.encode(nonce.to_be_bytes())
 }
 
-/// The accept value a server must answer a key with.
+/// The accept value that the server must send for a key.
 pub fn accept(key: &str) -> String {
     BASE64.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
 }
@@ -167,7 +167,8 @@ fn status(line: &str) -> Option<u16> {
     rest.get(..3)?.parse().ok()
 }
 
-/// Every message must be compressed for itself: only then do all sockets get the same bytes.
+/// The server must compress every message without context: only then do all sockets get the same
+/// bytes.
 fn is_deflate_without_context(extension: &str) -> bool {
     let mut parameters = extension.split(';').map(str::trim);
     parameters.next() == Some("permessage-deflate")

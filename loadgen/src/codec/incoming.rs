@@ -1,19 +1,19 @@
-//! What a server's frames mean for its client: messages and gaps are handed on, pings are answered,
-//! a close ends the connection. Pure; must not know sockets, nor what a message is worth.
+//! Handles the frames a server sends to a client: messages and gaps are passed on, pings are
+//! answered, a close ends the connection. Pure; must not know sockets, and must not judge messages.
 
 use crate::codec::wire;
 use crate::codec::wire::{Event, Gap, MASK, Message, Opcode, Scanner};
 
-/// What a server said that concerns the run.
+/// An event from the server that concerns the run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ServerEvent<'b> {
     /// A whole message.
     Message(Message<'b>),
-    /// Frames were skipped for this socket.
+    /// The server skipped frames for this socket.
     Gap(Gap),
 }
 
-/// Takes bytes that were read. Pongs that are due are appended to `pongs`.
+/// Handles bytes that were read. Pongs to send are appended to `pongs`.
 ///
 /// # Errors
 /// Why the connection is over.

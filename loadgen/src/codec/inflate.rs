@@ -1,11 +1,11 @@
-//! Compressed messages made whole, one at a time and without context, as RFC 7692 has it where the
-//! server keeps none. Must not know frames or sockets.
+//! Decompresses single messages without context, as RFC 7692 defines for servers that keep no
+//! context. Must not know frames or sockets.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::codec::memo::Memo;
 
-/// One thread's inflater: the same bytes arrive at many sockets, and are inflated once.
+/// The inflater of one thread. The same bytes arrive at many sockets and are inflated only once.
 #[derive(Debug)]
 pub struct Inflater {
     stream: Decompress,
@@ -13,18 +13,18 @@ pub struct Inflater {
     bytes_max: usize,
 }
 
-/// Not a compressed message, or one that grows beyond all bounds.
+/// The message is not valid compressed data, or it grows beyond the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("damaged compression")]
 pub struct Damaged;
 
 impl Inflater {
-    /// An inflater that remembers about so many messages, of up to `bytes_max` bytes each.
+    /// An inflater that caches about this many messages of up to `bytes_max` bytes each.
     pub fn new(messages: usize, bytes_max: usize) -> Inflater {
         Inflater { stream: Decompress::new(false), memo: Memo::new(messages), bytes_max }
     }
 
-    /// The message that was compressed into these bytes.
+    /// The decompressed form of these bytes.
     pub fn message(&mut self, compressed: &[u8]) -> Result<&[u8], Damaged> {
         let Inflater { stream, memo, bytes_max } = self;
         let whole = memo.of(compressed, |compressed| inflated(stream, compressed, *bytes_max))?;
@@ -32,7 +32,7 @@ impl Inflater {
     }
 }
 
-/// The bytes of a message, made whole if they are compressed; `None` if they are damaged.
+/// The bytes of a message, decompressed if necessary; `None` if they are damaged.
 #[inline]
 pub fn whole<'m>(
     bytes: &'m [u8],
@@ -76,7 +76,7 @@ fn inflated(
     Ok(out)
 }
 
-/// What every compressed message ends with, and the sender leaves out.
+/// The tail of every compressed message, which the sender omits (RFC 7692, 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 const FIRST_BYTES: usize = 1024;
 

@@ -1,26 +1,26 @@
-//! What was made of the bytes seen last. In a broadcast the same bytes arrive at every socket, so
+//! A cache of results by message bytes. In a broadcast the same bytes arrive at every socket, so
 //! nearly all messages cost one comparison instead of a checksum, a parse or an inflation. Must not
-//! know what the bytes are.
+//! know what the bytes mean.
 
-/// Values by the bytes they were made of; of bytes that share a slot the newest stay.
+/// Cached values by the bytes they were computed from; if two share a slot, the newer one stays.
 #[derive(Debug)]
 pub struct Memo<V> {
     slots: Vec<Slot>,
-    /// Apart from the slots, so that a value that is remembered is only looked at, never moved.
+    /// Values are stored apart from the slots, so that a cached value is never moved.
     values: Vec<V>,
-    /// Whether messages may end alike.
+    /// Whether different messages may end with the same bytes.
     is_wide: bool,
 }
 
 #[derive(Debug)]
 struct Slot {
     bytes: Vec<u8>,
-    /// Which value was made of them; none yet in a slot that was never used.
+    /// Index of the value; none in a slot that was never used.
     value: Option<u32>,
 }
 
 impl<V> Memo<V> {
-    /// A memo with slots for so many messages, at least 64 and at most 8,192.
+    /// A cache with this many slots, at least 64 and at most 8,192.
     pub fn new(messages: usize) -> Memo<V> {
         let slots = messages.clamp(SLOTS_MIN, SLOTS_MAX).next_power_of_two();
         let empty = || Slot { bytes: Vec::new(), value: None };
@@ -28,13 +28,13 @@ impl<V> Memo<V> {
         Memo { slots, values: Vec::new(), is_wide: false }
     }
 
-    /// The same for texts of other people's protocols, in which something may come behind the frame
-    /// that is the same for many.
+    /// A cache for texts of other protocols, where the bytes after the frame may be the same in
+    /// many messages.
     pub fn of_texts(messages: usize) -> Memo<V> {
         Memo { is_wide: true, ..Memo::new(messages) }
     }
 
-    /// The value of these bytes, made now if they are not remembered. A failure is not kept.
+    /// The value of these bytes, computed now if it is not cached. A failure is not cached.
     #[inline]
     pub fn of<E>(
         &mut self,
@@ -53,7 +53,7 @@ impl<V> Memo<V> {
 }
 
 impl Slot {
-    /// Remembers a value instead of the one that was here; its place.
+    /// Replaces the cached value of a slot; returns the index of the new one.
     fn keep<V>(&mut self, bytes: &[u8], value: V, values: &mut Vec<V>) -> usize {
         self.bytes.clear();
         self.bytes.extend_from_slice(bytes);
@@ -66,14 +66,14 @@ impl Slot {
     }
 }
 
-/// Every form ends in a checksum or near one, so the last bytes spread well over the slots.
+/// Every form ends with a checksum or close to one, so the last bytes are a good hash.
 #[inline]
 fn slot_of(message: &[u8]) -> usize {
     let word = message.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
 }
 
-/// Of more bytes than any of those protocols has behind a frame.
+/// More bytes than any of those protocols puts after a frame.
 #[inline]
 fn wide_slot_of(message: &[u8]) -> usize {
     let tail = message.get(message.len().saturating_sub(WIDE_BYTES)..).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What is on the wire: frames, messages, payloads and other servers' protocols, encoded and
-//! checked. Pure; must not know sockets or clocks, and shares no code with the engine.
+//! The wire formats: frames, messages, payloads and other servers' protocols, encoded and checked.
+//! Pure; must not know sockets or clocks, and shares no code with the engine.
 
 pub mod c37118;
 pub mod claim;

@@ -1,5 +1,5 @@
-//! Payloads: the kinds there are, JSON texts and stamped blocks encoded, and the checked claim that
-//! the bytes of a frame make. Must not read clocks, and must not know WebSocket or schedules.
+//! Payloads: the kinds, the encoding of JSON texts and stamped blocks, and the check that reads the
+//! identity from received bytes. Must not read clocks, and must not know WebSocket or schedules.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -14,18 +14,18 @@ use crate::codec::claim::{Claim, Corrupt, When};
 /// Smallest stamped block.
 pub const FIXED_BYTES_MIN: usize = 48;
 
-/// Largest payload of any form: what a receiver may have to hold for one message.
+/// The largest payload of any form: a receiver may have to buffer this much for one message.
 pub fn bytes_max(payload: Payload) -> usize {
     match payload {
         Payload::C37118 => c37118::DEFAULT_DATA_BYTES,
         Payload::Json | Payload::JsonVerbose => JSON_BYTES_MAX,
         Payload::Fixed { bytes } => (bytes as usize).max(FIXED_BYTES_MIN),
-        // Room for what an envelope makes of it.
+        // Room for the growth by an envelope.
         Payload::Recorded { bytes } => bytes as usize * 2,
     }
 }
 
-/// Checks a frame and reads what it claims to be.
+/// Checks a frame and reads its identity.
 pub fn identify(bytes: &[u8]) -> Result<Claim, Corrupt> {
     match bytes.first() {
         Some(0xAA) => identify_c37118(bytes),
@@ -59,7 +59,7 @@ pub(crate) fn write_json(id: u16, values: &Measurement, write: WriteValues, text
     let _ = write!(text, "{JSON_SUM}{sum:08x}\"}}"); // as above
 }
 
-/// One-letter keys, as dashboards with many values choose them.
+/// One-letter keys, as dashboards with many values use them.
 pub(crate) fn write_short(values: &Measurement, text: &mut String) {
     let _ = write!(text, ",\"st\":{},\"ph\":[", values.stat); // as above
     for (index, (magnitude, angle)) in values.phasors.iter().enumerate() {
@@ -70,7 +70,7 @@ pub(crate) fn write_short(values: &Measurement, text: &mut String) {
     let _ = write!(text, "],\"f\":{freq:.4},\"df\":{dfreq:.3},\"dg\":[{digital}]"); // as above
 }
 
-/// Every value under its name and unit.
+/// Every value with its full name and unit.
 pub(crate) fn write_verbose(values: &Measurement, text: &mut String) {
     let _ = write!(text, ",\"status\":{},\"phasors\":[", values.stat); // as above
     let named = PHASOR_NAMES.iter().zip(&values.phasors);
@@ -89,7 +89,7 @@ fn identify_json(bytes: &[u8]) -> Result<Claim, Corrupt> {
     let (covered, sum) = bytes.split_last_chunk::<JSON_SUM_BYTES>().ok_or(Corrupt)?;
     let hex = sum.strip_prefix(JSON_SUM.as_bytes()).and_then(|sum| sum.strip_suffix(b"\"}"));
     let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok()).ok_or(Corrupt)?;
-    // The publisher writes lower case only; any other spelling was changed on the way.
+    // The publisher writes lower case only; another spelling means that the bytes were changed.
     let spelled = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let told = u32::from_str_radix(hex, 16).map_err(|_| Corrupt)?;
     if !spelled || CHECKSUM.checksum(covered) != told {
@@ -146,7 +146,7 @@ fn identify_fixed(bytes: &[u8]) -> Result<Claim, Corrupt> {
 }
 
 pub(crate) const JSON_BYTES_MAX: usize = 1536;
-/// Voltages and currents by phase, then their positive sequence; each with its unit.
+/// Voltages and currents by phase, then their positive sequence, each with its unit.
 const PHASOR_NAMES: [(&str, &str); 8] = [
     ("voltage_a", "volt"),
     ("voltage_b", "volt"),
@@ -163,29 +163,29 @@ const FIXED_FIRST: u8 = b'G';
 const FIXED_MAGIC: [u8; 4] = [FIXED_FIRST, b'L', b'D', b'1'];
 static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 
-/// What a publisher sends.
+/// The content of a publisher's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload {
     /// A C37.118.2 data frame of 92 bytes.
     C37118,
     /// A short JSON object, about 240 bytes.
     Json,
-    /// The same values as a dashboard's back end would spell them out, about 750 bytes.
+    /// The same values with full names and units, about 750 bytes.
     JsonVerbose,
     /// A stamped block of exactly this many bytes.
     Fixed {
         /// Length of the payload, at least [`Payload::FIXED_BYTES_MIN`].
         bytes: u32,
     },
-    /// C37.118 data frames as they were recorded.
+    /// Recorded C37.118 data frames.
     Recorded {
-        /// Length of the longest.
+        /// Length of the longest frame.
         bytes: u32,
     },
 }
 
 impl Payload {
-    /// The stamp of a fixed-size payload needs this much room.
+    /// The smallest size with room for the stamp.
     pub const FIXED_BYTES_MIN: u32 = 48;
     /// Engines refuse larger messages by default.
     pub const FIXED_BYTES_MAX: u32 = 1 << 20;

@@ -1,7 +1,7 @@
-//! The time stamps that a stream's recorded frames get where they are to be of now: the recorded
-//! ones moved to the start of the run, their distances divided by the speed, and no two alike, so
-//! that a frame that comes back can be told by its stamp. Pure arithmetic; must not know captures,
-//! and reads no clock.
+//! New time stamps for the recorded frames of one stream, when they are replayed with the present
+//! time: recorded stamps are moved to the start of the run, and their distances divided by the
+//! speed. All stamps differ, so that a received frame can be identified by its stamp. Pure
+//! arithmetic; must not know captures, and reads no clock.
 
 use crate::time::units::SECOND_NS;
 
@@ -9,20 +9,20 @@ use crate::time::units::SECOND_NS;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamps {
     time_base: u32,
-    /// By the number of the frame: so many units after the start.
+    /// By frame number: units after the start.
     after: Vec<i64>,
-    /// The same in rising order, with the numbers.
+    /// The same in rising order, with the frame numbers.
     seqs: Vec<(i64, u32)>,
 }
 
-/// How stamps are moved.
+/// How stamps are shifted.
 #[derive(Debug, Clone, Copy)]
 pub struct Shift {
     /// Units of FRACSEC in a second.
     pub time_base: u32,
-    /// The recorded instant that becomes the start, ns since the Unix epoch.
+    /// The recorded instant that maps to the start, ns since the Unix epoch.
     pub zero_ns: u64,
-    /// By how much distances shrink.
+    /// The factor that divides distances.
     pub speed: f64,
 }
 
@@ -35,7 +35,8 @@ impl Stamps {
         let after = |(soc, fracsec): (u32, u32)| {
             let passed = i64::from(soc) * i64::from(time_base) + i64::from(fracsec) - zero;
             let after = (passed as f64 / shift.speed.max(f64::MIN_POSITIVE)).round() as i64;
-            // Whatever a clock that jumped had written, what is written now must fit.
+            // A recorded clock may have jumped, so the new value is limited to what the field
+            // holds.
             after.clamp(-limit, limit)
         };
         let mut seqs: Vec<(i64, u32)> = recorded.map(after).zip(0..).collect();
@@ -50,7 +51,7 @@ impl Stamps {
         Stamps { time_base, after: by_seq.into_iter().map(|(_, after)| after).collect(), seqs }
     }
 
-    /// SOC and FRACSEC of a frame in a run that starts then; `None` if there are not so many.
+    /// SOC and FRACSEC of a frame in a run with this start; `None` if there is no such frame.
     pub fn at(&self, seq: u32, start_unix_ns: u64) -> Option<(u32, u32)> {
         let base = i64::from(self.time_base);
         let units = units_of(start_unix_ns, self.time_base) + self.after.get(seq as usize)?;
@@ -74,7 +75,8 @@ fn units_of(unix_ns: u64, time_base: u32) -> i64 {
     i64::try_from(units).unwrap_or(i64::MAX / 4)
 }
 
-/// Longer than anything is played: only stamps of clocks that jump are further from the start.
+/// An upper bound longer than any replay; only stamps of a clock that jumped are further from the
+/// start.
 const DISTANCE_S_MAX: i64 = 30 * 86_400;
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
-//! The recorded frames of one stream as a publisher plays them: which bytes, how long after the
-//! start, with which time stamps, and which of them a frame that comes back is. Must not know
-//! captures or clocks.
+//! The recorded frames of one stream for replay: their bytes, when each is due after the start,
+//! their time stamps, and the lookup of a received frame. Must not know captures or clocks.
 
 use rustc_hash::FxHashSet;
 
@@ -10,19 +9,19 @@ use crate::codec::restamped::{Shift, Stamps};
 use crate::time::rate::Rate;
 use crate::time::units::SECOND_NS;
 
-/// One stream, in the order in which its frames came.
+/// One stream, its frames in the order of arrival.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Track {
     id: u16,
     bytes: Vec<u8>,
     frames: Vec<Frame>,
-    /// What each frame claims and its number, in the order of the claims.
+    /// The recorded identity of each frame and its number, sorted by identity.
     claims: Vec<(u64, u32)>,
-    /// What they claim instead, where they are to be of now.
+    /// The new stamps, if frames are replayed with the present time.
     stamps: Option<Stamps>,
 }
 
-/// When a frame is due, what it says about itself, and where it is.
+/// When a frame is due, its identity, and where its bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
     after_ns: u64,
@@ -31,17 +30,17 @@ struct Frame {
     length: u16,
 }
 
-/// Memory of a frame beside its bytes.
+/// Memory of a frame besides its bytes.
 pub const FRAME_COST_BYTES: usize = size_of::<Frame>() + size_of::<(u64, u32)>();
 
 impl Track {
-    /// The track of a stream that has no frames yet.
+    /// An empty track of a stream.
     pub fn new(id: u16) -> Track {
         Track { id, ..Track::default() }
     }
 
-    /// Adds a frame, by the instant of its arrival, ns. What is longer than FRAMESIZE can say is
-    /// no frame, and left out.
+    /// Adds a frame with the instant of its arrival, ns. Bytes longer than FRAMESIZE can state are
+    /// not a frame and are left out.
     pub fn push(&mut self, at_ns: u64, envelope: Envelope, bytes: &[u8]) {
         let Ok(length) = u16::try_from(bytes.len()) else { return };
         let claim = claim(envelope.soc, envelope.fracsec);
@@ -49,8 +48,8 @@ impl Track {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Puts the frames in the order of their arrival. Of those that claim the same instant only
-    /// the first stays, as no receiver could tell them apart; answers how many others there were.
+    /// Sorts the frames by arrival. Of several frames with the same stamp only the first stays,
+    /// because no receiver could tell them apart; returns how many were dropped.
     pub fn settle(&mut self) -> u64 {
         let pushed = self.frames.len();
         self.frames.sort_by_key(|frame| frame.after_ns);
@@ -61,7 +60,8 @@ impl Track {
         (pushed - self.frames.len()) as u64
     }
 
-    /// The same frames, their spacing divided by `speed`, counted from the instant `start_ns`.
+    /// The same frames with their distances divided by `speed`, counted from the instant
+    /// `start_ns`.
     pub fn played(mut self, start_ns: u64, speed: f64) -> Track {
         for frame in &mut self.frames {
             let after_ns = frame.after_ns.saturating_sub(start_ns);
@@ -70,18 +70,18 @@ impl Track {
         self
     }
 
-    /// Has the frames claim to be of now, in all that is played from here on.
+    /// Gives the frames present-time stamps in all later replays.
     pub fn restamp(&mut self, shift: Shift) {
         let claims = self.frames.iter().map(|frame| claimed(frame.claim));
         self.stamps = Some(Stamps::of(claims, shift));
     }
 
-    /// SOC and FRACSEC of the frame that came first, as recorded.
+    /// SOC and FRACSEC of the first frame, as recorded.
     pub fn first_claim(&self) -> Option<(u32, u32)> {
         self.frames.first().map(|frame| claimed(frame.claim))
     }
 
-    /// Gives the stream another IDCODE, in its frames, too.
+    /// Changes the IDCODE of the stream and of its frames.
     pub fn readdress(&mut self, id: u16) {
         self.id = id;
         for Frame { from, length, .. } in &self.frames {
@@ -110,8 +110,8 @@ impl Track {
         self.frames.iter().map(|frame| frame.length).max().unwrap_or(0)
     }
 
-    /// The bytes of a frame in a run that starts then, put into `changed` if they are not as they
-    /// were recorded; none if there are not so many.
+    /// The bytes of a frame in a run with this start, written to `changed` if they differ from the
+    /// recorded ones; `None` if there is no such frame.
     pub fn played_frame<'f>(
         &'f self,
         seq: u32,
@@ -126,7 +126,7 @@ impl Track {
         changed
     }
 
-    /// The bytes of a frame as recorded; none if there are not so many.
+    /// The recorded bytes of a frame; `None` if there is no such frame.
     pub fn frame(&self, seq: u32) -> &[u8] {
         let Some(Frame { from, length, .. }) = self.frames.get(seq as usize) else { return &[] };
         self.bytes.get(*from..from + usize::from(*length)).unwrap_or_default()
@@ -144,12 +144,12 @@ impl Track {
         (first, last)
     }
 
-    /// How many frames are due before so many ns after the start.
+    /// How many frames are due within this many ns after the start.
     pub fn frames_before(&self, after_ns: u64) -> u32 {
         self.frames.partition_point(|frame| frame.after_ns < after_ns) as u32
     }
 
-    /// The number of the frame that claims this instant in a run that starts then.
+    /// The number of the frame with this stamp in a run with this start.
     pub fn seq_of(&self, soc: u32, fracsec: u32, start_unix_ns: u64) -> Option<u32> {
         if let Some(stamps) = &self.stamps {
             return stamps.seq_of((soc, fracsec), start_unix_ns);
@@ -159,8 +159,8 @@ impl Track {
         self.claims.get(at).map(|(_, seq)| *seq)
     }
 
-    /// The mean rate, rounded to whole frames a second, or to whole seconds a frame where it is
-    /// lower: to plan by, and to say what is late.
+    /// The mean rate, rounded to whole frames per second, or to whole seconds per frame if it is
+    /// lower. Used for planning and to judge lateness.
     pub fn rate(&self) -> Rate {
         let (first_ns, last_ns) = self.span_ns();
         let seconds = last_ns.saturating_sub(first_ns) as f64 / SECOND_NS as f64;
@@ -193,7 +193,7 @@ mod tests {
     use crate::fixtures::data_frame;
     use proptest::prelude::*;
 
-    /// 2026 begins.
+    /// The start of 2026.
     const START_S: u32 = 1_767_225_600;
     const START_NS: u64 = START_S as u64 * SECOND_NS;
 
@@ -207,7 +207,7 @@ mod tests {
         bytes
     }
 
-    /// Frames of these instants of arrival and claims.
+    /// Frames with these instants of arrival and stamps.
     fn track(frames: &[(u64, u32, u32)]) -> Track {
         let mut track = Track::new(7);
         for (at_ns, soc, fracsec) in frames {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was recorded.
+        /// Holds for any recorded frames.
         #[test]
         fn restamped_frames_are_whole_known_again_and_changed_in_their_time_alone(
             recorded in prop::collection::vec(

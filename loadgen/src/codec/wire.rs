@@ -1,7 +1,6 @@
-//! The frames of RFC 6455, client side, as pure functions over bytes: masked encoding, and an
-//! in-place scan of what a server sends. It shares nothing with the engine's
-//! codec on purpose: an engine bug must not hide in shared code. Must not know sockets, clocks or
-//! payloads.
+//! RFC 6455 frames of the client side, as pure functions over bytes: masked encoding, and an
+//! in-place scan of what a server sends. It shares no code with the engine's codec on purpose:
+//! shared code would hide an engine bug. Must not know sockets, clocks or payloads.
 
 use serde::Deserialize;
 
@@ -18,7 +17,7 @@ pub enum Opcode {
     Pong = 0xA,
 }
 
-/// What a server sent, complete.
+/// A complete frame or message from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'b> {
     /// A whole message, text or binary.
@@ -40,7 +39,7 @@ pub struct Message<'b> {
     pub is_deflated: bool,
 }
 
-/// Frames the server skipped for this socket, told in a ping, a message or an event.
+/// Frames the server skipped for this socket, reported in a ping, a message or an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Gap {
     /// First sequence number skipped.
@@ -53,7 +52,7 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Whether it spans any frame at all.
+    /// Whether the gap covers any frame.
     pub fn is_sound(&self) -> bool {
         self.from <= self.to
     }
@@ -70,28 +69,28 @@ impl Gap {
 pub enum GapReason {
     /// The subscriber asked for the newest frame only.
     Conflated,
-    /// Any other: frames were lost to it.
+    /// Any other reason: the frames are lost.
     #[default]
     #[serde(other)]
     Lost,
 }
 
-/// Bytes a server must not send.
+/// A protocol error in the server's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// Reserved bits set, or an unknown opcode.
     #[error("reserved bits or unknown opcode")]
     Reserved,
-    /// Server frames are never masked.
+    /// The frame is masked; server frames must not be.
     #[error("masked server frame")]
     Masked,
-    /// Longer than anything this run's publishers send.
+    /// Longer than any frame this run's publishers send.
     #[error("message longer than any published")]
     TooLong,
-    /// A control frame in fragments or longer than 125 bytes.
+    /// A control frame that is fragmented or longer than 125 bytes.
     #[error("malformed control frame")]
     Control,
-    /// A continuation of nothing, or a new message inside another.
+    /// A continuation without a message, or a new message inside another.
     #[error("broken fragmentation")]
     Fragmentation,
 }
@@ -116,7 +115,7 @@ pub fn encode(opcode: Opcode, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) 
     apply_mask(out.get_mut(start..).unwrap_or_default(), mask);
 }
 
-/// The gap a ping tells of, if it does.
+/// The gap that a ping reports, if it reports one.
 pub fn gap_of(ping: &[u8]) -> Option<Gap> {
     #[derive(Deserialize)]
     struct Notice {
@@ -127,12 +126,13 @@ pub fn gap_of(ping: &[u8]) -> Option<Gap> {
     notice.gap.is_sound().then_some(notice.gap)
 }
 
-/// The name a close is counted under.
+/// The counter name of a close code.
 pub fn close_name(code: Option<u16>) -> String {
     code.map_or_else(|| "no code".to_string(), |code| code.to_string())
 }
 
-/// What one socket keeps between reads: nothing (16 bytes) unless a frame is torn or fragmented.
+/// The scan state of one socket between reads; 16 bytes, unless a frame is incomplete or
+/// fragmented.
 #[derive(Debug, Default)]
 pub struct Scanner {
     partial: Option<Box<Partial>>,
@@ -142,7 +142,7 @@ pub struct Scanner {
 #[derive(Debug, Default)]
 struct Partial {
     rest: Vec<u8>,
-    /// The fragments so far of a message that is not complete.
+    /// The fragments received so far of an incomplete message.
     message: Option<Fragments>,
 }
 
@@ -154,7 +154,7 @@ struct Fragments {
 }
 
 impl Scanner {
-    /// From now on messages may be compressed.
+    /// Allows compressed messages from now on.
     pub fn take_deflated(&mut self) {
         self.takes_deflated = true;
     }
@@ -164,12 +164,12 @@ impl Scanner {
         self.takes_deflated
     }
 
-    /// Bytes of a torn frame. The caller puts them before the next bytes it reads.
+    /// Bytes of an incomplete frame. The caller puts them before the next bytes it reads.
     pub fn rest(&self) -> &[u8] {
         self.partial.as_ref().map_or(&[], |partial| &partial.rest)
     }
 
-    /// Keeps bytes that are not complete yet, in place of what was kept.
+    /// Replaces the kept bytes with bytes that are not complete yet.
     pub fn keep(&mut self, rest: &[u8]) {
         let fragmented = self.partial.as_ref().is_some_and(|partial| partial.message.is_some());
         if rest.is_empty() && !fragmented {
@@ -181,8 +181,8 @@ impl Scanner {
         }
     }
 
-    /// Hands every complete event in `bytes` (the rest kept so far, then the bytes read) to `sink`
-    /// and keeps what is left. Nothing after a close is looked at.
+    /// Passes every complete event in `bytes` (the kept rest, then the bytes read) to `sink` and
+    /// keeps the incomplete rest. Bytes after a close are ignored.
     pub fn scan(
         &mut self,
         bytes: &[u8],
@@ -251,7 +251,7 @@ struct Frame<'b> {
     payload: &'b [u8],
 }
 
-/// The first frame of `bytes` and what follows it; `None` while it is not complete.
+/// The first frame of `bytes` and the rest; `None` while it is incomplete.
 #[inline]
 fn split_frame(
     bytes: &[u8],
@@ -280,7 +280,7 @@ fn split_frame(
     if opcode >= OPCODE_CLOSE && (!fin || len > CONTROL_BYTES_MAX) {
         return Err(WireError::Control);
     }
-    // Control frames are short whatever the limit of messages is.
+    // Control frames have their own limit, whatever the limit of messages is.
     if opcode < OPCODE_CLOSE && len > payload_bytes_max as u64 {
         return Err(WireError::TooLong);
     }
@@ -300,7 +300,7 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     rest.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
 }
 
-/// The code of a close that is meant.
+/// The code of a normal close.
 pub const NORMAL_CLOSURE: u16 = 1000;
 
 const CONTROL_BYTES_MAX: u64 = 125;
@@ -310,7 +310,7 @@ const OPCODE_CLOSE: u8 = 0x8;
 const OPCODE_PING: u8 = 0x9;
 const OPCODE_PONG: u8 = 0xA;
 
-/// A masking key hides nothing in a load test, so one will do for control frames and requests.
+/// Masking hides nothing in a load test, so control frames and requests share one key.
 pub const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM as requests: the first ends the run in order, the second ends the process.
-//! Must not know what a run is.
+//! SIGINT and SIGTERM: the first stops the run in order, the second ends the process. Must not know
+//! what a run is.
 
 use std::io;
 use std::process;
@@ -15,9 +15,10 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts to watch: the first signal calls `stop`, the second ends the process with this code.
+    /// Starts to wait for signals: the first calls `stop`, the second ends the process with this
+    /// code.
     ///
-    /// # Errors
+    /// When the system refuses the handlers or the thread.
     /// When the system gives neither handlers nor a thread.
     pub fn watch(stop: impl Fn() + Send + 'static, exit_code: u8) -> io::Result<Interrupt> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -26,7 +27,7 @@ impl Interrupt {
             for (count, _) in signals.forever().enumerate() {
                 match count {
                     0 => stop(),
-                    // The embedded engine ends with this process.
+                    // The embedded engine ends together with this process.
                     _ => process::exit(i32::from(exit_code)),
                 }
             }
@@ -34,10 +35,10 @@ impl Interrupt {
         Ok(Interrupt { handle, thread })
     }
 
-    /// Ends the watch.
+    /// Stops waiting for signals.
     pub fn finish(self) {
         self.handle.close();
-        // A watcher that panicked watches no more, which is what is wanted.
+        // A watcher that panicked has stopped watching, which is the goal here.
         let _ = self.thread.join();
     }
 }

@@ -18,7 +18,7 @@ use crate::time::units::SECOND_NS;
 
 /// Begins a connection without waiting for it.
 ///
-/// `receive_bytes` caps the receive buffer, for sockets that shall read slowly.
+/// `receive_bytes` limits the receive buffer, for sockets that must read slowly.
 pub fn connect(
     target: SocketAddr,
     source: Option<IpAddr>,
@@ -40,7 +40,7 @@ pub fn connect(
     }
 }
 
-/// Whether a connection that was begun is made: `Ok(false)` while it is under way.
+/// Whether a started connection is established; `Ok(false)` while it is in progress.
 pub fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
@@ -52,13 +52,13 @@ pub fn is_connected(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Drops a connection as a crashed host would: a reset, and nothing is said.
+/// Drops a connection as a crashed host would: with a reset and without a close frame.
 pub fn vanish(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 
-/// Waits for events until a monotonic instant, to the precision of the kernel's timers; mio itself
-/// rounds to milliseconds.
+/// Waits for events until a monotonic instant, with the precision of the kernel's timers. mio
+/// itself rounds to milliseconds.
 pub fn wait_until(poll: &mut Poll, events: &mut Events, deadline_ns: u64) -> io::Result<()> {
     let left_ns = deadline_ns.saturating_sub(mono_ns());
     if left_ns > 0 {
@@ -76,7 +76,7 @@ pub fn wait_until(poll: &mut Poll, events: &mut Events, deadline_ns: u64) -> io:
     poll_interruptible(poll, events, Duration::ZERO)
 }
 
-/// mio's poll; an interrupting signal is an empty result.
+/// mio's poll; an interrupting signal gives an empty result.
 pub fn poll_interruptible(
     poll: &mut Poll,
     events: &mut Events,
@@ -101,7 +101,7 @@ pub fn own_descriptors() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }.map_err(io::Error::from)
 }
 
-/// Pins the calling thread to the `index`th of the CPUs, taken in a circle.
+/// Pins the calling thread to CPU number `index`, modulo the number of CPUs.
 pub fn pin(cpus: &[usize], index: usize) -> io::Result<()> {
     let Some(cpu) = cpus.get(index % cpus.len().max(1)) else { return Ok(()) };
     let mut set = CpuSet::new();
@@ -112,9 +112,9 @@ pub fn pin(cpus: &[usize], index: usize) -> io::Result<()> {
     rustix::thread::sched_setaffinity(None, &set).map_err(io::Error::from)
 }
 
-/// Has the calling thread run as soon as it is due: no slack in its timers, and the lowest
-/// real-time priority, so that threads which share its CPU are interrupted for it; where that is
-/// not permitted, a better nice value.
+/// Makes the calling thread run as soon as it is due: no timer slack, and the lowest real-time
+/// priority, so that it preempts threads which share its CPU. If real-time priority is not
+/// permitted, it takes a better nice value.
 pub fn make_punctual() -> io::Result<()> {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
     let real_time = libc::sched_param { sched_priority: 1 };
@@ -126,7 +126,7 @@ pub fn make_punctual() -> io::Result<()> {
     rustix::process::setpriority_process(None, PUNCTUAL_NICE).map_err(io::Error::from)
 }
 
-/// A short, stable name for a failure, to count by.
+/// A short, stable name of an I/O error, used as a counter key.
 pub fn failure_name(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused",

@@ -1,5 +1,5 @@
-//! Encrypted connections, client side: whom to trust, and the sessions made of it. Must not know
-//! sockets: `link` moves the bytes.
+//! TLS on the client side: trusted certificates and new sessions. Must not know sockets: `link`
+//! moves the bytes.
 
 use std::sync::Arc;
 
@@ -18,36 +18,36 @@ use serde::{Deserialize, Serialize};
 pub struct TlsPlan {
     /// The name or address the server's certificate must be for.
     pub name: String,
-    /// Who vouches for it.
+    /// Which certificates are trusted.
     pub trust: Trust,
 }
 
-/// Who vouches for a server's certificate.
+/// Which certificates are trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
-    /// The authorities of this host.
+    /// The root certificates of this host.
     System,
-    /// These, in PEM form.
+    /// These root certificates, in PEM form.
     Authorities(Vec<u8>),
-    /// Nobody: any certificate will do.
+    /// No verification: any certificate is accepted.
     Anyone,
 }
 
-/// Why no session can be made.
+/// Why no session can be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// Not a name or an address.
     #[error("`{0}` is no name a certificate could be for")]
     Name(String),
-    /// Nothing in the file, or nothing on this host, vouches for anybody.
+    /// The file or this host has no usable root certificate.
     #[error("no authority to trust: {0}; see --tls-ca and --tls-insecure")]
     Authorities(String),
-    /// rustls refuses.
+    /// rustls returned an error.
     #[error(transparent)]
     Refused(#[from] Error),
 }
 
-/// Makes sessions.
+/// Creates sessions.
 #[derive(Debug, Clone)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
@@ -55,7 +55,7 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// A client that trusts as planned.
+    /// A client with the planned trust settings.
     pub fn new(plan: &TlsPlan) -> Result<TlsClient, TlsError> {
         let name = ServerName::try_from(plan.name.clone());
         let name = name.map_err(|_| TlsError::Name(plan.name.clone()))?;
@@ -72,18 +72,18 @@ impl TlsClient {
                 .with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Every socket stands for another device: none of them has been here before.
+        // Every socket stands for another device, so sessions are never resumed.
         config.resumption = Resumption::disabled();
         Ok(TlsClient { config: Arc::new(config), name })
     }
 
-    /// A session that has not begun.
+    /// A session that has not started.
     pub fn session(&self) -> Result<ClientConnection, Error> {
         ClientConnection::new(Arc::clone(&self.config), self.name.clone())
     }
 }
 
-/// `None` for anyone.
+/// The root certificates; `None` accepts any certificate.
 fn authorities(trust: &Trust) -> Result<Option<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     match trust {
@@ -106,7 +106,7 @@ fn authorities(trust: &Trust) -> Result<Option<RootCertStore>, TlsError> {
     }
 }
 
-/// Takes any certificate, but only from somebody who has its key.
+/// Accepts any certificate, but still verifies that the server has its key.
 #[derive(Debug)]
 struct Anyone {
     algorithms: WebPkiSupportedAlgorithms,

@@ -1,6 +1,6 @@
-//! When the sockets of a class are there: those that leave and come back, are cut off all at once,
-//! or come while the run is on; and how long each waits before it tries again. Must not know
-//! sockets, and reads no clock.
+//! When the sockets of a class are connected: those that leave and return, are all cut off at once,
+//! or join during the run; and how long each waits before it retries. Must not know sockets, and
+//! reads no clock.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,40 +11,40 @@ use serde::{Deserialize, Serialize};
 use crate::time::units;
 use crate::time::units::SECOND_NS;
 
-/// When the sockets of a class are there; by default from the ramp to the end.
+/// When the sockets of a class are connected; by default from the ramp to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Attendance {
-    /// The share of them that leaves in order and comes back at once.
+    /// A share of them disconnects in order and reconnects at once.
     pub churn: Churn,
     /// All of them are cut off at once.
     pub cut: Option<Cut>,
-    /// They are not there at the start and come one after another.
+    /// They are absent at the start and join one after another.
     pub joins: Option<Joins>,
-    /// Some of them come while the run is on, as the plan's profile says: those make the load, and
-    /// are as good as the others.
+    /// Some of them join during the run, as the plan's load profile says. They are part of the
+    /// normal load and are judged like the sockets that were there from the start.
     #[serde(default)]
     pub grows: bool,
 }
 
 impl Attendance {
-    /// Whether an overlay makes them come and go: then they are not those whose latency is the
+    /// Whether an overlay makes them disconnect or join. Such a class is left out of the latency
     /// score.
     pub fn is_stirred(&self) -> bool {
         self.cut.is_some() || self.joins.is_some()
     }
 
-    /// Whether no socket goes, and none comes but to make the load grow.
+    /// Whether no socket disconnects, and none joins except for the load profile.
     pub fn is_calm(&self) -> bool {
         Attendance { grows: false, ..*self }.is_steady()
     }
 
-    /// Whether every socket is there from the ramp to the end.
+    /// Whether every socket stays connected from the ramp to the end.
     pub fn is_steady(&self) -> bool {
         *self == Attendance::default()
     }
 }
 
-/// Sockets that leave in order and come back at once, in percent of the class per minute.
+/// Sockets that disconnect in order and reconnect at once, in percent of the class per minute.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Churn {
     /// Percent per minute; 0 for none.
@@ -52,7 +52,7 @@ pub struct Churn {
 }
 
 impl Churn {
-    /// Nanoseconds from one socket that leaves to the next, of this many; `None` if none leaves.
+    /// Nanoseconds between two disconnects in a class with this many sockets; `None` without churn.
     pub fn interval_ns(self, sockets: usize) -> Option<u64> {
         let per_min = self.percent_per_min / 100.0 * sockets as f64;
         (per_min > 0.0).then(|| ((60.0 * SECOND_NS as f64 / per_min) as u64).max(1))
@@ -84,7 +84,7 @@ pub struct Cut {
     pub at: Duration,
     /// How the connections end.
     pub end: CutEnd,
-    /// How long their clients wait before they try again.
+    /// How long their clients wait before they retry.
     pub wait: Wait,
 }
 
@@ -93,26 +93,27 @@ pub struct Cut {
 pub enum CutEnd {
     /// With a reset, as when a host crashes.
     Reset,
-    /// With nothing: for this long nobody reads and nobody says so, as when a link is dead.
+    /// Silently: for this long nobody reads and nobody reports it, as when a link is dead.
     Silent(Duration),
 }
 
-/// How long a client waits before it tries again.
+/// How long a client waits before it retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Wait {
-    /// Always the same time, so that all come back together.
+    /// Always the same time, so that all reconnect together.
     Fixed(Duration),
-    /// 1, 2, 4 … 64 s by failed tries, each 30 % shorter to 30 % longer.
+    /// 1, 2, 4 … 64 s by the number of failed attempts, with 30 % jitter both ways.
     Backoff,
 }
 
 impl Wait {
-    /// How long, after this many tries that failed; `word` is random.
+    /// The delay after this many failed attempts; `word` is random.
     pub fn delay_ns(self, failed: u32, word: u64) -> u64 {
         match self {
             Wait::Fixed(wait) => u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX / 4),
             Wait::Backoff => {
-                // The jitter comes after the cap: before it, those who wait longest would meet.
+                // The jitter is added after the cap: added before it, all clients at the cap would
+                // retry together.
                 let whole_ns = SECOND_NS << failed.min(BACKOFF_DOUBLINGS_MAX);
                 let spread_ns = whole_ns / 10 * 6;
                 whole_ns - spread_ns / 2 + word % (spread_ns + 1)
@@ -143,17 +144,17 @@ impl FromStr for Wait {
     }
 }
 
-/// Sockets that come while the run is on.
+/// Sockets that join during the run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Joins {
-    /// When the first comes, from the start of the measured phase.
+    /// When the first one joins, from the start of the measured phase.
     pub at: Duration,
-    /// All come within this time, evenly.
+    /// All join within this time, evenly spaced.
     pub over: Duration,
 }
 
 impl Joins {
-    /// When the socket with this place among `count` comes, ns from the start of the measured
+    /// When the socket with this index among `count` joins, ns from the start of the measured
     /// phase.
     pub fn comes_ns(&self, place: usize, count: usize) -> u64 {
         let share = self.over.as_nanos() * place as u128 / count.max(1) as u128;

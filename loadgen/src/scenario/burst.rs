@@ -1,6 +1,6 @@
-//! Publishers that do not keep an even pace: a surge at the opening and the close, or outages whose
-//! frames come all at once afterwards. Parsed, written back, and asked about instants. Must not
-//! know frames or sockets.
+//! Publishers with an uneven rate: a surge at the start and the end, or outages whose frames are
+//! sent all at once afterwards. Parsed, written back, and queried by instant. Must not know frames
+//! or sockets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,21 +11,21 @@ use crate::time::rate::Rate;
 use crate::time::units;
 use crate::time::units::nanoseconds;
 
-/// How a publisher's pace is uneven.
+/// How a publisher's rate is uneven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Burst {
-    /// This many times its rate, in the first and the last part of the measured phase.
+    /// This multiple of its rate, in the first and the last part of the measured phase.
     Surge {
         /// How many times, 2 to 100.
         factor: u32,
         /// How long each part is.
         length: Duration,
     },
-    /// Nothing is sent for a while, and then all of it at once.
+    /// Nothing is sent for a while, and then everything at once.
     Outage {
         /// How long nothing is sent.
         length: Duration,
-        /// From the beginning of the run, the end of each such time is an outage.
+        /// The period of outages, from the start of the run; each period ends with an outage.
         every: Duration,
     },
 }
@@ -49,8 +49,8 @@ impl Burst {
         is_open || is_closing || tick.is_multiple_of(u64::from(factor.max(1)))
     }
 
-    /// Until when the frame of an instant is held back; what an outage at the end of the run would
-    /// hold back longer than that is sent at its time.
+    /// The instant until which a frame is held back. If an outage would hold it back beyond the end
+    /// of the run, it is sent on time.
     pub fn held_until(self, unix_ns: u64, run: Span) -> u64 {
         let Burst::Outage { length, every } = self else { return unix_ns };
         let (length_ns, every_ns) = (nanoseconds(length), nanoseconds(every).max(1));

@@ -1,5 +1,5 @@
-//! The keys of `[target]` that say what kind of server it is: parsed and written back. Must not
-//! know what the dialects are made of.
+//! The keys of `[target]` that name the kind of server: parsed and written back. Must not know the
+//! details of any dialect.
 
 use std::fmt::{self, Write as _};
 
@@ -9,17 +9,17 @@ use crate::codec::dialect::particulars::{
 };
 use crate::scenario::section::{ScenarioError, Section, quoted};
 
-/// Reads `dialect` and its particulars from `[target]`.
+/// Reads `dialect` and its options from `[target]`.
 ///
 /// # Errors
-/// When a word or a particular is not known, or does not go with the dialect.
+/// When a dialect or option is unknown, or an option does not belong to the dialect.
 pub fn parse(section: &Section<'_>) -> Result<Dialect, ScenarioError> {
     let dialect = section.parsed("dialect", Dialect::named)?.unwrap_or_default();
     let said = particulars(section)?;
     dialect.with(&said).map_err(|unfit| section.bad(unfit.key, unfit.reason))
 }
 
-/// Writes what differs from the default as keys of `[target]`.
+/// Writes the values that differ from the default as keys of `[target]`.
 ///
 /// # Errors
 /// Those of the writer.
@@ -51,7 +51,7 @@ fn particulars(section: &Section<'_>) -> Result<Particulars, ScenarioError> {
     })
 }
 
-/// Every key with what is said of it, as TOML.
+/// Every option that is set, as TOML.
 fn by_key(said: &Particulars) -> impl Iterator<Item = (&'static str, Option<String>)> {
     let text = |text: &Option<String>| text.as_deref().map(quoted);
     KEYS.into_iter().zip([

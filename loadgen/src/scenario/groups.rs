@@ -1,5 +1,5 @@
-//! Subscribers of one class: how many, what each of them follows, in which form, and how they read.
-//! Parsed and written back. Must not know single sockets.
+//! One class of subscribers: how many, what each follows, in which form, and how it reads. Parsed
+//! and written back. Must not know single sockets.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -28,35 +28,36 @@ pub struct SubscriberGroup {
     pub class: ClassKind,
     /// In which form they get frames.
     pub form: Form,
-    /// Which of them.
+    /// Which frames they ask for.
     pub pace: Pace,
-    /// Whether they offer to take compressed messages.
+    /// Whether they offer compression.
     pub deflate: bool,
     /// Sockets opened per second at most.
     pub ramp_per_s: u32,
-    /// When they are there; but for the churn an overlay's doing.
+    /// When they are connected; only an overlay changes this, except for churn.
     pub attendance: Attendance,
 }
 
 /// What one dashboard follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicsEach {
-    /// Everything, with a pattern: a wall.
+    /// Everything, by a pattern; such a dashboard is called a wall.
     All,
-    /// This many topics drawn by seed; each over a socket of its own if the form takes one topic.
+    /// This many topics drawn by seed. If the form carries one topic per socket, each topic has its
+    /// own.
     Count(u32),
-    /// The alarms of an overlay; no file says so.
+    /// The alarms of an overlay; a scenario file cannot ask for this.
     Alarms,
 }
 
-/// How often a topic is followed.
+/// How often each topic is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Popularity {
-    /// All alike.
+    /// All equally often.
     #[default]
     Uniform,
-    /// The n-th publisher in proportion to 1/n to this power, from 0.1 to 5: a few are followed by
-    /// nearly everybody.
+    /// The n-th publisher is chosen in proportion to 1/n to this power, from 0.1 to 5: nearly every
+    /// dashboard follows the first few.
     Zipf(f64),
 }
 
@@ -141,7 +142,7 @@ impl SubscriberGroup {
         writeln!(out, "ramp = \"{}/s\"\n", self.ramp_per_s)
     }
 
-    /// What differs from a raw subscription of everything.
+    /// The values that differ from a raw subscription of everything.
     fn write_form(&self, out: &mut String) -> fmt::Result {
         if self.form != Form::default() {
             writeln!(out, "form = {}", quoted(&self.form.to_string()))?;
@@ -234,7 +235,7 @@ pub enum ClassKind {
     Pausing {
         /// How long a pause is.
         pause: Duration,
-        /// From the beginning of one to that of the next.
+        /// The time from the start of one pause to the start of the next.
         every: Duration,
     },
 }

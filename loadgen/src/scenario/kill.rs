@@ -1,4 +1,4 @@
-//! Sockets that are made to vanish in the measured phase: parsed and written back. Must not know
+//! Sockets that are reset on purpose in the measured phase: parsed and written back. Must not know
 //! single sockets.
 
 use std::fmt;
@@ -9,14 +9,14 @@ use crate::scenario::limits::PUBLISHERS_MAX;
 use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::time::units;
 
-/// Sockets that vanish without a word (reset, no close frame).
+/// Sockets that disappear without a close frame, by a reset.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KillPlan {
     /// When, counted from the start of the measured phase.
     pub at: Duration,
-    /// The share of subscriber sockets that vanish, 0..=1.
+    /// The share of subscriber sockets that are reset, 0..=1.
     pub subscriber_fraction: f64,
-    /// The number of publisher sockets that vanish.
+    /// The number of publisher sockets that are reset.
     pub publishers: u32,
 }
 

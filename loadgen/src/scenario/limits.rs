@@ -8,19 +8,19 @@ use crate::time::units;
 /// The identifier of the first publisher; the others follow.
 pub const FIRST_PUBLISHER_ID: u16 = 1001;
 
-/// No scenario may ask for more sockets: a typing error must not eat the memory of the host.
+/// The most sockets a scenario may ask for: a typing error must not exhaust the memory of the host.
 pub const SOCKETS_MAX: u64 = 4_000_000;
 
-/// As many publishers as there are identifiers from the first on (65,535 is reserved).
+/// The most publishers: the number of identifiers from the first one on (65,535 is reserved).
 pub const PUBLISHERS_MAX: u64 = 65_535 - FIRST_PUBLISHER_ID as u64;
 
-/// Shorter than this, the samples of CPU time and the windows of a second mean nothing.
+/// The shortest measured phase: with less, CPU samples and one-second windows mean nothing.
 pub const MEASURE_MIN: Duration = Duration::from_secs(1);
 
-/// The longest phase, and the longest measured phase however often it is repeated.
+/// The longest phase, and the longest measured phase with all its repetitions.
 pub const MEASURED_MAX: Duration = Duration::from_secs(7 * 86_400);
 
-/// How many times in a row the same may be measured: more laps no table shows.
+/// The most laps of one run: a table cannot show more.
 pub const REPEAT: RangeInclusive<u64> = 1..=100;
 
 /// Checks the length of a phase.

@@ -1,5 +1,5 @@
-//! Scenarios: what is asked for, parsed into types that cannot be wrong. Must not know the host or
-//! any single socket.
+//! Scenarios: the requested load, parsed into types that cannot hold an invalid value. Must not
+//! know the host or any single socket.
 
 pub mod attendance;
 pub mod builtin;

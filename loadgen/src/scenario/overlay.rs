@@ -1,5 +1,5 @@
-//! Overlays: troubles of a grid and its viewers that can be laid over any scenario. Parsed from a
-//! scenario file or a flag, and written back. Must not know what they do to publishers and
+//! Overlays: disturbances of a grid and its viewers that can be added to any scenario. Parsed from
+//! a scenario file or a flag, and written back. Must not know what they do to publishers and
 //! subscribers: `overlaid` does.
 
 use std::fmt::{self, Write};
@@ -12,77 +12,78 @@ use crate::scenario::attendance::{CutEnd, Wait};
 use crate::scenario::section::{ScenarioError, Section, nearest, quoted};
 use crate::time::units;
 
-/// A trouble laid over a scenario. Instants count from the start of the measured phase; one that is
-/// not given is a quarter of that phase.
+/// A disturbance added to a scenario. Instants count from the start of the measured phase; the
+/// default instant is a quarter of that phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Overlay {
-    /// A fault of the grid: status words, a dip, alarms, and people who come to look.
+    /// A grid fault: status words, a voltage dip, alarms, and additional viewers.
     FaultEvent {
         /// When.
         at: Option<Duration>,
-        /// The publishers that see it themselves, percent.
+        /// The publishers that see the fault, percent.
         region_percent: f64,
-        /// Sockets that follow the alarms and nothing else.
+        /// Sockets that follow only the alarms.
         alarm_desks: u32,
-        /// The time in which three times as many dashboards are there.
+        /// The time within which the number of dashboards triples.
         newcomers_over: Duration,
     },
-    /// Dashboards are cut off all at once, and come back.
+    /// Dashboards are cut off all at once and reconnect.
     FlapReconnect {
         /// When.
         at: Option<Duration>,
-        /// The share of each healthy group, percent.
+        /// The share of each healthy group that is cut off, percent.
         share_percent: f64,
         /// How their connections end.
         end: CutEnd,
-        /// How long they wait before they try again.
+        /// How long they wait before they retry.
         wait: Wait,
     },
     /// Dashboards that read slowly, never, or with pauses.
     SlowConsumers {
-        /// Those that read slowly, percent of each healthy group.
+        /// The share of each healthy group that reads slowly, percent.
         slow_percent: f64,
-        /// Bytes a second they read; half of what they are sent if not given.
+        /// Bytes per second they read; half of what they are sent by default.
         read_rate: Option<u64>,
-        /// Those that stop reading once connected, percent.
+        /// The share that stops reading after connecting, percent.
         stopped_percent: f64,
-        /// Those that stop for two seconds every thirty, percent.
+        /// The share that pauses for two seconds every thirty seconds, percent.
         pausing_percent: f64,
     },
-    /// Frames that are late, missing or sent twice, and two clocks that are wrong.
+    /// Frames that are late, missing or sent twice, and two wrong clocks.
     LateFrames {
         /// Frames sent late, percent.
         late_percent: f64,
-        /// By this much at least.
+        /// The smallest delay.
         delay_min: Duration,
-        /// By this much at most.
+        /// The largest delay.
         delay_max: Duration,
         /// Frames never sent, percent.
         withheld_percent: f64,
         /// Frames sent twice, percent.
         repeated_percent: f64,
     },
-    /// Publishers that have lost UTC.
+    /// Publishers that have lost UTC synchronisation.
     GpsLoss {
         /// Since when.
         at: Option<Duration>,
-        /// How many of the publishers, percent.
+        /// The share of the publishers, percent.
         share_percent: f64,
-        /// By how much they fall behind in a minute.
+        /// How far they fall behind per minute.
         drift_per_min: Duration,
     },
     /// A leap second, at the next whole second.
     LeapSecond {
         /// When.
         at: Option<Duration>,
-        /// Whether a second is left out; else one is counted twice.
+        /// Whether a second is skipped; otherwise one is repeated.
         is_skip: bool,
     },
-    /// All publishers announce another configuration, and change to it.
+    /// All publishers announce a new configuration and switch to it.
     ConfigChange {
-        /// Since when it is announced.
+        /// When the announcement begins.
         at: Option<Duration>,
-        /// How long; a minute, or half of the measured phase if that is shorter.
+        /// How long it is announced; by default a minute, or half of the measured phase if that is
+        /// shorter.
         hold: Option<Duration>,
     },
 }
@@ -148,10 +149,10 @@ impl Overlay {
         default.read(section)
     }
 
-    /// The default of its kind with these values, by the keys of a scenario file.
+    /// The default overlay of this kind with these values, by the keys of a scenario file.
     ///
     /// # Errors
-    /// When a key is none of this kind's, or a value makes no sense.
+    /// When a key does not belong to this kind, or a value makes no sense.
     pub fn of_values(&self, values: &Table) -> Result<Overlay, ScenarioError> {
         let place = format!("--overlay {}", self.name());
         self.read(&Section::new(place, values, self.keys())?)
@@ -165,7 +166,7 @@ impl Overlay {
         text.parse().unwrap_or_default()
     }
 
-    /// What a section says, whose keys are all of this kind.
+    /// Reads a section whose keys all belong to this kind.
     fn read(&self, section: &Section<'_>) -> Result<Overlay, ScenarioError> {
         let default = *self;
         match default {
@@ -363,7 +364,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// The instant of what happens once.
+    /// The instant of an event that happens once.
     pub fn at(&self) -> Option<Duration> {
         match *self {
             Overlay::FaultEvent { at, .. }
@@ -376,7 +377,7 @@ impl Overlay {
     }
 }
 
-/// As `--overlay` takes it, with every value: `leap-second:at=5s:second=skips`.
+/// As a flag for `--overlay`, with every value: `leap-second:at=5s:second=skips`.
 impl fmt::Display for Overlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;

@@ -1,5 +1,5 @@
-//! What `--overlay` says: an overlay by its name, and the values in which it differs. Must not know
-//! any key: `overlay` does.
+//! Parses `--overlay`: the name of an overlay, and the values that differ from its defaults. Must
+//! not know any key: `overlay` does.
 
 use std::str::FromStr;
 
@@ -8,20 +8,21 @@ use toml::{Table, Value};
 use crate::scenario::overlay::Overlay;
 use crate::scenario::section::ScenarioError;
 
-/// An overlay that is to be laid over a scenario.
+/// An overlay to add to a scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OverlayFlag {
-    /// With the defaults of what is not said.
+    /// The overlay, with defaults for values that are not given.
     overlay: Overlay,
-    /// What is said.
+    /// The values that are given.
     said: Table,
 }
 
 impl OverlayFlag {
-    /// Lays it over a scenario; an overlay that is there keeps the values that are not said.
+    /// Adds it to a scenario. If the scenario has this overlay already, values that are not given
+    /// stay.
     ///
     /// # Errors
-    /// When a value does not go with one that is there.
+    /// When a value does not fit the overlay that the scenario has.
     pub fn lay(&self, overlays: &mut Vec<Overlay>) -> Result<(), ScenarioError> {
         let OverlayFlag { overlay, said } = self;
         match overlays.iter_mut().find(|other| other.name() == overlay.name()) {
@@ -29,7 +30,7 @@ impl OverlayFlag {
             Some(there) => {
                 let mut values = there.values();
                 if said.contains_key("cut") {
-                    // It belongs to the cut that was there.
+                    // The value belongs to the kind of cut that the scenario had.
                     values.remove("silence");
                 }
                 values.extend(said.clone());
@@ -40,8 +41,8 @@ impl OverlayFlag {
     }
 }
 
-/// `NAME`, or `NAME:KEY=VALUE:KEY=VALUE`: no character of it means anything to a shell, and a comma
-/// can part one overlay from the next.
+/// `NAME`, or `NAME:KEY=VALUE:KEY=VALUE`. None of these characters is special to a shell, and a
+/// comma can separate overlays.
 impl FromStr for OverlayFlag {
     type Err = String;
 
@@ -65,7 +66,7 @@ impl FromStr for OverlayFlag {
     }
 }
 
-/// A value as a scenario file has it, where texts are in quotes: a number where the default is one.
+/// A value in TOML syntax: a number where the default is a number, a quoted string otherwise.
 fn typed(text: &str, default: Option<&Value>) -> Value {
     let whole = || text.parse::<i64>().ok().map(Value::from);
     let number = || whole().or_else(|| text.parse::<f64>().ok().map(Value::from));

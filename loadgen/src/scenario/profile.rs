@@ -1,44 +1,44 @@
-//! How the load grows during the measured phase: in steps or evenly, by its subscribers or by its
-//! publishers. Parsed, written back, and asked who comes when. Must not know sockets, and reads no
-//! clock.
+//! How the load grows during the measured phase: in steps or evenly, by subscribers or by
+//! publishers. Parsed, written back, and queried for the start time of a member. Must not know
+//! sockets, and reads no clock.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How the load grows. What grows is whole in the last lap.
+/// How the load grows. The full load is reached in the last lap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
-    /// In which way.
+    /// The shape of the growth.
     pub shape: Shape,
     /// What grows.
     pub of: Growing,
-    /// The share of it that is there from the start, percent, where it is not the usual one: what a
-    /// step adds, or a tenth.
+    /// The share that is present from the start, percent. The default is the size of one step, or a
+    /// tenth.
     pub from_percent: Option<f64>,
 }
 
-/// In which way a load grows.
+/// The shape of a load's growth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// In this many equal laps, at the beginning of each by the same number.
+    /// In this many equal laps; the same number is added at the beginning of each.
     Steps(u16),
     /// Evenly, until the last lap begins.
     Ramp,
 }
 
-/// What of a load grows.
+/// Which part of a load grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Growing {
-    /// Subscriber sockets, which are opened when their time comes.
+    /// Subscriber sockets, which are opened at their start time.
     Subscribers,
-    /// Publishers, which are connected from the start and begin to send when their time comes.
+    /// Publishers, which connect before the start and begin to send at their start time.
     Publishers,
 }
 
 impl Growing {
-    /// The word in a text, and in what is told.
+    /// The name in scenario files and in messages.
     pub fn name(self) -> &'static str {
         match self {
             Growing::Subscribers => "subscribers",
@@ -56,7 +56,7 @@ impl Profile {
         }
     }
 
-    /// The least length of a measured phase whose laps are no shorter than a second.
+    /// The shortest measured phase whose laps are at least a second long.
     pub fn measured_min(self) -> Duration {
         match self.shape {
             Shape::Steps(steps) => Duration::from_secs(u64::from(steps)),
@@ -64,7 +64,7 @@ impl Profile {
         }
     }
 
-    /// The share that is there from the start, 0 to 1.
+    /// The share that is present from the start, 0 to 1.
     pub fn first_share(self) -> f64 {
         let usual = match self.shape {
             Shape::Steps(steps) => 100.0 / f64::from(steps.max(1)),
@@ -73,7 +73,7 @@ impl Profile {
         self.from_percent.unwrap_or(usual) / 100.0
     }
 
-    /// The share that is there when a lap ends, 0 to 1; laps count from 0.
+    /// The share that is present when a lap ends, 0 to 1; laps count from 0.
     pub fn share(self, lap: u16, laps: u16) -> f64 {
         let first = self.first_share();
         let grown = match self.shape {
@@ -84,8 +84,8 @@ impl Profile {
         first + (1.0 - first) * f64::from(grown.min(growing)) / f64::from(growing)
     }
 
-    /// When the member of this rank among `count` comes, from the start of the measured phase;
-    /// `None` if it is there before.
+    /// When the member of this rank among `count` starts, from the start of the measured phase;
+    /// `None` if it is present before.
     pub fn comes(self, rank: usize, count: usize, measured: Duration) -> Option<Duration> {
         let first = members(self.first_share(), count);
         let later = rank.checked_sub(first)?;
@@ -104,7 +104,7 @@ impl Profile {
     }
 }
 
-/// A share of `count`, one at least.
+/// A share of `count`, at least one.
 fn members(share: f64, count: usize) -> usize {
     ((share * count as f64).round() as usize).max(1).min(count)
 }
@@ -160,7 +160,7 @@ fn parsed(text: &str) -> Option<Profile> {
 const STEPS: RangeInclusive<u16> = 2..=100;
 const FROM_PERCENT: RangeInclusive<f64> = 1.0..=99.0;
 const RAMP_FROM_PERCENT: f64 = 10.0;
-/// Laps into which the results of a ramp are divided; a short phase has fewer.
+/// The number of laps into which the results of a ramp are divided; a short phase has fewer.
 const RAMP_LAPS: u64 = 10;
 const RAMP_LAPS_MIN: u64 = 2;
 
@@ -177,7 +177,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// How many of `count` come at each whole second of the measured phase; first those before it.
+    /// How many of `count` start in each whole second of the measured phase; the first entry counts
+    /// those present before it.
     fn arrivals(text: &str, count: usize) -> Vec<(Option<u64>, usize)> {
         let mut found: Vec<(Option<u64>, usize)> = Vec::new();
         for rank in 0..count {

@@ -1,5 +1,5 @@
-//! Publishers that differ by identifier only: parsed and written back. Must not know single
-//! sockets.
+//! A group of publishers that differ only by identifier: parsed and written back. Must not know
+//! single sockets.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -16,24 +16,25 @@ use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::time::rate::Rate;
 use crate::time::units;
 
-/// Publishers that differ by identifier only.
+/// A group of publishers that differ only by identifier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublisherGroup {
-    /// For people; not on the wire.
+    /// A name for people; it is not on the wire.
     pub name: String,
     /// How many.
     pub count: u32,
     /// Frames per second of each.
     pub rate: Rate,
-    /// Where on the grid their instants lie.
+    /// The phase of their instants on the grid.
     pub phase: Phase,
-    /// What their frames carry.
+    /// The payload of their frames.
     pub payload: Payload,
     /// Topics are `{topic_prefix}/{id}`.
     pub topic_prefix: String,
-    /// How their pace is uneven, if it is.
+    /// How their rate is uneven, if it is.
     pub burst: Option<Burst>,
-    /// What the one publisher of the group replays, with an id of its own; no file says it.
+    /// The recorded stream that the only publisher of the group replays under an id of its own; set
+    /// by code, never by a file.
     pub recorded: Option<Arc<Track>>,
 }
 
@@ -124,7 +125,8 @@ pub(crate) fn publisher_group(section: &Section<'_>) -> Result<PublisherGroup, S
     })
 }
 
-/// Recorded frames are in a capture, not in a scenario, though that of a replay names them.
+/// Recorded frames come from a capture and not from a scenario; only the scenario of a replay names
+/// them.
 fn parse_payload(text: &str) -> Result<Payload, String> {
     match text {
         "recorded" => Err("recorded frames need a capture; use `gridload replay FILE`".to_owned()),
@@ -135,7 +137,7 @@ fn parse_payload(text: &str) -> Result<Payload, String> {
 /// The rules of topics: segments between slashes, no wildcards, not the engine's own `$…`.
 ///
 /// # Errors
-/// What would be right.
+/// The error says what a valid topic looks like.
 pub fn parse_topic_prefix(text: &str) -> Result<String, String> {
     let wrong = |c: char| c.is_control() || matches!(c, '+' | '#');
     let segments_fit = text.split('/').all(|segment| !segment.is_empty());

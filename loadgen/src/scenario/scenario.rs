@@ -1,6 +1,6 @@
-//! A scenario: who publishes what to whom, for how long, and what is demanded. Parsed from TOML
-//! into types that cannot be wrong, and written back as TOML that gives the same scenario.
-//! Must not know the host, the command line or any single socket.
+//! A scenario: who publishes what to whom, for how long, and the goals. Parsed from TOML into types
+//! that cannot hold an invalid value, and written back as TOML that gives the same scenario. Must
+//! not know the host, the command line or any single socket.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -25,43 +25,43 @@ use crate::time::units;
 /// A load and its goals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
-    /// Names the result directory.
+    /// The name of the result directory.
     pub name: String,
-    /// One line: who this load stands for.
+    /// One line: the real load that this one stands for.
     pub about: String,
-    /// All random choices are drawn from it.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// Where the load goes.
+    /// The address of the server.
     pub target: Target,
-    /// Who publishes.
+    /// The publishers.
     pub publishers: Vec<PublisherGroup>,
-    /// Who listens; each group is a class of its own in the results.
+    /// The subscribers; each group is a class of its own in the results.
     pub subscribers: Vec<SubscriberGroup>,
-    /// Troubles laid over all of that.
+    /// Disturbances added to the load.
     pub overlays: Vec<Overlay>,
-    /// Sockets that vanish in the measured phase.
+    /// Sockets that are reset in the measured phase.
     pub kill: Option<KillPlan>,
     /// How the load grows in the measured phase, if it does.
     pub profile: Option<Profile>,
     /// How long each part of the run takes.
     pub phases: Phases,
-    /// What a good run must meet.
+    /// The goals of a good run.
     pub slo: Slo,
-    /// How late publishes may be at p99.9 in a valid run, in percent of a period, where the usual
-    /// limit does not suit the load.
+    /// The limit of publish lateness at p99.9 for a valid run, in percent of a period; `None` for
+    /// the usual limit.
     pub slip_percent: Option<f64>,
 }
 
 /// How long each part of the run takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Phases {
-    /// Published and verified, but kept out of the histograms.
+    /// Published and verified, but excluded from the histograms.
     pub warmup: Duration,
-    /// Measured, once.
+    /// The length of one measurement.
     pub measure: Duration,
-    /// How many times in a row, each with results of its own.
+    /// How many measurements in a row; each has its own results.
     pub repeat: u16,
-    /// The longest wait for frames still under way.
+    /// The longest wait for frames still in transit.
     pub drain: Duration,
 }
 
@@ -92,7 +92,7 @@ impl Scenario {
         Self::from_table(&table)
     }
 
-    /// Reads a scenario that has been parsed as TOML already.
+    /// Reads a scenario from parsed TOML.
     pub fn from_table(table: &Table) -> Result<Self, ScenarioError> {
         let root = Section::new("the scenario", table, ROOT_KEYS)?;
         check_clock(&root)?;
@@ -113,7 +113,7 @@ impl Scenario {
             slo: Slo::of(&root)?,
             slip_percent: slip_percent(&root)?,
         };
-        // A form that a group does not name is the one there is.
+        // A group without a form takes the only form the dialect has.
         if let Some(form) = scenario.target.dialect.form() {
             let unsaid = scenario.subscribers.iter_mut().filter(|g| g.form == Form::default());
             unsaid.for_each(|group| group.form = form);
@@ -122,7 +122,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Makes it a load for another kind of server: all subscribers take the form there is.
+    /// Changes the target dialect: all subscribers take the only form the dialect has.
     pub fn speak(&mut self, dialect: Dialect) {
         if let Some(form) = dialect.form() {
             self.subscribers.iter_mut().for_each(|group| group.form = form);
@@ -130,8 +130,8 @@ impl Scenario {
         self.target.dialect = dialect;
     }
 
-    /// Checks what no single key shows, but for what overlays and laps make of it: `plan::check`
-    /// checks all.
+    /// Checks conditions that involve several keys, except those that depend on overlays and laps:
+    /// `plan::check` checks everything.
     pub fn check(&self) -> Result<(), ScenarioError> {
         let wrong = |text: String| Err(ScenarioError::Contradiction(text));
         let publishers = self.publisher_count();
@@ -248,7 +248,7 @@ impl Scenario {
 }
 
 impl Phases {
-    /// The whole measured phase: as long as it is measured, as many times as it is.
+    /// The whole measured phase: the length of one measurement times their number.
     pub fn measured(&self) -> Duration {
         self.measure.saturating_mul(u32::from(self.repeat))
     }
@@ -341,7 +341,7 @@ mod tests {
         Scenario::parse(text).unwrap_err().to_string()
     }
 
-    /// The full scenario with one text replaced, and the message that this gives.
+    /// Replaces one text in the full scenario and returns the resulting error message.
     fn broken(from: &str, to: &str) -> String {
         assert!(FULL.contains(from), "{from}");
         error(&FULL.replacen(from, to, 1))

@@ -1,35 +1,35 @@
-//! One table of a scenario file, read key by key with errors that name the place and the cure.
-//! Must not know any key of any scenario: its callers do.
+//! Reads one table of a scenario file, key by key, with errors that name the place and the remedy.
+//! Must not know the keys of a scenario: its callers do.
 
 use std::ops::RangeInclusive;
 
 use thiserror::Error;
 use toml::{Table, Value};
 
-/// What is wrong with a scenario, said so that its author can mend it at once.
+/// What is wrong with a scenario, in enough detail to correct it.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ScenarioError {
     /// The text is not TOML.
     #[error("not valid TOML: {0}")]
     Syntax(String),
-    /// A key nobody reads; ignoring it would measure something else than what was meant.
+    /// An unknown key. Ignoring it would measure something else than the author wants.
     #[error("unknown key `{key}` in {place}; {hint}")]
     UnknownKey {
         /// The key as written.
         key: String,
         /// The table that holds it.
         place: String,
-        /// The known key most like it, or all of them.
+        /// The most similar known key, or all known keys.
         hint: String,
     },
-    /// A key that has no default is absent.
+    /// A required key is missing.
     #[error("`{key}` is missing in {place}; write e.g. `{example}`")]
     Missing {
-        /// The absent key.
+        /// The missing key.
         key: String,
         /// The table that should hold it.
         place: String,
-        /// A line that would do.
+        /// An example line.
         example: String,
     },
     /// A value of the wrong TOML type.
@@ -39,7 +39,7 @@ pub enum ScenarioError {
         key: String,
         /// The table that holds it.
         place: String,
-        /// What would be right.
+        /// The expected type.
         expected: &'static str,
         /// The TOML type found.
         found: &'static str,
@@ -51,10 +51,10 @@ pub enum ScenarioError {
         key: String,
         /// The table that holds it.
         place: String,
-        /// Why it cannot be used and what could.
+        /// Why it cannot be used, and a valid alternative.
         reason: String,
     },
-    /// Values that are right alone and wrong together.
+    /// Values that are valid alone but not together.
     #[error("{0}")]
     Contradiction(String),
 }
@@ -66,7 +66,7 @@ fn hint(wrong: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known name most like a wrong one, if any is like it at all.
+/// The known name most similar to a wrong one, if any is similar.
 pub fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     known
         .into_iter()
@@ -76,12 +76,12 @@ pub fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Opt
         .map(|(_, name)| name)
 }
 
-/// A text as TOML writes it.
+/// A text in TOML syntax.
 pub fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// A table whose keys have all been recognised.
+/// A table whose keys are all known.
 pub struct Section<'t> {
     place: String,
     table: &'t Table,
@@ -207,7 +207,7 @@ impl<'t> Section<'t> {
             .collect()
     }
 
-    /// The value, or the error that its key is missing with a line that would do.
+    /// The value, or an error that the key is missing, with an example line.
     pub fn required<T>(
         &self,
         key: &str,
@@ -221,7 +221,7 @@ impl<'t> Section<'t> {
         })
     }
 
-    /// The error that the value of `key` makes no sense.
+    /// The error for an invalid value of `key`.
     pub fn bad(&self, key: &str, reason: impl Into<String>) -> ScenarioError {
         ScenarioError::BadValue {
             key: key.to_owned(),

@@ -1,4 +1,4 @@
-//! The goals of a scenario: what a good run must meet. Must not judge (that is `verdict`).
+//! The goals of a scenario: what a good run must meet. Must not judge a run: `verdict` does.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::time::units;
 /// What a good run must meet; counts and latencies are those of healthy subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Slo {
-    /// Median from the intended instant to the subscriber.
+    /// Median latency from the intended instant to the subscriber.
     pub e2e_p50: Option<Duration>,
     /// The same, 99th percentile.
     pub e2e_p99: Option<Duration>,
     /// The same, 99.9th percentile.
     pub e2e_p999: Option<Duration>,
-    /// The same, the worst.
+    /// The same, maximum.
     pub e2e_max: Option<Duration>,
     /// Frames that may be missing.
     pub loss: u64,
@@ -28,8 +28,8 @@ pub struct Slo {
 }
 
 impl Slo {
-    /// Reads `[slo]` of a scenario; what is not there is not asked for, but for frames that are
-    /// missing, twice, out of order or damaged: none.
+    /// Reads `[slo]` of a scenario. A missing latency goal is not checked; the limits of missing,
+    /// duplicated, reordered or damaged frames are zero by default.
     pub fn of(root: &Section<'_>) -> Result<Slo, ScenarioError> {
         let Some(section) = root.table("slo", SLO_KEYS)? else { return Ok(Slo::default()) };
         let limit = |key: &str| section.parsed(key, units::parse_duration);
@@ -46,7 +46,7 @@ impl Slo {
         })
     }
 
-    /// The latency goals that are set, with the key and the quantile each of them bounds.
+    /// The latency goals that are set, each with its key and quantile.
     pub fn latencies(&self) -> impl Iterator<Item = (&'static str, f64, Duration)> + use<> {
         let rows = [
             ("e2e_p50", 0.5, self.e2e_p50),

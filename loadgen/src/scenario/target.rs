@@ -1,5 +1,5 @@
-//! Where the load goes and where it comes from: the server's address, whether its connections are
-//! encrypted, the local addresses. Parsed and written back. Must not resolve or open anything.
+//! The target of the load: the server's address, whether connections are encrypted, and the local
+//! addresses to connect from. Parsed and written back. Must not resolve or open anything.
 
 use std::fmt::{self, Write as _};
 
@@ -9,20 +9,20 @@ use crate::scenario::dialect_keys;
 use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::scenario::source::SourceRange;
 
-/// Where the load goes and where it comes from.
+/// The target of the load and the local addresses to connect from.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Target {
-    /// `host:port` of the server; `None` starts an engine of our own.
+    /// `host:port` of the server; `None` starts our own engine.
     pub authority: Option<String>,
     /// Whether connections are encrypted.
     pub tls: bool,
-    /// What is spoken there.
+    /// The protocol of the server.
     pub dialect: Dialect,
-    /// Local addresses to connect from; empty leaves the choice to the kernel and the budget.
+    /// Local addresses to connect from; if empty, the kernel and the budget choose.
     pub source_ips: Vec<SourceRange>,
 }
 
-/// A server as a URL names it.
+/// A server address from a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetUrl {
     /// `host:port`.
@@ -72,7 +72,7 @@ impl Target {
     }
 }
 
-/// Takes a `ws://host:port` or `wss://host:port` apart.
+/// Parses `ws://host:port` or `wss://host:port`.
 pub fn parse_target_url(url: &str) -> Result<TargetUrl, String> {
     let wrong = || format!("`{url}` is no target; write e.g. `ws://10.0.0.5:9400`, or `wss://…`");
     let (scheme, authority) = url.split_once("://").ok_or_else(wrong)?;

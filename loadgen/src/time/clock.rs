@@ -1,6 +1,6 @@
-//! Time: the only place of the crate that reads a clock, and the arithmetic of the UTC grid that
-//! all publishers share. Every instant used for measuring is on CLOCK_MONOTONIC; UTC is mapped onto
-//! it once. Must not sleep and must not know sockets.
+//! Clocks: the only file of the crate that reads a clock, and the mapping of UTC. Every instant
+//! used for measuring is on CLOCK_MONOTONIC; UTC is mapped onto it once per run. Must not sleep and
+//! must not know sockets.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,15 +17,15 @@ pub fn thread_cpu_ns() -> u64 {
     nanoseconds(ClockId::ThreadCPUTime)
 }
 
-/// The mapping of UTC onto CLOCK_MONOTONIC, sampled once so that publishers and receivers of a run
-/// can never disagree about it, whatever happens to the wall clock meanwhile.
+/// The mapping of UTC onto CLOCK_MONOTONIC. It is sampled once, so publishers and receivers of a
+/// run always agree, even if the wall clock is changed meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UtcMap {
     unix_at_mono_zero_ns: i128,
 }
 
 impl UtcMap {
-    /// Samples both clocks; of several tries the one with the narrowest bracket is kept.
+    /// Samples both clocks several times and keeps the sample with the narrowest bracket.
     pub fn sample() -> UtcMap {
         (0..SAMPLES)
             .map(|_| bracket())
@@ -43,7 +43,7 @@ impl UtcMap {
         u64::try_from(i128::from(mono_ns) + self.unix_at_mono_zero_ns).unwrap_or(0)
     }
 
-    /// The same on a host whose UTC this one's is ahead of, by so many nanoseconds.
+    /// The mapping for a host whose UTC is this many nanoseconds behind the UTC of this host.
     pub fn behind(self, ahead_ns: i64) -> UtcMap {
         UtcMap { unix_at_mono_zero_ns: self.unix_at_mono_zero_ns - i128::from(ahead_ns) }
     }

@@ -1,7 +1,7 @@
-//! The source of every deterministic choice of a run. Pure.
+//! The hash behind every deterministic choice of a run. Pure.
 
-/// A well-mixed 64-bit function of three words (the finaliser of SplitMix64, chained): the source
-/// of every deterministic choice of a run.
+/// A well-mixed 64-bit function of three words (the finaliser of SplitMix64, chained). Every
+/// deterministic choice of a run uses it.
 pub fn mix(seed: u64, stream: u64, index: u64) -> u64 {
     finalise(finalise(finalise(seed).wrapping_add(stream)).wrapping_add(index))
 }

@@ -1,11 +1,11 @@
-//! The UTC grid that all publishers share: the instants of its ticks, without rounding errors that
-//! add up. Pure; must not read a clock.
+//! The UTC grid that all publishers share: the instants of its ticks, without accumulated rounding
+//! errors. Pure; must not read a clock.
 
 use crate::time::rate::Rate;
 use crate::time::units::SECOND_NS;
 
 /// The reporting instants of one rate. Tick `k` counts from the Unix epoch, so ticks of nested
-/// rates coincide and nothing is ever accumulated.
+/// rates coincide and rounding errors do not accumulate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     num: u128,
@@ -13,8 +13,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The grid of `rate`; a zero in the rate counts as one, so no arithmetic below can divide by
-    /// zero.
+    /// The grid of `rate`. A zero in the rate is replaced by one, to avoid division by zero below.
     pub fn new(rate: Rate) -> Grid {
         Grid { num: u128::from(rate.num.max(1)), den: u128::from(rate.den.max(1)) }
     }
@@ -28,7 +27,8 @@ impl Grid {
     pub fn first_tick_from(self, unix_ns: u64) -> u64 {
         let scale = self.den * u128::from(SECOND_NS);
         let guess = (u128::from(unix_ns) * self.num).div_ceil(scale) as u64;
-        // Rounding an instant to whole nanoseconds can put the tick before the guess on it too.
+        // The tick before the guess may also match, because instants are rounded to whole
+        // nanoseconds.
         match guess.checked_sub(1) {
             Some(before) if self.tick_unix_ns(before) >= unix_ns => before,
             _ => guess,
@@ -40,14 +40,14 @@ impl Grid {
         self.tick_unix_ns(1)
     }
 
-    /// Second-of-century and fraction of a tick, as C37.118 writes them.
+    /// Second-of-century and fraction of a tick, in the encoding of C37.118.
     pub fn soc_fracsec(self, tick: u64, time_base: u32) -> (u32, u32) {
         let base = u128::from(time_base.max(1));
         let units = self.scaled(tick, base);
         ((units / base) as u32, (units % base) as u32)
     }
 
-    /// The tick that carries this second and fraction; `None` if no tick of the grid does.
+    /// The tick with this second and fraction; `None` if the grid has no such tick.
     pub fn tick_of(self, soc: u32, fracsec: u32, time_base: u32) -> Option<u64> {
         let base = u128::from(time_base.max(1));
         let units = u128::from(soc) * base + u128::from(fracsec);
@@ -62,7 +62,7 @@ impl Grid {
     }
 }
 
-/// A part of a run, ns since the Unix epoch.
+/// A half-open part of a run, ns since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// Its beginning.

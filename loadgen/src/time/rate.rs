@@ -1,4 +1,4 @@
-//! How many frames a second a publisher sends. Must not know instants: those are the grid's.
+//! How many frames per second a publisher sends. Must not know instants: those belong to the grid.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A frame a minute is slow enough, a thousand a second fast enough for any scenario.
+    /// The allowed range: one frame per minute to a thousand per second.
     const RANGE: std::ops::RangeInclusive<f64> = 1.0 / 60.0..=1000.0;
 
     /// Frames per second.

@@ -1,9 +1,9 @@
-//! Quantities as people write and read them: durations, rates, sizes, counts.
-//! Must not know what a quantity is used for, nor any limit on it.
+//! Parses and writes quantities as people write them: durations, rates, sizes, counts. Must not
+//! know what a quantity is used for, nor any limit on it.
 
 use std::time::Duration;
 
-/// Parses `20s`, `500ms`, `1m 30s`. A bare number is refused: its unit would be a guess.
+/// Parses `20s`, `500ms`, `1m 30s`. A bare number is an error, because its unit would be a guess.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("`{text}` is no duration ({error}); write e.g. `20s` or `500ms`"))
@@ -14,7 +14,7 @@ pub fn format_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// Parses `2000/s` (or `2000`, which means the same) as a whole number per second.
+/// Parses `2000/s` (or `2000`, with the same meaning) as a whole number per second.
 pub fn parse_per_second(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).trim();
     match number.replace('_', "").parse() {
@@ -48,7 +48,7 @@ const BYTE_UNITS: [(&str, f64); 7] = [
     ("GB", 1e9),
 ];
 
-/// Nanoseconds with a fitting unit and three significant digits: `831 ns`, `4.21 ms`, `12.0 s`.
+/// Nanoseconds with a suitable unit and three significant digits: `831 ns`, `4.21 ms`, `12.0 s`.
 pub fn format_ns(ns: f64) -> String {
     const UNITS: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
     let (scale, unit) =
@@ -66,7 +66,7 @@ pub fn format_count(count: f64) -> String {
     format!("{} {unit}", three_digits(count / scale))
 }
 
-/// A whole number with its thousands set apart by commas: `1,234,567`.
+/// A whole number with commas between thousands: `1,234,567`.
 pub fn format_exact(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

@@ -1,6 +1,6 @@
-//! One socket's conversation with a server that has a protocol of its own inside messages: which
-//! one it is, what is said first, and what all of them share. Must not know what a payload is
-//! worth.
+//! The client side of the protocol that a broker speaks inside WebSocket messages, for one socket:
+//! selects the protocol, sends the opening frames, and holds what all protocols share. Must not
+//! judge payloads.
 
 use crate::codec::dialect::centrifugo::Centrifugo;
 use crate::codec::dialect::conversation::{
@@ -16,30 +16,30 @@ use crate::codec::memo::Memo;
 use crate::codec::wire::{MASK, Message, Opcode, Scanner};
 use crate::codec::{incoming, inflate, wire};
 
-/// A conversation.
+/// The protocol state of one socket.
 #[derive(Debug)]
 pub struct Broker {
     talk: Box<dyn Conversation>,
 }
 
-/// What a connection brought.
+/// Bytes read from a connection.
 #[derive(Debug)]
 pub struct ReadResult<'b> {
-    /// As it was read.
+    /// The bytes as they were read.
     pub bytes: &'b [u8],
-    /// Length of the longest message that is taken.
+    /// The longest message that is accepted.
     pub message_bytes_max: usize,
     /// When it was read.
     pub now_ns: u64,
     /// Payloads by the texts that hold them, for all sockets of a thread.
     pub texts: &'b mut Memo<Vec<u8>>,
-    /// Where messages may come compressed.
+    /// The inflater, if messages may be compressed.
     pub inflater: &'b mut Option<Inflater>,
 }
 
 impl Broker {
-    /// The conversation with a server of this dialect, and the frames that open it. `None` where
-    /// nothing is spoken inside messages.
+    /// The protocol state for a server of this dialect, and the frames that open it. `None` if the
+    /// dialect has no protocol inside messages.
     pub fn new(dialect: &Dialect, who: &Introduction<'_>) -> Option<(Broker, Vec<u8>)> {
         let mut frames = Vec::new();
         let mut stream = |protocol| {
@@ -62,13 +62,13 @@ impl Broker {
         Some((Broker { talk }, frames))
     }
 
-    /// Whether everything is confirmed.
+    /// Whether the server has confirmed the connection and all subscriptions.
     pub fn is_confirmed(&self) -> bool {
         self.talk.is_confirmed()
     }
 
-    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
-    /// `out`.
+    /// Checks timers; called about once a second. Frames that a client must send on its own are
+    /// appended to `out`.
     ///
     /// # Errors
     /// That the server has been silent for too long.
@@ -76,7 +76,7 @@ impl Broker {
         self.talk.look(now_ns, out)
     }
 
-    /// Takes what a connection brought. Pongs, and answers to the server, are appended to `pongs`.
+    /// Handles the bytes that were read. Pongs and answers to the server are appended to `pongs`.
     ///
     /// # Errors
     /// Why the connection is over.
@@ -107,30 +107,30 @@ impl Broker {
 
 #[cfg(test)]
 pub mod fixtures {
-    //! A conversation's other side, for the tests of each protocol.
+    //! A server simulated for the tests of each protocol.
 
     use super::*;
     use crate::codec::claim::Reject;
 
-    /// What one message brought about.
+    /// The result of one message.
     #[derive(Debug, PartialEq, Eq)]
     pub struct Reaction {
-        /// Payloads, or how they were rejected.
+        /// The payloads, or why the message was rejected.
         pub told: Vec<Result<Vec<u8>, Reject>>,
         /// Texts that were sent back.
         pub answers: Vec<String>,
-        /// Why the conversation is over, if it is.
+        /// Why the connection is over, if it is.
         pub ended: Option<String>,
     }
 
     impl Reaction {
-        /// One of texts alone.
+        /// A result with texts only.
         pub fn answers(answers: &[&str]) -> Reaction {
             let answers = answers.iter().map(|text| (*text).to_owned()).collect();
             Reaction { told: Vec::new(), answers, ended: None }
         }
 
-        /// One of payloads alone.
+        /// A result with payloads only.
         pub fn payloads(payloads: &[&[u8]]) -> Reaction {
             let told = payloads.iter().map(|payload| Ok(payload.to_vec())).collect();
             Reaction { told, answers: Vec::new(), ended: None }
@@ -161,7 +161,7 @@ pub mod fixtures {
     }
 
     impl Broker {
-        /// Hears a message at an instant.
+        /// Handles a message at an instant.
         pub fn hears(&mut self, bytes: &[u8], is_text: bool, now_ns: u64) -> Reaction {
             let (mut told, mut answers, mut texts) = (Vec::new(), Vec::new(), Memo::new(1));
             let mut keep = |heard: ConversationEvent<'_>| match heard {
@@ -175,14 +175,14 @@ pub mod fixtures {
             Reaction { told, answers: texts_of(&answers), ended }
         }
 
-        /// Looks at the time.
+        /// Checks timers.
         pub fn looks(&mut self, now_ns: u64) -> Reaction {
             let mut said = Vec::new();
             let ended = self.look(now_ns, &mut said).err();
             Reaction { told: Vec::new(), answers: texts_of(&said), ended }
         }
 
-        /// Hears a text.
+        /// Handles a text message.
         pub fn hears_text(&mut self, text: &str) -> Reaction {
             self.hears(text.as_bytes(), true, 0)
         }

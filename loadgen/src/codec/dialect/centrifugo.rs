@@ -1,5 +1,5 @@
-//! The client protocol of Centrifugo (version 2) in JSON: objects, one or more in a text message,
-//! with line ends between them. Must not know sockets.
+//! The JSON client protocol of Centrifugo (version 2): each text message holds one or more objects,
+//! separated by line ends. Must not know sockets.
 
 use std::borrow::Cow;
 
@@ -15,38 +15,39 @@ use crate::codec::dialect::json::{payload_of, quoted, value_of};
 use crate::codec::dialect::ping_timeout::PingTimeout;
 use crate::codec::wire::Message;
 
-/// One socket.
+/// The protocol state of one socket.
 #[derive(Debug)]
 pub struct Centrifugo {
-    /// Frames that are sent once the server has let it in; `None` from then on.
+    /// Frames to send once the server has accepted the connection; `None` after they were sent.
     requests: Option<Vec<u8>>,
-    /// Replies to them still to come.
+    /// Replies to these frames that have not arrived yet.
     awaited: u32,
     answers_pings: bool,
     ping_timeout: PingTimeout,
 }
 
-/// What an object says that is no payload.
+/// The meaning of an object that is not a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Notice {
-    /// The connection is taken; seconds from ping to ping, and whether they are answered.
+    /// The connection is accepted: the ping interval in seconds, and whether pings must be
+    /// answered.
     Entered { ping_s: u64, answers_pings: bool },
     /// A subscription is in place.
     Subscribed,
-    /// Nothing is said, and nothing may be the answer.
+    /// An empty object: a ping, which may need an answer.
     Ping,
     /// A command failed, or a subscription was ended.
     Refused(String),
-    /// Whole, but no frame.
+    /// Valid, but not a frame of this run.
     Foreign,
-    /// A publication that was changed on the way.
+    /// A publication that was damaged on the way.
     Garbled,
-    /// A publish was taken, or somebody came or went.
+    /// A publish was accepted, or a client joined or left.
     Nothing,
 }
 
 impl Centrifugo {
-    /// A socket, and the text that opens the conversation.
+    /// The state of a new socket, and the text that opens the protocol.
     pub fn new(who: &Introduction<'_>) -> (Centrifugo, String) {
         let token = who.token.map(|token| format!("\"token\":{},", quoted(token)));
         let token = token.unwrap_or_default();
@@ -69,7 +70,7 @@ impl Centrifugo {
 }
 
 impl Conversation for Centrifugo {
-    /// Whether it is let in and every subscription is in place.
+    /// Whether the connection is accepted and every subscription is in place.
     fn is_confirmed(&self) -> bool {
         self.requests.is_none() && self.awaited == 0
     }
@@ -172,7 +173,7 @@ struct Publication<'m> {
     data: &'m RawValue,
 }
 
-/// The payload of an object, or what else it says.
+/// The payload of an object, or its other meaning.
 fn read(line: &[u8]) -> Result<Vec<u8>, Notice> {
     if line.trim_ascii() == NOTHING.as_bytes() {
         return Err(Notice::Ping);
@@ -207,11 +208,11 @@ fn refused(Failure { code, message }: &Failure<'_>) -> Notice {
     Notice::Refused(format!("{code} {message}"))
 }
 
-/// What a ping looks like, and its answer.
+/// A ping and its answer.
 const NOTHING: &str = "{}";
-/// Publishes are numbered from the next one on.
+/// The id of the connect command; publishes use the ids after it.
 pub const CONNECT_ID: u32 = 1;
-/// How late a ping may be before clients give up, as those of Centrifugo have it.
+/// How late a ping may be before a client closes the connection; the value of Centrifugo's clients.
 const PING_DELAY_S: u64 = 10;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What every protocol inside messages shares: the client's side of a conversation, who speaks, and
-//! what it hands on. Must not know any single protocol.
+//! The interface of every protocol inside messages: the client state, who connects, and the events
+//! it reports. Must not know any single protocol.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use crate::codec::memo::Memo;
 use crate::codec::wire;
 use crate::codec::wire::{MASK, Message, Opcode};
 
-/// The client's side of a protocol, on one socket.
+/// The client side of a protocol, on one socket.
 pub trait Conversation: fmt::Debug + Send {
-    /// Whether everything is confirmed.
+    /// Whether the server has confirmed the connection and all subscriptions.
     fn is_confirmed(&self) -> bool;
 
-    /// Takes a message.
+    /// Handles a message.
     ///
     /// # Errors
     /// Why the conversation is over.
     fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String>;
 
-    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
-    /// `out`.
+    /// Checks timers; called about once a second. Frames that a client must send on its own are
+    /// appended to `out`.
     ///
     /// # Errors
     /// That the server has been silent for too long.
@@ -29,35 +29,35 @@ pub trait Conversation: fmt::Debug + Send {
     }
 }
 
-/// Who is speaking.
+/// The client that connects.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Introduction<'i> {
-    /// What a subscriber follows, or the one topic of a publisher.
+    /// The topics of a subscriber, or the one topic of a publisher.
     pub topics: &'i [&'i str],
-    /// What shows the server who is asking.
+    /// The credentials of the client.
     pub token: Option<&'i str>,
-    /// Whether it is a publisher.
+    /// Whether the client is a publisher.
     pub publishes: bool,
 }
 
-/// What a conversation has to tell.
+/// An event reported to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConversationEvent<'p> {
-    /// What was published.
+    /// A published payload.
     Payload(&'p [u8]),
-    /// A message that holds nothing of this run.
+    /// A message with nothing of this run.
     Rejected(Reject),
 }
 
-/// What a conversation has at hand when it hears a message.
+/// What a protocol needs while it handles a message.
 pub struct Exchange<'x> {
     /// When it arrived.
     pub now_ns: u64,
-    /// Frames to be sent back.
+    /// Frames to send back.
     pub answers: &'x mut Vec<u8>,
-    /// Payloads by the texts that hold them.
+    /// Cached payloads, by the texts that hold them.
     pub texts: &'x mut Memo<Vec<u8>>,
-    /// Takes what was published.
+    /// Receives the events.
     pub told: &'x mut dyn FnMut(ConversationEvent<'_>),
 }
 
@@ -67,7 +67,7 @@ impl Exchange<'_> {
         push_text(text, self.answers);
     }
 
-    /// Tells the payload that a text holds, or answers what else it holds.
+    /// Reports the payload in a text, or returns the other meaning of the text.
     #[inline]
     pub fn understand<N>(
         &mut self,
@@ -83,19 +83,20 @@ impl Exchange<'_> {
         }
     }
 
-    /// Tells that a message holds nothing of this run.
+    /// Reports that a message holds nothing of this run.
     pub fn reject(&mut self, reject: Reject) {
         (self.told)(ConversationEvent::Rejected(reject));
     }
 }
 
-/// Why a conversation is over that the server refuses, in its words as far as they are short.
+/// Why the server refused, in the server's words, shortened.
 pub fn refusal(words: &str) -> String {
     let words: String = words.trim().chars().take(WORDS_MAX).collect();
     format!("refused: {words}")
 }
 
-/// Characters of a server's own in the name of an end: there may be many ends.
+/// The most characters of a server's text in a close reason. Reasons are counted by text, so long
+/// texts would make many different counters.
 const WORDS_MAX: usize = 160;
 
 /// Appends a text message as a frame.

@@ -1,6 +1,5 @@
-//! What kind of server the load goes to: where it takes publishes, where it gives subscriptions,
-//! and what has to be said to it. Words and paths; must not know frames of a protocol (those are
-//! in the file of its name), sockets or threads.
+//! The kind of server under test: its paths for publishing and subscribing, and its options. Must
+//! not know the frames of a protocol (each has its own file), sockets or threads.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -14,9 +13,9 @@ pub enum Dialect {
     /// `/v1/feed`, `/v1/publish` and `/v1/ws`.
     #[default]
     Gridcast,
-    /// Any server that passes messages on as they are.
+    /// Any server that forwards messages unchanged.
     Raw(Templates),
-    /// The same, as nchan has it: channels are listed, and there are no patterns.
+    /// A forwarding server with nchan's URLs: channels are listed, and patterns do not exist.
     Nchan(Templates),
     /// The text protocol of NATS in binary messages.
     Nats,
@@ -37,14 +36,14 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The words there are.
+    /// All dialect names.
     pub const WORDS: [&str; 8] =
         ["gridcast", "raw", "nchan", "nats", "mqtt", "socketio", "centrifugo", "pusher"];
 
-    /// The dialect of a word.
+    /// The dialect with this name.
     ///
     /// # Errors
-    /// Which words there are.
+    /// The error lists the valid names.
     pub fn named(word: &str) -> Result<Dialect, String> {
         match word {
             "gridcast" => Ok(Dialect::Gridcast),
@@ -62,7 +61,7 @@ impl Dialect {
         }
     }
 
-    /// Its word.
+    /// The name of the dialect.
     pub fn name(&self) -> &'static str {
         match self {
             Dialect::Gridcast => "gridcast",
@@ -76,7 +75,7 @@ impl Dialect {
         }
     }
 
-    /// The form in which subscribers of such a server get frames, where there is no choice.
+    /// The form in which subscribers of this server get frames, if there is only one.
     pub fn form(&self) -> Option<Form> {
         match self {
             Dialect::Gridcast => None,
@@ -89,12 +88,12 @@ impl Dialect {
         }
     }
 
-    /// Whether another protocol is spoken inside messages.
+    /// Whether the dialect has a protocol of its own inside messages.
     pub fn is_spoken(&self) -> bool {
         self.form().is_some_and(Form::is_spoken)
     }
 
-    /// Whether one subscription may stand for all topics.
+    /// Whether one subscription can match all topics.
     pub fn has_patterns(&self) -> bool {
         match self {
             Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nats | Dialect::Mqtt => true,
@@ -105,7 +104,7 @@ impl Dialect {
         }
     }
 
-    /// Whether a wall that follows this many publishers can be asked for.
+    /// Whether a wall (a dashboard that follows everything) can subscribe to this many publishers.
     ///
     /// # Errors
     /// Why not, and what to do.
@@ -123,7 +122,7 @@ impl Dialect {
         })
     }
 
-    /// Whether a token can be shown to such a server, and whether it has to be.
+    /// Whether this server accepts a token, and whether it requires one.
     ///
     /// # Errors
     /// What to do.
@@ -141,7 +140,8 @@ impl Dialect {
         }
     }
 
-    /// What of a token is shown in a header; other servers are shown it inside messages.
+    /// The part of the credentials that goes into a request header; other servers get it in a
+    /// message.
     pub fn bearer<'t>(&self, token: Option<&'t str>) -> Option<&'t str> {
         token.filter(|_| !self.is_spoken())
     }
@@ -157,8 +157,8 @@ impl Dialect {
         }
     }
 
-    /// The path of a subscriber's socket in a form; `topics` are all it follows and `subscription`
-    /// the one topic or pattern that stands for them.
+    /// The path of a subscriber's socket in a form. `topics` are all topics it follows;
+    /// `subscription` is the one topic or pattern that matches them.
     pub fn feed_path(&self, form: Form, subscription: &str, topics: &[&str]) -> String {
         match (self, form) {
             (Dialect::Raw(templates) | Dialect::Nchan(templates), _) => {
@@ -171,7 +171,7 @@ impl Dialect {
         }
     }
 
-    /// The path of all sockets, where there is but one.
+    /// The path of all sockets, if the dialect has only one path.
     fn path(&self) -> &str {
         match self {
             Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nchan(_) | Dialect::Nats => NATS_PATH,
@@ -181,7 +181,7 @@ impl Dialect {
         }
     }
 
-    /// What a subscriber has to say once it is connected, beyond its form.
+    /// The message a subscriber sends after connecting, beyond what its form sends.
     pub fn subscribe_message(&self, topics: &[&str]) -> Option<String> {
         let Dialect::Raw(templates) = self else { return None };
         let message = templates.subscribe_message.as_ref()?;
@@ -203,16 +203,16 @@ fn percent_encoded(topic: &str) -> String {
 
 const TOPIC: &str = "{topic}";
 const TOPICS: &str = "{topics}";
-/// Where one socket of gridcast carries many topics.
+/// The path where one socket of gridcast carries many topics.
 const MULTIPLEXED_PATH: &str = "/v1/ws";
 const NATS_PATH: &str = "/";
 const MQTT_PATH: &str = "/mqtt";
 const NCHAN_CHANNELS_MAX: u64 = 255;
 
-/// Where Centrifugo listens.
+/// The default path of Centrifugo.
 pub const CENTRIFUGO_PATH: &str = "/connection/websocket";
 
-/// Where a Pusher server listens to the application that soketi has by default.
+/// The default path of a Pusher server, with the application key that soketi has by default.
 pub const PUSHER_PATH: &str = "/app/app-key?protocol=7";
 
 #[cfg(test)]

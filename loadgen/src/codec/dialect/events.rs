@@ -1,18 +1,17 @@
-//! How a Socket.IO application is asked: path, namespace and names of events. Must not know
-//! sockets.
+//! The names a Socket.IO application uses: path, namespace and events. Must not know sockets.
 
-/// How a Socket.IO application is asked.
+/// The names a Socket.IO application uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Events {
     /// Path of all sockets.
     pub path: String,
-    /// The namespace they enter.
+    /// The namespace that sockets connect to.
     pub namespace: String,
-    /// What publishers emit, with the topic and the frame.
+    /// The event that publishers emit, with the topic and the frame.
     pub publish_event: String,
-    /// What subscribers emit, with a topic.
+    /// The event that subscribers emit, with a topic.
     pub subscribe_event: String,
-    /// Whether the server acknowledges that.
+    /// Whether the server acknowledges the subscribe event.
     pub subscribe_acks: bool,
 }
 
@@ -28,5 +27,5 @@ impl Default for Events {
     }
 }
 
-/// The namespace that packets do not name.
+/// The default namespace, which packets omit.
 pub const ROOT: &str = "/";

@@ -1,4 +1,4 @@
-//! Payloads and topics as values of JSON, there and back. Pure; must not know any protocol.
+//! Converts payloads and topics to JSON values and back. Pure; must not know any protocol.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,8 +11,8 @@ pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A payload as a string: text as it is, anything else in base64. A server that reads JSON and
-/// writes it again changes numbers and spaces, but no string.
+/// A payload as a JSON string: text unchanged, anything else in base64. A server that parses and
+/// rewrites JSON may change numbers and spaces, but never a string.
 pub fn string_of(payload: &[u8], is_text: bool) -> String {
     match std::str::from_utf8(payload) {
         Ok(text) if is_text => quoted(text),
@@ -20,7 +20,8 @@ pub fn string_of(payload: &[u8], is_text: bool) -> String {
     }
 }
 
-/// A payload as a value: text, which is JSON already, as it is; anything else as a string.
+/// A payload as a JSON value: text is JSON already and stays unchanged; anything else becomes a
+/// string.
 pub fn value_of(payload: &[u8], is_text: bool) -> String {
     match std::str::from_utf8(payload) {
         Ok(text) if is_text => text.to_owned(),
@@ -28,8 +29,9 @@ pub fn value_of(payload: &[u8], is_text: bool) -> String {
     }
 }
 
-/// The payload in a value: of a string its text, or the bytes it stands for if it is base64; any
-/// other value as it is written. Frames that are text are objects, which base64 never looks like.
+/// The payload in a JSON value. A string gives its text, or the decoded bytes if it is base64; any
+/// other value gives its source text. This is unambiguous: text frames are JSON objects, which are
+/// never valid base64.
 pub fn payload_of(value: &RawValue) -> Option<Vec<u8>> {
     let text = value.get();
     if !text.starts_with('"') {

@@ -1,5 +1,5 @@
-//! Other servers' protocols and gridcast's own: where publishes go, where subscriptions are asked
-//! for, and what is said inside messages. Pure; must not know sockets or threads.
+//! The protocols of gridcast and of other servers: publish and subscribe paths, and the protocols
+//! inside messages. Pure; must not know sockets or threads.
 
 pub mod broker;
 mod centrifugo;

@@ -3,7 +3,7 @@
 
 use crate::codec::dialect::packet::{Malformed, Packet, PacketContent};
 
-/// Opens a connection (3.1): a clean session, a name of the broker's choice, no keep-alive.
+/// CONNECT (3.1): a clean session, a client id chosen by the broker, no keep-alive.
 pub fn greeting() -> Vec<u8> {
     let mut out = Vec::new();
     let mut body = Vec::new();
@@ -39,7 +39,7 @@ fn framed(kind: u8, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// 2.2.3: seven bits a byte, the least significant first.
+/// Remaining length (2.2.3): seven bits per byte, the least significant first.
 fn remaining_length(mut length: usize, out: &mut Vec<u8>) {
     while length > 0x7F {
         out.push(length as u8 | 0x80);
@@ -54,7 +54,7 @@ fn text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The first packet.
+/// Parses the first packet.
 #[inline]
 pub fn packet(bytes: &[u8]) -> Packet<'_> {
     let Some((kind, rest)) = bytes.split_first() else { return Ok(None) };
@@ -87,12 +87,12 @@ fn read_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
 fn payload(kind: u8, body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     let (size, rest) = body.split_first_chunk::<2>().ok_or(Malformed)?;
     let rest = rest.get(usize::from(u16::from_be_bytes(*size))..).ok_or(Malformed)?;
-    // Only what is sent again or acknowledged has an identifier.
+    // Only packets that are resent or acknowledged have an identifier.
     let skipped = if kind & QOS == 0 { 0 } else { 2 };
     rest.get(skipped..).map(PacketContent::Payload).ok_or(Malformed)
 }
 
-/// 3.2.2: flags, and a code that is 0 if all is well.
+/// CONNACK (3.2.2): flags, and a return code that is 0 on success.
 fn connected(body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     match body {
         [_, 0] => Ok(PacketContent::Confirmed),
@@ -101,7 +101,7 @@ fn connected(body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     }
 }
 
-/// 3.9.3: an identifier, and a code a topic: the QoS that was granted, or a failure.
+/// SUBACK (3.9.3): an identifier, and one return code per topic: the granted QoS, or a failure.
 fn subscribed(body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     match body.get(2..) {
         Some(codes) if codes.iter().all(|code| *code <= QOS_MAX) => Ok(PacketContent::Confirmed),

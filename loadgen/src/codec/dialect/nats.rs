@@ -1,10 +1,10 @@
-//! The client protocol of NATS (docs.nats.io, "NATS Protocol"): lines of text, and payloads behind
-//! some of them. Pure; must not know messages or sockets.
+//! The client protocol of NATS (docs.nats.io, "NATS Protocol"): lines of text, some of them
+//! followed by a payload. Pure; must not know messages or sockets.
 
 use crate::codec::dialect::json::quoted;
 use crate::codec::dialect::packet::{Malformed, Packet, PacketContent};
 
-/// Opens a connection: nothing is acknowledged one by one.
+/// Opens a connection; single commands are not acknowledged.
 pub fn greeting(token: Option<&str>) -> Vec<u8> {
     let token = token.map(|token| format!(",\"auth_token\":{}", quoted(token)));
     let token = token.unwrap_or_default();
@@ -12,7 +12,7 @@ pub fn greeting(token: Option<&str>) -> Vec<u8> {
     format!("CONNECT {{{options}{token}}}\r\n").into_bytes()
 }
 
-/// Subscribes, and asks for a sign that it is done.
+/// Subscribes, and adds a PING so that the server's PONG confirms it.
 pub fn subscribe(topics: &[&str]) -> Vec<u8> {
     let subscriptions =
         topics.iter().zip(1..).map(|(t, id)| format!("SUB {} {id}\r\n", subject(t)));
@@ -28,7 +28,7 @@ pub fn publish(topic: &str, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(END);
 }
 
-/// Subjects have dots where topics have slashes, and other wildcards.
+/// Translates a topic to a NATS subject: dots instead of slashes, and NATS wildcards.
 fn subject(topic: &str) -> String {
     let of = |segment: &str| match segment {
         "#" => ">".to_owned(),
@@ -38,7 +38,7 @@ fn subject(topic: &str) -> String {
     topic.split('/').map(of).collect::<Vec<_>>().join(".")
 }
 
-/// The first packet.
+/// Parses the first packet.
 #[inline]
 pub fn packet(bytes: &[u8]) -> Packet<'_> {
     let head = bytes.get(..bytes.len().min(LINE_BYTES_MAX)).unwrap_or_default();
@@ -59,7 +59,7 @@ pub fn packet(bytes: &[u8]) -> Packet<'_> {
     Ok(Some((length, said)))
 }
 
-/// `subject sid [reply-to] bytes`, and so many bytes behind the line.
+/// `subject sid [reply-to] bytes`, and that many bytes after the line.
 #[inline]
 fn message<'b>(bytes: &'b [u8], fields: &[u8], from: usize) -> Packet<'b> {
     let digits = fields.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
@@ -75,7 +75,7 @@ fn message<'b>(bytes: &'b [u8], fields: &[u8], from: usize) -> Packet<'b> {
 }
 
 const END: &[u8] = b"\r\n";
-/// INFO of a large cluster is the longest line.
+/// The longest line is the INFO of a large cluster.
 const LINE_BYTES_MAX: usize = 64 << 10;
 const PAYLOAD_BYTES_MAX: usize = 8 << 20;
 

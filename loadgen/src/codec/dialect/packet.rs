@@ -1,25 +1,24 @@
-//! What the first packet of some bytes says, in protocols of bytes. Must not know any single
-//! protocol.
+//! The parsed form of a packet, common to all byte protocols. Must not know any single protocol.
 
-/// What a packet says.
+/// The meaning of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketContent<'p> {
-    /// What was published.
+    /// A published payload.
     Payload(&'p [u8]),
-    /// A subscription, or the connection, is taken.
+    /// The server confirmed the connection or a subscription.
     Confirmed,
-    /// This has to be sent back.
+    /// Bytes to send back.
     Answer(&'static [u8]),
-    /// Something was refused: what the broker says about it.
+    /// The server refused something; the text is the server's reason.
     Refused(&'p [u8]),
-    /// Nothing that matters.
+    /// A packet that the client ignores.
     Nothing,
 }
 
-/// Bytes that are no packet of the protocol.
+/// The bytes are not a packet of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("protocol: no packet of the broker")]
 pub struct Malformed;
 
-/// The first packet of some bytes, and its length; `None` if it is not whole.
+/// The first packet in the bytes, and its length; `None` if it is incomplete.
 pub type Packet<'p> = Result<Option<(usize, PacketContent<'p>)>, Malformed>;

@@ -1,11 +1,11 @@
-//! Details of a server beside the name of its dialect: paths, templates, names of events.
-//! Flags and keys of `[target]` with the same names; which dialect has which. Must not know frames.
+//! Server-specific options of a dialect: paths, templates, event names. Owns the flags and
+//! `[target]` keys with these names, and which dialect accepts which. Must not know frames.
 
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::codec::dialect::dialect::Dialect;
 
-/// What is said; what is not is left to the dialect.
+/// The options that are set; the dialect supplies defaults for the others.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 #[command(next_help_heading = "Target")]
 pub struct Particulars {
@@ -43,7 +43,7 @@ pub struct Particulars {
     pub subscribe_acks: Option<bool>,
 }
 
-/// The keys of `[target]` that are particulars.
+/// The keys of `[target]` that this file owns.
 pub const KEYS: [&str; 8] = [
     "publish_path",
     "subscribe_path",
@@ -55,7 +55,7 @@ pub const KEYS: [&str; 8] = [
     "subscribe_acks",
 ];
 
-/// Something was said that is not for this dialect, or not so.
+/// An option does not belong to this dialect, or has a bad value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}`: {reason}")]
 pub struct Unfit {
@@ -66,7 +66,7 @@ pub struct Unfit {
 }
 
 impl Particulars {
-    /// Every key, and whether something is said of it.
+    /// Every key, and its value if it is set.
     fn given(&self) -> impl Iterator<Item = (&'static str, bool)> {
         KEYS.into_iter().zip([
             self.publish_path.is_some(),
@@ -81,7 +81,7 @@ impl Particulars {
     }
 }
 
-/// The dialects that have a key, in words.
+/// The dialects that accept a key, as text for an error.
 fn owners(key: &str) -> &'static str {
     match key {
         "publish_path" | "subscribe_path" => "the dialects `raw` and `nchan`",
@@ -92,10 +92,10 @@ fn owners(key: &str) -> &'static str {
 }
 
 impl Dialect {
-    /// The dialect with these particulars.
+    /// The dialect with these options.
     ///
     /// # Errors
-    /// When one of them is not for it.
+    /// When an option does not belong to the dialect or has a bad value.
     pub fn with(mut self, said: &Particulars) -> Result<Dialect, Unfit> {
         let own = self.particulars();
         let strange = own.given().zip(said.given()).find(|((key, own), (_, said))| {
@@ -133,7 +133,7 @@ impl Dialect {
         Ok(self)
     }
 
-    /// What it has to say of itself.
+    /// The options of this dialect that differ from its defaults.
     pub fn particulars(&self) -> Particulars {
         let nothing = Particulars::default();
         match self {
@@ -163,7 +163,7 @@ impl Dialect {
     }
 }
 
-/// The key of an application in the path of its sockets.
+/// The application key in the path of its sockets.
 pub fn app_key(path: &str) -> Option<&str> {
     let (_, rest) = path.split_once("/app/")?;
     rest.split(['?', '/']).next().filter(|key| !key.is_empty())
@@ -177,7 +177,7 @@ fn check_app(path: &str) -> Result<(), Unfit> {
 /// A template of a request path.
 ///
 /// # Errors
-/// What a path must look like.
+/// The error says what the path must look like.
 pub fn parse_path(text: &str) -> Result<String, String> {
     let fits = text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
     fits.then(|| text.to_owned())

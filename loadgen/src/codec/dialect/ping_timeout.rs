@@ -1,29 +1,29 @@
-//! How long a server that pings may keep silent, as its client counts it. Pure: it is handed the
-//! time. Must not know what a ping looks like.
+//! How long a server that sends pings may stay silent before its client gives up. Pure: the caller
+//! passes the time. Must not know what a ping looks like.
 
-/// The time that is left, ns; without a limit until one is set.
+/// The remaining time, ns; unlimited until an interval is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PingTimeout {
-    /// 0 for none.
+    /// 0 means unlimited.
     limit_ns: u64,
     from_ns: u64,
 }
 
 impl PingTimeout {
-    /// From now on, this long from ping to ping; 0 is for ever.
+    /// Sets the interval between pings, from now on; 0 means unlimited.
     pub fn begin(limit_ms: u64, now_ns: u64) -> PingTimeout {
         PingTimeout { limit_ns: limit_ms.saturating_mul(MILLISECOND_NS), from_ns: now_ns }
     }
 
-    /// There was a ping, or what stands for one.
+    /// Records a ping, or a message that counts as one.
     pub fn renew(&mut self, now_ns: u64) {
         self.from_ns = now_ns;
     }
 
-    /// Whether there ought to have been a ping before now.
+    /// Whether a ping is overdue.
     ///
     /// # Errors
-    /// What a client closes the connection for.
+    /// The close reason when the ping is overdue.
     pub fn check(&self, now_ns: u64) -> Result<(), String> {
         let waited_ns = now_ns.saturating_sub(self.from_ns);
         if self.limit_ns > 0 && waited_ns > self.limit_ns {

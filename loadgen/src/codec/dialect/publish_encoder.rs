@@ -1,5 +1,5 @@
-//! How a publisher puts its payloads for a server that has a protocol of its own inside messages.
-//! Must not know when they are due, or sockets.
+//! Encodes a publisher's payloads for a server with a protocol of its own inside messages. Must not
+//! know when they are due, or sockets.
 
 use crate::codec::dialect::conversation::push_text;
 use crate::codec::dialect::dialect::Dialect;
@@ -8,7 +8,7 @@ use crate::codec::dialect::{centrifugo, json, pusher};
 use crate::codec::wire;
 use crate::codec::wire::Opcode;
 
-/// One publisher's.
+/// The encoder of one publisher.
 #[derive(Debug)]
 pub struct PublishEncoder {
     topic: String,
@@ -33,7 +33,7 @@ pub struct EncodedFrame<'p> {
 }
 
 impl PublishEncoder {
-    /// How payloads of a topic are put; `None` where they are messages as they are.
+    /// The encoder for a topic; `None` if payloads are sent as plain messages.
     pub fn new(dialect: &Dialect, topic: &str) -> Option<PublishEncoder> {
         let stream = |protocol| Encoding::Stream { protocol, packet: Vec::new() };
         let encoding = match dialect {

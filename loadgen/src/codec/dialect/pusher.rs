@@ -1,6 +1,6 @@
-//! The protocol of Pusher Channels (version 7): one JSON object in a text message, with its data
-//! as a string. Publishers send client events, which servers take on private channels alone, so
-//! every channel here is private and signed. Must not know sockets.
+//! The Pusher Channels protocol (version 7): each text message is one JSON object whose data is a
+//! string. Publishers send client events, which servers accept on private channels only, so every
+//! channel here is private and signed. Must not know sockets.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -18,22 +18,22 @@ use crate::codec::dialect::particulars::app_key;
 use crate::codec::dialect::ping_timeout::PingTimeout;
 use crate::codec::wire::Message;
 
-/// One socket.
+/// The protocol state of one socket.
 #[derive(Debug)]
 pub struct Pusher {
-    /// What it takes to subscribe; `None` once that is done.
+    /// What is needed to subscribe; `None` after the requests were sent.
     entry: Option<Box<Entry>>,
-    /// Subscriptions to be confirmed still.
+    /// Subscriptions that are not confirmed yet.
     awaited: u32,
-    /// The silence after which a client speaks up, ns; 0 for never.
+    /// After this much silence the client sends a ping, ns; 0 for never.
     quiet_ns_max: u64,
-    /// When it last did.
+    /// When the client last sent a ping.
     spoke_ns: u64,
-    /// From one message of the server to the next.
+    /// The time limit from one server message to the next.
     ping_timeout: PingTimeout,
 }
 
-/// What it takes to subscribe.
+/// The data needed to subscribe.
 #[derive(Debug)]
 struct Entry {
     channels: Vec<String>,
@@ -41,27 +41,27 @@ struct Entry {
     secret: String,
 }
 
-/// What a message says that is no payload.
+/// The meaning of a message that is not a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Notice {
-    /// The connection is taken.
+    /// The connection is accepted.
     Established { socket_id: String, activity_s: u64 },
     /// A subscription is in place.
     Subscribed,
-    /// Wants an answer.
+    /// A ping, which must be answered.
     Ping,
-    /// The server says no.
+    /// The server refused something.
     Refused(String),
-    /// Whole, but no frame.
+    /// Valid, but not a frame of this run.
     Foreign,
-    /// An event that was changed on the way.
+    /// An event that was damaged on the way.
     Garbled,
-    /// An answer, or who else is there.
+    /// A pong, or news about other members.
     Nothing,
 }
 
 impl Pusher {
-    /// A socket whose server speaks first. The application's key is in the path.
+    /// The state of a new socket. The server speaks first. The application key is in the path.
     pub fn new(path: &str, who: &Introduction<'_>) -> Pusher {
         let entry = Entry {
             channels: who.topics.iter().map(|topic| channel(topic)).collect(),
@@ -75,7 +75,8 @@ impl Pusher {
 }
 
 impl Conversation for Pusher {
-    /// Whether every subscription is in place; a publisher's too, which has to be a member.
+    /// Whether every subscription is confirmed. A publisher subscribes too, because only members
+    /// may publish.
     fn is_confirmed(&self) -> bool {
         self.entry.is_none() && self.awaited == 0
     }
@@ -93,7 +94,7 @@ impl Conversation for Pusher {
 
     fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
         self.ping_timeout.check(now_ns)?;
-        // Servers end clients that only listen, and answer those that ask.
+        // Servers close clients that never send, but answer pings.
         let quiet_ns = now_ns.saturating_sub(self.spoke_ns);
         if self.quiet_ns_max > 0 && quiet_ns > self.quiet_ns_max {
             self.spoke_ns = now_ns;
@@ -153,7 +154,7 @@ fn signature(secret: &str, text: &str) -> String {
     })
 }
 
-/// Names of channels have dots where topics have slashes, and few other characters.
+/// Translates a topic to a channel name: dots instead of slashes, and only a few other characters.
 fn channel(topic: &str) -> String {
     let fitting = |c: char| match c {
         '/' => '.',
@@ -177,7 +178,7 @@ struct Event<'m> {
     data: Option<&'m RawValue>,
 }
 
-/// The payload of a message, or what else it says.
+/// The payload of a message, or its other meaning.
 fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
     let read: Event<'_> = serde_json::from_slice(text).map_err(|_| Notice::Garbled)?;
     let Event { event, data } = read;
@@ -189,7 +190,7 @@ fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
     }
 }
 
-/// An event of the protocol itself.
+/// A protocol event.
 fn read_own(event: &str, data: Option<&RawValue>) -> Notice {
     match event {
         "connection_established" => data.and_then(established).unwrap_or(Notice::Garbled),
@@ -212,7 +213,7 @@ fn established(data: &RawValue) -> Option<Notice> {
         #[serde(default)]
         activity_timeout: u64,
     }
-    // A string that holds an object; some servers leave the string out.
+    // `data` is a string that holds an object; some servers send the object itself.
     let inner: Cow<'_, str> = match data.get().starts_with('"') {
         true => Cow::Owned(serde_json::from_str::<String>(data.get()).ok()?),
         false => Cow::Borrowed(data.get()),
@@ -223,7 +224,7 @@ fn established(data: &RawValue) -> Option<Notice> {
 
 const PING: &str = r#"{"event":"pusher:ping","data":{}}"#;
 const PONG: &str = r#"{"event":"pusher:pong","data":{}}"#;
-/// How late an answer may be before clients give up, as those of Pusher have it.
+/// How late an answer may be before a client closes the connection; the value of Pusher's clients.
 const PONG_DELAY_S: u64 = 30;
 const SECOND_NS: u64 = 1_000_000_000;
 

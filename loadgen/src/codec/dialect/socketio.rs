@@ -1,6 +1,6 @@
-//! Socket.IO (protocol 5) over Engine.IO (protocol 4), by WebSocket alone: packets in text
-//! messages, and binary payloads in messages of their own behind the event that announces them.
-//! Must not know sockets.
+//! Socket.IO (protocol 5) over Engine.IO (protocol 4), WebSocket transport only. Packets are text
+//! messages; a binary payload is a separate message after the event that announces it. Must not
+//! know sockets.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,57 +14,57 @@ use crate::codec::dialect::json::{payload_of, quoted};
 use crate::codec::dialect::ping_timeout::PingTimeout;
 use crate::codec::wire::Message;
 
-/// One socket.
+/// The protocol state of one socket.
 #[derive(Debug)]
 pub struct SocketIo {
-    /// What is said once the server has opened; `None` from then on.
+    /// The namespace request, sent after the server's open packet; `None` after it was sent.
     entry: Option<String>,
-    /// Frames that are sent once the namespace is entered; `None` from then on.
+    /// Frames to send once the namespace is connected; `None` after they were sent.
     requests: Option<Vec<u8>>,
-    /// Acknowledgements still to come.
+    /// Acknowledgements that have not arrived yet.
     awaited: u32,
     attachments: Attachments,
     ping_timeout: PingTimeout,
 }
 
-/// Binary messages that belong to the event before them.
+/// Binary messages that belong to the last event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Attachments {
-    /// Still to come.
+    /// How many have not arrived yet.
     left: u32,
-    /// How many come before the payload; `None` if none of them is one.
+    /// How many come before the payload; `None` if none is the payload.
     before: Option<u32>,
 }
 
-/// What a text says that is no payload.
+/// The meaning of a text that is not a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Notice {
-    /// The server has opened, and pings at least this often.
+    /// The open packet: the server sends pings at least this often.
     Opened { patience_ms: u64 },
-    /// The namespace is entered.
+    /// The namespace is connected.
     Entered,
-    /// An event has arrived.
+    /// A subscribe event is acknowledged.
     Acknowledged,
-    /// Wants an answer.
+    /// A ping, which must be answered.
     Ping,
-    /// The payload comes in binary messages.
+    /// The payload follows in binary messages.
     Announced(Attachments),
-    /// The server says no.
+    /// The server refused something.
     Refused(String),
-    /// The server leaves.
+    /// The server disconnects.
     Ended,
-    /// Whole, but no frame.
+    /// Valid, but not a frame of this run.
     Foreign,
-    /// An event that was changed on the way.
+    /// An event that was damaged on the way.
     Garbled,
-    /// Nothing that matters.
+    /// A packet that the client ignores.
     Nothing,
-    /// No packet of the protocol.
+    /// Not a packet of the protocol.
     Unknown,
 }
 
 impl SocketIo {
-    /// A socket whose server speaks first.
+    /// The state of a new socket. The server speaks first.
     pub fn new(events: &Events, who: &Introduction<'_>) -> SocketIo {
         let auth = who.token.map(|token| format!("{{\"token\":{}}}", quoted(token)));
         let entry = events.packet("0", "", &auth.unwrap_or_default());
@@ -87,7 +87,7 @@ impl SocketIo {
 }
 
 impl Conversation for SocketIo {
-    /// Whether the namespace is entered and every subscription acknowledged.
+    /// Whether the namespace is connected and every subscription is acknowledged.
     fn is_confirmed(&self) -> bool {
         self.requests.is_none() && self.awaited == 0
     }
@@ -157,7 +157,7 @@ impl SocketIo {
 }
 
 impl Events {
-    /// A packet of a type, with the number of its attachments and a dash where it has any.
+    /// Starts a packet of a type; if it has attachments, their number and a dash follow.
     fn packet(&self, kind: &str, attachments: &str, body: &str) -> String {
         match self.namespace.as_str() {
             ROOT => format!("4{kind}{attachments}{body}"),
@@ -165,13 +165,13 @@ impl Events {
         }
     }
 
-    /// What precedes a text payload, which follows as a string, with `]` behind it.
+    /// The text before a text payload; the payload follows as a string, then `]`.
     pub fn publish_head(&self, topic: &str) -> String {
         let body = format!("[{},{},", quoted(&self.publish_event), quoted(topic));
         self.packet("2", "", &body)
     }
 
-    /// What announces a binary payload, which follows in a message of its own.
+    /// The event that announces a binary payload in the next message.
     pub fn publish_announcement(&self, topic: &str) -> String {
         let placeholder = r#"{"_placeholder":true,"num":0}"#;
         let body = format!("[{},{},{placeholder}]", quoted(&self.publish_event), quoted(topic));
@@ -179,7 +179,7 @@ impl Events {
     }
 }
 
-/// The payload of a text message, or what else it says.
+/// The payload of a text message, or its other meaning.
 fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
     let text = std::str::from_utf8(text).map_err(|_| Notice::Garbled)?;
     match text.split_at_checked(1) {
@@ -192,7 +192,7 @@ fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
     }
 }
 
-/// What the server asks of its clients when it opens.
+/// The parameters of the server's open packet.
 fn opened(text: &str) -> Notice {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -220,7 +220,7 @@ fn read_packet(packet: &str) -> Result<Vec<u8>, Notice> {
     }
 }
 
-/// What is behind the namespace and the number of an acknowledgement.
+/// The rest of a packet after the namespace and the acknowledgement number.
 fn body(rest: &str) -> &str {
     let rest = match rest.starts_with('/') {
         true => rest.split_once(',').map_or("", |(_, rest)| rest),
@@ -229,7 +229,7 @@ fn body(rest: &str) -> &str {
     rest.trim_start_matches(|c: char| c.is_ascii_digit())
 }
 
-/// The last argument of an event is the payload, so that events may name topics, or carry them.
+/// The payload is the last argument of an event, so an event may also carry topics.
 fn event(body: &str) -> Result<Vec<u8>, Notice> {
     let arguments: Vec<&RawValue> = serde_json::from_str(body).map_err(|_| Notice::Garbled)?;
     match arguments.as_slice() {
@@ -238,7 +238,7 @@ fn event(body: &str) -> Result<Vec<u8>, Notice> {
     }
 }
 
-/// Servers say what they like in an acknowledgement; only `false` and an `error` are a no.
+/// The content of an acknowledgement is free; only `false` and an `error` mean a refusal.
 fn acknowledged(body: &str) -> Notice {
     let Ok(serde_json::Value::Array(said)) = serde_json::from_str(body) else {
         return Notice::Unknown;
@@ -279,7 +279,7 @@ fn announced(rest: &str) -> Notice {
 }
 
 const PONG: &str = "3";
-/// Far more than an event with one payload has.
+/// An upper bound; an event with one payload has far fewer.
 const ATTACHMENTS_MAX: u32 = 64;
 
 #[cfg(test)]
@@ -298,7 +298,7 @@ mod tests {
         broker
     }
 
-    /// A subscriber that has entered; nothing is awaited.
+    /// A subscriber that is connected and waits for nothing.
     fn open() -> Broker {
         let events = Events { subscribe_acks: false, ..Events::default() };
         let mut broker = broker(&events, &Introduction::default());
@@ -354,7 +354,7 @@ mod tests {
         let mut broker = open();
         let announced = r#"451-["a",{"_placeholder":true,"num":0}]"#;
         assert_eq!(broker.hears_text(announced), Reaction::answers(&[]));
-        // Pings are of the layer below.
+        // Pings belong to the Engine.IO layer.
         assert_eq!(broker.hears_text("2"), Reaction::answers(&["3"]));
         assert_eq!(broker.hears(b"\xAAx", false, 0), Reaction::payloads(&[b"\xAAx"]));
         let second = r#"453-["a",{"_placeholder":true,"num":1}]"#;

@@ -1,6 +1,5 @@
-//! A conversation in a protocol of bytes, whose packets are carried by binary messages and may
-//! straddle them: what is still to be confirmed, and the beginning of a packet. Must not know what
-//! a payload is worth.
+//! A byte protocol carried in binary messages; a packet may span several messages. Owns the
+//! outstanding confirmations and the incomplete packet. Must not judge payloads.
 
 use crate::codec::dialect::conversation::{
     Conversation, ConversationEvent, Exchange, Introduction, refusal,
@@ -10,7 +9,7 @@ use crate::codec::dialect::{mqtt, nats};
 use crate::codec::wire;
 use crate::codec::wire::{Message, Opcode};
 
-/// Protocols of bytes.
+/// The byte protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamProtocol {
     /// See `nats`.
@@ -19,13 +18,13 @@ pub enum StreamProtocol {
     Mqtt,
 }
 
-/// A conversation.
+/// The protocol state of one socket.
 #[derive(Debug)]
 pub struct Stream {
     protocol: StreamProtocol,
-    /// Confirmations still to come.
+    /// Confirmations that have not arrived yet.
     awaited: u32,
-    /// The beginning of a packet.
+    /// The start of an incomplete packet.
     rest: Vec<u8>,
 }
 
@@ -52,12 +51,12 @@ impl StreamProtocol {
         }
     }
 
-    /// Confirmations a subscriber has to wait for.
+    /// How many confirmations a subscriber waits for.
     fn confirmations(self) -> u32 {
         match self {
-            // A ping behind the subscriptions: its answer comes after they are in place.
+            // A PING after the subscriptions: its answer proves that they are in place.
             StreamProtocol::Nats => 1,
-            // The connection and the subscription.
+            // One for the connection and one for the subscription.
             StreamProtocol::Mqtt => 2,
         }
     }
@@ -72,7 +71,8 @@ impl StreamProtocol {
 }
 
 impl Stream {
-    /// A conversation, and the bytes that open it. A publisher waits for nothing.
+    /// The state of a new socket, and the bytes that open it. A publisher waits for no
+    /// confirmation.
     pub fn new(protocol: StreamProtocol, who: &Introduction<'_>) -> (Stream, Vec<u8>) {
         let mut said = protocol.greeting(who.token);
         let mut awaited = 0;
@@ -102,7 +102,7 @@ impl Conversation for Stream {
 }
 
 impl Stream {
-    /// Takes the bytes of a message. Packets that have to be sent back are appended to `answers`.
+    /// Handles the bytes of a message. Packets to send back are appended to `answers`.
     #[inline]
     fn take(
         &mut self,
@@ -123,7 +123,7 @@ impl Stream {
         if self.rest.len() > PACKET_BYTES_MAX { Err(Malformed.to_string()) } else { Ok(()) }
     }
 
-    /// Takes the whole packets of some bytes; answers how many bytes these are.
+    /// Handles the complete packets in the bytes; returns how many bytes they take.
     fn take_whole(
         &mut self,
         bytes: &[u8],
@@ -149,7 +149,7 @@ impl Stream {
     }
 }
 
-/// More than any message a broker takes by default.
+/// Larger than any message a broker accepts by default.
 const PACKET_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]

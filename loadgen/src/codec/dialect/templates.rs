@@ -1,8 +1,8 @@
-//! How a plain server is asked: paths and a first message with the topic in them. Must not know
-//! sockets.
+//! Paths and the first message for a plain server, with the topic filled in. Must not know sockets.
 
-/// How a plain server is asked, with `{topic}` for the topic (or pattern) and `{topics}` for all
-/// topics of a socket, separated by commas; both percent-encoded in paths, as they are in messages.
+/// Paths and the first message for a plain server. `{topic}` stands for the topic (or pattern),
+/// `{topics}` for all topics of a socket separated by commas. Both are percent-encoded in paths and
+/// unchanged in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Templates {
     /// Path of a publisher's socket.
@@ -24,7 +24,7 @@ impl Default for Templates {
 }
 
 impl Templates {
-    /// Those of the locations in nchan's documentation, where a request names several channels.
+    /// The locations of nchan's documentation, where a request names several channels.
     pub fn of_nchan() -> Templates {
         Templates {
             publish_path: "/pub?id={topic}".to_owned(),
