@@ -1,4 +1,4 @@
-//! Single subscriber sockets of a plan, and which publishers each of them follows: drawn by seed. A
+//! The single subscriber sockets of a plan and the publishers that each follows, drawn by seed. A
 //! pure function of the scenario, the layout and the publishers.
 
 use std::net::IpAddr;
@@ -19,15 +19,15 @@ use crate::scenario::scenario::Scenario;
 pub struct SubscriberPlan {
     /// The request path, percent-encoded.
     pub path: String,
-    /// The local address to bind, where the kernel's choice would run out of ports.
+    /// The local address to bind, if the kernel's choice would run out of ports.
     pub source: Option<IpAddr>,
     /// Index into `Plan::classes`.
     pub class: u16,
-    /// Whose frames it must receive.
+    /// The publishers whose frames it must receive.
     pub follows: Follows,
 }
 
-/// Every subscriber socket, and whom those with several publishers follow.
+/// Every subscriber socket, and the publishers of those that follow several.
 pub(crate) struct Audience {
     pub(crate) subscribers: Vec<SubscriberPlan>,
     pub(crate) followed: Vec<u32>,
@@ -72,7 +72,7 @@ impl Audience {
     }
 }
 
-/// The topics of a socket, and the one topic or pattern that stands for them.
+/// The topics of a socket, and the one topic or pattern that matches them.
 pub(crate) fn topics<'p>(
     follows: Follows,
     publishers: &'p [PublisherPlan],
@@ -91,8 +91,8 @@ pub(crate) fn topics<'p>(
     (topics, subscription)
 }
 
-/// The publishers of one dashboard in the order they were drawn: K different ones, or none for all
-/// of them at once.
+/// The publishers of one dashboard in the order they were drawn: K different ones, or none if it
+/// follows all.
 pub(crate) fn draw(
     group: &SubscriberGroup,
     publishers: u32,
@@ -100,7 +100,7 @@ pub(crate) fn draw(
 ) -> Vec<u32> {
     let count = match group.topics {
         TopicsEach::All => return Vec::new(),
-        // Their publisher comes after the fleet.
+        // The alarm publisher comes after the others.
         TopicsEach::Alarms => return vec![publishers],
         TopicsEach::Count(count) => count,
     };
@@ -108,7 +108,7 @@ pub(crate) fn draw(
         return draw_by_rank(count as usize, publishers, exponent, rng);
     }
     let mut drawn: Vec<u32> = Vec::with_capacity(count as usize);
-    // Floyd's way to draw without repeats: as many draws as are wanted, whatever the fleet's size.
+    // Floyd's sampling without repeats: it needs one draw per publisher wanted, whatever the total.
     for upper in publishers.saturating_sub(count)..publishers {
         let candidate = rng.random_range(0..=upper);
         drawn.push(if drawn.contains(&candidate) { upper } else { candidate });
@@ -130,7 +130,7 @@ fn draw_by_rank(count: usize, publishers: u32, exponent: f64, rng: &mut impl Rng
     waits.into_iter().take(count).map(|(_, index)| index).collect()
 }
 
-/// The sockets of one dashboard: one for everything, or one for each topic.
+/// The sockets of one dashboard: one for everything, or one per topic.
 pub(crate) fn follow(
     group: &SubscriberGroup,
     mut drawn: Vec<u32>,

@@ -1,5 +1,5 @@
-//! What a scenario costs and how this host can carry it: threads, CPUs, addresses. Refuses what
-//! cannot work before a socket is opened, with the exact cure. Must not read the host itself.
+//! What a scenario costs and how this host can carry it: threads, CPUs, addresses. Refuses an
+//! impossible load before a socket is opened, and names the remedy. Must not read the host itself.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,9 +18,9 @@ use crate::time::units::{format_bytes, format_count, format_exact};
 /// What the host allows; read by `host`.
 #[derive(Debug, Clone)]
 pub struct HostLimits {
-    /// Descriptors one table may hold (RLIMIT_NOFILE, hard limit).
+    /// The most descriptors of one table (RLIMIT_NOFILE, hard limit).
     pub descriptors_per_table: u64,
-    /// Open files of the whole system.
+    /// The most open files of the whole system.
     pub descriptors_of_system: u64,
     /// Size of `net.ipv4.ip_local_port_range`.
     pub ports_per_source: u64,
@@ -30,7 +30,7 @@ pub struct HostLimits {
     pub cpus: Vec<usize>,
 }
 
-/// What the command line wants; `None` leaves the choice to the budget.
+/// The choices of the command line; `None` leaves a choice to the budget.
 #[derive(Debug, Clone, Default)]
 pub struct LayoutRequest {
     /// Subscriber threads.
@@ -39,40 +39,40 @@ pub struct LayoutRequest {
     pub engine_cores: Option<usize>,
     /// CPUs of the generator.
     pub cpus: Option<Vec<usize>>,
-    /// Start even if more writes are implied than the engine is expected to carry.
+    /// Start even if the scenario implies more writes than the engine is expected to carry.
     pub force: bool,
 }
 
-/// Where the load goes, as far as the budget needs to know.
+/// Where the load goes, as far as the budget needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
-    /// An engine of our own on this host.
+    /// Our own engine on this host.
     Embedded,
     /// A server at this address.
     Server(IpAddr),
 }
 
-/// Why a load cannot run on this host, with the cure.
+/// Why a load cannot run on this host, with the remedy.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum Refusal {
-    /// Threads or cores would have to hold more sockets than a table takes.
+    /// Threads or cores would have to hold more sockets than a descriptor table takes.
     #[error(
         "{who}: {sockets} sockets on {tables} private descriptor tables of {limit} each; \
          use {cure}, or raise the limit (`ulimit -Hn`, limits.conf `nofile`)"
     )]
     Descriptors {
-        /// Whose sockets.
+        /// The owner of the sockets.
         who: &'static str,
-        /// How many.
+        /// The number of sockets.
         sockets: u64,
-        /// Spread over this many tables.
+        /// The number of tables they are spread over.
         tables: u64,
-        /// Of this size.
+        /// The size of a table.
         limit: u64,
-        /// The flag that mends it.
+        /// The flag that solves it.
         cure: String,
     },
-    /// Both ends of all sockets exceed the files of the system.
+    /// The sockets of both ends exceed the open files of the system.
     #[error(
         "{needed} open files are needed, the system allows {allowed}; \
              run `sysctl -w fs.file-max={needed}`"
@@ -91,16 +91,16 @@ pub enum Refusal {
     Ports {
         /// Subscriber sockets.
         sockets: u64,
-        /// Addresses there are.
+        /// Available addresses.
         sources: u64,
-        /// Sockets each of them can carry.
+        /// Sockets that each of them can carry.
         per_source: u64,
-        /// Addresses that would do.
+        /// Addresses needed.
         needed: u64,
         /// How to get them.
         cure: String,
     },
-    /// More memory than there is.
+    /// The load needs more memory than the host has.
     #[error(
         "about {needed} of memory would be used, {available} are available (a fifth is kept free); \
          lower --subscribers to about {fitting}"
@@ -110,7 +110,7 @@ pub enum Refusal {
         needed: String,
         /// `MemAvailable`.
         available: String,
-        /// Sockets that would fit.
+        /// Sockets that would fit into the memory.
         fitting: u64,
     },
     /// More socket writes than the engine's cores can do.
@@ -120,66 +120,66 @@ pub enum Refusal {
          (--force starts anyway)"
     )]
     Writes {
-        /// Implied writes per second.
+        /// The writes per second that the scenario implies.
         writes: String,
         /// Cores of the embedded engine that have a CPU.
         cores: u64,
-        /// Writes per second these carry.
+        /// The writes per second these cores can do.
         carried: String,
         /// Dashboards that would fit.
         fitting: u64,
         /// Frames per second that would fit.
         rate: String,
-        /// Cores that would carry the load.
+        /// Engine cores that would be enough.
         needed: u64,
     },
-    /// CPUs that this process may not use.
+    /// The command line names CPUs that this process may not use.
     #[error("--cpus {0} is not among the CPUs this process may run on; see `taskset -p $$`")]
     NoSuchCpu(usize),
 }
 
-/// Descriptors of a table that are not sockets: libraries, files, pollers, inherited ones.
+/// Descriptors of a table that are not sockets: libraries, files, pollers and inherited ones.
 pub const DESCRIPTORS_KEPT: u64 = 200;
 /// One core writes a single small frame to a loopback socket in 4 to 5 µs.
 const WRITES_PER_CORE_PER_S: f64 = 200_000.0;
-/// Encoding and writing one frame take a publisher thread about this long.
+/// Time a publisher thread needs to encode and write one frame.
 const PUBLISH_S: f64 = 6e-6;
-/// A burst that takes a larger share of its period than this is spread over more threads.
+/// The largest share of its period that a burst may take; a longer one is spread over more threads.
 const BURST_OF_PERIOD_MAX: f64 = 0.02;
-/// More addresses than sockets could ever need.
+/// An upper bound of addresses, more than any number of sockets needs.
 const SOURCES_MAX: usize = 65_536;
-/// Share of a port range that is used where more addresses must be asked for: ports still in
-/// TIME_WAIT do no harm then.
+/// The share of a port range that is used where the user must add addresses. The rest is a margin,
+/// so that ports still in TIME_WAIT do no harm.
 const PORTS_USED_MAX: f64 = 0.75;
-/// Share that is used where addresses cost nothing. Linux looks for a port among those of one
-/// parity first; once that half is taken, every connect walks all of it (measured: 2,000 connects a
+/// The share that is used where addresses cost nothing. Linux first searches the ports of one
+/// parity; once that half is taken, every connect walks all of it (measured: 2,000 connects per
 /// second fell to 450).
 const PORTS_USED_FREELY: f64 = 0.4;
 /// Both ends of an idle loopback connection: kernel structures and user memory.
 const BYTES_PER_SOCKET: u64 = 10 * 1024;
-/// What may pile up in the kernel for a socket that does not read.
+/// What the kernel may buffer for a socket that does not read.
 pub const BYTES_PER_CLOGGED_SOCKET: u64 = 512 * 1024;
 /// Verification state of one publisher on one socket.
 const BYTES_PER_PAIR: u64 = 24;
 /// A histogram of 3 digits from 1 ns to beyond 60 s.
 const BYTES_PER_HISTOGRAM: u64 = 216 * 1024;
 
-/// A load that fits, and how.
+/// A load that fits, and how it is carried.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Budget {
-    /// What the load amounts to.
+    /// The rates and sizes of the load.
     pub implied: Implied,
-    /// How it is carried.
+    /// The layout on the host.
     pub layout: Layout,
-    /// Descriptors of the fullest table of the generator.
+    /// Descriptors in the fullest table of the generator.
     pub descriptors_per_thread: u64,
-    /// The generator's histograms.
+    /// Memory of the generator's histograms.
     pub histogram_bytes: u64,
     /// User and kernel memory of both ends.
     pub memory_bytes: u64,
 }
 
-/// Fits a scenario onto a host, or says everything that stands in the way.
+/// Fits a scenario onto a host, or returns everything that prevents it.
 pub fn fit(
     scenario: &Scenario,
     host: &HostLimits,
@@ -190,7 +190,7 @@ pub fn fit(
     if refusals.is_empty() { Ok(budget) } else { Err(refusals) }
 }
 
-/// How a scenario would be carried, and everything that stands in the way.
+/// How a scenario would be carried, and everything that prevents it.
 pub fn assess(
     scenario: &Scenario,
     host: &HostLimits,
@@ -282,7 +282,7 @@ fn cpu_list(cpus: Option<&[usize]>) -> String {
     )
 }
 
-/// Everything the layout follows from.
+/// The inputs of the layout.
 struct Case<'c> {
     scenario: &'c Scenario,
     implied: &'c Implied,
@@ -308,7 +308,7 @@ impl Case<'_> {
         }
     }
 
-    /// CPUs of the generator and of the embedded engine: never the same where there are enough.
+    /// CPUs of the generator and of the embedded engine; they do not overlap if there are enough.
     fn split_cpus(&self, refusals: &mut Vec<Refusal>) -> (Cpus, Cpus) {
         let cpus = &self.host.cpus;
         let embedded = self.destined == TargetKind::Embedded;
@@ -327,7 +327,7 @@ impl Case<'_> {
         (Some(generator.to_vec()), Some(engine.to_vec()))
     }
 
-    /// Tables that hold this many sockets.
+    /// The number of tables that hold this many sockets.
     fn tables(&self, sockets: u64) -> usize {
         usize::try_from(sockets.div_ceil(self.sockets_per_table())).unwrap_or(usize::MAX)
     }
@@ -336,7 +336,7 @@ impl Case<'_> {
         self.host.descriptors_per_table.saturating_sub(DESCRIPTORS_KEPT).max(1)
     }
 
-    /// As many as keep the burst of a tick short against its period, at most half of the CPUs.
+    /// Enough threads to keep a tick's burst short against its period, at most half of the CPUs.
     fn publisher_threads(&self, cpus: usize) -> usize {
         let burst_share = |group: &PublisherGroup| match group.phase {
             Phase::Aligned => {
@@ -409,7 +409,7 @@ impl Case<'_> {
             ("gridload's threads", "--threads", subscribers, layout.subscriber_threads),
             ("the engine's cores", "--engine-cores", everyone, layout.engine_cores),
         ] {
-            // No tables: the target is elsewhere and its limits are its own.
+            // No tables are checked: the target runs elsewhere and has its own limits.
             if tables > 0 && tables < self.tables(sockets) {
                 let (tables, cure) = (tables as u64, format!("{flag} {}", self.tables(sockets)));
                 refusals.push(Refusal::Descriptors { who, sockets, tables, limit, cure });
@@ -436,7 +436,7 @@ impl Case<'_> {
     }
 
     fn check_writes(&self, layout: &Layout, refusals: &mut Vec<Refusal>) {
-        // More cores than CPUs raise the number of descriptors, not the speed.
+        // More cores than CPUs add descriptor tables but no speed.
         let cpus = layout.engine_cpus.as_ref().map_or(1, Vec::len);
         let cores = layout.engine_cores.min(cpus) as u64;
         let carried = cores as f64 * WRITES_PER_CORE_PER_S;
@@ -462,7 +462,7 @@ impl Case<'_> {
     }
 }
 
-/// Every address of 127.0.0.0/8 is local; 127.1.x.y keeps clear of those that others listen on.
+/// Every address of 127.0.0.0/8 is local; 127.1.x.y avoids the addresses that others listen on.
 fn loopback_sources(count: u64) -> Vec<IpAddr> {
     let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
     (first..).take(count as usize).map(|bits| Ipv4Addr::from(bits).into()).collect()
@@ -471,7 +471,8 @@ fn loopback_sources(count: u64) -> Vec<IpAddr> {
 fn histogram_bytes(scenario: &Scenario, layout: &Layout) -> u64 {
     let classes = overlaid::audience(scenario).len() as u64;
     let of_classes = classes * (2 + Course::of(scenario).told() as u64);
-    // Service and end-to-end per class, one per window, and three of the spread once merged.
+    // Two histograms per class (service and end-to-end), one per window, and three merged ones of
+    // the spread.
     let per_subscriber_thread = of_classes + 1;
     let threads = layout.subscriber_threads as u64;
     let publishing = layout.publisher_threads as u64 * 2;

@@ -1,12 +1,11 @@
-//! Classes of subscribers of a plan: results are kept apart by class. A pure function of the
-//! scenario.
+//! The subscriber classes of a plan; results are kept per class. A pure function of the scenario.
 
 use crate::codec::form::{Form, Pace};
 use crate::plan::course::Course;
 use crate::scenario::attendance::Attendance;
 use crate::scenario::groups::{ClassKind, SubscriberGroup};
 
-/// A named class of subscribers; results are kept apart by class.
+/// A named class of subscribers; results are kept per class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassPlan {
     /// The name of the scenario's subscriber group.
@@ -15,11 +14,11 @@ pub struct ClassPlan {
     pub kind: ClassKind,
     /// In which form they get frames.
     pub form: Form,
-    /// Which of them.
+    /// Which frames they ask for.
     pub pace: Pace,
-    /// Whether they offer to take compressed messages.
+    /// Whether they offer compression.
     pub deflate: bool,
-    /// When they are there.
+    /// When they are connected.
     pub attendance: Attendance,
 }
 

@@ -1,12 +1,12 @@
-//! What happens in the course of the measured phase: its laps and how the load grows. Pure.
+//! The laps of the measured phase and the growth of the load. Pure.
 
 use crate::scenario::profile::{Growing, Profile};
 use crate::scenario::scenario::Scenario;
 
-/// What happens in the course of the measured phase; by default it is one lap at full load.
+/// The laps of the measured phase and the growth of the load; by default one lap at full load.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Course {
-    /// Into how many laps it is divided; 0 is one, too.
+    /// The number of laps; 0 means one.
     pub laps: u16,
     /// How the load grows in it, if it does.
     pub profile: Option<Profile>,
@@ -20,7 +20,7 @@ impl Course {
         Course { laps, profile }
     }
 
-    /// Laps that have results of their own: none if there is only one.
+    /// The number of laps with results of their own; none if there is only one lap.
     pub fn told(self) -> usize {
         if self.laps > 1 { usize::from(self.laps) } else { 0 }
     }

@@ -1,37 +1,37 @@
-//! The order in which one publisher's frames leave. Where nothing is moved, frame n is that of tick
-//! n and nothing is kept; else the frames are listed in the order of their instants, and that order
-//! is what they are numbered by. So whatever is late, withheld or sent twice on purpose, receivers
-//! expect the numbers 0, 1, 2 … in this order, each once: what they miss is lost, and what they get
-//! in another order was disordered by the server. Must not know sockets, and reads no clock.
+//! The order in which one publisher's frames are sent. Without deviations, frame n is that of tick
+//! n and nothing is stored. With deviations, the frames are listed in the order of their send
+//! instants and numbered in that order. Receivers therefore expect the numbers 0, 1, 2 … each once,
+//! even if frames are late, withheld or duplicated on purpose: a missing number is a lost frame,
+//! and another order was caused by the server. Must not know sockets, and reads no clock.
 
 use crate::codec::c37118::TIME_BASE;
 use crate::codec::claim::When;
 use crate::plan::deviation::FrameFate;
 use crate::plan::schedule::Schedule;
 
-/// One frame that leaves. The order is that of leaving.
+/// One frame to send. Frames compare by the order of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Departure {
     /// When it is due, ns since the Unix epoch.
     pub due_unix_ns: u64,
-    /// The tick it is of, counted from the first of the run.
+    /// Its tick, counted from the first tick of the run.
     pub seq: u32,
-    /// What it is.
+    /// The kind of frame.
     pub kind: FrameKind,
 }
 
-/// What leaves.
+/// The kind of frame to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FrameKind {
-    /// A configuration that is in force from this tick on.
+    /// A configuration that is valid from this tick on.
     Configuration,
     /// The frame of a tick.
     Data,
-    /// The same once more.
+    /// A duplicate of the frame before.
     Copy,
 }
 
-/// All frames of a publisher, numbered in the order in which they leave.
+/// All frames of a publisher, numbered in the order of sending.
 #[derive(Debug)]
 pub struct Departures {
     schedule: Schedule,
@@ -42,7 +42,7 @@ pub struct Departures {
 struct Listed {
     frames: Box<[Departure]>,
     measured_from: u32,
-    /// When frames that are never sent would have been due, in order.
+    /// When withheld frames would have been due, in order.
     withheld: Box<[u64]>,
 }
 
@@ -53,27 +53,27 @@ impl Departures {
         Departures { schedule, listed }
     }
 
-    /// The schedule they are of.
+    /// The schedule of these frames.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// Whether frames leave in another order, number or time than ticks pass.
+    /// Whether frames differ from the ticks in order, number or time.
     pub fn is_listed(&self) -> bool {
         self.listed.is_some()
     }
 
-    /// How many frames leave.
+    /// The number of frames to send.
     pub fn count(&self) -> u32 {
         self.listed.as_ref().map_or(self.schedule.ticks, |listed| listed.frames.len() as u32)
     }
 
-    /// The first frame that leaves in the measured phase.
+    /// The first frame of the measured phase.
     pub fn measured_from(&self) -> u32 {
         self.listed.as_ref().map_or(self.schedule.measured_from, |listed| listed.measured_from)
     }
 
-    /// The frame with a number below `count`.
+    /// The frame with this number, which must be below `count`.
     pub fn frame(&self, number: u32) -> Departure {
         let listed = self.listed.as_ref().and_then(|listed| listed.frames.get(number as usize));
         listed.copied().unwrap_or_else(|| {
@@ -90,7 +90,8 @@ impl Departures {
         }
     }
 
-    /// The number of the frame that claims this; of one sent twice, that of the first.
+    /// The number of the frame with this identity; for a duplicated frame, the number of the first
+    /// copy.
     pub fn number_of(&self, when: When, run_id: u32) -> Option<u32> {
         let (seq, kind) = self.claimed(when, run_id)?;
         let Some(listed) = &self.listed else { return Some(seq) };
@@ -102,20 +103,21 @@ impl Departures {
         listed.frames.binary_search(&departure).ok().map(|number| number as u32)
     }
 
-    /// Whether the next number is the same frame once more.
+    /// Whether the next number is a duplicate of this frame.
     pub fn is_repeated(&self, number: u32) -> bool {
         let listed = self.listed.as_ref();
         let next = listed.and_then(|listed| listed.frames.get(number as usize + 1));
         next.is_some_and(|next| next.kind == FrameKind::Copy)
     }
 
-    /// Whether a frame leaves later than its tick passes.
+    /// Whether a frame is sent after the instant of its tick.
     pub fn is_delayed(&self, frame: Departure) -> bool {
         let is_data = frame.kind == FrameKind::Data && self.schedule.faults.is_tick_bound();
         is_data && frame.due_unix_ns > self.schedule.intended_unix_ns(frame.seq)
     }
 
-    /// Frames withheld that would have been due before all but this many frames have left.
+    /// The number of withheld frames that were due before the next frame, when `left` frames have
+    /// been sent.
     pub fn withheld(&self, left: u32) -> u64 {
         let Some(listed) = &self.listed else { return 0 };
         let until_ns = listed.frames.get(left as usize).map_or(u64::MAX, |next| next.due_unix_ns);
@@ -129,7 +131,7 @@ impl Departures {
                 let shift_s = schedule.faults.shift_s(quality);
                 let soc = u32::try_from(i64::from(soc) - shift_s).ok()?;
                 let seq = schedule.seq_of(schedule.grid.tick_of(soc, fracsec, TIME_BASE)?)?;
-                // A label that no frame of that tick bears is none of this run.
+                // A time stamp that no frame of this tick carries does not belong to this run.
                 (schedule.mark(seq).shift_s == shift_s).then_some((seq, FrameKind::Data))
             }
             When::Seq { run_id: other, seq, intended_unix_ns } => {
@@ -166,7 +168,7 @@ impl Listed {
     }
 }
 
-/// The new configuration, if there is to be one. It is never late, and never withheld.
+/// The new configuration, if one is announced. It is never late and never withheld.
 fn configuration(schedule: &Schedule) -> Option<Departure> {
     let seq = schedule.first_changed()?;
     let due_unix_ns = schedule.intended_unix_ns(seq);
@@ -292,7 +294,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was done to a frame, its bytes lead back to its number.
+        /// The bytes of every frame identify its number, whatever deviation applies to it.
         #[test]
         fn every_frame_is_recognised(
             clock in prop::sample::select(vec![

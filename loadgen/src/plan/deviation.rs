@@ -1,7 +1,6 @@
-//! What one publisher does otherwise than its schedule says, on purpose: frames withheld, late or
-//! sent twice, status words, wrong clocks. A pure function of seed, publisher and tick: the
-//! publisher asks it what to do, and receivers ask it what was done. Must not know sockets, and
-//! reads no clock.
+//! The deviations of one publisher from its schedule, made on purpose: frames withheld, late or
+//! duplicated, status words, wrong clocks. A pure function of seed, publisher and tick, so that the
+//! publisher and the receivers compute the same. Must not know sockets, and reads no clock.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
@@ -12,11 +11,11 @@ use crate::time::draw::mix;
 use crate::time::grid::Span;
 use crate::time::units::{SECOND_NS, nanoseconds};
 
-/// What one publisher does otherwise; by default nothing. Instants count from the start of the
-/// measured phase.
+/// The deviations of one publisher; by default none. Instants count from the start of the measured
+/// phase.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Deviation {
-    /// Its pace is uneven.
+    /// Its rate is uneven.
     pub burst: Option<Burst>,
     /// Some of its frames are late, withheld or sent twice.
     pub lateness: Option<Lateness>,
@@ -24,26 +23,26 @@ pub struct Deviation {
     pub clock: StampClock,
     /// It has lost UTC.
     pub drift: Option<Drift>,
-    /// It lives through a leap second.
+    /// It passes a leap second.
     pub leap: Option<Leap>,
     /// Its configuration changes.
     pub change: Option<Change>,
     /// It sees a fault of the grid.
     pub fault: Option<Fault>,
-    /// It sends alarms and nothing else.
+    /// It sends alarms only.
     pub alarms: Option<Alarms>,
-    /// It sends nothing before this instant: its first frame is the first due from then on.
+    /// It sends nothing before this instant; its first frame is the first one due after it.
     pub starts: Option<Duration>,
 }
 
-/// Shares of the frames that are not sent as they should be, each drawn by seed.
+/// The shares of the frames that are disturbed, each drawn by seed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lateness {
     /// Frames sent late, percent.
     pub late_percent: f64,
-    /// By this much at least.
+    /// The smallest delay.
     pub delay_min: Duration,
-    /// By this much at most.
+    /// The largest delay.
     pub delay_max: Duration,
     /// Frames never sent, percent.
     pub withheld_percent: f64,
@@ -51,67 +50,68 @@ pub struct Lateness {
     pub repeated_percent: f64,
 }
 
-/// What a publisher's clock says.
+/// The time that a publisher's clock shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StampClock {
-    /// The time.
+    /// The correct time.
     #[default]
     Right,
-    /// The time in one second.
+    /// One second ahead.
     Ahead,
-    /// That the year 1970 has begun a second before the run.
+    /// A clock that counts from one second before the run, as if that were the start of 1970.
     Epoch,
 }
 
-/// A clock that has lost UTC and runs slow: its labels stay those of the grid, its instants do not.
+/// A clock that has lost UTC and runs slow: time stamps stay those of the grid, send instants
+/// drift.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drift {
     /// Since when.
     pub at: Duration,
-    /// By how much it falls behind in a minute.
+    /// How far it falls behind per minute.
     pub per_min: Duration,
 }
 
-/// A leap second, at the first whole second from an instant on.
+/// A leap second, at the first whole second after an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leap {
     /// That instant.
     pub at: Duration,
-    /// Whether a second is left out; else one is counted twice.
+    /// Whether a second is skipped; otherwise one is repeated.
     pub is_skip: bool,
 }
 
-/// A change of configuration that is announced.
+/// An announced change of configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Since when it is announced.
+    /// When the announcement begins.
     pub at: Duration,
-    /// How long, until it comes into force.
+    /// How long after that the change takes effect.
     pub hold: Duration,
 }
 
-/// A fault that the publisher's region sees.
+/// A grid fault that the publisher's region sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// When.
     pub at: Duration,
 }
 
-/// One alarm of each of several PMUs; those beyond the region come up to two seconds later.
+/// One alarm for each of several PMUs; those outside the region follow up to two seconds later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alarms {
-    /// When the first come.
+    /// When the first alarms are sent.
     pub at: Duration,
-    /// How many there are.
+    /// The number of alarms.
     pub count: u32,
-    /// How many of them come at once.
+    /// How many of them are sent at once.
     pub at_once: u32,
 }
 
-/// A deviation in a run whose instants are known.
+/// The deviation of a publisher in a run with known instants.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PublisherFaults {
-    /// What is done.
+    /// The deviation.
     pub deviation: Deviation,
     /// Seed of the run.
     pub seed: u64,
@@ -123,10 +123,10 @@ pub struct PublisherFaults {
     pub measured: Span,
 }
 
-/// What becomes of the frame of a tick.
+/// What happens to the frame of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameFate {
-    /// There is none: the tick is one between those of the publisher's rate.
+    /// No frame: the tick lies between those of the publisher's rate.
     None,
     /// It is never sent.
     Withheld,
@@ -139,42 +139,42 @@ pub enum FrameFate {
     },
 }
 
-/// What a frame says, and does not say, about itself and the grid.
+/// How the contents of a frame deviate.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Mark {
     /// Bits of its status word.
     pub stat: u16,
-    /// Its time quality.
+    /// The time quality to state.
     pub quality: u8,
-    /// Added to its second of century.
+    /// Offset added to the second of century.
     pub shift_s: i64,
-    /// The share of the voltage that is missing.
+    /// The share by which the voltage is reduced.
     pub dip: f32,
-    /// Added to the frequency, Hz.
+    /// Offset added to the frequency, Hz.
     pub swing_hz: f32,
-    /// Whether the new configuration is in force.
+    /// Whether the new configuration is valid.
     pub is_changed: bool,
 }
 
 impl PublisherFaults {
-    /// Whether frames leave in another order, number or time than ticks pass.
+    /// Whether frames differ from the ticks in order, number or time.
     pub fn moves_frames(&self) -> bool {
         self.deviation.moves_frames()
     }
 
-    /// Whether frames say other things than those of a publisher that does nothing otherwise.
+    /// Whether the contents of frames deviate.
     pub fn marks_frames(&self) -> bool {
         let Deviation { clock, drift, leap, change, fault, .. } = &self.deviation;
         let has_lost_time = *clock != StampClock::Right || drift.is_some() || leap.is_some();
         has_lost_time || change.is_some() || fault.is_some()
     }
 
-    /// Whether each frame is that of an instant; alarms are not.
+    /// Whether each frame belongs to an instant of the grid; alarms do not.
     pub fn is_tick_bound(&self) -> bool {
         self.deviation.alarms.is_none()
     }
 
-    /// What becomes of the frame of a tick that is due at an instant, ns since the Unix epoch.
+    /// What happens to the frame of a tick that is due at an instant, ns since the Unix epoch.
     pub fn fate(&self, tick: u64, seq: u32, due_unix_ns: u64) -> FrameFate {
         let Deviation { burst, lateness, drift, alarms, .. } = &self.deviation;
         if let Some(alarms) = alarms {
@@ -194,7 +194,7 @@ impl PublisherFaults {
         }
     }
 
-    /// What the frame of an instant of the grid says, ns since the Unix epoch.
+    /// How the contents of the frame at an instant of the grid deviate, ns since the Unix epoch.
     pub fn mark(&self, unix_ns: u64) -> Mark {
         let Deviation { clock, drift, leap, change, fault, .. } = &self.deviation;
         let mut mark = Mark { shift_s: self.clock_shift_s(*clock), ..Mark::default() };
@@ -209,14 +209,14 @@ impl PublisherFaults {
         mark
     }
 
-    /// What was added to the second of century of a frame with this time quality.
+    /// The offset in the second of century of a frame with this time quality.
     pub fn shift_s(&self, quality: u8) -> i64 {
         let is_after = quality & QUALITY_LEAP_OCCURRED != 0;
         let leap = self.deviation.leap.filter(|_| is_after).map_or(0, Leap::shift_s);
         self.clock_shift_s(self.deviation.clock) + leap
     }
 
-    /// From when on the new configuration is in force, ns since the Unix epoch.
+    /// When the new configuration takes effect, ns since the Unix epoch.
     pub fn new_configuration_unix_ns(&self) -> Option<u64> {
         self.deviation.change.map(|change| self.changed_unix_ns(&change))
     }
@@ -239,7 +239,8 @@ impl PublisherFaults {
             return FrameFate::Withheld;
         }
         let delay_ns = if draw < late_to { self.delay_ns(lateness, tick) } else { 0 };
-        // What would leave after the end stays on time: nobody would wait for it.
+        // A frame that would be sent after the end stays on time, because no receiver waits that
+        // long.
         let fits = due_unix_ns + delay_ns < self.run.to_ns;
         let due_unix_ns = if fits { due_unix_ns + delay_ns } else { due_unix_ns };
         FrameFate::Sent { due_unix_ns, is_repeated: (withheld_to..repeated_to).contains(&draw) }
@@ -266,7 +267,7 @@ impl PublisherFaults {
         match clock {
             StampClock::Right => 0,
             StampClock::Ahead => 1,
-            // A second is left for a leap second to take away.
+            // It starts at 1, so that a leap second that subtracts one does not go below 0.
             StampClock::Epoch => 1 - (self.run.from_ns / SECOND_NS).cast_signed(),
         }
     }
@@ -299,7 +300,7 @@ impl PublisherFaults {
         let passed_s = passed_ns as f64 / SECOND_NS as f64;
         mark.stat |= STAT_TRIGGERS.get((passed_ns / SECOND_NS) as usize).copied().unwrap_or(0);
         if passed_ns < DIP_NS {
-            // 0.4 to 0.8 of the voltage is left, by how near the fault is.
+            // 0.4 to 0.8 of the voltage remains, depending on the distance to the fault.
             let near = mix(self.seed ^ FATE_STREAM, u64::from(self.id), 0) % 1000;
             mark.dip = 0.2 + 0.4 * near as f32 / 1000.0;
         }
@@ -309,7 +310,7 @@ impl PublisherFaults {
 }
 
 impl Deviation {
-    /// Whether frames leave in another order, number or time than ticks pass.
+    /// Whether frames differ from the ticks in order, number or time.
     pub fn moves_frames(&self) -> bool {
         let Deviation { burst, lateness, drift, change, alarms, .. } = self;
         let is_moved = burst.is_some() || lateness.is_some() || drift.is_some();
@@ -324,7 +325,7 @@ impl Leap {
 }
 
 impl Mark {
-    /// The measurement as the frame gives it.
+    /// The measurement as the frame states it.
     pub fn on(&self, values: Measurement) -> Measurement {
         if *self == Mark::default() {
             return values;
@@ -354,7 +355,7 @@ const STAT_UNLOCKED: u16 = 1 << 13;
 const STAT_BY_ARRIVAL: u16 = 1 << 12;
 const STAT_CHANGE: u16 = 1 << 10;
 const STAT_QUALITY_UNKNOWN: u16 = 7 << 6;
-/// Trigger and its reason, second by second: frequency, magnitude low, rate of change.
+/// The trigger bit and its reason, second by second: frequency, magnitude low, rate of change.
 const STAT_TRIGGERS: [u16; 3] = [0x0804, 0x0801, 0x0805];
 const QUALITY_WITHIN_A_MS: u8 = 7;
 const QUALITY_LEAP_PENDING: u8 = 1 << 4;

@@ -1,4 +1,4 @@
-//! Encodes one publisher's frames: what the frame of a tick says is a function of seed, publisher
+//! Encodes one publisher's frames. The content of a tick's frame is a function of seed, publisher
 //! and tick. Pure; must not know WebSocket or sockets.
 
 use std::f64::consts::TAU;
@@ -24,7 +24,7 @@ pub struct Encoder {
     data_rate: i16,
     waveform: Waveform,
     form: Form,
-    /// A frame that has no template, or is not as it was recorded.
+    /// A frame without a template, or a recorded frame that was changed.
     rare: Vec<u8>,
 }
 
@@ -84,7 +84,7 @@ impl Encoder {
         }
     }
 
-    /// The frame that leaves. The same arguments always give the same bytes.
+    /// The frame to send. The same arguments always give the same bytes.
     pub fn encode_departure(&mut self, frame: Departure) -> &[u8] {
         match frame.kind {
             FrameKind::Configuration => self.configuration(frame.seq),
@@ -103,8 +103,8 @@ impl Encoder {
     }
 }
 
-/// A grid quantity as a PMU would see it: a slow swing of the frequency, small noise on everything,
-/// all of it a function of (seed, publisher, tick).
+/// A grid quantity as a PMU measures it: a slow swing of the frequency and small noise on every
+/// value, all a function of (seed, publisher, tick).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waveform {
     seed: u64,
@@ -123,7 +123,8 @@ impl Waveform {
         let t_s = f64::from(soc % SWING_WRAP_S) + f64::from(fracsec) / f64::from(TIME_BASE);
         let swing = TAU / SWING_S;
         let (sin, cos) = (swing * t_s + self.phase).sin_cos();
-        // The angle is the integral of the deviation from nominal, so the three agree.
+        // The angle is the integral of the deviation from nominal, so angle, frequency and its rate
+        // agree.
         let drift_rad = -TAU * SWING_HZ / swing * cos;
         let noise = |channel: u64| unit(mix(self.seed ^ channel, self.id, tick)) - 0.5;
         let phasor = |channel: u64, nominal: f64, angle: f64| {
@@ -172,7 +173,7 @@ const SWING_HZ: f64 = 0.02;
 
 const SWING_S: f64 = 4.0;
 
-/// A multiple of the period, so that wrapping the time makes no step in any waveform.
+/// A multiple of the period, so that no waveform jumps where the time wraps.
 const SWING_WRAP_S: u32 = 1_000_000;
 
 #[cfg(test)]

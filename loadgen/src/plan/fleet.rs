@@ -1,11 +1,11 @@
-//! Publishers added up: frames and bytes a second of all of them, or of those that one socket
-//! follows. A pure function of the scenario.
+//! The summed rates of publishers: frames and bytes per second of all of them, or of those that one
+//! socket follows. A pure function of the scenario.
 
 use crate::scenario::groups::{SubscriberGroup, TopicsEach};
 use crate::scenario::publishers::{Phase, PublisherGroup};
 use crate::scenario::scenario::Scenario;
 
-/// Publishers: all of them, or those that one socket follows.
+/// A set of publishers: all, or those that one socket follows.
 #[derive(Default)]
 pub(crate) struct Fleet {
     pub(crate) publishers: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Fleet {
     pub(crate) ticks_per_s: f64,
 }
 
-/// A busy engine merges frames that come closer together than this, whatever their phase.
+/// A busy engine merges frames that are closer together than this, whatever their phase.
 const TICKS_PER_S_MAX: f64 = 1000.0;
 
 impl Fleet {
@@ -38,13 +38,13 @@ impl Fleet {
         fleet
     }
 
-    /// What one socket of a group gets of it.
+    /// The part that one socket of a group receives.
     pub(crate) fn seen_by(&self, group: &SubscriberGroup) -> Fleet {
         let publishers = match group.topics {
             TopicsEach::All => self.publishers,
             TopicsEach::Count(topics) if group.form.is_multiplexed() => u64::from(topics),
             TopicsEach::Count(_) => 1,
-            // A few frames in the whole run.
+            // Alarms are only a few frames in the whole run.
             TopicsEach::Alarms => 0,
         };
         let share = publishers as f64 / self.publishers.max(1) as f64;

@@ -1,24 +1,24 @@
-//! Whose frames a subscriber must receive, and at which place each publisher is among them. Must
-//! not know sockets.
+//! The publishers that a subscriber follows, and the index of each among them. Must not know
+//! sockets.
 
-/// Whose frames a subscriber must receive.
+/// The publishers whose frames a subscriber must receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
-    /// Every publisher's: a wall.
+    /// Every publisher; such a dashboard is called a wall.
     All,
-    /// Those of one publisher, by index into `Plan::publishers`.
+    /// One publisher, by index into `Plan::publishers`.
     One(u32),
-    /// Those of several, by a range of `Plan::followed`.
+    /// Several publishers, by a range of `Plan::followed`.
     Many {
-        /// Where the range begins.
+        /// Start of the range.
         from: u32,
-        /// How long it is.
+        /// Length of the range.
         count: u32,
     },
 }
 
 impl Follows {
-    /// How many publishers that are, of all.
+    /// The number of publishers followed; the argument is the number of all.
     pub fn count(self, publishers: usize) -> usize {
         match self {
             Follows::All => publishers,
@@ -41,7 +41,7 @@ impl Follows {
         from.chain(several.iter().copied())
     }
 
-    /// The place of a publisher among them.
+    /// The index of a publisher among them.
     #[inline]
     pub fn place_of(self, publisher: u32, followed: &[u32]) -> Option<u32> {
         match self {

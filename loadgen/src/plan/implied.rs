@@ -1,5 +1,5 @@
-//! What a scenario amounts to: publishes, deliveries, writes, bytes. A pure function of it, and
-//! ignorant of the host.
+//! The rates that a scenario implies: publishes, deliveries, writes, bytes. A pure function of the
+//! scenario; must not know the host.
 
 use crate::plan::fleet::Fleet;
 use crate::plan::overlaid;
@@ -7,7 +7,8 @@ use crate::scenario::groups::{ClassKind, SubscriberGroup};
 use crate::scenario::profile::Profile;
 use crate::scenario::scenario::Scenario;
 
-/// The product of a scenario's numbers: fan-out multiplies silently, so it is said aloud.
+/// The implied rates. Fan-out multiplies the load in a way that is easy to overlook, so the totals
+/// are printed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Implied {
     /// Frames published per second.
@@ -26,12 +27,12 @@ pub struct Implied {
     pub clogged_sockets: u64,
     /// (socket, publisher) pairs whose sequence is verified.
     pub verified_pairs: u64,
-    /// How the load grows to all of that, if it does.
+    /// How the load grows to these totals, if it does.
     pub profile: Option<Profile>,
 }
 
 impl Implied {
-    /// Multiplies a scenario out.
+    /// Computes the implied rates of a scenario.
     pub fn of(scenario: &Scenario) -> Implied {
         let fleet = Fleet::of(&scenario.publishers);
         let mut implied = Implied {
@@ -56,7 +57,7 @@ impl Implied {
         if group.class != ClassKind::Healthy {
             self.clogged_sockets += sockets;
         }
-        // Stalled sockets soon take nothing any more.
+        // Stalled sockets soon accept no more data.
         if group.class != ClassKind::Stalled {
             self.deliveries_per_s += seen.frames_per_s * sockets as f64;
             self.egress_bits_per_s += seen.bytes_per_s * 8.0 * sockets as f64;

@@ -1,11 +1,11 @@
-//! Laps: equal parts of the measured phase with results of their own. A frame is of the lap in
+//! Laps: equal parts of the measured phase with results of their own. A frame belongs to the lap in
 //! which it was due, whenever it arrives, so the laps add up to the whole. Must not know sockets,
 //! and reads no clock.
 
 use crate::plan::plan::Plan;
 use crate::time::units::nanoseconds;
 
-/// The laps of a run that has a start, on one clock.
+/// The laps of a run with a known start, on one clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Laps {
     from_ns: u64,
@@ -21,7 +21,7 @@ impl Laps {
         Laps { from_ns: measured_from_ns, lap_ns, last: count - 1 }
     }
 
-    /// The lap of an instant; what is beyond the measured phase counts to the nearest.
+    /// The lap of an instant; an instant outside the measured phase counts to the nearest lap.
     #[inline]
     pub fn at(&self, instant_ns: u64) -> u16 {
         let lap = instant_ns.saturating_sub(self.from_ns) / self.lap_ns;

@@ -1,8 +1,9 @@
-//! How a run is laid out on its host: threads, CPUs, local addresses. Must not decide it.
+//! The layout of a run on its host: threads, CPUs, local addresses. Must not decide it: `budget`
+//! does.
 
 use std::net::IpAddr;
 
-/// How the run is laid out on the host.
+/// The layout of a run on its host.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Layout {
     /// Threads that share the subscribers.
@@ -15,17 +16,17 @@ pub struct Layout {
     pub engine_cores: usize,
     /// CPUs the embedded engine is pinned to.
     pub engine_cpus: Option<Vec<usize>>,
-    /// Local addresses the subscribers rotate through; empty leaves it to the kernel.
+    /// Local addresses the subscribers rotate through; if empty, the kernel chooses.
     pub sources: Vec<IpAddr>,
 }
 
 impl Layout {
-    /// Sockets on this host for each connection: an engine of our own has the other end here too.
+    /// Sockets on this host per connection: two with our own engine, whose end is here too.
     pub fn ends(&self) -> u64 {
         if self.engine_cores > 0 { 2 } else { 1 }
     }
 
-    /// The local address of the socket with this place in the ramp.
+    /// The local address of the socket with this index in the ramp.
     pub fn source_of(&self, index: usize) -> Option<IpAddr> {
         self.sources.get(index.checked_rem(self.sources.len())?).copied()
     }

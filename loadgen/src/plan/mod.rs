@@ -1,5 +1,5 @@
-//! Who does what and when: pure functions of the scenario, the layout and the seed. Must not open
-//! sockets, read clocks or ask the host anything.
+//! The plan of a run: who does what and when, as pure functions of the scenario, the layout and the
+//! seed. Must not open sockets, read clocks or ask the host anything.
 
 pub mod audience;
 pub mod budget;

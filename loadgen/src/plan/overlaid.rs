@@ -1,6 +1,6 @@
-//! What overlays make of a scenario: groups of subscribers that behave otherwise are taken out into
-//! classes of their own, so that those that are left can be judged, and publishers are told what to
-//! do otherwise. A pure function of the scenario. Must not know sockets.
+//! Applies overlays to a scenario. Subscribers that an overlay disturbs become classes of their
+//! own, so that the others can be judged alone; publishers get their deviations. A pure function of
+//! the scenario. Must not know sockets.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub fn audience(scenario: &Scenario) -> Vec<SubscriberGroup> {
     groups
 }
 
-/// Tells the publishers of a scenario what its overlays have them do.
+/// Sets the deviations that a scenario's overlays give its publishers.
 pub fn deviate(scenario: &Scenario, publishers: &mut Vec<PublisherPlan>) {
     for overlay in &scenario.overlays {
         let at = at(scenario, overlay);
@@ -110,12 +110,12 @@ pub fn deviate(scenario: &Scenario, publishers: &mut Vec<PublisherPlan>) {
     }
 }
 
-/// The publishers that are no overlay's.
+/// The publishers that belong to no overlay.
 pub fn fleet(publishers: &[PublisherPlan]) -> usize {
     publishers.iter().filter(|publisher| publisher.deviation.alarms.is_none()).count()
 }
 
-/// When an overlay comes.
+/// When an overlay begins.
 pub(crate) fn at(scenario: &Scenario, overlay: &Overlay) -> Duration {
     overlay.at().unwrap_or(scenario.phases.measured() / 4)
 }
@@ -124,8 +124,8 @@ fn is_steady(group: &SubscriberGroup) -> bool {
     group.class == ClassKind::Healthy && !group.attendance.is_stirred()
 }
 
-/// Takes a share of every group that behaves well out into a group that does not. Somebody is taken
-/// if anybody is to be, and somebody stays unless all are to go.
+/// Moves a share of every healthy group into a disturbed group. At least one member is moved if the
+/// share is not zero, and at least one stays unless the share is 100 %.
 fn take_out(
     groups: &mut Vec<SubscriberGroup>,
     percent: f64,
@@ -149,7 +149,7 @@ fn take_out(
     groups.extend(taken);
 }
 
-/// Twice as many again, so that in the end three times as many are there.
+/// Adds twice as many dashboards, so that in the end there are three times as many.
 fn newcomers(group: &SubscriberGroup, joins: Joins) -> SubscriberGroup {
     SubscriberGroup {
         name: format!("{}-newcomers", group.name),
@@ -174,7 +174,7 @@ fn alarm_desk(scenario: &Scenario, count: u32) -> SubscriberGroup {
     }
 }
 
-/// Its topic matches the pattern of walls, which follow all there is.
+/// The alarm topic matches the pattern of walls, which follow everything.
 fn alarm_publisher(
     scenario: &Scenario,
     last: Option<&PublisherPlan>,
@@ -206,7 +206,8 @@ fn each(
     hit.for_each(|publisher| change(&mut publisher.deviation));
 }
 
-/// One clock is a second ahead; if there is another one, that one is wrong by half a century.
+/// One clock is a second ahead; a second one, if there are enough publishers, is wrong by half a
+/// century.
 fn set_clocks_wrong(seed: u64, publishers: &mut [PublisherPlan]) {
     let labelled: Vec<usize> =
         (0..publishers.len()).filter(|index| has_status(publishers[*index].payload)).collect();
@@ -225,7 +226,7 @@ fn is_c37118(publisher: &PublisherPlan) -> bool {
     publisher.payload == Payload::C37118
 }
 
-/// Whether frames have a status word and the second of century.
+/// Whether frames carry a status word and the second of century.
 pub(crate) fn has_status(payload: Payload) -> bool {
     !matches!(payload, Payload::Fixed { .. })
 }
@@ -235,7 +236,7 @@ fn share(count: usize, percent: f64) -> usize {
     ((count as f64 * percent / 100.0).ceil() as usize).min(count)
 }
 
-/// A share of `count` numbers, drawn by seed.
+/// A share of the numbers below `count`, drawn by seed.
 fn drawn(seed: u64, count: usize, percent: f64) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..count).collect();
     numbers.sort_by_key(|number| mix(seed ^ SHARE_STREAM, 0, *number as u64));

@@ -1,39 +1,39 @@
-//! Which share of a load one process carries, where several hosts share it. Must not know how they
-//! reach each other.
+//! The share of a load that one process carries when several hosts share it. Must not know how the
+//! hosts communicate.
 
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::scenario::Scenario;
 
-/// One of several equal shares: of publishers and subscribers, every `of`th from `index` on.
+/// One of several equal shares: every `of`th publisher and subscriber, from `index` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Its place, from 0.
+    /// The index of the share, from 0.
     pub index: u32,
     /// How many shares there are.
     pub of: u32,
 }
 
 impl Default for Part {
-    /// All of it.
+    /// The whole load.
     fn default() -> Part {
         Part { index: 0, of: 1 }
     }
 }
 
 impl Part {
-    /// Whether a publisher or subscriber of the plan, by its number, belongs to this share.
+    /// Whether the publisher or subscriber with this number belongs to this share.
     #[inline]
     pub fn has(self, number: u32) -> bool {
         number % self.of.max(1) == self.index
     }
 
-    /// Whether it is all there is.
+    /// Whether the share is the whole load.
     pub fn is_whole(self) -> bool {
         self.of <= 1
     }
 
-    /// A scenario as large as this share at most: what one host has to be fit for.
+    /// A scenario at least as large as this share; a host that can carry it can carry the share.
     pub fn of_scenario(self, scenario: &Scenario) -> Scenario {
         let mut share = scenario.clone();
         for group in &mut share.subscribers {

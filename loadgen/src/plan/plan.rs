@@ -19,10 +19,10 @@ use crate::scenario::groups::SubscriberGroup;
 use crate::scenario::kill::KillPlan;
 use crate::scenario::scenario::Scenario;
 
-/// Everything the data plane needs to know, resolved down to single sockets.
+/// Everything the data plane needs, resolved to single sockets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Told apart from earlier runs against the same server by this number.
+    /// A number that distinguishes this run from earlier runs against the same server.
     pub run_id: u32,
     /// The seed all choices were drawn from.
     pub seed: u64,
@@ -30,19 +30,19 @@ pub struct Plan {
     pub target: SocketAddr,
     /// The `Host` header.
     pub host: String,
-    /// What shows the server who is asking.
+    /// The credentials of the clients.
     pub token: Option<String>,
     /// How connections are encrypted, if they are.
     pub tls: Option<TlsPlan>,
     /// What kind of server it is.
     pub dialect: Dialect,
-    /// Published and verified, but kept out of the latency histograms.
+    /// Published and verified, but excluded from the latency histograms.
     pub warmup: Duration,
     /// The measured phase.
     pub measure: Duration,
-    /// What happens in the course of it.
+    /// The laps and the growth of the load.
     pub course: Course,
-    /// How long to wait at the end for frames that are still under way.
+    /// The longest wait at the end for frames in transit.
     pub drain: Duration,
     /// Sockets opened per second, all threads together.
     pub connect_rate: u32,
@@ -52,54 +52,54 @@ pub struct Plan {
     pub publisher_threads: usize,
     /// One per subscriber socket, in ramp order.
     pub subscribers: Vec<SubscriberPlan>,
-    /// What the ranges of `Follows::Many` lie in: the publishers of each dashboard, in order.
+    /// The target of the ranges in `Follows::Many`: the publishers of each dashboard, in order.
     pub followed: Arc<[u32]>,
     /// The pattern that matches every publisher's topic.
     pub wall: String,
     /// Threads that share the subscribers round-robin, each with a private descriptor table.
     pub subscriber_threads: usize,
-    /// What `SubscriberPlan::class` indexes.
+    /// The classes that `SubscriberPlan::class` indexes.
     pub classes: Vec<ClassPlan>,
-    /// One of this many frames is sampled for the spread between first and last receiver.
+    /// One of this many frames is sampled for the spread between its first and last receiver.
     pub spread_every: u32,
     /// The CPUs the generator's threads are pinned to.
     pub cpus: Option<Vec<usize>>,
-    /// Sockets to be made vanish during the measured phase.
+    /// Sockets to reset during the measured phase.
     pub kill: Option<KillPlan>,
-    /// The share of publishers and subscribers that is carried here. `subscribers` holds no others;
-    /// `publishers` holds all, because anybody's frames may arrive.
+    /// The share of publishers and subscribers that this process carries. `subscribers` holds only
+    /// those; `publishers` holds all, because frames of every publisher may arrive.
     pub part: Part,
-    /// What the instrument itself does wrong, to show that it notices.
+    /// A fault in the instrument, to show that it is detected.
     pub disturbance: Disturbance,
 }
 
-/// An error put into the instrument on purpose, by its self-test alone.
+/// A fault put into the instrument on purpose; only the self-test uses it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Disturbance {
-    /// A publisher thread stands still: when, from the start of the measured phase, and how long.
+    /// A publisher thread stalls: when, from the start of the measured phase, and for how long.
     pub publisher_stop: Option<(Duration, Duration)>,
-    /// Added to the instant of every arrival, as if receivers had a clock of their own, ns.
+    /// An offset added to every arrival instant, as if receivers had another clock, ns.
     pub receiver_shift_ns: i64,
 }
 
-/// What a plan needs beside the scenario and the layout.
+/// The inputs of a plan besides the scenario and the layout.
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// Where to connect to.
     pub target: SocketAddr,
     /// The `Host` header.
     pub host: String,
-    /// What shows the server who is asking.
+    /// The credentials of the clients.
     pub token: Option<String>,
     /// How connections are encrypted, if they are.
     pub tls: Option<TlsPlan>,
-    /// Told apart from earlier runs against the same server by this number.
+    /// A number that distinguishes this run from earlier runs against the same server.
     pub run_id: u32,
 }
 
 impl Plan {
-    /// What a subscriber asks for: each of its topics, or the pattern that stands for all if the
-    /// server has patterns.
+    /// What a subscriber subscribes to: each of its topics, or the pattern that matches all of them
+    /// if the server has patterns.
     pub fn subscriptions(&self, follows: Follows) -> Vec<&str> {
         let (topics, wall) = topics(follows, &self.publishers, &self.followed, &self.wall);
         let is_pattern = follows == Follows::All && self.dialect.has_patterns();
@@ -111,26 +111,27 @@ impl Plan {
         follows.publishers(&self.followed, self.publishers.len())
     }
 
-    /// How many messages are worth remembering: a second of them, so that sockets that are that far
-    /// apart share the work on each, and more than a tick of all publishers, however slow, because
-    /// some meet in a slot.
+    /// The number of messages to cache. It covers one second of messages, so that sockets this far
+    /// apart share the work. It is more than one tick of all publishers, however slow they are,
+    /// because some messages share a slot.
     pub fn messages_remembered(&self) -> usize {
         let rates = self.publishers.iter().map(|publisher| publisher.rate.per_second());
         (rates.sum::<f64>() as usize).max(self.publishers.len() * 32)
     }
 
-    /// When a subscriber comes, from the start of the measured phase; `None` for one that is there
-    /// before, or that an overlay has come.
+    /// When a subscriber joins, from the start of the measured phase; `None` if it is connected
+    /// before, or if an overlay decides.
     pub fn comes(&self, subscriber: u32) -> Option<Duration> {
         let profile = self.course.of_subscribers()?;
         let class = self.subscribers.get(subscriber as usize)?.class;
         let attendance = self.classes.get(usize::from(class))?.attendance;
-        // They are in the order that was drawn, so any first part of them is a sample of all.
+        // Dashboards are in the order they were drawn, so every leading part is a random sample of
+        // all.
         let comes = profile.comes(subscriber as usize, self.subscribers.len(), self.measure);
         comes.filter(|_| attendance.joins.is_none())
     }
 
-    /// Resolves a scenario down to sockets. The same arguments give the same plan on any machine.
+    /// Resolves a scenario to single sockets. The same arguments give the same plan on any machine.
     pub fn build(scenario: &Scenario, layout: &Layout, destination: Destination) -> Plan {
         let dialect = &scenario.target.dialect;
         let mut publishers = publishers(&scenario.publishers, dialect);
@@ -168,7 +169,7 @@ impl Plan {
         }
     }
 
-    /// What one of several hosts carries of a whole plan.
+    /// The part of a plan that one of several hosts carries.
     pub fn restricted(mut self, part: Part, layout: &Layout) -> Plan {
         let subscribers = (0u32..).zip(self.subscribers).filter(|(number, _)| part.has(*number));
         self.subscribers = subscribers.map(|(_, subscriber)| subscriber).collect();
@@ -180,21 +181,21 @@ impl Plan {
         self
     }
 
-    /// The publishers that are carried here, by number.
+    /// The publishers of this part, by number.
     pub fn own_publishers(&self) -> impl Iterator<Item = (u32, &PublisherPlan)> {
         (0u32..).zip(&self.publishers).filter(|(number, _)| self.part.has(*number))
     }
 
-    /// Threads that have a publisher of this part.
+    /// The threads with a publisher of this part.
     pub fn publishing_threads(&self) -> usize {
         self.publisher_threads.max(1).min(self.own_publishers().count())
     }
 }
 
-/// More sampled frames a second than this would cost memory without telling more.
+/// The most sampled frames per second; more would only cost memory.
 const SPREAD_SAMPLES_PER_S: f64 = 50.0;
 
-/// All sockets a second such that no group exceeds its own rate, as the groups ramp interleaved.
+/// The total ramp rate, chosen so that no group exceeds its own rate; groups ramp interleaved.
 pub fn connect_rate(groups: &[SubscriberGroup]) -> u32 {
     let groups = || groups.iter().filter(|group| group.attendance.joins.is_none());
     let seconds = |g: &SubscriberGroup| g.sockets() as f64 / f64::from(g.ramp_per_s.max(1));

@@ -1,5 +1,5 @@
-//! Single publishers of a plan: identifier, topic, rate, place on the grid. A pure function of the
-//! scenario.
+//! The single publishers of a plan: identifier, topic, rate, phase on the grid. A pure function of
+//! the scenario.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::time::rate::Rate;
 /// One publisher socket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublisherPlan {
-    /// IDCODE of its C37.118 frames, and the key of its frames whatever the payload.
+    /// IDCODE of its C37.118 frames; it identifies its frames of every payload kind.
     pub id: u16,
     /// The topic it publishes to.
     pub topic: String,
@@ -28,11 +28,11 @@ pub struct PublisherPlan {
     pub offset_ns: u64,
     /// Upper bound of its deterministic jitter; 0 for none.
     pub jitter_ns: u64,
-    /// What its frames carry.
+    /// The payload of its frames.
     pub payload: Payload,
-    /// What it does otherwise than its schedule says, on purpose.
+    /// Its deviations from the schedule, made on purpose.
     pub deviation: Deviation,
-    /// The frames themselves, where they are recorded ones.
+    /// The recorded frames, if it replays any.
     pub recorded: Option<Arc<Track>>,
 }
 
@@ -73,7 +73,7 @@ fn share_of(whole: u64, index: u32, count: u32) -> u64 {
     u64::try_from(share).unwrap_or(whole)
 }
 
-/// The pattern of a wall: the common prefix if there is one, everything otherwise.
+/// The pattern of a wall: the common prefix if there is one, otherwise everything.
 pub fn wall_pattern(groups: &[PublisherGroup]) -> String {
     let mut prefixes = groups.iter().map(|group| group.topic_prefix.as_str());
     match prefixes.next() {
@@ -82,8 +82,8 @@ pub fn wall_pattern(groups: &[PublisherGroup]) -> String {
     }
 }
 
-/// Has publishers begin late, if it is they that grow. Those of a group, and so the topics of a
-/// dashboard, begin one here and one there.
+/// Delays the start of publishers if the load grows by publishers. The publishers of a group, and
+/// so the topics of a dashboard, start at different times spread over the growth.
 pub fn delay(publishers: &mut [PublisherPlan], profile: Profile, measured: Duration) {
     if profile.of != Growing::Publishers {
         return;
@@ -96,13 +96,13 @@ pub fn delay(publishers: &mut [PublisherPlan], profile: Profile, measured: Durat
     }
 }
 
-/// All places below `count` in such an order that any first part of them is spread evenly: by the
-/// fractions of the golden ratio's multiples.
+/// All numbers below `count` in an order whose every leading part is spread evenly: sorted by the
+/// fractional parts of multiples of the golden ratio.
 fn scattered(count: usize) -> Vec<usize> {
     let mut places: Vec<usize> = (0..count).collect();
     places.sort_by_key(|place| (*place as u64).wrapping_mul(GOLDEN));
     places
 }
 
-/// The fraction of the golden ratio, of 2^64.
+/// The fractional part of the golden ratio, times 2^64.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

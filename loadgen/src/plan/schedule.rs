@@ -1,5 +1,5 @@
-//! One publisher's ticks of one run: which instants they have and what its frames do otherwise on
-//! purpose. Pure; must not read a clock.
+//! One publisher's ticks in one run: their instants, and the deviations of their frames. Pure; must
+//! not read a clock.
 
 use crate::plan::deviation::{FrameFate, Mark, PublisherFaults};
 use crate::time::draw::mix;
@@ -17,11 +17,11 @@ pub struct Schedule {
     pub ticks: u32,
     /// First `seq` of the measured phase.
     pub measured_from: u32,
-    /// Phase behind the grid, ns.
+    /// Phase after the grid, ns.
     pub offset_ns: u64,
     /// Jitter bound and its key.
     pub jitter: Jitter,
-    /// What is done otherwise on purpose.
+    /// The deviations from the schedule.
     pub faults: PublisherFaults,
 }
 
@@ -43,12 +43,12 @@ impl Schedule {
         self.grid.tick_unix_ns(tick) + self.offset_ns + self.jitter.of(tick)
     }
 
-    /// What becomes of the frame on purpose.
+    /// What happens to the frame on purpose.
     pub fn fate(&self, seq: u32) -> FrameFate {
         self.faults.fate(self.tick(seq), seq, self.intended_unix_ns(seq))
     }
 
-    /// What the frame says otherwise on purpose.
+    /// How the contents of the frame deviate on purpose.
     pub fn mark(&self, seq: u32) -> Mark {
         if !self.faults.marks_frames() {
             return Mark::default();
@@ -56,14 +56,14 @@ impl Schedule {
         self.faults.mark(self.grid.tick_unix_ns(self.tick(seq)))
     }
 
-    /// The first `seq` of a new configuration, if there is to be one in this run.
+    /// The first `seq` with a new configuration, if one takes effect in this run.
     pub fn first_changed(&self) -> Option<u32> {
         let from_ns = self.faults.new_configuration_unix_ns()?;
         self.seq_of(self.grid.first_tick_from(from_ns))
     }
 }
 
-/// Jitter that both ends can compute: a function of seed, publisher and tick.
+/// Jitter that publisher and receiver compute alike: a function of seed, publisher and tick.
 #[derive(Debug, Clone, Copy)]
 pub struct Jitter {
     /// Seed of the run.

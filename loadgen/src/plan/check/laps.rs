@@ -1,4 +1,4 @@
-//! Checks that the laps of a scenario fit into its measured phase, and arrivals into its laps.
+//! Checks that the laps of a scenario fit into its measured phase, and the joins into the laps.
 //! Pure.
 
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
 use crate::time::units::{format_duration, format_exact};
 
-/// Checks that the laps of a scenario fit into its measured phase, and the arrivals into its laps.
-/// `audience` has its subscribers with those of overlays.
+/// Checks that the laps of a scenario fit into its measured phase, and the joins into the laps.
+/// `audience` holds its subscribers, overlays included.
 ///
 /// # Errors
 /// What does not fit, and what to change.
@@ -85,7 +85,7 @@ fn check_subscribers(
     ))
 }
 
-/// With fewer, some laps would be alike.
+/// With fewer members than laps, some laps would be equal.
 fn least_members(profile: Profile) -> u64 {
     profile.measured_min().as_secs()
 }

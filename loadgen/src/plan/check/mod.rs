@@ -12,20 +12,20 @@ use crate::scenario::limits::SOCKETS_MAX;
 use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
 
-/// Reads a scenario file and checks it whole.
+/// Reads a scenario file and checks it completely.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first problem found.
 pub fn parse(text: &str) -> Result<Scenario, ScenarioError> {
     let scenario = Scenario::parse(text)?;
     check(&scenario)?;
     Ok(scenario)
 }
 
-/// Checks a scenario whole. Whoever changes a scenario must ask again.
+/// Checks a scenario completely. Must be repeated after every change of a scenario.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first problem found.
 pub fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
     scenario.check()?;
     let audience = overlaid::audience(scenario);

@@ -1,4 +1,4 @@
-//! Checks that overlays make sense together and with their scenario. Pure.
+//! Checks that overlays fit together and fit their scenario. Pure.
 
 use crate::codec::payload::Payload;
 use crate::plan::overlaid::{at, has_status};
@@ -7,10 +7,10 @@ use crate::scenario::overlay::Overlay;
 use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
 
-/// Checks that the overlays make sense together and over their scenario.
+/// Checks that the overlays fit together and fit the scenario.
 ///
 /// # Errors
-/// When one is there twice, comes after the end, has nothing to act upon, or is too large.
+/// When an overlay occurs twice, starts after the end, affects nothing, or is too large.
 pub fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
     let wrong = |text: String| Err(ScenarioError::Contradiction(text));
     let has_payload =
@@ -74,5 +74,5 @@ fn check_listed(scenario: &Scenario) -> Result<(), ScenarioError> {
     )))
 }
 
-/// Frames whose departures are listed: 64 MB.
+/// The most frames whose departures are listed: 64 MB.
 const LISTED_MAX: f64 = 4_000_000.0;
