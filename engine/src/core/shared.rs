@@ -206,7 +206,8 @@ impl Shared {
         render(&cells, &snapshot)
     }
 
-    pub(crate) fn wake_all(&self) {
+    /// Has every core look at once what there is to do.
+    pub fn wake_all(&self) {
         for port in &self.ports {
             port.doorbell.wake();
         }

@@ -93,6 +93,8 @@ struct PortState {
     eventful: VecDeque<Wire>,
     /// Those that are registered, by key.
     registered: HashMap<u32, Wire>,
+    /// Connections that one poll reports at most; 0 sets no limit.
+    events_max: usize,
     work: Work,
 }
 
@@ -113,6 +115,7 @@ impl Port {
             wants_room: false,
             refusals: 0,
             broken: false,
+            calls: 0,
             is_dropped: false,
         })));
         let mut port = self.0.borrow_mut();
@@ -130,6 +133,11 @@ impl Port {
     /// The connection that its core knows as `key`.
     pub fn wire(&self, key: u32) -> Option<Wire> {
         self.0.borrow().registered.get(&key).cloned()
+    }
+
+    /// Has the next poll report `count` connections at most, and the others later; 0 sets no limit.
+    pub fn set_events_max(&self, count: usize) {
+        self.0.borrow_mut().events_max = count;
     }
 
     /// What was done since the last call.
@@ -174,6 +182,8 @@ struct WireState {
     wants_room: bool,
     refusals: usize,
     broken: bool,
+    /// Calls of the engine, some of which are interrupted.
+    calls: usize,
     /// The engine has let go of it.
     is_dropped: bool,
 }
@@ -303,7 +313,11 @@ impl Backend for FakeBackend {
                 read_closed: false,
             });
         }
-        for wire in port.eventful.drain(..) {
+        let count = match port.events_max {
+            0 => port.eventful.len(),
+            count => count.min(port.eventful.len()),
+        };
+        for wire in port.eventful.drain(..count) {
             let mut state = wire.state();
             let Event { readable, writable, read_closed } = std::mem::take(&mut state.event);
             if let (Some(key), false) = (state.key, state.is_dropped) {
@@ -358,6 +372,13 @@ impl FakeStream {
         note(&mut port.0.borrow_mut().work);
     }
 
+    /// As signals do now and then.
+    fn interrupt(&self) -> io::Result<()> {
+        let mut state = self.0.state();
+        state.calls += 1;
+        if state.calls.is_multiple_of(29) { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+
     fn copy_unread(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let state = self.0.state();
         if state.broken {
@@ -394,6 +415,7 @@ impl Stream for FakeStream {
 
 impl Read for FakeStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.interrupt()?;
         let count = self.copy_unread(buffer);
         let bytes = count.as_ref().map_or(0, |count| *count);
         self.work(|work| {
@@ -416,6 +438,7 @@ impl Write for FakeStream {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.interrupt()?;
         let mut state = self.0.state();
         if state.broken || state.from_engine_ended {
             return Err(ErrorKind::BrokenPipe.into());

@@ -70,7 +70,8 @@ impl Profile {
         config
     }
 
-    fn draw_flush(self, config: &mut Config, rng: &mut StdRng) {
+    /// How much goes out at once.
+    pub fn draw_flush(self, config: &mut Config, rng: &mut StdRng) {
         let flush = &mut config.flush;
         flush.lag_age_ms_max = 4_000;
         flush.sockets_per_slice = *[1, 4, 64, 256].choose(rng).unwrap();

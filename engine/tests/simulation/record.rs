@@ -117,13 +117,16 @@ impl Record {
         });
     }
 
-    /// Takes in what the feeds took since.
-    pub fn look(&mut self) {
+    /// Takes in what the feeds took since. Answers the most that one of them took, those left out
+    /// that publish by the clock.
+    pub fn look(&mut self) -> usize {
+        let mut most = 0;
         let Self { feeds, order, sent, doorbell } = self;
         for (name, watched) in feeds {
             watched.tap.clear();
             watched.reader.refresh();
             let order = order.get_mut(&watched.feed.epoch()).unwrap();
+            let before = order.messages.len();
             watched.take_new(|kind, payload| {
                 let message = number_in(payload).expect("each message has a number");
                 let sent = &sent[message];
@@ -131,8 +134,12 @@ impl Record {
                 assert!(names(name, &sent.topic), "{} in {name:?}", sent.topic);
                 order.take(message, sent.by, name.rate.is_some());
             });
+            if name.rate.is_none() {
+                most = most.max(order.messages.len() - before);
+            }
         }
         while doorbell.take().is_some() {}
+        most
     }
 
     /// The number that a message has in a feed.

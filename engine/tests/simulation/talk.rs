@@ -311,7 +311,21 @@ impl World {
                 self.clients[id].end();
             }
         }
+        self.post_very_many();
         self.run_until_asleep();
+    }
+
+    /// One body of a great many lines.
+    fn post_very_many(&mut self) {
+        let id = self.connect(Temper::Prompt, Form::Raw, Part::Poster);
+        let messages = (0..12_000).map(|_| {
+            let (number, kind) = (self.record.next(), Kind::Text);
+            let (topic, payload) = (TOPICS[0].to_owned(), format!("[{number}]").into_bytes());
+            self.record.send(Sent { topic, kind, payload, by: id })
+        });
+        let messages = messages.collect();
+        self.clients[id].post_many(messages, &self.record);
+        self.clients[id].send_all();
     }
 
     /// Very many connections whose time comes in one tick.

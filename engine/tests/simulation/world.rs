@@ -27,9 +27,13 @@ const STEPS: usize = 800;
 /// Turns in which everything must have settled once nothing holds it up.
 const SETTLING_TURNS_MAX: usize = 200_000;
 /// What one turn may ask of its sockets.
-const TURN_CALLS_MAX: usize = 8_192;
+const TURN_CALLS_MAX: usize = 2_048;
 /// Bytes that one turn may read, and that it may write.
 const TURN_BYTES_MAX: usize = 8 << 20;
+/// Messages that one turn may publish beside those it reads.
+const TURN_MESSAGES_MAX: usize = 1_024;
+/// What a message is at least on its way to the engine, a few short ones apart.
+const MESSAGE_BYTES_MIN: usize = 32;
 const MS: u64 = 1_000_000;
 
 /// See the file header.
@@ -60,7 +64,7 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let profile = Profile::of(seed);
         let config = profile.config(&mut rng);
-        let clock = FakeClock::new(rng.random_range(0..2_000));
+        let clock = FakeClock::new(rng.random_range(1_000..3_000));
         let wakes: Vec<FakeWake> =
             (0..rng.random_range(1..4)).map(|_| FakeWake::default()).collect();
         let ports = wakes.iter().map(|wake| SharedPort::new(wake.clone())).collect();
@@ -112,7 +116,8 @@ impl World {
             86..90 => self.release(),
             90..92 => self.shared.registry.tidy(self.clock.now_ns()),
             92..95 => self.break_one(),
-            95..98 => self.leave_one(),
+            95..97 => self.leave_one(),
+            97 => self.reconfigure(),
             98 if self.profile == Profile::Drain && self.clients.len() > 20 => self.drain(),
             _ => self.report_nothing_new(),
         }
@@ -183,6 +188,15 @@ impl World {
         }
     }
 
+    /// Other settings are put in force.
+    fn reconfigure(&mut self) {
+        let mut config = (*self.shared.config.load()).clone();
+        self.profile.draw_flush(&mut config, &mut self.rng);
+        config.compression.enabled = self.rng.random();
+        self.shared.config.replace(config);
+        self.shared.wake_all();
+    }
+
     fn drain(&mut self) {
         self.drains = true;
         self.shared.drain(self.clock.now_ns());
@@ -197,14 +211,16 @@ impl World {
     }
 
     fn turn(&mut self, index: usize) {
+        let events_max = *[0, 0, 1, 7].choose(&mut self.rng).unwrap();
         let SimulatedCore { core, port, wake, due_ns } = &mut self.cores[index];
         wake.take();
+        port.set_events_max(events_max);
         core.wake_up(&mut self.events, Some(Duration::ZERO)).unwrap();
         core.turn(&self.events);
         let timeout = core.fall_asleep();
         *due_ns = timeout.map(|timeout| self.clock.now_ns() + timeout.as_nanos() as u64);
         let work = port.take_work();
-        self.record.look();
+        let published = self.record.look();
         for client in &mut self.clients {
             client.receive(&self.record);
             if client.temper == Temper::Prompt {
@@ -212,7 +228,7 @@ impl World {
             }
         }
         self.check(index);
-        self.check_budget(work);
+        self.check_budget(work, published);
     }
 
     // ---- what must hold ----
@@ -234,11 +250,13 @@ impl World {
     }
 
     /// However much is to be done, others get their turn soon.
-    fn check_budget(&self, work: Work) {
+    fn check_budget(&self, work: Work, published: usize) {
         let Work { reads, writes, accepts, drops, .. } = work;
         let calls = reads + writes + accepts + drops;
         assert!(calls <= TURN_CALLS_MAX, "one turn that did all this: {work:?}");
         assert!(work.read_bytes <= TURN_BYTES_MAX, "one turn that read all this: {work:?}");
+        let published_max = work.read_bytes / MESSAGE_BYTES_MIN + TURN_MESSAGES_MAX;
+        assert!(published <= published_max, "{published} messages in one turn: {work:?}");
         assert!(work.written_bytes <= TURN_BYTES_MAX, "one turn that sent all this: {work:?}");
     }
 
