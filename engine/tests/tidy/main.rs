@@ -41,6 +41,9 @@ const PURE_PATHS: [&str; 10] = [
     "engine/src/delivery/subscriptions.rs",
     "engine/src/delivery/sweep.rs",
 ];
+/// What reaches sockets and clocks only through the backend, and so can be simulated as well.
+const BACKED_PATHS: [&str; 3] =
+    ["engine/src/core/", "engine/src/net/transport.rs", "engine/src/net/tls/session.rs"];
 /// The one file of the load generator that knows the engine: it starts it, and measures nothing.
 const EMBEDDING_FILE: &str = "loadgen/src/server/embedded.rs";
 /// Notes to oneself; split so that this file does not hold them.
@@ -59,7 +62,7 @@ struct Rule {
     good: (&'static str, &'static str),
 }
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     Rule {
         name: "at most 100 columns",
         remedy: "break the line, or say it shorter",
@@ -126,6 +129,13 @@ const RULES: [Rule; 12] = [
         broken: impurities,
         bad: ("engine/src/delivery/flush.rs", "use std::net::TcpStream;"),
         good: ("engine/src/delivery/flush.rs", "use std::io::IoSlice;"),
+    },
+    Rule {
+        name: "a core asks its backend for sockets and time",
+        remedy: "add what is asked for to `net/backend.rs`, so that the simulation has it as well",
+        broken: backend_passed_by,
+        bad: ("engine/src/core/reading.rs", "use mio::Poll;"),
+        good: ("engine/src/net/mio_backend.rs", "use mio::Poll;"),
     },
     Rule {
         name: "the load generator does not share the engine's code",
@@ -310,6 +320,13 @@ fn impurities(source: &Source) -> Vec<usize> {
         return Vec::new();
     }
     source.code_with(&[&["mio"], &["net"], &["clock"], &["Instant"]])
+}
+
+fn backend_passed_by(source: &Source) -> Vec<usize> {
+    if !BACKED_PATHS.iter().any(|path| source.path.starts_with(path)) {
+        return Vec::new();
+    }
+    source.code_with(&[&["mio"], &["socket2"], &["TcpStream"], &["TcpListener"], &["clock"]])
 }
 
 fn shared_code(source: &Source) -> Vec<usize> {
