@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
@@ -159,8 +160,15 @@ struct Event {
 }
 
 /// A connection, as its client holds it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Wire(Rc<RefCell<WireState>>);
+
+/// Only its key: wires and ports hold each other.
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wire").field(&self.0.borrow().key).finish()
+    }
+}
 
 #[derive(Debug)]
 struct WireState {

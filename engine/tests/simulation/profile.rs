@@ -18,13 +18,15 @@ pub enum Profile {
     Drain,
     /// As the first, with little memory for connections.
     Shed,
-    /// Thousands of publishers send a frame each at one instant, and all of it is followed.
+    /// Thousands of publishers send a frame each at one instant, and all of it is followed. Seed 13
+    /// showed followers that took every byte and were closed as lagging.
     Burst,
     /// As the first, and all of it through TLS.
     Secure,
-    /// Many requests and messages at once, and the end right behind them.
+    /// Many requests and messages at once, and the end right behind them. Seeds 5 and 41 showed
+    /// requests that were never carried out, and 12,000 lines published in one turn.
     Pipeline,
-    /// Very many connections come due in one tick.
+    /// Very many connections come due in one tick. Seed 23 showed 3,000 closed in one turn.
     Due,
 }
 
