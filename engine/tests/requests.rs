@@ -76,7 +76,7 @@ fn requests_that_are_wrong_are_refused_with_400() {
 #[test]
 fn requests_that_ask_for_something_else_are_refused_with_their_status() {
     let server = Server::start(SMALL);
-    let long = format!("GET /v1/feed/{} HTTP/1.1", "a".repeat(3000));
+    let long = format!("GET /v1/feed/{} HTTP/1.1", "a".repeat(5000));
     let many: String = (0..70).map(|n| format!("X-{n}: y\r\n")).collect();
     check_all(
         &server,
@@ -104,6 +104,47 @@ fn requests_that_ask_for_something_else_are_refused_with_their_status() {
         ],
     );
     assert_eq!(server.metric("requests_refused_total{status=\"404\"}"), 3);
+}
+
+/// RFC 9112 section 3: request lines of 8,000 octets at least.
+#[test]
+fn a_token_in_the_url_may_be_long() {
+    let server = Server::start(&[]);
+    for bytes in [2325, 8000, 15_000] {
+        let token = "x".repeat(bytes);
+        let mut events = Events::open(&server, &format!("t?token={token}"));
+        server.post("t", "hello");
+        assert_eq!(events.next().unwrap().data, "hello", "{bytes}");
+    }
+}
+
+/// A page that may not read a refusal learns nothing at all.
+#[test]
+fn a_page_may_read_every_refusal() {
+    for (origins, allowed) in [("", "*"), ("https://a.example", "https://a.example")] {
+        let list: &[(&str, &str)] = &[("security.origins", origins)];
+        let overrides = [&list[..usize::from(!origins.is_empty())], SMALL].concat();
+        let server = Server::start(&overrides);
+        let long = "x".repeat(5000);
+        for (line, status) in [
+            (format!("GET /v1/feed/t?token={long} HTTP/1.1\r\nHost: h"), 431),
+            (format!("GET /v1/feed/t HTTP/1.1\r\nHost: h\r\nX: {long}"), 431),
+            ("GET /v1/feed/t HTTP/1.1".into(), 400),
+            ("GET /v1/feed/t HTTP/2.0\r\nHost: h".into(), 505),
+            ("GET /v1/nowhere HTTP/1.1\r\nHost: h".into(), 404),
+        ] {
+            let (first, rest) = line.split_once("\r\n").unwrap_or((&line, ""));
+            let rest = if rest.is_empty() { String::new() } else { format!("{rest}\r\n") };
+            let request = format!("{first}\r\nOrigin: https://a.example\r\n{rest}\r\n");
+            let answer = ask(&server, request.as_bytes());
+            let status = if first.len() > 4096 { 414 } else { status };
+            assert_eq!(answer.status, status, "{}", &line[..30.min(line.len())]);
+            let is_seen = first.len() < 4096 || allowed == "*";
+            if is_seen {
+                assert_eq!(answer.header("access-control-allow-origin"), Some(allowed));
+            }
+        }
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ impl<B: Backend> Core<B> {
                 Consumed::Bytes(head_bytes)
             }
             Err(refusal) => {
-                self.refuse_request(key, &refusal, &Exchange::default());
+                let cors = Cors::admit_unread(&self.config.security.origins, bytes);
+                self.refuse_request(key, &refusal, &Exchange { cors, ..Exchange::default() });
                 Consumed::Rest
             }
         }
@@ -59,10 +60,10 @@ impl<B: Backend> Core<B> {
             cors: Cors::None,
         };
         let served = self
-            .admit_forwarded(key, request)
-            .and_then(|()| self.admit_page(request))
+            .admit_page(request)
             .and_then(|cors| {
                 exchange.cors = cors;
+                self.admit_forwarded(key, request)?;
                 Route::of(request, settings)
             })
             .and_then(|route| {
@@ -238,7 +239,11 @@ impl<B: Backend> Core<B> {
     pub(crate) fn take_exchange(&mut self, key: u32) -> Exchange {
         match &mut self.conns[key as usize].role {
             Role::Request(Some(posting)) => std::mem::take(&mut posting.exchange),
-            _ => Exchange::default(),
+            _ => {
+                let head = self.conns[key as usize].rest.bytes();
+                let cors = Cors::admit_unread(&self.config.security.origins, head);
+                Exchange { cors, ..Exchange::default() }
+            }
         }
     }
 

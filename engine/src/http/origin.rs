@@ -34,6 +34,22 @@ impl Cors {
         Err(Refusal::new(Status::Forbidden, message))
     }
 
+    /// What a browser is told about the page whose request is not whole, or is none: as far as its
+    /// head shows which page that is.
+    #[must_use]
+    pub fn admit_unread(listed: &Origins, head: &[u8]) -> Self {
+        let mut lines = head.split(|&b| b == b'\n');
+        let origin = lines.find_map(|line| {
+            let (name, value) = line.split_at_checked(NAME.len())?;
+            name.eq_ignore_ascii_case(NAME).then_some(value)
+        });
+        match origin.map(String::from_utf8_lossy) {
+            Some(origin) => Self::admit(listed, Some(origin.trim())).unwrap_or_default(),
+            None if listed.is_any() => Self::Any,
+            None => Self::None,
+        }
+    }
+
     /// The header lines; none where no page asks.
     #[must_use]
     pub fn headers(&self) -> String {
@@ -61,6 +77,8 @@ impl Cors {
     }
 }
 
+const NAME: &[u8] = b"origin:";
+
 /// How long a browser may go by an answer: the longest that all of them honour.
 const MAX_AGE_S: u32 = 7_200;
 
@@ -71,6 +89,22 @@ mod tests {
     fn admit(listed: &[&str], origin: Option<&str>) -> Result<Cors, Refusal> {
         let entries = listed.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();
         Cors::admit(&Origins::try_from(entries).unwrap(), origin)
+    }
+
+    #[test]
+    fn the_page_is_found_in_what_is_no_request() {
+        let listed = Origins::try_from(vec!["https://a.example".to_owned()]).unwrap();
+        let page = Cors::Page("https://a.example".into());
+        for (head, expected) in [
+            ("GET / HTTP/1.1\r\nORIGIN:https://a.example \r\n", page.clone()),
+            ("\u{1}\nOrigin: https://a.example", page),
+            ("GET / HTTP/1.1\r\nOrigin: https://b.example\r\n", Cors::None),
+            ("GET / HTTP/1.1\r\nX-Origin: https://a.example\r\n", Cors::None),
+            ("", Cors::None),
+        ] {
+            assert_eq!(Cors::admit_unread(&listed, head.as_bytes()), expected, "{head}");
+            assert_eq!(Cors::admit_unread(&Origins::default(), head.as_bytes()), Cors::Any);
+        }
     }
 
     #[test]

@@ -5,9 +5,6 @@ use crate::http::refusal::Refusal;
 use crate::http::status::Status;
 use httparse::{EMPTY_HEADER, Error, Header};
 
-/// The longest request target, bytes: a topic of 255 bytes, all of them escaped, and options.
-pub const TARGET_BYTES_MAX: usize = 2048;
-
 /// The most headers of a request.
 pub const HEADERS_MAX: usize = 64;
 
@@ -116,7 +113,7 @@ impl Request {
     /// # Errors
     /// 400, 414, 431 or 505.
     pub fn parse(buf: &[u8], header_bytes_max: u32) -> Result<Option<(Self, usize)>, Refusal> {
-        check_target_length(buf)?;
+        check_target_length(buf, header_bytes_max)?;
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Request::new(&mut headers);
         let status = parsed.parse(buf).map_err(refuse)?;
@@ -281,11 +278,12 @@ pub fn is_empty_lines(buf: &[u8]) -> bool {
     matches!(buf.get(empty_lines(buf)..), None | Some([] | [b'\r']))
 }
 
-/// Judged on the first line alone, so that a target without an end is refused early.
-fn check_target_length(buf: &[u8]) -> Result<(), Refusal> {
-    let line_bytes = buf.iter().take(LINE_BYTES_MAX + 1).position(|&b| b == b'\n');
-    if line_bytes.is_none() && buf.len() > LINE_BYTES_MAX {
-        let message = format!("request target above {TARGET_BYTES_MAX} bytes");
+/// A request line that alone is longer than a head may be has a status of its own.
+fn check_target_length(buf: &[u8], header_bytes_max: u32) -> Result<(), Refusal> {
+    let bytes_max = header_bytes_max as usize;
+    let is_ended = buf.iter().take(bytes_max).any(|&b| b == b'\n');
+    if !is_ended && buf.len() > bytes_max {
+        let message = format!("request line above {bytes_max} bytes (limits.header_bytes_max)");
         return Err(Refusal::new(Status::UriTooLong, message));
     }
     Ok(())
@@ -342,9 +340,6 @@ fn split_target(target: &str) -> (String, Option<String>) {
         None => (origin_form.to_owned(), None),
     }
 }
-
-/// The target, the longest method we know, the version, and what stands between them.
-const LINE_BYTES_MAX: usize = TARGET_BYTES_MAX + 32;
 
 #[cfg(test)]
 mod tests {
@@ -459,7 +454,8 @@ mod tests {
 
     #[test]
     fn limits_hold_before_the_head_is_complete() {
-        assert_eq!(status_of(&format!("GET /{}", "a".repeat(2100))), 414);
+        assert_eq!(status_of(&format!("GET /{}", "a".repeat(4100))), 414);
+        assert_eq!(parse(&format!("GET /{}", "a".repeat(4000))), Ok(None));
         assert_eq!(status_of(&format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(4077))), 431);
         let many = "A: b\r\n".repeat(HEADERS_MAX + 1);
         assert_eq!(status_of(&format!("GET / HTTP/1.1\r\n{many}\r\n")), 431);

@@ -201,7 +201,8 @@ pub const KNOBS: &[Knob] = &[
         "limits",
         "header_bytes_max",
         (16 * KIB, KIB, MIB, "bytes"),
-        "The largest request head. Beyond it: 431.",
+        "The largest request head: a token in its URL may be long. Beyond it: 431, or 414 where \
+         the request line alone is longer.",
     ),
     integer(
         "limits",
