@@ -123,6 +123,50 @@ fn a_drain_closes_evenly_and_says_when_to_come_back() {
     server.engine.stop().unwrap();
 }
 
+/// An EventSource gives up for good at any status but 200.
+#[test]
+fn event_streams_are_asked_to_come_back_after_the_drain() {
+    const CLIENTS: u64 = 40;
+    let server = Server::start(&[
+        ("drain.window_ms", "200"),
+        ("drain.deadline_ms", "20000"),
+        ("drain.reconnect_ms_min", "700"),
+        ("drain.reconnect_ms_max", "900"),
+    ]);
+    let _silent: Vec<Client> = (0..CLIENTS).map(|_| server.subscribe("t")).collect();
+    server.engine.drain();
+    server.wait_until("drained by every core", |server| server.closing("draining") == CLIENTS);
+    for _ in 0..12 {
+        let mut events = Events::open(&server, "t");
+        let retry_ms = events.next().unwrap().retry_ms.expect("when to come back");
+        assert!((20_700..=20_900).contains(&retry_ms), "{retry_ms}");
+        let last = events.next().unwrap();
+        assert_eq!((last.event.as_str(), &last.json()["code"]), ("close", &1001.into()));
+        assert_eq!(events.next(), None);
+        assert_eq!(events.stream.read(&mut [0]).unwrap(), 0);
+    }
+    // WebSockets and whoever else asks are refused as before.
+    let request = b"GET /v1/feed/t HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n";
+    assert_eq!(harness::http::ask(&server, request).status, 503);
+}
+
+#[test]
+fn event_streams_beyond_a_limit_are_asked_to_come_back() {
+    for (overrides, feed) in [
+        ([("limits.connections_max", "1")], "t"),
+        ([("limits.connections_per_source_max", "1")], "t"),
+        ([("limits.handshakes_per_s_per_source", "1")], "t"),
+        ([("limits.topics_max", "1")], "another"),
+    ] {
+        let server = Server::start(&overrides);
+        let _subscriber = server.subscribe("t");
+        let mut events = Events::open(&server, feed);
+        assert!(events.next().unwrap().retry_ms.is_some(), "{overrides:?}");
+        assert_eq!(events.next().unwrap().json()["code"], 4503, "{overrides:?}");
+        assert_eq!(events.next(), None);
+    }
+}
+
 #[test]
 fn nothing_new_is_taken_on_while_draining_but_questions_are_answered() {
     let server = Server::start(&[("drain.window_ms", "20000"), ("drain.deadline_ms", "20000")]);

@@ -19,6 +19,7 @@ use crate::http::refusal::Refusal;
 use crate::http::request::is_empty_lines;
 use crate::http::response::Exchange;
 use crate::http::route::Door;
+use crate::limits::admission::Full;
 use crate::limits::rate::{PerSecond, TokenBucket};
 use crate::metrics;
 use crate::net::backend::Stream;
@@ -62,6 +63,8 @@ pub struct Conn<S> {
     pub posts: Option<Box<TokenBucket>>,
     /// What it may do; none where nobody is asked, or before it was.
     pub grant: Option<Arc<Grant>>,
+    /// Why it is one too many, until it has been told.
+    pub excess: Option<Full>,
     /// Where it comes from, for the limit per source.
     pub source: IpAddr,
 }
@@ -255,6 +258,7 @@ impl<S: Stream> Conn<S> {
             rest: Rest::default(),
             posts: None,
             grant: None,
+            excess: None,
             source,
         }
     }

@@ -55,6 +55,9 @@ impl<B: Backend> Core<B> {
         let last = match conn.role {
             Role::Subscriber(LaneKind::SSE) => {
                 let mut event = Vec::new();
+                if close.code == CloseCode::OverCapacity {
+                    sse::retry(&mut event, self.shared.reconnect_ms(key));
+                }
                 sse::close(&mut event, close.code.code(), &close.reason);
                 sse::end(&mut event);
                 event

@@ -19,6 +19,7 @@ use crate::limits::memory::Level;
 use crate::metrics::render::prometheus;
 use crate::metrics::{CloseReason, Gate, TlsFailure};
 use crate::net::backend::Backend;
+use crate::wire::close::CloseCode;
 use crate::wire::sse;
 
 impl<B: Backend> Core<B> {
@@ -59,10 +60,12 @@ impl<B: Backend> Core<B> {
             keep_alive: request.keeps_alive() && self.shared.is_ready() && !self.is_crowded(key),
             cors: Cors::None,
         };
+        let excess = self.conns[key as usize].excess.take();
         let served = self
             .admit_page(request)
             .and_then(|cors| {
                 exchange.cors = cors;
+                excess.map_or(Ok(()), |full| Err(Refusal::from(full)))?;
                 self.admit_forwarded(key, request)?;
                 Route::of(request, settings)
             })
@@ -71,9 +74,27 @@ impl<B: Backend> Core<B> {
                 self.authorise(key, &route, &presented)?;
                 self.serve_route(key, route, request, &exchange)
             });
-        if let Err(refusal) = served {
-            self.refuse_request(key, &refusal, &exchange);
+        match served {
+            Ok(()) => {}
+            Err(refusal) if refusal.is_temporary() && request.is_of_event_source() => {
+                self.have_come_back(key, &refusal, &exchange);
+            }
+            Err(refusal) => self.refuse_request(key, &refusal, &exchange),
         }
+    }
+
+    /// An `EventSource` takes up again a stream that ends, but gives up for good at any status but
+    /// 200: so it gets a stream that ends at once and says when to come back.
+    fn have_come_back(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
+        self.metrics.refused(refusal.status);
+        let drain_ms = if self.shared.is_draining() { self.config.drain.deadline_ms } else { 0 };
+        let delay_ms = drain_ms + self.shared.reconnect_ms(key);
+        let code = if drain_ms > 0 { CloseCode::Draining } else { CloseCode::OverCapacity };
+        let mut bytes = event_stream_head(&exchange.cors, self.date());
+        sse::retry(&mut bytes, delay_ms);
+        sse::close(&mut bytes, code.code(), &refusal.message);
+        sse::end(&mut bytes);
+        self.say_last(key, &bytes, Closing::AwaitEnd);
     }
 
     fn admit_forwarded(&mut self, key: u32, request: &Request) -> Result<(), Refusal> {
@@ -217,10 +238,12 @@ impl<B: Backend> Core<B> {
         self.say_last(key, &bytes, Closing::AwaitEnd);
     }
 
-    /// Answers a connection that is one too many.
+    /// Has a connection that is one too many told so: once it has asked for something, because how
+    /// depends on what that is.
     pub(crate) fn refuse(&mut self, key: u32, full: Full) {
         self.metrics.turned_away(full.gate());
-        self.refuse_request(key, &full.into(), &Exchange::default());
+        self.conns[key as usize].excess = Some(full);
+        self.queue_read(key);
     }
 
     /// Whoever speaks HTTP to a port that speaks TLS is told so, in words he understands.
@@ -249,6 +272,10 @@ impl<B: Backend> Core<B> {
 
     /// A request that did not arrive in time. A connection that never began one just ends.
     pub(crate) fn request_timed_out(&mut self, key: u32, ms_max: u64) {
+        if let Some(full) = self.conns[key as usize].excess.take() {
+            // It asked for nothing: then the status is as good as any.
+            return self.refuse_request(key, &full.into(), &Exchange::default());
+        }
         if !self.conns[key as usize].has_begun_request() {
             return self.end(key, CloseReason::Timeout);
         }

@@ -24,6 +24,12 @@ impl Refusal {
         Self { status, message: message.into(), headers: Vec::new() }
     }
 
+    /// True when the same request may be served later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.status, Status::Unavailable | Status::TooManyRequests)
+    }
+
     /// 400 with this message.
     #[must_use]
     pub fn bad(message: impl Into<Cow<'static, str>>) -> Self {

@@ -167,6 +167,15 @@ impl Request {
         self.method == Method::Post && self.path.starts_with("/v1/publish")
     }
 
+    /// Whether an `EventSource`, or a client that is like one, asks for a feed.
+    #[must_use]
+    pub fn is_of_event_source(&self) -> bool {
+        let is_feed = self.method == Method::Get && self.path.starts_with("/v1/feed/");
+        let accept = self.headers.accept.as_deref();
+        let wants_events = has_token(accept, "text/event-stream") && !self.wants_websocket();
+        is_feed && wants_events && self.is_http_11
+    }
+
     /// Whether the client waits for `100 Continue`. HTTP/1.0 clients cannot (RFC 9110 10.1.1).
     #[must_use]
     pub fn expects_continue(&self) -> bool {
