@@ -1,6 +1,6 @@
-//! One client connection: reading behind what is kept of a torn frame, telling messages from pings
-//! and closes, and writing without tearing a frame. Shared by publishers and subscribers. Must not
-//! know what a message is worth, and reads no clock.
+//! One client connection: reads after the kept bytes of an incomplete frame, separates messages
+//! from pings and closes, and writes without splitting a frame by another one. Shared by publishers
+//! and subscribers. Must not judge messages, and reads no clock.
 
 use std::io;
 
@@ -13,43 +13,43 @@ use crate::drive::link;
 use crate::drive::link::Link;
 use crate::os::tls::TlsClient;
 
-/// An open socket with what it keeps between events: no memory but for torn frames and full
-/// sockets.
+/// An open socket and its state between events. It takes no heap memory, except for incomplete
+/// frames and full sockets.
 #[derive(Debug)]
 pub struct Connection {
     /// The byte stream.
     pub link: Link,
     scanner: Scanner,
-    /// Boxed, because of 100,000 sockets hardly one is ever full.
+    /// Boxed, because hardly any of 100,000 sockets is ever full.
     outbox: Option<Box<Outbox>>,
 }
 
-/// What a full socket did not take.
+/// Bytes that a full socket did not accept.
 #[derive(Debug, Default)]
 struct Outbox {
     bytes: Vec<u8>,
 }
 
-/// Bytes read, together with what was kept.
+/// Bytes read, after the bytes that were kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filled {
     /// Bytes of the buffer to scan.
     pub total: usize,
     /// How many of them are new.
     pub read: usize,
-    /// Bytes taken from the socket for them.
+    /// Bytes taken from the socket to get them.
     pub wire: usize,
     /// Whether there may be more to read.
     pub is_full: bool,
 }
 
 impl Connection {
-    /// A connection over which nothing has gone yet; its socket need not be connected.
+    /// A connection on which nothing was sent yet; its socket may still be connecting.
     pub fn new(stream: TcpStream) -> Connection {
         Connection::over(Link::Plain(stream))
     }
 
-    /// The same, encrypted if there is a client.
+    /// The same, encrypted if `client` is given.
     pub fn encrypted(stream: TcpStream, client: Option<&TlsClient>) -> io::Result<Connection> {
         match client {
             Some(client) => Link::encrypted(stream, client).map(Connection::over),
@@ -61,7 +61,7 @@ impl Connection {
         Connection { link, scanner: Scanner::default(), outbox: None }
     }
 
-    /// Reads once, at most `limit` bytes, behind what is kept. `Ok(None)`: would block. `Err`: why
+    /// Reads once, at most `limit` bytes, after the kept bytes. `Ok(None)`: would block. `Err`: why
     /// the connection is over.
     pub fn fill(&mut self, buffer: &mut [u8], limit: usize) -> Result<Option<Filled>, String> {
         let rest = self.scanner.rest();
@@ -84,7 +84,7 @@ impl Connection {
         }
     }
 
-    /// From now on messages may be compressed.
+    /// Allows compressed messages from now on.
     pub fn take_deflated(&mut self) {
         self.scanner.take_deflated();
     }
@@ -94,18 +94,18 @@ impl Connection {
         self.scanner.takes_deflated()
     }
 
-    /// What is kept for the next read.
+    /// The bytes kept for the next read.
     pub fn kept(&self) -> &[u8] {
         self.scanner.rest()
     }
 
-    /// Keeps bytes for the next read, in place of what was kept.
+    /// Replaces the bytes kept for the next read.
     pub fn keep(&mut self, bytes: &[u8]) {
         self.scanner.keep(bytes);
     }
 
-    /// Takes what `fill` read. Pongs that are due are appended to `pongs`. `Err`: why the
-    /// connection is over.
+    /// Handles what `fill` read. Pongs to send are appended to `pongs`. `Err`: why the connection
+    /// is over.
     #[inline]
     pub fn scan(
         &mut self,
@@ -117,27 +117,27 @@ impl Connection {
         incoming::scan(&mut self.scanner, bytes, message_bytes_max, pongs, heard)
     }
 
-    /// What takes the bytes apart.
+    /// The state of the frame parser.
     pub fn scanner(&mut self) -> &mut Scanner {
         &mut self.scanner
     }
 
-    /// Writes bytes, or keeps what a full socket does not take for `flush`.
+    /// Writes bytes; `flush` writes later what a full socket does not accept.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Behind bytes that wait, or a frame would be torn.
+        // New bytes follow the waiting ones; otherwise a frame would be split.
         let waiting_bytes = self.waiting_bytes();
         let written = if waiting_bytes == 0 { self.write_some(bytes)? } else { 0 };
         let left = bytes.get(written..).unwrap_or_default();
-        // Only the newest ping needs an answer, so a peer that takes none costs no memory.
+        // Only the newest ping needs an answer, so a peer that does not read costs no more memory.
         if !left.is_empty() && (written > 0 || waiting_bytes < OUTBOX_BYTES_MAX) {
             self.outbox.get_or_insert_default().bytes.extend_from_slice(left);
         }
         Ok(())
     }
 
-    /// Writes what `send` and the link kept, as far as the socket takes it.
+    /// Writes the waiting bytes of `send` and of the link, as far as the socket accepts them.
     pub fn flush(&mut self) {
-        // After an error nothing can be written any more; the read side tells what happened.
+        // After an error nothing can be written any more; the read side reports the reason.
         let is_clear = self.link.push().unwrap_or(false);
         let Some(outbox) = self.outbox.take_if(|_| is_clear) else { return };
         let written = self.write_some(&outbox.bytes).unwrap_or(outbox.bytes.len());
@@ -145,12 +145,12 @@ impl Connection {
         self.outbox = (!left.is_empty()).then(|| Box::new(Outbox { bytes: left.to_vec() }));
     }
 
-    /// Says that the close is meant, without waiting for the answer.
+    /// Sends a normal close without waiting for the answer.
     pub fn say_goodbye(&mut self) {
         let mut goodbye = Vec::new();
         wire::encode(Opcode::Close, &wire::NORMAL_CLOSURE.to_be_bytes(), MASK, &mut goodbye);
         if self.outbox.is_none() {
-            // The run is over: a server that cannot take it loses nothing.
+            // The run is over, so it does not matter if the server cannot accept it.
             let _ = self.write_some(&goodbye);
             self.link.close();
         }
@@ -160,7 +160,7 @@ impl Connection {
         self.outbox.as_ref().map_or(0, |outbox| outbox.bytes.len())
     }
 
-    /// How many bytes the link took; 0 if it would block.
+    /// The number of bytes the link accepted; 0 if it would block.
     pub fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             return match self.link.write(bytes) {

@@ -1,6 +1,6 @@
-//! What the parts of one load agree on while it runs: when it starts, how much was published, how
-//! far each publisher's frames have been seen. A run that is alone agrees with itself. Must not
-//! know sockets, nor how parts reach each other.
+//! What the parts of one load agree on while it runs: the start, the number of published frames,
+//! and how far each publisher's frames were received. A single-host run agrees with itself. Must
+//! not know sockets, nor how the parts communicate.
 
 use thiserror::Error;
 
@@ -11,7 +11,7 @@ use crate::receive::windows::WindowPart;
 use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::units::SECOND_NS;
 
-/// The other parts of the load are gone, or do not go on.
+/// The other parts of the load have ended or do not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Disbanded(pub String);
@@ -21,45 +21,45 @@ pub struct Disbanded(pub String);
 pub struct Start {
     /// Instant of the first tick, a whole second, ns since the Unix epoch.
     pub unix_ns: u64,
-    /// How the common UTC lies on this host's monotonic clock.
+    /// The mapping of the common UTC onto this host's monotonic clock.
     pub utc: UtcMap,
     /// One of this many measured frames is sampled for the spread.
     pub sample_every: u32,
 }
 
-/// The other parts of a load, as one of them sees them.
+/// The other parts of a load, as seen by one part.
 pub trait Coordinator: Sync {
-    /// Every socket of this part is open: the common start.
+    /// Every socket of this part is open; waits for the common start.
     ///
     /// # Errors
     /// When the others do not start.
     fn start(&self, plan: &Plan) -> Result<Start, Disbanded>;
 
-    /// This part has published what it shall: how many frames each publisher wrote, zero for those
-    /// of other parts. Answers the same of all.
+    /// This part has published everything. Takes the number of frames each publisher wrote, zero
+    /// for publishers of other parts; returns the same for all parts.
     ///
     /// # Errors
     /// When the others are gone.
     fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, Disbanded>;
 
-    /// This part waits for nothing more: the end of each publisher's frames as far as it knows.
-    /// Answers the farthest that any part knows.
+    /// This part expects no more frames. Takes the last received frame of each publisher as far as
+    /// this part knows; returns the last one that any part has received.
     ///
     /// # Errors
     /// When the others are gone.
     fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, Disbanded>;
 
-    /// A thread of this part tells its second.
+    /// A thread of this part reports its second.
     fn second(&self, part: &WindowPart);
 }
 
-/// A run that is the whole load.
+/// The coordinator of a run that is the whole load.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Solo;
 
 impl Coordinator for Solo {
-    /// The next whole second that is far enough ahead for every thread to be ready and for the idle
-    /// sockets to be looked at.
+    /// The next whole second that leaves enough time for every thread to get ready and for a sample
+    /// of the idle sockets.
     fn start(&self, plan: &Plan) -> Result<Start, Disbanded> {
         let utc = UtcMap::sample();
         let unix_ns = second_after(utc, LEAD_NS);
@@ -82,7 +82,7 @@ pub fn second_after(utc: UtcMap, lead_ns: u64) -> u64 {
     (utc.unix_of_mono(mono_ns()) + lead_ns).div_ceil(SECOND_NS) * SECOND_NS
 }
 
-/// How many frames there are for each that is sampled for the spread.
+/// The number of measured frames per frame that is sampled for the spread.
 pub fn sample_every(plan: &Plan, start_unix_ns: u64, utc: UtcMap) -> u32 {
     let publisher_index = PublisherIndex::new(plan, start_unix_ns, utc, 1);
     let measured = |publisher: u32| {

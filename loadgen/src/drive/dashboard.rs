@@ -1,6 +1,5 @@
-//! What one multiplexed socket asks for and has to remember: which number stands for whose feed,
-//! and the newest frame of each. Must not judge payloads (that is the reception's), and knows no
-//! sockets.
+//! The state of one multiplexed socket: which feed each number stands for, and the newest frame of
+//! each feed. Must not judge payloads (the reception does), and must not know sockets.
 
 use rustc_hash::FxHashMap;
 
@@ -20,7 +19,7 @@ use crate::receive::stamp::Stamp;
 #[derive(Debug)]
 pub struct Dashboard {
     form: Form,
-    /// Subscriptions not confirmed yet.
+    /// Subscriptions that are not confirmed yet.
     awaited: u32,
     /// By number.
     feeds: Vec<Feed>,
@@ -28,13 +27,13 @@ pub struct Dashboard {
 
 #[derive(Debug, Clone, Copy)]
 struct Feed {
-    /// In binary envelopes the server's, in JSON the publisher.
+    /// In binary envelopes the server's number; in JSON envelopes the publisher.
     number: u64,
     publisher: u32,
     newest_seq: u64,
 }
 
-/// What all multiplexed sockets of a thread share: whose a topic is, and texts read before.
+/// What all multiplexed sockets of a thread share: the publisher of each topic, and cached texts.
 #[derive(Debug)]
 pub struct Catalogue {
     publisher_of: FxHashMap<String, u32>,
@@ -50,7 +49,7 @@ struct Frame {
     payload_bytes: usize,
 }
 
-/// A text that is no frame of this run.
+/// A text that is not a frame of this run.
 enum Unframed {
     Numbered { topic: String, feed: Option<u64>, is_reply: bool },
     Gap(Gap),
@@ -60,7 +59,7 @@ enum Unframed {
 }
 
 impl Dashboard {
-    /// The socket of a subscriber, and the requests it has to send.
+    /// The state of a subscriber's socket, and the requests it has to send.
     pub fn new(form: Form, plan: &Plan, subscriber: &SubscriberPlan) -> (Dashboard, Vec<u8>) {
         let topics = plan.subscriptions(subscriber.follows);
         let class = plan.classes.get(usize::from(subscriber.class));
@@ -80,8 +79,8 @@ impl Dashboard {
         self.awaited == 0
     }
 
-    /// Takes a message before every subscription is confirmed. Frames among them are not of this
-    /// run, which publishes once all sockets are open. `Err`: what was refused.
+    /// Handles a message before every subscription is confirmed. Frames are ignored then, because
+    /// this run publishes only once all sockets are open. `Err`: what the server refused.
     pub fn confirm(&mut self, message: Message<'_>, catalogue: &Catalogue) -> Result<(), String> {
         let notice =
             if message.is_text { envelope::read_text(message.bytes) } else { return Ok(()) };
@@ -96,7 +95,7 @@ impl Dashboard {
         }
     }
 
-    /// Takes a message.
+    /// Handles a message.
     #[inline]
     pub fn take(
         &mut self,
@@ -146,8 +145,8 @@ impl Dashboard {
         }
     }
 
-    /// Notes which number stands for a topic; one that nobody publishes to is left out, so there
-    /// are never more than publishers.
+    /// Stores the number of a topic. A topic without a publisher is left out, so there are never
+    /// more feeds than publishers.
     fn number(&mut self, owners: &FxHashMap<String, u32>, topic: &str, number: Option<u64>) {
         let publisher = owners.get(topic).copied();
         if let (Form::Bin, Some(number), Some(publisher)) = (self.form, number, publisher) {
@@ -172,7 +171,7 @@ impl Dashboard {
         self.feeds.get_mut(at)
     }
 
-    /// The feed of a publisher where envelopes name topics.
+    /// The feed of a publisher, if envelopes name topics.
     fn feed_of(&mut self, publisher: u32) -> &mut Feed {
         let number = u64::from(publisher);
         let at = self.insert(Feed { number, publisher, newest_seq: 0 });
@@ -181,7 +180,7 @@ impl Dashboard {
 }
 
 impl Feed {
-    /// Numbers of a feed grow from frame to frame; a late or repeated frame is told elsewhere.
+    /// Sequence numbers of a feed only grow; a late or repeated frame is reported elsewhere.
     #[inline]
     fn note(&mut self, seq: u64, is_newest: bool, reception: &mut Reception, arrival: Arrival<'_>) {
         if is_newest {
@@ -194,7 +193,7 @@ impl Feed {
 }
 
 impl Catalogue {
-    /// The topics of a plan.
+    /// The topics of a plan and their publishers.
     pub fn new(plan: &Plan) -> Catalogue {
         let topics = plan.publishers.iter().map(|publisher| publisher.topic.clone());
         let texts = Memo::new(plan.messages_remembered());

@@ -1,5 +1,6 @@
-//! Opening one socket and waiting for it, with bounded retries, until its server lets it publish:
-//! for publishers and the recorder, which are few. Must not be used once a run measures.
+//! Opens one socket and waits, with bounded retries, until it is upgraded and its server allows
+//! publishing. For publishers and the recorder, which are few. It blocks, so it must not be used
+//! while a run measures.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use crate::os::tls::TlsClient;
 use crate::time::clock::mono_ns;
 use crate::time::units::SECOND_NS;
 
-/// Connects and upgrades; the connection keeps what the server sent behind its answer.
+/// Connects and upgrades; the connection keeps the bytes that follow the response.
 pub fn upgrade(
     target: SocketAddr,
     tls: Option<&TlsClient>,
@@ -36,9 +37,9 @@ pub fn upgrade(
 }
 
 enum Failure {
-    /// The server said no.
+    /// The server refused.
     Final(String),
-    /// It may work later.
+    /// A failure that may pass, so a retry makes sense.
     Passing(String),
 }
 
@@ -67,10 +68,10 @@ fn attempt(
     Ok(connection)
 }
 
-/// Says what opens a conversation, and hears it until the server lets its publisher in.
+/// Sends the opening frames of a protocol, and reads until the server lets the publisher in.
 ///
 /// # Errors
-/// Why it does not.
+/// Why the server does not.
 pub fn introduce(
     stage: &Stage<'_>,
     connection: &mut Connection,
@@ -100,7 +101,7 @@ fn converse(
     let interest = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(connection.link.socket_mut(), Token(0), interest)?;
     let mut desk = Desk::new(stage.message_bytes_max());
-    // What came with the answer to the request waits already.
+    // Bytes that came with the HTTP response are handled first.
     let kept = connection.kept().to_vec();
     desk.hear(connection, broker, &kept)?;
     wait(&mut poll, deadline_ns, || desk.hear_until_confirmed(connection, broker))?;
@@ -108,7 +109,7 @@ fn converse(
     Ok(())
 }
 
-/// What a conversation is heard with.
+/// What is needed to handle the server's messages.
 struct Desk {
     buffer: Vec<u8>,
     texts: Memo<Vec<u8>>,
@@ -121,7 +122,7 @@ impl Desk {
         Desk { buffer, texts: Memo::of_texts(0), message_bytes_max }
     }
 
-    /// Reads as long as there is something to read, or until the broker has confirmed.
+    /// Reads until nothing is left, or until the broker has confirmed.
     fn hear_until_confirmed(
         &mut self,
         connection: &mut Connection,
@@ -154,7 +155,7 @@ impl Desk {
     }
 }
 
-/// Tries `step` at once and after every event until it answers.
+/// Tries `step` at once and after every event, until it returns a result.
 fn wait<T>(
     poll: &mut Poll,
     deadline_ns: u64,
@@ -172,7 +173,7 @@ fn wait<T>(
     }
 }
 
-/// Reads until the answer is there; what came behind it is kept.
+/// Reads until the response is complete; the bytes after it are kept.
 fn read_answer(connection: &mut Connection, offer: &Offer<'_>) -> Result<Option<()>, Failure> {
     let mut buffer = vec![0; ANSWER_BYTES_MAX];
     connection.flush();
@@ -190,7 +191,7 @@ fn read_answer(connection: &mut Connection, offer: &Offer<'_>) -> Result<Option<
     }
 }
 
-/// Twice the longest head: an answer that fills it is refused before.
+/// Twice the longest head, so a response that fills it has been rejected before.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const BACKOFFS: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(200), Duration::ZERO];

@@ -1,5 +1,5 @@
-//! The byte stream of a connection, plain or encrypted: non-blocking reads and writes, and how much
-//! of it was on the wire. Must not know frames.
+//! The byte stream of a connection, plain or encrypted: non-blocking reads and writes, and the
+//! number of bytes on the wire. Must not know frames.
 
 use std::io::{self, Read, Write};
 
@@ -8,10 +8,10 @@ use rustls::ClientConnection;
 
 use crate::os::tls::TlsClient;
 
-/// A socket, or a socket with a session over it.
+/// A socket, or a socket with a TLS session on top.
 #[derive(Debug)]
 pub enum Link {
-    /// Bytes as they are.
+    /// Plain bytes.
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<TlsLink>),
@@ -22,22 +22,22 @@ pub enum Link {
 pub struct TlsLink {
     socket: TcpStream,
     session: ClientConnection,
-    /// Bytes taken from the socket that nobody has asked about.
+    /// Bytes taken from the socket that were not reported yet.
     wire_bytes: usize,
 }
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
-    /// Bytes for the reader; 0 is the end.
+    /// Decrypted bytes; 0 means the end of the stream.
     pub bytes: usize,
-    /// Bytes taken from the socket for them, and since the last read that brought any.
+    /// Bytes taken from the socket since the last read that returned data.
     pub wire_bytes: usize,
 }
 
 impl Link {
-    /// An encrypted link. Its handshake begins with the first write, which may be a request that
-    /// waits for the handshake, and goes on with every read and write.
+    /// An encrypted link. Its handshake starts with the first write and continues with every read
+    /// and write; a request may be written before the handshake is complete and is sent after it.
     pub fn encrypted(socket: TcpStream, client: &TlsClient) -> io::Result<Link> {
         let session = client.session().map_err(io::Error::other)?;
         Ok(Link::Tls(Box::new(TlsLink { socket, session, wire_bytes: 0 })))
@@ -51,7 +51,7 @@ impl Link {
         }
     }
 
-    /// The socket, to be registered.
+    /// The socket, for registration with the poller.
     pub fn socket_mut(&mut self) -> &mut TcpStream {
         match self {
             Link::Plain(socket) => socket,
@@ -59,7 +59,7 @@ impl Link {
         }
     }
 
-    /// The socket, and an end to the session.
+    /// The socket, after ending the session.
     pub fn into_socket(self) -> TcpStream {
         match self {
             Link::Plain(socket) => socket,
@@ -67,12 +67,12 @@ impl Link {
         }
     }
 
-    /// Whether a read may bring less than was asked for although there is more.
+    /// Whether a read may return less than requested although more is available.
     pub fn is_buffering(&self) -> bool {
         matches!(self, Link::Tls(_))
     }
 
-    /// Reads what there is, up to the length of `out`.
+    /// Reads the available bytes, up to the length of `out`.
     #[inline]
     pub fn read(&mut self, out: &mut [u8]) -> io::Result<Taken> {
         match self {
@@ -81,8 +81,8 @@ impl Link {
         }
     }
 
-    /// Writes what the link takes. An encrypted one takes a little more than its socket, but no
-    /// more while that waits: see `push`.
+    /// Writes what the link accepts. An encrypted link buffers a little more than its socket
+    /// accepts, but nothing more while that buffer waits: see `push`.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
@@ -91,7 +91,7 @@ impl Link {
         }
     }
 
-    /// Writes what the link itself still holds; whether that was all.
+    /// Writes the bytes that the link itself holds; returns whether none is left.
     pub fn push(&mut self) -> io::Result<bool> {
         match self {
             Link::Plain(_) => Ok(true),
@@ -99,11 +99,11 @@ impl Link {
         }
     }
 
-    /// Says that nothing more will be written.
+    /// Announces that nothing more will be written.
     pub fn close(&mut self) {
         if let Link::Tls(link) = self {
             link.session.send_close_notify();
-            // The run is over: a server that cannot take it loses nothing.
+            // The run is over, so it does not matter if the server cannot accept it.
             let _ = link.push();
         }
     }
@@ -119,10 +119,10 @@ impl TlsLink {
                     return read.map(|bytes| Taken { bytes, wire_bytes });
                 }
             }
-            // Each turn takes bytes from the socket, or ends the loop.
+            // Each iteration takes bytes from the socket or ends the loop.
             self.wire_bytes += self.session.read_tls(&mut self.socket)?;
             let processed = self.session.process_new_packets();
-            // What the handshake has to say next, or why it failed.
+            // Sends the next handshake message, or the alert that says why the handshake failed.
             let pushed = self.push();
             processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             pushed?;
@@ -152,7 +152,7 @@ impl TlsLink {
     }
 }
 
-/// Why a link failed, to count by: an encrypted one may have more to say than its socket.
+/// Why a link failed, as a counter key. A TLS error gives more detail than the socket's error.
 pub fn failure(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(refused) => format!("tls: {refused}"),

@@ -1,5 +1,5 @@
-//! The data plane: opens the sockets, sends at the instants of the grid, reads what comes. Must not
-//! decide what a message is worth (`receive` does) or what a run is worth (`judge` does).
+//! The data plane: opens the sockets, sends at the instants of the grid, and reads what arrives.
+//! Must not judge a message (`receive` does) or a run (`judge` does).
 
 pub mod connection;
 pub mod coordinator;

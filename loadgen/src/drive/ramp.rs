@@ -1,5 +1,5 @@
-//! Opening many sockets: pacing, time-outs, bounded retries, errors by kind. Pure bookkeeping of
-//! one subscriber thread's share; the sockets themselves and the clock are the caller's.
+//! Opens many sockets over time: pacing, time-outs, bounded retries, errors by kind. Pure
+//! bookkeeping for one subscriber thread's share; the caller owns the sockets and the clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::receive::outcome::RampOutcome;
 use crate::time::units::SECOND_NS;
 
-/// One try to open the socket of a subscriber of the plan.
+/// One attempt to open the socket of a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     /// Index into the plan's subscribers.
     pub subscriber: u32,
-    /// Tries before this one.
+    /// Number of attempts before this one.
     tries: u8,
 }
 
@@ -50,7 +50,7 @@ impl Ramp {
             return None;
         }
         let attempt = self.due_retry(now_ns).or_else(|| self.due_fresh())?;
-        // A thread that was held up does not catch up in a burst: the server would see a storm.
+        // A delayed thread does not catch up in a burst, because the server would see a storm.
         self.next_ns = (self.next_ns + self.interval_ns).max(now_ns.saturating_sub(CATCH_UP_NS));
         self.in_flight += 1;
         self.pending.push_back((now_ns + ATTEMPT_NS_MAX, attempt.subscriber));
@@ -64,7 +64,7 @@ impl Ramp {
         self.outcome.elapsed = self.elapsed(now_ns);
     }
 
-    /// An attempt failed; what may have been bad luck is tried again later.
+    /// An attempt failed; failures that may be temporary are retried later.
     pub fn failed(&mut self, attempt: Attempt, reason: &str, now_ns: u64) {
         self.in_flight -= 1;
         *self.outcome.errors.entry(reason.to_string()).or_default() += 1;
@@ -76,8 +76,8 @@ impl Ramp {
         }
     }
 
-    /// The subscribers whose attempts have taken too long by now. The caller fails those that are
-    /// still under way.
+    /// The subscribers whose attempts have timed out. The caller fails those that are still in
+    /// progress.
     pub fn overdue(&mut self, now_ns: u64) -> Option<u32> {
         let (deadline_ns, subscriber) = *self.pending.front()?;
         (deadline_ns <= now_ns).then(|| {
@@ -91,24 +91,25 @@ impl Ramp {
         self.fresh.is_empty() && self.retries.is_empty() && self.in_flight == 0
     }
 
-    /// Gives up everything that was not tried yet.
+    /// Gives up everything that was not attempted yet.
     pub fn abandon(&mut self) {
         self.fresh.clear();
         self.retries.clear();
     }
 
-    /// What the ramp came to.
+    /// The result of the ramp.
     pub fn outcome(&self) -> &RampOutcome {
         &self.outcome
     }
 
-    /// Failed tries so far.
+    /// Failed attempts so far.
     pub fn errors(&self) -> u64 {
         self.outcome.errors.values().sum()
     }
 
     fn due_retry(&mut self, now_ns: u64) -> Option<Attempt> {
-        // Backoffs differ, so the queue is not in order of time; it is short.
+        // Backoffs differ, so the queue is not sorted by time; a linear search is enough because it
+        // is short.
         let at = self.retries.iter().position(|(due_ns, _)| *due_ns <= now_ns)?;
         self.retries.remove(at).map(|(_, attempt)| attempt)
     }
@@ -124,7 +125,7 @@ impl Ramp {
     }
 }
 
-/// The ramp of all threads: they ran side by side.
+/// The sum over all threads, whose ramps ran in parallel.
 pub fn merge(parts: impl IntoIterator<Item = RampOutcome>) -> RampOutcome {
     let mut whole = RampOutcome { errors: BTreeMap::new(), ..RampOutcome::default() };
     for part in parts {
@@ -136,15 +137,15 @@ pub fn merge(parts: impl IntoIterator<Item = RampOutcome>) -> RampOutcome {
     whole
 }
 
-/// The reason of an attempt that took too long.
+/// The reason of an attempt that timed out.
 pub const TIMEOUT: &str = "timeout";
 
-/// Failures that may pass: a full accept queue, ports still in TIME_WAIT, a busy host.
+/// Failures that may be temporary: a full accept queue, ports still in TIME_WAIT, a busy host.
 const RETRIED: [&str; 4] = ["refused", "no free port", "reset", TIMEOUT];
 const TRIES_MAX: u8 = 3;
 const BACKOFF_NS: u64 = SECOND_NS / 10;
 const ATTEMPT_NS_MAX: u64 = 10 * SECOND_NS;
-/// Handshakes under way per thread: well below the accept queue of a server.
+/// The most handshakes in progress per thread; well below the accept queue of a server.
 const IN_FLIGHT_MAX: usize = 512;
 const CATCH_UP_NS: u64 = SECOND_NS / 50;
 const RATE_MIN: f64 = 0.01;

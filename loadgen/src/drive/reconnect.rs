@@ -1,5 +1,5 @@
-//! Who is away and when each tries to come (back): waits, tries, time-outs. Pure bookkeeping of one
-//! subscriber thread's share; the sockets themselves and the clock are the caller's.
+//! Absent subscribers and when each attempts to connect again: waits, attempts, time-outs. Pure
+//! bookkeeping for one subscriber thread's share; the caller owns the sockets and the clock.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -9,44 +9,45 @@ use rustc_hash::FxHashMap;
 use crate::scenario::attendance::Wait;
 use crate::time::units::SECOND_NS;
 
-/// One thread's sockets that are to come while the run is on.
+/// The subscribers of one thread that have to connect during the run.
 #[derive(Debug, Default)]
 pub struct ReconnectQueue {
-    /// When each tries next: instant, subscriber.
+    /// When each makes its next attempt: instant, subscriber.
     due: BinaryHeap<Reverse<(u64, u32)>>,
     away: FxHashMap<u32, Reconnect>,
-    /// Tries under way in the order of their deadlines: subscriber, and tries before.
+    /// Attempts in progress in the order of their deadlines: subscriber, and number of attempts
+    /// before.
     pending: VecDeque<(u64, u32, u32)>,
     in_flight: usize,
 }
 
-/// Somebody who is not there.
+/// An absent subscriber.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reconnect {
-    /// Since when, or since when it has tried if it never was there.
+    /// Since when it is absent, or since its first attempt if it was never connected.
     pub since_ns: u64,
-    /// Its account at the reception, if it was there.
+    /// Its account at the reception, if it was connected before.
     pub account: Option<u32>,
-    /// How long it waits before it tries again.
+    /// How long it waits before it retries.
     pub wait: Wait,
     failed: u32,
 }
 
 impl Reconnect {
-    /// Somebody who has not tried yet.
+    /// A subscriber without any attempt so far.
     pub fn new(since_ns: u64, account: Option<u32>, wait: Wait) -> Reconnect {
         Reconnect { since_ns, account, wait, failed: 0 }
     }
 }
 
 impl ReconnectQueue {
-    /// A subscriber is away, and tries to come at `due_ns`.
+    /// A subscriber is absent and attempts to connect at `due_ns`.
     pub fn expect(&mut self, subscriber: u32, absent: Reconnect, due_ns: u64) {
         self.away.insert(subscriber, absent);
         self.due.push(Reverse((due_ns, subscriber)));
     }
 
-    /// The next who tries now. It must end in `came` or `failed`.
+    /// The next subscriber to attempt a connection. Must end in `came` or `failed`.
     pub fn due(&mut self, now_ns: u64) -> Option<u32> {
         let Reverse((due_ns, subscriber)) = *self.due.peek()?;
         if due_ns > now_ns || self.in_flight >= IN_FLIGHT_MAX {
@@ -59,7 +60,7 @@ impl ReconnectQueue {
         Some(subscriber)
     }
 
-    /// One whose try has taken too long by now; the caller fails it.
+    /// A subscriber whose attempt has timed out; the caller fails it.
     pub fn overdue(&mut self, now_ns: u64) -> Option<u32> {
         while let Some((deadline_ns, subscriber, failed)) = self.pending.front().copied() {
             if deadline_ns > now_ns {
@@ -73,13 +74,13 @@ impl ReconnectQueue {
         None
     }
 
-    /// A subscriber is there.
+    /// A subscriber is connected.
     pub fn came(&mut self, subscriber: u32) -> Option<Reconnect> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.away.remove(&subscriber)
     }
 
-    /// A try has failed; the next comes after a wait, for which `word` is random.
+    /// An attempt has failed; the next follows after a wait, for which `word` is random.
     pub fn failed(&mut self, subscriber: u32, now_ns: u64, word: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(absent) = self.away.get_mut(&subscriber) {
@@ -89,17 +90,19 @@ impl ReconnectQueue {
         }
     }
 
-    /// Those who are away though they have tried.
+    /// The subscribers that are absent after at least one attempt.
     pub fn shut_out(&self) -> impl Iterator<Item = u32> + '_ {
         let tried = self.away.iter().filter(|(_, absent)| absent.failed > 0);
         tried.map(|(subscriber, _)| *subscriber)
     }
 }
 
-/// Handshakes under way per thread: a storm, but not one of the generator's own kernel queues.
+/// The most handshakes in progress per thread: enough for a storm on the server, too few to fill
+/// the queues of the generator's own kernel.
 const IN_FLIGHT_MAX: usize = 2048;
 const ATTEMPT_NS_MAX: u64 = 10 * SECOND_NS;
-/// Whoever returns at once waits this long after a refusal, or it would do nothing else.
+/// The wait after a refusal for clients that otherwise reconnect at once; without it the thread
+/// would do nothing else.
 const RETRY_NS_MIN: u64 = SECOND_NS / 10;
 
 #[cfg(test)]

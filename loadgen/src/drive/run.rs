@@ -1,6 +1,6 @@
-//! One run from ramp to outcome: starts the threads, gives them the common start, watches the
-//! phases pass and settles the accounts; alone, or as a part of a load that several hosts share.
-//! Must not read sockets or messages itself.
+//! One run from ramp to outcome: starts the threads, gives them the common start, follows the
+//! phases and collects the results; for a whole load, or for one part of a load that several hosts
+//! share. Must not read sockets or messages itself.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ use crate::receive::windows::{WindowPart, Windows};
 use crate::time::clock::mono_ns;
 use crate::time::units::nanoseconds;
 
-/// Why a run came to nothing.
+/// Why a run has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The plan contradicts itself.
@@ -49,7 +49,7 @@ pub enum RunError {
     /// The operating system refused something a thread needs.
     #[error("{0}: {1}")]
     System(&'static str, #[source] io::Error),
-    /// The hosts that share the load no longer agree.
+    /// The hosts that share the load can no longer coordinate.
     #[error(transparent)]
     Disbanded(#[from] Disbanded),
     /// Stopped before anything was published.
@@ -60,12 +60,12 @@ pub enum RunError {
     Panicked(&'static str),
 }
 
-/// Carries a whole plan out. `progress` tells how far it is, and can stop it.
+/// Executes a whole plan. `progress` shows how far it is, and can stop it.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
     perform(plan, progress, &Solo).map(RunResult::whole)
 }
 
-/// Carries out the part of a plan that is this host's.
+/// Executes this host's part of a plan.
 pub fn perform(
     plan: &Plan,
     progress: &Progress,
@@ -74,7 +74,7 @@ pub fn perform(
     check(plan)?;
     let stage = Stage::new(plan, progress)?;
     let performed = thread::scope(|scope| {
-        // Threads end when the stage is finished, however this function is left.
+        // Threads stop when the stage is finished, on every path out of this function.
         let _finish = FinishOnDrop(&stage);
         faults(&stage, scope, coordinator)
     });
@@ -82,17 +82,17 @@ pub fn perform(
     performed
 }
 
-/// What a part of a load came to.
+/// The results of one part of a load.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RunResult {
-    /// All but the spread, which only the arrivals at all parts together have.
+    /// Everything except the spread, which needs the arrivals of all parts.
     pub outcome: Outcome,
     /// Arrivals of the frames that are sampled for the spread.
     pub arrivals: SpreadSamples,
 }
 
 impl RunResult {
-    /// The outcome of a load of which this is all.
+    /// The outcome of a load that has only this part.
     pub fn whole(self) -> Outcome {
         Outcome { spread: self.arrivals.finish(), ..self.outcome }
     }
@@ -183,7 +183,7 @@ fn await_ramp(stage: &Stage<'_>, subscribers: &Handles<'_, SubscriberThreadResul
     }
 }
 
-/// Whether a thread ended before it was told to: with an error, which its join tells.
+/// Whether a thread ended early, which means an error; joining it gives the error.
 fn has_ended<T>(handles: &Handles<'_, T>) -> bool {
     handles.iter().any(ScopedJoinHandle::is_finished)
 }
@@ -213,7 +213,7 @@ fn set_start<'s>(
     Ok(stage.publisher_index.get_or_init(|| publisher_index))
 }
 
-/// Watches the phases pass until all is published. Answers how long the measured phase was.
+/// Follows the phases until everything is published. Returns the length of the measured phase.
 fn await_published(
     stage: &Stage<'_>,
     publisher_index: &PublisherIndex,
@@ -223,7 +223,7 @@ fn await_published(
     let (measured_from, measured_to) = stage.measured_ns(publisher_index);
     let publishers = stage.plan.publishing_threads();
     let is_published = || stage.published.load(Ordering::Acquire) >= publishers;
-    // The phase lasts as long as planned, though its last tick is a period before its end.
+    // The phase lasts as long as planned, although its last tick is a period before its end.
     let is_over = |now_ns| now_ns >= measured_to || stage.progress.is_stopped();
     while !(is_published() && is_over(mono_ns())) {
         enter_phase(stage, publisher_index, mono_ns());
@@ -236,7 +236,7 @@ fn await_published(
     Duration::from_nanos(mono_ns().min(measured_to).saturating_sub(measured_from))
 }
 
-/// Learns what the other parts have published, so that it can be waited for.
+/// Gets the frame counts of the other parts, so that this part can wait for those frames.
 fn agree_on_published(
     publisher_index: &PublisherIndex,
     part: Part,
@@ -254,7 +254,7 @@ fn agree_on_published(
     Ok(())
 }
 
-/// Waits for the frames that are still under way.
+/// Waits for the frames in transit.
 fn await_drained(stage: &Stage<'_>, seconds: &mut Seconds<'_>, has_failed: impl Fn() -> bool) {
     stage.progress.enter(Phase::Drain);
     stage.draining.store(true, Ordering::Release);
@@ -336,7 +336,7 @@ fn join<T>(handles: Handles<'_, T>, what: &'static str) -> Result<Vec<T>, RunErr
     handles.into_iter().map(join).collect()
 }
 
-/// Refuses what the data plane would have to index out of bounds for.
+/// Rejects a plan whose indices are out of bounds for the data plane.
 fn check(plan: &Plan) -> Result<(), RunError> {
     let publishers = plan.publishers.len();
     let follows_known = plan.subscribers.iter().all(|subscriber| {
@@ -364,7 +364,7 @@ fn check(plan: &Plan) -> Result<(), RunError> {
     }
 }
 
-/// What all threads leave behind.
+/// The results of all threads.
 struct Harvest {
     measured: Duration,
     published: Vec<PublisherThreadResult>,
@@ -372,7 +372,7 @@ struct Harvest {
     windows: Vec<Window>,
 }
 
-/// The seconds that threads tell, on their way to the windows of this part and to the others.
+/// The per-second reports of threads, on the way to this part's windows and to the other parts.
 struct Seconds<'e> {
     coordinator: &'e dyn Coordinator,
     receiver: Receiver<WindowPart>,

@@ -1,5 +1,5 @@
-//! What all threads of one run share: the plan, the start instant once it is known, and the marks
-//! of the phases. Must not do anything itself.
+//! The state that all threads of one run share: the plan, the start instant once it is known, and
+//! the marks of the phases. Must not act by itself.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,23 +16,23 @@ use crate::time::units::nanoseconds;
 /// Shared by the threads of a run.
 #[derive(Debug)]
 pub struct Stage<'r> {
-    /// What to do.
+    /// The plan.
     pub plan: &'r Plan,
-    /// Makes encrypted sessions, where they are planned.
+    /// Creates TLS sessions, if they are planned.
     pub tls: Option<TlsClient>,
-    /// What the outside sees.
+    /// Counters for display and sampling.
     pub progress: &'r Progress,
     /// Publishers and start instant; set once all sockets are open.
     pub publisher_index: OnceLock<PublisherIndex>,
-    /// Subscriber threads whose sockets are open, or given up.
+    /// The number of subscriber threads whose sockets are open or given up.
     pub ramped: AtomicUsize,
-    /// Publisher threads that have published everything.
+    /// The number of publisher threads that have published everything.
     pub published: AtomicUsize,
-    /// Nothing more will be published: subscribers may tell when they have it all.
+    /// Nothing more will be published, so subscribers may report that they have everything.
     pub draining: AtomicBool,
-    /// Subscriber threads that have received everything that was published.
+    /// The number of subscriber threads that have received everything that was published.
     pub drained: AtomicUsize,
-    /// Every thread ends now.
+    /// Every thread must stop now.
     pub finish: AtomicBool,
 }
 
@@ -52,7 +52,7 @@ impl<'r> Stage<'r> {
         })
     }
 
-    /// Whether every thread shall end.
+    /// Whether every thread must stop.
     pub fn is_finished(&self) -> bool {
         self.finish.load(Ordering::Acquire)
     }
@@ -68,31 +68,31 @@ impl<'r> Stage<'r> {
         Meter::new(publisher_index.start_ns(), self.measured_ns(publisher_index))
     }
 
-    /// The fault of the plan, once its instant has come.
+    /// The planned fault of the instrument, once its instant has come.
     pub fn kill_due(&self, now_ns: u64) -> Option<KillPlan> {
         let kill = self.plan.kill?;
         let (measured_from, _) = self.measured_ns(self.publisher_index.get()?);
         (now_ns >= measured_from + nanoseconds(kill.at)).then_some(kill)
     }
 
-    /// Largest message a server may send in this run.
+    /// The largest message a server may send in this run.
     pub fn message_bytes_max(&self) -> usize {
         let payloads = self.plan.publishers.iter().map(|publisher| publisher.payload);
         let longest = payloads.map(payload::bytes_max).max().unwrap_or(0);
         match self.plan.dialect.is_spoken() {
-            // In a string of JSON a payload is at most this much longer.
+            // A payload grows at most by this factor inside a JSON string.
             true => BROKER_MESSAGE_BYTES.max(2 * longest + ENVELOPE_BYTES_MAX),
             false => longest.max(MESSAGE_BYTES_MIN),
         }
     }
 }
 
-/// Foreign messages up to this size are counted, longer ones break the socket.
+/// Messages of others up to this size are counted; longer ones break the socket.
 const MESSAGE_BYTES_MIN: usize = 64 * 1024;
-/// Brokers put as many packets into a message as they have.
+/// The largest message of a broker, which may put many packets into one message.
 const BROKER_MESSAGE_BYTES: usize = 1 << 20;
-/// What is around a payload: names of a topic and an event, and keys.
+/// The bytes around a payload: names of a topic and an event, and keys.
 const ENVELOPE_BYTES_MAX: usize = 4096;
 
-/// The reason of sockets that vanished on purpose.
+/// The close reason of sockets that were reset on purpose.
 pub const KILLED: &str = "killed";

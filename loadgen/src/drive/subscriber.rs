@@ -1,6 +1,5 @@
-//! One subscriber socket, from the connection to what its messages are worth: what it asks for,
-//! what it must be told before it counts as open, and how it unpacks its form. Must not know
-//! threads, readiness or time.
+//! One subscriber socket: its requests, the replies it needs before it counts as open, and the
+//! unpacking of its form down to payloads. Must not know threads, readiness or time.
 
 use std::mem;
 
@@ -24,46 +23,47 @@ use crate::receive::reception::{Arrival, Reception};
 use crate::receive::stamp;
 use crate::receive::stamp::Stamp;
 
-/// One socket, in a cache line of its own: thousands of others are read before it is again.
+/// One socket, aligned to cache lines, because thousands of other sockets are read before this one
+/// is read again.
 #[repr(align(64))]
 pub struct Subscriber {
     /// The connection.
     pub connection: Connection,
     /// Index into the plan's subscribers.
     pub plan: u32,
-    /// How far it is.
+    /// The state of the connection.
     pub state: State,
     session: Option<Box<Session>>,
 }
 
-/// How far a socket is.
+/// The state of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// The connection is under way.
+    /// The TCP connection is being established.
     Connecting,
-    /// The answer to its request is.
+    /// The HTTP response is awaited.
     Upgrading,
-    /// Replies to its subscriptions are.
+    /// The replies to its subscriptions are awaited.
     Subscribing,
-    /// With its account at the reception.
+    /// Open, with its account at the reception.
     Open(u32),
 }
 
-/// What forms other than raw have to remember.
+/// The state that forms other than raw need.
 enum Session {
     Dashboard(Dashboard),
     Broker(Broker),
     Events { stream: EventStream, newest_seq: u64 },
 }
 
-/// What the sockets of a thread share to understand what they are sent.
+/// What the sockets of a thread share to decode messages.
 pub struct ReceiveContext {
-    /// Where messages end up.
+    /// Receives the payloads.
     pub reception: Reception,
     catalogue: Catalogue,
     inflater: Option<Inflater>,
     events: Memo<Numbered>,
-    /// Payloads by the texts that hold them, where another protocol is spoken.
+    /// Payloads cached by the texts that hold them, for protocols inside messages.
     texts: Memo<Vec<u8>>,
     message_bytes_max: usize,
 }
@@ -77,7 +77,7 @@ struct Numbered {
 }
 
 impl ReceiveContext {
-    /// The ears of a thread that has no socket yet.
+    /// The context of a thread that has no socket yet.
     pub fn new(plan: &Plan, message_bytes_max: usize) -> ReceiveContext {
         let messages = plan.messages_remembered();
         let deflates = plan.classes.iter().any(|class| class.deflate);
@@ -94,13 +94,13 @@ impl ReceiveContext {
 }
 
 impl Subscriber {
-    /// A socket whose connection is under way.
+    /// A socket whose TCP connection is being established.
     pub fn new(connection: Connection, plan: u32) -> Subscriber {
         Subscriber { connection, plan, state: State::Connecting, session: None }
     }
 
-    /// Checks the answer to its request and sends what its form has to send next. `Ok(None)`: the
-    /// answer is not complete yet.
+    /// Checks the HTTP response and sends what the form sends next. `Ok(None)`: the response is not
+    /// complete yet.
     pub fn answered(
         &mut self,
         bytes: &[u8],
@@ -163,8 +163,8 @@ impl Subscriber {
         sent.map_err(|error| crate::os::socket::failure_name(&error).to_string())
     }
 
-    /// Takes what was read while subscriptions are not confirmed. What comes with the last
-    /// confirmation is not of this run, which publishes once all sockets are open.
+    /// Handles bytes while subscriptions are not confirmed. Frames that come with the last
+    /// confirmation are ignored, because this run publishes only once all sockets are open.
     pub fn hear_replies(
         &mut self,
         bytes: &[u8],
@@ -195,8 +195,8 @@ impl Subscriber {
         refused.map(|()| dashboard.is_confirmed())
     }
 
-    /// Looks at the time, every second or so: frames that a client sends by itself are appended to
-    /// `out`. `Err`: the server has been silent for too long.
+    /// Checks timers; called about once a second. Frames that a client must send on its own are
+    /// appended to `out`. `Err`: the server has been silent for too long.
     pub fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
         match self.session.as_deref_mut() {
             Some(Session::Broker(broker)) => broker.look(now_ns, out),
@@ -204,8 +204,8 @@ impl Subscriber {
         }
     }
 
-    /// Takes what was read. Pongs that are due are appended to `pongs`. `Err`: why the connection
-    /// is over.
+    /// Handles bytes that were read. Pongs to send are appended to `pongs`. `Err`: why the
+    /// connection is over.
     #[inline]
     pub fn hear(
         &mut self,
@@ -257,7 +257,7 @@ pub fn class_of<'p>(plan: &'p Plan, subscriber: &SubscriberPlan) -> Option<&'p C
     plan.classes.get(usize::from(subscriber.class))
 }
 
-/// What a subscriber asks its server for.
+/// The request of a subscriber to its server.
 pub fn offer<'o>(plan: &'o Plan, subscriber: &'o SubscriberPlan, key: &'o str) -> Offer<'o> {
     let class = class_of(plan, subscriber);
     let form = class.map_or(Form::Raw, |class| class.form);
@@ -271,14 +271,14 @@ pub fn offer<'o>(plan: &'o Plan, subscriber: &'o SubscriberPlan, key: &'o str) -
     }
 }
 
-/// The message, made whole; `None` if it is damaged.
+/// The message, decompressed if necessary; `None` if it is damaged.
 #[inline]
 fn inflated<'m>(message: Message<'m>, inflater: &'m mut Option<Inflater>) -> Option<Message<'m>> {
     let bytes = inflate::whole(message.bytes, message.is_deflated, inflater)?;
     Some(Message { bytes, ..message })
 }
 
-/// Takes the events of one read.
+/// Handles the events of one read.
 struct EventDesk<'d> {
     reception: &'d mut Reception,
     events: &'d mut Memo<Numbered>,
@@ -287,7 +287,7 @@ struct EventDesk<'d> {
     close: Option<String>,
 }
 
-/// An event that is no frame of this run.
+/// An event that is not a frame of this run.
 enum Unframed {
     Rejected(Reject),
     Event(Event),

@@ -1,5 +1,5 @@
-//! Where a process asks for memory: the entries of the allocator that it is linked with, as places
-//! in files, at which the kernel can count calls. Must not count anything.
+//! Finds the allocator functions of a process as offsets in files, where the kernel can count
+//! calls. Must not count anything.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,20 +8,21 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use procfs::process::{MMPermissions, MMapPath, Process};
 
-/// Where a function begins: a file, and the byte in it.
+/// The location of a function: a file and an offset.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// The file as this process may open it, whatever root the other one has.
+    /// The file by a path that this process can open, even if the other one has another root
+    /// directory.
     pub file: PathBuf,
-    /// Bytes from the beginning of the file.
+    /// Offset in the file, bytes.
     pub offset: u64,
 }
 
-/// The entries of every allocator that a process has mapped: the C library's, and one that may be
-/// loaded in its place, which then is the only one that is called.
+/// The functions of every allocator that a process has mapped: those of the C library, or of an
+/// allocator loaded in its place, which then gets all calls.
 ///
 /// # Errors
-/// When there is none: a runtime that brings an allocator of its own calls it by no name.
+/// When none is found: a runtime with a built-in allocator exports no symbol for it.
 pub fn entries_of(pid: i32) -> Result<BTreeSet<Entry>, String> {
     let maps = Process::new(pid).and_then(|process| process.maps());
     let maps =
@@ -41,11 +42,11 @@ pub fn entries_of(pid: i32) -> Result<BTreeSet<Entry>, String> {
     Ok(entries)
 }
 
-/// Those in one file; nothing where it is no program, or is gone.
+/// The functions in one file; empty if it is not an ELF file or no longer exists.
 fn entries_in(file: &Path) -> Option<Vec<Entry>> {
     let cache = ReadCache::new(File::open(file).ok()?);
     let program = object::File::parse(&cache).ok()?;
-    // A program that is linked statically has no others than its own.
+    // A statically linked program contains its only allocator.
     let symbols = program.dynamic_symbols().chain(program.symbols());
     let addresses = symbols.filter(is_asked).map(|symbol| symbol.address());
     let entry = |address| Some(Entry { file: file.to_owned(), offset: place(&program, address)? });
@@ -56,7 +57,7 @@ fn is_asked<'d>(symbol: &impl ObjectSymbol<'d>) -> bool {
     symbol.is_definition() && symbol.name().is_ok_and(|name| FUNCTIONS.contains(&name))
 }
 
-/// Where in the file an address of the program is.
+/// The offset in the file of a program address.
 fn place<'d>(program: &impl Object<'d>, address: u64) -> Option<u64> {
     program.segments().find_map(|segment| {
         let (offset, bytes) = segment.file_range();
@@ -65,7 +66,7 @@ fn place<'d>(program: &impl Object<'d>, address: u64) -> Option<u64> {
     })
 }
 
-/// Each gives memory to its caller, new or more of it.
+/// Each returns memory to its caller, new or enlarged.
 const FUNCTIONS: [&str; 6] =
     ["malloc", "calloc", "realloc", "aligned_alloc", "memalign", "posix_memalign"];
 

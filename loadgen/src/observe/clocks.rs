@@ -1,14 +1,14 @@
-//! How well the instants of a run are known: exactly where one clock saw both ends, within a bound
-//! where several hosts took part. Must not measure clocks.
+//! The precision of a run's instants: exact if one clock measured both ends, within a bound if
+//! several hosts took part. Must not measure clocks.
 
 use serde::Serialize;
 
 use crate::time::units::format_ns;
 
-/// The clocks a run was measured with.
+/// The clocks that a run was measured with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Clocks {
-    /// Those of agents; none where this host did it all.
+    /// The clocks of the agents; empty if this host did everything.
     pub agents: Vec<AgentClock>,
 }
 
@@ -17,39 +17,39 @@ pub struct Clocks {
 pub struct AgentClock {
     /// `host:port`.
     pub agent: String,
-    /// Fingerprint of its host.
+    /// How far it was ahead, ns; subtracted from every instant.
     pub host: String,
     /// By how much it was ahead, ns; taken out of every instant.
     pub ahead_ns: i64,
-    /// What may be left of that, either way, ns.
+    /// The largest remaining error, in either direction, ns.
     pub bound_ns: u64,
 }
 
 impl Clocks {
-    /// The word for it.
+    /// The name of this kind of clock.
     pub fn mode(&self) -> &'static str {
         if self.agents.is_empty() { "single" } else { "agents" }
     }
 
-    /// By how much a latency from one agent to another may be wrong, ns: both clocks at their
-    /// worst.
+    /// The largest error of a latency between two agents, ns: the sum of both clocks' errors.
     pub fn bound_ns(&self) -> u64 {
         two_worst_ns(self.agents.iter().map(|agent| agent.bound_ns))
     }
 }
 
-/// What two clocks may be apart, of clocks with these bounds, ns.
+/// The largest difference between two clocks with these bounds, ns: the sum of the two largest.
 pub fn two_worst_ns(bounds: impl Iterator<Item = u64>) -> u64 {
     let mut bounds: Vec<u64> = bounds.collect();
     bounds.sort_unstable_by(|a, b| b.cmp(a));
     match bounds.as_slice() {
         [worst, next, ..] => worst.saturating_add(*next),
-        // One agent compares its clock with itself.
+        // A single agent compares its clock only with itself.
         [] | [_] => 0,
     }
 }
 
-/// A latency within a bound: `1.2 ms ±40 µs`, in parentheses if the bound is larger than it.
+/// A latency with its bound: `1.2 ms ±40 µs`; in parentheses if the bound is larger than the
+/// latency.
 pub fn within(ns: f64, bound_ns: u64) -> String {
     match bound_ns {
         0 => format_ns(ns),

@@ -1,22 +1,24 @@
-//! What a delivery and a connection cost the measured process. A pure function of the samples.
+//! The cost of a delivery and of a connection in the measured process. A pure function of the
+//! samples.
 
 use serde::{Deserialize, Serialize};
 
 use crate::observe::kernel_counters;
 use crate::observe::sampler::{ProcessUsage, Sample, Samples};
 
-/// Costs over the measured phase; absent where the process could not be watched.
+/// Costs over the measured phase; absent if the process could not be observed.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Efficiency {
     /// CPU time of the server per frame received by a subscriber.
     pub cpu_ns_per_delivery: Option<f64>,
-    /// Deliveries per second that one fully used core of the server stands for.
+    /// Deliveries per second that one fully used core of the server can do.
     pub deliveries_per_core_s: Option<f64>,
-    /// User memory of the server per connection, once connected and before the first frame.
+    /// User memory of the server per connection, after the ramp and before the first frame.
     pub rss_bytes_per_connection: Option<f64>,
-    /// Kernel memory per connection at the same instant: socket objects and TCP buffers of both
-    /// ends, if both are here. Counted for the whole host, so other work on it disturbs the number.
+    /// Kernel memory per connection at the same instant: socket objects and TCP buffers, of both
+    /// ends if both are on this host. It is counted for the whole host, so other work on the host
+    /// disturbs the number.
     pub kernel_bytes_per_connection: Option<f64>,
     /// CPUs the server kept busy, on average.
     pub server_cpus_busy: Option<f64>,
@@ -26,15 +28,15 @@ pub struct Efficiency {
     pub server_rss_bytes: Option<u64>,
     /// Context switches of the server per second.
     pub server_switches_per_s: Option<f64>,
-    /// The same per frame received by a subscriber.
+    /// Context switches of the server per frame received by a subscriber.
     pub switches_per_delivery: Option<f64>,
     /// Minor page faults of the server per frame received.
     pub minor_faults_per_delivery: Option<f64>,
-    /// System calls of the server per frame received, where the kernel was asked to count them.
+    /// System calls of the server per frame received, if the kernel counted them.
     pub syscalls_per_delivery: Option<f64>,
-    /// How often the server asked for memory per frame received, likewise.
+    /// Allocations of the server per frame received, if the kernel counted them.
     pub allocations_per_delivery: Option<f64>,
-    /// Instructions of the server in user space per frame received, likewise.
+    /// Instructions of the server in user space per frame received, if the kernel counted them.
     pub instructions_per_delivery: Option<f64>,
 }
 

@@ -1,5 +1,5 @@
-//! The host: its limits, read and raised; CPU pinning; and the description of the environment that
-//! goes with every result. Must not decide whether anything suffices: `budget` does.
+//! The host: reads and raises its limits, pins CPUs, and describes the environment that is stored
+//! with every result. Must not decide whether a limit is enough: `budget` does.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,13 +22,13 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(())
 }
 
-/// Has this process killed when the one that started it ends. Answers whether that is still there.
+/// Makes the kernel kill this process when its parent ends. Returns whether the parent still runs.
 ///
 /// # Errors
 /// When the operating system refuses.
 pub fn tie_to(parent: i32) -> io::Result<bool> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have ended before the signal was asked for.
+    // The parent may have ended before the signal was requested.
     Ok(getppid().map(|pid| pid.as_raw_nonzero().get()) == Some(parent))
 }
 
@@ -37,7 +37,7 @@ pub fn limits() -> HostLimits {
     limits_below(&KernelFiles::of_host())
 }
 
-/// The same of any kernel; the CPUs are those of the calling thread.
+/// Reads the limits from other kernel files; the CPUs are those of the calling thread.
 pub fn limits_below(files: &KernelFiles) -> HostLimits {
     HostLimits {
         descriptors_per_table: files.open_file_limits().map_or(u64::MAX, |(soft, _)| soft),
@@ -66,8 +66,8 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Half of the CPUs this process may run on for either; a single one is for both, and every run
-    /// on it will say that it is invalid.
+    /// Half of the CPUs this process may run on for each. A single CPU is shared by both, and every
+    /// run on it is reported as invalid.
     pub fn of_host() -> Partition {
         let cpus = allowed_cpus();
         let (server, generator) = cpus.split_at(cpus.len() / 2);
@@ -76,12 +76,12 @@ impl Partition {
     }
 }
 
-/// CPUs as the command line takes them.
+/// CPUs in the syntax of the command line.
 pub fn cpu_list(cpus: &[usize]) -> String {
     cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Pins the calling thread, and the threads it will start, to these CPUs.
+/// Pins the calling thread, and the threads it starts later, to these CPUs.
 pub fn pin(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU) {
@@ -101,10 +101,10 @@ fn port_range(files: &KernelFiles) -> Option<u64> {
     }
 }
 
-/// Where a result was obtained. Values the kernel does not tell are absent.
+/// The environment in which a result was obtained. Values the kernel does not provide are absent.
 #[derive(Debug, Clone, Serialize)]
 pub struct Environment {
-    /// Equal for equal hosts: a hash of everything below that does not change between runs.
+    /// The same for identical hosts: a hash of all values below that do not change between runs.
     pub host_fingerprint: String,
     /// Kernel release.
     pub kernel: Option<String>,
@@ -122,9 +122,9 @@ pub struct Environment {
     pub thp: Option<String>,
     /// NUMA nodes online.
     pub numa: Option<String>,
-    /// The clock behind every timestamp.
+    /// The clock source of all timestamps.
     pub clocksource: Option<String>,
-    /// Whether a hypervisor is below.
+    /// Whether the host is a virtual machine.
     pub hypervisor: bool,
     /// Installed memory, bytes.
     pub memory_bytes: Option<u64>,
@@ -136,7 +136,7 @@ pub struct Environment {
     pub cgroup_cpu_max: Option<String>,
     /// Memory limit of the control group, if any.
     pub cgroup_memory_max: Option<String>,
-    /// Kernel settings that move results.
+    /// Kernel settings that affect results.
     pub sysctls: BTreeMap<&'static str, String>,
 }
 
@@ -156,12 +156,12 @@ const SYSCTLS: [&str; 12] = [
 ];
 
 impl Environment {
-    /// Reads everything.
+    /// Reads the description of this host.
     pub fn read() -> Environment {
         Environment::below(&KernelFiles::of_host())
     }
 
-    /// The same of any kernel; the CPUs are those of the calling thread.
+    /// Reads the description from other kernel files; the CPUs are those of the calling thread.
     pub fn below(files: &KernelFiles) -> Environment {
         let (nofile, nofile_hard) = files.open_file_limits().unzip();
         let limited = |limit: Option<u64>| limit.filter(|limit| *limit < u64::MAX);
@@ -193,7 +193,7 @@ impl Environment {
     }
 
     fn fingerprint(&self) -> String {
-        // The soft limit has been raised by the time this is read, and costs nothing either way.
+        // The soft limit has already been raised when this is read, and it does not affect results.
         let lasting = (
             (&self.kernel, &self.cpu, self.cpus, &self.microcode, &self.governor),
             (&self.smt, &self.thp, &self.numa, &self.clocksource, self.hypervisor),
@@ -203,7 +203,8 @@ impl Environment {
     }
 }
 
-/// FNV-1a: stable over versions of this program, unlike the hashes of the standard library.
+/// FNV-1a: its values stay the same in all versions of this program, unlike those of the standard
+/// library's hashes.
 fn fnv1a(bytes: &[u8]) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)

@@ -1,10 +1,10 @@
-//! What the kernel counts of the measured process where a run asks for it: its system calls, how
-//! often it asks for memory, and the instructions it executes in user space. Owns these counters,
-//! and why one of them is missing. Must not judge what they say.
+//! Kernel counters of the measured process, if a run asks for them: system calls, allocations, and
+//! instructions in user space. Owns these counters and the reasons why one is missing. Must not
+//! judge their values.
 //!
-//! Any server can be counted so, whatever it tells itself, but not for nothing: while they are
-//! counted, system calls take the kernel's slow way, on the whole host, and those of the process
-//! cost it some 0.1 µs more; an allocation costs it a trap, some 2 µs.
+//! They work with any server, even one without metrics, but they have a cost. While they run,
+//! system calls of the whole host take the kernel's slow path, and each one of the measured process
+//! takes some 0.1 µs more; each allocation takes a trap, some 2 µs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -22,31 +22,31 @@ use crate::observe::allocator::Entry;
 use crate::observe::kernel_files::KernelFiles;
 use crate::observe::server_counters::Counters;
 
-/// Why something is not counted, by its name.
+/// Why a counter is missing, by its name.
 pub type Reasons = BTreeMap<&'static str, String>;
 
-/// Running counters of a process: of the threads it has, and of all that these will start.
+/// Running counters of a process: of its threads, and of all threads these start later.
 #[derive(Debug, Default)]
 pub struct KernelCounters {
     running: BTreeMap<&'static str, Running>,
     missing: Reasons,
 }
 
-/// The counters of one thing.
+/// The counters of one event.
 #[derive(Debug)]
 struct Running {
     counters: Vec<Counter>,
-    /// The process and its threads, where those that they start are not counted.
+    /// The process and its threads, if threads started later are not counted.
     only: Option<(i32, BTreeSet<i32>)>,
 }
 
 impl KernelCounters {
-    /// Begins to count a process, as far as this host can.
+    /// Starts the counters of a process that this host allows.
     pub fn of(pid: Option<u32>) -> KernelCounters {
         KernelCounters::below(&KernelFiles::of_host(), pid)
     }
 
-    /// The same by the files of any kernel.
+    /// Starts the counters with other kernel files.
     pub fn below(files: &KernelFiles, pid: Option<u32>) -> KernelCounters {
         let mut counters = KernelCounters::default();
         for (name, recipe) in COUNTS {
@@ -62,7 +62,7 @@ impl KernelCounters {
         counters
     }
 
-    /// What was counted since the beginning, of what can be counted.
+    /// The counts since the start, for all running counters.
     pub fn read(&mut self) -> Counters {
         let mut counts = Counters::new();
         for (name, running) in &mut self.running {
@@ -78,13 +78,13 @@ impl KernelCounters {
         counts
     }
 
-    /// Why the others are not.
+    /// Why the other counters are missing.
     pub fn missing(&self) -> &Reasons {
         &self.missing
     }
 }
 
-/// What was counted from one reading to the other: nothing where one of them lacks it.
+/// The difference of two readings; `None` where one of them lacks the counter.
 pub fn between(from: &Counters, to: &Counters) -> Counters {
     let grown = |(name, now): (&&'static str, &u64)| {
         let before = from.get(name)?;
@@ -93,33 +93,33 @@ pub fn between(from: &Counters, to: &Counters) -> Counters {
     to.iter().filter_map(grown).collect()
 }
 
-/// How to count something of a process, of a thread yet to be named.
+/// How to count an event of a process; the thread is set later.
 type Recipe = fn(&KernelFiles, i32) -> Result<Ingredients, String>;
 
-/// What is counted together.
+/// The events that are counted together.
 struct Ingredients {
     builders: Vec<Builder<'static>>,
-    /// Whether threads that start later are counted, too.
+    /// Whether threads that start later are counted too.
     is_inherited: bool,
 }
 
 const COUNTS: [(&str, Recipe); 3] =
     [("syscalls", syscalls), ("allocations", allocations), ("instructions", instructions)];
 
-/// Of all system calls, at the one point that each of them passes.
+/// Counts all system calls, at the tracepoint that every one of them passes.
 fn syscalls(files: &KernelFiles, _: i32) -> Result<Ingredients, String> {
     let number = |root: &str| files.number(&format!("{root}/events/raw_syscalls/sys_enter/id"));
     let id = TRACE_ROOTS.into_iter().find_map(number);
     let id = id.ok_or("they are not shown: be root, and mount tracefs on /sys/kernel/tracing")?;
     let mut builder = Builder::new(Tracepoint::with_id(id));
-    // The point lies in the kernel.
+    // The tracepoint is in the kernel, so kernel events must be included.
     builder.exclude_kernel(false);
     Ok(Ingredients { builders: vec![builder], is_inherited: true })
 }
 
-/// Of calls for memory, at each entry of the allocator. Not inherited: the kernel reads the name of
-/// the file anew for each thread that starts, out of the memory of the one that starts it, and lets
-/// it start no thread because the name is not there (Linux 6.18).
+/// Counts allocations, at each function of the allocator. It is not inherited by new threads: for
+/// each new thread the kernel reads the file name again from the memory of the starting thread; the
+/// name is not there, so the thread could not start (Linux 6.18).
 fn allocations(files: &KernelFiles, pid: i32) -> Result<Ingredients, String> {
     let kind = files.number(PROBES).and_then(|kind| u32::try_from(kind).ok());
     let kind = kind.ok_or("this kernel cannot count calls of a function (CONFIG_UPROBES)")?;
@@ -128,7 +128,7 @@ fn allocations(files: &KernelFiles, pid: i32) -> Result<Ingredients, String> {
         let file =
             file.map_err(|_| "the kernel cannot be told the name of the allocator's file")?;
         let mut builder = Builder::new(Call { kind, file: Arc::new(file), offset });
-        // A trap is the kernel's.
+        // The trap of a uprobe runs in the kernel.
         builder.exclude_kernel(false);
         Ok(builder)
     };
@@ -137,7 +137,7 @@ fn allocations(files: &KernelFiles, pid: i32) -> Result<Ingredients, String> {
     Ok(Ingredients { builders, is_inherited: false })
 }
 
-/// A call of a function, which begins at a place in a file: see `kprobe and uprobe PMU` in
+/// A call of the function at an offset in a file: see `kprobe and uprobe PMU` in
 /// perf_event_open(2).
 struct Call {
     kind: u32,
@@ -160,15 +160,16 @@ impl Event for Call {
     }
 }
 
-/// Of user space alone: what the kernel does for a server depends on the hour.
+/// Counts user space only, because the kernel's work for a server varies with time.
 fn instructions(_: &KernelFiles, _: i32) -> Result<Ingredients, String> {
     let mut builder = Builder::new(Hardware::INSTRUCTIONS);
     builder.exclude_kernel(true).exclude_hv(true);
     Ok(Ingredients { builders: vec![builder], is_inherited: true })
 }
 
-/// Counters for each thread. Those that count what a thread starts as well must count each thread
-/// by itself or by the one that started it, and not by both: none may come or go meanwhile.
+/// Opens counters for each thread. An inherited counter must count a new thread once: either by its
+/// own counter or by that of the thread that started it. Therefore no thread may start or end
+/// meanwhile.
 fn started(recipe: Recipe, files: &KernelFiles, pid: Option<u32>) -> Result<Running, String> {
     let pid = pid.and_then(|pid| i32::try_from(pid).ok());
     let pid = pid.ok_or("the process of the server is not known: give --target-pid")?;
@@ -223,7 +224,7 @@ fn refusal(error: &io::Error) -> String {
 }
 
 impl Running {
-    /// Of all threads.
+    /// The sum of all threads.
     fn total(&mut self) -> Result<u64, String> {
         if let Some((pid, threads)) = &self.only
             && threads_of(*pid)? != *threads
@@ -239,20 +240,22 @@ impl Running {
 fn count(counter: &mut Counter) -> Result<u64, String> {
     let read = counter.read_full().map_err(|error| error.to_string())?;
     let (wanted, had) = (read.time_enabled(), read.time_running());
-    // What took turns with others has seen a part only, and an estimate is no count.
+    // A counter that was multiplexed with others has seen only a part of the time, and an estimate
+    // is not a count.
     if had < wanted.map(|wanted| wanted - wanted / TOLERANCE) {
         return Err("the machine has too few counters: something else uses them too".to_owned());
     }
     Ok(read.count())
 }
 
-/// Where the kernel's points are listed, by its age.
+/// The directories where kernels list tracepoints, newer kernels first.
 const TRACE_ROOTS: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
-/// How this kernel numbers them.
+/// The file with this kernel's type number for uprobes.
 const PROBES: &str = "sys/bus/event_source/devices/uprobe/type";
-/// A server that listens has its threads; one that starts more at this very moment has them soon.
+/// The most attempts. A server that listens has usually started its threads; one that is just
+/// starting more finishes soon.
 const TRIES: usize = 8;
-/// The part of its time that a counter may miss by the coarseness of clocks.
+/// The share of its time that a counter may miss because clocks are coarse.
 const TOLERANCE: u32 = 1_000;
 
 #[cfg(test)]

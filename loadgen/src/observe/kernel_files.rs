@@ -1,34 +1,34 @@
-//! What the kernel tells in files, and takes in them: `/proc` and `/sys`, below a root that tests
-//! put elsewhere. Must not judge what it reads.
+//! Reads and writes kernel files in `/proc` and `/sys`, below a root that tests can replace. Must
+//! not judge what it reads.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// A kernel's files.
+/// The kernel files below a root.
 #[derive(Debug, Clone)]
 pub struct KernelFiles {
     root: PathBuf,
 }
 
 impl KernelFiles {
-    /// Those of this host.
+    /// The files of this host.
     pub fn of_host() -> KernelFiles {
         KernelFiles::below(PathBuf::from("/"))
     }
 
-    /// A tree that looks like them.
+    /// A directory tree with the same structure.
     pub fn below(root: PathBuf) -> KernelFiles {
         KernelFiles { root }
     }
 
-    /// Where a file is: `path` begins with `proc/` or `sys/`.
+    /// The path of a file; `path` begins with `proc/` or `sys/`.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    /// A file as one line, its white space made single spaces; none where the kernel has no such
-    /// file or does not show it.
+    /// A file as one line with single spaces. `None` if the kernel has no such file or does not
+    /// permit reading.
     pub fn line(&self, path: &str) -> Option<String> {
         let text = fs::read_to_string(self.path(path)).ok()?;
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -39,7 +39,7 @@ impl KernelFiles {
         self.line(path)?.parse().ok()
     }
 
-    /// A file that holds several.
+    /// A file that holds several numbers.
     pub fn numbers(&self, path: &str) -> Vec<u64> {
         let line = self.line(path).unwrap_or_default();
         line.split(' ').filter_map(|number| number.parse().ok()).collect()
@@ -53,9 +53,9 @@ impl KernelFiles {
     /// Changes a setting of the kernel.
     ///
     /// # Errors
-    /// What the kernel says to it.
+    /// The error of the kernel.
     pub fn set_sysctl(&self, name: &str, value: &str) -> io::Result<()> {
-        // Nothing is created: a setting that is not there must not look as if it was.
+        // The file is not created: a setting that does not exist must not look as if it did.
         let file =
             OpenOptions::new().write(true).truncate(true).open(self.path(&sysctl_path(name)));
         file?.write_all(format!("{value}\n").as_bytes())
@@ -66,7 +66,7 @@ impl KernelFiles {
         open_file_limits(&fs::read_to_string(self.path("proc/self/limits")).ok()?)
     }
 
-    /// Memory that can be had without swapping, bytes.
+    /// Memory available without swapping, bytes.
     pub fn memory_available_bytes(&self) -> Option<u64> {
         memory_available_bytes(&fs::read_to_string(self.path("proc/meminfo")).ok()?)
     }

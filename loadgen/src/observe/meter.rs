@@ -1,10 +1,10 @@
-//! What one generator thread does each second: its share of a CPU, and the call to tell the
-//! second's counts. Must not know sockets.
+//! Measures one generator thread each second: its CPU share, and when to report the second's
+//! counts. Must not know sockets.
 
 use crate::time::clock::{mono_ns, thread_cpu_ns};
 use crate::time::units::SECOND_NS;
 
-/// Notices the seconds of a run as they pass, for the calling thread.
+/// Detects the end of each second of a run, for the calling thread.
 #[derive(Debug)]
 pub struct Meter {
     start_ns: u64,
@@ -22,7 +22,8 @@ impl Meter {
         Meter { start_ns, second: 0, busy_from, measured, busy_max: 0.0, busy_last: 0.0 }
     }
 
-    /// The second that just ended, if one did; several if the thread was held up count as one.
+    /// The second that just ended, if one did. If the thread was delayed, several seconds count as
+    /// one.
     pub fn passed(&mut self, now_ns: u64) -> Option<u32> {
         let second = u32::try_from(now_ns.checked_sub(self.start_ns)? / SECOND_NS).ok()?;
         (second > self.second).then(|| {
@@ -31,7 +32,7 @@ impl Meter {
         })
     }
 
-    /// The second under way.
+    /// The current second.
     pub fn second(&self) -> u32 {
         self.second
     }
@@ -41,7 +42,7 @@ impl Meter {
         self.busy_max
     }
 
-    /// The share in the second that ended last.
+    /// The share of a CPU in the last completed second.
     pub fn busy_last(&self) -> f64 {
         self.busy_last
     }
@@ -52,7 +53,8 @@ impl Meter {
         let share = (cpu_ns - cpu_from_ns) as f64 / (now_ns - from_ns).max(1) as f64;
         self.busy_last = share;
         let (measured_from, measured_to) = self.measured;
-        // Roll-over happens a little after the second: half of it inside is inside.
+        // A second is closed a little after its end, so one whose middle lies in the phase counts
+        // as inside.
         let middle_ns = from_ns + (now_ns - from_ns.min(now_ns)) / 2;
         if (measured_from..measured_to).contains(&middle_ns) {
             self.busy_max = self.busy_max.max(share);

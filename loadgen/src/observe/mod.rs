@@ -1,5 +1,5 @@
-//! What is seen from outside of the measured process, of this one and of the host. Must not judge
-//! it.
+//! Observations of the measured process, of this process and of the host from outside. Must not
+//! judge them.
 
 pub mod allocator;
 pub mod clocks;

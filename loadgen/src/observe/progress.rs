@@ -1,5 +1,5 @@
-//! How far a run is, told by its threads while it goes on, and the request to stop it. Exact
-//! results are in the outcome; these numbers are for display and sampling. Must not block anybody.
+//! The progress of a run, reported by its threads, and the request to stop it. These numbers are
+//! for display and sampling; exact results are in the outcome. Must not block any thread.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,41 +9,41 @@ use crate::receive::outcome::window::Window;
 /// Counters of a run so far.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Subscriber sockets upgraded.
+    /// Subscriber sockets that are open.
     pub connected: AtomicU64,
-    /// Failed tries to open one.
+    /// Failed attempts to open one.
     pub errors: AtomicU64,
     /// Frames published.
     pub sent: AtomicU64,
     /// Distinct frames received, all classes.
     pub received: AtomicU64,
-    /// Frames jumped over and not seen since, all classes.
+    /// Frames skipped in the sequence and not received since, all classes.
     pub lost: AtomicU64,
     /// Sockets the server closed.
     pub closed: AtomicU64,
-    /// Set by anyone to end the run in order: publishing stops, what is under way is awaited.
+    /// Set by any thread to end the run in order: publishing stops, and frames in transit are
+    /// awaited.
     pub stop: AtomicBool,
     phase: AtomicU8,
-    /// By how much a publish was late at most since that was last asked, ns.
+    /// The largest lateness of a publish since it was last read, ns.
     late_max_ns: AtomicU64,
-    /// The largest share of a CPU that a thread used in a second since that was last asked, per
-    /// mille.
+    /// The largest CPU share of a thread in one second since it was last read, per mille.
     busy_max_permille: AtomicU64,
-    /// By how much a latency may be wrong, either way, ns; 0 where one clock sees both ends.
+    /// The largest error of a latency, in either direction, ns; 0 if one clock measured both ends.
     bound_ns: AtomicU64,
     latest: Mutex<Option<Window>>,
 }
 
-/// What the last second was like.
+/// The figures of the last second.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Glance {
-    /// Its latencies, once one has passed.
+    /// Its latencies, once a second has passed.
     pub window: Option<Window>,
-    /// By how much a publish was late at most, ns.
+    /// The largest lateness of a publish, ns.
     pub late_max_ns: u64,
     /// The largest share of a CPU that a thread used.
     pub busy_max: f64,
-    /// By how much its latencies may be wrong, either way, ns.
+    /// The largest error of its latencies, in either direction, ns.
     pub bound_ns: u64,
 }
 
@@ -54,13 +54,13 @@ pub enum Phase {
     Ramp,
     /// All sockets are open and idle.
     Ready,
-    /// Published and verified, but not in the latency histograms.
+    /// Published and verified, but excluded from the latency histograms.
     Warmup,
     /// Measured.
     Measure,
-    /// Nothing is published any more; frames under way are awaited.
+    /// Publishing has ended; frames in transit are awaited.
     Drain,
-    /// Over.
+    /// The run has ended.
     Done,
 }
 
@@ -77,32 +77,32 @@ impl Progress {
         }
     }
 
-    /// Moves on to a phase; never back.
+    /// Moves to a later phase, never back.
     pub fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::Relaxed);
     }
 
-    /// Tells how a publisher's second was: its latest publish, ns.
+    /// Reports the latest publish of a publisher's second, ns.
     pub fn note_late(&self, late_max_ns: u64) {
         self.late_max_ns.fetch_max(late_max_ns, Ordering::Relaxed);
     }
 
-    /// Tells how busy a thread was in its last second, as a share of a CPU.
+    /// Reports the CPU share of a thread in its last second.
     pub fn note_busy(&self, share: f64) {
         self.busy_max_permille.fetch_max((share * 1000.0) as u64, Ordering::Relaxed);
     }
 
-    /// Tells by how much latencies from one host to another may be wrong, ns.
+    /// Reports the largest error of latencies between hosts, ns.
     pub fn note_bound(&self, bound_ns: u64) {
         self.bound_ns.store(bound_ns, Ordering::Relaxed);
     }
 
-    /// Tells a second's latencies.
+    /// Reports the latencies of a second.
     pub fn note_window(&self, window: Window) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(window);
     }
 
-    /// What was told since the last call; latencies stay until there are newer ones.
+    /// The figures since the last call; latencies stay until newer ones arrive.
     pub fn glance(&self) -> Glance {
         Glance {
             window: self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -117,12 +117,12 @@ impl Progress {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Asks for the end of the run.
+    /// Requests the end of the run.
     pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the run shall end.
+    /// Whether the run must end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
-//! Samples of the measured process, of ourselves and of the host, one a second and one at each
-//! change of phase. Must not judge them: `health` and `efficiency` do.
+//! Samples the measured process, the generator and the host, once a second and at each change of
+//! phase. Must not judge the samples: `health` and `efficiency` do.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -16,7 +16,7 @@ use crate::observe::progress::{Phase, Progress};
 use crate::observe::server_counters::{CounterPage, Counters};
 use crate::time::clock::mono_ns;
 
-/// One look at everything.
+/// One sample of everything.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Sample {
     /// When, CLOCK_MONOTONIC.
@@ -25,26 +25,26 @@ pub struct Sample {
     pub received: u64,
     /// The measured process, if it is known and alive.
     pub server: Option<ProcessUsage>,
-    /// Its threads, where the kernel tells their CPU time, in the order of their numbers.
+    /// Its threads, if the kernel provides their CPU time, ordered by thread id.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub server_threads: Vec<ThreadUsage>,
     /// The generator.
     pub own: Option<ProcessUsage>,
-    /// Its threads, as those of the server: what receiving costs is the subscribers' CPU time,
-    /// without that of who publishes and takes samples.
+    /// The generator's threads, in the same form. They separate the CPU time of receiving from that
+    /// of publishing and sampling.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub own_threads: Vec<ThreadUsage>,
-    /// What the server counts itself, at the marks of the measured phase and if it tells.
+    /// The server's own counters, at the start and end of the measured phase, if it publishes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
-    /// What the kernel counts of it, at the same marks and if it was asked to.
+    /// The kernel's counters of the server, at the same two points, if they were requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Counters>,
     /// The host.
     pub host: HostUsage,
 }
 
-/// What a process has used since its start, and holds now.
+/// The resources a process has used since its start and holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct ProcessUsage {
     /// CPU time of all threads, user and kernel.
@@ -55,30 +55,31 @@ pub struct ProcessUsage {
     pub switches_voluntary: u64,
     /// Context switches because a thread was preempted.
     pub switches_involuntary: u64,
-    /// Pages it touched for the first time and had without waiting for a disk: memory that grows,
-    /// or was given back and is taken again. Not allocations, most of which touch no new page.
+    /// Minor page faults: pages touched for the first time and provided without disk access. They
+    /// show memory that grows, or that was returned and is taken again. They are not allocations,
+    /// most of which touch no new page.
     pub minor_faults: u64,
-    /// Threads alive.
+    /// Running threads.
     pub threads: u64,
 }
 
-/// What one thread of a process has used since its start.
+/// The resources one thread has used since its start.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ThreadUsage {
-    /// The kernel's number for it.
+    /// Its thread id.
     pub id: i32,
-    /// Its name, which need not be its own alone.
+    /// Its name; several threads may share one.
     pub name: String,
     /// CPU time, user and kernel.
     pub cpu_ns: u64,
 }
 
-/// Counters of the host since its start, and what its network stack holds now.
+/// Counters of the host since its start, and the current memory of its network stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct HostUsage {
     /// Kernel memory of all TCP sockets.
     pub tcp_memory_bytes: u64,
-    /// Kernel memory of all kinds of objects, sockets among them.
+    /// Kernel slab memory of all objects, including sockets.
     pub slab_bytes: u64,
     /// TCP sockets in use.
     pub tcp_sockets: u64,
@@ -90,17 +91,17 @@ pub struct HostUsage {
     pub prunes: u64,
     /// Receive queues collapsed for lack of buffer.
     pub collapses: u64,
-    /// Segments sent again.
+    /// Retransmitted segments.
     pub retransmits: u64,
-    /// Those of them that their receivers say they had already: the kernel sends a segment again
-    /// where an acknowledgement is late, as it is whenever a receiver's CPU is busy.
+    /// Retransmitted segments that the receiver already had. The kernel retransmits when an
+    /// acknowledgement is late, which happens whenever a receiver's CPU is busy.
     pub needless_retransmits: u64,
-    /// Periods in which the control group was out of CPU quota.
+    /// Periods in which the control group had used up its CPU quota.
     pub throttled: u64,
 }
 
 impl HostUsage {
-    /// The share of a CPU's time between two looks in which it was not idle; 0 if it is not known.
+    /// The busy share of a CPU's time between two samples; 0 if unknown.
     pub fn busy_share(&self, later: &HostUsage, cpu: usize) -> f64 {
         let (Some(from), Some(to)) = (self.cpus.get(cpu), later.cpus.get(cpu)) else { return 0.0 };
         let busy = to.busy_ticks.saturating_sub(from.busy_ticks);
@@ -114,16 +115,16 @@ impl HostUsage {
 pub struct CpuUsage {
     /// Not idle and not stolen.
     pub busy_ticks: u64,
-    /// Given to other guests of the hypervisor.
+    /// Stolen: given to other guests of the hypervisor.
     pub steal_ticks: u64,
-    /// All.
+    /// The total.
     pub total_ticks: u64,
 }
 
 /// The samples of one run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Samples {
-    /// Distance between `points`; doubles on long runs.
+    /// Distance between `points`; it doubles on long runs.
     pub interval_ms: u64,
     /// Before the first connection.
     pub baseline: Sample,
@@ -135,34 +136,35 @@ pub struct Samples {
     pub measure_end: Option<Sample>,
     /// At regular distances through the whole run.
     pub points: Vec<Sample>,
-    /// What the kernel was asked to count of the server and did not, and why.
+    /// The requested kernel counters that are missing, and why.
     #[serde(skip_serializing_if = "Reasons::is_empty")]
     pub uncounted: Reasons,
 }
 
-/// More points than this tell nothing more; their distance doubles instead.
+/// The most points. More add no information; the distance between them doubles instead.
 const POINTS_MAX: usize = 3600;
-/// Shorter than this, the ticks in which the kernel counts CPU time are too coarse.
+/// The shortest interval for CPU shares; the kernel counts CPU time in ticks that are too coarse
+/// for less.
 const SECOND_MIN_NS: u64 = 900_000_000;
-/// Threads told apart; what others use is in the sum for their process.
+/// The most threads listed one by one; the others count only in the sum of their process.
 const THREADS_MAX: usize = 64;
-/// A change of phase is noticed within this time.
+/// The longest time until a change of phase is detected.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Samples {
-    /// Starts from a look at the idle system.
+    /// Starts with a sample of the idle system.
     pub fn new(baseline: Sample) -> Samples {
         Samples { interval_ms: 1000, baseline, ..Samples::default() }
     }
 
-    /// Whether a sample should be taken now, in this phase.
+    /// Whether a sample is due now, in this phase.
     pub fn is_due(&self, phase: Phase, now_ns: u64) -> bool {
         let last_ns = self.points.last().unwrap_or(&self.baseline).at_ns;
         let interval_ns = self.interval_ms * 1_000_000;
         self.lacks_mark(phase) || now_ns.saturating_sub(last_ns) >= interval_ns
     }
 
-    /// Takes in a sample, as a mark if it is the first of its phase, and as a point if one is due.
+    /// Stores a sample: as a mark if it is the first of its phase, and as a point if one is due.
     pub fn add(&mut self, phase: Phase, sample: Sample) {
         if phase > Phase::Ramp {
             self.ramped.get_or_insert_with(|| sample.clone());
@@ -194,7 +196,7 @@ impl Samples {
         self.interval_ms *= 2;
     }
 
-    /// The samples of the measured phase in pairs of one and the next, a second or more apart.
+    /// The samples of the measured phase as pairs of neighbours at least a second apart.
     pub fn measured_seconds(&self) -> Vec<(&Sample, &Sample)> {
         let Some((start, end)) = self.measured() else { return Vec::new() };
         let mut kept = vec![start];
@@ -208,21 +210,22 @@ impl Samples {
         kept.iter().copied().zip(kept.iter().skip(1).copied()).collect()
     }
 
-    /// The marks around the measured phase, if the run got that far.
+    /// The samples at the start and end of the measured phase, if the run got that far.
     pub fn measured(&self) -> Option<(&Sample, &Sample)> {
         self.measure_start.as_ref().zip(self.measure_end.as_ref())
     }
 }
 
-/// The thread that takes samples.
+/// The sampling thread.
 pub struct Sampler {
     stop: Sender<()>,
     thread: JoinHandle<Samples>,
 }
 
 impl Sampler {
-    /// Takes the baseline and starts sampling; `server_pid` is the measured process if it is here,
-    /// `page` where it tells what it counts, `kernel` counts it if that was asked for.
+    /// Takes the baseline and starts sampling. `server_pid` is the measured process if it runs on
+    /// this host, `page` is its metrics page, and `kernel` holds its kernel counters if they were
+    /// requested.
     pub fn start(
         server_pid: Option<u32>,
         page: CounterPage,
@@ -244,9 +247,9 @@ impl Sampler {
         Ok(Sampler { stop, thread })
     }
 
-    /// Ends sampling; `None` if the thread died.
+    /// Stops sampling; `None` if the thread panicked.
     pub fn finish(self) -> Option<Samples> {
-        // A hung-up channel ends the thread as well as a message does.
+        // A closed channel stops the thread as well as a message does.
         drop(self.stop);
         self.thread.join().ok()
     }
@@ -257,7 +260,8 @@ fn look(samples: &mut Samples, probe: &mut Probe, progress: &Progress) {
     if samples.is_due(phase, mono_ns()) {
         let mut sample = probe.take(progress.received());
         if phase >= Phase::Measure && samples.lacks_mark(phase) {
-            // First, as reading the page makes the server work.
+            // The kernel counters are read first, because reading the metrics page makes the server
+            // work.
             sample.kernel = probe.kernel.as_mut().map(KernelCounters::read);
             sample.counters = probe.page.as_ref().and_then(CounterPage::read);
         }
@@ -325,7 +329,8 @@ fn process_usage(process: &Process) -> Option<(ProcessUsage, Vec<ThreadUsage>)> 
             switches(status.as_ref().and_then(|s| s.nonvoluntary_ctxt_switches));
     }
     let ticks_ns = (stat.utime + stat.stime) * (1_000_000_000 / ticks_per_second().max(1));
-    // Threads that have ended are in the ticks only, and a kernel without schedstat has only ticks.
+    // Threads that have ended appear only in the process's ticks, and a kernel without schedstat
+    // has only ticks.
     if !precise || usage.cpu_ns == 0 {
         usage.cpu_ns = ticks_ns;
     }
@@ -351,7 +356,7 @@ fn host_usage() -> HostUsage {
     }
 }
 
-/// The kernel counts TCP memory in pages of this size on the machines this runs on.
+/// The page size in which the kernel counts TCP memory on the supported machines.
 const PAGE_BYTES: u64 = 4096;
 
 fn cpu_usages(stats: &KernelStats) -> Vec<CpuUsage> {
@@ -361,7 +366,7 @@ fn cpu_usages(stats: &KernelStats) -> Vec<CpuUsage> {
         .map(|time| {
             let part = |ticks: Option<u64>| ticks.unwrap_or(0);
             let steal_ticks = part(time.steal);
-            // Time of guests is part of `user` already.
+            // Guest time is already part of `user`.
             let busy_ticks =
                 time.user + time.nice + time.system + part(time.irq) + part(time.softirq);
             let total_ticks = busy_ticks + steal_ticks + time.idle + part(time.iowait);
@@ -370,14 +375,14 @@ fn cpu_usages(stats: &KernelStats) -> Vec<CpuUsage> {
         .collect()
 }
 
-/// In the line that starts with `label`: the number that follows `word`. 0 if there is none.
+/// The number after `word` in the line that starts with `label`; 0 if there is none.
 fn after_word(text: &str, label: &str, word: &str) -> u64 {
     let line = text.lines().find(|line| line.starts_with(label)).unwrap_or_default();
     let mut words = line.split_whitespace().skip_while(|found| *found != word);
     words.nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// In the pair of lines that start with `label`, names above and values below: the value of `name`.
+/// The value of `name` in the pair of lines that start with `label`: names above, values below.
 fn column(text: &str, label: &str, name: &str) -> u64 {
     let mut lines = text.lines().filter(|line| line.starts_with(label));
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());

@@ -1,5 +1,5 @@
-//! What the measured server counts itself: a few counters of its metrics page, before and after.
-//! Where there is no such page there are no counters. Must not judge them.
+//! The measured server's own counters: a few values of its metrics page, before and after. A server
+//! without such a page has no counters. Must not judge them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::os::tls::TlsClient;
 use crate::plan::plan::Plan;
 
-/// Counters by their names, without the prefix and the ending.
+/// Counters by name, without prefix and suffix.
 pub type Counters = BTreeMap<&'static str, u64>;
 
-/// Where the page is.
+/// The address of the page.
 #[derive(Debug, Clone)]
 pub struct CounterPage {
     target: SocketAddr,
@@ -21,7 +21,7 @@ pub struct CounterPage {
 }
 
 impl CounterPage {
-    /// The page of the server a plan is about.
+    /// The metrics page of a plan's server.
     pub fn of(plan: &Plan) -> CounterPage {
         let authorization = plan
             .token
@@ -32,12 +32,12 @@ impl CounterPage {
             "GET /metrics HTTP/1.1\r\nHost: {host}\r\n{authorization}\
              Accept: application/openmetrics-text\r\nConnection: close\r\n\r\n"
         );
-        // A client that cannot be made fails the run itself, with its reason.
+        // If a TLS client cannot be created, the run itself fails and reports the reason.
         let tls = plan.tls.as_ref().and_then(|tls| TlsClient::new(tls).ok());
         CounterPage { target: plan.target, request, tls }
     }
 
-    /// The counters now; `None` if the server does not tell.
+    /// The current counters; `None` if the server provides none.
     pub fn read(&self) -> Option<Counters> {
         let text = self.fetch();
         match text {
@@ -64,7 +64,7 @@ impl CounterPage {
     }
 }
 
-/// What was counted from one reading to the other.
+/// The difference of two readings.
 pub fn between(from: &Counters, to: &Counters) -> Counters {
     let grown = |(name, now): (&&'static str, &u64)| {
         let before = from.get(name).copied().unwrap_or(0);
@@ -77,7 +77,7 @@ fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<Strin
     stream.write_all(request.as_bytes())?;
     let mut page = Vec::new();
     let mut piece = [0; 4096];
-    // A server that keeps the connection open ends the page all the same.
+    // A keep-alive server does not close the connection, so the page also ends at its end mark.
     while page.len() < PAGE_BYTES_MAX && !page.ends_with(PAGE_END) {
         match stream.read(&mut piece) {
             Ok(0) => break,
@@ -90,7 +90,7 @@ fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<Strin
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
 
-/// Counters with labels are added up.
+/// Counters that differ only in labels are added up.
 fn counters(page: &str) -> Counters {
     let mut found = Counters::new();
     for line in page.lines() {

@@ -120,7 +120,7 @@ impl Plan {
     }
 
     /// When a subscriber joins, from the start of the measured phase; `None` if it is connected
-    /// before, or if an overlay decides.
+    /// before, or if an overlay makes it join.
     pub fn comes(&self, subscriber: u32) -> Option<Duration> {
         let profile = self.course.of_subscribers()?;
         let class = self.subscribers.get(subscriber as usize)?.class;

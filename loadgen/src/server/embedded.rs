@@ -1,5 +1,5 @@
-//! The engine of our own: a separate process, because measuring an engine inside the process that
-//! measures it misleads. Owns its start, its life and its end, on both sides of the fork.
+//! The embedded engine. It is a separate process, because an engine inside the measuring process
+//! would falsify the results. Owns its start, its life and its end, in the parent and in the child.
 //! Must not know what is measured.
 
 use std::fs::File;
@@ -21,10 +21,10 @@ use crate::observe::host;
 use crate::plan::layout::Layout;
 use crate::server::process::{ServerProcess, end_now};
 
-/// What the hidden subcommand `engine` is told.
+/// The arguments of the hidden subcommand `engine`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EngineArgs {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free port.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Event-loop threads.
@@ -33,7 +33,7 @@ pub struct EngineArgs {
     /// CPUs to run on, e.g. `0,1`; empty for any.
     #[arg(long, value_delimiter = ',')]
     pub cpus: Vec<usize>,
-    /// The process to end with.
+    /// The parent process; the engine ends when it ends.
     #[arg(long)]
     pub parent: Option<i32>,
     /// Settings of the engine, as in `retention.bytes_max=65536`.
@@ -41,24 +41,24 @@ pub struct EngineArgs {
     pub set: Vec<String>,
 }
 
-/// Why the engine did not start or did not end well.
+/// Why the engine did not start or stop properly.
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// The operating system refused.
     #[error("the embedded engine could not be {action}: {cause}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// Why it failed.
         cause: io::Error,
     },
-    /// It did not announce its address.
+    /// The engine did not announce its address.
     #[error("the embedded engine did not say where it listens: {0}")]
     Silent(String),
-    /// Its parent ended before it had started.
+    /// The parent ended before the engine had started.
     #[error("the process that started this engine is gone")]
     Orphaned,
-    /// The engine itself did not start or did not go on.
+    /// The engine failed to start or to run.
     #[error("the embedded engine: {0}")]
     Failed(String),
 }
@@ -69,11 +69,11 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> EngineError {
 
 /// What the engine prints, followed by its address, once it accepts connections.
 const READY: &str = "listening ";
-/// An engine that takes longer to listen has failed.
+/// The longest time an engine may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Starts this very executable as an engine and waits until it listens. To be called from the
-/// main thread: the kernel ends the child when the thread that started it ends.
+/// Starts this executable as an engine and waits until it listens. Must be called from the main
+/// thread: the kernel kills the child when the thread that started it ends.
 pub fn launch(layout: &Layout, set: &[String], log: File) -> Result<ServerProcess, EngineError> {
     let executable = std::env::current_exe().map_err(system("found"))?;
     let mut command = Command::new(executable);
@@ -90,7 +90,7 @@ pub fn launch(layout: &Layout, set: &[String], log: File) -> Result<ServerProces
 
 fn spawn(mut command: Command, log: File) -> Result<ServerProcess, EngineError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    // A Ctrl-C is for this process alone: the engine must outlive the orderly end of the run.
+    // Ctrl-C must not reach the engine, because it has to run until the orderly end of the run.
     command.process_group(0);
     let mut child = command.spawn().map_err(system("started"))?;
     let answer = match child.stdout.take() {
@@ -106,7 +106,7 @@ fn spawn(mut command: Command, log: File) -> Result<ServerProcess, EngineError> 
     }
 }
 
-/// Reads the line with the address in a thread of its own, which goes on to swallow what follows,
+/// Reads the line with the address in its own thread. The thread then discards all further output,
 /// so that the engine can never block on a full pipe.
 fn await_address(stdout: ChildStdout) -> Result<SocketAddr, String> {
     let (sender, receiver) = mpsc::channel();
@@ -114,9 +114,9 @@ fn await_address(stdout: ChildStdout) -> Result<SocketAddr, String> {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         let outcome = stdout.by_ref().take(256).read_line(&mut line);
-        // The receiver has given up if it is gone, and this thread only swallows.
+        // If the receiver has given up, this thread only discards output.
         let _ = sender.send(outcome.map(|_| line));
-        // An unreadable pipe means that the engine has ended, which is noticed elsewhere.
+        // A read error means that the engine has ended; `Process` detects that.
         let _ = io::copy(&mut stdout, &mut io::sink());
     };
     let named = thread::Builder::new().name("engine-stdout".into());
@@ -136,14 +136,15 @@ fn parse_ready(line: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Tells the parent process where this engine listens. To be called once connections are accepted.
+/// Prints the address of this engine for the parent. To be called when connections are accepted.
 pub fn announce(address: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{READY}{address}")?;
     stdout.flush()
 }
 
-/// The body of the engine process: ties its life to the parent, raises its limits, takes its CPUs.
+/// The main function of the engine process: ties its life to the parent, raises its limits, sets
+/// its CPUs.
 pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
     prepare(args.parent, &args.cpus)?;
     let mut settings = Settings::default();
@@ -155,17 +156,17 @@ pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
     let config = Config::new(&settings).map_err(|error| EngineError::Failed(error.to_string()))?;
     let ready = |address| {
         if let Err(error) = announce(address) {
-            // Without the line the parent gives up and ends this process.
+            // Without this line the parent gives up and ends this process.
             tracing::error!(%error, "cannot tell the parent where the engine listens");
         }
     };
     serve::run(config, None, ready).map_err(|error| EngineError::Failed(error.to_string()))
 }
 
-/// Ties this process to its parent, raises its limits, takes its CPUs.
+/// Ties this process to its parent, raises its limits, sets its CPUs.
 ///
 /// # Errors
-/// When any of that is refused.
+/// When the system refuses any of that.
 pub fn prepare(parent: Option<i32>, cpus: &[usize]) -> Result<(), EngineError> {
     if let Some(parent) = parent
         && !host::tie_to(parent).map_err(system("tied to its parent"))?
@@ -210,7 +211,8 @@ mod tests {
     #[test]
     fn an_engine_that_ends_by_itself_is_noticed() {
         let engine = shell("echo listening 127.0.0.1:1; read x; exit 7").unwrap();
-        // Standard input is closed, so the script ends; waiting must not signal a stranger's pid.
+        // Standard input is closed, so the script ends. The wait must not send a signal to another
+        // process that got the same pid.
         let status = engine.stop().unwrap();
         assert!(status.code() == Some(7) || status.signal() == Some(15), "{status}");
     }
@@ -224,7 +226,7 @@ mod tests {
             set: Vec::new(),
             parent: Some(i32::MAX),
         };
-        // In a thread of its own: the death signal belongs to the thread that asked for it.
+        // In its own thread, because the death signal is tied to the thread that requested it.
         let served = thread::spawn(move || serve(&args).unwrap_err().to_string()).join().unwrap();
         assert_eq!(served, "the process that started this engine is gone");
     }

@@ -1,5 +1,5 @@
-//! A server of somebody else's, started by a command line: where it shall listen is put in place of
-//! `{port}`. Owns its start and its CPUs. Must not know what is measured.
+//! An external server, started from a command line in which the listening port replaces `{port}`.
+//! Owns its start and its CPUs. Must not know what is measured.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,22 +16,22 @@ use crate::observe::host;
 use crate::server::embedded::{EngineError, prepare};
 use crate::server::process::{ServerProcess, end_now};
 
-/// What stands for the port in a command line.
+/// The placeholder for the port in a command line.
 pub const PORT: &str = "{port}";
-/// A server that takes longer to listen has failed.
+/// The longest time a server may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What the hidden subcommand `launch` is told.
+/// The arguments of the hidden subcommand `launch`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LaunchArgs {
     /// CPUs to run on, e.g. `0,1`; empty for any.
     #[arg(long, value_delimiter = ',')]
     pub cpus: Vec<usize>,
-    /// The process to end with.
+    /// The parent process; the server ends when it ends.
     #[arg(long)]
     pub parent: i32,
-    /// The program to become, with its arguments.
+    /// The program to execute, with its arguments.
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
 }
@@ -47,18 +47,19 @@ pub enum ExternalServerError {
         /// Why.
         cause: io::Error,
     },
-    /// It ended, or does not listen.
+    /// It ended, or it does not listen.
     #[error("`{command}` {what}; does it listen on 127.0.0.1:{{port}}?")]
     Silent {
         /// The command line.
         command: String,
-        /// What it did instead.
+        /// What it did.
         what: String,
     },
 }
 
-/// Starts a command line on these CPUs, and waits until it listens. It is read as a shell does, and
-/// shall become the server itself: its process is the one that is measured.
+/// Starts a command line on these CPUs and waits until it listens. The line is split as a shell
+/// does. It must become the server itself, without a wrapper, because this process is the one that
+/// is measured.
 ///
 /// # Errors
 /// When it cannot be started, ends, or does not listen in time.
@@ -88,7 +89,7 @@ pub fn start(
     }
 }
 
-/// Free now; nobody else is expected to take it in the moment before the server does.
+/// The port is free now; another process could take it before the server does, which is unlikely.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
@@ -106,11 +107,11 @@ fn await_listening(child: &mut Child, address: SocketAddr) -> Result<(), String>
     Err(format!("took no connection within {} s", START_DEADLINE.as_secs()))
 }
 
-/// The body of the process that becomes the server: ties its life to the parent, raises its limits,
-/// takes its CPUs.
+/// The main function of the process that becomes the server: ties its life to the parent, raises
+/// its limits, sets its CPUs.
 ///
 /// # Errors
-/// When any of that is refused; else this does not return.
+/// When the system refuses any of that; on success this does not return.
 pub fn launch(args: &LaunchArgs) -> Result<(), EngineError> {
     prepare(Some(args.parent), &args.cpus)?;
     let Some((program, arguments)) = args.command.split_first() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Servers that a run starts for itself. Must not know what is measured.
+//! The servers that a run starts. Must not know what is measured.
 
 pub mod certificate;
 pub mod embedded;

@@ -1,5 +1,5 @@
-//! The process of a server that this program has started: its life and its end. Must not know what
-//! it serves, or how it was started.
+//! The process of a server that this program started: its life and its end. Must not know what it
+//! serves or how it was started.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A server told to stop drains its sockets; longer than its own deadline it must not take.
+/// The longest time a stopped server may take to drain its sockets; longer than the server's own
+/// deadline.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);
 
@@ -22,27 +23,27 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// A child that listens.
+    /// Wraps a child process that listens.
     pub fn new(child: Child, address: SocketAddr) -> ServerProcess {
         ServerProcess { child, address }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks it to end, waits, and kills it if it does not.
+    /// Asks it to stop, waits, and kills it if it does not stop.
     ///
     /// # Errors
     /// When the operating system refuses a signal.
@@ -70,14 +71,15 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Kills a child, and waits for it.
+/// Kills a child and waits for it.
 pub fn end_now(child: &mut Child) {
-    // Both fail only if the process has ended already, which is what is wanted.
+    // Both fail only if the process has already ended, which is the goal here.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// Whether a process ended because it was asked to or by itself without an error.
+/// Whether a process ended normally: by the signal that asked it to stop, or by itself without an
+/// error.
 pub fn ended_well(status: ExitStatus) -> bool {
     status.success() || status.signal() == Some(Signal::TERM.as_raw())
 }

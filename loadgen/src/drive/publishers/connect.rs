@@ -10,7 +10,7 @@ use crate::drive::dial;
 use crate::drive::stage::Stage;
 use crate::time::draw::mix;
 
-/// A publisher whose connection is open, before the start is known.
+/// A publisher whose connection is open; the start is not known yet.
 pub struct Connected {
     pub(super) publisher: u32,
     pub(super) connection: Connection,
@@ -23,11 +23,11 @@ pub struct Connected {
 pub struct ConnectError {
     /// Its topic.
     pub topic: String,
-    /// What went wrong.
+    /// The error.
     pub reason: String,
 }
 
-/// Connects the `index`th thread's share of the publishers.
+/// Connects the publishers of the thread with this index.
 pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
     let plan = stage.plan;
     let share = plan.own_publishers().skip(index);

@@ -1,8 +1,8 @@
-//! One publisher thread: sends its publishers' frames at their instants on the grid, whatever the
-//! server does. Open loop: a socket that takes nothing delays only itself, its frames wait in
-//! order, and nothing is ever skipped silently. Frames are encoded before they are due, so that a
-//! tick is one clock read and one write per publisher. Must not wait for any reply, and must not
-//! spin: the CPU may be shared with the receivers it would delay.
+//! One publisher thread: sends its publishers' frames at their instants on the grid, independent of
+//! the server (open loop). A socket that accepts nothing delays only itself: its frames wait in
+//! order, and every skipped frame is counted. Frames are encoded before they are due, so that a
+//! tick costs one clock read and one write per publisher. Must not wait for any reply, and must not
+//! spin, because receivers may share the CPU.
 
 pub mod connect;
 mod publisher_socket;
@@ -29,14 +29,14 @@ use crate::receive::windows::WindowPart;
 use crate::time::clock::mono_ns;
 use crate::time::units::{SECOND_NS, nanoseconds};
 
-/// What a publisher thread leaves behind.
+/// The results of a publisher thread.
 #[derive(Debug)]
 pub struct PublisherThreadResult {
-    /// Its part of the publishers' side.
+    /// Its part of the publishing results.
     pub outcome: PublisherOutcome,
-    /// Publishers whose socket ended early, by index into the plan.
+    /// Publishers whose socket closed early, by index into the plan.
     pub cut: Vec<u32>,
-    /// How the thread fared.
+    /// The lateness and CPU share of the thread.
     pub health: ThreadHealth,
 }
 
@@ -66,9 +66,9 @@ struct PublisherThread<'s> {
     publisher_index: &'s PublisherIndex,
     poll: Poll,
     lines: Vec<PublisherSocket>,
-    /// When each line's next frame is due: instant, index into `lines`.
+    /// The next frame of each line: instant, index into `lines`.
     due: BinaryHeap<Reverse<(u64, usize)>>,
-    /// Lines that sent in this turn and need their next frame.
+    /// Lines that sent in this turn, so their next frame must be encoded.
     sent: Vec<usize>,
     has_published: bool,
     outcome: PublisherOutcome,
@@ -79,7 +79,7 @@ struct PublisherThread<'s> {
     windows: Sender<WindowPart>,
     health: ThreadHealth,
     inbox: Inbox,
-    /// When lines were last looked at though they had brought nothing.
+    /// When timers of silent lines were last checked.
     looked_ns: u64,
     is_killed: bool,
     has_stood_still: bool,
@@ -149,7 +149,7 @@ impl<'s> PublisherThread<'s> {
         Ok(())
     }
 
-    /// Waits for the next instant or an event, and notes how late a timed wait ended.
+    /// Waits for the next instant or an event, and records how late a timed wait ended.
     fn wait(&mut self, events: &mut Events) -> io::Result<u64> {
         let idle_until_ns = mono_ns() + PAUSE_NS;
         let due_ns = self.due.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
@@ -199,7 +199,7 @@ impl<'s> PublisherThread<'s> {
         }
     }
 
-    /// After everything due has left, not between two sends.
+    /// Done after everything due was sent, not between two sends.
     fn encode_next(&mut self) {
         for index in self.sent.drain(..) {
             let line = &mut self.lines[index];
@@ -219,7 +219,7 @@ impl<'s> PublisherThread<'s> {
         self.tend(index, PublisherSocket::read);
     }
 
-    /// Servers are noticed to be silent as clients with a timer do that.
+    /// Checks timers that detect a silent server, as real clients do.
     fn look_for_silence(&mut self, now_ns: u64) {
         if now_ns >= self.looked_ns + SECOND_NS && self.stage.plan.dialect.is_spoken() {
             self.looked_ns = now_ns;
@@ -227,7 +227,7 @@ impl<'s> PublisherThread<'s> {
         }
     }
 
-    /// Sees what there is on a line, and writes what waits there.
+    /// Reads from a line, and writes what waits there.
     fn tend(
         &mut self,
         index: usize,
@@ -254,7 +254,7 @@ impl<'s> PublisherThread<'s> {
         self.stage.progress.sent.fetch_add(u64::from(frames), Ordering::Relaxed);
     }
 
-    /// Ends a line early; its remaining frames stay unsent and are counted so.
+    /// Ends a line early; its remaining frames are counted as unsent.
     fn cut(&mut self, index: usize, reason: Option<String>) {
         let line = &mut self.lines[index];
         let stuck = line.connection.take().map(|_| "takes no more".to_string());
@@ -299,7 +299,7 @@ impl<'s> PublisherThread<'s> {
         self.stage.progress.note_late(std::mem::take(&mut self.second_late_ns));
         self.stage.progress.note_busy(self.meter.busy_last());
         let sent = std::mem::take(&mut self.second_sent);
-        // The run may be over already for the receiver; the totals do not depend on windows.
+        // The receiver may have ended already; the totals do not depend on windows.
         let _ = self.windows.send(WindowPart { t_s, sent, ..WindowPart::default() });
     }
 
@@ -315,7 +315,7 @@ impl<'s> PublisherThread<'s> {
     fn harvest(mut self) -> PublisherThreadResult {
         let stopped = self.stage.progress.is_stopped();
         for line in &mut self.lines {
-            // A stopped run was not meant to publish the rest; a line cut early was.
+            // Frames of a stopped run do not count as unsent; those of a line that closed early do.
             let is_cut = line.connection.is_none();
             let intended = if stopped && !is_cut { line.next_seq } else { line.frames };
             let departures = self.publisher_index.departures(line.publisher);
@@ -333,7 +333,7 @@ impl<'s> PublisherThread<'s> {
     }
 }
 
-/// The publishers' side of all threads.
+/// The publishing results of all threads.
 pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutcome {
     let mut whole = PublisherOutcome { slip: SignedHistogram::new(), ..Default::default() };
     for part in parts {
@@ -351,5 +351,5 @@ pub fn merge(parts: impl IntoIterator<Item = PublisherOutcome>) -> PublisherOutc
 }
 
 const EVENTS: usize = 1024;
-/// Longest sleep: the thread notices stop and finish within it.
+/// The longest sleep, so that the thread notices stop and finish in time.
 const PAUSE_NS: u64 = SECOND_NS / 50;

@@ -1,6 +1,6 @@
-//! One publisher's line: its connection, the next frame, and what waits because the socket takes no
-//! more. Writes without tearing a frame, and hears pings and a close. Must not know when frames are
-//! due, nor other lines.
+//! One publisher's line: its connection, the next frame, and the bytes that wait because the socket
+//! is full. Writes whole frames in order, and handles pings and a close. Must not know when frames
+//! are due, nor other lines.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ use crate::receive::outcome::PublisherOutcome;
 use crate::receive::stamp::PublisherIndex;
 use crate::time::draw::mix;
 
-/// What the lines of a thread read with.
+/// Buffers that the lines of a thread share for reading.
 pub(super) struct Inbox {
     buffer: Vec<u8>,
     texts: Memo<Vec<u8>>,
@@ -28,21 +28,21 @@ pub(super) struct Inbox {
 /// One publisher.
 pub(super) struct PublisherSocket {
     pub(super) publisher: u32,
-    /// `None` once it ended early.
+    /// `None` once it closed early.
     pub(super) connection: Option<Connection>,
     encoder: Encoder,
-    /// Where a broker is published to: what it says, and how it is spoken to.
+    /// The protocol state, if the server is a broker.
     broker: Option<(Broker, PublishEncoder)>,
-    /// Frames that leave in the whole run; those are numbered, not ticks.
+    /// The number of frames of the whole run, counted in send order and not by tick.
     pub(super) frames: u32,
     pub(super) next_seq: u32,
     period_ns: u64,
     pub(super) measured_from: u32,
-    /// The next frame, masked and ready.
+    /// The next frame, masked and ready to send.
     frame: Vec<u8>,
-    /// Bytes the socket has not taken yet.
+    /// Bytes the socket has not accepted yet.
     pending: VecDeque<u8>,
-    /// The frames among them: bytes left of each, and when it is late.
+    /// The frames among them: the remaining bytes of each, and the instant it was due.
     pending_frames: VecDeque<(usize, u64)>,
     pub(super) written: u32,
     mask: u64,
@@ -84,7 +84,7 @@ impl PublisherSocket {
         line
     }
 
-    /// Makes the next frame ready, if there is one.
+    /// Encodes the next frame, if there is one.
     pub(super) fn encode(&mut self, publisher_index: &PublisherIndex) {
         if self.next_seq >= self.frames {
             return;
@@ -104,8 +104,8 @@ impl PublisherSocket {
         }
     }
 
-    /// Writes the ready frame, or puts it behind what waits already. Answers how many frames were
-    /// completed.
+    /// Writes the ready frame, or queues it after the bytes that wait already. Returns how many
+    /// frames were completed.
     pub(super) fn queue_or_write(
         &mut self,
         due_ns: u64,
@@ -124,12 +124,12 @@ impl PublisherSocket {
         Ok(0)
     }
 
-    /// Whether no server reads what waits.
+    /// Whether so much waits that the server cannot be reading.
     pub(super) fn is_stuck(&self) -> bool {
         self.pending.len() > PENDING_BYTES_MAX
     }
 
-    /// Whether frames wait for the socket, and it may yet take them.
+    /// Whether frames wait for the socket and may still be accepted.
     pub(super) fn is_under_way(&self) -> bool {
         self.connection.is_some() && !self.pending.is_empty()
     }
@@ -139,7 +139,8 @@ impl PublisherSocket {
         write(connection, &self.frame)
     }
 
-    /// Writes what waits, as far as the socket takes it. Answers how many frames were completed.
+    /// Writes the waiting bytes, as far as the socket accepts them. Returns how many frames were
+    /// completed.
     pub(super) fn write_pending(
         &mut self,
         now_ns: u64,
@@ -169,7 +170,7 @@ impl PublisherSocket {
                 break;
             }
             bytes -= *left;
-            // Control frames wait in the same queue; they carry no instant.
+            // Control frames wait in the same queue; they have no due instant.
             let is_frame = *late_from_ns != CONTROL;
             frames += u32::from(is_frame);
             outcome.late += u64::from(is_frame && now_ns > *late_from_ns);
@@ -178,8 +179,8 @@ impl PublisherSocket {
         frames
     }
 
-    /// Reads what the server says: pings are answered, a close ends the line, messages are ignored
-    /// unless they are a broker's.
+    /// Reads from the server: pings are answered, a close ends the line, and messages are ignored
+    /// unless the server is a broker.
     pub(super) fn read(&mut self, inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
         let Inbox { buffer, texts, message_bytes_max } = inbox;
         let message_bytes_max = *message_bytes_max;
@@ -201,7 +202,8 @@ impl PublisherSocket {
         Ok(())
     }
 
-    /// Says what a client says that hears nothing, and ends where that has lasted too long.
+    /// Sends what the protocol demands of a silent client, and ends the line if the server was
+    /// silent too long.
     pub(super) fn look(&mut self, _inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
         let (Some((broker, _)), Some(_)) = (&mut self.broker, &self.connection) else {
             return Ok(());
@@ -212,7 +214,7 @@ impl PublisherSocket {
         Ok(())
     }
 
-    /// Control frames go behind the frames that wait, never into one.
+    /// Control frames are queued after the waiting frames, never inside one.
     fn queue_control(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() && self.pending.len() < PENDING_BYTES_MAX {
             self.pending.extend(bytes);
@@ -220,7 +222,7 @@ impl PublisherSocket {
         }
     }
 
-    /// Ends the connection in order, unless a frame would be torn.
+    /// Closes the connection in order, unless an incomplete frame waits.
     pub(super) fn say_goodbye(&mut self) {
         if let (Some(connection), true) = (&mut self.connection, self.pending.is_empty()) {
             connection.say_goodbye();
@@ -228,14 +230,14 @@ impl PublisherSocket {
     }
 }
 
-/// How many bytes the socket took; `Err`: why the connection is over.
+/// The number of bytes the socket accepted; `Err`: why the connection is over.
 fn write(connection: &mut Connection, bytes: &[u8]) -> Result<usize, String> {
     connection.write_some(bytes).map_err(|error| link::failure(&error))
 }
 
 const MASK_STEP: u64 = 0x5851_F42D_4C95_7F2D;
 const INBOX_BYTES: usize = 128 * 1024;
-/// A publisher with more waiting than this has no server that reads: its line is ended.
+/// If more bytes than this wait, the server does not read, and the line is ended.
 const PENDING_BYTES_MAX: usize = 16 << 20;
-/// In place of an instant, marks bytes that are no frame.
+/// Stands in place of an instant for bytes that are not a frame.
 const CONTROL: u64 = u64::MAX;

@@ -1,6 +1,6 @@
-//! Sockets of a thread that leave on purpose, are cut off, vanish, or come while the run is on.
-//! Owns when that happens; what it means for frames is the reception's, and how sockets are opened
-//! is the thread's.
+//! Sockets of a thread that disconnect on purpose, are cut off or reset, or join during the run.
+//! Owns when that happens. What it means for frames belongs to the reception; how sockets are
+//! opened belongs to the worker.
 
 use std::mem;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use crate::time::draw::mix;
 use crate::time::units::{SECOND_NS, nanoseconds};
 
 impl SubscriberThread<'_> {
-    /// Has sockets leave and come whose time it is.
+    /// Disconnects and connects the sockets that are due.
     pub(super) fn stir(&mut self, now_ns: u64) {
         let Some(publisher_index) = self.stage.publisher_index.get() else { return };
         let (measured_from, measured_to) = self.stage.measured_ns(publisher_index);
@@ -41,7 +41,8 @@ impl SubscriberThread<'_> {
         for newcomers in mem::take(&mut self.reconnects.newcomers) {
             for (place, subscriber) in newcomers.iter().enumerate() {
                 let Some(joins) = self.attendance_of(*subscriber).joins else { continue };
-                // Threads share each class evenly, so their newcomers come side by side.
+                // Threads share each class evenly, so each thread connects its new sockets at its
+                // share of the rate.
                 let due_ns = measured_from + joins.comes_ns(place, newcomers.len());
                 let absent = Reconnect::new(due_ns, None, RETURN);
                 self.reconnects.queue.expect(*subscriber, absent, due_ns);
@@ -49,7 +50,7 @@ impl SubscriberThread<'_> {
         }
     }
 
-    /// Whose time it is comes no faster than sockets are opened in the ramp.
+    /// New sockets are opened no faster than in the ramp.
     fn expect_growth(&mut self, measured_from: u64) {
         let plan = self.stage.plan;
         let threads = plan.subscriber_threads.max(1) as u64;
@@ -103,7 +104,7 @@ impl SubscriberThread<'_> {
         }
     }
 
-    /// An open socket of a class: the first at or after a random place.
+    /// An open socket of a class: the first at or after a random index.
     fn drawn(&self, class: u16, draw: u64) -> Option<usize> {
         let places = self.sockets.capacity().max(1);
         let from = mix(self.stage.plan.seed ^ CHURN_STREAM, u64::from(class), draw) as usize;
@@ -116,11 +117,12 @@ impl SubscriberThread<'_> {
         let absent = Reconnect::new(now_ns, Some(account), RETURN);
         self.reconnects.queue.expect(socket.plan, absent, now_ns);
         socket.connection.say_goodbye();
-        // Closed with bytes unread it would be a reset: the server has this long to answer.
+        // Closing a socket with unread bytes sends a reset, so the server gets this long to answer
+        // the close.
         self.reconnects.ghosts.push((now_ns + GOODBYE_NS, socket));
     }
 
-    /// Takes an open socket out; what it still brings is nobody's.
+    /// Removes an open socket; the data it still receives is not counted.
     fn leave(&mut self, key: usize, reason: &str) -> Option<(Subscriber, u32)> {
         let State::Open(account) = self.sockets.get(key)?.state else { return None };
         let mut socket = self.sockets.try_remove(key)?;
@@ -144,7 +146,7 @@ impl SubscriberThread<'_> {
         }
     }
 
-    /// The account of a socket that came while the run is on, and whether it is a new one.
+    /// The account of a socket that connected during the run, and whether the account is new.
     pub(super) fn came(&mut self, subscriber: u32) -> (u32, bool) {
         let now_ns = mono_ns();
         let plan = &self.stage.plan.subscribers[subscriber as usize];
@@ -160,7 +162,7 @@ impl SubscriberThread<'_> {
         }
     }
 
-    /// A try to come (back) has failed.
+    /// An attempt to connect has failed.
     pub(super) fn turned_away(&mut self, subscriber: u32, reason: &str) {
         let now_ns = mono_ns();
         let class = self.stage.plan.subscribers[subscriber as usize].class;
@@ -170,7 +172,7 @@ impl SubscriberThread<'_> {
         self.stage.progress.errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts those who are still outside though they have tried.
+    /// Counts the subscribers that are still absent after an attempt.
     pub(super) fn settle_reconnects(&mut self) {
         for subscriber in self.reconnects.queue.shut_out() {
             let class = self.stage.plan.subscribers[subscriber as usize].class;
@@ -218,16 +220,16 @@ fn vanish(socket: Subscriber) {
     }
 }
 
-/// A fixed share of the subscribers, by seed and number.
+/// A fixed share of the subscribers, chosen by seed and number.
 fn is_chosen(seed: u64, subscriber: u32, kill: KillPlan) -> bool {
     let word = mix(seed ^ KILL_STREAM, 0, u64::from(subscriber));
     (word as f64) < kill.subscriber_fraction * u64::MAX as f64
 }
 
-/// The reason of sockets that were cut off, and of those that left in order.
+/// The close reason of sockets that were cut off, and of those that disconnected in order.
 const CUT: &str = "cut";
 const CHURN: &str = "churn";
-/// How whoever leaves in order comes back after a refusal, and whoever comes late.
+/// How sockets that disconnected in order, or that join late, retry after a refusal.
 const RETURN: Wait = Wait::Fixed(Duration::from_secs(1));
 const GOODBYE_NS: u64 = SECOND_NS;
 const KILL_STREAM: u64 = 0x6b69_6c6c;

@@ -1,5 +1,5 @@
-//! Subscriber threads: `worker` opens sockets and reads them, `pace`, `leaving` and `silence` have
-//! what some of them do otherwise.
+//! Subscriber threads: `worker` opens sockets and reads them; `pace`, `leaving` and `silence`
+//! handle the sockets that behave differently.
 
 mod leaving;
 mod pace;

@@ -1,5 +1,5 @@
-//! Sockets that do not read at once: slow ones read at their pace, pausing ones not at all for a
-//! while and then everything. Must not judge what is read.
+//! Sockets that do not read at once: slow ones read at a limited rate; pausing ones read nothing
+//! for a while and then everything. Must not judge what is read.
 
 use std::mem;
 
@@ -11,13 +11,13 @@ use crate::time::draw::mix;
 use crate::time::units::{SECOND_NS, nanoseconds};
 
 impl SubscriberThread<'_> {
-    /// Notes how a socket reads that is open now.
+    /// Registers how a newly opened socket reads.
     pub(super) fn note_pace(&mut self, key: usize, subscriber: u32) {
         match self.kind_at(key) {
             ClassKind::Slow { bytes_per_s } => {
                 self.paced.push(Paced { key, subscriber, bytes_per_s, credit: 0 });
             }
-            // What came with the answer is read when it is first looked at.
+            // Bytes that came with the response are read at the first check.
             ClassKind::Pausing { .. } => {
                 self.pausing.push(Pausing { key, subscriber, is_paused: true });
             }
@@ -25,7 +25,7 @@ impl SubscriberThread<'_> {
         }
     }
 
-    /// Reads what slow sockets may take by now, and those whose pause has ended.
+    /// Reads what slow sockets may take by now, and reads the sockets whose pause has ended.
     pub(super) fn read_paced(&mut self, now_ns: u64) {
         let passed_ns = now_ns - self.paced_at_ns;
         if passed_ns < PACE_NS || (self.paced.is_empty() && self.pausing.is_empty()) {
@@ -40,7 +40,8 @@ impl SubscriberThread<'_> {
         self.pausing = pausing;
     }
 
-    /// Whether a subscriber is in one of its pauses, which begin at an instant of its own.
+    /// Whether a subscriber is in one of its pauses; each subscriber's pauses start at its own
+    /// offset.
     pub(super) fn is_paused(&self, subscriber: u32, now_ns: u64) -> bool {
         let plan = &self.stage.plan.subscribers[subscriber as usize];
         let ClassKind::Pausing { pause, every } = self.kind_of(plan) else { return false };
@@ -49,7 +50,7 @@ impl SubscriberThread<'_> {
         (now_ns + shift_ns % every_ns) % every_ns < nanoseconds(pause)
     }
 
-    /// Whether the socket is still there.
+    /// Whether the socket still exists.
     fn read_at_pace(&mut self, pace: &mut Paced, passed_ns: u64) -> bool {
         let Some(account) = self.account_at(pace.key, pace.subscriber) else { return false };
         let earned = u128::from(pace.bytes_per_s) * u128::from(passed_ns) / u128::from(SECOND_NS);
@@ -65,7 +66,7 @@ impl SubscriberThread<'_> {
         read.is_ok()
     }
 
-    /// Whether the socket is still there.
+    /// Whether the socket still exists.
     fn read_after_pause(&mut self, socket: &mut Pausing, now_ns: u64) -> bool {
         let Some(account) = self.account_at(socket.key, socket.subscriber) else { return false };
         let was_paused =
@@ -76,7 +77,7 @@ impl SubscriberThread<'_> {
         true
     }
 
-    /// The account of a subscriber's open socket, if that is still the one with this key.
+    /// The account of a subscriber's open socket, if this key still belongs to it.
     fn account_at(&self, key: usize, subscriber: u32) -> Option<u32> {
         match self.sockets.get(key) {
             Some(&Subscriber { state: State::Open(account), plan, .. }) if plan == subscriber => {

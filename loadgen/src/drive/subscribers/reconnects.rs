@@ -1,36 +1,36 @@
-//! Which sockets of a thread's share are away, and which are to leave. Must not know sockets of the
-//! others.
+//! Which sockets of a thread's share are absent, and which have to disconnect. Must not know
+//! sockets that stay connected.
 
 use crate::drive::reconnect::ReconnectQueue;
 use crate::drive::subscriber::Subscriber;
 use crate::plan::plan::Plan;
 
-/// Who of a thread's share is away, and who is to go.
+/// The subscribers of a thread's share that are absent or have to disconnect.
 #[derive(Default)]
 pub(super) struct Reconnects {
     pub(super) queue: ReconnectQueue,
     pub(super) churning: Vec<Churning>,
-    /// Classes that are to be cut off.
+    /// Classes that will be cut off.
     pub(super) uncut: Vec<u16>,
-    /// Those who come for the first time while the run is on, by class and in that order.
+    /// Subscribers that join during the run for the first time, by class and in joining order.
     pub(super) newcomers: Vec<Vec<u32>>,
-    /// Those with whom the load grows, in the order in which they come.
+    /// Subscribers that make the load grow, in joining order.
     pub(super) growing: Vec<u32>,
-    /// Connections nobody reads any more, and until when they are kept.
+    /// Connections that are no longer read, and until when they are kept.
     pub(super) ghosts: Vec<(u64, Subscriber)>,
 }
 
-/// A class whose sockets leave one after another.
+/// A class whose sockets disconnect one after another.
 pub(super) struct Churning {
     pub(super) class: u16,
     pub(super) interval_ns: u64,
-    /// When the next leaves; 0 before the first.
+    /// The next disconnect; 0 before the first.
     pub(super) next_ns: u64,
     pub(super) left: u64,
 }
 
 impl Churning {
-    /// The class and the number of the next leave, if its time has come.
+    /// The class and the number of the next disconnect, if it is due.
     pub(super) fn due(&mut self, now_ns: u64) -> Option<(u16, u64)> {
         if self.next_ns == 0 {
             self.next_ns = now_ns + self.interval_ns;
@@ -44,7 +44,7 @@ impl Churning {
 }
 
 impl Reconnects {
-    /// What a share of the subscribers has before it.
+    /// What will happen to a share of the subscribers.
     pub(super) fn new(plan: &Plan, share: &[u32]) -> Reconnects {
         let members = |class: u16| {
             let of_class = move |subscriber: &&u32| {

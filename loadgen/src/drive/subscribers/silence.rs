@@ -1,6 +1,6 @@
-//! Sockets of a thread whose server may have fallen silent: they are looked at every second, as
-//! clients do that have a timer. What silence means is their protocol's; how a socket ends is the
-//! thread's.
+//! Sockets of a thread whose server may have stopped sending: their timers are checked every
+//! second, as real clients do. What silence means belongs to their protocol; how a socket ends
+//! belongs to the worker.
 
 use crate::drive::subscriber::State;
 use crate::drive::subscribers::worker::SubscriberThread;
@@ -8,7 +8,8 @@ use crate::scenario::groups::ClassKind;
 use crate::time::units::SECOND_NS;
 
 impl SubscriberThread<'_> {
-    /// Looks whether it is time to. What could be read has been read by then.
+    /// Checks the timers if a second has passed. Everything that could be read has been read by
+    /// then.
     pub(super) fn look_for_silence(&mut self, now_ns: u64) {
         let is_due = now_ns >= self.looked_ns + SECOND_NS;
         if !is_due || !self.stage.plan.dialect.is_spoken() {
@@ -24,14 +25,14 @@ impl SubscriberThread<'_> {
         let socket = &mut self.sockets[key];
         let state = socket.state;
         match (socket.look(now_ns, &mut said), kind, state) {
-            // It is as good as gone, and has nothing to say.
+            // This socket is about to disconnect and sends nothing more.
             (_, ClassKind::Stalled, _) => {}
             (Ok(()), ..) => self.send_pongs(key, &said),
             (Err(reason), ClassKind::Healthy, State::Open(account)) => {
                 self.close(key, account, reason);
             }
             (Err(reason), ClassKind::Healthy, _) => self.give_up(key, &reason),
-            // What they have not read yet may hold the ping that they miss.
+            // The ping that they miss may be among the bytes they have not read yet.
             (Err(_), ClassKind::Slow { .. } | ClassKind::Pausing { .. }, _) => {}
         }
     }

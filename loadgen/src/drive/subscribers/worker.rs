@@ -1,7 +1,7 @@
-//! One subscriber thread: opens its share of the sockets and then only reads, hands what it read to
-//! the reception, and answers pings. Healthy sockets are read at once, stalled ones never; `pace`
-//! has those that read slowly, and `leaving` those that leave and come. Must not decide what a
-//! message is worth: that is the reception's.
+//! One subscriber thread: opens its share of the sockets, then only reads, passes the bytes to the
+//! reception, and answers pings. Healthy sockets are read at once, stalled ones never; `pace`
+//! handles the slow ones, and `leaving` those that disconnect and join. Must not judge messages:
+//! the reception does.
 //!
 //! Readiness is edge-triggered, so a socket must be read until it is empty or put on the backlog.
 //! Empty means that a read returned less than was asked for, or would block; after a hang-up only
@@ -38,25 +38,25 @@ use crate::time::clock::mono_ns;
 use crate::time::draw::mix;
 use crate::time::units::SECOND_NS;
 
-/// What a subscriber thread leaves behind.
+/// The results of a subscriber thread.
 #[derive(Debug)]
 pub struct SubscriberThreadResult {
     /// Everything it received.
     pub reception: Reception,
-    /// Its part of the ramp.
+    /// Its part of the ramp results.
     pub ramp: RampOutcome,
-    /// How it fared.
+    /// The lateness and CPU share of the thread.
     pub health: ThreadHealth,
 }
 
-/// Runs the `index`th subscriber thread until the stage is finished.
+/// Runs the subscriber thread with this index until the stage is finished.
 pub fn run(
     stage: &Stage<'_>,
     index: usize,
     windows: Sender<WindowPart>,
 ) -> io::Result<SubscriberThreadResult> {
     let mut name = format!("subscriber-{index}");
-    // Everything this thread opens comes after this line: see `own_descriptors`.
+    // Every descriptor of this thread must be opened after this line: see `own_descriptors`.
     if let Err(error) = socket::own_descriptors() {
         tracing::warn!(%error, "descriptor table is shared, its limit counts for all threads");
         name.push_str(" (shared descriptors)");
@@ -81,9 +81,9 @@ pub(super) struct SubscriberThread<'s> {
     pub(super) paced: Vec<Paced>,
     pub(super) pausing: Vec<Pausing>,
     pub(super) paced_at_ns: u64,
-    /// When what is due by the clock was last done.
+    /// When the timed work was last done.
     pub(super) tended_ns: u64,
-    /// When sockets were last looked at though they had brought nothing.
+    /// When timers of silent sockets were last checked.
     pub(super) looked_ns: u64,
     pub(super) buffer: Vec<u8>,
     pub(super) context: ReceiveContext,
@@ -96,15 +96,15 @@ pub(super) struct SubscriberThread<'s> {
     pub(super) is_drained: bool,
 }
 
-/// How a socket that is opening came to it.
+/// Why a socket is being opened.
 pub(super) enum OpenedBy {
-    /// By the ramp.
+    /// For the ramp.
     First(Attempt),
-    /// It comes (back) while the run is on.
+    /// It joins or reconnects during the run.
     Again,
 }
 
-/// What the progress counters were told so far.
+/// The values last added to the progress counters.
 #[derive(Default)]
 pub(super) struct Reported {
     received: u64,
@@ -134,7 +134,7 @@ impl<'s> SubscriberThread<'s> {
         Ok(SubscriberThread {
             stage,
             poll: Poll::new()?,
-            // At once: growing would leave holes as large as what it grew out of.
+            // Reserved at once, because growing step by step would leave large holes in the heap.
             sockets,
             opening: FxHashMap::default(),
             ramp: Ramp::new(ramping, rate, now_ns),
@@ -168,7 +168,8 @@ impl<'s> SubscriberThread<'s> {
                 self.on_event(event);
             }
             self.work_off_backlog();
-            // A turn may be a single read, whose cost this would be a part of.
+            // Not in every turn: a turn may be a single read, and this would be a noticeable part
+            // of its cost.
             if now_ns >= self.tended_ns + TEND_NS {
                 self.tended_ns = now_ns;
                 self.tend(now_ns);
@@ -180,7 +181,7 @@ impl<'s> SubscriberThread<'s> {
         Ok(())
     }
 
-    /// Does what is due by the clock.
+    /// Does the timed work.
     fn tend(&mut self, now_ns: u64) {
         self.open_due(now_ns);
         self.read_paced(now_ns);
@@ -265,7 +266,7 @@ impl<'s> SubscriberThread<'s> {
         }
     }
 
-    /// Sends the request of a socket that is connected.
+    /// Sends the request of a connected socket.
     fn ask(&mut self, key: usize) -> io::Result<()> {
         let (stage, nonce) = (self.stage, self.nonce_of(key));
         let socket = &mut self.sockets[key];
@@ -275,7 +276,7 @@ impl<'s> SubscriberThread<'s> {
         socket.connection.send(request.as_bytes())
     }
 
-    /// Reads an opening socket; answers how many bytes are to be looked at.
+    /// Reads from a socket that is being opened; returns the number of bytes to handle.
     fn fill(&mut self, key: usize) -> Option<usize> {
         match self.sockets[key].connection.fill(&mut self.buffer, usize::MAX) {
             Ok(filled) => filled.map(|filled| filled.total),
@@ -307,9 +308,11 @@ impl<'s> SubscriberThread<'s> {
     }
 
     fn finish_subscribing(&mut self, key: usize) {
-        // Requests that a full socket did not take go first: their replies are waited for.
+        // Requests that a full socket did not accept are sent first, because their replies are
+        // awaited.
         self.sockets[key].connection.flush();
-        // No more reads than replies: each brings one at least, or there is nothing to read.
+        // At most as many reads as replies: each read returns at least one reply, or nothing is
+        // left to read.
         while self.sockets.get(key).is_some_and(|socket| socket.state == State::Subscribing) {
             let Some(filled) = self.fill(key) else { return };
             self.take_replies(key, filled);
@@ -329,7 +332,8 @@ impl<'s> SubscriberThread<'s> {
         }
     }
 
-    /// The socket is open, and the buffer begins with this many bytes that it has brought already.
+    /// The socket is open, and the buffer begins with this many bytes that arrived with the
+    /// replies.
     fn finish_opening(&mut self, key: usize, filled: usize) {
         let account = self.opened(key);
         let is_open = filled == 0 || self.take(key, account, filled, self.arrival_ns());
@@ -399,7 +403,7 @@ impl<'s> SubscriberThread<'s> {
                 self.health.wakeups += 1;
                 self.read_all(key, account, hung_up);
             }
-            // Only to learn why: what a stalled reader has not read stays unread until then.
+            // A stalled reader reads only now, to learn the close reason.
             ClassKind::Stalled if hung_up => self.read_all(key, account, true),
             _ => {}
         }
@@ -410,7 +414,7 @@ impl<'s> SubscriberThread<'s> {
             let Some(key) = self.backlog.pop_front() else { return };
             if let Some(&Subscriber { state: State::Open(account), .. }) = self.sockets.get(key) {
                 self.health.wakeups += 1;
-                // A hang-up may have been part of the wake-up that ran out of budget.
+                // The wake-up whose read budget ran out may also have reported a hang-up.
                 self.read_all(key, account, true);
             }
         }
@@ -428,7 +432,7 @@ impl<'s> SubscriberThread<'s> {
         self.backlog.push_back(key);
     }
 
-    /// One read of at most `limit` bytes and what it brought; `Ok(None)` if there was nothing.
+    /// One read of at most `limit` bytes; `Ok(None)` if there was nothing.
     pub(super) fn read_once(
         &mut self,
         key: usize,
@@ -452,8 +456,8 @@ impl<'s> SubscriberThread<'s> {
         mono_ns().wrapping_add_signed(self.stage.plan.disturbance.receiver_shift_ns)
     }
 
-    /// Takes the frames in the filled part of the buffer; whether the socket is still open after
-    /// it.
+    /// Handles the bytes in the filled part of the buffer; returns whether the socket is still
+    /// open.
     pub(super) fn take(&mut self, key: usize, account: u32, filled: usize, now_ns: u64) -> bool {
         let arrival =
             Arrival { account, publisher_index: self.stage.publisher_index.get(), now_ns };
@@ -474,7 +478,7 @@ impl<'s> SubscriberThread<'s> {
         if !pongs.is_empty()
             && let Err(error) = self.sockets[key].connection.send(pongs)
         {
-            // News of an end that the read side attributes better.
+            // A write error means that the connection is over; the read side gives a better reason.
             tracing::debug!(%error, "pong not sent");
         }
     }
@@ -487,7 +491,7 @@ impl<'s> SubscriberThread<'s> {
         self.sockets.remove(key);
     }
 
-    /// Closes what is open in order, without waiting for answers.
+    /// Closes all open sockets in order, without waiting for answers.
     fn say_goodbye(&mut self) {
         for (_, socket) in &mut self.sockets {
             if matches!(socket.state, State::Open(_)) {
@@ -514,7 +518,7 @@ impl<'s> SubscriberThread<'s> {
     }
 
     fn send_second(&mut self, second: u32) {
-        // The run may be over already for the receiver; the totals do not depend on windows.
+        // The receiver may have ended already; the totals do not depend on windows.
         let _ = self.windows.send(self.context.reception.take_second(second));
     }
 
@@ -524,7 +528,7 @@ impl<'s> SubscriberThread<'s> {
         progress.received.fetch_add(received - self.told.received, Ordering::Relaxed);
         self.told.received = received;
         let missing = self.context.reception.missing();
-        // Wraps in both places alike when a late frame fills a hole.
+        // Both counters wrap alike when a late frame fills a gap.
         let change = missing.wrapping_sub(self.told.missing);
         progress.lost.fetch_add(change, Ordering::Relaxed);
         self.told.missing = missing;
@@ -556,7 +560,7 @@ impl<'s> SubscriberThread<'s> {
         handshake::key(word(0) << 64 | word(1))
     }
 
-    /// By what is in the cache anyway when a socket is read: the plan is not.
+    /// Uses data that is in the cache when a socket is read; the plan is not.
     pub(super) fn kind_of_account(&self, account: u32) -> ClassKind {
         let class = usize::from(self.context.reception.class_of(account));
         self.stage.plan.classes.get(class).map_or(ClassKind::Healthy, |class| class.kind)
@@ -575,7 +579,7 @@ impl<'s> SubscriberThread<'s> {
 /// The socket is closed and its key no longer valid.
 pub(super) struct Ended;
 
-/// Whether a subscriber is not there at the start.
+/// Whether a subscriber is absent at the start.
 fn joins_late(plan: &Plan, number: u32) -> bool {
     let subscriber = plan.subscribers.get(number as usize);
     let class = subscriber.and_then(|subscriber| subscriber::class_of(plan, subscriber));
@@ -587,6 +591,6 @@ const BUFFER_BYTES_MIN: usize = 256 * 1024;
 const READS_PER_WAKEUP: usize = 4;
 const SLOW_RECEIVE_BYTES: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
-/// As precise as anything has to be that is not a frame.
+/// The precision of everything timed that is not a frame.
 const TEND_NS: u64 = SECOND_NS / 1000;
 const PAUSE_IN_RAMP: Duration = Duration::from_millis(1);
