@@ -1,5 +1,5 @@
-//! What a search comes to: the knee, what limits it, the model and what follows from it. A pure
-//! function of the points. Must not run, print or write anything.
+//! The answer of a search: the knee, the limiting factor, the cost model and its consequences. A
+//! pure function of the points. Must not run, print or write anything.
 
 use serde::Serialize;
 
@@ -9,94 +9,94 @@ use crate::capacity::plan::{Costs, Footprint, Needs, Planned, Prices};
 use crate::capacity::point::{Point, Purpose};
 use crate::capacity::search::{Above, Found, Trial};
 
-/// What keeps the load from being larger.
+/// The factor that limits the load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "resource", content = "detail")]
 pub enum LimitedBy {
     /// The server's CPUs are full.
     ServerCpu(String),
-    /// TCP uses as much memory as the kernel lets it.
+    /// TCP uses all the memory that the kernel allows it.
     KernelMemory(String),
-    /// A goal is missed while there is CPU time left.
+    /// A goal is missed although CPU time is left.
     Goal(String),
-    /// The generator gives up before the server does.
+    /// The generator reached its limit before the server did.
     Generator(String),
-    /// Something else on this host disturbs run after run.
+    /// Other work on this host disturbs run after run.
     Neighbours(String),
-    /// This host has not got what the load needs.
+    /// This host lacks the resources that the load needs.
     Host(String),
-    /// The end of the range that was searched.
+    /// The end of the search range.
     Range,
-    /// Nothing that was seen.
+    /// No known factor.
     Unknown,
 }
 
 impl LimitedBy {
-    /// Whether it is the server, or its host, that can do no more.
+    /// Whether the server or its host is the limit.
     fn is_the_servers(&self) -> bool {
         use LimitedBy::{Goal, KernelMemory, ServerCpu};
         matches!(self, ServerCpu(_) | KernelMemory(_) | Goal(_))
     }
 }
 
-/// Everything a search comes to.
+/// The complete answer of a search.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
     /// The result of the search.
     pub found: Found,
-    /// What limits it.
+    /// The factor that limits the load.
     pub limited_by: LimitedBy,
-    /// The value of the control in the scenario.
+    /// The unchanged value of the control in the scenario.
     pub asked: u64,
-    /// What was confirmed, in terms of that.
+    /// The confirmed value as a multiple of the scenario's value.
     pub headroom: Option<f64>,
-    /// Deliveries per second at the largest load that held.
+    /// Deliveries per second at the largest load that passed.
     pub deliveries_per_s: Option<f64>,
-    /// CPUs of the server that this took.
+    /// CPUs of the server at that load.
     pub server_cpus_busy: Option<f64>,
-    /// What the server takes beside CPU time.
+    /// The server's memory and CPU use.
     pub footprint: Footprint,
-    /// What a load costs.
+    /// The model of the CPU cost.
     pub model: Option<Model>,
-    /// How far the model is off a run that it does not know.
+    /// The error of the model for a run it was not fitted to.
     pub held_out: Option<HeldOut>,
-    /// What capacity costs, where prices were given.
+    /// The cost of capacity, if prices were given.
     pub costs: Option<Costs>,
-    /// The load that was planned for, and what it takes.
+    /// The planned load and the resources it needs.
     pub plan: Option<(Planned, Needs)>,
 }
 
-/// A model against a run that it was not fitted to.
+/// The comparison of a model with a run that it was not fitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct HeldOut {
-    /// CPUs by the model.
+    /// CPUs predicted by the model.
     pub predicted: f64,
-    /// CPUs by the run.
+    /// CPUs measured in the run.
     pub found: f64,
-    /// By what share the model says too much.
+    /// The relative error of the model; positive if it predicts too much.
     pub error: f64,
 }
 
-/// What was asked beside the search.
+/// Further inputs besides the search.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Wanted {
     /// The value of the control in the scenario.
     pub asked: u64,
-    /// What cores and egress cost.
+    /// The prices of cores and egress.
     pub prices: Option<Prices>,
     /// A load to plan for.
     pub plan: Option<Planned>,
-    /// Cores of a machine of that plan.
+    /// Cores per machine in that plan.
     pub plan_cores: u32,
 }
 
-/// How full a server's CPUs may be where its own limit was not seen.
+/// The CPU share to plan with if the server's own limit was not reached.
 const CPU_SHARE_ASSUMED: f64 = 0.7;
-/// CPUs that are fuller than this are what limits a server.
+/// A server whose CPU share is above this is limited by its CPUs.
 const FULL: f64 = 0.9;
 
 impl Answer {
-    /// Puts together what the points of a search show.
+    /// Computes the answer from the points of a search.
     pub fn of(found: Found, points: &[Point], wanted: &Wanted) -> Answer {
         let best = best(&found, points);
         let (model, held_out) = fit(points);
@@ -124,8 +124,8 @@ impl Answer {
     }
 }
 
-/// The run that stands for the answer: of the largest value that held, the longest, and of those
-/// the one that cost most.
+/// The run that represents the answer: the longest run at the largest value that passed; of
+/// several, the one with the highest cost.
 fn best<'p>(found: &Found, points: &'p [Point]) -> Option<&'p Point> {
     let value = found.confirmed.or(found.seen)?;
     let held = points.iter().filter(|point| point.value == value && point.trial == Trial::Held);
@@ -167,7 +167,7 @@ fn missed(point: &Point) -> LimitedBy {
     }
 }
 
-/// The model of all points but the one that it is then held against.
+/// Fits the model to all points except the one it is then compared with.
 fn fit(points: &[Point]) -> (Option<Model>, Option<HeldOut>) {
     let (out, known): (Vec<_>, Vec<_>) =
         points.iter().partition(|point| point.purpose == Purpose::HeldOut);
@@ -181,7 +181,8 @@ fn fit(points: &[Point]) -> (Option<Model>, Option<HeldOut>) {
     (model, held_out)
 }
 
-/// Memory a connection is told best by the run that had most of them.
+/// The memory per connection is taken from the run with the most connections, which gives the best
+/// estimate.
 fn footprint(points: &[Point], best: Option<&Point>, is_at_limit: bool) -> Footprint {
     let valid = || points.iter().filter(|point| point.is_valid());
     let connections = |point: &Point| point.load.connections;

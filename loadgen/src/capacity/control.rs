@@ -1,5 +1,5 @@
-//! What a search varies: one number of a scenario, read and changed by the flags of `run`. Must not
-//! choose values.
+//! The quantity that a search varies: one number of a scenario, read from it and set by flags of
+//! `run`. Must not choose values.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -34,7 +34,7 @@ const ALL: [(&str, Control); 4] = [
 ];
 
 impl Control {
-    /// What a value of it counts.
+    /// The unit of its values.
     pub fn unit(self) -> &'static str {
         match self {
             Control::Subscribers => "subscribers",
@@ -59,7 +59,7 @@ impl Control {
         }
     }
 
-    /// What it may be in a scenario.
+    /// The range that a scenario allows.
     pub fn range(self, scenario: &Scenario) -> RangeInclusive<u64> {
         match self {
             Control::Subscribers => 1..=SOCKETS_MAX,
@@ -69,7 +69,7 @@ impl Control {
         }
     }
 
-    /// Has a run use this value, which is in its range.
+    /// Makes a run use this value, which must be in its range.
     pub fn set(self, options: &mut RunOptions, value: u64) {
         let whole = u32::try_from(value).unwrap_or(u32::MAX);
         match self {
@@ -81,7 +81,7 @@ impl Control {
     }
 }
 
-/// Dashboards that follow so many topics need them to be there.
+/// There must be at least as many publishers as topics that a dashboard follows.
 fn topics_needed(scenario: &Scenario) -> u64 {
     let needed = scenario.subscribers.iter().map(|group| match group.topics {
         TopicsEach::Count(topics) => u64::from(topics),

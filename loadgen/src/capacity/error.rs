@@ -8,35 +8,35 @@ use crate::cli::overrides::ResolveError;
 use crate::compare::child::ChildRunError;
 use crate::judge::exit::Exit;
 
-/// Why there is no answer.
+/// Why a search has no answer.
 #[derive(Debug, Error)]
 pub enum CapacityError {
-    /// No scenario.
+    /// The scenario is invalid.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The range has no values.
     #[error("--from {from} lies above --to {to}")]
     Range {
-        /// Where the search should begin.
+        /// The start of the search.
         from: u64,
-        /// And end.
+        /// The end of the search.
         to: u64,
     },
-    /// A run without a result.
+    /// A run left no result.
     #[error(transparent)]
     Run(#[from] ChildRunError),
-    /// A file that cannot be written.
+    /// A file cannot be written.
     #[error("cannot write {}: {cause}", path.display())]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
 }
 
 impl CapacityError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             CapacityError::Resolve(_) | CapacityError::Range { .. } => Exit::Usage,

@@ -1,16 +1,17 @@
-//! Least squares without negative coefficients, for a handful of columns. Knows numbers only.
+//! Least squares with non-negative coefficients, for a few columns. Must not know what the numbers
+//! mean.
 
-/// The non-negative coefficients that bring the rows closest to what is wanted.
+/// The non-negative coefficients with the smallest squared error.
 ///
-/// The best of them leave some columns out and are, for the others, the ordinary solution. There
-/// are few columns, so every choice of them is solved and the best that has no negative
-/// coefficient is the answer: exact, and without a loop that might not end.
+/// The optimum sets some coefficients to zero and is the ordinary solution for the others. There
+/// are few columns, so every subset is solved and the best solution without negative coefficients
+/// is returned. This is exact and always terminates.
 pub fn non_negative<const N: usize>(rows: &[[f64; N]], wanted: &[f64]) -> [f64; N] {
     let scales = scales(rows);
     let normal = Normal::of(rows, wanted, &scales);
     let mut best = ([0.0; N], normal.square_of_wanted);
     let mut choices: Vec<u32> = (1..1 << N).collect();
-    // Of two choices that fit equally well the smaller one is kept.
+    // Of two subsets that fit equally well the smaller one is kept.
     choices.sort_by_key(|choice| choice.count_ones());
     for choice in choices {
         let Some(solution) = normal.solve(choice) else { continue };
@@ -28,12 +29,14 @@ pub fn non_negative<const N: usize>(rows: &[[f64; N]], wanted: &[f64]) -> [f64; 
     coefficients
 }
 
-/// A fit that is closer by less than this share of everything is not closer.
+/// A fit counts as better only if it improves the error by more than this share.
 const NO_BETTER: f64 = 1e-12;
-/// A column that is a mixture of others but for this share tells nothing of its own.
+/// A column whose independent part is smaller than this share is a mixture of others and is not
+/// used.
 const SINGULAR: f64 = 1e-9;
 
-/// The lengths of the columns, so that none weighs more because of its unit; 1 for empty ones.
+/// The norms of the columns, so that no column has more weight because of its unit; 1 for empty
+/// ones.
 fn scales<const N: usize>(rows: &[[f64; N]]) -> [f64; N] {
     let length = |column: usize| rows.iter().map(|row| row[column].powi(2)).sum::<f64>().sqrt();
     std::array::from_fn(length).map(|length: f64| if length > 0.0 { length } else { 1.0 })
@@ -65,8 +68,8 @@ impl<const N: usize> Normal<N> {
         normal
     }
 
-    /// The ordinary solution with the chosen columns only, the others zero; none where they do not
-    /// determine one.
+    /// The ordinary solution for the chosen columns, with zero for the others; `None` if they do
+    /// not determine a solution.
     fn solve(&self, choice: u32) -> Option<[f64; N]> {
         let columns: Vec<usize> = (0..N).filter(|column| choice >> column & 1 == 1).collect();
         let mut system: Vec<Vec<f64>> = columns
@@ -84,15 +87,15 @@ impl<const N: usize> Normal<N> {
         Some(solution)
     }
 
-    /// What a solution leaves of the squares.
+    /// The squared error of a solution.
     fn residual(&self, solution: &[f64; N]) -> f64 {
         let explained: f64 = solution.iter().zip(&self.right).map(|(x, right)| x * right).sum();
         self.square_of_wanted - explained
     }
 }
 
-/// Makes the left side the identity, pivots along the diagonal: the matrix is symmetric and its
-/// diagonal is 1 to begin with.
+/// Gauss elimination with pivots on the diagonal. This is safe because the matrix is symmetric and
+/// its diagonal starts as 1.
 fn eliminate(system: &mut [Vec<f64>]) -> Option<()> {
     for at in 0..system.len() {
         let pivot = system[at][at];
@@ -168,7 +171,7 @@ mod tests {
             for other in &others {
                 prop_assert!(own <= residual(&rows, &noise, other) + 1e-6);
             }
-            // Nor any that lies close by.
+            // No solution nearby is better.
             for (at, step) in (0..3).flat_map(|at| [(at, 0.01), (at, -0.01)]) {
                 let mut near = found;
                 near[at] = f64::max(near[at] + step, 0.0);

@@ -1,32 +1,32 @@
-//! What a server has to do, in the terms of which its costs are the sum. Must not know what they
-//! cost.
+//! The work of a server, split into the terms that its cost is a sum of. Must not know the cost of
+//! a term.
 
 use serde::Serialize;
 
 use crate::plan::implied::Implied;
 use crate::scenario::scenario::Scenario;
 
-/// A load, as a server meets it.
+/// The load of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Load {
     /// Connections of publishers and subscribers.
     pub connections: f64,
-    /// Frames taken in per second.
+    /// Frames received per second.
     pub publishes_per_s: f64,
-    /// Frames given out per second.
+    /// Frames sent per second.
     pub deliveries_per_s: f64,
-    /// Socket writes per second if each tick is one write: an engine that batches pays for these
-    /// rather than for frames.
+    /// Socket writes per second if each tick is one write. An engine that batches pays per write
+    /// and not per frame.
     pub writes_per_s: f64,
-    /// Frames given out with their headers, 10^6 bytes per second.
+    /// Bytes of the frames sent, with headers, 10^6 per second.
     pub megabytes_per_s: f64,
 }
 
-/// How many terms a cost has, the constant one included.
+/// The number of cost terms, including the constant one.
 pub const TERMS: usize = 6;
 
 impl Load {
-    /// That of a scenario.
+    /// The load of a scenario.
     pub fn of(scenario: &Scenario) -> Load {
         let implied = Implied::of(scenario);
         Load {
@@ -38,20 +38,20 @@ impl Load {
         }
     }
 
-    /// What each coefficient is multiplied by.
+    /// The factors of the coefficients.
     pub fn terms(&self) -> [f64; TERMS] {
         let Load { connections, publishes_per_s, deliveries_per_s, .. } = *self;
         let (writes, megabytes) = (self.writes_per_s, self.megabytes_per_s);
         [1.0, connections, publishes_per_s, deliveries_per_s, writes, megabytes]
     }
 
-    /// How far this goes beyond another: the largest ratio of any two terms.
+    /// How far this load exceeds another: the largest ratio of any two terms.
     pub fn beyond(&self, other: &Load) -> f64 {
         let pairs = self.terms().into_iter().zip(other.terms());
         pairs.filter(|(_, other)| *other > 0.0).map(|(own, other)| own / other).fold(0.0, f64::max)
     }
 
-    /// The larger of either in every term.
+    /// The maximum of two loads, term by term.
     pub fn or_more(&self, other: &Load) -> Load {
         Load {
             connections: self.connections.max(other.connections),
@@ -62,7 +62,7 @@ impl Load {
         }
     }
 
-    /// Bits per second on the wire, with what Ethernet, IP and TCP add to each packet.
+    /// Bits per second on the wire, with the overhead of Ethernet, IP and TCP for each packet.
     pub fn wire_bits_per_s(&self) -> f64 {
         let bytes_per_s = self.megabytes_per_s * 1e6;
         let packets_per_s = self.writes_per_s.max(bytes_per_s / SEGMENT_BYTES);

@@ -1,10 +1,10 @@
-//! `gridload capacity`: from goals to the largest load that meets them. Owns the order of the runs
-//! and their time. Must not measure (each run is a `gridload run` of its own), search or judge.
+//! `gridload capacity`: finds the largest load that meets the goals. Owns the order of the runs and
+//! their time. Must not measure (each run is a separate `gridload run`), search or judge.
 //!
-//! The path: `search` says which value comes next, `control` puts it into the scenario, `runner`
-//! has it run and `point` reads what it showed; `variation` has a few loads more. `load`, `model`
-//! with `least_squares`, and `plan` make costs of the points, `answer` everything that is known in
-//! the end; `text` and `record` show it.
+//! The path: `search` chooses the next value, `control` puts it into the scenario, `runner` runs
+//! it, and `point` reads the result; `variation` adds a few more loads. `load`, `model` with
+//! `least_squares`, and `plan` compute costs from the points; `answer` combines everything; `text`
+//! and `record` present it.
 
 pub mod answer;
 pub mod control;
@@ -45,7 +45,7 @@ use crate::time::units::format_duration;
 /// Searches, confirms, fits the model, prints and writes.
 ///
 /// # Errors
-/// [`CapacityError`] when a run fails altogether.
+/// [`CapacityError`] when a run fails completely.
 pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
     let name = args.run.scenario.as_deref().unwrap_or(builtin::DEFAULT);
     let mut options = args.run.options.clone();
@@ -85,7 +85,7 @@ fn asked(args: &CapacityArgs, scenario: &Scenario) -> Result<Asked, CapacityErro
     Ok(Asked { start, least: *range.start(), most, resolution, confirm })
 }
 
-/// Runs what the search asks for, to its end or to that of the time; what was left out then.
+/// Runs what the search asks for, until it ends or the time is over; returns what was left out.
 fn search_knee(
     search: &mut Search,
     runner: &mut Runner<'_>,
@@ -103,7 +103,7 @@ fn search_knee(
         let whole = runner.scenario(Purpose::Confirm, &options)?;
         let confirmation = runner::length(&whole) * confirm;
         let is_confirmed = search.found().confirmed.is_some();
-        // What is confirmed is worth a model.
+        // Only a confirmed value is worth a model.
         let probe = runner.scenario(Purpose::Probe, &options)?;
         let reserve = runner::length(&probe) * if is_confirmed { MODEL_RUNS } else { 0 };
         match purpose {
@@ -123,7 +123,7 @@ fn search_knee(
     }
 }
 
-/// Runs what the model needs beside the search; whether there was time for all of it.
+/// Runs the additional loads that the model needs; returns whether there was time for all of them.
 fn vary(value: u64, runner: &mut Runner<'_>) -> Result<bool, CapacityError> {
     let options = runner.options_at(value);
     let found = runner.scenario(Purpose::Probe, &options)?;
@@ -145,10 +145,10 @@ fn vary(value: u64, runner: &mut Runner<'_>) -> Result<bool, CapacityError> {
     Ok(true)
 }
 
-/// Runs that a model takes, and two that may have to be repeated.
+/// The number of runs for a model, plus two that may have to be repeated.
 const MODEL_RUNS: u32 = 6;
 
-/// Runs of a variation, should the first prove nothing.
+/// The most attempts of a variation whose run is invalid.
 const TRIES: usize = 3;
 
 fn conclude(
@@ -190,7 +190,7 @@ fn conclude(
     Ok(exit(&found))
 }
 
-/// The goals in words: those that bound latencies, and those that are always there.
+/// The goals as text: those that limit latencies, and those that always apply.
 fn goals(slo: &Slo) -> Vec<String> {
     let latencies = slo.latencies();
     let latencies =

@@ -1,4 +1,4 @@
-//! What a load costs in CPU: a sum of non-negative parts, fitted to what runs cost. Pure. Must not
+//! The CPU cost of a load: a sum of non-negative terms, fitted to measured runs. Pure. Must not
 //! know runs or prices.
 
 use serde::Serialize;
@@ -6,33 +6,33 @@ use serde::Serialize;
 use crate::capacity::least_squares::non_negative;
 use crate::capacity::load::{Load, TERMS};
 
-/// CPUs that a server needs for a load: each coefficient is CPU seconds for one of its term.
+/// The CPUs that a server needs for a load: each coefficient is CPU seconds per unit of its term.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Model {
-    /// CPUs whatever the load.
+    /// CPUs independent of the load.
     pub constant: f64,
-    /// CPUs a connection.
+    /// CPUs per connection.
     pub connection: f64,
-    /// CPU seconds a frame taken in.
+    /// CPU seconds per frame received.
     pub publish: f64,
-    /// CPU seconds a frame given out.
+    /// CPU seconds per frame sent.
     pub delivery: f64,
-    /// CPU seconds a socket write.
+    /// CPU seconds per socket write.
     pub write: f64,
-    /// CPU seconds for 10^6 bytes given out.
+    /// CPU seconds per 10^6 bytes sent.
     pub megabyte: f64,
-    /// How many runs it was fitted to.
+    /// The number of runs it was fitted to.
     pub runs: usize,
-    /// The mean relative error over those.
+    /// The mean relative error over these runs.
     pub fit_error: f64,
 }
 
-/// Fewer runs than this determine nothing.
+/// The fewest runs that determine a model.
 const RUNS_MIN: usize = 3;
 
 impl Model {
-    /// Fits what runs cost; each counts alike, so that small loads are met as well as large ones.
-    /// None if there are too few runs.
+    /// Fits the model to the costs of runs. Each run counts by its relative error, so that small
+    /// loads fit as well as large ones. `None` if there are too few runs.
     pub fn fit(runs: &[(Load, f64)]) -> Option<Model> {
         let runs: Vec<_> = runs.iter().filter(|(_, cpus)| *cpus > 0.0).collect();
         if runs.len() < RUNS_MIN {
@@ -57,7 +57,8 @@ impl Model {
         coefficients.iter().zip(load.terms()).map(|(cost, term)| cost * term).sum()
     }
 
-    /// By what share it is wrong about a run that took so many CPUs; positive if it says too much.
+    /// The relative error for a run that used this many CPUs; positive if the model predicts too
+    /// much.
     pub fn error(&self, load: &Load, cpus: f64) -> f64 {
         self.cpus(load) / cpus - 1.0
     }
@@ -70,7 +71,7 @@ mod tests {
     use rand::rngs::Xoshiro256PlusPlus;
     use rand::{RngExt, SeedableRng};
 
-    /// Walls that follow all of so many publishers at this rate.
+    /// Walls (dashboards that follow everything) of this many publishers at this rate.
     fn walls(walls: f64, publishers: f64, rate: f64, bytes: f64) -> Load {
         let deliveries_per_s = walls * publishers * rate;
         Load {
@@ -82,7 +83,7 @@ mod tests {
         }
     }
 
-    /// What a search with its probes sees.
+    /// The loads of a typical search with its variations.
     fn seen() -> Vec<Load> {
         let searched = [50.0, 100.0, 200.0, 400.0, 283.0, 336.0, 308.0];
         let mut loads: Vec<_> = searched.map(|count| walls(count, 100.0, 60.0, 94.0)).to_vec();
@@ -99,7 +100,7 @@ mod tests {
     }
 
     proptest! {
-        /// Costs with noise of a few percent are predicted where no run was.
+        /// With a few percent of noise, predictions between and beyond the runs are still good.
         #[test]
         fn a_load_between_those_seen_is_predicted(
             write_us in 2.0f64..10.0,
@@ -125,7 +126,7 @@ mod tests {
             prop_assert!(error.abs() < 0.15, "{}: {:?}", error, model);
         }
 
-        /// Without noise it is the truth that is found, wherever it is asked.
+        /// Without noise the fit finds the true costs, for every load.
         #[test]
         fn exact_costs_are_met_exactly(coefficients in prop::array::uniform6(0.0f64..1e-3)) {
             let truth = Model::new(coefficients, 0);

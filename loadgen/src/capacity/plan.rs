@@ -1,5 +1,5 @@
-//! A load that is planned for, what it takes by the fitted model, and what capacity costs. Pure.
-//! Must not know how the model came about.
+//! A planned load, the resources it needs by the fitted model, and the cost of capacity. Pure. Must
+//! not know how the model was fitted.
 
 use std::str::FromStr;
 
@@ -9,16 +9,16 @@ use crate::capacity::load::Load;
 use crate::capacity::model::Model;
 use crate::codec::form::Form;
 
-/// A load as `--plan` tells it.
+/// A load as given by `--plan`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Planned {
     /// Subscribers.
     pub subscribers: u64,
     /// Frames per second of each publisher.
     pub rate: f64,
-    /// Payload of a frame.
+    /// Payload of a frame, bytes.
     pub bytes: u64,
-    /// Publishers, all of which every subscriber follows.
+    /// Publishers; every subscriber follows all of them.
     pub publishers: u64,
 }
 
@@ -51,14 +51,14 @@ impl FromStr for Planned {
     }
 }
 
-/// At least 1, and nothing that could be a slip of the hand.
+/// A number from 1 to a limit that only a typing error exceeds.
 fn whole(text: &str) -> Option<u64> {
     let number = text.trim().replace(['_', ','], "").parse().ok();
     number.filter(|number| (1..=1_000_000_000).contains(number))
 }
 
 impl Planned {
-    /// What a server has to do for it.
+    /// The load of a server for this plan.
     pub fn load(&self) -> Load {
         let Planned { subscribers, rate, bytes, publishers } = *self;
         let [subscribers, publishers] = [subscribers as f64, publishers as f64];
@@ -68,49 +68,48 @@ impl Planned {
             connections: subscribers + publishers,
             publishes_per_s,
             deliveries_per_s,
-            // Publishers are on one grid: a tick of all of them is one write.
+            // Publishers share one grid, so a tick of all of them is one write.
             writes_per_s: rate * subscribers,
             megabytes_per_s: deliveries_per_s * Form::Raw.frame_bytes(bytes) as f64 / 1e6,
         }
     }
 }
 
-/// What was measured of the server beside its CPU time.
+/// The measured resources of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Footprint {
     /// User memory of a server without connections, bytes.
     pub base_bytes: f64,
-    /// User memory a connection, bytes.
+    /// User memory per connection, bytes.
     pub user_bytes_per_connection: f64,
-    /// Kernel memory a connection, bytes; of both its ends, if both are on the measured host.
+    /// Kernel memory per connection, bytes; of both ends, if both are on the measured host.
     pub kernel_bytes_per_connection: f64,
-    /// How full the server's CPUs may be: as full as they were at the largest load that held, if
-    /// that was the server's own limit.
+    /// The highest permitted CPU share of the server: the measured share at the largest load that
+    /// passed, if the CPUs were the limit.
     pub cpu_share: f64,
-    /// Whether it was.
+    /// Whether the CPUs were the limit.
     pub is_cpu_share_seen: bool,
 }
 
-/// What a load takes.
+/// The resources a load needs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Needs {
     /// CPU seconds per second.
     pub cpus_busy: f64,
-    /// Cores, filled as far as they may be.
+    /// Cores, at the highest permitted CPU share.
     pub cores: f64,
     /// User and kernel memory, bytes.
     pub memory_bytes: f64,
-    /// Bits per second that leave the server, packet headers included.
+    /// Bits per second that leave the server, including packet headers.
     pub wire_bits_per_s: f64,
-    /// Machines of as many cores as were asked for.
+    /// Machines with the requested number of cores.
     pub machines: u64,
-    /// By how much it exceeds, in some respect, everything that was measured; above 1 the model is
-    /// used beyond what it has seen.
+    /// How far the load exceeds all measured loads in any term; above 1 the model is extrapolated.
     pub beyond: f64,
 }
 
 impl Needs {
-    /// Of a load, by a model that was fitted to loads up to `seen`.
+    /// The resources for a load, by a model that was fitted to loads up to `seen`.
     pub fn of(
         load: &Load,
         model: &Model,
@@ -133,26 +132,26 @@ impl Needs {
     }
 }
 
-/// What cores and egress are sold for.
+/// The prices of cores and egress.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Prices {
-    /// Dollars for a core for an hour.
+    /// Dollars per core and hour.
     pub core_hour: f64,
-    /// Dollars for 10^9 bytes that leave the server.
+    /// Dollars per 10^9 bytes that leave the server.
     pub egress_gigabyte: f64,
 }
 
-/// What the measured load is worth.
+/// The cost of the measured load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Costs {
-    /// Dollars for 100,000 subscribers for an hour.
+    /// Dollars per 100,000 subscribers and hour.
     pub per_100k_subscribers_hour: f64,
-    /// Dollars for 10^9 deliveries.
+    /// Dollars per 10^9 deliveries.
     pub per_billion_deliveries: f64,
 }
 
 impl Costs {
-    /// Of a load that took so many cores for so many subscribers.
+    /// The cost of a load that took this many cores for this many subscribers.
     pub fn of(load: &Load, subscribers: f64, cores: f64, prices: &Prices) -> Costs {
         let gigabytes_per_hour = load.wire_bits_per_s() / 8e9 * 3600.0;
         let per_hour = cores * prices.core_hour + gigabytes_per_hour * prices.egress_gigabyte;
@@ -220,7 +219,7 @@ mod tests {
         assert!((needs.cores - 10.0).abs() < 1e-6 && needs.machines == 3, "{needs:?}");
         assert_eq!(needs.memory_bytes, 1e6 + 200_001.0 * 5_000.0);
         assert!((needs.beyond - 5.0).abs() < 1e-9, "{needs:?}");
-        // A packet of 66 and 90 bytes for each of two million writes.
+        // Two million writes, each a packet of 66 bytes overhead and 90 bytes of data.
         assert_eq!(needs.wire_bits_per_s, 2e6 * 156.0 * 8.0);
     }
 

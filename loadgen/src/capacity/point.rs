@@ -1,4 +1,4 @@
-//! What one run of a search has shown, taken from its `run.json`. Must not judge a search.
+//! The result of one run of a search, taken from its `run.json`. Must not judge a search.
 
 use std::path::PathBuf;
 
@@ -11,17 +11,17 @@ use crate::compare::metric::Metric;
 use crate::judge::exit::Exit;
 use crate::result::run_file::RunFile;
 
-/// What a run is for.
+/// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// It narrows the search.
     Search,
-    /// It confirms what was found, at full length.
+    /// It confirms the result of the search, at full length.
     Confirm,
-    /// It varies what the search does not, for the model.
+    /// It varies what the search does not vary, as data for the model.
     Probe,
-    /// The model, which does not know it, is held against it.
+    /// The model is tested with this run, which it was not fitted to.
     HeldOut,
 }
 
@@ -37,64 +37,64 @@ impl Purpose {
     }
 }
 
-/// What a run was asked.
+/// The request for a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
-    /// Why it was run.
+    /// The purpose of the run.
     pub purpose: Purpose,
     /// The value of the control.
     pub value: u64,
     /// Healthy dashboards.
     pub subscribers: u64,
-    /// What its server had to do.
+    /// The load of its server.
     pub load: Load,
-    /// CPUs its server has, if they are known before.
+    /// CPUs its server has, if known in advance.
     pub server_cpus: Option<usize>,
 }
 
-/// One run.
+/// The result of one run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
-    /// Why it was run.
+    /// The purpose of the run.
     pub purpose: Purpose,
     /// The value of the control.
     pub value: u64,
     /// Healthy dashboards.
     pub subscribers: u64,
-    /// How it came out.
+    /// Its outcome.
     pub trial: Trial,
-    /// What its server had to do.
+    /// The load of its server.
     pub load: Load,
     /// Length of the measured phase, seconds.
     pub measured_s: Option<f64>,
     /// Frames that healthy subscribers received per second.
     pub deliveries_per_s: Option<f64>,
-    /// CPUs that its server kept busy.
+    /// CPUs that its server used.
     pub server_cpus_busy: Option<f64>,
     /// CPUs that its server has.
     pub server_cpus: Option<f64>,
-    /// CPUs that the generator kept busy.
+    /// CPUs that the generator used.
     pub own_cpus_busy: Option<f64>,
-    /// 99 % of frames came within this time of their instant, nanoseconds.
+    /// The 99th percentile of latency from the intended instant, ns.
     pub e2e_p99_ns: Option<f64>,
     /// User memory of its server at the end, bytes.
     pub server_rss_bytes: Option<f64>,
-    /// User memory of its server a connection, bytes.
+    /// User memory of its server per connection, bytes.
     pub user_bytes_per_connection: Option<f64>,
-    /// Kernel memory a connection, bytes.
+    /// Kernel memory per connection, bytes.
     pub kernel_bytes_per_connection: Option<f64>,
-    /// The most memory that TCP used, as a share of where the kernel begins to save.
+    /// The highest TCP memory, as a share of the level at which the kernel begins to restrict it.
     pub tcp_memory_share: Option<f64>,
-    /// Goals that were missed, with what was found and allowed.
+    /// The goals that were missed, with the measured value and the limit.
     pub missed: Vec<String>,
-    /// Why it proves nothing.
+    /// The reasons why the run is invalid.
     pub reasons: Vec<String>,
-    /// Its result.
+    /// The path of its result.
     pub result: PathBuf,
 }
 
 impl Point {
-    /// Reads what a run found.
+    /// Reads the result of a run.
     pub fn of(question: &Question, file: &RunFile) -> Point {
         let run = &file.run;
         let metric = |key| Metric::find(key).and_then(|metric| metric.of(run));
@@ -122,7 +122,7 @@ impl Point {
         }
     }
 
-    /// A run that was not begun, because this host cannot carry it.
+    /// A run that was not started, because this host cannot carry it.
     pub fn refused(question: &Question, said: String, result: PathBuf) -> Point {
         Point {
             purpose: question.purpose,
@@ -146,17 +146,18 @@ impl Point {
         }
     }
 
-    /// Whether its numbers are about the server.
+    /// Whether its numbers are valid for the server.
     pub fn is_valid(&self) -> bool {
         matches!(self.trial, Trial::Held | Trial::Missed)
     }
 
-    /// How full its server's CPUs were.
+    /// The CPU share of its server.
     pub fn cpu_share(&self) -> Option<f64> {
         Some(self.server_cpus_busy? / self.server_cpus?)
     }
 
-    /// What the load cost, if all of it was carried: what is not delivered costs nothing.
+    /// The cost of the load, if all of it was delivered; undelivered frames cost nothing and would
+    /// falsify it.
     pub fn cost(&self) -> Option<(Load, f64)> {
         let carried = self.deliveries_per_s? / self.load.deliveries_per_s;
         let is_whole = self.is_valid() && (carried - 1.0).abs() < NOT_CARRIED_MAX;
@@ -164,7 +165,7 @@ impl Point {
     }
 }
 
-/// Deliveries that may be missing or too many, as a share, in a run whose costs count.
+/// The largest share of missing or additional deliveries in a run that counts for the model.
 const NOT_CARRIED_MAX: f64 = 0.02;
 
 fn trial(run: &Value) -> Trial {
@@ -178,8 +179,8 @@ fn trial(run: &Value) -> Trial {
     }
 }
 
-/// Whether a run is invalid for nothing but what a busy neighbour can do: a generator that is late
-/// because it has too much to do is busy as well.
+/// Whether the only reasons for invalidity are ones that a busy neighbour can cause. A generator
+/// that is late because of its own load shows as busy too.
 fn is_disturbed(run: &Value) -> bool {
     let gates = run["health"]["gates"].as_array().into_iter().flatten();
     let mut breached = gates.filter(|gate| gate["pass"] == false).peekable();
@@ -207,7 +208,7 @@ fn reasons(run: &Value) -> Vec<String> {
     reasons.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The kernel counts in pages of this size on the machines this runs on.
+/// The page size in which the kernel counts TCP memory on the supported machines.
 const PAGE_BYTES: f64 = 4096.0;
 
 fn tcp_memory_share(run: &Value) -> Option<f64> {

@@ -12,34 +12,34 @@ use crate::capacity::control::Control;
 use crate::capacity::point::Point;
 use crate::observe::host::Environment;
 
-/// Version of the layout; grows with every change that a reader could notice.
+/// Version of the layout; it grows with every change visible to a reader.
 const SCHEMA_VERSION: u32 = 1;
 
 /// The file in the directory of a search.
 pub const CAPACITY_FILE: &str = "capacity.json";
 
-/// Everything known about a finished search.
+/// All data of a finished search.
 #[derive(Debug)]
 pub struct Record<'r> {
-    /// The command line that repeats it.
+    /// The command line that repeats the search.
     pub command: &'r str,
     /// The name of the scenario.
     pub scenario: &'r str,
-    /// What was varied.
+    /// The control.
     pub control: Control,
-    /// The goals, in words.
+    /// The goals, as text.
     pub goals: &'r [String],
-    /// How close to the knee the answer had to be, as a share.
+    /// The requested resolution of the knee, as a share.
     pub resolution: f64,
-    /// How long it took, seconds.
+    /// The duration, seconds.
     pub elapsed_s: f64,
-    /// What was left undone for lack of time, in words.
+    /// What was left out for lack of time, as text.
     pub left_out: Option<&'r str>,
-    /// What it comes to.
+    /// The answer.
     pub answer: &'r Answer,
     /// Every run, in order.
     pub points: &'r [Point],
-    /// Where.
+    /// The host.
     pub environment: &'r Environment,
 }
 
@@ -47,7 +47,7 @@ impl Record<'_> {
     /// Writes it to a file.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         fs::write(path, format!("{:#}\n", self.json()))
     }

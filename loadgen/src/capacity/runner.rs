@@ -1,5 +1,5 @@
-//! The runs of a search: each is given its scenario, its length and its directory, is waited for,
-//! and kept as a point. Must not choose what is run next.
+//! Executes the runs of a search: gives each its scenario, length and directory, waits for it, and
+//! keeps the result as a point. Must not choose the next run.
 
 use std::fs;
 use std::io;
@@ -24,20 +24,21 @@ use crate::result::run_file::RunFile;
 use crate::scenario::scenario::Scenario;
 use crate::time::clock::{UtcMap, mono_ns};
 
-/// Connections should be there within this time in a short run.
+/// The longest ramp of a short run.
 const RAMP: Duration = Duration::from_secs(2);
-/// More connections a second than this are a test of their own.
+/// The highest ramp rate; more connections per second would be a test of their own.
 const RAMP_PER_S_MAX: u64 = 4000;
 /// The warm-up of a short run.
 const WARMUP: Duration = Duration::from_secs(1);
-/// What a run takes beside its phases: processes that start and end, the last frames.
+/// The time a run needs besides its phases, for starting and ending processes and for the last
+/// frames.
 const OVERHEAD: Duration = Duration::from_secs(3);
 
-/// Runs, and what they have shown.
+/// Executes runs and keeps their points.
 pub struct Runner<'a> {
     args: &'a CapacityArgs,
     name: &'a str,
-    /// The flags of every run, goals among them.
+    /// The flags of every run, including goals.
     options: RunOptions,
     partition: Partition,
     directory: PathBuf,
@@ -46,10 +47,10 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// Makes the directory of the results; nothing is run yet.
+    /// Creates the directory of the results; starts no run.
     ///
     /// # Errors
-    /// When that is there already.
+    /// When the directory exists already.
     pub fn new(
         args: &'a CapacityArgs,
         name: &'a str,
@@ -62,22 +63,22 @@ impl<'a> Runner<'a> {
         Ok(Runner { args, name, options, partition, directory, started_ns, points })
     }
 
-    /// Where everything goes.
+    /// The directory of all results.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What the runs so far have shown.
+    /// The points so far.
     pub fn points(&self) -> &[Point] {
         &self.points
     }
 
-    /// Since the beginning.
+    /// The time since the start.
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(mono_ns().saturating_sub(self.started_ns))
     }
 
-    /// Whether a run would end in time, with so much left after it.
+    /// Whether a run would end in time and leave this much time after it.
     pub fn has_time(&self, run: &Scenario, reserve: Duration) -> bool {
         self.elapsed() + length(run) + reserve <= self.args.budget
     }
@@ -92,7 +93,7 @@ impl<'a> Runner<'a> {
     /// The scenario of a run for this purpose.
     ///
     /// # Errors
-    /// When the flags contradict it.
+    /// When the flags contradict the scenario.
     pub fn scenario(
         &self,
         purpose: Purpose,
@@ -113,10 +114,10 @@ impl<'a> Runner<'a> {
         Ok(scenario)
     }
 
-    /// Runs a scenario, keeps what it showed, prints it, and says how it came out.
+    /// Runs a scenario, keeps and prints its point, and returns the outcome.
     ///
     /// # Errors
-    /// When there is no result, for another reason than that it is too much for this host.
+    /// When there is no result, except if the load is too large for this host.
     pub fn run(
         &mut self,
         purpose: Purpose,
@@ -135,7 +136,8 @@ impl<'a> Runner<'a> {
         let point =
             match self.call(&directory, scenario) {
                 Ok(file) => Point::of(&question, &file),
-                // The first run finds out whether the flags are right, later ones how far they go.
+                // Wrong flags already show in the first run; in later runs a refusal means that the
+                // load is too large.
                 Err(CapacityError::Run(ChildRunError::NoResult {
                     is_refusal: true, said, ..
                 })) if !self.points.is_empty() => Point::refused(&question, said, directory),
@@ -159,7 +161,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// How long a run takes, about.
+/// The estimated duration of a run.
 pub fn length(scenario: &Scenario) -> Duration {
     let ramp_s = scenario.subscribers.iter().map(|g| g.sockets() / u64::from(g.ramp_per_s.max(1)));
     let ramp = Duration::from_secs(ramp_s.max().unwrap_or(0));
@@ -177,7 +179,7 @@ fn directory(wanted: Option<&Path>, scenario: &str) -> Result<PathBuf, CapacityE
     Ok(made.map_err(wrong)?.path().to_owned())
 }
 
-/// What a scenario file cannot say: the server as it is reached, and the host.
+/// The options a scenario file cannot hold: how the server is reached, and the host.
 fn host_flags(options: &RunOptions) -> Vec<String> {
     let scheme = |tls: bool| if tls { "wss" } else { "ws" };
     let target = options.target.as_ref();
@@ -197,7 +199,8 @@ fn host_flags(options: &RunOptions) -> Vec<String> {
     let mut flags: Vec<_> = valued.chain(set).flatten().collect();
     let switches = [("--tls-insecure", options.tls_insecure), ("--count", options.count)];
     flags.extend(switches.into_iter().filter(|(_, is_on)| *is_on).map(|(flag, _)| flag.to_owned()));
-    // What the engine carries is what is searched for.
+    // Writes beyond the engine's expected capacity are allowed, because the search looks for that
+    // limit.
     flags.push("--force".to_owned());
     flags
 }

@@ -1,24 +1,24 @@
-//! Where the knee is: which value to try next, given how the runs so far came out. A pure state
-//! machine: it is told outcomes and tells values. Must not run anything or know what is varied.
+//! The search for the knee: the next value to try, from the outcomes so far. A pure state machine:
+//! outcomes in, values out. Must not run anything or know what is varied.
 
 use serde::Serialize;
 
-/// What is searched.
+/// The parameters of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Asked {
-    /// The value to begin with.
+    /// The first value.
     pub start: u64,
-    /// The least value there is, at least 1.
+    /// The smallest value, at least 1.
     pub least: u64,
-    /// The largest.
+    /// The largest value.
     pub most: u64,
-    /// How far apart what holds and what does not may be in the end, as a share.
+    /// The largest final distance between a value that passes and one that does not, as a share.
     pub resolution: f64,
-    /// Runs of full length that a majority must hold in.
+    /// The number of full-length runs; a majority must pass.
     pub confirm: u32,
 }
 
-/// How a run came out.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trial {
@@ -26,59 +26,59 @@ pub enum Trial {
     Held,
     /// It was valid and a goal was missed.
     Missed,
-    /// The generator was at its limit: it proves nothing.
+    /// The generator was at its limit, so the run is invalid.
     Invalid,
-    /// Something else held the generator up for a moment: it proves nothing, another run might.
+    /// Other work delayed the generator for a moment, so the run is invalid; another may be valid.
     Disturbed,
-    /// This host cannot carry the load at all.
+    /// This host cannot carry the load.
     Refused,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// A short run with this value.
     Try(u64),
     /// A run of full length with this value.
     Confirm(u64),
-    /// There is nothing more to do.
+    /// The search is finished.
     End,
 }
 
-/// What a search has found so far.
+/// The results of a search so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// The largest value at which a majority of runs of full length held.
+    /// The largest value at which a majority of full-length runs passed.
     pub confirmed: Option<u64>,
-    /// The largest at which a short run held and which has not been refuted since.
+    /// The largest value at which a short run passed, unless refuted since.
     pub seen: Option<u64>,
-    /// Runs of full length at that value; without one, at the last that was to be confirmed.
+    /// Full-length runs at the confirmed value; if none is confirmed, at the last value tried.
     pub confirm_runs: u32,
-    /// Those of them that held.
+    /// The number of them that passed.
     pub confirm_held: u32,
-    /// The least value that does not hold, and why; none if all that were tried do.
+    /// The smallest value that failed, and why; `None` if all values passed.
     pub above: Option<Above>,
-    /// The least at which goals were missed: runs between the two, if any, prove nothing.
+    /// The smallest value at which goals were missed. Runs between the two, if any, were invalid.
     pub missed: Option<u64>,
 }
 
-/// A value that does not hold.
+/// A value that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Above {
     /// The value.
     pub value: u64,
-    /// How its runs came out.
+    /// The outcome of its runs.
     pub trial: Trial,
 }
 
 impl Found {
-    /// Whether something above was seen to miss its goals, rather than not seen at all.
+    /// Whether a goal was missed at a higher value; otherwise the runs there were invalid.
     pub fn is_knee(&self) -> bool {
         self.missed.is_some()
     }
 }
 
-/// How often a value that is not confirmed is lowered: by one resolution, two, four and so on.
+/// How often an unconfirmed value is lowered: by one resolution, then two, four and so on.
 const STEPS_DOWN_MAX: u32 = 4;
 
 /// What steps down may skip, in resolutions: runs of full length are too long to be had for less.

@@ -1,5 +1,4 @@
-//! A search as a person reads it: a line a run while it goes on, and what it comes to in the end.
-//! Must not judge.
+//! A search as text: one line per run while it goes on, and the answer at the end. Must not judge.
 
 use crate::capacity::answer::{Answer, LimitedBy};
 use crate::capacity::control::Control;
@@ -23,7 +22,7 @@ pub fn head(control: Control) -> String {
     ])
 }
 
-/// One run.
+/// The line of one run.
 pub fn line(point: &Point) -> String {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
     let server = match point.server_cpus {
@@ -58,29 +57,29 @@ fn columns(cells: [&str; 8]) -> String {
     text.trim_end().to_owned()
 }
 
-/// A reason up to its explanation, which a line has no place for.
+/// A reason without its explanation, which does not fit on a line.
 fn first_of(reasons: &[String]) -> String {
     let first = reasons.first().map(String::as_str).unwrap_or_default();
     let short: String = first.lines().next().unwrap_or_default().chars().take(72).collect();
     short.split(" (allowed").next().unwrap_or_default().to_owned()
 }
 
-/// What is said in the end.
+/// The data of the final text.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary<'s> {
-    /// What was varied.
+    /// The control.
     pub control: Control,
-    /// The goals, in words.
+    /// The goals, as text.
     pub goals: &'s [String],
-    /// What the search comes to.
+    /// The answer.
     pub answer: &'s Answer,
-    /// Cores of a machine of the plan.
+    /// Cores per machine of the plan.
     pub plan_cores: u32,
-    /// What was left undone for lack of time, in words.
+    /// What was left out for lack of time, as text.
     pub left_out: Option<&'s str>,
 }
 
-/// The answer, with everything that follows from it.
+/// The answer and its consequences.
 pub fn summary(summary: &Summary<'_>) -> String {
     let Summary { answer, left_out, .. } = summary;
     let rows = rows(summary).into_iter();
@@ -253,7 +252,7 @@ fn plan_rows(
     rows
 }
 
-/// Why a plan may be wrong by more than its error says.
+/// Why the error of a plan may be larger than stated.
 fn doubts(needs: &Needs, answer: &Answer) -> Option<String> {
     let unchecked = answer.held_out.is_none().then(|| "no run has checked the model".to_owned());
     let beyond = (needs.beyond > BEYOND_MAX)
@@ -261,7 +260,7 @@ fn doubts(needs: &Needs, answer: &Answer) -> Option<String> {
     [unchecked, beyond].into_iter().flatten().reduce(|one, other| format!("{one}, and {other}"))
 }
 
-/// A model is told to be used beyond what it has seen from here on.
+/// The ratio from which a plan is marked as extrapolated.
 const BEYOND_MAX: f64 = 1.5;
 
 fn notes(answer: &Answer) -> String {

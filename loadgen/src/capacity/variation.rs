@@ -1,6 +1,5 @@
-//! What is run beside the search: loads that differ from what was found in one respect each, so
-//! that the model can tell their costs apart, and one in between to hold it against. Pure. Must not
-//! run them.
+//! The additional loads for the model: each differs from the found load in one respect, so that the
+//! model can separate the costs; one more, in between, tests the model. Pure. Must not run them.
 
 use crate::capacity::control::Control;
 use crate::capacity::point::Purpose;
@@ -11,13 +10,13 @@ use crate::time::rate::Rate;
 /// A load to run.
 #[derive(Debug, Clone)]
 pub struct Variation {
-    /// What the run is for.
+    /// The purpose of the run.
     pub purpose: Purpose,
-    /// The flags that make it.
+    /// The flags for this load.
     pub options: RunOptions,
 }
 
-/// Each with the share of what was found that it takes, by what it changes.
+/// Each quantity that is changed, with its share of the found load.
 const VARIATIONS: [(Purpose, &[(Control, f64)]); 4] = [
     (Purpose::Probe, &[(Control::Topics, 0.5)]),
     (Purpose::Probe, &[(Control::Rate, 0.5)]),
@@ -28,8 +27,8 @@ const VARIATIONS: [(Purpose, &[(Control, f64)]); 4] = [
     ),
 ];
 
-/// All of them, `options` being the flags that made what was found. One that cannot be varied
-/// comes out the same.
+/// All variations; `options` are the flags of the found load. A quantity that cannot be varied
+/// stays the same.
 pub fn variations(found: &Scenario, options: &RunOptions) -> Vec<Variation> {
     let vary = |(purpose, changes): &(Purpose, &[(Control, f64)])| {
         let mut options = options.clone();
@@ -51,7 +50,7 @@ fn scale(control: Control, share: f64, found: &Scenario, options: &mut RunOption
     control.set(options, value.clamp(*range.start(), *range.end()));
 }
 
-/// Rates need not be whole.
+/// Rates may be fractions.
 fn scaled_rate(found: &Scenario, share: f64) -> Option<Rate> {
     let rates = found.publishers.iter().map(|group| group.rate.per_second());
     let fastest = rates.reduce(f64::max)? * share;

@@ -1,5 +1,5 @@
-//! `gridload capture`: the C37.118 frames that a scenario would publish, as a packet capture, so
-//! that other people's tools can say what they are. Must not publish.
+//! `gridload capture`: writes the C37.118 frames that a scenario would publish to a packet capture,
+//! so that other tools can check them. Must not publish.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -24,27 +24,27 @@ use crate::scenario::builtin;
 use crate::time::clock::UtcMap;
 use crate::time::units::SECOND_NS;
 
-/// Why there is no capture.
+/// Why no capture was written.
 #[derive(Debug, Error)]
 pub enum CaptureError {
-    /// No scenario.
+    /// The scenario is invalid.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// It has no C37.118 frames.
+    /// The scenario has no C37.118 frames.
     #[error("no publisher of this scenario sends C37.118 frames; give --payload c37118")]
     OtherPayload,
     /// The file cannot be written.
     #[error("--pcap {}: {cause}", path.display())]
     File {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
 }
 
 impl CaptureError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         Exit::Usage
     }
@@ -53,7 +53,7 @@ impl CaptureError {
 /// Writes the capture.
 ///
 /// # Errors
-/// When there is no scenario, nothing to capture, or no room.
+/// When the scenario is invalid, has nothing to capture, or the file cannot be written.
 pub fn run(args: &CaptureArgs) -> Result<Exit, CaptureError> {
     let name = args.run.scenario.as_deref().unwrap_or(builtin::DEFAULT);
     let scenario = overrides::resolve(name, &args.run.options)?;
@@ -72,14 +72,14 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, CaptureError> {
     Ok(Exit::Ok)
 }
 
-/// A frame on its way, and when it leaves, ns since the Unix epoch.
+/// A frame and when it is sent, ns since the Unix epoch.
 struct Sent {
     publisher: u16,
     at_unix_ns: u64,
     bytes: Vec<u8>,
 }
 
-/// Every stream's configuration, then its data, in the order of time.
+/// The configuration of every stream, then its data, in the order of time.
 fn frames(plan: &Plan, from_unix_s: u64, seconds: u64) -> Vec<Sent> {
     let start_unix_ns = from_unix_s * SECOND_NS;
     let publisher_index = PublisherIndex::new(plan, start_unix_ns, UtcMap::sample(), 1);

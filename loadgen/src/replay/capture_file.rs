@@ -1,5 +1,5 @@
-//! Packets out of a capture file, pcap or pcapng, with the instants at which they were captured.
-//! The file is untrusted input. Must not know what is in a packet.
+//! Reads the packets of a capture file, pcap or pcapng, with their capture instants. The file is
+//! untrusted input. Must not know what is in a packet.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::ops::ControlFlow;
@@ -18,26 +18,26 @@ use thiserror::Error;
 
 use crate::time::units::SECOND_NS;
 
-/// A packet as it was captured.
+/// A captured packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet<'p> {
-    /// When, ns since the Unix epoch; `None` if the file does not say.
+    /// The capture instant, ns since the Unix epoch; `None` if the file has none.
     pub at_ns: Option<u64>,
-    /// What its first header is.
+    /// The type of its first header.
     pub link: DataLink,
-    /// What there is of it.
+    /// The captured bytes.
     pub bytes: &'p [u8],
-    /// Whether that is only a part.
+    /// Whether the packet was truncated.
     pub is_cut: bool,
 }
 
-/// Why a file gave no packets, or no more.
+/// Why a file could not be read.
 #[derive(Debug, Error)]
 pub enum CaptureFileError {
-    /// Not a capture.
+    /// Not a capture file.
     #[error("neither pcap nor pcapng ({0})")]
     Format(PcapError),
-    /// It cannot be read.
+    /// A read error.
     #[error(transparent)]
     Unreadable(#[from] std::io::Error),
 }
@@ -45,20 +45,21 @@ pub enum CaptureFileError {
 /// How a file ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// With a whole packet.
+    /// After a complete packet.
     Whole,
-    /// In the middle of a packet, as when a capturing program was killed.
+    /// Inside a packet, as when the capturing program was killed.
     Torn,
-    /// With something that is no packet: what comes behind it is lost.
+    /// With invalid data; everything after it is lost.
     Damaged(String),
-    /// The taker wanted no more.
+    /// The caller wanted no more packets.
     Enough,
 }
 
-/// Hands every packet to `take`, until there are no more or it breaks off.
+/// Passes every packet to `take`, until the file ends or is damaged.
 ///
 /// # Errors
-/// When the file is no capture or cannot be read. One that is damaged further on is no error.
+/// When the file is not a capture or cannot be read. Damage further on is reported in the result
+/// instead.
 pub fn read(
     file: impl Read,
     take: impl FnMut(Packet<'_>) -> ControlFlow<()>,
@@ -78,7 +79,7 @@ fn read_pcap(
         TsResolution::MicroSecond => 1_000,
         TsResolution::NanoSecond => 1,
     };
-    // Raw packets: the lengths of whole ones are held against the header, which is often wrong.
+    // Raw packets are used to compare the captured length with the header, which is often wrong.
     while let Some(packet) = reader.next_raw_packet() {
         let packet = match packet {
             Ok(packet) => packet,
@@ -101,7 +102,7 @@ fn read_pcapng(
     let mut reader = PcapNgReader::new(file).map_err(CaptureFileError::Format)?;
     let mut interfaces: Vec<Interface> = Vec::new();
     let mut endianness = reader.section().endianness;
-    // Raw blocks: pcap-file 2.0 panics over some malformed name resolution blocks.
+    // Raw blocks are used because pcap-file 2.0 panics on some malformed name resolution blocks.
     while let Some(block) = reader.next_raw_block() {
         let block = match block {
             Ok(block) => block,
@@ -139,7 +140,7 @@ fn read_pcapng(
     Ok(End::Whole)
 }
 
-/// The packet of a block, if its lengths hold and its interface was described.
+/// The packet of a block, if its lengths are valid and its interface was described.
 fn enhanced_packet<'p>(
     body: &'p [u8],
     endianness: Endianness,
@@ -159,11 +160,12 @@ fn enhanced_packet<'p>(
     Some(Packet { at_ns, link: interface.link, bytes, is_cut: captured < original })
 }
 
-/// How packets of a capturing interface are to be read.
+/// How to read the packets of a capture interface.
 #[derive(Debug, Clone, Copy)]
 struct Interface {
     link: DataLink,
-    /// As `if_tsresol` has it: a negative power of ten, or of two with the upper bit.
+    /// The time unit as in `if_tsresol`: a negative power of ten, or of two if the upper bit is
+    /// set.
     resolution: u8,
     /// Added to every instant.
     offset_s: u64,

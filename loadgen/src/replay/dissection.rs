@@ -1,6 +1,5 @@
-//! What a captured packet carries: a UDP datagram, a piece of a TCP connection, or nothing that is
-//! wanted. Headers are read by etherparse; the packet is untrusted input. Must not look at
-//! payloads.
+//! The contents of a captured packet: a UDP datagram, a TCP segment, or neither. etherparse reads
+//! the headers; the packet is untrusted input. Must not look at payloads.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,32 +9,32 @@ use pcap_file::DataLink;
 use crate::replay::capture_file::Packet;
 use crate::replay::skipped::Skip;
 
-/// What a packet carries.
+/// The contents of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried<'p> {
     /// A UDP datagram.
     Datagram {
-        /// Who sent it.
+        /// The sender.
         from: IpAddr,
         /// Its payload.
         bytes: &'p [u8],
     },
-    /// A piece of a TCP connection.
+    /// A TCP segment.
     Segment(Segment<'p>),
 }
 
-/// A piece of one direction of a TCP connection.
+/// A segment of one direction of a TCP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment<'p> {
-    /// Who sent it.
+    /// The sender.
     pub from: SocketAddr,
-    /// To whom.
+    /// The receiver.
     pub to: SocketAddr,
-    /// The sequence number it carries.
+    /// Its sequence number.
     pub seq: u32,
-    /// Whether the direction begins with it.
+    /// Whether it starts the direction (SYN).
     pub is_first: bool,
-    /// Whether the direction ends with it, or at once.
+    /// Whether it ends the direction (FIN or RST).
     pub is_last: bool,
     /// Its payload.
     pub bytes: &'p [u8],
@@ -44,7 +43,7 @@ pub struct Segment<'p> {
 /// Reads the headers of a packet.
 ///
 /// # Errors
-/// Why it is of no use.
+/// Why the packet is not used.
 pub fn carried<'p>(packet: &Packet<'p>) -> Result<Carried<'p>, Skip> {
     if packet.is_cut {
         return Err(Skip::CutShort);
@@ -85,7 +84,7 @@ fn sliced(link: DataLink, bytes: &[u8]) -> Result<SlicedPacket<'_>, Skip> {
         DataLink::NULL | DataLink::LOOP => {
             SlicedPacket::from_ip(bytes.get(4..).unwrap_or_default())
         }
-        // etherparse reads cooked headers of Ethernet devices only; loopback devices have them too.
+        // etherparse reads cooked headers of Ethernet devices only; loopback devices use them too.
         DataLink::LINUX_SLL => return cooked(bytes, 14, 16),
         DataLink::LINUX_SLL2 => return cooked(bytes, 0, 20),
         _ => return Err(Skip::Link),
@@ -93,7 +92,7 @@ fn sliced(link: DataLink, bytes: &[u8]) -> Result<SlicedPacket<'_>, Skip> {
     sliced.map_err(|_| Skip::Malformed)
 }
 
-/// A packet whose header has the type of what follows at `type_at`.
+/// A packet whose header has its payload type at `type_at`.
 fn cooked(bytes: &[u8], type_at: usize, header_bytes: usize) -> Result<SlicedPacket<'_>, Skip> {
     let kind = bytes.get(type_at..).and_then(|bytes| bytes.first_chunk::<2>());
     let (kind, payload) = kind.zip(bytes.get(header_bytes..)).ok_or(Skip::Malformed)?;

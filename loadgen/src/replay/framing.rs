@@ -1,35 +1,34 @@
-//! C37.118 frames cut out of bytes by their FRAMESIZE: of a datagram, or of a byte stream that may
-//! be joined in the middle and may have holes. The bytes are untrusted input. Must not know
-//! packets.
+//! Splits bytes into C37.118 frames by FRAMESIZE: a datagram, or a byte stream that may start in
+//! the middle and may have gaps. The bytes are untrusted input. Must not know packets.
 
 use crate::codec::c37118;
 use crate::codec::c37118::{ENVELOPE_BYTES, Envelope, Kind, SYNC};
 
-/// A frame whose checksum holds.
+/// A frame with a valid checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'b> {
     /// Its kind.
     pub kind: Kind,
-    /// What it says about itself.
+    /// Its header.
     pub envelope: Envelope,
-    /// All of it.
+    /// All its bytes.
     pub bytes: &'b [u8],
 }
 
-/// What bytes begin with.
+/// What the bytes begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut<'b> {
     /// A frame.
     Frame(Frame<'b>),
-    /// So many bytes that look like a frame, but whose checksum does not hold.
+    /// This many bytes look like a frame, but the checksum is wrong.
     Damaged(usize),
-    /// A frame that goes on behind their end, perhaps.
+    /// The beginning of what may be a frame.
     Partial,
     /// Anything else.
     Other,
 }
 
-/// Looks at the beginning of bytes.
+/// Examines the beginning of the bytes.
 pub fn first(bytes: &[u8]) -> Cut<'_> {
     let may_begin = match bytes {
         [] => true,
@@ -51,29 +50,29 @@ pub fn first(bytes: &[u8]) -> Cut<'_> {
     }
 }
 
-/// Cuts a byte stream. Keeps at most the beginning of one frame, which is less than 64 KiB.
+/// Splits a byte stream. It keeps at most one incomplete frame, which is less than 64 KiB.
 #[derive(Debug, Default)]
 pub struct Cutter {
     rest: Vec<u8>,
-    /// Whether the next frame must begin where the last one ended.
+    /// Whether the next frame must begin directly after the last one.
     is_in_step: bool,
     has_frames: bool,
-    /// Bytes under checksums that did not hold: what searching has cost.
+    /// Bytes with wrong checksums so far, which is the cost of searching.
     wasted: usize,
     found: FrameCounts,
 }
 
-/// What a stream had beside the frames that were handed out.
+/// The bytes of a stream that are not valid frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FrameCounts {
     /// Frames with a wrong checksum.
     pub damaged: u64,
-    /// Bytes that belong to no whole frame.
+    /// Bytes outside of complete frames.
     pub stray_bytes: u64,
 }
 
 impl Cutter {
-    /// Takes the next bytes of the stream and hands out the frames they complete.
+    /// Handles the next bytes of the stream and passes on the frames they complete.
     pub fn take(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
         if self.is_given_up() {
             self.found.stray_bytes += bytes.len() as u64;
@@ -111,28 +110,28 @@ impl Cutter {
         }
     }
 
-    /// Some bytes are missing here: what was begun cannot be completed.
+    /// Marks a gap: the incomplete frame cannot be completed.
     pub fn lose_step(&mut self) {
         self.found.stray_bytes += self.rest.len() as u64;
         self.rest = Vec::new();
         self.is_in_step = false;
     }
 
-    /// Ends the stream, and tells what was found in it.
+    /// Ends the stream and returns what was not a frame.
     pub fn finish(mut self) -> FrameCounts {
         self.lose_step();
         self.found
     }
 
-    /// A stream that hides frames so well is searched no longer: it is no C37.118, or malice.
+    /// Whether to stop searching: a stream that costs this much is not C37.118, or it is malicious.
     fn is_given_up(&self) -> bool {
         let is_other = !self.has_frames && self.found.stray_bytes > STRAY_BYTES_MAX;
         is_other || self.wasted > WASTED_BYTES_MAX
     }
 }
 
-/// How many bytes come before the next whole frame; where there is none, before what may yet
-/// become one.
+/// The number of bytes before the next complete frame; if there is none, before a possible
+/// beginning of one.
 fn search(bytes: &[u8], wasted: &mut usize) -> (usize, bool) {
     let mut begun = None;
     for at in (0..bytes.len()).filter(|at| bytes.get(*at) == Some(&SYNC)) {
@@ -150,7 +149,7 @@ fn search(bytes: &[u8], wasted: &mut usize) -> (usize, bool) {
 }
 
 const FRAME_BYTES_MIN: usize = ENVELOPE_BYTES + 2;
-/// A fraction of a second's work.
+/// The search limit in bytes, a fraction of a second of work.
 const WASTED_BYTES_MAX: usize = 64 << 20;
 /// Many times the longest frame.
 const STRAY_BYTES_MAX: u64 = 1 << 20;
@@ -229,7 +228,7 @@ mod tests {
         }
     }
 
-    /// Bytes that look like frames more often than chance would have it.
+    /// Bytes that look like a frame far more often than random bytes would.
     fn plausible() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![Just(SYNC), Just(0x01), Just(0x00), any::<u8>()];
         prop::collection::vec(byte, 0..80)

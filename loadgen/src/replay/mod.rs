@@ -1,5 +1,5 @@
-//! Recordings: frames out of captures, played as publishers, and frames written as captures. Must
-//! not measure.
+//! Recordings: reads frames from captures and replays them as publishers, and writes frames to
+//! captures. Must not measure.
 
 pub mod capture;
 pub mod capture_file;

@@ -1,5 +1,5 @@
-//! A packet capture written: C37.118 frames as UDP packets in plain IP, with nanoseconds. Must not
-//! know where frames come from.
+//! Writes a packet capture: C37.118 frames as UDP packets in plain IP, with nanosecond instants.
+//! Must not know where frames come from.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -17,17 +17,17 @@ pub struct PacketWriter<W: Write> {
     packet: Vec<u8>,
 }
 
-/// Who sent a frame: an address of the stream's own.
+/// The sender of a frame; each stream has its own address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
     /// IDCODE of the stream.
     pub id: u16,
-    /// Tells streams of one IDCODE apart, from 0.
+    /// A number that separates streams with the same IDCODE, from 0.
     pub rank: u8,
 }
 
 impl Sender {
-    /// There are no more addresses.
+    /// All addresses are used up.
     pub const RANK_MAX: u8 = u8::MAX - NETWORK;
 
     fn address(self) -> [u8; 4] {
@@ -37,7 +37,7 @@ impl Sender {
 }
 
 impl<W: Write> PacketWriter<W> {
-    /// Begins a capture.
+    /// Starts a capture.
     ///
     /// # Errors
     /// When its header cannot be written.
@@ -64,7 +64,7 @@ impl<W: Write> PacketWriter<W> {
         self.writer.write_packet(&packet).map(|_| ()).map_err(from_pcap)
     }
 
-    /// Writes what is not written yet.
+    /// Writes the buffered data.
     ///
     /// # Errors
     /// When that fails.

@@ -1,5 +1,5 @@
-//! TCP streams put together from the segments of a capture: in order, without what was sent twice,
-//! and with their holes found. Memory is bounded whatever the segments say. Must not know files.
+//! Reassembles TCP streams from the segments of a capture: in order, without duplicates, and with
+//! gaps marked. Memory is bounded for any input. Must not know files.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use crate::replay::dissection::Segment;
 use crate::replay::framing::{Cutter, Frame};
 use crate::replay::skipped::{Skip, Skipped};
 
-/// Takes the frames of all streams, each with who sent it.
+/// Receives the frames of all streams, each with its sender.
 pub type Sink<'s> = &'s mut dyn FnMut(IpAddr, Frame<'_>);
 
 /// All directions of all TCP connections of a capture.
@@ -25,9 +25,9 @@ pub struct Reassembly {
 struct Direction {
     /// The sequence number of the next byte.
     next: u32,
-    /// The place of that byte in the stream.
+    /// The offset of that byte in the stream.
     place: u64,
-    /// Segments that came too early, by their place in the stream.
+    /// Segments that arrived too early, by their offset in the stream.
     early: BTreeMap<u64, Vec<u8>>,
     early_bytes: usize,
     holes: u64,
@@ -35,7 +35,7 @@ struct Direction {
 }
 
 impl Reassembly {
-    /// Takes a segment and hands out the frames that it completes.
+    /// Handles a segment and passes on the frames it completes.
     pub fn take(&mut self, segment: &Segment<'_>, sink: Sink<'_>) {
         let key = (segment.from, segment.to);
         if segment.is_first {
@@ -48,7 +48,7 @@ impl Reassembly {
         if is_new && self.directions.len() == DIRECTIONS_MAX {
             return self.skipped.add(Skip::Crowd, 1);
         }
-        // What begins a direction has a number of its own, before the first byte.
+        // SYN has a sequence number of its own, before the first byte.
         let seq = segment.seq.wrapping_add(u32::from(segment.is_first));
         let direction = self.directions.entry(key).or_insert_with(|| Direction::at(seq));
         let mut hand_out = |frame: Frame<'_>| sink(key.0.ip(), frame);
@@ -58,7 +58,7 @@ impl Reassembly {
         }
     }
 
-    /// Ends all streams; answers what in them was no frame.
+    /// Ends all streams; returns what in them was not a frame.
     pub fn finish(mut self, sink: Sink<'_>) -> Skipped {
         let mut keys: Vec<_> = self.directions.keys().copied().collect();
         keys.sort_unstable();
@@ -90,7 +90,8 @@ impl Direction {
         let distance = seq.wrapping_sub(self.next).cast_signed();
         match u64::try_from(distance) {
             Ok(ahead) if ahead > 0 && !bytes.is_empty() => self.keep(self.place + ahead, bytes),
-            // What is behind has been here before; a segment may reach from there to here.
+            // Earlier offsets were handled before; a segment may still reach from there to the
+            // current offset.
             _ => {
                 let known = distance.unsigned_abs() as usize;
                 self.deliver(bytes.get(known..).unwrap_or_default(), sink);
@@ -128,7 +129,7 @@ impl Direction {
         }
     }
 
-    /// Gives up what is missing before the first early segment.
+    /// Skips the gap before the first early segment.
     fn leap(&mut self, sink: &mut dyn FnMut(Frame<'_>)) {
         let Some((&place, _)) = self.early.first_key_value() else { return };
         self.next = self.next.wrapping_add((place - self.place) as u32);
@@ -145,8 +146,8 @@ fn cost(bytes: &[u8]) -> usize {
 }
 
 const SEGMENT_COST_BYTES: usize = 64;
-/// Kept of a direction until what comes before is there: as much as a window without scaling, four
-/// times. With the directions there may be, 256 MiB.
+/// The most bytes kept per direction while an earlier segment is missing: four times a window
+/// without scaling. With the maximum number of directions this is 256 MiB.
 const EARLY_BYTES_MAX: usize = 256 * 1024;
 const DIRECTIONS_MAX: usize = 1024;
 
@@ -223,7 +224,7 @@ mod tests {
     }
 
     proptest! {
-        /// Cut anywhere, sent twice, overlapping, and in another order over a short distance.
+        /// Segments cut anywhere, sent twice, overlapping, and reordered over a short distance.
         #[test]
         fn frames_come_out_whole_whatever_became_of_the_segments(
             start: u32,

@@ -1,5 +1,5 @@
-//! `gridload record`: subscribes to a server and writes the C37.118 frames that arrive as a packet
-//! capture, with the instants of their arrival. Must not measure, and knows no packets.
+//! `gridload record`: subscribes to a server and writes the received C37.118 frames to a packet
+//! capture, with the instants of their arrival. Must not measure, and must not know packets.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -36,41 +36,41 @@ use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::draw::mix;
 use crate::time::units::{SECOND_NS, format_bytes, format_exact};
 
-/// Why there is no recording, or not all of it.
+/// Why there is no recording, or only a part.
 #[derive(Debug, Error)]
 pub enum RecorderError {
-    /// The server's name or its certificate's authorities are wrong.
+    /// The server's name or the root certificates are invalid.
     #[error(transparent)]
     Target(#[from] SessionError),
     /// Connections cannot be encrypted.
     #[error("encryption: {0}")]
     Tls(#[from] TlsError),
-    /// The server did not let the recorder in, or refused a topic.
+    /// The server did not accept the recorder, or refused a topic.
     #[error("{authority}: {reason}")]
     Refused {
-        /// Which server.
+        /// The server.
         authority: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
     /// The file cannot be written.
     #[error("--pcap {}: {cause}", path.display())]
     File {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// The operating system refused something else.
+    /// Another error of the operating system.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
-    /// The server ended the connection too early.
+    /// The server closed the connection too early.
     #[error("the connection ended early ({0}); what came before is in the file")]
     Ended(String),
 }
 
 impl RecorderError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             RecorderError::Target(error) => error.exit(),
@@ -82,10 +82,10 @@ impl RecorderError {
     }
 }
 
-/// Records until the time is over or somebody interrupts.
+/// Records until the time is over or the user interrupts.
 ///
 /// # Errors
-/// When nothing could be recorded, or the server ended it.
+/// When nothing could be recorded, or the server closed the connection.
 pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
     let progress = Arc::new(Progress::default());
     let interrupt = watch_signals(&progress)
@@ -118,7 +118,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
 
 fn bar(seconds: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} s, {msg}");
-    // A template that is wrong shows the bar of the library instead.
+    // If the template is wrong, the library's default bar is shown.
     ProgressBar::new(seconds).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
@@ -127,17 +127,17 @@ struct Line {
     connection: Connection,
     poll: Poll,
     buffer: Vec<u8>,
-    /// Whether the last turn left something unread.
+    /// Whether unread bytes may be left from the last turn.
     is_behind: bool,
     /// Topics and patterns that the server has not confirmed yet.
     awaited: usize,
-    /// Frames that the server told it has skipped.
+    /// Frames that the server reported as skipped.
     gap_frames: u64,
     utc: UtcMap,
 }
 
 impl Line {
-    /// Connects and subscribes, and waits until the server has confirmed it all.
+    /// Connects and subscribes, and waits until the server has confirmed everything.
     fn open(args: &RecordArgs, progress: &Progress) -> Result<Line, RecorderError> {
         let authority = &args.target.authority;
         let refused = |reason| RecorderError::Refused { authority: authority.clone(), reason };
@@ -171,8 +171,8 @@ impl Line {
         self.connection.send(&requests)
     }
 
-    /// Waits for something to read and hands out the binary messages, each with the instant at
-    /// which it was read, ns since the Unix epoch. `Err`: why the connection is over.
+    /// Waits for data and passes on the binary messages, each with the instant of reading, ns since
+    /// the Unix epoch. `Err`: why the connection is over.
     fn hear(&mut self, take: &mut dyn FnMut(Message<'_>, u64)) -> Result<(), String> {
         let mut events = Events::with_capacity(4);
         let pause = if self.is_behind { Duration::ZERO } else { PAUSE };
@@ -235,16 +235,16 @@ fn connect(args: &RecordArgs) -> Result<Connection, RecorderError> {
     dial::upgrade(address, client.as_ref(), &offer).map_err(refused)
 }
 
-/// What is written, and what is not.
+/// Counts of written and omitted frames.
 struct Tape<W: io::Write> {
     writer: PacketWriter<W>,
     frames: u64,
     streams: FxHashMap<(u64, u16), Sender>,
-    /// How many feeds carry an IDCODE.
+    /// The number of feeds per IDCODE.
     ranks: FxHashMap<u16, u8>,
     others: u64,
     other_bytes: u64,
-    /// Frames that no packet can carry, or of a stream too many.
+    /// Frames too long for a packet, or of a stream without a free address.
     unfit: u64,
     failure: Option<io::Error>,
 }
@@ -280,7 +280,7 @@ impl<W: io::Write> Tape<W> {
         }
     }
 
-    /// Feeds that carry one IDCODE are kept apart by the address.
+    /// Feeds with the same IDCODE get different addresses.
     fn sender(&mut self, feed: u64, id: u16) -> Option<Sender> {
         if let Some(sender) = self.streams.get(&(feed, id)) {
             return Some(*sender);
@@ -320,9 +320,9 @@ impl<W: io::Write> Tape<W> {
     }
 }
 
-/// What a gridcast server lets through by default, and its envelope.
+/// The default message limit of a gridcast server, plus its envelope.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
-/// Then the clock and the request to stop are looked at.
+/// The longest wait before the clock and the stop request are checked.
 const READS_PER_TURN: usize = 64;
 const PAUSE: Duration = Duration::from_millis(50);
 const CONFIRM_NS_MAX: u64 = 10 * SECOND_NS;

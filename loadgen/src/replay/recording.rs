@@ -1,5 +1,5 @@
 //! A recording: the C37.118 frames of a capture by stream, each with the instant of its arrival.
-//! Owns what belongs to a stream, what is left out, and how much is kept. Must not publish.
+//! Owns which frames belong to a stream, what is left out, and the memory limit. Must not publish.
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -21,10 +21,10 @@ use crate::replay::{capture_file, dissection, framing};
 use crate::scenario::limits::PUBLISHERS_MAX;
 use crate::time::units::SECOND_NS;
 
-/// The most that is kept of a capture: frames, and what is noted of each.
+/// The memory limit of a recording: frames and their index.
 pub const RECORDING_BYTES_MAX: usize = 1 << 30;
 
-/// Clocks that differ by more do not agree on the time, whatever the way of their frames.
+/// Clocks that differ by more than this are not synchronised; no network delay is this long.
 const CLOCKS_APART_NS_MAX: u64 = SECOND_NS;
 
 /// The streams of a capture.
@@ -32,14 +32,14 @@ const CLOCKS_APART_NS_MAX: u64 = SECOND_NS;
 pub struct Recording {
     streams: Vec<Stream>,
     skipped: Skipped,
-    /// What was wrong with the end of the file, if anything.
+    /// How the file was damaged, if it was.
     flaw: Option<String>,
 }
 
-/// What one source sent under one IDCODE.
+/// The frames of one source with one IDCODE.
 #[derive(Debug)]
 pub struct Stream {
-    /// Who sent it.
+    /// The sender.
     pub source: IpAddr,
     /// The IDCODE in its frames.
     pub id: u16,
@@ -52,19 +52,19 @@ pub struct Stream {
 /// Why there is no recording.
 #[derive(Debug, Error)]
 pub enum RecordingError {
-    /// No packets at all.
+    /// The file has no packets.
     #[error(transparent)]
     File(#[from] CaptureFileError),
-    /// Packets, but nothing to replay.
+    /// The packets hold nothing to replay.
     #[error("there is no C37.118 data frame in it; found instead: {0}")]
     NoFrames(String),
-    /// More streams than publishers can be told apart.
+    /// There are more streams than publisher identifiers.
     #[error(
         "it holds more than {PUBLISHERS_MAX} streams; take some of them out, \
          e.g. with a display filter of Wireshark"
     )]
     Streams,
-    /// More frames than are kept.
+    /// There are more frames than the memory limit allows.
     #[error("its frames take more than the 1 GiB that is kept; cut it, e.g. with `editcap -A -B`")]
     TooMuch,
 }
@@ -73,7 +73,7 @@ impl Recording {
     /// Reads a capture, pcap or pcapng.
     ///
     /// # Errors
-    /// When it is none, or what is in it cannot be replayed.
+    /// When the file is not a capture, or its contents cannot be replayed.
     pub fn read(file: impl Read) -> Result<Recording, RecordingError> {
         let mut intake = Intake::default();
         let end = capture_file::read(file, |packet| intake.packet(&packet))?;
@@ -90,7 +90,7 @@ impl Recording {
         &self.skipped
     }
 
-    /// What was wrong with the end of the file, if anything.
+    /// How the file was damaged, if it was.
     pub fn flaw(&self) -> Option<&str> {
         self.flaw.as_deref()
     }
@@ -107,10 +107,10 @@ impl Recording {
         (first_ns, spans().map(|(_, last_ns)| last_ns).max().unwrap_or(0))
     }
 
-    /// Has every frame claim to be of now, for a run at this speed. The time stamps keep their
-    /// recorded distances, also those between streams, so that frames of one instant stay together;
-    /// the first frame's is the instant at which it is due. A stream whose clock was further from
-    /// that of the first has a shift of its own.
+    /// Gives every frame a present-time stamp, for a run at this speed. Stamps keep their recorded
+    /// distances, also between streams, so that frames of one instant stay together. The first
+    /// frame's stamp is the instant at which it is due. A stream whose clock differs too much from
+    /// that of the first stream is shifted by its own amount.
     pub fn restamp(&mut self, speed: f64) {
         let (start_ns, _) = self.span_ns();
         let first = self.streams.iter().min_by_key(|stream| stream.track.span_ns());
@@ -124,9 +124,9 @@ impl Recording {
         }
     }
 
-    /// The streams as they are played: in their spacing divided by `speed`, the first frame at
-    /// once. A stream whose IDCODE another source had first gets the lowest that is free, as
-    /// frames are known by it.
+    /// The streams as they are replayed: distances divided by `speed`, the first frame at once. If
+    /// two sources share an IDCODE, the later one gets the lowest free IDCODE, because frames are
+    /// identified by it.
     pub fn played(self, speed: f64) -> Vec<Track> {
         let (start_ns, _) = self.span_ns();
         let taken: FxHashSet<u16> = self.streams.iter().map(|stream| stream.id).collect();
@@ -144,7 +144,7 @@ impl Recording {
         tracks
     }
 
-    /// How many streams share their IDCODE with one of another source.
+    /// The number of streams that share their IDCODE with another source.
     pub fn namesakes(&self) -> usize {
         let ids: FxHashSet<u16> = self.streams.iter().map(|stream| stream.id).collect();
         self.streams.len() - ids.len()
@@ -152,14 +152,14 @@ impl Recording {
 }
 
 impl Stream {
-    /// Units of FRACSEC a second: microseconds, unless its configuration says otherwise.
+    /// Units of FRACSEC per second: 10^6, unless the configuration has another value.
     fn time_base(&self) -> u32 {
         let configuration = self.configuration.as_deref();
         configuration.and_then(c37118::time_base).unwrap_or(c37118::TIME_BASE)
     }
 
-    /// What its clock would have shown at an instant of the capture, before or when its first frame
-    /// came; ns since the Unix epoch.
+    /// The time its clock would have shown at an instant of the capture, at or before the arrival
+    /// of its first frame; ns since the Unix epoch.
     fn claimed_at(&self, instant_ns: u64) -> u64 {
         let (soc, fracsec) = self.track.first_claim().unwrap_or_default();
         let fraction_ns = u64::from(fracsec) * SECOND_NS / u64::from(self.time_base());
@@ -168,7 +168,7 @@ impl Stream {
     }
 }
 
-/// What turns packets into streams.
+/// Builds streams from packets.
 #[derive(Default)]
 struct Intake {
     reassembly: Reassembly,
@@ -216,7 +216,7 @@ fn flaw(end: End) -> Option<String> {
     }
 }
 
-/// Puts frames to their streams.
+/// Adds frames to their streams.
 #[derive(Default)]
 struct Sorter {
     place_of: FxHashMap<(IpAddr, u16), usize>,
@@ -228,7 +228,7 @@ struct Sorter {
 }
 
 impl Sorter {
-    /// Takes a datagram: most hold one frame, some several.
+    /// Handles a datagram; most hold one frame, some several.
     fn datagram(&mut self, at_ns: u64, from: IpAddr, mut bytes: &[u8]) {
         let mut is_first = true;
         while is_first || !bytes.is_empty() {
@@ -269,13 +269,13 @@ impl Sorter {
         } else {
             let before = stream.configuration.replace(frame.bytes.to_vec());
             self.configurations += 1;
-            // Only the newest is kept.
+            // Only the newest configuration is kept.
             let gone = before.map_or(0, |before| before.len() + FRAME_COST_BYTES);
             self.kept_bytes = self.kept_bytes.saturating_sub(gone);
         }
     }
 
-    /// The stream of a source; `None` if it is one too many.
+    /// The stream of a source; `None` if there are too many streams.
     fn stream(&mut self, source: IpAddr, id: u16) -> Option<&mut Stream> {
         let Sorter { place_of, streams, .. } = self;
         let place = match place_of.get(&(source, id)) {
@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(c37118::check(tracks[1].frame(0)).unwrap().1.id, 1);
     }
 
-    /// What the first frames of these streams say of their time once they are of now.
+    /// The time stamps of the first frames of these streams after re-stamping.
     fn restamped(frames: &[(Sender, u64, Vec<u8>)]) -> Vec<(u32, u32)> {
         let mut recording = Recording::read(&capture(frames)[..]).unwrap();
         recording.restamp(1.0);
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn frames_of_one_instant_are_of_one_instant_now() {
         let start_s = (START_NS / SECOND_NS) as u32;
-        // The second is 3 ms longer under way, and the third has a clock of its own.
+        // The second frame arrives 3 ms later, and the third stream has a clock of its own.
         let frames = [(7, 5, 0), (8, 5, 3_000_000), (9, 77, 4_000_000)];
         let frames =
             frames.map(|(id, soc, late_ns)| (sender(id), late_ns, data_frame(id, soc, 500, 1)));

@@ -1,5 +1,5 @@
-//! `gridload replay`: a recording made into a scenario whose publishers play it, and run like any
-//! other. Must not read packets or publish anything itself.
+//! `gridload replay`: turns a recording into a scenario whose publishers replay it, and runs it.
+//! Must not read packets or publish anything itself.
 
 use std::fs::File;
 use std::io;
@@ -33,7 +33,7 @@ pub enum ReplayError {
         /// Why.
         cause: io::Error,
     },
-    /// There is nothing in it to replay.
+    /// The recording cannot be replayed.
     #[error("{path}: {cause}")]
     Recording {
         /// Its path.
@@ -41,33 +41,33 @@ pub enum ReplayError {
         /// Why.
         cause: RecordingError,
     },
-    /// A flag that has nothing to change here.
+    /// A flag that has no effect on a replay.
     #[error("{0}: a recording has its own streams, frames and rates; see --speed and --duration")]
     Decided(String),
-    /// A phase that is longer than the recording.
+    /// A phase is longer than the recording.
     #[error("{flag}: the recording lasts only {} at this speed", format_duration(*length))]
     TooShort {
-        /// Which.
+        /// The phase.
         flag: &'static str,
-        /// How long the recording is.
+        /// The length of the recording.
         length: Duration,
     },
-    /// A recording that would take too long.
+    /// The recording is too long.
     #[error("the recording takes {length} at this speed; give --duration, or a higher --speed")]
     TooLong {
-        /// How long.
+        /// Its length.
         length: String,
     },
-    /// The subscribers are wrong.
+    /// The subscribers are invalid.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// The run came to nothing.
+    /// The run failed.
     #[error(transparent)]
     Session(#[from] SessionError),
 }
 
 impl ReplayError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             ReplayError::Session(error) => error.exit(),
@@ -76,7 +76,7 @@ impl ReplayError {
     }
 }
 
-/// Replays a recording to a verdict; `command` is what repeats it.
+/// Replays a recording and returns the verdict; `command` is the command line that repeats it.
 ///
 /// # Errors
 /// When there is no verdict.
@@ -94,7 +94,7 @@ pub fn run(args: &ReplayArgs, command: &str) -> Result<Exit, ReplayError> {
     Ok(session::run_scenario(scenario, &args.options, command)?)
 }
 
-/// What a recording holds, and what of the file it does not.
+/// Prints what a recording holds, and what was left out of the file.
 fn told(recording: &Recording) -> String {
     let (first_ns, last_ns) = recording.span_ns();
     let length_s = (last_ns - first_ns) as f64 / SECOND_NS as f64;
@@ -117,7 +117,7 @@ fn told(recording: &Recording) -> String {
     text
 }
 
-/// Refuses what would change the publishers.
+/// Refuses flags that would change the publishers.
 fn check_options(options: &RunOptions) -> Result<(), ReplayError> {
     let given = [
         ("--publishers", options.publishers.is_some()),
@@ -135,7 +135,7 @@ fn check_options(options: &RunOptions) -> Result<(), ReplayError> {
     named.or(set).map_or(Ok(()), |flag| Err(ReplayError::Decided(flag)))
 }
 
-/// A group for each track, and the subscribers that the flags ask for.
+/// One publisher group per track, and the subscribers that the flags ask for.
 fn scenario(args: &ReplayArgs, tracks: Vec<Track>) -> Result<Scenario, ReplayError> {
     let measure = measured(&args.options, length(&tracks))?;
     let about = format!(
@@ -169,13 +169,13 @@ fn group(track: Track, topic_prefix: &str) -> PublisherGroup {
     }
 }
 
-/// How long the tracks take: past the last frame, in whole milliseconds.
+/// The length of the tracks: until after the last frame, in whole milliseconds.
 fn length(tracks: &[Track]) -> Duration {
     let last_ns = tracks.iter().map(|track| track.span_ns().1).max().unwrap_or(0);
     Duration::from_millis(last_ns / 1_000_000 + 1)
 }
 
-/// What is measured unless a flag says less: all that comes after the warm-up.
+/// The default measured phase: everything after the warm-up.
 fn measured(options: &RunOptions, length: Duration) -> Result<Duration, ReplayError> {
     let warmup = options.warmup.unwrap_or_default();
     if warmup >= length {
@@ -193,7 +193,7 @@ fn measured(options: &RunOptions, length: Duration) -> Result<Duration, ReplayEr
     }
 }
 
-/// The publishers are put in the place of the one that a scenario must have.
+/// The recorded publishers replace the one that a scenario must have.
 const TEMPLATE: &str = r#"
 name = "replay"
 publishers = [{ name = "recorded", count = 1, fps = 1 }]
@@ -202,7 +202,7 @@ subscribers = [{ name = "dashboard", count = 100 },
 phases = { warmup = "0s", measure = "{measure}", drain = "5s" }
 "#;
 
-/// How late publishes may be at p99.9 at the recorded speed, in percent of a period.
+/// The limit of publish lateness at p99.9 at the recorded speed, in percent of a period.
 const SLIP_PERCENT: f64 = 5.0;
 
 #[cfg(test)]
@@ -221,10 +221,10 @@ mod tests {
     use crate::time::clock::UtcMap;
     use crate::time::rate::Rate;
 
-    /// After the boot of any host: earlier instants are none on its monotonic clock.
+    /// After the boot of any host: earlier instants do not exist on its monotonic clock.
     const START_NS: u64 = 4_102_444_800 * SECOND_NS;
 
-    /// Two streams of so many frames in a second, half a period apart.
+    /// Two streams with this many frames per second, half a period apart.
     fn tracks(frames: u32, speed: f64) -> Vec<Track> {
         let period_ns = SECOND_NS / u64::from(frames);
         let track = |(id, late_ns): (u16, u64)| {

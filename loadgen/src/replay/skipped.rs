@@ -1,39 +1,39 @@
-//! What of a capture is no part of the recording made of it, counted by reason, so that nothing is
-//! left out in silence. Must not decide what is left out.
+//! Counts the parts of a capture that are not in the recording, by reason, so that nothing is left
+//! out silently. Must not decide what is left out.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::time::units::format_exact;
 
-/// Why something was left out.
+/// Why a part was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Skip {
-    /// Neither UDP nor TCP over IP, or no C37.118 frame in it.
+    /// Neither UDP nor TCP over IP, or a payload without a C37.118 frame.
     Other,
-    /// A request of a consumer.
+    /// A command frame of a consumer.
     Command,
     /// A header frame.
     Header,
     /// A frame with a wrong checksum.
     Damaged,
-    /// A frame with the SOC and FRACSEC of one before it.
+    /// A frame with the SOC and FRACSEC of an earlier frame.
     Repeated,
     /// A fragment of an IP packet.
     Fragment,
-    /// Captured only in part.
+    /// A truncated packet.
     CutShort,
-    /// Headers that contradict themselves.
+    /// Contradictory headers.
     Malformed,
-    /// A link layer that is not read.
+    /// An unsupported link layer.
     Link,
-    /// Without an instant of arrival.
+    /// A packet without a capture instant.
     Untimed,
-    /// Bytes of a TCP connection that are not in the capture.
+    /// Bytes of a TCP connection that are missing in the capture.
     Hole,
-    /// Bytes of a TCP connection around frames.
+    /// Bytes of a TCP connection between frames.
     Stray,
-    /// A segment of one TCP connection too many.
+    /// A segment of a TCP connection beyond the connection limit.
     Crowd,
 }
 
@@ -57,26 +57,26 @@ impl Skip {
     }
 }
 
-/// How much was left out, by reason.
+/// Counts of omitted parts, by reason.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Skipped {
     counts: BTreeMap<Skip, u64>,
 }
 
 impl Skipped {
-    /// Counts what was left out.
+    /// Counts an omitted part.
     pub fn add(&mut self, skip: Skip, count: u64) {
         if count > 0 {
             *self.counts.entry(skip).or_default() += count;
         }
     }
 
-    /// Adds what was left out elsewhere.
+    /// Adds the counts of another instance.
     pub fn merge(&mut self, other: &Skipped) {
         other.counts.iter().for_each(|(skip, count)| self.add(*skip, *count));
     }
 
-    /// How much was left out for a reason.
+    /// The count of a reason.
     pub fn count(&self, skip: Skip) -> u64 {
         self.counts.get(&skip).copied().unwrap_or(0)
     }

@@ -1,12 +1,12 @@
-//! The laps of a run as people read them: the cells of each row, and what the rows say together.
-//! Must not lay them out, nor judge anything.
+//! The table of a run's laps: the cells of each row, and the summary of all rows. Must not lay them
+//! out, nor judge anything.
 
 use crate::judge::laps::LapRow;
 use crate::observe::clocks;
 use crate::scenario::profile::{Growing, Profile};
 use crate::time::units::{format_count, format_exact, format_ns};
 
-/// What is told of each lap, on a terminal and on a page.
+/// The columns for each lap, on a terminal and on a page.
 pub const LAP_COLUMNS: [&str; 13] = [
     "lap",
     "load",
@@ -23,7 +23,7 @@ pub const LAP_COLUMNS: [&str; 13] = [
     "server CPUs",
 ];
 
-/// What stands under [`LAP_COLUMNS`]; latencies are as uncertain as the clocks, ns.
+/// The cells under [`LAP_COLUMNS`]. The error of the clocks applies to the latencies, ns.
 pub fn cells(row: &LapRow, bound_ns: u64) -> Vec<String> {
     let per_s = |rate: f64| format!("{}/s", format_count(rate.round()));
     let mut cells = vec![
@@ -44,7 +44,7 @@ pub fn cells(row: &LapRow, bound_ns: u64) -> Vec<String> {
     cells
 }
 
-/// What the laps of a run say together; nothing where there are none.
+/// The summary of all laps; empty if there are none.
 pub fn remark(rows: &[LapRow], profile: Option<Profile>) -> Option<String> {
     let last = rows.last()?;
     match profile {
@@ -78,7 +78,7 @@ fn varied(rows: &[LapRow]) -> String {
     p99_ns.sort_unstable();
     let at = |place: usize| p99_ns.get(place).copied().unwrap_or(0) as f64;
     let last = p99_ns.len().saturating_sub(1);
-    // Of an even number the two in the middle.
+    // The two middle values if their number is even.
     let median_ns = f64::midpoint(at(last / 2), at(last - last / 2));
     let [median, least, most] = [median_ns, at(0), at(last)].map(format_ns);
     format!("{median} in the median, from {least} to {most}")
@@ -94,7 +94,7 @@ mod tests {
     use crate::scenario::slo::Slo;
     use std::time::Duration;
 
-    /// A run of ten seconds in laps of two, each as long in the middle as it has a number.
+    /// A run of ten seconds in laps of two. The median latency of each lap is its number.
     fn with_laps<T>(profile: Option<&str>, take: impl FnOnce(&Record<'_>) -> T) -> T {
         let mut outcome = fixtures::outcome();
         outcome.publishers.laps = vec![1_200; 5];

@@ -1,4 +1,4 @@
-//! What people read: the report, tables, the screen, the page. Must not decide anything.
+//! Output for people: the report, tables, the terminal screen, the page. Must not decide anything.
 
 pub mod html;
 pub mod lap_table;

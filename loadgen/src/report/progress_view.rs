@@ -1,5 +1,5 @@
-//! What is seen of a run while it goes on: some lines on a terminal that are drawn anew, a plain
-//! line every two seconds elsewhere. Must not influence the run.
+//! The display of a run in progress: lines that are redrawn on a terminal, or else a plain line
+//! every two seconds. Must not influence the run.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -23,12 +23,12 @@ pub struct ProgressView {
 }
 
 impl ProgressView {
-    /// Starts showing; `sockets` is the number of subscribers that are to be connected.
+    /// Starts the display; `sockets` is the number of planned subscribers.
     pub fn start(progress: Arc<Progress>, sockets: u64) -> io::Result<ProgressView> {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("progress".into()).spawn(move || {
             let mut display = Display::new(sockets);
-            // Rates are of the last two seconds, however often they are shown.
+            // Rates are means over two seconds, independent of the refresh interval.
             let mut looks = VecDeque::from([Reading::of(&progress)]);
             while stopped.recv_timeout(display.interval()) == Err(RecvTimeoutError::Timeout) {
                 let now = Reading::of(&progress);
@@ -46,14 +46,14 @@ impl ProgressView {
 
     /// Clears the display.
     pub fn finish(self) {
-        // A hung-up channel ends the thread as well as a message does.
+        // A closed channel ends the thread as well as a message does.
         drop(self.stop);
         // A display that panicked has nothing left to clear.
         let _ = self.thread.join();
     }
 }
 
-/// One look at the counters.
+/// One reading of the counters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Reading {
     at_ns: u64,
@@ -130,7 +130,7 @@ impl Display {
             Some(sockets),
             ProgressDrawTarget::stderr_with_hz(DRAWS_PER_S_MAX),
         );
-        // The template is a constant; if a version of the library refused it, its default is used.
+        // The template is a constant; if the library rejected it, its default would be used.
         if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {msg}") {
             bar.set_style(style);
         }
@@ -152,7 +152,7 @@ impl Display {
                 let counted = Counted { missing, connected: (now.connected, sockets) };
                 bar.set_message(format!("{text}\n{}", screen.lines(glance, counted)));
             }
-            // Nobody may be there to read; the run goes on.
+            // The output may be closed; the run continues.
             Display::Lines => drop(writeln!(io::stderr(), "{text}")),
         }
     }

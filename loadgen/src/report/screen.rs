@@ -1,5 +1,5 @@
-//! The lines that a terminal shows of a run while it goes on: lamps, rates, latencies of the last
-//! second, and how both have been for a minute. Pure text; must not draw or read counters.
+//! The terminal lines of a run in progress: status lamps, rates, latencies of the last second, and
+//! bars of their recent history. Pure text; must not draw or read counters.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use crate::observe::clocks;
 use crate::observe::progress::Glance;
 use crate::report::spark::spark;
 
-/// What has been seen so far.
+/// The values shown so far.
 #[derive(Debug, Default)]
 pub struct Screen {
     received: VecDeque<u64>,
@@ -19,16 +19,16 @@ pub struct Screen {
     shown_s: Option<u32>,
 }
 
-/// What cannot be told from a glance.
+/// The values that are not among the per-second figures.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted {
-    /// Frames jumped over, and sockets that the server closed.
+    /// Frames skipped, and sockets that the server closed.
     pub missing: u64,
-    /// Sockets that are open, of those planned.
+    /// Open sockets, and planned sockets.
     pub connected: (u64, u64),
 }
 
-/// How well something is.
+/// The state of a lamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lamp {
     Good,
@@ -37,7 +37,7 @@ enum Lamp {
 }
 
 impl Screen {
-    /// Takes in what was told since the last look.
+    /// Adds the figures since the last reading.
     pub fn note(&mut self, glance: &Glance) {
         let newer = glance.window.as_ref().filter(|window| self.shown_s < Some(window.t_s));
         let Some(window) = newer else {
@@ -51,7 +51,7 @@ impl Screen {
         push(&mut self.p99_ns, u64::try_from(window.e2e_p99_ns).unwrap_or(0));
     }
 
-    /// The lines under the first, which is the caller's.
+    /// The lines after the first one; the caller writes the first.
     pub fn lines(&self, glance: &Glance, counted: Counted) -> String {
         let mut lines = vec![self.lamps(counted)];
         if let Some(window) = &glance.window {
@@ -77,7 +77,7 @@ impl Screen {
 }
 
 impl Lamp {
-    /// Told by its shape as well as by its colour.
+    /// The state is shown by shape as well as by colour.
     fn show(self, what: &str) -> StyledObject<String> {
         match self {
             Lamp::Good => style(format!("● {what}")).green(),
@@ -102,11 +102,12 @@ fn push(history: &mut VecDeque<u64>, value: u64) {
     history.push_back(value);
 }
 
-/// Seconds that are shown; two such lines fit 80 columns.
+/// The number of seconds shown; two such rows fit into 80 columns.
 const HISTORY: usize = 30;
-/// A publish this late makes one look, and this late spoils most scenarios.
+/// The lateness of a publish for a warning, and for an alarm; the second is too much for most
+/// scenarios.
 const LATE_NS: (f64, f64) = (2e6, 10e6);
-/// A thread this busy is near its limit, and this busy beyond it.
+/// The CPU share of a thread for a warning, and for an alarm; the second is beyond its limit.
 const BUSY: (f64, f64) = (0.6, 0.8);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! A row of values as a line of bars. Must not know what they are.
+//! Draws a row of values as bars of text. Must not know what the values mean.
 
-/// A bar a value, the largest as high as a line.
+/// One bar per value; the largest is as high as a line.
 pub fn spark(values: impl Iterator<Item = f64> + Clone) -> String {
     let most = values.clone().fold(f64::MIN_POSITIVE, f64::max);
     let steps = (BARS.len() - 1) as f64;

@@ -1,10 +1,10 @@
-//! How tables look on a terminal. Must not know what is in them.
+//! The style of tables on a terminal. Must not know their contents.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
 
 const STYLE: TableStyle = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
 
-/// A borderless table whose columns but the first are aligned to the right.
+/// A table without borders; all columns except the first are right-aligned.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(STYLE);

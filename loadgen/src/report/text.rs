@@ -1,4 +1,4 @@
-//! The report a person reads at the end of a run. Must not decide anything: the verdict is given.
+//! The text report at the end of a run. Must not decide anything: it receives the verdict.
 
 use std::fmt::Write as _;
 
@@ -21,9 +21,9 @@ use crate::result::record::Record;
 use crate::scenario::overlay::Overlay;
 use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 
-/// What is told of each latency, here and on a page.
+/// The columns for each latency, here and on a page.
 pub const LATENCY_COLUMNS: [&str; 7] = ["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
-/// What is told of each class, here and on a page.
+/// The columns for each class, here and on a page.
 pub const CLASS_COLUMNS: [&str; 13] = [
     "class",
     "kind",
@@ -48,7 +48,7 @@ pub fn render(record: &Record<'_>) -> String {
     text
 }
 
-/// The report of several runs as one.
+/// The report of several runs combined.
 pub fn of_merged(outcome: &Outcome, bound_ns: u64, verdict: &Verdict, runs: usize) -> String {
     let said = headline(verdict, &format!("{runs} runs as one"));
     let (latencies, classes) = (latencies(outcome, bound_ns), classes(outcome));
@@ -90,8 +90,8 @@ fn latencies(outcome: &Outcome, bound_ns: u64) -> Table {
     table(&LATENCY_COLUMNS, latency_rows(classes, spread, &publishers.slip, bound_ns))
 }
 
-/// The cells under [`LATENCY_COLUMNS`]. `bound_ns` is how far clocks of several hosts may be apart;
-/// what one host saw alone is exact.
+/// The cells under [`LATENCY_COLUMNS`]. `bound_ns` is the largest error between the clocks of
+/// several hosts; a latency measured on one host is exact.
 pub fn latency_rows(
     classes: &[ClassOutcome],
     spread: &SpreadOutcome,
@@ -127,7 +127,7 @@ fn latency_row(name: &str, histogram: &SignedHistogram, bound_ns: u64) -> Vec<St
     vec![name.to_owned(), at(0.5), at(0.9), at(0.99), at(0.999), max, count]
 }
 
-/// How well the clocks of several hosts agreed.
+/// The agreement of several hosts' clocks.
 fn write_clocks(clocks: &Clocks, out: &mut String) -> std::fmt::Result {
     for AgentClock { agent, ahead_ns, bound_ns, .. } in &clocks.agents {
         let (ahead, bound) = (format_ns(*ahead_ns as f64), format_ns(*bound_ns as f64));
@@ -215,7 +215,7 @@ fn costs(record: &Record<'_>) -> Table {
     table(&["throughput and cost", "value"], rows)
 }
 
-/// Frames of the measured phase, which are those in the histograms, by its length.
+/// Frames of the measured phase, which are those in the histograms, divided by its length.
 fn deliveries_per_s(outcome: &Outcome) -> Option<f64> {
     let frames: u64 = outcome.classes.iter().map(|class| class.e2e.len()).sum();
     let seconds = outcome.measured.as_secs_f64();
@@ -228,7 +228,7 @@ fn frames_per_read(outcome: &Outcome) -> Option<String> {
     (reads > 0).then(|| format!("{:.2}", sum(|class| class.received) as f64 / reads as f64))
 }
 
-/// One per class.
+/// One line per class.
 fn egress_ratios(outcome: &Outcome) -> Option<String> {
     let ratios = outcome.classes.iter().map(|class| class.egress_ratio());
     let ratios: Option<Vec<String>> =
@@ -236,14 +236,14 @@ fn egress_ratios(outcome: &Outcome) -> Option<String> {
     ratios.map(|ratios| ratios.join(", "))
 }
 
-/// Of all connected subscribers.
+/// The total of all connected subscribers.
 fn deflated_sockets(outcome: &Outcome) -> String {
     let sum = |count: fn(&ClassOutcome) -> u64| outcome.classes.iter().map(count).sum::<u64>();
     let (deflated, all) = (sum(|class| class.deflated_sockets), sum(|class| class.sockets));
     format!("{} of {}", format_exact(deflated), format_exact(all))
 }
 
-/// Of the classes that asked for a rate.
+/// The totals of the classes that asked for a rate.
 fn rates(outcome: &Outcome) -> Option<String> {
     let asked = outcome.classes.iter().filter_map(|class| {
         let (rate, found) = (class.asked_rate()?, class.rates);
@@ -254,7 +254,7 @@ fn rates(outcome: &Outcome) -> Option<String> {
     (!asked.is_empty()).then(|| asked.join(", "))
 }
 
-/// Of the classes that follow several publishers of a rate.
+/// The spread, for the classes that follow several publishers of a rate.
 fn whole_ticks(outcome: &Outcome) -> Option<String> {
     let told = outcome.classes.iter().filter_map(|class| {
         let ticks = class.ticks.as_ref()?;
@@ -265,7 +265,7 @@ fn whole_ticks(outcome: &Outcome) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
-/// What the kernel was asked to count, and why it did not.
+/// The requested kernel counters that are missing, and why.
 fn write_uncounted(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
     let uncounted = &record.samples.uncounted;
     for (name, reason) in uncounted {
@@ -308,7 +308,7 @@ fn write_overlays(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-/// What publishers did otherwise on purpose, as far as they did, here and on a page.
+/// The deliberate deviations of publishers, if there were any, here and on a page.
 pub fn deviations(found: &Deviations) -> impl Iterator<Item = (&'static str, u64)> + use<> {
     let Deviations { withheld, repeated, delayed, configurations } = *found;
     let counts = [
@@ -320,13 +320,13 @@ pub fn deviations(found: &Deviations) -> impl Iterator<Item = (&'static str, u64
     counts.into_iter().filter(|(_, count)| *count > 0)
 }
 
-/// What became of sockets that left and came back, or came late, here and on a page.
+/// The sockets that reconnected or joined late, here and on a page.
 pub fn returns(found: &Returns) -> [(&'static str, u64); 4] {
     let Returns { left, came, shut_out, unserved, .. } = *found;
     [("left", left), ("came (back)", came), ("shut out", shut_out), ("unserved", unserved)]
 }
 
-/// What went wrong with connections, if anything did.
+/// Connection errors, if there were any.
 fn write_troubles(outcome: &Outcome, out: &mut String) -> std::fmt::Result {
     for (error, count) in &outcome.ramp.errors {
         writeln!(out, "ramp: {} x {error}", format_exact(*count))?;

@@ -1,5 +1,5 @@
-//! Plots of latencies by percentile, on the axis on which 90 %, 99 % and 99.9 % are equally far
-//! apart. Must not know what the latencies are of.
+//! Plots of latencies by percentile, on an axis where 90 %, 99 % and 99.9 % are equally spaced.
+//! Must not know what the latencies belong to.
 
 use hdrhistogram::Histogram;
 
@@ -14,24 +14,24 @@ use crate::time::units::format_ns;
 /// Latencies of one kind, ns.
 #[derive(Debug)]
 pub struct Curve {
-    /// What they are.
+    /// The name of the curve.
     pub name: &'static str,
-    /// All of them.
+    /// The histogram.
     pub latencies: Histogram<u64>,
 }
 
-/// What is above and below a plot.
+/// The texts above and below a plot.
 #[derive(Debug)]
 pub struct Words {
     /// Its name in links and tests.
     pub id: &'static str,
     /// Its heading.
     pub title: &'static str,
-    /// A sentence on how to read it.
+    /// A sentence that explains the plot.
     pub note: &'static str,
 }
 
-/// The plot of all curves together.
+/// One plot with all curves.
 pub fn figure(words: Words, room: Room, curves: &[Curve]) -> Figure {
     let nines_max = curves.iter().map(Curve::nines_max).fold(1.0, f64::max);
     let x = Axis {
@@ -58,7 +58,7 @@ pub fn figure(words: Words, room: Room, curves: &[Curve]) -> Figure {
 }
 
 impl Curve {
-    /// Where the largest of so many values stands.
+    /// The axis position of the largest of this many values.
     fn nines_max(&self) -> f64 {
         (self.latencies.len().max(1) as f64).log10()
     }
@@ -67,7 +67,7 @@ impl Curve {
         self.latencies.min() as f64
     }
 
-    /// The value at so many nines, ns; none beyond the largest.
+    /// The value at this number of nines, ns; `None` beyond the largest value.
     fn at(&self, nines: f64) -> Option<f64> {
         let is_known = nines <= self.nines_max() + ROUNDING;
         is_known.then(|| self.latencies.value_at_quantile(quantile_of(nines)) as f64)
@@ -97,7 +97,7 @@ fn hints(svg: &mut Svg, room: Room, x: &Scale, curves: &[Curve]) {
     }
 }
 
-/// With as many digits as tell it from its neighbours.
+/// A number with enough digits to distinguish it from its neighbours.
 fn percentile_name(nines: f64) -> String {
     let decimals = nines.floor() as usize;
     format!("{:.decimals$}", quantile_of(nines) * 100.0)
@@ -114,7 +114,7 @@ fn in_words(title: &str, curves: &[Curve]) -> String {
 
 const STEPS_PER_NINE: f64 = 50.0;
 const HINTS_PER_NINE: f64 = 10.0;
-/// What a logarithm may be off.
+/// Tolerance for the rounding of a logarithm.
 const ROUNDING: f64 = 1e-9;
 
 #[cfg(test)]

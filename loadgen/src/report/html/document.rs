@@ -1,4 +1,4 @@
-//! What a page takes from `run.json`. Whatever an older result does not hold is empty here. Must
+//! The parts of `run.json` that a page uses. A value that an older result lacks is empty here. Must
 //! not compute anything.
 
 use serde::Deserialize;
@@ -16,49 +16,49 @@ use crate::scenario::groups::ClassKind;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Document {
-    /// The command line that repeats it.
+    /// The command line that repeats the run.
     pub command: String,
-    /// When, as RFC 3339 has it.
+    /// The start time in RFC 3339 format.
     pub started: String,
-    /// What measured.
+    /// The program that measured.
     pub tool: Tool,
-    /// Where.
+    /// The host.
     pub env: Map<String, Value>,
-    /// What was asked for.
+    /// The scenario.
     pub scenario: Value,
-    /// How it was laid out.
+    /// The layout on the host.
     pub layout: Map<String, Value>,
-    /// How well its instants are known.
+    /// The precision of its instants.
     pub clock: Clock,
-    /// Whether its numbers prove anything.
+    /// Whether its numbers are valid.
     pub health: Health,
     /// The goals.
     pub slo: Vec<Condition>,
     /// `ok`, `slo-violated` or `invalid`.
     pub verdict: String,
-    /// Of the process.
+    /// The exit code of the process.
     pub exit_code: u8,
-    /// Second by second.
+    /// The results second by second.
     pub windows: Vec<Window>,
-    /// Lap by lap, if there are several.
+    /// The results lap by lap, if there are several laps.
     pub laps: Vec<LapRow>,
-    /// All in all.
+    /// The totals.
     pub totals: Totals,
-    /// What it cost.
+    /// The costs.
     pub efficiency: Efficiency,
-    /// What it cost, second by second.
+    /// The samples over time.
     pub samples: Samples,
 }
 
 impl Document {
-    /// The classes whose latencies are the server's: the healthy ones, or all if there is none.
+    /// The classes whose latencies count: the healthy ones, or all if there is none.
     pub fn telling(&self) -> Vec<&ClassOutcome> {
         let classes = || self.totals.classes.iter();
         let healthy: Vec<_> = classes().filter(|class| class.kind == ClassKind::Healthy).collect();
         if healthy.is_empty() { classes().collect() } else { healthy }
     }
 
-    /// Their latencies of one kind, all together.
+    /// Their latencies of one kind, merged.
     pub fn latencies(&self, of: fn(&ClassOutcome) -> &SignedHistogram) -> SignedHistogram {
         let mut all = SignedHistogram::new();
         self.telling().into_iter().for_each(|class| all.merge(of(class)));
@@ -74,27 +74,27 @@ pub struct Tool {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// How it was built.
+    /// How it was compiled.
     pub profile: String,
 }
 
-/// How well instants are known.
+/// The precision of instants.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Clock {
-    /// By how much a latency from one host to another may be wrong, ns.
+    /// The largest error of a latency between hosts, ns.
     pub bound_ns: u64,
 }
 
-/// Whether numbers prove anything.
+/// Whether the numbers are valid.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Health {
-    /// Whether they do.
+    /// Whether they are valid.
     pub valid: bool,
-    /// If not, why.
+    /// The reasons if they are not.
     pub reasons: Vec<String>,
-    /// The conditions of that.
+    /// The gates that were checked.
     pub gates: Vec<Condition>,
 }
 
@@ -102,28 +102,28 @@ pub struct Health {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    /// Which.
+    /// The name.
     #[serde(alias = "goal")]
     pub name: String,
-    /// What was found.
+    /// The measured value.
     pub measured: String,
-    /// What is allowed.
+    /// The limit.
     pub allowed: String,
-    /// Whether it holds.
+    /// Whether the condition is met.
     pub pass: bool,
-    /// How that is said of a goal.
+    /// The result of a goal in words.
     pub result: String,
     /// What a breach means.
     pub why: String,
 }
 
 impl Condition {
-    /// Whether it is a goal of which the clocks cannot tell.
+    /// Whether it is a goal that the precision of the clocks cannot decide.
     pub fn is_open(&self) -> bool {
         !self.pass && !matches!(self.result.as_str(), "" | "missed")
     }
 
-    /// What came of it.
+    /// The outcome of the run.
     pub fn said(&self) -> &str {
         match (self.result.as_str(), self.pass) {
             ("", true) => "ok",
@@ -133,7 +133,7 @@ impl Condition {
     }
 }
 
-/// Looks at the system.
+/// The samples of the system.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Samples {
@@ -143,11 +143,11 @@ pub struct Samples {
     pub points: Vec<Sample>,
 }
 
-/// One look.
+/// One sample.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Sample {
-    /// When.
+    /// The instant.
     pub at_ns: u64,
     /// The measured process.
     pub server: Option<Usage>,
@@ -157,7 +157,7 @@ pub struct Sample {
     pub host: Host,
 }
 
-/// What a process has used since its start, and holds.
+/// The resources a process has used since its start and holds now.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -171,11 +171,11 @@ pub struct Usage {
     pub switches_involuntary: u64,
 }
 
-/// What a thread has used since its start.
+/// The resources a thread has used since its start.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Thread {
-    /// Its number.
+    /// Its thread id.
     pub id: i32,
     /// Its name.
     pub name: String,
@@ -183,7 +183,7 @@ pub struct Thread {
     pub cpu_ns: u64,
 }
 
-/// What the network stack holds.
+/// The memory of the network stack.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Host {

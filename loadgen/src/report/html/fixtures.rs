@@ -24,12 +24,12 @@ pub fn run_of(mut outcome: Outcome) -> Value {
     run
 }
 
-/// The same, read.
+/// The same, parsed.
 pub fn document() -> Document {
     serde_json::from_value(run()).unwrap()
 }
 
-/// A class of it.
+/// A class of this run.
 pub fn class() -> ClassOutcome {
     document().totals.classes.swap_remove(0)
 }

@@ -1,5 +1,6 @@
-//! The plot of latencies over time: seconds to the right, latencies upwards, and the darker the
-//! more of a second's frames took that long. Must not know where latencies come from.
+//! The heat map of latencies: seconds on the horizontal axis, latencies on the vertical one; a
+//! darker cell holds a larger share of the second's frames. Must not know where latencies come
+//! from.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::report::html::timeline::{Reading, Timeline};
 use crate::report::html::{over_time, plot};
 use crate::time::units::{format_exact, format_ns};
 
-/// The plot of a run.
+/// The heat map of a run.
 pub fn figure(run: &Document, timeline: &Timeline) -> Figure {
     let columns = columns(run, timeline);
     let (p50, p99) = (line(run, timeline, |w| w.e2e_p50_ns), line(run, timeline, |w| w.e2e_p99_ns));
@@ -110,8 +111,8 @@ fn axis(run: &Document, columns: &[BucketCounts]) -> Axis {
     latency_axis((lowest, highest), ROOM)
 }
 
-/// An axis of latencies that begins and ends with round values; of an infinite lowest one, which is
-/// that of none, it makes the least.
+/// An axis of latencies that begins and ends with round values. If there are no latencies, the
+/// minimum is infinite and the axis is the smallest possible.
 pub fn latency_axis((lowest_ns, highest_ns): (f64, f64), room: Room) -> Axis {
     let is_known = lowest_ns.is_finite();
     let from = if is_known { round_down(lowest_ns.max(LEAST_NS)) } else { LEAST_NS };
@@ -121,7 +122,7 @@ pub fn latency_axis((lowest_ns, highest_ns): (f64, f64), room: Room) -> Axis {
     Axis { scale: Scale::log((from, to), room.upwards()), ticks, caption: "latency" }
 }
 
-/// A round latency, without the digits that say so: `20 µs`, not `20.0 µs`.
+/// A round latency without needless digits: `20 µs`, not `20.0 µs`.
 fn tick_name(ns: f64) -> String {
     let (value, unit) = match ns {
         ..999.5 => (ns, "ns"),
@@ -137,7 +138,7 @@ fn cells(svg: &mut Svg, timeline: &Timeline, y: &Scale, columns: &[BucketCounts]
     for (column, counts) in columns.iter().enumerate() {
         let total: u64 = counts.values().sum();
         let (from, to) = over_time::places(timeline, ROOM, column);
-        // Whole units, so that no line of background shows between neighbours.
+        // Whole units, so that no background line shows between neighbouring cells.
         let (from, to) = (from.round(), to.round());
         for (bucket, count) in counts {
             let bottom = y.place(bucket_from_ns(*bucket)).round();
@@ -153,7 +154,7 @@ fn cells(svg: &mut Svg, timeline: &Timeline, y: &Scale, columns: &[BucketCounts]
     }
 }
 
-/// The darkness of a share.
+/// The colour class of a share.
 fn level(share: f64) -> usize {
     LEVELS.iter().rposition(|least| share >= *least).unwrap_or(0)
 }
@@ -175,9 +176,10 @@ fn hint(run: &Document, timeline: &Timeline, column: usize) -> Option<String> {
 }
 
 const ROOM: Room = Room::wide(380.0);
-/// The least shares of a column's frames, one a colour.
+/// The lower bound of each colour, as a share of a column's frames.
 const LEVELS: [f64; 8] = [0.0, 0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3];
-/// Less is of no interest, and on a logarithmic axis takes as much room as more.
+/// Lower latencies do not matter, and on a logarithmic axis they would take as much room as higher
+/// ones.
 const LEAST_NS: f64 = 1_000.0;
 const LATENCY_TICKS: usize = 13;
 

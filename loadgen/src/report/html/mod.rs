@@ -1,6 +1,6 @@
-//! From a result to a page that opens anywhere, without a network: has it drawn, and writes it.
-//! Must not compute or lay out anything itself.  The path: `document` → `timeline` → `heatmap`,
-//! `curve` and `quantities` with `series` → `plot` with `scale` and `svg` → `page` with `tables`.
+//! Writes a result as one HTML page that works without a network. Must not compute or lay out
+//! anything itself. The path: `document` → `timeline` → `heatmap`, `curve` and `quantities` with
+//! `series` → `plot` with `scale` and `svg` → `page` with `tables`.
 
 pub mod curve;
 pub mod document;
@@ -27,44 +27,44 @@ use crate::judge::exit::Exit;
 use crate::result::record::RUN_FILE;
 use crate::result::run_file::{RunFile, RunFileError};
 
-/// Why there is no page.
+/// Why no page was written.
 #[derive(Debug, Error)]
 pub enum HtmlError {
-    /// A directory that holds no result.
+    /// The directory holds no result.
     #[error(
         "{}: no {RUN_FILE} in it; name a directory that `gridload run` has written its result to",
         .0.display()
     )]
     NoRun(PathBuf),
-    /// A result that cannot be read.
+    /// The result cannot be read.
     #[error(transparent)]
     Run(#[from] RunFileError),
-    /// A result of this version that holds something else.
+    /// A result of this version has unexpected contents.
     #[error("{}: not what gridload writes: {cause}", path.display())]
     Malformed {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: serde_json::Error,
     },
-    /// Several pages for one file.
+    /// Several pages would go into one file.
     #[error("--out names one file, and there are {0} results: leave it out, or name one directory")]
     OneFile(usize),
-    /// A template that does not fit.
+    /// The template does not fit the data.
     #[error("the page could not be made: {0}")]
     Template(#[from] minijinja::Error),
     /// The file cannot be written.
     #[error("cannot write {}: {cause}", path.display())]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
 }
 
 impl HtmlError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             HtmlError::NoRun(_)
@@ -79,7 +79,7 @@ impl HtmlError {
 /// Writes the page of a result.
 ///
 /// # Errors
-/// [`HtmlError`] if it is none, or the file cannot be written.
+/// [`HtmlError`] when the directory holds no result, or the file cannot be written.
 pub fn write(file: RunFile, page: &Path) -> Result<(), HtmlError> {
     let RunFile { path, run } = file;
     let document =
@@ -88,7 +88,7 @@ pub fn write(file: RunFile, page: &Path) -> Result<(), HtmlError> {
     fs::write(page, text).map_err(|cause| HtmlError::Write { path: page.to_owned(), cause })
 }
 
-/// Where the page of a result is, unless somebody wants it elsewhere.
+/// The default path of a result's page.
 pub fn page_in(directory: &Path) -> PathBuf {
     directory.join("report.html")
 }

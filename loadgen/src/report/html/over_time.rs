@@ -1,12 +1,12 @@
-//! What all plots over time have in common: the axis, the phases of the run behind the marks, and
-//! a hint for each column. Must not know what is plotted.
+//! The common parts of all plots over time: the axis, the shaded phases of the run, and a tooltip
+//! for each column. Must not know what is plotted.
 
 use crate::report::html::plot::{Axis, Key, Room};
 use crate::report::html::scale::{Scale, second_ticks};
 use crate::report::html::svg::{Point, Svg};
 use crate::report::html::timeline::Timeline;
 
-/// The axis in a room, in the unit that suits its length.
+/// The time axis of a drawing, in a unit that suits its length.
 pub fn axis(timeline: &Timeline, room: Room) -> Axis {
     let (unit_s, caption) = match timeline.length_s {
         ..=300.0 => (1.0, "seconds since the first frame was due"),
@@ -18,7 +18,7 @@ pub fn axis(timeline: &Timeline, room: Room) -> Axis {
     Axis { scale: Scale::linear((0.0, timeline.length_s), room.across()), ticks, caption }
 }
 
-/// Shades what was not measured.
+/// Shades the phases that were not measured.
 pub fn phases(svg: &mut Svg, timeline: &Timeline, room: Room) {
     let scale = axis(timeline, room).scale;
     let (start, end) = room.across();
@@ -35,7 +35,7 @@ pub fn phases(svg: &mut Svg, timeline: &Timeline, room: Room) {
     }
 }
 
-/// Tells what a column holds to whoever points at it.
+/// Adds a tooltip with the values of a column.
 pub fn hints(
     svg: &mut Svg,
     timeline: &Timeline,
@@ -50,14 +50,14 @@ pub fn hints(
     }
 }
 
-/// Where a column begins and ends on paper.
+/// The horizontal ends of a column in the drawing.
 pub fn places(timeline: &Timeline, room: Room, column: usize) -> (f64, f64) {
     let scale = Scale::linear((0.0, timeline.length_s), room.across());
     let (from_s, to_s) = timeline.span_s(column);
     (scale.place(from_s), scale.place(to_s))
 }
 
-/// The middles of the columns that have a value, at its height.
+/// The middles of the columns that have a value, at the height of the value.
 pub fn points(timeline: &Timeline, room: Room, y: &Scale, values: &[Option<f64>]) -> Vec<Point> {
     let middle = |column| {
         let (from, to) = places(timeline, room, column);
@@ -72,9 +72,9 @@ pub fn key(class: impl Into<String>, name: impl Into<String>) -> Key {
     Key { class: class.into(), name: name.into() }
 }
 
-/// Steps between round times.
+/// The most steps of the axis.
 const TICKS: u32 = 14;
-/// A phase that is narrower has no name.
+/// A phase narrower than this gets no label.
 const NAMED_FROM: f64 = 52.0;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The page: which parts it has, in which order, handed to the template that lays them out. Must
-//! not compute any of them, nor know where the page goes.
+//! The page: its parts and their order, passed to the template that lays them out. Must not compute
+//! any part, nor know where the page is written.
 
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, UndefinedBehavior};
@@ -15,19 +15,19 @@ use crate::report::html::timeline::Timeline;
 use crate::report::html::{curve, heatmap, quantities, tables};
 use crate::scenario::scenario::Scenario;
 
-/// The page of a run: one file that needs no other.
+/// The page of a run: one self-contained file.
 ///
 /// # Errors
-/// None that a run could cause: only a template that does not fit.
+/// Only when the template does not fit the data; no run can cause that.
 pub fn render(run: &Document) -> Result<String, Error> {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
-    // By the ending of its name everything that is put into it is escaped.
+    // The file name ends in `.html`, so the template engine escapes every inserted value.
     templates.add_template(TEMPLATE_NAME, TEMPLATE)?;
     templates.get_template(TEMPLATE_NAME)?.render(Serde(Page::of(run)))
 }
 
-/// What the template knows.
+/// The data for the template.
 #[derive(Debug, Serialize)]
 struct Page<'d> {
     style: &'static str,
@@ -55,7 +55,7 @@ struct Page<'d> {
     scenario: String,
 }
 
-/// The banner.
+/// The summary at the top.
 #[derive(Debug, Serialize)]
 struct Verdict<'d> {
     class: &'static str,
@@ -159,7 +159,7 @@ fn spread(run: &Document) -> Figure {
     figure(words, curves)
 }
 
-/// Of all values that are not negative, if there are any.
+/// A curve of all latencies that are not negative, if there are any.
 fn curve(name: &'static str, latencies: &SignedHistogram) -> Option<Curve> {
     let latencies = latencies.values();
     (!latencies.is_empty()).then(|| Curve { name, latencies: latencies.clone() })
@@ -184,7 +184,7 @@ fn text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
 }
 
-/// As a file that can be run again; as it stands in the result if this version cannot read it.
+/// The scenario as a file that can be run again; unchanged if this version cannot parse it.
 fn scenario_text(scenario: &Value) -> String {
     let table: Option<toml::Table> = serde_json::from_value(scenario.clone()).ok();
     let known = table.and_then(|table| Scenario::from_table(&table).ok());
@@ -196,7 +196,7 @@ const TEMPLATE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 const CURVE_HEIGHT: f64 = 320.0;
-/// The first of all quantities over time are traffic, the others what the server used.
+/// The first quantities over time are traffic; the rest are the server's resources.
 const TRAFFIC: usize = 3;
 
 #[cfg(test)]
@@ -271,7 +271,7 @@ mod tests {
         assert!(text.contains("these numbers prove nothing") && text.contains("thread busy: 97 %"));
     }
 
-    /// Whatever a scenario, a server or a file may hold.
+    /// Any text that a scenario, a server or a file may contain.
     #[test]
     fn no_text_of_a_run_becomes_markup() {
         let hostile = "</title></script><script>alert(1)</script><img src=x onerror=\"y\">'";
@@ -293,7 +293,7 @@ mod tests {
         assert!(!page(&run).contains("<img"));
     }
 
-    /// Every text but histograms and words that nothing else can stand for.
+    /// Every text except histograms and fixed words.
     fn replace_texts(value: &mut Value, text: &str) {
         match value {
             Value::String(found) => text.clone_into(found),

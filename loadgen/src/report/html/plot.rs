@@ -1,5 +1,5 @@
-//! What every plot has: its place on the page, axes with units and round values, a legend, words
-//! for who cannot see it. Must not know what is plotted.
+//! The common parts of every plot: its place on the page, axes with units and round values, a
+//! legend, and a text for screen readers. Must not know what is plotted.
 
 use serde::Serialize;
 
@@ -13,35 +13,35 @@ pub struct Figure {
     pub id: &'static str,
     /// Its heading.
     pub title: &'static str,
-    /// A sentence on how to read it.
+    /// A sentence that explains the plot.
     pub note: String,
-    /// What its colours mean.
+    /// The legend.
     pub legend: Vec<Key>,
-    /// The drawing, an element of a page.
+    /// The drawing, an SVG element.
     pub svg: String,
 }
 
 /// One entry of a legend.
 #[derive(Debug, Serialize)]
 pub struct Key {
-    /// The class of what it explains.
+    /// The style class of the item.
     pub class: String,
-    /// What that is.
+    /// Its name.
     pub name: String,
 }
 
-/// An axis: where values lie, and which are written beside it.
+/// An axis: its scale and its labels.
 #[derive(Debug, Clone)]
 pub struct Axis {
-    /// Where values lie.
+    /// The scale of the values.
     pub scale: Scale,
-    /// Values with their names.
+    /// The labelled values.
     pub ticks: Vec<(f64, String)>,
-    /// What it measures, and in which unit.
+    /// The quantity and its unit.
     pub caption: &'static str,
 }
 
-/// The room of a drawing and of what is plotted in it.
+/// The size of a drawing and of the plot area inside it.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
     width: f64,
@@ -49,12 +49,12 @@ pub struct Room {
 }
 
 impl Room {
-    /// For a plot as wide as the page.
+    /// A plot as wide as the page.
     pub const fn wide(height: f64) -> Room {
         Room { width: WIDE, height }
     }
 
-    /// For one of two plots side by side.
+    /// One of two plots side by side.
     pub const fn half(height: f64) -> Room {
         Room { width: (WIDE - GUTTER) / 2.0, height }
     }
@@ -69,14 +69,14 @@ impl Room {
         (self.height - BOTTOM, TOP)
     }
 
-    /// Everything between two places of the horizontal axis.
+    /// The plot area between two horizontal positions.
     pub fn column(self, from: f64, to: f64) -> Area {
         let (bottom, top) = self.upwards();
         Area { x: from, y: top, width: to - from, height: bottom - top }
     }
 }
 
-/// Draws axes, what `marks` adds to them, and returns the whole in words, too.
+/// Draws the axes and what `marks` adds, and returns the drawing with a text for screen readers.
 pub fn draw(
     room: Room,
     [x, y]: [&Axis; 2],
@@ -112,7 +112,8 @@ fn horizontal(svg: &mut Svg, room: Room, axis: &Axis) {
     svg.text("caption end", below, axis.caption);
 }
 
-/// Units of a drawing: as many as a page is wide in pixels of CSS, so that letters keep their size.
+/// Width of a drawing in units: as many as the page is wide in CSS pixels, so that text keeps its
+/// size.
 const WIDE: f64 = 1_040.0;
 const GUTTER: f64 = 32.0;
 const LEFT: f64 = 64.0;

@@ -1,5 +1,5 @@
-//! What is plotted over time beside latencies: throughput, loss, and what the server used. From the
-//! windows and samples of a run to values in columns. Must not draw.
+//! The quantities plotted over time besides latencies: throughput, loss, and the server's
+//! resources. Converts the windows and samples of a run to values in columns. Must not draw.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::report::html::document::{Document, Sample, Usage};
 use crate::report::html::series::{Line, Series, Shape, Unit};
 use crate::report::html::timeline::{Reading, Timeline};
 
-/// All of them, in the order of the page.
+/// All quantities, in the order of the page.
 pub fn all(run: &Document, timeline: &Timeline) -> Vec<Series> {
     vec![
         rate(run, timeline, ("received", "Frames received"), |window| window.received),
@@ -73,8 +73,8 @@ fn cpu(run: &Document, timeline: &Timeline) -> Series {
     Series { id, title, note, unit: Unit::Cpus, shape: Shape::Stack, lines }
 }
 
-/// The threads that used most, and what the others left of the whole process; `None` where threads
-/// were not told apart.
+/// The threads with the most CPU time, and the rest of the whole process; `None` if threads were
+/// not sampled.
 fn threads(run: &Document, timeline: &Timeline, total: &[Option<f64>]) -> Option<Vec<Line>> {
     let mut busiest = Vec::from_iter(names(run));
     let all_ns: u64 = busiest.iter().map(|(_, (_, cpu_ns))| cpu_ns).sum();
@@ -97,7 +97,7 @@ fn threads(run: &Document, timeline: &Timeline, total: &[Option<f64>]) -> Option
     (lines.len() > 1).then_some(lines)
 }
 
-/// The threads of the server with their names and the CPU time that they used in the end.
+/// The server's threads with their names and their total CPU time.
 fn names(run: &Document) -> BTreeMap<i32, (String, u64)> {
     let threads = run.samples.points.iter().flat_map(|sample| &sample.server_threads);
     let mut names: BTreeMap<i32, (String, u64)> = BTreeMap::new();
@@ -154,7 +154,7 @@ fn where_watched(run: &Document, note: &str) -> String {
     }
 }
 
-/// How fast a counter grew from one sample to the next, per second.
+/// The growth of a counter from one sample to the next, per second.
 fn growth(
     run: &Document,
     timeline: &Timeline,
@@ -174,7 +174,7 @@ fn growth(
     timeline.means(&run.samples.points.windows(2).filter_map(reading).collect::<Vec<_>>())
 }
 
-/// How much there was of something, on average.
+/// The mean of a value that is a level, not a counter.
 fn level(
     run: &Document,
     timeline: &Timeline,
@@ -192,9 +192,9 @@ fn line(name: &str, values: Vec<Option<f64>>) -> Line {
     Line { name: name.to_owned(), values }
 }
 
-/// Threads with a colour of their own.
+/// The most threads with a colour of their own.
 const THREADS_MAX: usize = 6;
-/// What a thread must have used of all to be one of them.
+/// The smallest share of the total CPU time for a thread to get its own colour.
 const SHARE_MIN: f64 = 0.01;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! From values to places on paper, and the round values that stand beside an axis. Pure functions;
+//! Maps values to positions in a drawing, and chooses the round values of an axis. Pure functions;
 //! must not draw.
 
-/// Where the values between two ends lie on paper. What is beyond an end lies on it.
+/// Maps the values of a range to positions; a value outside the range goes to the nearest end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     is_log: bool,
@@ -10,17 +10,17 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Equal differences are equally far apart.
+    /// A linear scale.
     pub fn linear(values: (f64, f64), places: (f64, f64)) -> Scale {
         Scale { is_log: false, values, places }
     }
 
-    /// Equal ratios are equally far apart; for values above zero.
+    /// A logarithmic scale, for values above zero.
     pub fn log(values: (f64, f64), places: (f64, f64)) -> Scale {
         Scale { is_log: true, values, places }
     }
 
-    /// The place of a value.
+    /// The position of a value.
     pub fn place(&self, value: f64) -> f64 {
         let at = |value: f64| if self.is_log { value.max(f64::MIN_POSITIVE).ln() } else { value };
         let ((from, to), (start, end)) = (self.values, self.places);
@@ -34,13 +34,13 @@ impl Scale {
         self.values
     }
 
-    /// The places of both ends.
+    /// The positions of both ends.
     pub fn places(&self) -> (f64, f64) {
         self.places
     }
 }
 
-/// The step of 1, 2 or 5 times a power of ten that divides `span` into at most `parts`.
+/// The smallest step of 1, 2 or 5 times a power of ten that divides `span` into at most `parts`.
 pub fn decimal_step(span: f64, parts: u32) -> f64 {
     let least = (span / f64::from(parts.max(1))).max(f64::MIN_POSITIVE);
     let power = 10f64.powf(least.log10().floor());
@@ -54,13 +54,13 @@ pub fn ticks_to(max: f64, parts: u32) -> Vec<f64> {
     multiples(decimal_step(if max > 0.0 { max } else { 1.0 }, parts), max)
 }
 
-/// The same for sizes in bytes, round in the unit they are written in.
+/// The same for sizes in bytes, round in their binary unit.
 pub fn byte_ticks_to(max: f64, parts: u32) -> Vec<f64> {
     let unit = 1024f64.powf((max.max(1.0).log2() / 10.0).floor());
     ticks_to(max / unit, parts).into_iter().map(|tick| tick * unit).collect()
 }
 
-/// Whole times in seconds from zero up to `max`, round as clocks are, at most `parts` steps.
+/// Whole times in seconds from zero up to `max`, in steps usual for clocks, at most `parts` steps.
 pub fn second_ticks(max: f64, parts: u32) -> Vec<f64> {
     let fits = |step: &&f64| max / **step <= f64::from(parts);
     let step = SECOND_STEPS.iter().find(fits).copied();
@@ -70,8 +70,8 @@ pub fn second_ticks(max: f64, parts: u32) -> Vec<f64> {
     ticks
 }
 
-/// Powers of ten between two values above zero, with their double and fivefold if all that is at
-/// most `count`; every second or third power if even the powers are more.
+/// Powers of ten between two values above zero, with their double and fivefold if there are at most
+/// `count` in all. If the powers alone are more, every second or third one.
 pub fn log_ticks(from: f64, to: f64, count: usize) -> Vec<f64> {
     let (low, high) = (from.log10().floor() as i32, to.log10().ceil() as i32);
     let is_inside = |tick: &f64| (from * (1.0 - TOLERANCE)..=to * (1.0 + TOLERANCE)).contains(tick);
@@ -101,18 +101,18 @@ pub fn round_up(value: f64) -> f64 {
     decimal_step(value, 1)
 }
 
-/// Where a quantile lies on the axis of percentiles: in nines, so that 90 %, 99 % and 99.9 % are
-/// equally far apart.
+/// The position of a quantile on the axis of percentiles, in nines, so that 90 %, 99 % and 99.9 %
+/// are equally spaced.
 pub fn nines_of(quantile: f64) -> f64 {
     -(1.0 - quantile).log10()
 }
 
-/// The quantile at so many nines.
+/// The quantile at this number of nines.
 pub fn quantile_of(nines: f64) -> f64 {
     1.0 - 10f64.powf(-nines)
 }
 
-/// Percentiles beside the axis up to so many nines, each with its name.
+/// The labelled percentiles of an axis up to this number of nines.
 pub fn nines_ticks(max: f64) -> Vec<(f64, String)> {
     let mut ticks = vec![(0.0, "0".to_owned()), (nines_of(0.5), "50".to_owned())];
     let whole = (1..).map(f64::from).take_while(|nines| *nines <= max + TOLERANCE);
@@ -130,7 +130,7 @@ fn multiples(step: f64, max: f64) -> Vec<f64> {
 
 /// Leading digits of round numbers.
 const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
-/// What rounding may do to a value that is meant to be round.
+/// Tolerance for the rounding of a value that should be round.
 const TOLERANCE: f64 = 1e-9;
 const DAY_S: f64 = 86_400.0;
 const SECOND_STEPS: [f64; 18] = [

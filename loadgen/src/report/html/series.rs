@@ -1,5 +1,5 @@
-//! Plots of quantities over time: how such a plot is drawn, whatever it shows. Must not know what
-//! is measured; `quantities` does.
+//! Draws a plot of quantities over time, whatever the quantity is. Must not know what is measured;
+//! `quantities` does.
 
 use crate::report::html::over_time::key;
 use crate::report::html::plot::{Axis, Figure, Room};
@@ -9,16 +9,16 @@ use crate::report::html::timeline::Timeline;
 use crate::report::html::{over_time, plot};
 use crate::time::units::{format_bytes, format_count};
 
-/// What is plotted, and how.
+/// The data and the style of a plot.
 #[derive(Debug)]
 pub struct Series {
     /// Its name in links and tests.
     pub id: &'static str,
     /// Its heading.
     pub title: &'static str,
-    /// A sentence on how to read it.
+    /// A sentence that explains the plot.
     pub note: String,
-    /// What its values are.
+    /// The kind of its values.
     pub unit: Unit,
     /// How they are drawn.
     pub shape: Shape,
@@ -29,35 +29,35 @@ pub struct Series {
 /// One quantity in each column of the time axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// What it is.
+    /// The name of the quantity.
     pub name: String,
-    /// Unknown where nothing was read.
+    /// `None` where no sample exists.
     pub values: Vec<Option<f64>>,
 }
 
-/// What values are.
+/// The kind of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Frames or notices, in a column.
+    /// Frames or notices per column.
     Count,
-    /// Frames in a second.
+    /// Frames per second.
     FramesPerS,
-    /// Switches in a second.
+    /// Switches per second.
     SwitchesPerS,
-    /// Sizes.
+    /// Bytes.
     Bytes,
-    /// CPUs kept busy.
+    /// CPUs in use.
     Cpus,
 }
 
-/// How values are drawn.
+/// The style of a plot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// A line each.
+    /// One line per quantity.
     Lines,
-    /// Areas, one upon another.
+    /// Stacked areas.
     Stack,
-    /// Bars beside each other.
+    /// Bars next to each other.
     Bars,
 }
 
@@ -76,7 +76,7 @@ impl Series {
             over_time::hints(svg, timeline, ROOM, |column| self.hint(column));
         });
         let kind = if self.shape == Shape::Lines { "line" } else { "area" };
-        // One line is what the heading says.
+        // A single line needs no legend, because the heading names it.
         let keys = self.lines.iter().enumerate().filter(|_| self.lines.len() > 1);
         let legend = keys.map(|(at, line)| key(format!("{kind} c{at}"), &line.name)).collect();
         Figure { id: self.id, title: self.title, note: self.note, legend, svg }
@@ -131,7 +131,8 @@ impl Series {
         }
     }
 
-    /// The upper ends of what is stacked, from the lowest on. All must be known where one is.
+    /// The upper edges of stacked areas, from the lowest on. A column is left out if its lowest
+    /// value is unknown.
     fn heights(&self) -> Vec<Vec<Option<f64>>> {
         let mut heights: Vec<Vec<Option<f64>>> = Vec::new();
         for line in &self.lines {
@@ -189,8 +190,8 @@ impl Unit {
         }
     }
 
-    /// In the unit that suits the top of the axis, and without digits that say nothing: `0.5 M`
-    /// below `1 M`.
+    /// A value in the unit that suits the top of the axis, without needless digits: `0.5 M` below
+    /// `1 M`.
     fn tick_name(self, value: f64, top: f64) -> String {
         let units: &[(f64, &str)] = match self {
             Unit::Bytes => &[(GIB, " GiB"), (MIB, " MiB"), (KIB, " KiB"), (1.0, " B")],
@@ -222,9 +223,9 @@ const ROOM: Room = Room::wide(170.0);
 const KIB: f64 = 1_024.0;
 const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1_073_741_824.0;
-/// Steps of the vertical axis.
+/// The most steps of the vertical axis.
 const PARTS: u32 = 4;
-/// Of a column's width.
+/// The width of bars as a share of a column.
 const BAR: f64 = 0.8;
 
 #[cfg(test)]

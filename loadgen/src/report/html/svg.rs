@@ -1,12 +1,12 @@
-//! The few shapes of SVG that plots are made of. Colours are classes, so that the page's style can
-//! make them light, dark or fit for paper. Must not know what is drawn.
+//! The SVG shapes that plots are made of. Colours are classes, so that the page's style can provide
+//! light, dark and print versions. Must not know what is drawn.
 
 use std::fmt::Write as _;
 
-/// A place in a drawing: to the right and downwards.
+/// A position in a drawing; x grows to the right, y downwards.
 pub type Point = (f64, f64);
 
-/// A drawing that grows by one shape after another, each over those before.
+/// A drawing, built shape by shape; later shapes cover earlier ones.
 #[derive(Debug, Default)]
 pub struct Svg {
     shapes: String,
@@ -19,9 +19,9 @@ pub struct Area {
     pub x: f64,
     /// Its upper end.
     pub y: f64,
-    /// To the right of `x`.
+    /// Its width, to the right of `x`.
     pub width: f64,
-    /// Downwards from `y`.
+    /// Its height, downwards from `y`.
     pub height: f64,
 }
 
@@ -34,14 +34,14 @@ impl Svg {
         ));
     }
 
-    /// A line through all points, if there are two at least.
+    /// A line through all points; needs at least two.
     pub fn curve(&mut self, class: &str, points: &[Point]) {
         if points.len() > 1 {
             self.path(class, &through(points));
         }
     }
 
-    /// The area enclosed by points in their order, if there are three at least.
+    /// The area enclosed by the points in their order; needs at least three.
     pub fn polygon(&mut self, class: &str, points: &[Point]) {
         if points.len() > 2 {
             self.path(class, &format!("{}z", through(points)));
@@ -59,13 +59,13 @@ impl Svg {
         }
     }
 
-    /// A text whose anchor is what its class says.
+    /// A text; its class sets the anchor.
     pub fn text(&mut self, class: &str, (x, y): Point, text: &str) {
         let ([x, y], text) = ([x, y].map(number), escape(text));
         self.add(format_args!(r#"<text class="{class}" x="{x}" y="{y}">{text}</text>"#));
     }
 
-    /// A rectangle that nobody sees, and that tells `text` to whoever points at it.
+    /// An invisible rectangle with the tooltip `text`.
     pub fn hint(&mut self, area: Area, text: &str) {
         let [x, y, width, height] = [area.x, area.y, area.width, area.height].map(number);
         let text = escape(text);
@@ -75,7 +75,7 @@ impl Svg {
         ));
     }
 
-    /// The drawing as an element of a page, in a text for screen readers.
+    /// The drawing as an SVG element, with a description for screen readers.
     pub fn finish(self, (width, height): Point, in_words: &str) -> String {
         let ([width, height], label) = ([width, height].map(number), escape(in_words));
         let shapes = self.shapes;
@@ -95,7 +95,7 @@ impl Svg {
     }
 }
 
-/// A text as it may stand in a page, inside and outside of quotes.
+/// A text escaped for a page, valid inside and outside of quotes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -121,7 +121,7 @@ fn through(points: &[Point]) -> String {
     outline
 }
 
-/// A tenth of a unit is less than can be seen.
+/// One decimal; a smaller difference is not visible.
 fn number(value: f64) -> String {
     let text = format!("{value:.1}");
     match text.strip_suffix(".0") {

@@ -1,5 +1,5 @@
-//! The tables of a page and its headline numbers: what is in `run.json`, in the words and units of
-//! people. Must not lay them out, nor judge.
+//! The tables of a page and its headline numbers: the values of `run.json` with labels and units.
+//! Must not lay them out, nor judge.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -21,26 +21,26 @@ use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 /// A number at the top of the page.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Headline {
-    /// What it is.
+    /// The name of the number.
     pub name: &'static str,
     /// The number with its unit.
     pub value: String,
-    /// Of what, or for how long.
+    /// A note: what it refers to, or for how long.
     pub note: String,
 }
 
-/// Rows under a header; the first cell of each names it.
+/// Rows under a header; the first cell of each row names it.
 #[derive(Debug, Serialize)]
 pub struct Table {
-    /// What it shows.
+    /// The title.
     pub title: &'static str,
-    /// One for each column; none where rows are name and value.
+    /// One header per column; empty if rows are just name and value.
     pub header: Vec<&'static str>,
     /// Cells.
     pub rows: Vec<Vec<String>>,
 }
 
-/// What a run comes down to.
+/// The most important numbers of a run.
 pub fn headlines(run: &Document) -> Vec<Headline> {
     let latencies = run.latencies(|class| &class.e2e);
     let latency = |ns: i64| match latencies.is_empty() {
@@ -73,7 +73,7 @@ pub fn headlines(run: &Document) -> Vec<Headline> {
     ]
 }
 
-/// Latencies at the percentiles people ask for.
+/// Latencies at the usual percentiles.
 pub fn latencies(run: &Document) -> Table {
     let Totals { classes, spread, publishers, .. } = &run.totals;
     let rows = text::latency_rows(classes, spread, &publishers.slip, run.clock.bound_ns);
@@ -94,7 +94,7 @@ pub fn classes(run: &Document) -> Table {
     Table { title: "Subscribers", header, rows: run.totals.classes.iter().map(row).collect() }
 }
 
-/// What was done on purpose, if anything was: to frames by publishers, and to sockets.
+/// What publishers and sockets did on purpose, if anything.
 pub fn purposes(run: &Document) -> Vec<Table> {
     let Totals { publishers, classes, .. } = &run.totals;
     let deviations = text::deviations(&publishers.deviations);
@@ -114,7 +114,7 @@ pub fn purposes(run: &Document) -> Vec<Table> {
     tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
 }
 
-/// What it took.
+/// The costs of the run.
 pub fn costs(run: &Document) -> Table {
     let cost = &run.efficiency;
     let (publishers, ramp) = (&run.totals.publishers, &run.totals.ramp);
@@ -141,7 +141,7 @@ pub fn costs(run: &Document) -> Table {
     pairs("Cost", rows.into_iter().map(|(name, value)| (name.to_owned(), value)))
 }
 
-/// Of all classes that follow several publishers of a rate.
+/// The spread, for all classes that follow several publishers of a rate.
 fn whole_ticks(run: &Document) -> String {
     let ticks = || run.totals.classes.iter().filter_map(|class| class.ticks.as_ref());
     let (whole, expected): (u64, u64) =
@@ -152,7 +152,7 @@ fn whole_ticks(run: &Document) -> String {
     }
 }
 
-/// What went wrong with connections.
+/// Connection errors.
 pub fn troubles(run: &Document) -> Vec<String> {
     let totals = &run.totals;
     let mut lines = counted("ramp", &totals.ramp.errors);
@@ -213,7 +213,7 @@ fn known(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), format)
 }
 
-/// What stands where a number was not found.
+/// Shown where a number is missing.
 const UNKNOWN: &str = "–";
 
 #[cfg(test)]

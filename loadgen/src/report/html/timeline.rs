@@ -1,10 +1,10 @@
 //! The time axis that all plots over time share: its length, its columns, the phases of the run,
-//! and values put into columns. Must not draw, nor know what the values are.
+//! and the assignment of values to columns. Must not draw, nor know what the values mean.
 
 use crate::report::html::document::{Document, Sample};
 use crate::time::units::parse_duration;
 
-/// From the first frame due to the end of the run, in columns of whole seconds.
+/// The time from the first frame due to the end of the run, in columns of whole seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeline {
     /// Length, seconds.
@@ -21,7 +21,7 @@ pub struct Timeline {
 pub struct Reading {
     /// Its instant, or the middle of its interval, seconds since the first frame was due.
     pub at_s: f64,
-    /// What it counts for beside others of its column.
+    /// Its weight among the values of its column.
     pub weight: f64,
     /// The value.
     pub value: f64,
@@ -41,7 +41,7 @@ impl Timeline {
         Timeline { length_s, column_s: column_s(length_s), measured_s, start_ns }
     }
 
-    /// How many columns there are.
+    /// The number of columns.
     pub fn columns(&self) -> usize {
         (self.length_s / self.column_s).ceil() as usize
     }
@@ -57,14 +57,14 @@ impl Timeline {
         (0.0..self.length_s).contains(&at_s).then(|| (at_s / self.column_s) as usize)
     }
 
-    /// When a sample was taken, seconds since the first frame was due; unknown if nothing was
+    /// When a sample was taken, seconds since the first frame was due; `None` if nothing was
     /// measured.
     pub fn at_s(&self, sample: &Sample) -> Option<f64> {
         let start_ns = self.start_ns? as f64;
         Some((sample.at_ns as f64 - start_ns) / 1e9)
     }
 
-    /// The mean of the readings in each column, by their weights.
+    /// The weighted mean of the readings in each column.
     pub fn means(&self, readings: &[Reading]) -> Vec<Option<f64>> {
         let mut sums = vec![(0.0, 0.0); self.columns()];
         for Reading { at_s, weight, value } in readings {
@@ -75,7 +75,7 @@ impl Timeline {
         sums.into_iter().map(|(sum, weight)| (weight > 0.0).then(|| sum / weight)).collect()
     }
 
-    /// What a column is called: its second, or its first and the one after its last.
+    /// The label of a column: its second, or its range of seconds.
     pub fn name(&self, column: usize) -> String {
         let (from_s, to_s) = self.span_s(column);
         match self.column_s > 1.0 {
@@ -85,13 +85,13 @@ impl Timeline {
     }
 }
 
-/// The shortest round length of which there are not too many.
+/// The shortest round column length that does not give too many columns.
 fn column_s(length_s: f64) -> f64 {
     let fits = |column_s: &f64| length_s / column_s <= COLUMNS_MAX;
     COLUMN_S.into_iter().find(fits).unwrap_or_else(|| (length_s / COLUMNS_MAX).ceil())
 }
 
-/// As many as can be told apart in the width of a page.
+/// The most columns that can be distinguished in the width of a page.
 const COLUMNS_MAX: f64 = 180.0;
 const COLUMN_S: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0];
