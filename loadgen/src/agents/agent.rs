@@ -1,5 +1,5 @@
-//! `gridload agent`: waits for a conductor, carries its share of a load, and reports. One load at a
-//! time. Must not decide what the load is.
+//! `gridload agent`: waits for a conductor, runs its share of a load, and reports the result. One
+//! load at a time. Must not decide what the load is.
 
 use std::io::{self, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,30 +29,30 @@ use crate::plan::plan::{Destination, Plan};
 use crate::plan::{budget, check};
 use crate::time::clock::UtcMap;
 
-/// Why an agent does not serve.
+/// Why an agent cannot serve.
 #[derive(Debug, Error)]
 pub enum AgentError {
-    /// Anybody who reaches it could use this host against any other.
+    /// Without a token, anyone who reaches the agent could use this host to attack others.
     #[error(
         "{0} can be reached from other hosts: give --secret (or GRIDLOAD_AGENT_SECRET) here and to \
          the conductor, or --insecure if everybody who reaches this address may use this host"
     )]
     Open(SocketAddr),
-    /// The address cannot be listened on.
+    /// The agent cannot listen on the address.
     #[error("--listen {address}: {cause}")]
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// No more conductors can come.
+    /// The listener failed, so no more conductors can connect.
     #[error("accepting a conductor: {0}")]
     Accept(#[source] io::Error),
 }
 
 impl AgentError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             AgentError::Open(_) | AgentError::Listen { .. } => Exit::Usage,
@@ -61,10 +61,10 @@ impl AgentError {
     }
 }
 
-/// Serves conductors, one after the other, until the process is ended.
+/// Serves conductors one after the other, until the process ends.
 ///
 /// # Errors
-/// When it cannot.
+/// When the agent cannot serve.
 pub fn run(args: &AgentArgs) -> Result<Exit, AgentError> {
     if !args.listen.ip().is_loopback() && args.secret.is_none() && !args.insecure {
         return Err(AgentError::Open(args.listen));
@@ -74,7 +74,8 @@ pub fn run(args: &AgentArgs) -> Result<Exit, AgentError> {
     tell(&format!("agent on {}", listener.local_addr().map_err(failed)?));
     loop {
         let (stream, conductor) = listener.accept().map_err(AgentError::Accept)?;
-        // A thread of its own: a load pins what carries it, and the next may want other CPUs.
+        // Each load has its own thread: the thread's CPU pinning ends with it, and the next load
+        // may want other CPUs.
         let served = thread::scope(|scope| scope.spawn(|| serve(args, stream)).join());
         match served.unwrap_or_else(|_| Err("a thread panicked: a bug in the agent".to_owned())) {
             Ok(()) => tell(&format!("{conductor}: done")),
@@ -87,11 +88,11 @@ pub fn run(args: &AgentArgs) -> Result<Exit, AgentError> {
 }
 
 fn tell(line: &str) {
-    // Whoever has closed the output does not want to know; the agent goes on.
+    // The output may be closed; the agent continues.
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// One conductor, from its greeting to the report.
+/// Serves one conductor, from its greeting to the report.
 fn serve(args: &AgentArgs, stream: TcpStream) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     stream.set_nodelay(true).map_err(text)?;
@@ -121,9 +122,9 @@ fn serve(args: &AgentArgs, stream: TcpStream) -> Result<(), String> {
     }
 }
 
-/// Lets a conductor in and makes its plan; `Err`: why not.
+/// Authenticates a conductor and builds its plan; `Err`: why it is refused.
 fn greet(args: &AgentArgs, stream: &TcpStream) -> Result<(Plan, Task), String> {
-    // Nothing is sent before it is asked for, so that no byte is lost with this reader.
+    // The conductor sends nothing before it is asked, so this reader's buffer loses no bytes.
     let mut from = BufReader::new(stream);
     match message::read(&mut from, HELLO_BYTES_MAX).map_err(|error| error.to_string())? {
         ToAgent::Hello { version, secret } => admit(args, &version, secret.as_deref())?,
@@ -149,7 +150,7 @@ fn admit(args: &AgentArgs, version: &str, secret: Option<&str>) -> Result<(), St
     Ok(())
 }
 
-/// The share of the plan, fitted onto this host.
+/// The share of the plan, with a layout for this host.
 fn plan(args: &AgentArgs, task: &Task) -> Result<Plan, String> {
     let scenario = check::parse(&task.scenario).map_err(|error| error.to_string())?;
     host::raise_descriptor_limit().map_err(|error| error.to_string())?;
@@ -174,7 +175,7 @@ fn plan(args: &AgentArgs, task: &Task) -> Result<Plan, String> {
     Ok(whole.restricted(task.part, &budget.layout))
 }
 
-/// Runs the share; `Err`: why there is nothing to report.
+/// Runs the share; `Err`: why there is no report.
 fn carry(
     plan: &Plan,
     task: &Task,
@@ -185,7 +186,7 @@ fn carry(
     if let Some(cpus) = &plan.cpus {
         host::pin(cpus).map_err(|error| format!("pinning the generator: {error}"))?;
     }
-    // The server is the conductor's to sample.
+    // The conductor samples the server.
     let sampler = Sampler::start(None, CounterPage::of(plan), None, Arc::clone(progress));
     let sampler = sampler.map_err(|error| format!("starting the sampler: {error}"))?;
     let performed = run::perform(plan, progress, member);
@@ -195,5 +196,6 @@ fn carry(
     Ok(Report { performed, gates })
 }
 
-/// Silence of a conductor before the load begins, and of one that takes no more.
+/// The longest silence of a conductor before the load begins, and the longest time a write may
+/// block.
 const GREETING_MAX: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! One load on several hosts, as the conductor sees it: the common start, what agents agree on, the
-//! seconds they tell, and what becomes of an agent that is lost. Must not measure anything itself.
+//! The conductor's side of one load on several hosts: the common start, the agreements between
+//! agents, their per-second reports, and lost agents. Must not measure anything itself.
 
 use std::io;
 use std::mem;
@@ -19,17 +19,17 @@ use crate::receive::windows::Windows;
 use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::units::{SECOND_NS, nanoseconds};
 
-/// What the agents left behind.
+/// The results of the agents.
 pub struct CollectedReports {
-    /// Of those that came to the end, by their place.
+    /// Reports of the agents that finished, by index.
     pub reports: Vec<(usize, Report)>,
-    /// The others: name, and why.
+    /// The lost agents: name and reason.
     pub lost: Vec<(String, String)>,
-    /// Second by second, all of them.
+    /// The windows of all agents, second by second.
     pub windows: Vec<Window>,
 }
 
-/// Conducts a load to its end. The agents are enlisted; `progress` tells how far it is.
+/// Conducts a load from start to end. The agents are enlisted; `progress` shows how far it is.
 ///
 /// # Errors
 /// When an agent is lost before the start.
@@ -78,7 +78,7 @@ struct Conductor<'c> {
     is_stopped: bool,
 }
 
-/// How far one agent is.
+/// The state of one agent.
 #[derive(Default)]
 struct Share {
     is_ready: bool,
@@ -136,7 +136,7 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    /// Before the start there is nothing to save; afterwards what the others have is.
+    /// Before the start a lost agent ends the load; afterwards the results of the others are kept.
     fn lose(&mut self, agent: usize, reason: String) -> Result<(), AgentsError> {
         let (Some(part), Some(of)) = (self.parts.get_mut(agent), self.agents.get(agent)) else {
             return Ok(());
@@ -159,7 +159,7 @@ impl Conductor<'_> {
         self.asked_ns = mono_ns();
         for (agent, part) in self.agents.iter_mut().zip(&self.parts) {
             if part.is_live() {
-                // One that is gone is noticed by whoever listens to it.
+                // A lost agent is detected by the thread that reads from it.
                 let _ = agent.ask_time(self.utc);
             }
         }
@@ -173,13 +173,13 @@ impl Conductor<'_> {
         let sample_every = sample_every(self.plan, unix_ns, self.utc);
         for agent in &*self.agents {
             let ahead_ns = agent.clock.used().ahead_ns;
-            // As above.
+            // A lost agent is detected by the thread that reads from it.
             let _ = agent.tell(&ToAgent::Start { unix_ns, ahead_ns, sample_every });
         }
         self.start_unix_ns = Some(unix_ns);
     }
 
-    /// Tells all what all have told, once the last has.
+    /// Sends the combined values to all agents once the last agent has reported.
     fn agree(&mut self) {
         if let Some(written) = agreed(&mut self.parts, |part| &mut part.published) {
             self.tell_all(&ToAgent::Published(written));
@@ -217,7 +217,7 @@ impl Conductor<'_> {
 
     fn tell_all(&self, message: &ToAgent) {
         for (agent, _) in self.agents.iter().zip(&self.parts).filter(|(_, part)| part.is_live()) {
-            // One that is gone is noticed by whoever listens to it.
+            // A lost agent is detected by the thread that reads from it.
             let _ = agent.tell(message);
         }
     }
@@ -252,7 +252,7 @@ impl Share {
     }
 }
 
-/// The largest of what every agent that is left has told, taken once.
+/// The maximum over the reports of all remaining agents; returned once.
 fn agreed(parts: &mut [Share], told: fn(&mut Share) -> &mut Option<Vec<u32>>) -> Option<Vec<u32>> {
     let mut live: Vec<_> = parts.iter_mut().filter(|part| part.is_live()).collect();
     if live.is_empty() || live.iter_mut().any(|part| told(part).is_none()) {
@@ -264,7 +264,7 @@ fn agreed(parts: &mut [Share], told: fn(&mut Share) -> &mut Option<Vec<u32>>) ->
     })
 }
 
-/// Why an agent says nothing more.
+/// Why an agent ended.
 fn silence(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "silent for too long".to_owned(),
@@ -273,10 +273,10 @@ fn silence(error: &io::Error) -> String {
     }
 }
 
-/// Adds what changed since an agent told last.
+/// Adds the change since an agent's last report.
 fn tell_change(progress: &Progress, before: Counts, now: Counts) {
     let add = |counter: &AtomicU64, before: u64, now: u64| {
-        // Wraps in both places alike where a count may fall.
+        // Counts that may fall wrap alike in both places.
         counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     };
     add(&progress.connected, before.connected, now.connected);
@@ -289,7 +289,7 @@ fn tell_change(progress: &Progress, before: Counts, now: Counts) {
 
 const LOOK: Duration = Duration::from_millis(20);
 const ASK_EVERY_NS: u64 = SECOND_NS / 4;
-/// The start reaches every agent, and every thread of it is ready.
+/// The lead time until the start: it must reach every agent, and every thread must get ready.
 const LEAD_NS: u64 = SECOND_NS;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The conductor's connections to its agents: greeting, plan, clock, and one thread each that
-//! listens. Must not know what a run is made of.
+//! The conductor's connections to its agents: greeting, plan, clock, and one reading thread for
+//! each. Must not know what a run consists of.
 
 use std::io::{self, BufReader};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -13,35 +13,35 @@ use crate::agents::message::{FromAgent, MESSAGE_BYTES_MAX, Task, ToAgent, VERSIO
 use crate::agents::offset::{OffsetTrack, Probe};
 use crate::time::clock::{UtcMap, mono_ns};
 
-/// One agent.
+/// The connection to one agent.
 pub struct Agent {
-    /// As the command line has it: `host:port`.
+    /// Its address as on the command line: `host:port`.
     pub name: String,
     /// Fingerprint of its host.
     pub host: String,
-    /// How far its clock is from the conductor's.
+    /// The offset of its clock from the conductor's clock.
     pub clock: OffsetTrack,
     stream: TcpStream,
     listener: Option<JoinHandle<()>>,
-    /// Questions about the time that are under way: number and instant of asking.
+    /// Time requests in progress: number and instant of sending.
     asked: (u64, u64),
 }
 
-/// What an agent said, or that it says nothing more.
+/// A message from an agent, or the end of its connection.
 pub struct AgentEvent {
-    /// Which agent, by its place.
+    /// The index of the agent.
     pub agent: usize,
-    /// When, on the conductor's clock, ns since the Unix epoch.
+    /// The instant of receiving, on the conductor's clock, ns since the Unix epoch.
     pub unix_ns: u64,
-    /// What; `Err`: why there will be nothing more.
+    /// The message; `Err`: why no more will follow.
     pub said: io::Result<FromAgent>,
 }
 
 impl Agent {
-    /// Connects, is let in, hands over the share and measures the clock.
+    /// Connects, authenticates, sends the share and measures the clock offset.
     ///
     /// # Errors
-    /// When it does not answer, does not let this conductor in, or cannot carry its share.
+    /// When the agent does not answer, rejects this conductor, or cannot run its share.
     pub fn enlist(
         name: &str,
         secret: Option<&str>,
@@ -72,10 +72,10 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts the thread that listens to it.
+    /// Starts the thread that reads from the agent.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// When the thread cannot be started.
     pub fn listen(
         &mut self,
         place: usize,
@@ -89,24 +89,24 @@ impl Agent {
         Ok(())
     }
 
-    /// Says something.
+    /// Sends a message.
     ///
     /// # Errors
-    /// When nobody is there.
+    /// When the connection is lost.
     pub fn tell(&self, message: &ToAgent) -> io::Result<()> {
         message::write(&mut &self.stream, message)
     }
 
-    /// Asks for the time while it runs; the answer goes to `told_time`.
+    /// Requests the time during the run; the answer goes to `told_time`.
     ///
     /// # Errors
-    /// When nobody is there.
+    /// When the connection is lost.
     pub fn ask_time(&mut self, utc: UtcMap) -> io::Result<()> {
         self.asked = (self.asked.0 + 1, utc.unix_of_mono(mono_ns()));
         self.tell(&ToAgent::Probe { nonce: self.asked.0 })
     }
 
-    /// Takes the answer to the last question; that to an older one is worth nothing.
+    /// Handles the answer to the last time request; answers to older requests are ignored.
     pub fn told_time(&mut self, nonce: u64, told_ns: u64, answered_ns: u64) {
         let (number, asked_ns) = self.asked;
         if nonce == number {
@@ -114,12 +114,12 @@ impl Agent {
         }
     }
 
-    /// Ends the conversation.
+    /// Closes the connection.
     pub fn part(&mut self) {
-        // A line that is closed already needs no closing.
+        // The connection may be closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
         if let Some(listener) = self.listener.take() {
-            // A listener that panicked listens no more, which is what is wanted.
+            // A reader that panicked has stopped reading, which is the goal here.
             let _ = listener.join();
         }
     }
@@ -181,9 +181,9 @@ fn listen(agent: usize, stream: &TcpStream, utc: UtcMap, heard: &Sender<AgentEve
     }
 }
 
-/// Answers to a greeting, and a plan, take no longer.
+/// The time limit for the answer to a greeting and to a plan.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// An agent answers several questions a second: one that is silent for so long is lost.
+/// An agent answers several time requests per second, so an agent silent for this long is lost.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Questions before the start. The best of them counts, so many are better than one.
+/// The number of time requests before the start. The best one counts, so many are better than one.
 const PROBES_BEFORE: usize = 100;

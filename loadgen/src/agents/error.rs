@@ -1,35 +1,35 @@
-//! Why agents do not carry a load. Must not print it.
+//! Why agents cannot run a load. Must not print it.
 
 use std::io;
 use thiserror::Error;
 
 use crate::judge::exit::Exit;
 
-/// Why agents do not carry a load.
+/// Why agents cannot run a load.
 #[derive(Debug, Error)]
 pub enum AgentsError {
-    /// It cannot be reached, or does not answer.
+    /// An agent cannot be reached, or does not answer.
     #[error("agent {name}: {cause}; start it there with `gridload agent --listen …`")]
     Unreachable {
-        /// Which.
+        /// The agent.
         name: String,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// It refuses the task.
+    /// An agent refuses its share.
     #[error("agent {name}: {reason}")]
     Refused {
-        /// Which.
+        /// The agent.
         name: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Its connection was lost before the measurement began.
+    /// The connection to an agent was lost before the measurement began.
     #[error("agent {name} was lost before the start: {reason}")]
     Lost {
-        /// Which.
+        /// The agent.
         name: String,
-        /// How.
+        /// The reason.
         reason: String,
     },
     /// The operating system refused something.
@@ -38,7 +38,7 @@ pub enum AgentsError {
 }
 
 impl AgentsError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             AgentsError::Unreachable { .. } | AgentsError::Refused { .. } => Exit::Usage,

@@ -1,5 +1,5 @@
-//! An agent's end of the conversation while it runs: what it asks of the conductor as part of an
-//! ensemble, and the thread that listens. Must not run anything itself.
+//! The agent's side of the connection during a run: its coordination with the other agents through
+//! the conductor, and the reading thread. Must not run anything itself.
 
 use std::io::{self, BufReader};
 use std::net::{Shutdown, TcpStream};
@@ -19,28 +19,29 @@ use crate::plan::plan::Plan;
 use crate::receive::windows::WindowPart;
 use crate::time::clock::{UtcMap, mono_ns};
 
-/// A member of the ensemble.
+/// An agent as a member of a shared run.
 pub struct Member {
     line: Arc<Line>,
     inbox: Mutex<Receiver<ToAgent>>,
     listener: Option<JoinHandle<()>>,
 }
 
-/// What the listening thread and the run share.
+/// The state shared by the reading thread and the run.
 struct Line {
     stream: TcpStream,
-    /// Taken for a whole message: several threads write.
+    /// Locked for a whole message, because several threads write.
     writing: Mutex<()>,
-    /// The clock that the conductor measures its offset to: one mapping for the whole run.
+    /// The clock to which the conductor measures its offset; the mapping stays the same for the
+    /// whole run.
     utc: UtcMap,
     progress: Arc<Progress>,
 }
 
 impl Member {
-    /// Starts to listen. If the conductor falls silent or goes away, the run is stopped.
+    /// Starts the reading thread. If the conductor is silent or disconnects, the run is stopped.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub fn new(stream: TcpStream, utc: UtcMap, progress: Arc<Progress>) -> io::Result<Member> {
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         let line = Arc::new(Line { stream, writing: Mutex::new(()), utc, progress });
@@ -51,27 +52,27 @@ impl Member {
         Ok(Member { line, inbox: Mutex::new(receiver), listener: Some(listener) })
     }
 
-    /// Waits for the word to open the sockets.
+    /// Waits for the request to open the sockets.
     ///
     /// # Errors
-    /// When the conductor is gone.
+    /// When the connection to the conductor is lost.
     pub fn await_ramp(&self) -> Result<(), Disbanded> {
         self.await_message(|message| matches!(message, ToAgent::Ramp).then_some(()))
     }
 
-    /// Tells the end.
+    /// Sends the final report.
     ///
     /// # Errors
-    /// When the conductor is gone.
+    /// When the connection to the conductor is lost.
     pub fn tell(&self, message: &FromAgent) -> io::Result<()> {
         self.line.tell(message)
     }
 
-    /// Waits until the conductor has hung up: what was told last may still be on its way, and would
-    /// be lost with the connection.
+    /// Waits until the conductor has disconnected. Closing earlier could lose the last messages,
+    /// which may still be in transit.
     pub fn await_end(&mut self) {
         if let Some(listener) = self.listener.take() {
-            // A listener that panicked listens no more, which is what is wanted.
+            // A reader that panicked has stopped reading, which is the goal here.
             let _ = listener.join();
         }
     }
@@ -80,7 +81,7 @@ impl Member {
         self.tell(message).map_err(|error| Disbanded(format!("{GONE}: {error}")))
     }
 
-    /// The next message of a kind; others are of no use any more.
+    /// The next message of this kind; other kinds are ignored.
     fn await_message<T>(&self, mut take: impl FnMut(ToAgent) -> Option<T>) -> Result<T, Disbanded> {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -94,7 +95,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // A line that is closed already needs no closing.
+        // The connection may be closed already.
         let _ = self.line.stream.shutdown(Shutdown::Both);
         self.await_end();
     }
@@ -129,13 +130,13 @@ impl Coordinator for Member {
     }
 
     fn second(&self, part: &WindowPart) {
-        // A conductor that is gone is noticed by whoever listens.
+        // A lost conductor is detected by the reading thread.
         let _ = self.tell(&FromAgent::Second(Box::new(part.clone())));
     }
 }
 
 impl Line {
-    /// Until the conductor is gone.
+    /// Reads until the conductor disconnects.
     fn listen(&self, inbox: &Sender<ToAgent>) {
         let mut from = BufReader::new(&self.stream);
         while let Ok(message) = message::read::<ToAgent>(&mut from, MESSAGE_BYTES_MAX) {
@@ -182,5 +183,5 @@ impl Line {
 }
 
 const GONE: &str = "the conductor is gone";
-/// The conductor asks for the time several times a second.
+/// The longest silence of the conductor, which requests the time several times per second.
 const SILENCE_MAX: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! What a conductor and its agents say to each other, and how it is framed: four bytes of length,
-//! most significant first, then JSON. Must not know what is done about it.
+//! The messages between a conductor and its agents, and their framing: a length of four bytes,
+//! big-endian, then JSON. Must not know how they are handled.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -13,21 +13,21 @@ use crate::os::tls::TlsPlan;
 use crate::plan::part::Part;
 use crate::receive::windows::WindowPart;
 
-/// From the conductor.
+/// A message from the conductor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToAgent {
     /// The first message.
     Hello {
-        /// Of the program: both ends must be of the same.
+        /// Version of the program; both ends must have the same.
         version: String,
-        /// What lets a conductor in.
+        /// The token that authenticates the conductor.
         secret: Option<String>,
     },
-    /// What is to be done.
+    /// The share of the load.
     Prepare(Box<Task>),
-    /// What time is it?
+    /// A time request.
     Probe {
-        /// Comes back with the answer.
+        /// The number of the request, repeated in the answer.
         nonce: u64,
     },
     /// Open the sockets.
@@ -36,56 +36,56 @@ pub enum ToAgent {
     Start {
         /// Instant of the first tick, ns since the Unix epoch, on the conductor's clock.
         unix_ns: u64,
-        /// By how much the agent's clock is ahead of the conductor's, ns.
+        /// How far the agent's clock is ahead of the conductor's clock, ns.
         ahead_ns: i64,
         /// One of this many measured frames is sampled for the spread.
         sample_every: u32,
     },
-    /// Frames each publisher has written.
+    /// The number of frames each publisher has written, over all agents.
     Published(Vec<u32>),
-    /// The end of each publisher's frames.
+    /// The last received frame of each publisher, over all agents.
     Seen(Vec<u32>),
-    /// End in order.
+    /// Stop in order.
     Stop,
 }
 
-/// From an agent.
+/// A message from an agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromAgent {
-    /// The conductor is let in.
+    /// The conductor is accepted.
     Welcome {
         /// Fingerprint of the agent's host.
         host: String,
     },
-    /// It is not, or this host cannot carry its share.
+    /// The conductor is rejected, or this host cannot run its share.
     Refused {
         /// Why, and what to do.
         reason: String,
     },
     /// Ready to open sockets.
     Prepared,
-    /// The time, and how far the run is.
+    /// The time, and the progress of the run.
     Probed {
-        /// Of the question.
+        /// The number of the request.
         nonce: u64,
         /// ns since the Unix epoch.
         unix_ns: u64,
-        /// So far.
+        /// The progress.
         counts: Counts,
     },
     /// Every socket is open or given up.
     Ready,
-    /// A thread's second.
+    /// The report of a thread's second.
     Second(Box<WindowPart>),
-    /// Frames its publishers have written.
+    /// The number of frames each of its publishers has written.
     Published(Vec<u32>),
-    /// The end of each publisher's frames, as far as it knows.
+    /// The last received frame of each publisher, as far as this agent knows.
     Seen(Vec<u32>),
-    /// The end.
+    /// The final report.
     Done(Box<Report>),
-    /// It cannot go on.
+    /// The agent cannot continue.
     Failed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -95,52 +95,52 @@ pub enum FromAgent {
 pub struct Task {
     /// The whole scenario, as TOML.
     pub scenario: String,
-    /// Which share.
+    /// The index and number of shares.
     pub part: Part,
     /// The server.
     pub target: SocketAddr,
     /// The `Host` header.
     pub host: String,
-    /// What shows the server who is asking.
+    /// The credentials of the clients.
     pub token: Option<String>,
     /// How connections are encrypted, if they are.
     pub tls: Option<TlsPlan>,
-    /// Told apart from earlier runs by it.
+    /// A number that distinguishes this run from earlier ones.
     pub run_id: u32,
-    /// What a valid run must keep to.
+    /// The limits of a valid run.
     pub limits: HealthLimits,
 }
 
-/// How far an agent is.
+/// The progress of an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Subscriber sockets upgraded.
+    /// Subscriber sockets that are open.
     pub connected: u64,
-    /// Failed tries to open one.
+    /// Failed attempts to open one.
     pub errors: u64,
     /// Frames published.
     pub sent: u64,
     /// Distinct frames received.
     pub received: u64,
-    /// Frames jumped over and not seen since.
+    /// Frames skipped in the sequence and not received since.
     pub lost: u64,
     /// Sockets the server closed.
     pub closed: u64,
 }
 
-/// What an agent leaves behind.
+/// The results of an agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// What it measured.
+    /// Its measurements.
     pub performed: RunResult,
-    /// What that is worth.
+    /// Their validity.
     pub gates: Vec<Gate>,
 }
 
 /// Writes a message.
 ///
 /// # Errors
-/// When the other end is gone.
+/// When the connection is lost.
 pub fn write(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     let mut bytes = vec![0; LENGTH_BYTES];
     serde_json::to_writer(&mut bytes, message)?;
@@ -152,7 +152,7 @@ pub fn write(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
 /// Reads a message of at most `bytes_max`.
 ///
 /// # Errors
-/// When the other end is gone, or what it says is not understood.
+/// When the connection is lost, or the message is invalid.
 pub fn read<T: DeserializeOwned>(from: &mut impl Read, bytes_max: u32) -> io::Result<T> {
     let mut length = [0; LENGTH_BYTES];
     from.read_exact(&mut length)?;
@@ -161,7 +161,7 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read, bytes_max: u32) -> io::Re
     if length > bytes_max {
         return Err(wrong(format!("a message of {length} bytes; {bytes_max} are allowed")));
     }
-    // Grows with what comes, not with what is announced.
+    // The buffer grows with the received bytes and not with the announced length.
     let mut bytes = Vec::new();
     from.take(u64::from(length)).read_to_end(&mut bytes)?;
     if bytes.len() < length as usize {
@@ -170,14 +170,14 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read, bytes_max: u32) -> io::Re
     serde_json::from_slice(&bytes).map_err(|error| wrong(format!("not understood: {error}")))
 }
 
-/// Before it is known who is there.
+/// The message limit before authentication.
 pub const HELLO_BYTES_MAX: u32 = 4096;
-/// The arrivals of all sampled frames are the largest.
+/// The message limit after it; the arrivals of all sampled frames are the largest message.
 pub const MESSAGE_BYTES_MAX: u32 = 128 << 20;
 
 const LENGTH_BYTES: usize = 4;
 
-/// Both ends must be of the same: they share a plan that each of them makes.
+/// Both ends must have the same version, because each of them builds the plan.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! A load that several hosts share: `gridload run --agents …` conducts, `gridload agent` carries.
-//! Every host gets the same plan and every n-th publisher and subscriber of it; all start on one
-//! UTC second, agree on what was published, and hand in histograms that add up exactly. Owns how
-//! their results become one. Must not open sockets to the server.
+//! A load shared by several hosts: `gridload run --agents …` conducts it, and `gridload agent` runs
+//! a share. Every host gets the same plan and takes every n-th publisher and subscriber. All start
+//! at the same UTC second, agree on the number of published frames, and return histograms that can
+//! be added exactly. Owns how the results are merged. Must not open sockets to the server.
 
 pub mod agent;
 mod conductor;
@@ -29,19 +29,19 @@ use crate::receive::spread::SpreadSamples;
 use crate::scenario::scenario::Scenario;
 use crate::time::clock::UtcMap;
 
-/// Agents that have their shares.
+/// The agents, each with its share.
 pub struct AgentPool {
     agents: Vec<Agent>,
     utc: UtcMap,
 }
 
-/// What a shared load came to.
+/// The result of a shared load.
 pub struct Shared {
-    /// All agents together.
+    /// The merged outcome.
     pub outcome: Outcome,
-    /// What that is worth.
+    /// Its validity.
     pub gates: Vec<Gate>,
-    /// How well their clocks agree.
+    /// The precision of the agents' clocks.
     pub clocks: Clocks,
 }
 
@@ -49,7 +49,7 @@ impl AgentPool {
     /// Enlists agents for a plan.
     ///
     /// # Errors
-    /// When one of them is not there, or cannot carry its share.
+    /// When an agent cannot be reached, or cannot run its share.
     pub fn enlist(
         names: &[String],
         secret: Option<&str>,
@@ -79,13 +79,13 @@ impl AgentPool {
     }
 }
 
-/// A load as every agent is told it.
+/// A load as it is sent to every agent.
 pub struct Load<'l> {
-    /// The scenario, flags applied.
+    /// The scenario, with the flags applied.
     pub scenario: &'l Scenario,
-    /// What it means; the addresses in it are those agents connect to.
+    /// Its plan, with the server addresses that agents connect to.
     pub plan: &'l Plan,
-    /// What a valid run must keep to.
+    /// The limits of a valid run.
     pub limits: HealthLimits,
 }
 
@@ -114,7 +114,7 @@ fn clock_of(agent: &Agent) -> AgentClock {
     }
 }
 
-/// Adds up what agents have measured.
+/// Merges the results of the agents.
 fn joined(gathered: CollectedReports, names: &[String], clocks: Clocks, plan: &Plan) -> Shared {
     let CollectedReports { reports, windows, .. } = gathered;
     let reported = reports.len();
@@ -132,7 +132,7 @@ fn joined(gathered: CollectedReports, names: &[String], clocks: Clocks, plan: &P
     Shared { outcome, gates, clocks }
 }
 
-/// Results on their way to become one.
+/// Partly merged results.
 struct MergedReports {
     outcome: Outcome,
     arrivals: SpreadSamples,
@@ -171,7 +171,8 @@ impl MergedReports {
         self.arrivals.merge(arrivals);
         self.ramps.push(part.ramp);
         self.published.push(part.publishers);
-        // Whether a latency is negative beyond doubt only the conductor can tell.
+        // Only the conductor knows the clock bounds, so only it can tell whether a latency is
+        // certainly negative.
         let gates = gates.into_iter().filter(|gate| gate.name != health::NEGATIVES);
         let named = |gate: Gate| Gate { name: format!("{name} {}", gate.name).into(), ..gate };
         self.gates.extend(gates.map(named));

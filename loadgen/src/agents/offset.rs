@@ -1,28 +1,28 @@
-//! How far two clocks are apart, and how well that is known: questions with the time of asking and
-//! of the answer. The quickest of many is the best, since the true offset lies within half its
-//! round trip. Pure arithmetic; must not read clocks or sockets.
+//! The offset between two clocks and its error bound, from requests and their answers. The fastest
+//! answer is the best, because the true offset lies within half its round trip. Pure arithmetic;
+//! must not read clocks or sockets.
 
 use std::collections::VecDeque;
 
 use serde::Serialize;
 
-/// What one question and its answer tell.
+/// The instants of one request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// When it was asked, on the asker's clock, ns.
+    /// When the request was sent, on the sender's clock, ns.
     pub asked_ns: u64,
-    /// The time it was told, ns.
+    /// The time in the answer, ns.
     pub told_ns: u64,
-    /// When the answer was there, on the asker's clock, ns.
+    /// When the answer arrived, on the sender's clock, ns.
     pub answered_ns: u64,
 }
 
-/// An offset within a bound.
+/// An offset with its error bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Offset {
     /// By how much the other clock is ahead, ns.
     pub ahead_ns: i64,
-    /// The truth is within so much of it, either way, ns.
+    /// The largest error, in either direction, ns.
     pub bound_ns: u64,
 }
 
@@ -44,7 +44,7 @@ pub struct OffsetTrack {
 }
 
 impl OffsetTrack {
-    /// A question from before the start: the best of these is what the run goes by.
+    /// A request before the start: the best of these gives the offset of the run.
     pub fn before(&mut self, probe: Probe) {
         let offset = probe.offset();
         if self.first.is_none_or(|first| offset.bound_ns < first.bound_ns) {
@@ -52,7 +52,7 @@ impl OffsetTrack {
         }
     }
 
-    /// A question from the run itself.
+    /// A request during the run.
     pub fn during(&mut self, probe: Probe) {
         if self.latest.len() == LATEST {
             self.latest.pop_front();
@@ -60,18 +60,18 @@ impl OffsetTrack {
         self.latest.push_back(probe.offset());
     }
 
-    /// The offset to go by.
+    /// The offset to use.
     pub fn used(&self) -> Offset {
         self.first.unwrap_or(Offset { ahead_ns: 0, bound_ns: u64::MAX })
     }
 
-    /// By how much an instant told by this agent may be wrong, ns: as the first questions had it,
-    /// or as the best of the last ones, if the clocks have moved against each other by more.
+    /// The largest error of an instant from this agent, ns: the bound of the first requests, or, if
+    /// the clocks have drifted further apart, the drift plus the bound of the best last request.
     pub fn bound_ns(&self) -> u64 {
         let used = self.used();
         let moved = |latest: &Offset| {
             let apart = latest.ahead_ns.abs_diff(used.ahead_ns);
-            // Within both bounds nothing has moved for certain.
+            // A difference within both bounds does not prove a drift.
             if apart <= used.bound_ns + latest.bound_ns { 0 } else { apart + latest.bound_ns }
         };
         let latest = self.latest.iter().min_by_key(|offset| offset.bound_ns);
@@ -79,7 +79,7 @@ impl OffsetTrack {
     }
 }
 
-/// Questions whose answers tell of the end of a run: some seconds of them.
+/// The number of requests that represent the end of a run: those of a few seconds.
 const LATEST: usize = 16;
 
 #[cfg(test)]

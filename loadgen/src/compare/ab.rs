@@ -1,9 +1,10 @@
-//! `gridload ab`: two servers measured by turns, then compared. Owns the order of the runs and
-//! where their results go. Must not measure (each run is a `gridload run` of its own) or judge.
+//! `gridload ab`: measures two servers in turn and compares them. Owns the order of the runs and
+//! the location of their results. Must not measure (each run is a separate `gridload run`) or
+//! judge.
 //!
-//! Which of a pair goes first is drawn: a host that slows down over an hour, or that the first run
-//! of a pair warms up, then takes from both sides alike. What it does within seconds only cancels
-//! out of runs that are had at the same time (duet benchmarking: Bulej et al., ICPE 2020).
+//! The order inside each pair is random. A host that slows down over an hour, or that the first run
+//! of a pair warms up, then affects both sides alike. Disturbances of a few seconds only cancel out
+//! if both runs take place at the same time (duet benchmarking: Bulej et al., ICPE 2020).
 
 use std::path::{Path, PathBuf};
 
@@ -22,22 +23,22 @@ use crate::judge::exit::Exit;
 use crate::observe::host::{Environment, Partition};
 use crate::result::run_file::RunFile;
 
-/// Pairs that may be set aside because a run of them was invalid, for each that is wanted.
+/// The number of invalid pairs that may be dropped, per pair that is wanted.
 const ASIDE_SHARE: usize = 2;
 
 /// Why there is no comparison.
 #[derive(Debug, Error)]
 pub enum AbError {
-    /// A run without a result.
+    /// A run left no result.
     #[error(transparent)]
     Run(#[from] ChildRunError),
-    /// The comparison.
+    /// The comparison failed.
     #[error(transparent)]
     Compare(#[from] CompareError),
 }
 
 impl AbError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             AbError::Run(error) => error.exit(),
@@ -62,10 +63,10 @@ impl Side {
     }
 }
 
-/// Takes the pairs, compares them, prints and writes what was asked for.
+/// Runs the pairs, compares them, prints the result and writes the requested files.
 ///
 /// # Errors
-/// [`AbError`] when a server or a run fails altogether.
+/// [`AbError`] when a server or a run fails completely.
 pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
     let host = Environment::read().host_fingerprint;
     let pairing = if args.duet { Pairing::Together } else { Pairing::ByTurns };
@@ -107,7 +108,7 @@ impl<'a> Session<'a> {
         Ok(Session { args, run_args: args.run_args(), partition: Partition::of_host() })
     }
 
-    /// A run of each side, the base first in the answer, whichever was first in time.
+    /// Runs each side once; returns the base first, whichever ran first.
     fn pair(&self, at: usize, cand_first: bool) -> Result<[RunFile; 2], AbError> {
         let mut sides = [Side::Base, Side::Cand];
         if cand_first {
@@ -145,7 +146,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What a person wants to see while it goes on.
+/// The progress line of a pair.
 fn summary(file: &RunFile) -> String {
     let shown = ["e2e_p99", "cpu_per_delivery"].into_iter().filter_map(Metric::find);
     let shown = shown.filter_map(|metric| Some(metric.unit.format(metric.of(&file.run)?)));

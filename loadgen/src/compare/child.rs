@@ -1,5 +1,5 @@
-//! A `gridload run` of our own as a child process: the server started for it, what it is told, and
-//! the result it leaves. Must not choose what is run, or judge what came out.
+//! Executes `gridload run` as a child process: starts its server, passes the arguments, and reads
+//! the result. Must not choose what is run, or judge the result.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,33 +21,33 @@ use crate::server::process::ServerProcess;
 /// Why a run left no result.
 #[derive(Debug, Error)]
 pub enum ChildRunError {
-    /// The results cannot go where they shall.
+    /// The results cannot be written to the requested place.
     #[error("{}: {cause}", path.display())]
     Directory {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// The server.
+    /// The server failed.
     #[error(transparent)]
     Server(#[from] ExternalServerError),
-    /// It ended without one.
+    /// The run ended without a result.
     #[error("the run in {} ended with {exit} and left no result:\n{said}", path.display())]
     NoResult {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// How.
+        /// The exit status.
         exit: String,
-        /// Whether it called what it was told wrong, or too much for this host.
+        /// Whether it rejected its arguments, or found the load too large for this host.
         is_refusal: bool,
-        /// Its last words.
+        /// The last lines of its error output.
         said: String,
     },
 }
 
 impl ChildRunError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             ChildRunError::Directory { .. } | ChildRunError::Server(_) => Exit::Usage,
@@ -57,34 +57,34 @@ impl ChildRunError {
     }
 }
 
-/// One run to be called.
+/// The arguments of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct ChildRun<'r> {
-    /// Where its results go; made for it.
+    /// The directory of its results, which is created.
     pub directory: &'r Path,
     /// A scenario, and flags of `gridload run`.
     pub args: &'r [String],
-    /// Command line of the server to start for it; without one the arguments say what is measured.
+    /// Command line of the server to start; if absent, the arguments name the server.
     pub server: Option<&'r str>,
-    /// CPUs of such a server and of the generator that measures it.
+    /// CPUs of that server and of the generator that measures it.
     pub partition: &'r Partition,
 }
 
 impl ChildRun<'_> {
-    /// Starts the server, runs, ends the server, and reads what the run has written.
+    /// Starts the server, runs, stops the server, and reads the result.
     ///
     /// # Errors
-    /// When there is no result, be it valid or not.
+    /// When there is no result, neither a valid nor an invalid one.
     pub fn call(&self) -> Result<RunFile, ChildRunError> {
         let server = self.ready()?;
         self.measure(server.as_ref())
     }
 
-    /// Has two runs at the same time. Both servers are there before either is measured, so that no
-    /// connection takes the port that was meant for one.
+    /// Executes two runs at the same time. Both servers are started before either is measured, so
+    /// that no connection takes the port of a server that is not listening yet.
     ///
     /// # Errors
-    /// When either has no result.
+    /// When either run has no result.
     pub fn call_both(runs: [ChildRun<'_>; 2]) -> Result<[RunFile; 2], ChildRunError> {
         let [first, second] = runs;
         let (first_server, second_server) = (first.ready()?, second.ready()?);
@@ -95,7 +95,7 @@ impl ChildRun<'_> {
         Ok([one?, other.unwrap_or_else(|cause| panic::resume_unwind(cause))?])
     }
 
-    /// Its directory and its server.
+    /// The directory and the server of a run.
     fn ready(&self) -> Result<Option<ServerProcess>, ChildRunError> {
         fs::create_dir_all(self.directory).map_err(|cause| failed(self.directory, cause))?;
         self.server.map(|line| self.start(line)).transpose()
@@ -137,10 +137,10 @@ impl ChildRun<'_> {
     }
 }
 
-/// Makes a directory for results, which must not be there yet.
+/// Creates a directory for results, which must not exist yet.
 ///
 /// # Errors
-/// When it is, or cannot be made.
+/// When it exists, or cannot be created.
 pub fn fresh_directory(path: &Path) -> Result<(), ChildRunError> {
     if path.exists() {
         let text = "is there already; results are never overwritten";

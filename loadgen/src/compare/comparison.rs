@@ -1,5 +1,5 @@
-//! Two sides of runs, compared: per metric the ratio, how sure it is, and what that means. Owns the
-//! verdict on a change. Must not read files or print.
+//! The comparison of two sides of runs: for each metric the ratio, its confidence, and the outcome.
+//! Owns the verdict on a change. Must not read files or print.
 
 use serde::Serialize;
 
@@ -12,50 +12,50 @@ use crate::compare::statistics::{
 };
 use crate::result::run_file::RunFile;
 
-/// Fewer valid runs than this on a side show nothing: with three, no test finds any difference.
+/// The fewest valid runs per side: with three, no test can find a difference.
 pub const RUNS_MIN: usize = 4;
-/// How likely one regression at most may be called where there is none.
+/// The accepted probability of reporting any regression where there is none.
 pub const ALPHA: f64 = 0.05;
 
-/// What is asked of a comparison.
+/// The parameters of a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
-    /// Metrics whose change for the worse is a regression, with the least change that matters where
-    /// it is not the metric's own; none takes those that are gated by themselves.
+    /// Gated metrics, each with the smallest change that matters if it is not the metric's default.
+    /// If empty, the metrics gated by default are used.
     pub gates: Vec<Gate>,
-    /// Below what nothing can be told on this host.
+    /// The noise floor of this host; smaller differences cannot be detected.
     pub floor: Floor,
-    /// What runs of the same place on both sides have in common.
+    /// How the runs of a pair are related.
     pub pairing: Pairing,
     /// Seed of the resampling.
     pub seed: u64,
 }
 
-/// A metric to be gated.
+/// A gated metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gate {
-    /// Which.
+    /// The metric.
     pub metric: &'static Metric,
-    /// The least relative change that matters; none takes the metric's own.
+    /// The smallest relative change that matters; `None` for the metric's default.
     pub effect_min: Option<f64>,
 }
 
-/// What became of one metric.
+/// The outcome of one metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// Surely worse, and by more than what matters.
+    /// Worse, with confidence, and by more than the change that matters.
     Regressed,
-    /// Surely better, by more than that.
+    /// Better, with confidence, and by more than the change that matters.
     Improved,
-    /// Surely within what does not matter.
+    /// Within the change that matters, with confidence.
     Unchanged,
-    /// The runs do not tell.
+    /// The runs do not decide.
     Inconclusive,
 }
 
 impl Change {
-    /// Its name.
+    /// The name of the outcome.
     pub fn name(self) -> &'static str {
         match self {
             Change::Regressed => "regressed",
@@ -69,46 +69,45 @@ impl Change {
 /// One metric of both sides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compared {
-    /// Which.
+    /// The metric.
     pub metric: &'static Metric,
     /// Whether a regression of it fails the comparison.
     pub is_gated: bool,
-    /// The least relative change that matters.
+    /// The smallest relative change that matters.
     pub effect_min: f64,
-    /// Its values, a run each.
+    /// The values of the base, one per run.
     pub base: Vec<f64>,
-    /// The same of the other side.
+    /// The values of the candidate, one per run.
     pub cand: Vec<f64>,
-    /// By what factor the candidate is above the base; not a number where a side has no value.
+    /// The ratio of candidate to base; NaN if a side has no value.
     pub ratio: f64,
-    /// Where that is with 95 % confidence.
+    /// The 95 % confidence interval of the ratio.
     pub interval: (f64, f64),
-    /// The probability of such a difference without a cause, after Holm's correction if a gate
-    /// depends on it.
+    /// The p-value of the difference; corrected by Holm's method if a gate depends on it.
     pub probability: f64,
-    /// What it means.
+    /// The outcome.
     pub change: Change,
 }
 
-/// Both sides compared.
+/// The comparison of both sides.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Comparison {
     /// Valid runs of the base.
     pub base_runs: usize,
     /// Valid runs of the candidate.
     pub cand_runs: usize,
-    /// Runs of either side that were left out because they are not valid.
+    /// Runs of either side that were left out because they are invalid.
     pub invalid_runs: usize,
     /// Frames lost, damaged or out of order in all valid runs of the base.
     pub base_faults: u64,
     /// The same of the candidate.
     pub cand_faults: u64,
-    /// Metrics that both sides tell.
+    /// The metrics that both sides have.
     pub metrics: Vec<Compared>,
 }
 
 impl Comparison {
-    /// Compares what is valid of both sides.
+    /// Compares the valid runs of both sides.
     pub fn of(base: &[RunFile], cand: &[RunFile], asked: &Asked) -> Comparison {
         let (base_valid, cand_valid) = (valid(base), valid(cand));
         let mut metrics: Vec<_> = METRICS
@@ -128,13 +127,13 @@ impl Comparison {
         }
     }
 
-    /// Whether there is anything to compare.
+    /// Whether there are enough runs to compare.
     pub fn proves_nothing(&self) -> bool {
         self.base_runs == 0 || self.cand_runs == 0
     }
 
-    /// Whether the candidate has frames lost, damaged or out of order, and the base has none: one
-    /// such frame is enough.
+    /// Whether the candidate has lost, damaged or reordered frames and the base has none; one such
+    /// frame is enough.
     pub fn has_new_faults(&self) -> bool {
         self.base_faults == 0 && self.cand_faults > 0
     }
@@ -144,7 +143,7 @@ impl Comparison {
         self.has_new_faults() || self.gated().any(|one| one.change == Change::Regressed)
     }
 
-    /// Whether a gated metric was left open.
+    /// Whether a gated metric is undecided.
     pub fn is_inconclusive(&self) -> bool {
         self.gated().any(|one| one.change == Change::Inconclusive)
     }
@@ -155,7 +154,7 @@ impl Comparison {
 }
 
 impl Comparison {
-    /// What a comparison of a server with itself shows.
+    /// The result of comparing a server with itself.
     pub fn floor(&self, host_fingerprint: &str, pairing: Pairing) -> Floor {
         let shares = self.metrics.iter().map(|one| {
             let (low, high) = one.interval;
@@ -173,8 +172,8 @@ fn valid(side: &[RunFile]) -> Vec<&RunFile> {
     side.iter().filter(|file| file.is_valid()).collect()
 }
 
-/// Corrects the probabilities that gates depend on: what is only shown calls nothing, and what is
-/// settled is not called by its probability.
+/// Corrects the p-values that gates depend on. Metrics that are only displayed report no
+/// regression, and settled metrics are decided without a p-value, so neither is counted.
 fn correct(metrics: &mut [Compared]) {
     let tested: Vec<_> =
         metrics.iter_mut().filter(|one| one.is_gated && !one.is_settled()).collect();
@@ -225,12 +224,12 @@ impl Compared {
         })
     }
 
-    /// The middle of the base.
+    /// The median of the base.
     pub fn base_median(&self) -> f64 {
         median(self.base.clone())
     }
 
-    /// The middle of the candidate.
+    /// The median of the candidate.
     pub fn cand_median(&self) -> f64 {
         median(self.cand.clone())
     }
@@ -240,7 +239,7 @@ impl Compared {
             return Change::Inconclusive;
         }
         let (low, high) = self.interval;
-        // As if less were better.
+        // Inverted if more is better, so that a larger ratio is always worse.
         let (low, high) =
             if self.metric.more_is_better { (1.0 / high, 1.0 / low) } else { (low, high) };
         let much = 1.0 + self.effect_min;
@@ -256,8 +255,8 @@ impl Compared {
         }
     }
 
-    /// Whether it is a count whose runs agree on either side to within what matters: then there is
-    /// no chance that a test would have to rule out, however few runs there are.
+    /// Whether the metric is a count whose runs on each side agree to within the change that
+    /// matters. Then chance need not be ruled out by a test, however few runs there are.
     fn is_settled(&self) -> bool {
         let agree = |side: &[f64]| {
             let (least, most) = extremes(side);
@@ -287,7 +286,7 @@ mod tests {
         RunFile { path: PathBuf::new(), run }
     }
 
-    /// Eight runs whose CPU time is within 1 % of so much.
+    /// Eight runs whose CPU time is within 1 % of this value.
     fn side(cpu_ns: f64, seed: u64) -> Vec<RunFile> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut near = || cpu_ns * (0.99 + 0.02 * rng.random::<f64>());
@@ -317,12 +316,13 @@ mod tests {
         assert_eq!(change(&base, &runs(1000.0), "deliveries"), Change::Unchanged);
     }
 
-    /// The sum of twelve uniform numbers is as good as normal, with a deviation of one.
+    /// The sum of twelve uniform numbers approximates a normal distribution with standard deviation
+    /// one.
     fn normal(rng: &mut Xoshiro256PlusPlus) -> f64 {
         (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
     }
 
-    /// Runs of one CPU time, but of so many system calls.
+    /// Runs with equal CPU time but these numbers of system calls.
     fn counted(counts: &[f64]) -> Vec<RunFile> {
         let of = |count: &f64| {
             let mut run = run(500.0, 1000.0, 0);
@@ -357,7 +357,7 @@ mod tests {
         assert!(Comparison::of(&base, &cand, &alone).has_regressed(), "one test needs no more");
     }
 
-    /// Four runs a side, whatever counts scatter by: settled, or tested, or neither.
+    /// Four runs per side, for several scatters of counts: settled, tested, or neither.
     #[test]
     fn counts_are_hardly_ever_called_worse_than_themselves() {
         for deviation in [0.002, 0.005, 0.01, 0.02] {
@@ -373,7 +373,7 @@ mod tests {
         }
     }
 
-    /// Whoever is not tested must not make the tests of others harder to pass.
+    /// Metrics that are not tested must not make the correction of the others stricter.
     #[test]
     fn counts_that_agree_leave_the_others_their_probability() {
         let with_counts = |cpu_ns: f64, seed| {
@@ -443,7 +443,8 @@ mod tests {
         assert!(!of(&gate("deliveries", None)));
     }
 
-    /// A host that is a fifth slower in every other pair hides a tenth from sides, not from pairs.
+    /// A host that is 20 % slower in every other pair hides a 10 % change from the unpaired test,
+    /// but not from the paired one.
     #[test]
     fn what_a_host_does_to_both_of_a_pair_cancels_out() {
         let taken = |factor: f64| -> Vec<_> {
@@ -462,16 +463,16 @@ mod tests {
         assert!(width(&of(Pairing::None)) > 0.05);
     }
 
-    /// What runs of one server are apart by, as standard deviations.
+    /// The scatter of runs of one server, as standard deviations.
     struct Noise {
-        /// By the hour, which both runs of a pair have in common.
+        /// The part that both runs of a pair share.
         hour: f64,
-        /// Each by itself.
+        /// The part of each single run.
         own: f64,
     }
 
-    /// Eight pairs of runs with every metric that is gated; the candidate takes `factor` times the
-    /// CPU. Latencies vary most, counts hardly.
+    /// Eight pairs of runs with every metric gated by default; the candidate uses `factor` times
+    /// the CPU. Latencies scatter most, counts hardly.
     fn pairs(seed: u64, noise: &Noise, factor: f64) -> [Vec<RunFile>; 2] {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut near = |middle: f64, by: f64| middle * (by * normal(&mut rng)).exp();
@@ -502,7 +503,7 @@ mod tests {
         sides
     }
 
-    /// In how many of a hundred sessions of `ab` there is what is looked for.
+    /// The number of simulated `ab` sessions, of a hundred, with the given outcome.
     fn sessions(
         noise: &Noise,
         factor: f64,
@@ -521,8 +522,8 @@ mod tests {
         regressed.any(|one| one.metric.key == "cpu_per_delivery")
     }
 
-    /// What `ab` is worth by default: eight pairs, all gates, runs that are 4 % apart, of which 2 %
-    /// are within a pair.
+    /// The power of `ab` by default: eight pairs, all gates, runs with a scatter of 4 %, of which 2
+    /// % are within a pair.
     #[test]
     fn ab_finds_a_tenth_more_cpu_nine_times_in_ten_and_nothing_between_equals() {
         let noise = Noise { hour: 0.035, own: 0.02 };
@@ -533,7 +534,8 @@ mod tests {
         assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 
-    /// What it is worth where moments are a tenth apart, if both of a pair are of the same moment.
+    /// The power on a host whose speed changes by 10 %, if both runs of a pair take place at the
+    /// same time.
     #[test]
     fn ab_of_both_at_once_finds_a_tenth_where_moments_are_as_far_apart() {
         let noise = Noise { hour: 0.10, own: 0.02 };
@@ -547,8 +549,8 @@ mod tests {
         assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 
-    /// What it is worth on a host so busy that runs of a pair are 5 % apart, if that is all it is
-    /// asked and any change matters.
+    /// The power on a busy host with a scatter of 5 % within a pair, for a single gate and any
+    /// change.
     #[test]
     fn ab_with_one_narrow_gate_finds_a_tenth_on_a_noisy_host() {
         let noise = Noise { hour: 0.0, own: 0.05 };
@@ -561,8 +563,8 @@ mod tests {
         assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 
-    /// The whole judgement over comparisons of runs that do not differ: the share of false alarms
-    /// is what was promised, and the least effect that matters makes it smaller still.
+    /// The complete judgement over comparisons of equal servers: the share of false alarms is at
+    /// most the promised one, and the smallest change that matters reduces it further.
     #[test]
     fn runs_that_do_not_differ_are_hardly_ever_called_worse() {
         let alarms = (0..60).filter(|seed| {

@@ -1,5 +1,5 @@
-//! The noise of a host: how far two sides of the same server come out apart. Owns its file. Must
-//! not judge: it only says below what nothing can be told.
+//! The noise floor of a host: how much two sides of the same server differ. Owns its file. Must not
+//! judge: it only states which differences cannot be detected.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,60 +11,60 @@ use thiserror::Error;
 
 use crate::compare::pairing::Pairing;
 
-/// Relative differences between equals, by metric.
+/// Relative differences between equal servers, by metric.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
-    /// Where it was found.
+    /// The host it was measured on.
     pub host_fingerprint: String,
-    /// Whether runs of a pair were taken at the same time: equals come out closer then.
+    /// Whether the runs of a pair took place at the same time, which gives a lower floor.
     #[serde(default)]
     pub is_of_duets: bool,
-    /// By key: the share by which the outer end of the interval was off.
+    /// By metric key: the distance of the interval's outer end from 1, as a share.
     pub shares: BTreeMap<String, f64>,
 }
 
 /// Why there is no floor.
 #[derive(Debug, Error)]
 pub enum FloorError {
-    /// Not to be read or written.
+    /// The file cannot be read or written.
     #[error("{}: {cause}", path.display())]
     File {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// Not what `gridload ab --calibrate` writes.
+    /// The file was not written by `gridload ab --calibrate`.
     #[error("{}: not written by `gridload ab --calibrate`: {cause}", path.display())]
     Malformed {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: serde_json::Error,
     },
-    /// Of another machine.
+    /// The floor belongs to another host.
     #[error("{}: found on another host: calibrate on this one", .0.display())]
     Host(PathBuf),
-    /// Of pairs that were taken in another way.
+    /// The floor was measured with pairs of another kind.
     #[error(
         "{}: found {}: calibrate as you compare, {}", path.display(),
         if *is_of_duets { "with --duet" } else { "without --duet" },
         if *is_of_duets { "without it" } else { "with it" },
     )]
     Pairing {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How it was found.
+        /// How the floor's pairs were run.
         is_of_duets: bool,
     },
 }
 
 impl Floor {
-    /// Reads a floor that must be of this host and of pairs like those that are compared.
+    /// Reads a floor; it must be of this host and of pairs of the same kind.
     ///
     /// # Errors
-    /// When it cannot be read, or is of another.
+    /// When it cannot be read, or does not fit.
     pub fn read(path: &Path, host: &str, pairing: Pairing) -> Result<Floor, FloorError> {
         let text = fs::read_to_string(path)
             .map_err(|cause| FloorError::File { path: path.to_owned(), cause })?;
@@ -80,17 +80,17 @@ impl Floor {
         }
     }
 
-    /// Writes it.
+    /// Writes the floor.
     ///
     /// # Errors
-    /// As the file system says.
+    /// The error of the file system.
     pub fn write(&self, path: &Path) -> Result<(), FloorError> {
         let file = |cause| FloorError::File { path: path.to_owned(), cause };
         let text = serde_json::to_string_pretty(self).map_err(|error| file(error.into()))?;
         fs::write(path, text + "\n").map_err(file)
     }
 
-    /// Below what share nothing can be told of a metric.
+    /// The smallest detectable difference of a metric, as a share.
     pub fn share(&self, key: &str) -> f64 {
         self.shares.get(key).copied().unwrap_or(0.0)
     }

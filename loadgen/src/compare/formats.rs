@@ -1,4 +1,4 @@
-//! A comparison for machines: JSON of our own, JUnit, Bencher's metric format, and the entries of
+//! A comparison in machine formats: our own JSON, JUnit, Bencher's metric format, and
 //! github-action-benchmark. Owns their layouts. Must not judge.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::compare::comparison::{Change, Compared, Comparison};
 use crate::compare::statistics::{extremes, median};
 
-/// Everything, as one document.
+/// The complete comparison as one JSON document.
 pub fn json(comparison: &Comparison) -> Value {
     json!({
         "schema_version": 1,
@@ -40,10 +40,10 @@ fn metric_json(one: &Compared) -> Value {
     })
 }
 
-/// JUnit XML: a test case for each gated metric, and one for whole frames.
+/// JUnit XML: a test case for each gated metric, and one for frame integrity.
 ///
 /// # Errors
-/// When a text cannot be XML.
+/// When a text contains characters that XML does not allow.
 pub fn junit(comparison: &Comparison) -> Result<String, quick_junit::SerializeError> {
     let mut suite = TestSuite::new("gridload compare");
     let status = if comparison.has_new_faults() {
@@ -82,7 +82,7 @@ fn failed(message: &str) -> TestCaseStatus {
     status
 }
 
-/// Bencher's metric format: the candidate's middle, and its least and greatest run.
+/// Bencher's metric format: the candidate's median, and its smallest and largest run.
 pub fn bencher(comparison: &Comparison) -> Value {
     let measures = comparison.metrics.iter().map(|one| {
         let (least, greatest) = extremes(&one.cand);
@@ -94,8 +94,8 @@ pub fn bencher(comparison: &Comparison) -> Value {
     json!({ "gridload": measures.collect::<Map<_, _>>() })
 }
 
-/// Entries of github-action-benchmark, for `customSmallerIsBetter` or, where more is better,
-/// `customBiggerIsBetter`: it takes one kind in a file.
+/// Entries of github-action-benchmark, for `customSmallerIsBetter` or, if more is better,
+/// `customBiggerIsBetter`; one file may hold only one kind.
 pub fn github_action(comparison: &Comparison, more_is_better: bool) -> Value {
     let wanted = comparison.metrics.iter().filter(|o| o.metric.more_is_better == more_is_better);
     let entries = wanted.map(|one| {

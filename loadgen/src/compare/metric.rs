@@ -1,32 +1,32 @@
-//! What runs are compared by: each metric with its unit, which way is better, and the least change
-//! that matters. One row each. Must not judge, and reads nothing but `run.json`.
+//! The metrics that runs are compared by: one row for each, with its unit, the better direction,
+//! and the smallest change that matters. Must not judge, and reads nothing but `run.json`.
 
 use serde_json::Value;
 
 use crate::time::units::{format_bytes, format_count, format_ns};
 
-/// One number of a run.
+/// One metric of a run.
 #[derive(Debug)]
 pub struct Metric {
     /// Its name on the command line and in files.
     pub key: &'static str,
-    /// What a person reads.
+    /// Its label for people.
     pub title: &'static str,
-    /// What it is counted in.
+    /// Its unit.
     pub unit: Unit,
-    /// Whether less is worse.
+    /// Whether more is better.
     pub more_is_better: bool,
-    /// The least relative change that matters.
+    /// The smallest relative change that matters.
     pub effect_min: f64,
-    /// Whether a change for the worse is a regression unless `--gate` says otherwise.
+    /// Whether it is gated unless `--gate` says otherwise.
     pub is_gated: bool,
-    /// Whether it is a count of what a server does for its load, so that runs of one server agree
-    /// and chance has no part in a difference.
+    /// Whether it counts the server's work for a load, so that equal servers give equal values and
+    /// chance plays no part.
     pub is_count: bool,
     read: fn(&Value) -> Option<f64>,
 }
 
-/// What a metric is counted in.
+/// The unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Nanoseconds.
@@ -40,7 +40,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// Its name in files for machines.
+    /// Its name in machine formats.
     pub fn name(self) -> &'static str {
         match self {
             Unit::Ns => "ns",
@@ -50,7 +50,7 @@ impl Unit {
         }
     }
 
-    /// A value for a person.
+    /// A value formatted for people.
     pub fn format(self, value: f64) -> String {
         match self {
             Unit::Ns => format_ns(value),
@@ -61,7 +61,7 @@ impl Unit {
     }
 }
 
-/// All metrics, in the order they are shown.
+/// All metrics, in display order.
 pub const METRICS: [Metric; 16] = [
     gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "e2e", "p50_ns")),
     gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "e2e", "p99_ns")),
@@ -124,7 +124,7 @@ pub const METRICS: [Metric; 16] = [
         .better_if_more(),
 ];
 
-/// The key says it all.
+/// The key identifies the metric.
 impl PartialEq for Metric {
     fn eq(&self, other: &Metric) -> bool {
         self.key == other.key
@@ -144,12 +144,12 @@ impl Metric {
         Metric { is_count: true, ..self }
     }
 
-    /// The metric of a name.
+    /// The metric with this name.
     pub fn find(key: &str) -> Option<&'static Metric> {
         METRICS.iter().find(|metric| metric.key == key)
     }
 
-    /// Its value in a run; none where the run does not tell, or tells what has no ratio.
+    /// Its value in a run; `None` if the run lacks it or no ratio can be formed.
     pub fn of(&self, run: &Value) -> Option<f64> {
         (self.read)(run).filter(|value| value.is_finite() && *value > 0.0)
     }
@@ -172,8 +172,8 @@ fn healthy(run: &Value) -> impl Iterator<Item = &Value> {
     classes.filter(|class| class["kind"] == "healthy")
 }
 
-/// That of the class in which it is worst, of those whose sockets are there all the time if there
-/// are any.
+/// The value of the class with the worst latency, among the classes whose sockets stay connected if
+/// there are any.
 fn latency(run: &Value, histogram: &str, quantile: &str) -> Option<f64> {
     let of = |class: &Value| class[histogram][quantile].as_f64();
     let steady = healthy(run).filter(|class| class["stirred"] != true);
@@ -195,7 +195,7 @@ fn deliveries_per_s(run: &Value) -> Option<f64> {
     Some(frames / run["totals"]["measured_s"].as_f64()?)
 }
 
-/// Frames that healthy subscribers were owed and did not get, got twice, damaged or out of order.
+/// Frames that healthy subscribers lost, or received twice, damaged or out of order.
 pub fn faults(run: &Value) -> u64 {
     let keys = ["lost", "lost_after_close", "duplicated", "reordered", "corrupt"];
     let of = |class: &Value| keys.iter().filter_map(|key| class[*key].as_u64()).sum::<u64>();

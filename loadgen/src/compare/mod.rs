@@ -1,8 +1,8 @@
-//! `gridload compare`: from two sides of results to an exit code. Reads, has them compared, writes
-//! what was asked for. Must not compute or lay out anything itself.
+//! `gridload compare`: reads two sides of results, has them compared, writes the requested files,
+//! and returns an exit code. Must not compute or lay out anything itself.
 //!
-//! A run is one observation, because runs differ from each other far more than frames within one
-//! do. The path: `run_file` → `metric` → `comparison` with `statistics` → `text` or `formats`.
+//! A run is one observation, because runs differ far more from each other than frames within one
+//! run. The path: `run_file` → `metric` → `comparison` with `statistics` → `text` or `formats`.
 
 pub mod ab;
 pub mod child;
@@ -33,27 +33,27 @@ use crate::result::run_file::{RunFile, RunFileError};
 /// Why there is no comparison.
 #[derive(Debug, Error)]
 pub enum CompareError {
-    /// The runs.
+    /// The runs cannot be used.
     #[error(transparent)]
     Runs(#[from] RunFileError),
-    /// The noise of the host.
+    /// The noise floor cannot be used.
     #[error(transparent)]
     Floor(#[from] FloorError),
-    /// A file that was asked for cannot be written.
+    /// A requested file cannot be written.
     #[error("cannot write {}: {cause}", path.display())]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// A text that cannot be XML.
+    /// A text contains characters that XML does not allow.
     #[error("JUnit: {0}")]
     Junit(#[from] quick_junit::SerializeError),
 }
 
 impl CompareError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             CompareError::Runs(_) | CompareError::Floor(_) => Exit::Usage,
@@ -62,10 +62,10 @@ impl CompareError {
     }
 }
 
-/// Compares, prints, writes.
+/// Compares, prints, and writes the requested files.
 ///
 /// # Errors
-/// [`CompareError`] when there is nothing to compare, or nowhere to write.
+/// [`CompareError`] when the runs cannot be compared or a file cannot be written.
 pub fn run(args: &CompareArgs) -> Result<Exit, CompareError> {
     let (base, cand) = (RunFile::all(&args.base)?, RunFile::all(&args.cand)?);
     if let Some(first) = base.first() {
@@ -79,17 +79,17 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CompareError> {
     conclude(&Comparison::of(&base, &cand, &asked), &args.judge)
 }
 
-/// Says what the kernel was asked to count and did not, so that nobody looks for its rows.
+/// Prints which requested kernel counters are missing, so that nobody looks for their rows.
 pub fn tell_uncounted(runs: &[RunFile]) {
     for told in runs.first().into_iter().flat_map(RunFile::uncounted) {
         eprintln!("not counted: {told}");
     }
 }
 
-/// What is asked of a comparison of runs on this host that were taken in this way.
+/// The parameters for comparing runs on this host with pairs of this kind.
 ///
 /// # Errors
-/// When its noise cannot be read.
+/// When its noise floor cannot be read.
 pub fn asked(judge: &JudgeArgs, host: &str, pairing: Pairing) -> Result<Asked, CompareError> {
     let read = |path| Floor::read(path, host, pairing);
     let floor = judge.floor.as_deref().map(read).transpose()?;
@@ -97,7 +97,7 @@ pub fn asked(judge: &JudgeArgs, host: &str, pairing: Pairing) -> Result<Asked, C
     Ok(Asked { gates: judge.gate.clone(), floor, pairing, seed: judge.seed })
 }
 
-/// Prints a comparison, writes the files that were asked for, and says how to end.
+/// Prints a comparison, writes the requested files, and returns the exit code.
 ///
 /// # Errors
 /// [`CompareError`] when a file cannot be written.

@@ -1,13 +1,15 @@
-//! How runs of two sides are paired. Must not compare.
+//! How the runs of two sides are paired. Must not compare.
 
-/// How the runs of a pair were taken: what the host did to both cancels out of their ratio.
+/// How the runs of a pair were taken. Host effects that both runs share cancel out of their ratio.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pairing {
-    /// There are no pairs.
+    /// The runs are not paired.
     #[default]
     None,
-    /// One right after the other: they share the hour, and little else. So sides are tested.
+    /// One directly after the other. They share only slow changes of the host, so the sides are
+    /// tested.
     ByTurns,
-    /// At the same time, on the same CPUs. So pairs are tested.
+    /// At the same time, on the same CPUs. They share all changes of the host, so the pairs are
+    /// tested.
     Together,
 }

@@ -1,17 +1,17 @@
-//! The arithmetic of comparisons: two exact rank tests, the ratio of two sides with an interval,
-//! and the correction for looking at several metrics. A whole run is one number here; must not know
+//! The statistics of comparisons: two exact rank tests, the ratio of two sides with its confidence
+//! interval, and the correction for several metrics. A whole run is one number here; must not know
 //! what it measures.
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-/// Resamplings behind an interval.
+/// Number of resamplings for an interval.
 const RESAMPLES: usize = 2_000;
-/// Share of resamplings outside an interval, on each side: it covers 95 %.
+/// Share of resamplings outside the interval on each side; the interval covers 95 %.
 const TAIL: f64 = 0.025;
 
-/// The probability that two samples of the same distribution differ in rank as much as these or
-/// more, either way (the test of Mann and Whitney). Exact, with or without ties.
+/// The two-sided p-value of the Mann-Whitney test: the probability that two samples of one
+/// distribution differ in rank at least this much. Exact, with or without ties.
 pub fn mann_whitney(base: &[f64], cand: &[f64]) -> f64 {
     let pooled = [base, cand].concat();
     let ranks = doubled_ranks(&pooled);
@@ -21,14 +21,14 @@ pub fn mann_whitney(base: &[f64], cand: &[f64]) -> f64 {
     share_as_far(&sums, seen, mean)
 }
 
-/// Ranks from 1 in units of a half, so that those that tie share their middle.
+/// Ranks from 1, in units of one half, so that ties can share their mean rank.
 fn doubled_ranks(values: &[f64]) -> Vec<usize> {
     let below = |one: f64| values.iter().filter(|other| **other < one).count();
     let up_to = |one: f64| values.iter().filter(|other| **other <= one).count();
     values.iter().map(|&one| below(one) + up_to(one) + 1).collect()
 }
 
-/// How many choices of `size` of the ranks have each sum.
+/// The number of subsets of `size` ranks with each sum.
 fn sums_of_subsets(ranks: &[usize], size: usize) -> Vec<f64> {
     let total: usize = ranks.iter().sum();
     let mut by_size = vec![vec![0.0; total + 1]; size + 1];
@@ -44,10 +44,10 @@ fn sums_of_subsets(ranks: &[usize], size: usize) -> Vec<f64> {
     by_size.pop().unwrap_or_default()
 }
 
-/// The probability that so much of the ranks of all differences within pairs is on one side, or
-/// more, where either side of a pair is as likely to be the greater (the signed-rank test of
-/// Wilcoxon). Differences are of logarithms; pairs without one tell nothing. Exact, with or without
-/// ties.
+/// The two-sided p-value of Wilcoxon's signed-rank test: the probability that the ranks of the pair
+/// differences lean at least this much to one side, if either side of a pair is equally likely to
+/// be larger. Differences are of logarithms; pairs without a difference are left out. Exact, with
+/// or without ties.
 pub fn signed_rank(pairs: &[(f64, f64)]) -> f64 {
     let differences = pairs.iter().map(|(base, cand)| cand.ln() - base.ln());
     let differences: Vec<_> = differences.filter(|by| *by != 0.0).collect();
@@ -58,7 +58,7 @@ pub fn signed_rank(pairs: &[(f64, f64)]) -> f64 {
     share_as_far(&sums_of_all_subsets(&ranks), seen, mean)
 }
 
-/// How many choices of any of the ranks have each sum.
+/// The number of subsets of the ranks with each sum.
 fn sums_of_all_subsets(ranks: &[usize]) -> Vec<f64> {
     let mut counts = vec![0.0; ranks.iter().sum::<usize>() + 1];
     counts[0] = 1.0;
@@ -76,8 +76,8 @@ fn share_as_far(counts: &[f64], seen: usize, mean: usize) -> f64 {
     far.map(|(_, count)| count).sum::<f64>() / counts.iter().sum::<f64>()
 }
 
-/// By what factor `cand` is above `base`: the median of all ratios between a run of one and a run
-/// of the other (the estimator of Hodges and Lehmann, of logarithms). All values are positive.
+/// The ratio of `cand` to `base`: the median of all ratios between a run of one and a run of the
+/// other (the Hodges-Lehmann estimator of the logarithms). All values are positive.
 pub fn ratio(base: &[f64], cand: &[f64]) -> f64 {
     log_ratio(&logs(base), &logs(cand)).exp()
 }
@@ -90,20 +90,20 @@ fn log_ratio(base: &[f64], cand: &[f64]) -> f64 {
     median(cand.iter().flat_map(|c| base.iter().map(move |b| c - b)).collect())
 }
 
-/// The same of runs that were taken in pairs, (base, cand): the median of the means of any two.
+/// The same for runs taken in pairs, (base, cand): the median of the means of any two pairs.
 pub fn paired_ratio(pairs: &[(f64, f64)]) -> f64 {
     let logs: Vec<_> = pairs.iter().map(|(base, cand)| (cand / base).ln()).collect();
     let means = (0..logs.len()).flat_map(|i| (i..logs.len()).map(move |j| (i, j)));
     median(means.map(|(i, j)| f64::midpoint(logs[i], logs[j])).collect()).exp()
 }
 
-/// Where [`ratio`] is with 95 % confidence, by resampling the runs of each side.
+/// The 95 % confidence interval of [`ratio`], by resampling the runs of each side.
 pub fn ratio_interval(base: &[f64], cand: &[f64], seed: u64) -> (f64, f64) {
     let (base, cand) = (logs(base), logs(cand));
     interval(seed, |rng| log_ratio(&resample(&base, rng), &resample(&cand, rng)).exp())
 }
 
-/// The same of [`paired_ratio`], by resampling pairs.
+/// The 95 % confidence interval of [`paired_ratio`], by resampling the pairs.
 pub fn paired_interval(pairs: &[(f64, f64)], seed: u64) -> (f64, f64) {
     interval(seed, |rng| paired_ratio(&resample(pairs, rng)))
 }
@@ -120,7 +120,7 @@ fn resample<T: Copy>(values: &[T], rng: &mut Xoshiro256PlusPlus) -> Vec<T> {
     (0..values.len()).map(|_| values[rng.random_range(0..values.len())]).collect()
 }
 
-/// The value in the middle, or between the two that are; not a number where there is none.
+/// The median; NaN if there are no values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     let (half, is_odd) = (values.len() / 2, values.len() % 2 == 1);
     if values.is_empty() {
@@ -131,14 +131,14 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     if is_odd { upper } else { f64::midpoint(below, upper) }
 }
 
-/// The least value and the greatest; infinite where there is none.
+/// The smallest and the largest value; infinite if there are none.
 pub fn extremes(values: &[f64]) -> (f64, f64) {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     (least, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }
 
-/// Probabilities after the correction of Holm: so that looking at several metrics does not make
-/// any one of them more likely to be called different by chance.
+/// p-values corrected by Holm's method, so that testing several metrics does not raise the
+/// probability of a false alarm.
 pub fn holm(probabilities: &[f64]) -> Vec<f64> {
     let mut order: Vec<_> = (0..probabilities.len()).collect();
     order.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
@@ -159,7 +159,7 @@ mod tests {
         (left - right).abs() < 1e-9
     }
 
-    /// The smallest probabilities there are at these sizes: 2 in (2n over n).
+    /// The smallest possible p-values at these sizes: 2 in (2n over n).
     #[test]
     fn sides_that_do_not_overlap_have_the_least_probability() {
         for (n, least) in [(3, 2.0 / 20.0), (4, 2.0 / 70.0), (5, 2.0 / 252.0), (8, 2.0 / 12870.0)] {
@@ -170,14 +170,14 @@ mod tests {
         }
     }
 
-    /// By counting all 20 ways to choose three of six by hand.
+    /// Checked by counting all 20 ways to choose three of six.
     #[test]
     fn small_cases_agree_with_counting_by_hand() {
         assert!(close(mann_whitney(&[1.0, 2.0, 4.0], &[3.0, 5.0, 6.0]), 0.2));
         assert!(close(mann_whitney(&[1.0, 1.0, 1.0], &[1.0, 1.0, 1.0]), 1.0));
     }
 
-    /// Of all 2^n ways to choose signs, two have every rank on one side.
+    /// Of all 2^n choices of signs, two have every rank on one side.
     #[test]
     fn pairs_that_all_differ_one_way_have_the_least_probability() {
         for (n, least) in [(4, 2.0 / 16.0), (6, 2.0 / 64.0), (8, 2.0 / 256.0)] {
@@ -187,7 +187,7 @@ mod tests {
             assert!(close(signed_rank(&ties), least), "{n}, by the same");
         }
         assert!(close(signed_rank(&[(1.0, 1.0); 8]), 1.0), "no difference at all");
-        // The least of five ranks is on the other side: {}, {1} and what mirrors them, of 32.
+        // The smallest of five ranks is on the other side: {}, {1} and their mirror images, of 32.
         let pairs = [(100.0, 99.9), (100.0, 102.0), (100.0, 103.0), (100.0, 104.0), (100.0, 105.0)];
         assert!(close(signed_rank(&pairs), 4.0 / 32.0));
     }
@@ -212,8 +212,8 @@ mod tests {
         assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
     }
 
-    /// The promise of the test itself: runs that do not differ are called different at most as
-    /// often as was said.
+    /// The guarantee of the test itself: equal runs are called different at most as often as
+    /// stated.
     #[test]
     fn no_difference_is_found_more_often_than_promised() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);

@@ -1,16 +1,15 @@
-//! A comparison as a person reads it: a table for a terminal, or Markdown for a job's summary. Must
-//! not judge.
+//! A comparison as text: a table for a terminal, or Markdown for a job summary. Must not judge.
 
 use crate::compare::comparison::{Change, Compared, Comparison};
 use crate::report::table::table;
 
-/// For a terminal.
+/// The comparison for a terminal.
 pub fn terminal(comparison: &Comparison) -> String {
     let rows = comparison.metrics.iter().map(row).collect();
     format!("\n{}\n\n{}\n\n{}\n", headline(comparison), table(&HEADER, rows), notes(comparison))
 }
 
-/// For a job's summary.
+/// The comparison for a job summary, in Markdown.
 pub fn markdown(comparison: &Comparison) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = format!("### {}\n\n", headline(comparison));

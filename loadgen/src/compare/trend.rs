@@ -1,6 +1,6 @@
-//! `gridload trend`: how a server has been over many versions, from a history that is only ever
-//! added to. Owns the history's format. Advisory: hosts and months differ more than versions do, so
-//! nothing here fails anything; `ab` does.
+//! `gridload trend`: shows how a server developed over many versions, from an append-only history.
+//! Owns the history's format. It is advisory and never fails a build, because hosts and months
+//! differ more than versions do; `ab` decides.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -18,19 +18,19 @@ use crate::report::spark::spark;
 use crate::report::table::table;
 use crate::result::run_file::{RunFile, RunFileError};
 
-/// One version's results on one host.
+/// The results of one version on one host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// What was measured, e.g. a revision.
+    /// The measured version, e.g. a revision.
     pub label: String,
-    /// When the first of its runs began.
+    /// When its first run began.
     pub started: String,
-    /// Where.
+    /// The host.
     pub host_fingerprint: String,
-    /// With which load.
+    /// The load.
     pub scenario: String,
-    /// What the kernel counted meanwhile, which costs the server CPU time.
+    /// The kernel counters that ran, because counting costs the server CPU time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<String>,
     /// Valid runs.
@@ -42,46 +42,46 @@ pub struct Entry {
 /// Why there is no trend.
 #[derive(Debug, Error)]
 pub enum TrendError {
-    /// Runs to be added.
+    /// The runs to add cannot be read.
     #[error(transparent)]
     Runs(#[from] RunFileError),
-    /// None of them proves anything.
+    /// None of the runs is valid.
     #[error("{}: no valid run to add", .0.display())]
     NoneValid(PathBuf),
-    /// The history.
+    /// The history cannot be read or written.
     #[error("{}: {cause}", path.display())]
     File {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// A line of the history.
+    /// A line of the history is invalid.
     #[error("{}, line {line}: not written by `gridload trend`: {cause}", path.display())]
     Malformed {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Why.
+        /// The reason.
         cause: serde_json::Error,
     },
-    /// Nothing in it.
+    /// The history is empty.
     #[error("{}: empty; add results with --add DIR", .0.display())]
     Empty(PathBuf),
 }
 
 impl TrendError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         Exit::Usage
     }
 }
 
-/// Adds to the history what is to be added, and prints what it says of the last entry.
+/// Adds the given runs to the history, and prints the trend of the last entry.
 ///
 /// # Errors
-/// [`TrendError`] when there is nothing to tell.
+/// [`TrendError`] when there is no trend.
 pub fn run(args: &TrendArgs) -> Result<Exit, TrendError> {
     if let Some(results) = &args.add {
         append(&args.history, &Entry::of(results, args.label.as_deref())?)?;
@@ -114,7 +114,7 @@ impl Entry {
         })
     }
 
-    /// What entries must have in common to be shown beside each other.
+    /// What entries must have in common to be compared.
     fn conditions(&self) -> (&str, &str, &[String]) {
         (&self.host_fingerprint, &self.scenario, &self.counted)
     }
@@ -165,8 +165,8 @@ fn row(metric: &Metric, entries: &[&Entry]) -> Option<Vec<String>> {
     ])
 }
 
-/// Whether the last value is out of line with those before it: by three deviations, of which the
-/// median of all is robust, and by what matters of this metric.
+/// Whether the last value is an outlier: further from the earlier median than three robust standard
+/// deviations, and than the change that matters for this metric.
 fn advice(metric: &Metric, before: &[f64], last: f64) -> &'static str {
     if before.len() < BEFORE_MIN {
         return "too few to tell";
@@ -185,7 +185,7 @@ fn advice(metric: &Metric, before: &[f64], last: f64) -> &'static str {
 const SHOWN: usize = 30;
 const BEFORE_MIN: usize = 5;
 const DEVIATIONS: f64 = 3.0;
-/// From a median of deviations to a standard deviation, of normal values.
+/// Factor from a median absolute deviation to a standard deviation, for a normal distribution.
 const TO_DEVIATION: f64 = 1.4826;
 
 #[cfg(test)]

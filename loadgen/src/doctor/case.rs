@@ -1,11 +1,10 @@
-//! Everything the limits of a host follow from: the load, the host, and what the budget makes of
-//! them. Must not judge.
+//! The inputs of all limits: the load, the host, and the budget's result. Must not judge.
 
 use crate::doctor::facts::Facts;
 use crate::plan::budget::{Budget, Refusal};
 use crate::scenario::scenario::Scenario;
 
-/// Everything the limits follow from.
+/// The inputs of all limits.
 pub(super) struct Case<'c> {
     pub(super) scenario: &'c Scenario,
     pub(super) facts: &'c Facts,
@@ -19,12 +18,12 @@ impl Case<'_> {
         self.budget.implied.subscriber_sockets + self.budget.implied.publisher_sockets
     }
 
-    /// Sockets of those that are on this host.
+    /// Sockets of those connections on this host.
     pub(super) fn ends(&self) -> u64 {
         self.sockets() * self.budget.layout.ends()
     }
 
-    /// What `run` would say against the load, if the choice finds it.
+    /// The budget's objection of the kind that `choice` selects, which `run` would report too.
     pub(super) fn refused<T>(&self, choose: impl Fn(&Refusal) -> Option<T>) -> Option<T> {
         self.refusals.iter().find_map(choose)
     }

@@ -1,28 +1,28 @@
-//! What a host is like, as far as a load depends on it: read in one go, so that the judgement is a
-//! pure function of it. Must not judge.
+//! The facts about a host that matter for a load. They are read at once, so that the judgement is a
+//! pure function of them. Must not judge.
 
 use crate::observe::host;
 use crate::observe::host::Environment;
 use crate::observe::kernel_files::KernelFiles;
 use crate::plan::budget::HostLimits;
 
-/// A host at one instant.
+/// The facts about a host at one instant.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// What the budget fits a load into, with the open files a run will have: it raises its soft
-    /// limit itself.
+    /// The host limits for the budget, with the open-file limit as a run will have it: a run raises
+    /// its soft limit itself.
     pub limits: HostLimits,
-    /// What goes with every result.
+    /// The description stored with every result.
     pub environment: Environment,
-    /// Open files of a table before that.
+    /// The soft limit of open files before it is raised.
     pub nofile_soft: u64,
-    /// Files open in the whole system.
+    /// Open files in the whole system.
     pub files_open: u64,
-    /// Connections tracked now and at most; none if they are not tracked.
+    /// Tracked connections now and at most; `None` without connection tracking.
     pub conntrack: Option<(u64, u64)>,
-    /// Whether CPUs exceed their nominal frequency; none if the kernel does not tell.
+    /// Whether CPUs may exceed their nominal frequency; `None` if the kernel does not say.
     pub turbo: Option<bool>,
-    /// Clocks the kernel could use.
+    /// The clock sources the kernel could use.
     pub clocksources: Vec<String>,
 }
 
@@ -43,12 +43,12 @@ impl Facts {
         }
     }
 
-    /// A setting of the kernel that is a number.
+    /// A kernel setting with one number.
     pub fn number(&self, sysctl: &str) -> Option<u64> {
         self.environment.sysctls.get(sysctl)?.parse().ok()
     }
 
-    /// One that is three numbers.
+    /// A kernel setting with three numbers.
     pub fn triple(&self, sysctl: &str) -> Option<[u64; 3]> {
         let text = self.environment.sysctls.get(sysctl)?;
         let numbers: Vec<_> = text.split(' ').filter_map(|number| number.parse().ok()).collect();
@@ -60,7 +60,7 @@ const AVAILABLE_CLOCKS: &str = "sys/devices/system/clocksource/clocksource0/avai
 const CONNTRACK_COUNT: &str = "proc/sys/net/netfilter/nf_conntrack_count";
 const CONNTRACK_MAX: &str = "proc/sys/net/netfilter/nf_conntrack_max";
 
-/// Two drivers tell it in two ways, one of them the other way round.
+/// Two drivers report it differently, one of them inverted.
 fn turbo(files: &KernelFiles) -> Option<bool> {
     let boost = files.number("sys/devices/system/cpu/cpufreq/boost").map(|on| on != 0);
     let off = files.number("sys/devices/system/cpu/intel_pstate/no_turbo");

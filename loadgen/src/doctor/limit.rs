@@ -1,38 +1,38 @@
-//! One limit of a host: what it is, what a load needs, and what mends it. Must not know how it was
-//! found.
+//! One limit of a host: its value, what a load needs, and the remedy. Must not know how the value
+//! was found.
 
 use crate::time::units::format_exact;
 
 /// A row of the examination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
-    /// What is limited.
+    /// The name of the limit.
     pub name: &'static str,
-    /// How it is, with its unit.
+    /// Its value, with the unit.
     pub current: String,
     /// What the load needs, with its unit.
     pub needed: String,
-    /// How the two compare.
+    /// The state of the limit.
     pub state: State,
-    /// What mends it; none where all is well or nothing can be done.
+    /// The remedy; `None` if none is needed or possible.
     pub cure: Option<Cure>,
-    /// What the limit is for, in a few words.
+    /// The purpose of the limit, in a few words.
     pub why: &'static str,
 }
 
-/// How a limit compares with what is needed.
+/// The state of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It suffices.
+    /// The limit is sufficient.
     Ok,
-    /// The load will run, but results would be better or steadier otherwise.
+    /// The load will run, but another value would give better or steadier results.
     Advice,
-    /// The load will not run, or not whole.
+    /// The load will not run, or not completely.
     TooLow,
 }
 
 impl State {
-    /// The word in the table.
+    /// The word for the table.
     pub fn word(self) -> &'static str {
         match self {
             State::Ok => "ok",
@@ -42,14 +42,14 @@ impl State {
     }
 }
 
-/// What mends a limit.
+/// The remedy for a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cure {
-    /// A setting of the kernel; `--fix` makes it.
+    /// A kernel setting; `--fix` changes it.
     Sysctl {
         /// Its name, with dots.
         name: &'static str,
-        /// What it should be.
+        /// Its recommended value.
         value: String,
     },
     /// The soft limit of open files of the calling shell; `--fix` raises it.
@@ -57,12 +57,12 @@ pub enum Cure {
         /// Open files.
         files: u64,
     },
-    /// A command for the user to judge, or a flag of `run`.
+    /// A command for the user to decide on, or a flag of `run`.
     Command(String),
 }
 
 impl Cure {
-    /// What to type.
+    /// The command to type.
     pub fn command(&self) -> String {
         match self {
             Cure::Sysctl { name, value } if value.contains(' ') => {
@@ -76,13 +76,13 @@ impl Cure {
 }
 
 impl Limit {
-    /// A limit that suffices.
+    /// A sufficient limit.
     pub fn ok(name: &'static str, current: impl Into<String>, needed: impl Into<String>) -> Limit {
         let (current, needed) = (current.into(), needed.into());
         Limit { name, current, needed, state: State::Ok, cure: None, why: "" }
     }
 
-    /// A number that should be at least another: as it is where it is, else in the given state.
+    /// A number that should reach a minimum; if it does not, the limit is in the given state.
     pub fn at_least(name: &'static str, current: u64, needed: u64, otherwise: State) -> Limit {
         let limit = Limit::ok(name, shown(current), format_exact(needed));
         if current >= needed { limit } else { Limit { state: otherwise, ..limit } }
@@ -93,17 +93,17 @@ impl Limit {
         Limit { state, ..self }
     }
 
-    /// The same limit with what mends it, should it need that, and what it is for.
+    /// Adds the purpose, and the remedy if the limit is not sufficient.
     pub fn cured(self, cure: Cure, why: &'static str) -> Limit {
         let cure = (self.state != State::Ok).then_some(cure);
         Limit { cure, why, ..self }
     }
 }
 
-/// A number that may stand for no limit at all.
+/// A number that may mean that there is no limit.
 pub fn shown(number: u64) -> String {
     if number > UNLIMITED { "unlimited".to_owned() } else { format_exact(number) }
 }
 
-/// Beyond this the kernel writes a number where it means none.
+/// Above this value, the kernel's number means that there is no limit.
 const UNLIMITED: u64 = 1 << 62;

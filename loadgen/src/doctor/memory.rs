@@ -1,11 +1,11 @@
-//! Memory of the host and of its TCP sockets. Pure; must not read it.
+//! The limits of memory: of the host and of its TCP sockets. Pure; must not read the host.
 
 use crate::doctor::case::Case;
 use crate::doctor::limit::{Cure, Limit, State};
 use crate::plan::budget::{BYTES_PER_CLOGGED_SOCKET, Refusal};
 use crate::time::units::{format_bytes, format_exact};
 
-/// The kernel counts TCP memory in pages of this size on the machines this runs on.
+/// The page size in which the kernel counts TCP memory on the supported machines.
 const PAGE_BYTES: u64 = 4096;
 
 /// The rows.
@@ -38,7 +38,7 @@ fn of_control_group(case: &Case<'_>) -> Option<Limit> {
     ))
 }
 
-/// A page for each end, and what piles up for those that do not read.
+/// A page for each end, and the full buffers of sockets that do not read.
 fn tcp_pages(case: &Case<'_>) -> Option<Limit> {
     let [low, pressure, most] = case.facts.triple("net/ipv4/tcp_mem")?;
     let clogged = case.budget.implied.clogged_sockets * BYTES_PER_CLOGGED_SOCKET / PAGE_BYTES;
@@ -48,7 +48,7 @@ fn tcp_pages(case: &Case<'_>) -> Option<Limit> {
         needed if needed > pressure => State::Advice,
         _ => State::Ok,
     };
-    // A setting is made larger, never smaller.
+    // A setting is only increased, never reduced.
     let [low, middle, high] = [low.max(needed), pressure.max(needed * 4 / 3), most.max(needed * 2)];
     let value = format!("{low} {middle} {high}");
     let current = format!("{} pages", format_exact(pressure));

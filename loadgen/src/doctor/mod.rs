@@ -1,5 +1,6 @@
-//! `gridload doctor`: what of this host stands in the way of a load, and the command that mends it.
-//! Reads, has it judged, mends what it may, prints. Must not judge anything itself.
+//! `gridload doctor`: finds what on this host limits a load, and prints the command that corrects
+//! it. Reads the host, calls the judgement, repairs what it may, and prints. Must not judge
+//! anything itself.
 //!
 //! The path: `kernel_files` → `facts` → `network`, `memory` and `processors`, each row a `limit`
 //! → `text`; `repair` for what `--fix` changes.
@@ -26,10 +27,10 @@ use crate::plan::budget;
 use crate::scenario::builtin;
 use crate::scenario::scenario::Scenario;
 
-/// Examines this host, mends it if that was asked for, and says whether the load fits.
+/// Examines this host, repairs it if requested, and returns whether the load fits.
 ///
 /// # Errors
-/// When there is no scenario, or its server has no address.
+/// When the scenario is invalid, or its server has no address.
 pub fn run(args: &DoctorArgs) -> Result<Exit, SessionError> {
     let name = args.run.scenario.as_deref().unwrap_or(builtin::DEFAULT);
     let scenario = overrides::resolve(name, &args.run.options)?;
@@ -45,7 +46,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, SessionError> {
     Ok(if fits(&limits) { Exit::Ok } else { Exit::Usage })
 }
 
-/// Every limit of a host for a load, in the order they are shown.
+/// Every limit of a host for a load, in display order.
 ///
 /// # Errors
 /// When the scenario's server has no address.
@@ -61,7 +62,7 @@ pub fn examine(
     Ok([network::limits(&case), memory::limits(&case), processors::limits(&case)].concat())
 }
 
-/// Whether nothing stands in the way.
+/// Whether no limit prevents the load.
 pub fn fits(limits: &[Limit]) -> bool {
     limits.iter().all(|limit| limit.state != State::TooLow)
 }

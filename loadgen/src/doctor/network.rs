@@ -1,4 +1,4 @@
-//! Descriptors, ports and queues: what every connection takes of a host. Pure; must not read it.
+//! The limits of connections: descriptors, ports and queues. Pure; must not read the host.
 
 use crate::doctor::case::Case;
 use crate::doctor::limit::{Cure, Limit, State, shown};
@@ -6,13 +6,13 @@ use crate::plan::budget::{DESCRIPTORS_KEPT, Refusal};
 use crate::plan::fleet::bytes_per_socket_per_s;
 use crate::time::units::{format_bytes, format_exact};
 
-/// The kernel's own default for frames that wait for one CPU.
+/// The kernel's default of frames that wait for one CPU.
 const DEVICE_BACKLOG: u64 = 1000;
-/// The least queue of connections that are not accepted yet.
+/// The smallest recommended accept queue.
 const ACCEPT_BACKLOG_MIN: u64 = 128;
-/// An accepting server may be away for this part of a second.
+/// An accepting server may be delayed for one tenth of a second.
 const AWAY_PER_S: u64 = 10;
-/// The least buffer of a socket that is worth a warning.
+/// The smallest recommended buffer of a socket.
 const BUFFER_BYTES_MIN: u64 = 64 * 1024;
 
 /// The rows.
@@ -28,7 +28,7 @@ pub fn limits(case: &Case<'_>) -> Vec<Limit> {
     limits
 }
 
-/// A run raises it to the hard limit itself; a server that is started by hand may not.
+/// A run raises its soft limit to the hard limit itself; a server started by hand may not.
 fn soft_descriptors(case: &Case<'_>) -> Limit {
     let hard = case.facts.limits.descriptors_per_table;
     let needed = one_table(case).min(hard);
@@ -38,7 +38,8 @@ fn soft_descriptors(case: &Case<'_>) -> Limit {
     )
 }
 
-/// Threads have tables of their own, so a low limit costs threads before it costs sockets.
+/// Threads have their own descriptor tables, so a low limit requires more threads before it limits
+/// the sockets.
 fn hard_descriptors(case: &Case<'_>) -> Limit {
     let hard = case.facts.limits.descriptors_per_table;
     let refused = case.refused(|refusal| match refusal {
@@ -77,12 +78,12 @@ fn system_files(case: &Case<'_>) -> Limit {
     )
 }
 
-/// Descriptors of a table if everything was in one, as in a server with a single process.
+/// The descriptors if all were in one table, as in a server with a single process.
 fn one_table(case: &Case<'_>) -> u64 {
     case.sockets() + DESCRIPTORS_KEPT
 }
 
-/// Descriptors of the fullest table if there is one for each CPU.
+/// The descriptors of the fullest table, with one table per CPU.
 fn per_table(case: &Case<'_>) -> u64 {
     let layout = &case.budget.layout;
     let cpus_of =
@@ -168,7 +169,7 @@ fn device_backlog(case: &Case<'_>) -> Option<Limit> {
     ))
 }
 
-/// Half a second of what one socket is sent should fit into the buffers of either end.
+/// Half a second of one socket's traffic should fit into the buffers of either end.
 fn buffers(case: &Case<'_>) -> Vec<Limit> {
     let groups = case.scenario.subscribers.iter();
     let fullest = groups.map(|group| bytes_per_socket_per_s(case.scenario, group)).max();

@@ -1,12 +1,12 @@
-//! CPUs and clocks: what makes results small, and what makes them unsteady. Pure; must not read
-//! the host.
+//! The limits of CPUs and clocks, which make results slower or less steady. Pure; must not read the
+//! host.
 
 use crate::doctor::case::Case;
 use crate::doctor::limit::{Cure, Limit, State};
 use crate::observe::host::cpu_list;
 use crate::plan::budget::Refusal;
 
-/// Clocks that are read without a system call.
+/// Clock sources that are read without a system call.
 const QUICK_CLOCKS: [&str; 4] =
     ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"];
 const CLOCK_FILE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -22,7 +22,7 @@ pub fn limits(case: &Case<'_>) -> Vec<Limit> {
     limits.extend(huge_pages(case));
     limits.extend(nodes(case));
     limits.extend(clocksource(case));
-    // Publishers and subscribers are one process on one host, whatever is measured.
+    // Publishers and subscribers always run in one process on one host.
     limits.push(Limit::ok("clocks of publishers and subscribers", "1", "1"));
     limits
 }

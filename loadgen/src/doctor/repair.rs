@@ -1,12 +1,12 @@
-//! What `--fix` does: settings of the kernel and the soft limit of the calling shell. Says what it
-//! did and what it left, line by line. Must not judge what is needed.
+//! The changes of `--fix`: kernel settings and the soft limit of the calling shell. Reports line by
+//! line what was changed and what was not. Must not judge what is needed.
 
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, prlimit};
 
 use crate::doctor::limit::{Cure, Limit};
 use crate::observe::kernel_files::KernelFiles;
 
-/// Applies every cure that it may, and tells of each what became of it.
+/// Applies every permitted remedy, and reports the result of each.
 pub fn repair(limits: &[Limit], files: &KernelFiles) -> Vec<String> {
     let cures = limits.iter().filter_map(|limit| limit.cure.as_ref());
     let told: Vec<_> = cures.map(|cure| apply(cure, files)).collect();
@@ -27,7 +27,8 @@ fn apply(cure: &Cure, files: &KernelFiles) -> String {
     }
 }
 
-/// The soft limit of a process is its own, so that of the shell which called is what can help.
+/// A soft limit belongs to one process, so the limit of the calling shell is changed: its later
+/// commands inherit it.
 fn raise_for_shell(files: u64) -> Result<(), String> {
     let Some(shell) = getppid() else { return Err("there is no calling process".to_owned()) };
     let maximum = getrlimit(Resource::Nofile).maximum;

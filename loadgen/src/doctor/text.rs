@@ -1,4 +1,4 @@
-//! An examination as a person reads it: a table, and below it the commands. Must not judge.
+//! An examination as text: a table, then the commands. Must not judge.
 
 use crate::doctor::limit::{Cure, Limit, State};
 use crate::plan::implied::Implied;
@@ -6,7 +6,7 @@ use crate::report::table::table;
 use crate::scenario::scenario::Scenario;
 use crate::time::units::format_exact;
 
-/// For a terminal.
+/// The examination for a terminal.
 pub fn render(scenario: &Scenario, limits: &[Limit]) -> String {
     let row = |limit: &Limit| {
         let Limit { name, current, needed, state, .. } = limit;

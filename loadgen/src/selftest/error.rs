@@ -9,21 +9,21 @@ use crate::judge::exit::Exit;
 use crate::plan::budget::Refusal;
 use crate::scenario::section::ScenarioError;
 
-/// Why there is no verdict on the instrument.
+/// Why the self-test has no verdict.
 #[derive(Debug, Error)]
 pub enum SelftestError {
     /// The operating system refused something.
     #[error("{action}: {cause}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// Why it failed.
         cause: io::Error,
     },
-    /// The load of a trial is no scenario: a bug.
+    /// The scenario of a trial is invalid, which is a bug.
     #[error("a trial's load: {0}")]
     Scenario(#[from] ScenarioError),
-    /// The host cannot carry even this little.
+    /// The host cannot run even this small load.
     #[error("this host cannot carry a trial: {0:?}")]
     Refused(Vec<Refusal>),
     /// A trial could not be run.
@@ -32,15 +32,15 @@ pub enum SelftestError {
     /// The rows cannot be written.
     #[error("--json {}: {cause}", path.display())]
     Json {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
 }
 
 impl SelftestError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             SelftestError::Json { .. } => Exit::Usage,

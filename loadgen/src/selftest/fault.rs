@@ -1,44 +1,44 @@
-//! What the null server does to a frame, by the frame's number: a pure function, so that the truth
-//! of a trial is known before it. Must not act.
+//! The faults of the null server: what it does to each frame is a pure function of the frame's
+//! number, so the correct result of a trial is known in advance. Must not act.
 
 use std::time::Duration;
 
-/// What is wrong with a server.
+/// A fault of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// Every frame is held back this long.
+    /// Every frame is delayed by this much.
     Delay(Duration),
-    /// One frame of so many is held back long, all others briefly.
+    /// One frame of this many is delayed for long, all others briefly.
     Mixture {
-        /// The others.
+        /// The delay of the others.
         short: Duration,
-        /// The one.
+        /// The delay of the one.
         long: Duration,
-        /// Of so many.
+        /// The number of frames.
         every: u64,
     },
-    /// When this frame arrives, nothing moves for a time.
+    /// When this frame arrives, the server stalls for a time.
     Stop {
         /// Number of the frame, from 0.
         at: u64,
-        /// How long.
+        /// The length of the stall.
         length: Duration,
     },
-    /// Of so many frames one is lost, one repeated and one swapped with its successor.
+    /// Of this many frames, one is lost, one is duplicated and one is swapped with its successor.
     Mangle {
-        /// Of so many; at least 4.
+        /// The number of frames; at least 4.
         every: u64,
     },
 }
 
-/// What happens to one frame.
+/// What the server does with one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
-    /// It is sent so long after it came.
+    /// It is sent this long after its arrival.
     Hold(Duration),
-    /// Nothing moves for so long.
+    /// The server stalls for this long.
     Stop(Duration),
     /// It is lost.
     Drop,
@@ -49,7 +49,7 @@ pub enum Deed {
 }
 
 impl Fault {
-    /// What happens to the `number`th frame of the server's life, from 0.
+    /// What happens to frame `number` since the start of the server, from 0.
     pub fn deed(self, number: u64) -> Deed {
         match self {
             Fault::None => Deed::Hold(Duration::ZERO),
@@ -79,7 +79,7 @@ mod tests {
         for deed in [Deed::Drop, Deed::Repeat, Deed::Swap] {
             assert_eq!(deeds.iter().filter(|done| **done == deed).count(), 3, "{deed:?}");
         }
-        // The successor of what is swapped is sent as it comes.
+        // The successor of a swapped frame is sent when it arrives.
         let swap = deeds.iter().position(|deed| *deed == Deed::Swap).unwrap();
         assert_eq!(deeds[swap + 1], Deed::Hold(Duration::ZERO));
     }

@@ -1,6 +1,5 @@
-//! What this instrument finds on this host where there is nothing to be found: end to end through a
-//! server that does nothing. Owns the file in which it waits for the reports of later runs. Must
-//! not measure.
+//! The latency floor of this instrument on this host, measured end to end through a server that
+//! does nothing. Owns the file that stores it for the reports of later runs. Must not measure.
 
 use std::env;
 use std::fs;
@@ -11,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::receive::histograms::SignedHistogram;
 
-/// Below this, a latency says more about the instrument and the host than about a server.
+/// The latency floor: smaller latencies are caused by the instrument and the host, not by a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimingFloor {
-    /// Where it was found.
+    /// The host it was measured on.
     pub host_fingerprint: String,
     /// When, seconds since the Unix epoch.
     pub taken_unix_s: u64,
@@ -29,7 +28,7 @@ pub struct TimingFloor {
 }
 
 impl TimingFloor {
-    /// What a run against a server that does nothing found.
+    /// The floor from a run against a server that does nothing.
     pub fn of(e2e: &SignedHistogram, host_fingerprint: &str, taken_unix_s: u64) -> TimingFloor {
         TimingFloor {
             host_fingerprint: host_fingerprint.to_owned(),
@@ -41,17 +40,17 @@ impl TimingFloor {
         }
     }
 
-    /// That of this host, if a self-test has left one.
+    /// The floor of this host, if a self-test has stored one.
     pub fn of_host(host_fingerprint: &str) -> Option<TimingFloor> {
         let text = fs::read_to_string(path()?).ok()?;
         let floor: TimingFloor = serde_json::from_str(&text).ok()?;
         (floor.host_fingerprint == host_fingerprint).then_some(floor)
     }
 
-    /// Leaves it for later runs; answers where.
+    /// Stores the floor for later runs; returns the path.
     ///
     /// # Errors
-    /// As the file system says, or when there is no home directory.
+    /// The error of the file system, or when there is no home directory.
     pub fn leave(&self) -> io::Result<PathBuf> {
         let homeless =
             || io::Error::new(io::ErrorKind::NotFound, "neither XDG_STATE_HOME nor HOME");
@@ -64,7 +63,8 @@ impl TimingFloor {
     }
 }
 
-/// Where the XDG base directory specification keeps what outlives a call and is not precious.
+/// The directory that the XDG base directory specification defines for persistent but unimportant
+/// state.
 fn path() -> Option<PathBuf> {
     let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;

@@ -1,5 +1,5 @@
-//! `gridload selftest`: the instrument proves its own accuracy against a server whose faults are
-//! known. Owns the order of the rows and what is printed and left behind. Must not measure.
+//! `gridload selftest`: verifies the accuracy of the instrument against a server with known faults.
+//! Owns the order of the rows, the output and the stored floor. Must not measure.
 
 pub mod error;
 mod fault;
@@ -22,10 +22,10 @@ use crate::selftest::floor::TimingFloor;
 use crate::selftest::row::{Row, RowVerdict};
 use crate::selftest::rows::{Extent, Rows};
 
-/// Runs all rows, prints them, and leaves the floor for the reports of later runs.
+/// Runs all rows, prints them, and stores the floor for the reports of later runs.
 ///
 /// # Errors
-/// When a row cannot be run, or the file not be written.
+/// When a row cannot be run, or the file cannot be written.
 pub fn run(args: &SelftestArgs) -> Result<Exit, SelftestError> {
     host::raise_descriptor_limit().map_err(|cause| SelftestError::System {
         action: "raising the limit of open files",
@@ -68,7 +68,7 @@ fn all(extent: Extent) -> Result<(Vec<Row>, TimingFloor), SelftestError> {
     Ok((told.rows, rows.floor))
 }
 
-/// The rows so far, each told as it comes.
+/// The rows so far; each is printed when it is complete.
 #[derive(Default)]
 struct Told {
     rows: Vec<Row>,
@@ -88,7 +88,7 @@ impl Told {
     }
 }
 
-/// Reports can do without a floor, so a home that cannot be written to is told and no more.
+/// Reports work without a floor, so an unwritable home directory only causes a message.
 fn leave(floor: &TimingFloor) {
     match floor.leave() {
         Ok(path) => eprintln!("the floor is kept for later reports in {}", path.display()),

@@ -1,6 +1,6 @@
-//! A server that passes frames on and does nothing else, but for one fault whose truth is known: it
-//! holds them back, stops, loses, repeats or swaps them, and keeps a tally. Must not share code
-//! with what is tested: it speaks through tungstenite, and every subscriber gets every frame.
+//! A server that only forwards frames, except for one known fault: it delays, stalls, loses,
+//! duplicates or swaps them, and counts what it did. Must not share code with what is tested: it
+//! uses tungstenite, and every subscriber gets every frame.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,22 +22,22 @@ use crate::receive::histograms::SignedHistogram;
 use crate::selftest::fault::{Deed, Fault};
 use crate::time::clock::mono_ns;
 
-/// What the server has done, for the truth of a trial.
+/// What the server has done; the correct result of a trial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Frames lost on purpose, each at every subscriber.
+    /// Frames lost on purpose, each for every subscriber.
     pub dropped: u64,
     /// Frames sent twice.
     pub repeated: u64,
     /// Frames sent after their successor.
     pub swapped: u64,
-    /// How long everything stood still, ns.
+    /// How long the server stalled, ns.
     pub stopped_ns: u64,
-    /// How late the host ended the server's own sleeps, p99.9, ns.
+    /// How late the host ended the server's sleeps, p99.9, ns.
     pub jitter_ns: i64,
 }
 
-/// A running null server. Its threads end once it is dropped and its clients are gone.
+/// A running null server. Its threads end when it is dropped and its clients have disconnected.
 #[derive(Debug)]
 pub struct NullServer {
     address: SocketAddr,
@@ -71,12 +71,12 @@ impl NullServer {
         Ok(NullServer { address, shared })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it has done so far.
+    /// The counts so far.
     pub fn tally(&self) -> Tally {
         let of = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         let Shared { dropped, repeated, swapped, stopped_ns, jitter, .. } = &*self.shared;
@@ -94,7 +94,7 @@ impl NullServer {
 impl Drop for NullServer {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Release);
-        // Wakes the accept loop; if that fails, it has ended already.
+        // Wakes the accept loop; if this fails, the loop has ended already.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -122,7 +122,8 @@ fn accept(listener: &TcpListener, jobs: &Sender<Job>, shared: &Shared, cpus: &[u
     }
 }
 
-/// One client: a publisher is read until it leaves, a subscriber is handed to the broadcaster.
+/// Serves one client: a publisher is read until it disconnects, a subscriber is passed to the
+/// broadcaster.
 fn serve(stream: TcpStream, jobs: &Sender<Job>) {
     let mut is_publisher = false;
     #[expect(clippy::result_large_err, reason = "the type of tungstenite's callback")]
@@ -133,12 +134,12 @@ fn serve(stream: TcpStream, jobs: &Sender<Job>) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    // Whoever does not ask for a WebSocket is not part of a trial.
+    // A client that does not ask for a WebSocket is not part of a trial.
     let Ok(socket) = tungstenite::accept_hdr(stream, note) else { return };
     if is_publisher {
         listen(socket, jobs);
     } else {
-        // The broadcaster has ended if nobody takes it, and so has the trial.
+        // If the broadcaster does not accept the socket, it has ended, and so has the trial.
         let _ = jobs.send(Job::Subscriber(socket.into_inner()));
     }
 }
@@ -165,19 +166,19 @@ enum Job {
     Frame { at_ns: u64, bytes: Vec<u8> },
 }
 
-/// A subscriber, and what its socket has not taken yet.
+/// A subscriber, and the bytes its socket has not accepted yet.
 struct Feed {
     stream: TcpStream,
     pending: Vec<u8>,
 }
 
-/// Everything that is sent is sent by this one thread.
+/// The only thread that sends.
 struct Broadcaster {
     inbox: Receiver<Job>,
     fault: Fault,
     shared: Arc<Shared>,
     feeds: Vec<Feed>,
-    /// Frames by the instant they are due, in order of arrival where that is the same.
+    /// Frames by due instant; frames with the same instant in order of arrival.
     held: BinaryHeap<Reverse<(u64, u64, Vec<u8>)>>,
     swapped: Option<Vec<u8>>,
     seen: u64,
@@ -253,7 +254,8 @@ impl Broadcaster {
         }
     }
 
-    /// Puts a frame where it is due, and behind it the one that was to be its predecessor.
+    /// Inserts a frame at its due instant; if it is the successor of a swapped frame, that one
+    /// follows.
     fn hold(&mut self, due_ns: u64, bytes: Vec<u8>) {
         for bytes in [Some(bytes), self.swapped.take()].into_iter().flatten() {
             self.held.push(Reverse((due_ns, self.order, bytes)));
@@ -267,7 +269,8 @@ impl Broadcaster {
         count(&self.shared.stopped_ns, mono_ns() - from_ns);
     }
 
-    /// Sends what is due; what is due in a moment is waited for, as no sleep ends that exactly.
+    /// Sends the frames that are due. If a frame is due very soon, the thread spins, because no
+    /// sleep ends that precisely.
     fn send_due(&mut self) {
         while let Some(Reverse((due_ns, ..))) = self.held.peek() {
             let due_ns = *due_ns;
@@ -288,7 +291,7 @@ impl Broadcaster {
 }
 
 impl Feed {
-    /// Whether the subscriber is still there.
+    /// Whether the subscriber is still connected.
     fn send(&mut self, bytes: &[u8]) -> bool {
         if !self.pending.is_empty() {
             self.pending.extend_from_slice(bytes);
@@ -314,7 +317,7 @@ impl Feed {
         written.is_some()
     }
 
-    /// How much the socket took; `None` if it is gone.
+    /// The number of bytes the socket accepted; `None` if it is closed.
     fn write(&mut self, bytes: &[u8]) -> Option<usize> {
         match self.stream.write(bytes) {
             Ok(written) => Some(written),
@@ -329,9 +332,9 @@ fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Ordering::AcqRel);
 }
 
-/// Sleeps end up to this late; for the rest of the time the thread spins.
+/// The lateness allowed for a sleep; the thread spins for the remaining time.
 const SPIN_NS: u64 = 80_000;
-/// A socket that was full is tried again within this time.
+/// The interval in which a full socket is tried again.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// A reader that has stopped is left behind beyond this.
+/// A subscriber with more unsent bytes than this has stopped reading and is ignored.
 const PENDING_BYTES_MAX: usize = 64 << 20;

@@ -14,8 +14,8 @@ use crate::result::run_file::RunFile;
 use crate::selftest::row::{Row, RowVerdict, exact};
 use crate::time::draw::mix;
 
-/// Row 10: comparisons of a server with itself, and with one that is a tenth worse, on a host whose
-/// runs scatter by 3 %.
+/// Row 10: comparisons of a server with an equal one, and with one that is 10 % worse, on a host
+/// whose runs scatter by 3 %.
 pub fn comparisons() -> Row {
     let alarms = |factor: f64| (0..REPETITIONS).filter(|seed| is_alarm(*seed, factor)).count();
     let (false_alarms, found) = (alarms(1.0), alarms(1.1));
@@ -42,7 +42,8 @@ fn is_alarm(seed: u64, factor: f64) -> bool {
 /// Eight runs that scatter around a value.
 fn side(value: f64, seed: u64) -> Vec<RunFile> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    // The sum of twelve uniform numbers is as good as normal, with a deviation of one.
+    // The sum of twelve uniform numbers approximates a normal distribution with standard deviation
+    // one.
     let mut normal = || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
     (0..8).map(|_| run(value * (0.03 * normal()).exp())).collect()
 }
@@ -55,11 +56,12 @@ fn run(cpu_ns: f64) -> RunFile {
     RunFile { path: PathBuf::new(), run }
 }
 
-/// Row 11: what several threads have recorded, merged, against one that recorded it all.
+/// Row 11: the merged histograms of several threads, compared with one histogram of all values.
 pub fn merged() -> Row {
     let latency_ns = |index: u64| {
         let word = mix(11, 0, index);
-        // Over all sizes a latency can have, below zero and beyond the range now and then.
+        // Covers all magnitudes of a latency, with some values below zero and some beyond the
+        // range.
         (word >> (20 + word % 40)).cast_signed() - 1_000
     };
     let mut parts = vec![SignedHistogram::new(); WORKERS];

@@ -1,5 +1,5 @@
-//! One row of the self-test: what was put in, what came out, and whether that is within its bound.
-//! Must not run anything.
+//! One row of the self-test: the injected value, the measured value, and whether the difference is
+//! within its bound. Must not run anything.
 
 use serde::Serialize;
 
@@ -10,37 +10,38 @@ use crate::time::units::format_ns;
 pub struct Row {
     /// Its number in the documentation.
     pub number: u8,
-    /// What was done.
+    /// What was injected.
     pub what: String,
-    /// What must come out.
+    /// The correct result.
     pub truth: String,
-    /// What did.
+    /// The measured result.
     pub measured: String,
-    /// How far it may be off.
+    /// The permitted difference.
     pub allowed: String,
-    /// What that means.
+    /// The verdict.
     pub verdict: RowVerdict,
 }
 
-/// What became of a row.
+/// The verdict of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RowVerdict {
     /// Within its bound.
     Ok,
-    /// Off by more than it may be.
+    /// The difference exceeds the bound.
     Wrong,
-    /// The same, while the gates said that the host was in the way: nothing is proved.
+    /// The difference exceeds the bound, but gates reported that the host disturbed the trial:
+    /// nothing is proved.
     Spoiled,
 }
 
 impl RowVerdict {
-    /// The verdict of a row that is not about a host.
+    /// The verdict of a row that does not depend on the host.
     pub fn of(is_within: bool) -> RowVerdict {
         if is_within { RowVerdict::Ok } else { RowVerdict::Wrong }
     }
 
-    /// Its word, as wide as all of them.
+    /// The word for the verdict, padded to equal width.
     pub fn name(self) -> &'static str {
         match self {
             RowVerdict::Ok => "ok     ",
@@ -51,37 +52,37 @@ impl RowVerdict {
 }
 
 impl Row {
-    /// The row, under a further condition.
+    /// Adds a further condition to the row.
     pub fn also(self, holds: bool) -> Row {
         if holds { self } else { Row { verdict: RowVerdict::Wrong, ..self } }
     }
 
-    /// The row of a trial in which the host was in the way or not: then a failure proves nothing.
+    /// The row of a trial that the host may have disturbed; if it did, a failure proves nothing.
     pub fn on(self, is_calm: bool) -> Row {
         let is_spoiled = self.verdict == RowVerdict::Wrong && !is_calm;
         if is_spoiled { Row { verdict: RowVerdict::Spoiled, ..self } } else { self }
     }
 }
 
-/// A value next to its truth.
+/// A measured value and the correct one.
 #[derive(Debug, Clone, Copy)]
 pub struct Near {
-    /// What must come out, ns.
+    /// The correct value, ns.
     pub truth_ns: f64,
-    /// What did.
+    /// The measured value, ns.
     pub measured_ns: f64,
-    /// How far it may be off.
+    /// The permitted difference, ns.
     pub off_max_ns: f64,
 }
 
 impl Near {
-    /// Whether it is within its bound.
+    /// Whether the difference is within the bound.
     pub fn holds(self) -> bool {
         (self.measured_ns - self.truth_ns).abs() <= self.off_max_ns
     }
 }
 
-/// Values by name, each near its truth.
+/// Values by name, each compared within its bound.
 pub fn near(number: u8, what: &str, values: &[(&str, Near)]) -> Row {
     let listed = |of: fn(&Near) -> f64| {
         let each = values.iter().map(|(name, near)| format!("{name} {}", format_ns(of(near))));
@@ -97,7 +98,7 @@ pub fn near(number: u8, what: &str, values: &[(&str, Near)]) -> Row {
     }
 }
 
-/// Counts by name, exact.
+/// Counts by name, which must be exact.
 pub fn exact(number: u8, what: &str, counts: &[(&str, u64, u64)]) -> Row {
     let listed = |of: fn(&(&str, u64, u64)) -> u64| {
         let each = counts.iter().map(|count| format!("{} {}", count.0, of(count)));

@@ -1,8 +1,9 @@
-//! The rows that need a run: what is injected, what must come out, and how far off it may be. Must
-//! not know how a trial is run.
+//! The rows that need a run: the injected fault, the correct result, and the permitted difference.
+//! Must not know how a trial is run.
 //!
-//! Latencies are given relative to the floor, found first. Their bound is the floor's p99, and how
-//! late the host woke either side in that very trial: the instrument adds no more than the host.
+//! Latencies are relative to the floor, which is measured first. The permitted difference is the
+//! floor's p99 plus the wake-up lateness of both sides in the same trial: the instrument adds no
+//! more error than the host.
 
 use std::hint;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::selftest::trial::{Bench, Found, Trial};
 use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::units::{SECOND_NS, format_ns};
 
-/// How long trials measure: all of it, or enough for a test suite.
+/// The length of trials: full, or short for a test suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Under three minutes.
@@ -31,21 +32,21 @@ pub enum Extent {
     Short,
 }
 
-/// What the rows share.
+/// The state that the rows share.
 #[derive(Debug)]
 pub struct Rows {
-    /// Where trials run.
+    /// The CPUs of the trials.
     pub bench: Bench,
-    /// How long.
+    /// The length of the trials.
     pub extent: Extent,
-    /// Found by the first row.
+    /// The floor, measured by the first row.
     pub floor: TimingFloor,
 }
 
 type Tested = Result<Row, SelftestError>;
 
 impl Rows {
-    /// Row 1: the floor, and the state that the other rows need.
+    /// Row 1: measures the floor, and creates the state that the other rows need.
     ///
     /// # Errors
     /// When the trial cannot be run.
@@ -73,10 +74,10 @@ impl Rows {
         Ok((Rows { bench, extent, floor }, row.on(found.is_calm())))
     }
 
-    /// Row 2: everything held back by a fixed time.
+    /// Row 2: every frame is delayed by a fixed time.
     ///
     /// # Errors
-    /// As those of all rows: when a trial cannot be run.
+    /// As for all rows: when a trial cannot be run.
     pub fn fixed_delays(&self) -> Result<Vec<Row>, SelftestError> {
         let delays: &[u64] = if self.extent == Extent::Full { &[1, 5, 20] } else { &[5] };
         delays.iter().map(|ms| self.fixed_delay(Duration::from_millis(*ms))).collect()
@@ -95,14 +96,15 @@ impl Rows {
         Ok(near(2, &what, &values).on(found.is_calm()))
     }
 
-    /// Within a thousandth, as histograms are, and what the host adds in any run and in this.
+    /// One thousandth, which is the histograms' precision, plus what the host adds in any run and
+    /// in this one.
     fn near(&self, found: &Found, truth_ns: f64, measured_ns: i64) -> Near {
         let host_ns = self.floor.p99_ns + found.jitter_ns();
         let off_max_ns = truth_ns.abs() / 1000.0 + host_ns as f64;
         Near { truth_ns, measured_ns: measured_ns as f64, off_max_ns }
     }
 
-    /// Row 3: 99 % held back 1 ms, 1 % held back 50 ms.
+    /// Row 3: 99 % of the frames are delayed by 1 ms, 1 % by 50 ms.
     ///
     /// # Errors
     /// When the trial cannot be run.
@@ -122,8 +124,8 @@ impl Rows {
         Ok(near(3, "99 % held back 1 ms, 1 % 50 ms", &values).on(found.is_calm()))
     }
 
-    /// Row 4: the server stands still for a second. The publisher keeps its schedule, so service
-    /// and end to end agree: each frame of the second waits for its end.
+    /// Row 4: the server stalls for a second. The publisher keeps its schedule, so service and
+    /// end-to-end latency agree: each frame of that second waits until the stall ends.
     ///
     /// # Errors
     /// When the trial cannot be run.
@@ -143,8 +145,8 @@ impl Rows {
         Ok(near(4, "the server stops for a second", &values).on(found.is_calm()))
     }
 
-    /// Row 5: the publisher stands still for a second. End to end shows it, because it counts from
-    /// the intended instant; service does not.
+    /// Row 5: the publisher stalls for a second. End-to-end latency shows it, because it counts
+    /// from the intended instant; service latency does not.
     ///
     /// # Errors
     /// When the trial cannot be run.
@@ -177,8 +179,8 @@ impl Rows {
         Ok(row.also(is_void))
     }
 
-    /// Row 6: the receivers' clock is off. Nothing is dropped: latencies below zero are counted,
-    /// and void the run.
+    /// Row 6: the receivers' clock is wrong. No value is dropped: latencies below zero are counted
+    /// and make the run invalid.
     ///
     /// # Errors
     /// When a trial cannot be run.
@@ -197,7 +199,7 @@ impl Rows {
             let truth_ns = (self.floor.p50_ns + shift_ns) as f64;
             return Ok(near(6, &what, &[("p50", self.near(&found, truth_ns, e2e.quantile(0.5)))]));
         }
-        // A frame that the host itself held up for longer than the shift is not below zero.
+        // A frame that the host delayed by more than the shift is not below zero.
         let late = e2e.len() - e2e.negatives();
         let row = Row {
             number: 6,
@@ -214,7 +216,7 @@ impl Rows {
         Ok(row.on(found.is_calm_but(&["negative latencies"])))
     }
 
-    /// Row 7: frames lost, repeated and swapped, to be found at every subscriber.
+    /// Row 7: lost, duplicated and swapped frames must be detected at every subscriber.
     ///
     /// # Errors
     /// When the trial cannot be run.
@@ -234,7 +236,7 @@ impl Rows {
         Ok(row.also(tally.dropped > 0))
     }
 
-    /// Row 8: a subscriber that stops reading, beside others.
+    /// Row 8: one subscriber stops reading, the others continue.
     ///
     /// # Errors
     /// When a trial cannot be run.
@@ -252,7 +254,7 @@ impl Rows {
         Ok(row.also(healthy.received == healthy.expected))
     }
 
-    /// Row 9: somebody else keeps the generator's CPUs busy.
+    /// Row 9: another process uses the generator's CPUs.
     ///
     /// # Errors
     /// When the trial cannot be run.
@@ -296,7 +298,7 @@ struct Shape {
     seconds: u64,
 }
 
-/// So little that two CPUs hardly notice it.
+/// A load so small that it hardly uses two CPUs.
 const QUIET: Shape =
     Shape { publishers: 5, fps: 20, subscribers: 10, stalled: 0, payload: "c37118", seconds: 5 };
 
@@ -332,14 +334,14 @@ fn load(shape: &Shape) -> String {
     text
 }
 
-/// What all frames of a stop have waited together at one subscriber, ns: with so many frames a
-/// second, the first waits for all of it and the last for nothing.
+/// The total waiting time of all frames of a stall at one subscriber, ns. At this frame rate the
+/// first frame waits for the whole stall and the last for none of it.
 fn area_of_stop(frames_per_s: u64, length_ns: f64) -> f64 {
     let length_s = length_ns / SECOND_NS as f64;
     frames_per_s as f64 * length_s * length_ns / 2.0
 }
 
-/// The sum of all latencies that are too long for anything but a stop, ns.
+/// The sum of all latencies that are too long for anything but a stall, ns.
 fn area(latencies: &SignedHistogram) -> f64 {
     let long = latencies.values().iter_recorded().filter(|v| v.value_iterated_to() > STOP_MIN_NS);
     long.map(|v| v.value_iterated_to() as f64 * v.count_since_last_iteration() as f64).sum()
@@ -377,9 +379,10 @@ impl Drop for Busy {
 }
 
 const BUSY_THREADS_PER_CPU: usize = 2;
-/// A host on which nothing at all takes longer than this is no place to measure.
+/// The largest plausible p99 of a floor; a host that exceeds it is not fit for measuring.
 const FLOOR_P99_MAX_NS: i64 = 5_000_000;
-/// Shorter waits than this are the host's.
+/// Shorter waits than this are caused by the host.
 const STOP_MIN_NS: u64 = 30_000_000;
-/// Of the area of a stop: its ends fall between two frames.
+/// The permitted difference as a share of the stall's total waiting time, because a stall begins
+/// and ends between two frames.
 const AREA_OFF_MAX: f64 = 0.05;

@@ -1,5 +1,5 @@
-//! One run of the instrument against a null server with a fault. Owns how a trial is laid out on
-//! the CPUs, and what becomes of one that the host spoiled. Must not judge what was found.
+//! One run of the instrument against a null server with a fault. Owns the CPU layout of a trial,
+//! and the repetition of a trial that the host disturbed. Must not judge the result.
 
 use std::io;
 use std::sync::Arc;
@@ -28,34 +28,34 @@ use crate::time::units::SECOND_NS;
 #[derive(Debug)]
 pub struct Bench {
     partition: Partition,
-    /// Of a trial that the host spoils.
+    /// The number of attempts for a trial that the host disturbs.
     tries: usize,
 }
 
-/// What is run.
+/// The inputs of a trial.
 #[derive(Debug, Clone, Copy)]
 pub struct Trial<'t> {
     /// A scenario in TOML.
     pub load: &'t str,
-    /// What the server does wrong.
+    /// The fault of the server.
     pub fault: Fault,
-    /// What the instrument does wrong.
+    /// The fault of the instrument.
     pub disturbance: Disturbance,
 }
 
-/// What was found.
+/// The results of a trial.
 #[derive(Debug)]
 pub struct Found {
-    /// By the instrument.
+    /// The outcome measured by the instrument.
     pub outcome: Outcome,
-    /// What the server did.
+    /// The counts of the server.
     pub tally: Tally,
-    /// Whether the numbers are about the server, as in every run.
+    /// The validity of the numbers, as in every run.
     pub gates: Vec<Gate>,
 }
 
 impl<'t> Trial<'t> {
-    /// A load on a server with a fault, by an instrument without.
+    /// A trial with a load and a faulty server, without a fault in the instrument.
     pub fn of(load: &'t str, fault: Fault) -> Trial<'t> {
         Trial { load, fault, disturbance: Disturbance::default() }
     }
@@ -70,29 +70,30 @@ impl Found {
         healthy.next().unwrap_or_else(none)
     }
 
-    /// Whether the numbers are about the server, and not about the host.
+    /// Whether the numbers are valid, that is, caused by the server and not by the host.
     pub fn is_calm(&self) -> bool {
         self.is_calm_but(&[])
     }
 
-    /// The same, where the trial itself breaches these gates.
+    /// The same, if the trial breaches these gates on purpose.
     pub fn is_calm_but(&self, breached: &[&str]) -> bool {
         let holds = |gate: &Gate| gate.pass || breached.contains(&gate.name.as_ref());
         self.gates.iter().all(holds) && self.jitter_ns() <= JITTER_MAX_NS
     }
 
-    /// Whether the gates alone void it.
+    /// Whether only these gates make it invalid.
     pub fn is_void(&self) -> bool {
         !health::is_valid(&self.gates)
     }
 
-    /// How late the host woke either side, p99.9, ns: latencies of this trial may be off by it.
+    /// The wake-up lateness of both sides, p99.9, ns: latencies of this trial may be wrong by this
+    /// much.
     pub fn jitter_ns(&self) -> i64 {
         let late = self.outcome.threads.iter().map(|thread| thread.gap.quantile(0.999));
         late.max().unwrap_or(0).max(self.tally.jitter_ns)
     }
 
-    /// The names of the gates that were breached, with what was found.
+    /// The names of the breached gates, with the measured values.
     pub fn breaches(&self) -> Vec<String> {
         let breached = self.gates.iter().filter(|gate| !gate.pass);
         breached.map(|gate| format!("{}: {}", gate.name, gate.measured)).collect()
@@ -101,7 +102,7 @@ impl Found {
 
 impl Bench {
     /// All CPUs this process may use, half of them for the null server.
-    /// A trial that the host spoils is tried so often.
+    /// A trial that the host disturbs is attempted `tries` times.
     pub fn new(tries: usize) -> Bench {
         Bench { partition: Partition::of_host(), tries }
     }
@@ -111,8 +112,8 @@ impl Bench {
         &self.partition.generator
     }
 
-    /// Runs a trial, again if the host spoiled it: what decides that is the gates, never the
-    /// result. After the last try it is taken as it is.
+    /// Runs a trial, again if the host disturbed it. Only the gates decide that, never the result.
+    /// The last attempt counts in any case.
     ///
     /// # Errors
     /// When the trial cannot be run at all.
@@ -130,7 +131,7 @@ impl Bench {
     /// Runs a trial.
     ///
     /// # Errors
-    /// When it cannot be run at all.
+    /// When the trial cannot be run at all.
     pub fn once(&self, trial: Trial<'_>) -> Result<Found, SelftestError> {
         let server = NullServer::start(trial.fault, &self.partition.server)
             .map_err(|cause| SelftestError::System { action: "starting a null server", cause })?;
@@ -171,11 +172,11 @@ fn measured(plan: &Plan) -> Result<(Outcome, Vec<Gate>), SelftestError> {
     Ok((outcome, gates))
 }
 
-/// Publishes may be as late as a shared host makes them: that is in the numbers and does not make
-/// them wrong, as long as it is not most of what is measured.
+/// The limit of publish lateness is relaxed for shared hosts: lateness is included in the numbers
+/// and does not make them wrong, as long as it is a small part of what is measured.
 fn limits() -> HealthLimits {
     HealthLimits { slip_p999_of_period: 0.25, slip_p99_of_period: 0.10, ..HealthLimits::default() }
 }
 
-/// A host that wakes either side later than this at p99.9 is no place for a bound of a millisecond.
+/// A host that wakes either side later than this at p99.9 cannot meet a bound of a millisecond.
 const JITTER_MAX_NS: i64 = 3_000_000;
