@@ -82,7 +82,8 @@ pub struct Client {
     dues: VecDeque<Due>,
     commands: BTreeMap<u64, Command>,
     last_id: u64,
-    is_ending: bool,
+    /// It has said that nothing more follows, or will once its session has begun.
+    pub is_ending: bool,
     session: Option<Box<Session>>,
     /// What has come and is not understood yet.
     incoming: Vec<u8>,
@@ -265,6 +266,9 @@ impl Client {
     }
 
     fn say(&mut self, bytes: &[u8]) {
+        if self.wire.has_sent_end() {
+            return;
+        }
         let Some(session) = &mut self.session else { return self.wire.send(bytes) };
         session.say(bytes);
         self.wire.send(&session.sealed());
@@ -320,8 +324,7 @@ impl Client {
             }
         }
         for ping in std::mem::take(&mut self.follower.pings) {
-            let may_answer =
-                !self.wire.has_sent_end() && !self.has_closed && !self.has_answered_close;
+            let may_answer = !self.is_ending && !self.has_closed && !self.has_answered_close;
             if self.temper != Temper::Deaf && may_answer {
                 self.outgoing.push_back(frames::frame(frames::PONG, &ping));
             }

@@ -62,7 +62,10 @@ impl World {
     /// Somebody says the next thing, or a part of it.
     pub fn talk_any(&mut self) {
         let Some(id) = self.any_client() else { return };
-        if self.clients[id].has_sent_all() && !self.clients[id].wire.has_sent_end() {
+        if self.clients[id].is_ending {
+            return;
+        }
+        if self.clients[id].has_sent_all() {
             self.think_of_something(id);
         }
         let bytes_max = *[3, 50, 100_000, 100_000].choose(&mut self.rng).unwrap();
@@ -89,7 +92,7 @@ impl World {
     pub fn leave_one(&mut self) {
         let Some(id) = self.any_client() else { return };
         let client = &mut self.clients[id];
-        if client.has_closed || client.wire.has_sent_end() || client.temper != Temper::Prompt {
+        if client.has_closed || client.is_ending || client.temper != Temper::Prompt {
             return;
         }
         let speaks_websocket = match client.part {
