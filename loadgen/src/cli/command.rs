@@ -1,4 +1,4 @@
-//! The command line as a whole: which commands there are. Must not act on any of them.
+//! The commands of the command line. Must not act on any of them.
 
 use clap::{Parser, Subcommand};
 
@@ -74,12 +74,12 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Whether `gridload run` takes these arguments, as a command that starts runs has them.
+    /// Whether `gridload run` accepts these arguments; used by commands that start runs.
     ///
     /// # Errors
-    /// What it would say.
+    /// The error message of `gridload run`.
     pub fn check_run(arguments: Vec<String>) -> Result<(), clap::Error> {
-        // The directory is given by the command itself, so a second one is refused here.
+        // The command sets the result directory itself, so a second one is rejected here.
         let own = ["gridload", "run", "--out", "x"].map(str::to_owned);
         Cli::try_parse_from(own.into_iter().chain(arguments)).map(drop)
     }

@@ -1,12 +1,12 @@
-//! What `--help` shows: of each command its own flags and those of a load that are used most; all
-//! flags of a load are on a page of their own, `gridload help load`. Must not parse anything.
+//! The output of `--help`: each command shows its own flags and the most used flags of a load; all
+//! flags of a load are on a separate page, `gridload help load`. Must not parse anything.
 
 use clap::{Args, Command, CommandFactory, FromArgMatches};
 
 use crate::cli::command::Cli;
 use crate::cli::options::RunOptions;
 
-/// Reads the command line, or ends the process with help or a complaint.
+/// Parses the command line, or ends the process with help or an error message.
 pub fn parse() -> Cli {
     let matches = command().get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -23,7 +23,7 @@ pub fn command() -> Command {
     })
 }
 
-/// Hides the flags of a load but those that are `shown`.
+/// Hides the flags of a load, except those that are `shown`.
 fn shorten(command: Command, load: &[String], shown: &[&str]) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();
@@ -37,13 +37,13 @@ fn load_flags() -> Vec<String> {
     all.get_arguments().map(|arg| arg.get_id().to_string()).collect()
 }
 
-/// The page that has them all.
+/// The page with all flags of a load.
 const PAGE: &str = "load";
 
-/// Flags of a load beside the list of commands.
+/// The flags of a load shown next to the list of commands.
 const SHOWN_FIRST: &[&str] = &["subscribers", "duration", "out"];
 
-/// Flags of a load that most calls use.
+/// The most used flags of a load.
 const SHOWN: &[&str] = &[
     "subscribers",
     "publishers",
@@ -63,7 +63,7 @@ mod tests {
     const LINES_MAX: usize = 60;
     const COLUMNS_MAX: usize = 80;
 
-    /// The help of each command, as it is printed.
+    /// The help of each command, as printed.
     fn pages() -> Vec<(String, String)> {
         let shown = |line: &[&str]| {
             let error = command().try_get_matches_from(line).expect_err("help is no command");

@@ -1,5 +1,5 @@
-//! The command line: every flag with its default, unit and range, and the commands that need no
-//! folder of their own.
+//! The command line: every flag with its default, unit and range, and the commands without a folder
+//! of their own.
 
 pub mod command;
 pub mod flags;

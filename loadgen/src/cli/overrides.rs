@@ -1,5 +1,5 @@
-//! From a name on the command line and the flags beside it to the scenario that is run.
-//! Must not know what a scenario costs.
+//! Resolves a scenario name and the flags of the command line to the scenario to run. Must not know
+//! what a scenario costs.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::scenario::section::{ScenarioError, nearest};
 /// Why there is no scenario to run.
 #[derive(Debug, Error)]
 pub enum ResolveError {
-    /// Neither a built-in scenario nor a file.
+    /// The name is neither a built-in scenario nor a file.
     #[error(
         "there is no scenario `{name}`{hint}; `gridload scenarios` lists them, \
          and a path to a TOML file will do"
@@ -28,7 +28,7 @@ pub enum ResolveError {
     Unknown {
         /// The name as written.
         name: String,
-        /// The nearest right one, in words.
+        /// The most similar valid name, as text.
         hint: String,
     },
     /// The file cannot be read.
@@ -36,37 +36,37 @@ pub enum ResolveError {
     Unreadable {
         /// Its path.
         path: String,
-        /// Why.
+        /// The reason.
         cause: std::io::Error,
     },
-    /// The file, or what the flags made of it, is wrong.
+    /// The file is invalid, or the flags made it invalid.
     #[error("{origin}: {cause}")]
     Wrong {
         /// The scenario's name or path.
         origin: String,
-        /// What is wrong.
+        /// The error.
         cause: ScenarioError,
     },
-    /// A `--set` leads nowhere.
+    /// The path of a `--set` does not exist.
     #[error("--set {path}: {reason}")]
     Setting {
         /// The keys as written.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Finds a scenario and applies the flags: first every `--set`, then the flags with names.
+/// Finds a scenario and applies the flags: first every `--set`, then the named flags.
 pub fn resolve(name: &str, options: &RunOptions) -> Result<Scenario, ResolveError> {
     resolve_text(name, &find(name)?, options, |_| ())
 }
 
-/// Applies the flags to the text of a scenario of this name; between every `--set` and the flags
-/// with names `complete` adds what no text says.
+/// Applies the flags to the text of a scenario with this name. After every `--set` and before the
+/// named flags, `complete` adds what cannot be written as text.
 ///
 /// # Errors
-/// When the text or what the flags make of it is wrong.
+/// When the text is invalid, or the flags make it invalid.
 pub fn resolve_text(
     name: &str,
     text: &str,
@@ -97,7 +97,7 @@ pub fn resolve_text(
     Ok(scenario)
 }
 
-/// Added to the description of a scenario, which no longer tells the whole truth.
+/// Added to the description of a scenario, because flags may have changed the described load.
 const CHANGED: &str = " (changed by flags)";
 
 fn find(name: &str) -> Result<String, ResolveError> {
@@ -164,7 +164,7 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         set_class(scenario, "slow", ClassKind::Slow { bytes_per_s }, count);
     }
     apply_form_flags(scenario, options);
-    // A small total leaves nothing for a small group.
+    // A small total may leave nothing for a small group.
     scenario.subscribers.retain(|group| group.count > 0);
     scenario.publishers.retain(|group| group.count > 0);
     let phases = &mut scenario.phases;
@@ -184,7 +184,7 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
     }
 }
 
-/// What is spoken, with what was said beside it, and whether a token can be shown there.
+/// The dialect with its options, checked against the use of a token.
 fn apply_dialect(scenario: &mut Scenario, options: &RunOptions) -> Result<(), ScenarioError> {
     if let Some(dialect) = &options.dialect {
         let dialect =
@@ -217,7 +217,7 @@ fn apply_form_flags(scenario: &mut Scenario, options: &RunOptions) {
     }
 }
 
-/// Shares a total out in the proportion of the counts so far; roundings even out as they come.
+/// Divides a total in proportion to the present counts; rounding errors are carried over.
 fn share_out(total: u32, counts: Vec<&mut u32>) {
     let whole: u64 = counts.iter().map(|count| u64::from(**count)).sum();
     let (mut before, mut given) = (0u64, 0u64);
@@ -229,7 +229,8 @@ fn share_out(total: u32, counts: Vec<&mut u32>) {
     }
 }
 
-/// Makes the groups of a kind hold `count` dashboards, adding one like the first group if needed.
+/// Makes the groups of a kind hold `count` dashboards in all, adding a group like the first one if
+/// needed.
 fn set_class(scenario: &mut Scenario, name: &str, kind: ClassKind, count: u32) {
     let is_kind = |group: &&mut SubscriberGroup| group.class.name() == kind.name();
     let existing: Vec<_> = scenario.subscribers.iter_mut().filter(is_kind).collect();

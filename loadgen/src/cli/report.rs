@@ -1,4 +1,4 @@
-//! `gridload report`: pages of results that are there already. Must not draw anything itself.
+//! `gridload report`: writes pages of existing results. Must not draw anything itself.
 
 use crate::cli::flags::report::ReportArgs;
 use crate::judge::exit::Exit;

@@ -1,5 +1,5 @@
-//! What a run is worth: whether it is valid, whether its goals were met, which exit code follows.
-//! Must not measure or print anything.
+//! The judgement of a run: whether it is valid, whether its goals were met, and the exit code. Must
+//! not measure or print anything.
 
 pub mod exit;
 pub mod health;

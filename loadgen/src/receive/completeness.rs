@@ -1,21 +1,22 @@
-//! Is a tick whole, and when? Publishers that share a rate and lie on the grid send for the same
-//! instants; a socket that follows several of them has a tick once the last of its frames is there.
-//! Keeps a short row of open ticks per socket and rhythm. Must not know sockets or time.
+//! Whether and when a tick is complete. Publishers with the same rate on the grid send for the same
+//! instants; for a socket that follows several of them, a tick is complete when the last of its
+//! frames has arrived. Keeps a short row of open ticks per socket and rhythm (group of such
+//! publishers). Must not know sockets or time.
 
 use crate::plan::plan::Plan;
 use crate::plan::publisher::PublisherPlan;
 use crate::time::rate::Rate;
 
-/// Which publishers tick together.
+/// The publishers that share their ticks.
 #[derive(Debug, Clone, Default)]
 pub struct Rhythms {
-    /// By publisher; `None` for those off the grid, be it on purpose.
+    /// By publisher; `None` for those off the grid, even if on purpose.
     of: Vec<Option<u8>>,
     count: usize,
 }
 
 impl Rhythms {
-    /// The rhythms of a plan, the first `RHYTHMS_MAX` rates of them.
+    /// The rhythms of a plan: its first `RHYTHMS_MAX` rates.
     pub fn of(plan: &Plan) -> Rhythms {
         let mut rates: Vec<Rate> = Vec::new();
         let of = plan.publishers.iter().map(|publisher| {
@@ -26,9 +27,9 @@ impl Rhythms {
         Rhythms { of, count: rates.len() }
     }
 
-    /// How many ticks a socket could have had whole: of each rhythm of which it follows several
-    /// publishers, as many as the one that published least. `followed` has publishers and the
-    /// measured frames of each.
+    /// The number of ticks that a socket could have completed. For each rhythm of which it follows
+    /// several publishers, this is the number of the publisher that published least. `followed`
+    /// holds publishers and their measured frames.
     pub fn whole_ticks(&self, followed: impl Iterator<Item = (u32, u32)>) -> u64 {
         let mut least = vec![(0u32, u32::MAX); self.count];
         for (publisher, frames) in followed {
@@ -51,7 +52,8 @@ impl Rhythms {
 fn place(rates: &mut Vec<Rate>, publisher: &PublisherPlan) -> Option<usize> {
     let is_on_grid = publisher.offset_ns == 0 && publisher.jitter_ns == 0;
     let is_moved = publisher.deviation.moves_frames() || publisher.recorded.is_some();
-    // Frames of one that begins later have lower numbers than those of the same tick.
+    // Frames of a publisher that begins later have lower numbers than other frames of the same
+    // tick.
     let is_late = publisher.deviation.starts.is_some();
     if !is_on_grid || is_moved || is_late {
         return None;
@@ -68,7 +70,8 @@ fn place(rates: &mut Vec<Rate>, publisher: &PublisherPlan) -> Option<usize> {
 #[derive(Debug)]
 pub struct TickBoard {
     rhythms: Rhythms,
-    /// By account; short where none of the last ones follows several publishers.
+    /// By account; may be shorter than the accounts if the last ones do not follow several
+    /// publishers.
     first_row_of: Vec<Option<u32>>,
     /// One per rhythm of each such account.
     rows: Vec<Row>,
@@ -77,7 +80,7 @@ pub struct TickBoard {
 /// The newest ticks of one rhythm at one socket.
 #[derive(Debug, Clone)]
 struct Row {
-    /// Frames of a whole tick.
+    /// The number of frames of a complete tick.
     members: u32,
     ticks: [OpenTick; OPEN_TICKS],
 }
@@ -89,12 +92,12 @@ struct OpenTick {
 }
 
 impl TickBoard {
-    /// A board without sockets.
+    /// The state without sockets.
     pub fn new(plan: &Plan) -> TickBoard {
         TickBoard { rhythms: Rhythms::of(plan), first_row_of: Vec::new(), rows: Vec::new() }
     }
 
-    /// Makes rows for a socket, if it follows several publishers of a rhythm.
+    /// Creates the rows of a socket, if it follows several publishers of a rhythm.
     pub fn open(&mut self, account: u32, followed: impl Iterator<Item = u32>) {
         let mut members = vec![0u32; self.rhythms.count];
         for place in followed.filter_map(|publisher| self.rhythms.place_of(publisher)) {
@@ -109,8 +112,8 @@ impl TickBoard {
         self.rows.extend(members.into_iter().map(|members| Row { members, ticks }));
     }
 
-    /// Notes a frame; whether its tick is whole with it. A tick that is `OPEN_TICKS` behind the
-    /// newest is given up.
+    /// Records a frame; returns whether it completes its tick. A tick that is `OPEN_TICKS` behind
+    /// the newest is given up.
     #[inline]
     pub fn arrived(&mut self, account: u32, publisher: u32, seq: u32) -> bool {
         let first = self.first_row_of.get(account as usize).copied().flatten();
@@ -135,7 +138,7 @@ impl Row {
     }
 }
 
-/// Ticks of a rhythm that a socket may be waiting for at once: a second at 60 frames/s.
+/// The most ticks of a rhythm that a socket may wait for at once: a second at 60 frames/s.
 const OPEN_TICKS: usize = 64;
 /// More rates than any scenario has.
 const RHYTHMS_MAX: usize = 16;

@@ -1,16 +1,16 @@
-//! How the latencies of a run were spread in each of its seconds: counts in buckets, four from one
-//! power of two to the next, for a picture of the whole run. Long runs keep longer steps instead of
-//! more of them. Must not read clocks, nor draw.
+//! The distribution of latencies in each second of a run, for a heat map: counts in buckets, four
+//! per power of two. Long runs use longer steps instead of more steps. Must not read clocks, nor
+//! draw.
 
 use std::collections::BTreeMap;
 use std::mem;
 
 use crate::receive::histograms::SecondHistogram;
 
-/// Values by bucket; see [`bucket_of`].
+/// Counts by bucket; see [`bucket_of`].
 pub type BucketCounts = BTreeMap<u8, u64>;
 
-/// How counts are written: pairs of bucket and count.
+/// The stored form of counts: pairs of bucket and count.
 pub mod pairs {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -19,7 +19,7 @@ pub mod pairs {
     /// Writes them.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The error of the writer.
     pub fn serialize<S: Serializer>(counts: &BucketCounts, out: S) -> Result<S::Ok, S::Error> {
         out.collect_seq(counts)
     }
@@ -27,7 +27,7 @@ pub mod pairs {
     /// Reads them.
     ///
     /// # Errors
-    /// When they are no such pairs.
+    /// When the input is not such pairs.
     pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<BucketCounts, D::Error> {
         Vec::<(u8, u64)>::deserialize(from).map(|pairs| pairs.into_iter().collect())
     }
@@ -42,7 +42,7 @@ pub fn bucket_of(ns: u64) -> u8 {
     }
 }
 
-/// Where a bucket begins, ns.
+/// The lower end of a bucket, ns.
 pub fn bucket_from_ns(bucket: u8) -> f64 {
     match bucket {
         0..4 => f64::from(bucket),
@@ -50,7 +50,7 @@ pub fn bucket_from_ns(bucket: u8) -> f64 {
     }
 }
 
-/// The counts of the seconds of a run, by the second at which a step of them begins.
+/// The counts of a run, by the first second of each step.
 #[derive(Debug)]
 pub struct LatencyMap {
     step_s: u32,
@@ -92,7 +92,7 @@ impl Default for LatencyMap {
     }
 }
 
-/// More steps than this no picture can show; they become longer instead.
+/// The most steps; more cannot be shown, so steps become longer instead.
 const STEPS_MAX: usize = 3600;
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ mod tests {
             prop_assert!((ns as f64) < bucket_from_ns(bucket + 1));
         }
 
-        /// The histogram of a second has finer buckets that do not straddle these.
+        /// The histogram of a second has finer buckets, each inside one of these.
         #[test]
         fn a_second_tells_the_bucket(ns in 0u64..1 << 36) {
             let mut map = LatencyMap::default();

@@ -1,14 +1,14 @@
-//! Did feeds that were asked for at a rate come at that rate? A tally over sockets and topics.
-//! Pure; must not know sockets or time.
+//! Whether feeds that were requested at a rate arrived at that rate: a tally over sockets and
+//! topics. Pure; must not know sockets or time.
 
 use serde::{Deserialize, Serialize};
 
-/// Frames per second and topic of many sockets, against what was asked for.
+/// The frames per second and topic of many sockets, compared with the requested rate.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rates {
-    /// Topics of sockets that were looked at.
+    /// The number of checked feeds: one per topic and socket.
     pub topics: u64,
-    /// Those of them whose rate was outside 0.9 to 1.05 of what was asked for.
+    /// Those whose rate was outside 0.9 to 1.05 of the requested one.
     pub outside: u64,
     /// The slowest, frames per second.
     pub slowest_per_s: f64,
@@ -17,9 +17,9 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Looks at one topic of one socket: frames received of those published at `fps` where `rate`
-    /// were asked for. No feed can be faster than its publisher, and an interval may be cut at
-    /// either end of the run.
+    /// Checks one topic of one socket: frames received of those published at `fps`, with `rate`
+    /// requested. A feed cannot be faster than its publisher, and the first and last interval of
+    /// the run may be incomplete.
     pub fn note(&mut self, received: u32, published: u32, fps: f64, rate: u32) {
         let seconds = f64::from(published) / fps;
         if seconds <= 0.0 {
@@ -55,7 +55,7 @@ impl Rates {
 
 const SHARE_MIN: f64 = 0.9;
 const SHARE_MAX: f64 = 1.05;
-/// Frames that an interval cut short may add or take.
+/// The number of frames that an incomplete interval may add or remove.
 const CUT: f64 = 1.0;
 
 #[cfg(test)]

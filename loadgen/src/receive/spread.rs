@@ -1,6 +1,6 @@
-//! Fan-out spread: of a sampled frame, how long after its sending the first, the median and the
-//! last healthy subscriber had it. Samples are kept whole, so the number of sampled frames is
-//! bounded before the run instead of forgetting some of them later. Must not know time or sockets.
+//! Fan-out spread: for a sampled frame, the time from its sending until the first, the median and
+//! the last healthy subscriber received it. All samples are kept, so the number of sampled frames
+//! is limited before the run instead of dropping samples later. Must not know time or sockets.
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,8 @@ use crate::plan::plan::Plan;
 use crate::receive::outcome::spread::SpreadOutcome;
 use crate::scenario::groups::ClassKind;
 
-/// The sampling interval of a plan: the one it asks for, raised until all samples together fit the
-/// memory set aside for them. `frames` is the number of measured frames of each publisher.
+/// The sampling interval of a plan: the requested one, increased until all samples fit into their
+/// memory limit. `frames` is the number of measured frames of each publisher.
 pub fn sample_every(plan: &Plan, frames: &[u64]) -> u32 {
     let arrivals: u64 = plan
         .subscribers
@@ -31,14 +31,14 @@ pub struct SpreadSamples {
 }
 
 impl SpreadSamples {
-    /// Notes one arrival of a sampled frame, by the time since it was sent.
+    /// Records one arrival of a sampled frame, as the time since it was sent.
     pub fn record(&mut self, publisher: u32, seq: u32, after_ns: i64) {
         let units = u64::try_from(after_ns).unwrap_or(0) / UNIT_NS;
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         self.arrivals.entry((publisher, seq)).or_default().push(units);
     }
 
-    /// Adds the arrivals another thread saw.
+    /// Adds the arrivals of another thread.
     pub fn merge(&mut self, other: SpreadSamples) {
         for (frame, mut arrivals) in other.arrivals {
             self.arrivals.entry(frame).or_default().append(&mut arrivals);
@@ -64,7 +64,7 @@ impl SpreadSamples {
     }
 }
 
-/// As they are written: publisher, number of the frame, arrivals.
+/// The stored form: publisher, frame number, arrivals.
 impl From<SpreadSamples> for Vec<(u32, u32, Vec<u32>)> {
     fn from(samples: SpreadSamples) -> Self {
         let frames = samples.arrivals.into_iter();
@@ -90,9 +90,9 @@ fn is_healthy(plan: &Plan, class: u16) -> bool {
     plan.classes.get(usize::from(class)).is_some_and(|class| class.kind == ClassKind::Healthy)
 }
 
-/// One unit of a kept arrival: 32 bits of it reach past a minute.
+/// The time unit of a stored arrival: 32 bits of it cover more than a minute.
 const UNIT_NS: u64 = 16;
-/// Arrivals kept in a run: 32 MiB.
+/// The most arrivals kept in a run: 32 MiB.
 const SAMPLES_MAX: u64 = 8 << 20;
 
 #[cfg(test)]

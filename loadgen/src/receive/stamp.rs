@@ -1,5 +1,5 @@
-//! Who published a frame, as which tick, when it was due and when it left: the index of publishers
-//! that every thread shares. Must not know sockets, and reads no clock: publishers note when they
+//! The index of publishers that every thread shares: who published a frame, its tick, when it was
+//! due and when it was sent. Must not know sockets, and reads no clock: publishers record when they
 //! send.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::time::draw::mix;
 use crate::time::grid::{Grid, Span};
 use crate::time::units::{SECOND_NS, nanoseconds};
 
-/// The publishers of a run that has a start instant, and what they have sent.
+/// The publishers of a run with a known start, and what they have sent.
 #[derive(Debug)]
 pub struct PublisherIndex {
     run_id: u32,
@@ -38,10 +38,10 @@ pub struct PublisherIndex {
 #[derive(Debug)]
 struct Entry {
     departures: Departures,
-    /// What says when frames are due, where they are recorded ones.
+    /// The recorded stream, which determines when frames are due if the publisher replays one.
     recorded: Option<Arc<Track>>,
     log: SendLog,
-    /// Whether this process publishes it: nobody tells when others send theirs.
+    /// Whether this process publishes it; the send instants of other hosts are not known here.
     is_own: bool,
 }
 
@@ -84,27 +84,27 @@ impl PublisherIndex {
         &self.laps
     }
 
-    /// How many publishers there are.
+    /// The number of publishers.
     pub fn publishers(&self) -> usize {
         self.entries.len()
     }
 
-    /// A publisher's ticks; of recorded frames only their number and their mean rate.
+    /// A publisher's ticks; for recorded frames only their number and their mean rate.
     pub fn schedule(&self, publisher: u32) -> &Schedule {
         self.departures(publisher).schedule()
     }
 
-    /// A publisher's frames in the order in which they leave.
+    /// A publisher's frames in the order of sending.
     pub fn departures(&self, publisher: u32) -> &Departures {
         &self.entries[publisher as usize].departures
     }
 
-    /// One of them.
+    /// The frame of a publisher with this number.
     pub fn frame(&self, publisher: u32, number: u32) -> Departure {
         self.departures(publisher).frame(number)
     }
 
-    /// What a publisher has sent.
+    /// The send record of a publisher.
     pub fn log(&self, publisher: u32) -> &SendLog {
         &self.entries[publisher as usize].log
     }
@@ -119,8 +119,8 @@ impl PublisherIndex {
         self.utc.mono_of_unix(unix_ns)
     }
 
-    /// The stamp of a frame that claims to be published in this run; `None` for a foreign one, also
-    /// for one that this process should have sent and did not yet.
+    /// The stamp of a frame that claims to belong to this run. `None` for a foreign frame, and for
+    /// one that this process publishes but has not sent yet.
     pub fn stamp(&self, claim: Claim) -> Option<Stamp> {
         let publisher = *self.index_of.get(&claim.id)?;
         let entry = self.entries.get(publisher as usize)?;
@@ -159,8 +159,8 @@ impl PublisherIndex {
     }
 }
 
-/// What one publisher has sent so far, with the send instants of its newest frames. Written by its
-/// publisher thread, read by every receiver.
+/// What one publisher has sent so far, with the send instants of its newest frames. Its publisher
+/// thread writes it, and every receiver reads it.
 #[derive(Debug)]
 pub struct SendLog {
     attempted: AtomicU32,
@@ -174,7 +174,7 @@ impl SendLog {
         SendLog { attempted: AtomicU32::new(0), written: AtomicU32::new(0), sent_ns }
     }
 
-    /// Notes that a frame is about to be written; frames come in order.
+    /// Records that a frame is about to be written; frames come in order.
     pub fn attempt(&self, seq: u32, now_ns: u64) {
         if let Some(slot) = self.sent_ns.get(seq as usize % RING) {
             slot.store(now_ns, Ordering::Release);
@@ -182,26 +182,27 @@ impl SendLog {
         self.attempted.store(seq + 1, Ordering::Release);
     }
 
-    /// Notes how many frames were written to their last byte.
+    /// Records how many frames were written completely.
     pub fn set_written(&self, frames: u32) {
         self.written.store(frames, Ordering::Release);
     }
 
-    /// Frames handed to the socket or waiting for it.
+    /// Frames passed to the socket or waiting for it.
     pub fn attempted(&self) -> u32 {
         self.attempted.load(Ordering::Acquire)
     }
 
-    /// Frames written to their last byte.
+    /// Frames written completely.
     pub fn written(&self) -> u32 {
         self.written.load(Ordering::Acquire)
     }
 
-    /// When a frame was sent; `None` if that is so long ago that its slot was used again.
+    /// When a frame was sent; `None` if its slot has been reused since then.
     fn sent_ns(&self, seq: u32) -> Option<u64> {
         let at_ns = self.sent_ns.get(seq as usize % RING)?.load(Ordering::Acquire);
-        // The slot is stored before `attempted` counts its frame. So whoever reads the instant of
-        // the frame one ring later also reads an `attempted` of at least `seq + RING` here.
+        // The slot is stored before `attempted` counts its frame. A reader that sees the instant of
+        // the frame one ring later therefore also reads an `attempted` of at least `seq + RING`
+        // here.
         (u64::from(self.attempted()) < u64::from(seq) + RING as u64).then_some(at_ns)
     }
 }
@@ -215,21 +216,20 @@ pub struct Stamp {
     pub seq: u32,
     /// When it was due, ns.
     pub intended_ns: u64,
-    /// When it was sent, ns; `None` if it arrives too late to know, or was sent by another host.
+    /// When it was sent, ns; `None` if its slot was reused, or if another host sent it.
     pub sent_ns: Option<u64>,
     /// Whether it belongs to the measured phase.
     pub measured: bool,
-    /// To which lap of it, if so.
+    /// Its lap of the measured phase, if it belongs to one.
     pub lap: u16,
     /// Whether it is sampled for the spread.
     pub sampled: bool,
-    /// Whether the next frame is the same once more, on purpose.
+    /// Whether the next frame is a deliberate duplicate of it.
     pub is_repeated: bool,
 }
 
 impl Memo<Stamp> {
-    /// The stamp of a message. There are no publishers before the start: then every frame is
-    /// foreign.
+    /// The stamp of a message. Before the start there are no publishers, so every frame is foreign.
     #[inline]
     pub fn stamp(
         &mut self,
@@ -240,7 +240,7 @@ impl Memo<Stamp> {
     }
 }
 
-/// The stamp of a message nobody remembers.
+/// The stamp of a message that is not cached.
 pub fn identified(
     message: &[u8],
     publisher_index: Option<&PublisherIndex>,
@@ -278,7 +278,7 @@ fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Sched
         faults,
     };
     let Some(track) = &publisher.recorded else { return simulated };
-    // Of recorded frames it has only their number and their mean rate.
+    // For recorded frames it holds only their number and their mean rate.
     Schedule {
         ticks: track.frames_before(nanoseconds(plan.warmup.saturating_add(plan.measure))),
         measured_from: track.frames_before(nanoseconds(plan.warmup)),
@@ -286,7 +286,7 @@ fn schedule(plan: &Plan, publisher: &PublisherPlan, start_unix_ns: u64) -> Sched
     }
 }
 
-/// Send instants kept per publisher: at 120 frames/s the newest eight seconds.
+/// The number of send instants kept per publisher: the newest eight seconds at 120 frames/s.
 const RING: usize = 1024;
 const SAMPLE_STREAM: u64 = 0x7370_7265_6164;
 const _: () = assert!(RING.is_power_of_two() && SECOND_NS > RING as u64);
@@ -375,7 +375,7 @@ mod tests {
         let mut plan = plan(Payload::Fixed { bytes: 64 });
         plan.course.laps = 3;
         plan.publishers[1].deviation.starts = Some(Duration::from_secs(10));
-        // Ahead of the clock, so that its instants are on it.
+        // The start lies after the present, so that all its instants exist on the monotonic clock.
         let publisher_index =
             PublisherIndex::new(&plan, 4_000_000_000 * SECOND_NS, UtcMap::sample(), 1);
         let departures = publisher_index.departures(1);

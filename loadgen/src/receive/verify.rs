@@ -1,30 +1,30 @@
-//! Exact loss, duplication and reordering of one publisher's frames at one socket, in 16 bytes.
-//! Pure: ticks in, verdicts out. Must not know time, payloads or sockets.
+//! Exact detection of loss, duplicates and reordering of one publisher's frames at one socket, in
+//! 16 bytes. Pure: sequence numbers in, verdicts out. Must not know time, payloads or sockets.
 
-/// What one arriving frame was.
+/// The verdict on one arriving frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Newer than anything before.
+    /// Newer than every frame before.
     InOrder {
-        /// Frames jumped over, missing for now.
+        /// The number of frames skipped, which are missing for now.
         skipped: u32,
     },
-    /// Late: a later frame was here before it.
+    /// Late: a later frame arrived before it.
     Reordered,
-    /// Was here before.
+    /// A duplicate.
     Duplicate,
-    /// The first of a socket that came while the run was on: what was before it is not its to get.
+    /// The first frame of a socket that joined during the run; earlier frames are not expected.
     Joined,
 }
 
-/// Follows the frames of one publisher at one socket. Frames are numbered from 0; all of them are
-/// expected. A frame that arrives more than 64 behind the newest is taken for the missing one it
-/// most likely is if any frame that old is missing, else it is certainly a duplicate.
+/// Tracks the frames of one publisher at one socket. Frames are numbered from 0, and all of them
+/// are expected. A frame more than 64 behind the newest counts as late if any frame that old is
+/// missing, because most likely it is the missing one; otherwise it is certainly a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tracker {
     next: u32,
     lost: u32,
-    /// Bit `i` tells whether `next - 1 - i` was here. Frames before 0 count as seen.
+    /// Bit `i` is set if `next - 1 - i` was received. Frames before 0 count as received.
     seen: u64,
 }
 
@@ -34,29 +34,30 @@ impl Tracker {
         Tracker { next: 0, lost: 0, seen: u64::MAX }
     }
 
-    /// Nothing received, and nothing expected before the first frame that comes.
+    /// Nothing received, and nothing expected before the first frame that arrives.
     pub const fn joining() -> Tracker {
         Tracker { next: JOINING, lost: 0, seen: u64::MAX }
     }
 
-    /// Whether the first frame has still to come.
+    /// Whether the first frame has not arrived yet.
     pub fn is_joining(&self) -> bool {
         self.next == JOINING
     }
 
-    /// Takes a frame. `seq` must be below the number of frames the run can publish: the caller
-    /// rejects others as foreign, so that a wild number cannot count as a huge loss.
+    /// Records a frame. `seq` must be below the number of frames the run can publish. The caller
+    /// rejects others as foreign, so that a damaged number cannot count as a huge loss.
     #[inline]
     pub fn accept(&mut self, seq: u32) -> Verdict {
         if seq >= self.next { self.advance(seq) } else { self.look_back(seq) }
     }
 
-    /// One past the newest frame received.
+    /// One more than the newest frame received.
     pub fn head(&self) -> u32 {
         if self.is_joining() { 0 } else { self.next }
     }
 
-    /// Distinct frames received; of a socket that joined, with those before its first.
+    /// Distinct frames received; for a socket that joined, the frames before its first are
+    /// included.
     pub fn received(&self) -> u32 {
         self.head() - self.holes()
     }
@@ -86,7 +87,8 @@ impl Tracker {
             self.lost += step - leaving.count_ones();
             self.seen = self.seen << step | 1;
         } else {
-            // The whole window leaves, and with it frames that were jumped over without entering.
+            // The whole window is replaced, and with it frames that were skipped and never entered
+            // it.
             self.lost += self.seen.count_zeros() + (step - WINDOW);
             self.seen = 1;
         }
@@ -116,9 +118,10 @@ impl Default for Tracker {
     }
 }
 
-/// Frames remembered one by one.
+/// The number of frames tracked individually.
 const WINDOW: u32 = u64::BITS;
-/// In place of the next frame: above any, so that whoever knows it already never asks.
+/// A value above any frame number in place of the next one. It marks a socket that has not received
+/// its first frame.
 const JOINING: u32 = u32::MAX;
 
 const _: () = assert!(size_of::<Tracker>() <= 24, "100,000 sockets each hold one or more");
@@ -129,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// Keeps every number ever seen.
+    /// A reference model that keeps every number received.
     #[derive(Default)]
     struct Oracle {
         seen: BTreeSet<u32>,
@@ -206,8 +209,8 @@ mod tests {
     }
 
     proptest! {
-        /// Loss, repeats and displacements of less than the window: every verdict and the final
-        /// count agree with a list of everything seen.
+        /// With loss, duplicates and reordering within the window, every verdict and the final
+        /// count match the reference model.
         #[test]
         fn agrees_with_a_full_record(
             fates in prop::collection::vec((0u8..10, 0u64..60, 0u64..60), 1..600),
@@ -228,7 +231,7 @@ mod tests {
             prop_assert_eq!(missing(&tracker, end), oracle.missing(end));
         }
 
-        /// Any order at all: the number missing is exact as long as nothing arrives twice.
+        /// In any order, the number of missing frames is exact as long as there are no duplicates.
         #[test]
         fn missing_is_exact_in_any_order(
             order in Just((0u32..400).collect::<Vec<_>>()).prop_shuffle(),

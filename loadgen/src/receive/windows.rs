@@ -1,5 +1,5 @@
-//! The run second by second: every thread tells each second once it is over, the run adds them up.
-//! Must not read clocks; second numbers count from the common start.
+//! The run second by second: every thread reports each second after its end, and the run adds the
+//! reports up. Must not read clocks; second numbers count from the common start.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::receive::histograms::SecondHistogram;
 use crate::receive::latency_map::LatencyMap;
 use crate::receive::outcome::window::Window;
 
-/// What one thread saw in one second.
+/// The report of one thread for one second.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct WindowPart {
     /// Seconds since the start.
@@ -18,26 +18,27 @@ pub struct WindowPart {
     pub sent: u64,
     /// Distinct frames received.
     pub received: u64,
-    /// Their end-to-end latency; publishers have none.
+    /// Their end-to-end latency; absent for publishers.
     pub e2e: Option<Box<SecondHistogram>>,
     /// Frames found missing.
     pub missing: u64,
-    /// Gaps told.
+    /// Gaps reported.
     pub gaps: u64,
 }
 
-/// Adds up the parts. Histograms are kept only for the newest seconds, so a long run stays small.
+/// Adds up the reports. Histograms are kept only for the newest seconds, so memory stays small on a
+/// long run.
 #[derive(Debug, Default)]
 pub struct Windows {
     open: BTreeMap<u32, WindowPart>,
     closed: BTreeMap<u32, Window>,
-    /// The second that was last shown.
+    /// The last second that was displayed.
     shown_s: Option<u32>,
     latencies: LatencyMap,
 }
 
 impl Windows {
-    /// Adds a thread's second.
+    /// Adds a thread's report.
     pub fn add(&mut self, part: WindowPart) {
         let newest = part.t_s;
         match self.closed.get_mut(&part.t_s) {
@@ -56,7 +57,7 @@ impl Windows {
         }
     }
 
-    /// The newest second of which all that are not behind have told, for a display; once.
+    /// The newest second that all threads on time have reported, for display; returned once.
     pub fn take_latest(&mut self) -> Option<Window> {
         let (t_s, part) = self.open.iter().rev().nth(1)?;
         if self.shown_s >= Some(*t_s) {
@@ -72,7 +73,7 @@ impl Windows {
             self.close(t_s, part);
         }
         for (t_s, counts) in self.latencies.finish() {
-            // Some second of the step is there, because the counts are its own.
+            // At least one second of the step exists, because the counts belong to it.
             if let Some((_, window)) = self.closed.range_mut(t_s..).next() {
                 window.e2e_counts = counts;
             }
@@ -105,7 +106,8 @@ fn add(into: &mut WindowPart, part: WindowPart) {
     }
 }
 
-/// A thread was stuck for seconds: its counts and its maximum still arrive, its percentiles not.
+/// A thread was blocked for seconds: its counts and maximum are still added, its percentiles are
+/// not.
 fn add_late(window: &mut Window, part: &WindowPart) {
     window.sent += part.sent;
     window.received += part.received;
@@ -130,7 +132,7 @@ fn close(part: &WindowPart) -> Window {
     }
 }
 
-/// Seconds kept open for threads that are behind.
+/// The number of seconds kept open for late threads.
 const OPEN_SECONDS: u32 = 10;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! How `run.json` is laid out: a line for each key, and no line for each number of a list, so that
-//! a person can read it and thousands of counts stay short. Must not know what is in it.
+//! The layout of `run.json`: one line for each key, and each list on one line, so that a person can
+//! read it and thousands of counts stay short. Must not know its contents.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use serde_json::Serializer;
 use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-/// A document as text, with a line feed at its end.
+/// A document as text, ending with a line feed.
 ///
 /// # Errors
-/// Never for a [`Value`]; the serializer may be asked for other things.
+/// Never for a [`Value`]; other serialisable types may fail.
 pub fn json_text(document: &Value) -> serde_json::Result<Vec<u8>> {
     let mut text = Vec::new();
     let layout = Layout { objects: PrettyFormatter::new() };
@@ -20,7 +20,7 @@ pub fn json_text(document: &Value) -> serde_json::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Objects as everybody lays them out; lists, which are left to the defaults, on one line.
+/// Objects in the usual layout; lists use the default, which is one line.
 struct Layout {
     objects: PrettyFormatter<'static>,
 }

@@ -1,4 +1,4 @@
-//! Results as they are written and read back. Must not judge or compute what is in them.
+//! Results: written to files and read back. Must not judge or compute their contents.
 
 pub mod json_text;
 pub mod record;

@@ -1,5 +1,5 @@
-//! Runs as they lie on disk: which files a side of a comparison names, what each says of itself,
-//! and whether runs of both sides may be compared at all. Must not compute anything.
+//! Runs on disk: which files a side of a comparison names, what each run states, and whether runs
+//! of both sides are comparable. Must not compute anything.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use thiserror::Error;
 
 use crate::result::record::{RUN_FILE, SCHEMA_VERSION};
 
-/// One run.
+/// One run on disk.
 #[derive(Debug, Clone)]
 pub struct RunFile {
-    /// Where it was read.
+    /// The path it was read from.
     pub path: PathBuf,
     /// All of `run.json`.
     pub run: Value,
@@ -22,34 +22,34 @@ pub struct RunFile {
 /// Why runs cannot be compared.
 #[derive(Debug, Error)]
 pub enum RunFileError {
-    /// No file there, or no permission.
+    /// The file does not exist or cannot be read.
     #[error("{}: {cause}", path.display())]
     Unreadable {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
-    /// Not what gridload writes.
+    /// The file was not written by gridload.
     #[error("{}: no run.json that this version reads: {cause}", path.display())]
     Malformed {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: String,
     },
-    /// A directory without any.
+    /// The directory holds no run.
     #[error("{}: no run.json in it, nor in a directory in it", .0.display())]
     Empty(PathBuf),
-    /// More than can be compared exactly.
+    /// There are more runs than can be compared exactly.
     #[error("{}: {found} runs; compare at most {RUNS_MAX} a side", path.display())]
     TooMany {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// How many.
+        /// The number of runs.
         found: usize,
     },
-    /// Different questions.
+    /// The runs have different scenarios.
     #[error(
         "{} and {} did not run the same scenario: `{key}` differs",
         base.display(),
@@ -60,10 +60,10 @@ pub enum RunFileError {
         base: PathBuf,
         /// A run of the other.
         cand: PathBuf,
-        /// The first key that is not the same.
+        /// The first key that differs.
         key: String,
     },
-    /// Different machines.
+    /// The runs are of different hosts.
     #[error(
         "{} and {} are of different hosts: their ratio says nothing of the server. \
          Run both on one host, or compare all the same with --host-mismatch",
@@ -76,7 +76,7 @@ pub enum RunFileError {
         /// A run of the other.
         cand: PathBuf,
     },
-    /// Only one was counted by the kernel, which costs the server CPU time.
+    /// Kernel counters ran in only one of the runs, and counting costs the server CPU time.
     #[error(
         "of {} the kernel counted {}, of {} {}: counting costs the server CPU time. \
          Run both with --count, or both without",
@@ -88,11 +88,11 @@ pub enum RunFileError {
     Counted {
         /// A run of one side.
         base: PathBuf,
-        /// What was counted of it.
+        /// The kernel counters of that run.
         base_counted: Vec<String>,
         /// A run of the other.
         cand: PathBuf,
-        /// The same of it.
+        /// The kernel counters of that run.
         cand_counted: Vec<String>,
     },
 }
@@ -102,11 +102,11 @@ fn listed(counted: &[String]) -> String {
 }
 
 impl RunFile {
-    /// The runs that `path` names: a `run.json`, a result directory, or a directory of those, by
-    /// name.
+    /// The runs that `path` names: a `run.json`, a result directory, or a directory of result
+    /// directories; sorted by name.
     ///
     /// # Errors
-    /// When there is none, or one is not readable.
+    /// When there is none, or one cannot be read.
     pub fn all(path: &Path) -> Result<Vec<RunFile>, RunFileError> {
         let files = files(path).map_err(|cause| unreadable(path, cause))?;
         if files.is_empty() {
@@ -118,10 +118,10 @@ impl RunFile {
         files.into_iter().map(RunFile::read).collect()
     }
 
-    /// One `run.json`.
+    /// Reads one `run.json`.
     ///
     /// # Errors
-    /// When it is not readable.
+    /// When it cannot be read.
     pub fn read(path: PathBuf) -> Result<RunFile, RunFileError> {
         let text = fs::read_to_string(&path).map_err(|cause| unreadable(&path, cause))?;
         let malformed = |cause: String| RunFileError::Malformed { path: path.clone(), cause };
@@ -134,23 +134,23 @@ impl RunFile {
         }
     }
 
-    /// Whether its numbers prove anything.
+    /// Whether its numbers are valid.
     pub fn is_valid(&self) -> bool {
         self.run["health"]["valid"] == true
     }
 
-    /// The host it was taken on.
+    /// The host it was measured on.
     pub fn host_fingerprint(&self) -> &str {
         self.run["env"]["host_fingerprint"].as_str().unwrap_or_default()
     }
 
-    /// What the kernel counted of the server meanwhile.
+    /// The kernel counters that ran.
     pub fn counted(&self) -> Vec<String> {
         let counted = self.run["server"]["kernel"]["counted"].as_object();
         counted.into_iter().flat_map(|counted| counted.keys().cloned()).collect()
     }
 
-    /// What it should have counted and did not, each with the reason.
+    /// The requested kernel counters that are missing, each with the reason.
     pub fn uncounted(&self) -> Vec<String> {
         let missing = self.run["server"]["kernel"]["missing"].as_object();
         let told = |(what, reason): (&String, &Value)| {
@@ -159,10 +159,10 @@ impl RunFile {
         missing.into_iter().flatten().map(told).collect()
     }
 
-    /// Whether this and a run of the other side asked the same of the same host, in the same way.
+    /// Whether this run and one of the other side used the same scenario, host and method.
     ///
     /// # Errors
-    /// What they differ in.
+    /// The first difference.
     pub fn comparable(&self, other: &RunFile, any_host: bool) -> Result<(), RunFileError> {
         let (base, cand) = (self.path.clone(), other.path.clone());
         let (own, others) = (&self.run["scenario"], &other.run["scenario"]);
@@ -199,8 +199,8 @@ fn unreadable(path: &Path, cause: io::Error) -> RunFileError {
     RunFileError::Unreadable { path: path.to_owned(), cause }
 }
 
-/// The first key, as a path, in which two scenarios differ. Servers may, they are what is compared,
-/// and so may seeds.
+/// The path of the first key in which two scenarios differ. Servers may differ, because they are
+/// compared, and so may seeds.
 fn difference(key: &str, own: &Value, other: &Value) -> Option<String> {
     match (own, other) {
         (Value::Object(own), Value::Object(other)) => own
@@ -222,7 +222,7 @@ fn difference(key: &str, own: &Value, other: &Value) -> Option<String> {
     }
 }
 
-/// Most numbers a side: the exact distribution of more takes noticeable time.
+/// The most runs per side: the exact distribution of more takes noticeable time.
 pub const RUNS_MAX: usize = 64;
 
 #[cfg(test)]

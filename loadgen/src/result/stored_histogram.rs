@@ -1,6 +1,6 @@
-//! A histogram as it is written: a few quantiles for readers in a hurry, and the whole of it in
-//! the compact form that other tools read (HdrHistogram V2, deflated, in base64). What is read back
-//! merges as exactly as what was written. Must not know what is measured.
+//! The stored form of a histogram: a few quantiles for quick reading, and the complete histogram in
+//! the compact form of other tools (HdrHistogram V2, deflated, in base64). A histogram that is read
+//! back merges as exactly as the original. Must not know what is measured.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::receive::histograms::{Extremes, SecondHistogram, SignedHistogram};
 
-/// The keys of one that holds anything.
+/// The keys of a non-empty histogram.
 #[derive(Serialize, Deserialize)]
 struct Whole {
     count: u64,
@@ -29,7 +29,7 @@ struct Whole {
     hist_b64: String,
 }
 
-/// The key of one that holds nothing.
+/// The key of an empty histogram.
 #[derive(Serialize, Deserialize)]
 struct Empty {
     count: u64,
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for SignedHistogram {
     }
 }
 
-/// A second's histogram: nobody reads it but the program that adds it up.
+/// The stored form of a second's histogram, which only this program reads.
 #[derive(Serialize, Deserialize)]
 struct StoredSecond {
     max_ns: i64,

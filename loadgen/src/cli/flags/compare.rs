@@ -1,5 +1,5 @@
-//! The flags of comparisons: what is compared, how it is judged, what is written. Must not act on
-//! any of them.
+//! The flags of comparisons: the sides, the judgement, and the output files. Must not act on any of
+//! them.
 
 use std::path::PathBuf;
 

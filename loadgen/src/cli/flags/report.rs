@@ -1,4 +1,4 @@
-//! The flags of reports: of which results, and where to. Must not act on any of them.
+//! The flags of reports: the results to show and the output path. Must not act on any of them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Counts by name, added up. Must not know what they count.
+//! Counters by name, added up. Must not know what they count.
 
 use std::collections::BTreeMap;
 

@@ -1,24 +1,24 @@
-//! Counts of frames that were not sent as their ticks pass, on purpose. Must not know sockets.
+//! Counts of frames that were deliberately not sent at their ticks. Must not know sockets.
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::departures::{Departures, FrameKind};
 
-/// Frames that were not sent as their ticks pass, on purpose.
+/// Frames that were deliberately not sent at their ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Deviations {
     /// Never sent.
     pub withheld: u64,
-    /// Sent once more; counted beside the first time.
+    /// Duplicates; the first copies are not counted here.
     pub repeated: u64,
     /// Sent later than their tick.
     pub delayed: u64,
-    /// Configurations sent between them.
+    /// Configuration frames sent between ticks.
     pub configurations: u64,
 }
 
 impl Deviations {
-    /// Counts what was special about a frame that was sent.
+    /// Counts the deviation of a frame that was sent.
     #[inline]
     pub fn note(&mut self, departures: &Departures, number: u32) {
         if !departures.is_listed() {
@@ -30,7 +30,7 @@ impl Deviations {
         self.delayed += u64::from(departures.is_delayed(frame));
     }
 
-    /// Adds what another thread did.
+    /// Adds the counts of another thread.
     pub fn merge(&mut self, other: &Deviations) {
         self.withheld += other.withheld;
         self.repeated += other.repeated;

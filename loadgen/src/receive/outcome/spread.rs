@@ -1,4 +1,4 @@
-//! How long a frame takes from its first to its last receiver. Must not know sockets.
+//! How much later the last receiver gets a frame than the first. Must not know sockets.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub struct SpreadOutcome {
 }
 
 impl SpreadOutcome {
-    /// Adds what another run sampled.
+    /// Adds the samples of another run.
     pub fn merge(&mut self, other: &SpreadOutcome) {
         self.sampled += other.sampled;
         self.first.merge(&other.first);

@@ -1,4 +1,4 @@
-//! What was seen in one second of a run. Must not know sockets.
+//! The results of one second of a run. Must not know sockets.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +21,13 @@ pub struct Window {
     pub e2e_p99_ns: i64,
     /// Largest.
     pub e2e_max_ns: i64,
-    /// All of these latencies in buckets; on long runs those of the seconds that follow, too, and
-    /// those seconds have none.
+    /// The histogram of these latencies. On long runs one entry also holds the following seconds,
+    /// which then have none.
     #[serde(with = "latency_map::pairs")]
     pub e2e_counts: BucketCounts,
-    /// Frames jumped over in it by sockets that are to get all, all classes.
+    /// Frames skipped in the sequence during it, by sockets that must receive all frames, all
+    /// classes.
     pub missing: u64,
-    /// Gaps the server told of in it, those by conflation aside.
+    /// Gaps the server reported in it, except those caused by conflation.
     pub gaps: u64,
 }
