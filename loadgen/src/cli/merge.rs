@@ -1,6 +1,6 @@
-//! `gridload merge`: repeated runs of one load as one result. Counts are added and histograms
-//! merged exactly; nothing is averaged but what can only be: CPU time per delivery, by deliveries.
-//! Must not run anything.
+//! `gridload merge`: merges repeated runs of one load into one result. Counts are added and
+//! histograms merged exactly. Only CPU time per delivery is averaged, weighted by deliveries. Must
+//! not run anything.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,18 +28,18 @@ use crate::scenario::slo::Slo;
 /// Why there is no merged result.
 #[derive(Debug, Error)]
 pub enum MergeError {
-    /// A run cannot be read, or is of another load.
+    /// A run cannot be read, or has another load.
     #[error(transparent)]
     Run(#[from] RunFileError),
-    /// A run of this version that holds something else.
+    /// A run of this version has unexpected contents.
     #[error("{}: not what gridload writes: {cause}", path.display())]
     Malformed {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: String,
     },
-    /// Nothing to add.
+    /// There is no run to merge.
     #[error("there is one run only; name several, or a directory of several")]
     OneRun,
     /// Runs with different classes.
@@ -51,7 +51,7 @@ pub enum MergeError {
 }
 
 impl MergeError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         Exit::Usage
     }
@@ -60,7 +60,7 @@ impl MergeError {
 /// Merges runs and judges them as one.
 ///
 /// # Errors
-/// When they are not there, or not of one load.
+/// When runs are missing, or have different loads.
 pub fn run(args: &MergeArgs, command: &str) -> Result<Exit, MergeError> {
     let runs = args.runs.iter().map(|path| RunFile::all(path)).collect::<Result<Vec<_>, _>>()?;
     let runs: Vec<RunFile> = runs.into_iter().flatten().collect();
@@ -79,7 +79,7 @@ pub fn run(args: &MergeArgs, command: &str) -> Result<Exit, MergeError> {
     Ok(verdict.exit())
 }
 
-/// What is taken of a `run.json`.
+/// The parts of a `run.json` that are merged.
 #[derive(Deserialize)]
 struct Part {
     started_unix_ns: u64,
@@ -115,19 +115,19 @@ fn malformed(run: &RunFile, cause: impl ToString) -> MergeError {
     MergeError::Malformed { path: run.path.clone(), cause: cause.to_string() }
 }
 
-/// The goals of the load, as the first run has them.
+/// The goals of the load, from the first run.
 fn slo(run: &RunFile) -> Result<Slo, MergeError> {
     let table = toml::Table::try_from(&run.run["scenario"]).map_err(|e| malformed(run, e))?;
     let scenario = Scenario::from_table(&table);
     Ok(scenario.map_err(|error: ScenarioError| malformed(run, error))?.slo)
 }
 
-/// Runs on their way to become one.
+/// Partly merged runs.
 struct Merged {
     outcome: Outcome,
     gates: Vec<Gate>,
     cpu_ns_per_delivery: Option<f64>,
-    /// How far clocks were apart at worst, ns.
+    /// The largest error of clocks, ns.
     bound_ns: u64,
 }
 
@@ -164,7 +164,7 @@ impl Merged {
         Ok(Merged { outcome, gates, cpu_ns_per_delivery, bound_ns: 0 })
     }
 
-    /// The first run with what is now of all. What only one run can have is left out.
+    /// The first run with the merged values. Values that only a single run can have are left out.
     fn json(&self, first: &RunFile, command: &str, verdict: &Verdict) -> Value {
         let mut run = first.run.clone();
         run["command"] = json!(command);
@@ -186,7 +186,7 @@ impl Merged {
     }
 }
 
-/// `None` if they are not the same classes.
+/// `None` if the classes differ.
 fn add_classes(into: &mut [ClassOutcome], more: &[ClassOutcome]) -> Option<()> {
     let names = |classes: &[ClassOutcome]| -> Vec<String> {
         classes.iter().map(|class| class.name.clone()).collect()
@@ -198,13 +198,13 @@ fn add_classes(into: &mut [ClassOutcome], more: &[ClassOutcome]) -> Option<()> {
     Some(())
 }
 
-/// The seconds of one run after those of the other.
+/// The seconds of one run, appended to those of the other.
 fn append(seconds: &mut Vec<Window>, more: Vec<Window>) {
     let from_s = seconds.last().map_or(0, |last| last.t_s + 1);
     seconds.extend(more.into_iter().map(|second| Window { t_s: second.t_s + from_s, ..second }));
 }
 
-/// Of all runs that know it.
+/// The value over all runs that have it.
 fn cpu_per_delivery(parts: &[Part]) -> Option<f64> {
     let known = || {
         let of = |part: &Part| Some((part.efficiency.cpu_ns_per_delivery?, part.deliveries()));

@@ -53,18 +53,18 @@ use crate::time::units::SECOND_NS;
 /// Why there is no verdict.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// No scenario.
+    /// The scenario is invalid or does not exist.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The host cannot carry the load.
     #[error("this host cannot carry the load:{}", listed(.0))]
     Refused(Vec<Refusal>),
-    /// The target has no address.
+    /// The target's name has no address.
     #[error("target `{authority}`: {cause}")]
     Target {
         /// `host:port`.
         authority: String,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
     /// The file of `--tls-ca` cannot be read.
@@ -72,7 +72,7 @@ pub enum SessionError {
     Authorities {
         /// Its path.
         path: String,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
     /// The result directory cannot be used.
@@ -81,7 +81,7 @@ pub enum SessionError {
     /// The operating system refused something that every run needs.
     #[error("{action}: {cause}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// Why it failed.
         cause: io::Error,
@@ -89,24 +89,24 @@ pub enum SessionError {
     /// The embedded engine did not start.
     #[error("{cause}{log}")]
     Engine {
-        /// Why.
+        /// The reason.
         cause: EngineError,
-        /// The end of its log.
+        /// The last lines of its log.
         log: String,
     },
-    /// The data plane could not run at all.
+    /// The data plane failed.
     #[error("the run failed: {0}")]
     Run(#[from] RunError),
-    /// Other hosts do not carry the load.
+    /// Agents cannot run the load.
     #[error(transparent)]
     Agents(#[from] AgentsError),
-    /// The result is written, its page is not.
+    /// The result was written, but not its page.
     #[error(transparent)]
     Page(#[from] HtmlError),
 }
 
 impl SessionError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             SessionError::Resolve(_)
@@ -115,7 +115,7 @@ impl SessionError {
             | SessionError::Authorities { .. }
             | SessionError::Run(RunError::Tls(_))
             | SessionError::Directory(_) => Exit::Usage,
-            // Somebody ended it before anything was measured: neither good nor bad.
+            // The run was ended before anything was measured, so it has no verdict.
             SessionError::Run(RunError::Stopped) => Exit::InvalidRun,
             SessionError::System { .. } | SessionError::Engine { .. } | SessionError::Run(_) => {
                 Exit::Internal
@@ -152,7 +152,7 @@ impl Fitted {
     }
 }
 
-/// The server a scenario names, if it names one.
+/// The server of a scenario, if it names one.
 ///
 /// # Errors
 /// When its name has no address.
@@ -160,7 +160,7 @@ pub fn server_of(scenario: &Scenario) -> Result<Option<SocketAddr>, SessionError
     scenario.target.authority.as_deref().map(address_of).transpose()
 }
 
-/// What the budget needs to know of a server.
+/// The data about a server that the budget needs.
 pub fn destined(server: Option<SocketAddr>) -> TargetKind {
     server.map_or(TargetKind::Embedded, |server| TargetKind::Server(server.ip()))
 }
@@ -175,7 +175,7 @@ pub fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
     authority.to_socket_addrs().map_err(wrong)?.next().ok_or_else(none).map_err(wrong)
 }
 
-/// Prints a scenario as it would be run, and what it amounts to.
+/// Prints a scenario as it would be run, and the load it implies.
 pub fn check(args: &RunArgs) -> Result<Exit, SessionError> {
     let fitted = Fitted::new(resolved(args)?, &args.options)?;
     print!("{}", fitted.scenario.to_toml());
@@ -201,7 +201,7 @@ fn resolved(args: &RunArgs) -> Result<Scenario, ResolveError> {
     overrides::resolve(args.scenario.as_deref().unwrap_or(builtin::DEFAULT), &args.options)
 }
 
-/// Runs a scenario by its name to its verdict.
+/// Runs a scenario, found by its name, to its verdict.
 pub fn run(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
     if let Some(parent) = args.options.parent
         && !host::tie_to(parent).map_err(system("tying the run to what called it"))?
@@ -214,7 +214,7 @@ pub fn run(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
     run_scenario(resolved(args)?, &args.options, command)
 }
 
-/// Runs a scenario to its verdict; `command` is what repeats it.
+/// Runs a scenario to its verdict; `command` is the command line that repeats it.
 ///
 /// # Errors
 /// When there is no verdict.
@@ -230,7 +230,7 @@ pub fn run_scenario(
     })
 }
 
-/// Makes a place for the results, and takes it away again if there are none.
+/// Creates the result directory, and removes it again if there are no results.
 fn into_directory(
     options: &RunOptions,
     name: &str,
@@ -246,7 +246,7 @@ fn into_directory(
     exit
 }
 
-/// What was asked for.
+/// The scenario to run.
 #[derive(Clone, Copy)]
 struct Call<'c> {
     options: &'c RunOptions,
@@ -290,7 +290,7 @@ fn run_into(
 ) -> Result<Exit, SessionError> {
     let options = call.options;
     let mut target = Target::reach(&fitted, options, directory)?;
-    // After the engine has its own CPUs, so that it does not inherit these.
+    // Done after the engine has its own CPUs, so that it does not inherit these.
     if let Some(cpus) = &fitted.budget.layout.generator_cpus {
         host::pin(cpus).map_err(system("pinning the generator"))?;
     }
@@ -308,13 +308,13 @@ fn run_into(
     conclude(call, &judged, directory)
 }
 
-/// The server that is measured.
+/// The measured server.
 struct Target {
     address: SocketAddr,
     host: String,
     pid: Option<u32>,
     engine: Option<ServerProcess>,
-    /// Gone with the engine that shows it.
+    /// Deleted together with the engine that uses it.
     certificate: Option<Certificate>,
     tls: Option<TlsPlan>,
 }
@@ -344,7 +344,7 @@ impl Target {
         Ok(Target { address, host, pid, engine: Some(engine), certificate, tls })
     }
 
-    /// The server that a scenario names, if it names one.
+    /// The server of the scenario, if it names one.
     fn named(scenario: &Scenario, options: &RunOptions) -> Result<Option<Target>, SessionError> {
         let (Some(address), Some(host)) = (server_of(scenario)?, &scenario.target.authority) else {
             return Ok(None);
@@ -356,7 +356,7 @@ impl Target {
         Ok(Some(Target { address, host, pid, engine: None, certificate: None, tls }))
     }
 
-    /// What a plan has to know of it.
+    /// The data about it that a plan needs.
     fn destination(&mut self, options: &RunOptions, unix_ns: u64) -> Destination {
         Destination {
             target: self.address,
@@ -367,7 +367,7 @@ impl Target {
         }
     }
 
-    /// Ends the embedded engine. The results are in already, so a bad end is told and no more.
+    /// Stops the embedded engine. The results are complete already, so a failure is only reported.
     fn leave(&mut self) {
         let stopped = self.engine.take().map(ServerProcess::stop);
         self.certificate = None;
@@ -382,7 +382,7 @@ impl Target {
     }
 }
 
-/// What the embedded engine must be told for the scenario; what the user tells it comes last.
+/// The settings of the embedded engine for the scenario; the user's settings come last.
 fn engine_settings(
     fitted: &Fitted,
     certificate: Option<&Certificate>,
@@ -397,14 +397,14 @@ fn engine_settings(
     settings
 }
 
-/// How to reach a server that is named by `host:port`.
+/// How to reach the server at `host:port`.
 pub fn tls_of(authority: &str, trust: Trust) -> TlsPlan {
     let name = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
     TlsPlan { name, trust }
 }
 
-/// Who vouches for a server, by the file of `--tls-ca` and by `--tls-insecure`.
+/// The trusted certificates, from `--tls-ca` and `--tls-insecure`.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -418,14 +418,14 @@ pub fn trust(authorities: Option<&Path>, is_insecure: bool) -> Result<Trust, Ses
     }
 }
 
-/// The measured process, if it is here.
+/// The measured process, if it runs on this host.
 struct Watched {
     pid: Option<u32>,
-    /// Whether the kernel shall count what it does.
+    /// Whether the kernel must count its work.
     is_counted: bool,
 }
 
-/// Has a load carried, and looks at the host and the server meanwhile.
+/// Runs a load, and samples the host and the server meanwhile.
 fn measure<T, E: Into<SessionError>>(
     plan: &Plan,
     watched: Watched,
@@ -433,7 +433,7 @@ fn measure<T, E: Into<SessionError>>(
 ) -> Result<(T, Samples), SessionError> {
     let progress = Arc::new(Progress::default());
     let interrupt = watch_signals(&progress).map_err(system("watching for signals"))?;
-    // Before the first connection: to begin with it disturbs.
+    // Done before the first connection, because starting the counters disturbs the server.
     let kernel = watched.is_counted.then(|| KernelCounters::of(watched.pid));
     let page = CounterPage::of(plan);
     let sampler = Sampler::start(watched.pid, page, kernel, Arc::clone(&progress))
@@ -447,7 +447,7 @@ fn measure<T, E: Into<SessionError>>(
     Ok((carried.map_err(E::into)?, samples))
 }
 
-/// A finished run and the conditions of its being worth anything.
+/// A finished run and the conditions of its validity.
 struct Judged {
     scenario: Scenario,
     layout: Layout,
@@ -494,8 +494,7 @@ fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit,
 
 const NO_TARGET: &str = "agents share a server that all of them reach: give --target";
 
-/// The command line as a shell would take it again, without the directory of this run's results and
-/// without what nobody may read in them.
+/// The command line in shell syntax, without the result directory of this run and without secrets.
 pub fn command_line(mut args: impl Iterator<Item = String>) -> String {
     let program = args.next().unwrap_or_default();
     let mut words = vec![program.rsplit('/').next().unwrap_or_default().to_owned()];

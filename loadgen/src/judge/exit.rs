@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-/// Why the process ended, as scripts and CI jobs see it.
+/// The result of the process, as scripts and CI jobs see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// The run was valid and every goal was met, or nothing was measured and all went well.
+    /// The run was valid and every goal was met, or nothing was measured and the command succeeded.
     Ok,
     /// Something failed that is neither the caller's input nor the measured server's doing.
     Internal,
@@ -17,7 +17,7 @@ pub enum Exit {
     SloViolated,
     /// The generator, the host or an interruption spoiled the run: its numbers prove nothing.
     InvalidRun,
-    /// A comparison could not tell, and was asked to.
+    /// A comparison was undecided, and the caller asked for this to be an error.
     Inconclusive,
 }
 
@@ -46,7 +46,7 @@ impl Exit {
         }
     }
 
-    /// The word for it; that of a run is what `run.json` carries as `verdict`.
+    /// The name of the exit code; for a run, `run.json` stores it as `verdict`.
     pub fn verdict(self) -> &'static str {
         match self {
             Exit::Ok => "ok",

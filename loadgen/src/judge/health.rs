@@ -1,5 +1,6 @@
-//! Is the generator, or its host, what the run measured? Gates that void a run whose numbers prove
-//! nothing about the server. A pure function of what was planned, found and sampled.
+//! The gates of a run: conditions on the generator and its host. If one is breached, the numbers
+//! prove nothing about the server and the run is invalid. A pure function of the plan, the outcome
+//! and the samples.
 
 use std::borrow::Cow;
 
@@ -12,27 +13,29 @@ use crate::receive::outcome::{Outcome, ThreadHealth};
 use crate::scenario::groups::ClassKind;
 use crate::time::units::format_ns;
 
-/// How much a run may deviate before it proves nothing.
+/// The limits of the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HealthLimits {
     /// Schedule slip at p99.9, as a share of the shortest period.
     pub slip_p999_of_period: f64,
     /// Schedule slip at p99, as a share of the shortest period.
     pub slip_p99_of_period: f64,
-    /// Publishes done of those intended.
+    /// The smallest share of intended publishes that were done.
     pub published_min: f64,
     /// CPU share of any generator thread in any second of the measured phase.
     pub thread_busy: f64,
-    /// Share of any of the generator's CPUs that is not idle, whoever uses it, in any second of the
+    /// The largest busy share of any of the generator's CPUs, whoever uses it, in any second of the
     /// measured phase.
     pub cpu_busy: f64,
-    /// How late the kernel may always end a timed wait, at p99.9, in nanoseconds.
+    /// The lateness of timed waits that is always permitted, at p99.9, ns.
     pub jitter_ns: f64,
-    /// Wake-ups of a subscriber thread that found more than it may read at once.
+    /// The largest share of a subscriber thread's wake-ups that found more data than one read
+    /// budget.
     pub backlog: f64,
-    /// CPU time of the host given to other guests.
+    /// The largest share of the host's CPU time that was given to other guests.
     pub steal: f64,
-    /// Segments sent again, per delivery: ten times less than a p99.9 could show.
+    /// The largest number of retransmitted segments per delivery: ten times less than would show in
+    /// a p99.9.
     pub retransmits_per_delivery: f64,
 }
 
@@ -59,7 +62,7 @@ pub struct Gate {
     pub name: Cow<'static, str>,
     /// The value found.
     pub value: f64,
-    /// The value allowed.
+    /// The limit.
     pub limit: f64,
     /// The value found, for people.
     pub measured: String,
@@ -67,7 +70,7 @@ pub struct Gate {
     pub allowed: String,
     /// Whether the condition holds.
     pub pass: bool,
-    /// What a breach would mean.
+    /// What a breach means.
     pub why: Cow<'static, str>,
 }
 
@@ -99,7 +102,7 @@ pub fn gates(
     gates
 }
 
-/// Whether all hosts of a load told what they did to the end.
+/// Whether all hosts of a load reported until the end.
 pub fn all_agents(reported: usize, planned: usize) -> Gate {
     at_least(
         "agents",
@@ -122,7 +125,7 @@ fn at_least(name: &'static str, value: f64, limit: f64, text: Text, why: &'stati
     Gate { name, value, limit, measured, allowed, pass: value >= limit, why }
 }
 
-/// A gate's numbers as people read them.
+/// The numbers of a gate as text.
 struct Text {
     measured: String,
     allowed: String,
@@ -189,7 +192,7 @@ fn all_threads(plan: &Plan, outcome: &Outcome) -> Gate {
 fn published(plan: &Plan, outcome: &Outcome, limits: &HealthLimits) -> Gate {
     let publishers = &outcome.publishers;
     let share = ratio(publishers.sent, publishers.intended);
-    // Publishers that vanish on purpose may leave all of their frames unsent.
+    // Publishers that are reset on purpose may leave all of their frames unsent.
     let killed = plan.kill.map_or(0, |kill| u64::from(kill.publishers));
     let limit = limits.published_min - ratio(killed, plan.publishers.len() as u64);
     at_least(
@@ -240,7 +243,7 @@ fn thread_busy(outcome: &Outcome, limits: &HealthLimits) -> Gate {
     )
 }
 
-/// Late wake-ups matter as far as late publishes do, so a load that bears those bears these.
+/// Late wake-ups cause late publishes, so a load that tolerates one tolerates the other.
 fn jitter(plan: &Plan, outcome: &Outcome, limits: &HealthLimits) -> Gate {
     let limit_ns = limits.jitter_ns.max(limits.slip_p999_of_period * period_ns(plan));
     let late = |thread: &ThreadHealth| thread.gap.quantile(0.999);
@@ -266,7 +269,7 @@ fn backlog(outcome: &Outcome, limits: &HealthLimits) -> Gate {
     )
 }
 
-/// Latencies below zero by more than the clocks may be wrong, ns.
+/// Latencies below zero by more than the error of the clocks, ns.
 pub fn negatives(outcome: &Outcome, bound_ns: u64) -> Gate {
     let spread = &outcome.spread;
     let of_classes = outcome.classes.iter().flat_map(|class| [&class.service, &class.e2e]);
@@ -311,8 +314,8 @@ pub fn of_host(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Vec<Gat
     gates
 }
 
-/// The busiest second of the generator's CPUs: a thread that has to wait for a CPU is late, however
-/// little of it the thread itself uses.
+/// The busiest second of the generator's CPUs. A thread that must wait for a CPU is late, however
+/// little CPU time the thread itself uses.
 fn cpu_busy(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Gate {
     let seconds = samples.measured_seconds();
     let busiest = |cpu: usize| {
@@ -372,7 +375,7 @@ fn kernel_counters(
         ),
         none("throttled", start.throttled, end.throttled, "the control group ran out of CPU"),
     ];
-    // Readers that stop on purpose, and sockets that vanish on purpose, cause both of these.
+    // Subscribers that stop reading on purpose, and sockets reset on purpose, cause both of these.
     let is_calm =
         |class: &ClassPlan| class.kind == ClassKind::Healthy && class.attendance.is_calm();
     if plan.kill.is_none() && plan.classes.iter().all(is_calm) {

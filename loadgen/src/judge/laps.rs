@@ -1,5 +1,5 @@
-//! The laps of a run as `run.json` has them: one row each. Its goals are held against every lap for
-//! itself; the verdict is on the whole. Must not lay them out.
+//! The laps of a run as rows for `run.json`. The goals are checked for every lap by itself; the
+//! verdict is on the whole run. Must not lay them out.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::time::units::nanoseconds;
 pub struct LapRow {
     /// Its number, from 1.
     pub lap: u16,
-    /// Its length, without what was not run of it.
+    /// Its length, without the part that was not run.
     pub measured_s: f64,
-    /// The share of what grows that was there when it ended, 0 to 1; 1 if nothing grows.
+    /// The share of the growing part that was present at its end, 0 to 1; 1 if nothing grows.
     pub load: f64,
     /// Publishers that sent in it.
     pub publishers: u64,
-    /// Subscriber sockets that had come by its end.
+    /// Subscriber sockets that had connected by its end.
     pub sockets: u64,
     /// Frames published per second.
     pub publishes_per_s: f64,
@@ -46,7 +46,7 @@ pub struct LapRow {
     pub missing: u64,
     /// Gaps the server told of.
     pub gaps: u64,
-    /// CPUs the server kept busy, if it was watched.
+    /// CPUs the server used, if it was sampled.
     pub server_cpus_busy: Option<f64>,
     /// Whether these latencies meet the goals, if there are any for latencies; none at all do not.
     pub meets_goals: Option<bool>,
@@ -55,15 +55,15 @@ pub struct LapRow {
 /// What the rows are made of.
 #[derive(Clone, Copy)]
 pub struct LappedRun<'r> {
-    /// Who does what and when.
+    /// The plan.
     pub plan: &'r Plan,
     /// The goals.
     pub slo: &'r Slo,
-    /// What came out.
+    /// The outcome.
     pub outcome: &'r Outcome,
-    /// What it cost, second by second.
+    /// The samples.
     pub samples: &'r Samples,
-    /// How far clocks may be apart, ns.
+    /// The largest error of the clocks, ns.
     pub bound_ns: u64,
 }
 
@@ -119,7 +119,7 @@ fn latencies(outcome: &Outcome, lap: u16) -> SignedHistogram {
     e2e
 }
 
-/// Between the looks that were nearest to its beginning and its end.
+/// Between the samples nearest to its start and its end.
 pub(crate) fn server_cpus_busy(samples: &Samples, from: Duration, length: Duration) -> Option<f64> {
     let (start, end) = samples.measured()?;
     let looks = || samples.points.iter().chain([start, end]);

@@ -1,5 +1,5 @@
-//! The end of a run in one value: is it valid, were the goals met, which exit code follows.
-//! Must not print or write anything.
+//! The verdict on a run: whether it is valid, whether the goals were met, and the exit code. Must
+//! not print or write anything.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::scenario::groups::ClassKind;
 use crate::scenario::slo::Slo;
 use crate::time::units::format_ns;
 
-/// One goal of a scenario and how it was met.
+/// One goal of a scenario and its result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Goal {
     /// The key in the scenario's `[slo]`, or what is demanded wherever it applies.
     pub goal: &'static str,
     /// The value found: nanoseconds or a count.
     pub value: f64,
-    /// The value allowed.
+    /// The limit.
     pub limit: f64,
     /// The value found, for people.
     pub measured: String,
@@ -32,12 +32,12 @@ pub struct Goal {
     pub allowed: String,
     /// Whether the goal was met for certain.
     pub pass: bool,
-    /// `met`, `missed`, or why it cannot be told which.
+    /// `met`, `missed`, or why it is undecided.
     pub result: String,
 }
 
 impl Goal {
-    /// Whether the clocks of several hosts leave open if it was met.
+    /// Whether the error of several hosts' clocks leaves the goal undecided.
     pub fn is_open(&self) -> bool {
         !self.pass && self.result != MISSED
     }
@@ -52,12 +52,12 @@ impl Goal {
     }
 }
 
-/// What a run proves.
+/// The verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
-    /// Whether the numbers are about the server.
+    /// Whether the run is valid.
     pub valid: bool,
-    /// The conditions of that.
+    /// The gates.
     pub gates: Vec<Gate>,
     /// The goals.
     pub goals: Vec<Goal>,

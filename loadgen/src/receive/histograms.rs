@@ -1,5 +1,5 @@
-//! Latency histograms that keep what others drop: negative values are counted with their extreme,
-//! values beyond the range land in the last bucket and are counted. Must not know what is measured.
+//! Latency histograms without losses: negative values are counted with their extreme, and values
+//! beyond the range are counted in the last bucket. Must not know what is measured.
 
 use hdrhistogram::{Counter, Histogram};
 
@@ -25,7 +25,7 @@ impl SignedHistogram {
         }
     }
 
-    /// Records a value; nothing is ever refused.
+    /// Records a value; every value is accepted.
     #[inline]
     pub fn record(&mut self, ns: i64) {
         self.max_ns = self.max_ns.max(ns);
@@ -60,8 +60,8 @@ impl SignedHistogram {
         self.len() == 0
     }
 
-    /// The value at a quantile (0 to 1) of everything recorded, ns; a quantile that falls among the
-    /// negatives answers with their extreme. 0 when empty.
+    /// The value at a quantile (0 to 1) of all recorded values, ns. For a quantile among the
+    /// negative values it is their extreme. 0 when empty.
     pub fn quantile(&self, quantile: f64) -> i64 {
         let rank = (quantile.clamp(0.0, 1.0) * self.len() as f64).ceil().max(1.0) as u64;
         match rank.checked_sub(self.negatives) {
@@ -81,7 +81,7 @@ impl SignedHistogram {
         if self.values.is_empty() { 0.0 } else { self.values.mean() }
     }
 
-    /// How many negative values were recorded. Any means the clocks disagree.
+    /// The number of negative values. If there are any, the clocks disagree.
     pub fn negatives(&self) -> u64 {
         self.negatives
     }
@@ -101,7 +101,7 @@ impl SignedHistogram {
         &self.values
     }
 
-    /// What the counts do not show.
+    /// The values that the counts do not contain.
     pub fn extremes(&self) -> Extremes {
         Extremes {
             negatives: self.negatives,
@@ -114,7 +114,7 @@ impl SignedHistogram {
     /// The histogram with these counts.
     ///
     /// # Errors
-    /// When a value is out of range: nothing of this program counted it.
+    /// When a value is out of range, so that this program cannot have written it.
     pub fn of(
         values: &Histogram<u64>,
         extremes: Extremes,
@@ -126,7 +126,7 @@ impl SignedHistogram {
     }
 
     fn at_rank(&self, rank: u64) -> i64 {
-        // Half a rank below, so that rounding cannot carry the product to the next rank.
+        // Half a rank less, so that rounding cannot raise the product to the next rank.
         let quantile = (rank as f64 - 0.5) / self.values.len() as f64;
         i64::try_from(self.values.value_at_quantile(quantile)).unwrap_or(i64::MAX)
     }
@@ -164,7 +164,7 @@ impl SecondHistogram {
         SecondHistogram { values: bounded(RANGE_NS, 2), max_ns: i64::MIN }
     }
 
-    /// Records a value; a negative one counts as zero here, the run's histograms keep it.
+    /// Records a value; a negative one counts as zero here, and the run's histograms keep it.
     #[inline]
     pub fn record(&mut self, ns: i64) {
         self.max_ns = self.max_ns.max(ns);
@@ -201,7 +201,7 @@ impl SecondHistogram {
     /// The histogram with these counts.
     ///
     /// # Errors
-    /// When a value is out of range: nothing of this program counted it.
+    /// When a value is out of range, so that this program cannot have written it.
     pub fn of(
         values: &Histogram<u32>,
         max_ns: i64,

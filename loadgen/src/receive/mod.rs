@@ -1,5 +1,5 @@
-//! What becomes of messages: checked, matched, counted and timed. Must not know sockets, and reads
-//! no clock.
+//! The processing of messages: checked, matched, counted and timed. Must not know sockets, and
+//! reads no clock.
 
 pub mod completeness;
 pub mod histograms;

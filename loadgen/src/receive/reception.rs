@@ -1,6 +1,6 @@
-//! What becomes of a message: checked, matched with its publisher's tick, counted and timed. One
-//! `Reception` per subscriber thread; the ledger of all threads is settled at the end of the run.
-//! Must not know sockets and reads no clock.
+//! The processing of a message: checked, matched with its publisher's tick, counted and timed. Each
+//! subscriber thread has one `Reception`; the ledgers of all threads are settled at the end of the
+//! run. Must not know sockets and reads no clock.
 
 use std::mem;
 use std::sync::Arc;
@@ -29,14 +29,14 @@ pub struct Reception {
     memo: Memo<Stamp>,
     publishers: usize,
     followed: Arc<[u32]>,
-    /// Whether other hosts publish, too: then nobody here knows when those frames left.
+    /// Whether other hosts publish too; the send instants of their frames are not known here.
     is_shared: bool,
     classes: Vec<ClassOutcome>,
     accounts: Vec<Account>,
     trackers: Vec<Tracker>,
     ticks: TickBoard,
     sessions: Sessions,
-    /// Class and instant of the sockets that came while the run was on.
+    /// Class and instant of the sockets that joined during the run.
     joined: Vec<(u16, u64)>,
     /// The lap of the newest measured frame.
     lap: Option<u16>,
@@ -49,7 +49,7 @@ pub struct Reception {
     missing: u64,
 }
 
-/// One socket's place in the ledger: which frames it has to get, and how it ended.
+/// The account of one socket: which frames it must receive, and how it ended.
 #[derive(Debug, Clone, Copy)]
 struct Account {
     class: u16,
@@ -58,7 +58,7 @@ struct Account {
     end: End,
 }
 
-/// A message on its way in: whose, and when.
+/// The origin of a message: which account, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'r> {
     /// The socket's account.
@@ -81,7 +81,7 @@ pub enum End {
 }
 
 impl Reception {
-    /// The reception of a thread that has no socket yet.
+    /// The reception of a thread without sockets.
     pub fn new(plan: &Plan) -> Reception {
         Reception {
             memo: Memo::new(plan.messages_remembered()),
@@ -170,21 +170,21 @@ impl Reception {
         self.sessions.begin(account, away_since_ns, now_ns);
     }
 
-    /// Counts a try to come (back) that failed.
+    /// Counts a failed attempt to connect.
     pub fn turned_away(&mut self, class: u16, reason: &str) {
         if let Some(class) = self.classes.get_mut(usize::from(class)) {
             *class.returns.errors.entry(reason.to_owned()).or_default() += 1;
         }
     }
 
-    /// Counts a socket that tried to come (back) and could not by the end of the run.
+    /// Counts a socket that attempted to connect and was still absent at the end of the run.
     pub fn shut_out(&mut self, class: u16) {
         if let Some(class) = self.classes.get_mut(usize::from(class)) {
             class.returns.shut_out += 1;
         }
     }
 
-    /// Counts a socket whose messages may come compressed.
+    /// Counts a socket whose messages may be compressed.
     pub fn deflated(&mut self, account: u32) {
         self.class(account).deflated_sockets += 1;
     }
@@ -198,7 +198,7 @@ impl Reception {
         }
     }
 
-    /// Counts a read call, and what it took from the socket.
+    /// Counts a read call and the bytes it took from the socket.
     pub fn read(&mut self, account: u32, bytes: usize) {
         let class = self.class(account);
         class.reads += 1;
@@ -222,12 +222,12 @@ impl Reception {
         *frames = frames.saturating_add(gap.frames());
     }
 
-    /// Counts an envelope whose number is not above that of the frame before it.
+    /// Counts an envelope whose sequence number is not above that of the frame before it.
     pub fn misnumbered(&mut self, account: u32) {
         self.class(account).misnumbered += 1;
     }
 
-    /// Takes a message that is a payload and nothing else.
+    /// Handles a message that is a bare payload.
     #[inline]
     pub fn message(&mut self, arrival: Arrival<'_>, message: &[u8]) -> bool {
         match self.memo.stamp(message, arrival.publisher_index) {
@@ -239,7 +239,7 @@ impl Reception {
         }
     }
 
-    /// Whose frame a payload is.
+    /// Finds the publisher of a payload.
     #[inline]
     pub fn stamp(
         &mut self,
@@ -316,7 +316,7 @@ impl Reception {
         note_lap(class, stamp, verdict, e2e_ns);
         let service_ns = stamp.sent_ns.map(|sent_ns| since(now_ns, sent_ns));
         service_ns.inspect(|ns| class.service.record(*ns));
-        // A feed with a rate holds frames back on purpose.
+        // A feed with a rate limit delays frames on purpose.
         let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
         if let (true, Some(ticks)) = (is_prompt && class.attendance.is_steady(), &mut class.ticks)
             && self.ticks.arrived(account, stamp.publisher, stamp.seq)
@@ -335,7 +335,7 @@ impl Reception {
         self.received
     }
 
-    /// Frames jumped over so far and not seen since.
+    /// Frames skipped in the sequence so far and not received since.
     pub fn missing(&self) -> u64 {
         self.missing
     }

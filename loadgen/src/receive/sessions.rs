@@ -1,6 +1,6 @@
-//! Sockets that came while the run was on: since when each is there, whether it has had a frame,
-//! and where its topics began. Only those are kept here, so that a socket that stays from the ramp
-//! to the end costs nothing. Must not know sockets, and reads no clock.
+//! The sockets that connected during the run: since when each is connected, whether it has received
+//! a frame, and where its topics began. Only those are stored, so a socket that stays connected
+//! from the ramp to the end costs nothing. Must not know sockets, and reads no clock.
 
 use rustc_hash::FxHashMap;
 
@@ -26,7 +26,7 @@ impl Sessions {
         self.sessions.insert(account, Session { came_ns, waits_since_ns });
     }
 
-    /// A socket left.
+    /// A socket disconnected.
     pub fn end(&mut self, account: u32) {
         self.sessions.remove(&account);
     }

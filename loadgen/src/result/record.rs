@@ -29,31 +29,31 @@ use crate::scenario::scenario::Scenario;
 /// Version of the layout of `run.json`; grows with every change that a reader could notice.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Everything known about a finished run.
+/// All data of a finished run.
 pub struct Record<'r> {
-    /// The command line that repeats it.
+    /// The command line that repeats the run.
     pub command: &'r str,
-    /// What was asked for, flags applied.
+    /// The scenario, with the flags applied.
     pub scenario: &'r Scenario,
-    /// What that meant.
+    /// The plan.
     pub plan: &'r Plan,
-    /// How it was laid out on the host.
+    /// The layout on the host.
     pub layout: &'r Layout,
-    /// Where.
+    /// The host.
     pub environment: &'r Environment,
-    /// The process that was measured, if known.
+    /// The measured process, if known.
     pub server_pid: Option<u32>,
-    /// What came out.
+    /// The outcome.
     pub outcome: &'r Outcome,
-    /// What it cost, second by second.
+    /// The samples.
     pub samples: &'r Samples,
-    /// What it cost, in short.
+    /// The costs.
     pub efficiency: &'r Efficiency,
-    /// How well its instants are known.
+    /// The precision of its instants.
     pub clocks: &'r Clocks,
-    /// What the gates allow.
+    /// The limits of the gates.
     pub limits: &'r HealthLimits,
-    /// What it proves.
+    /// The verdict.
     pub verdict: &'r Verdict,
 }
 
@@ -64,8 +64,8 @@ pub struct ResultDir {
 }
 
 impl ResultDir {
-    /// Creates the wanted directory, or one named by time and scenario below `gridload-results`.
-    /// A directory that holds a result already is refused.
+    /// Creates the given directory, or one named by time and scenario below `gridload-results`. A
+    /// directory that already holds a result is refused.
     pub fn create(wanted: Option<&Path>, scenario: &str, unix_ns: u64) -> io::Result<ResultDir> {
         let path = match wanted {
             Some(path) => path.to_owned(),
@@ -89,21 +89,21 @@ impl ResultDir {
         File::create(self.path.join(ENGINE_LOG))
     }
 
-    /// The last words of that log.
+    /// The last lines of that log.
     pub fn engine_log_tail(&self) -> String {
         let text = fs::read_to_string(self.path.join(ENGINE_LOG)).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines.iter().skip(lines.len().saturating_sub(5)).map(|l| format!("\n  {l}")).collect()
     }
 
-    /// Takes the directory away again if nothing was written to it.
+    /// Removes the directory if nothing was written to it.
     pub fn remove_if_empty(&self) {
         let log = self.path.join(ENGINE_LOG);
         if fs::metadata(&log).is_ok_and(|found| found.len() == 0) {
-            // An empty log that stays does no harm.
+            // An empty log that cannot be removed does no harm.
             let _ = fs::remove_file(log);
         }
-        // A directory that holds anything refuses to be removed, which is what is wanted.
+        // A directory that is not empty cannot be removed, which is intended.
         let _ = fs::remove_dir(&self.path);
     }
 
@@ -113,7 +113,7 @@ impl ResultDir {
         self.write_merged(&run_json(record), record.outcome)
     }
 
-    /// Writes a result that is of several runs.
+    /// Writes a result merged from several runs.
     pub fn write_merged(&self, run: &Value, outcome: &Outcome) -> io::Result<()> {
         for (name, histogram) in named_histograms(outcome) {
             fs::write(self.path.join(format!("{name}.hgrm")), hgrm(histogram))?;
@@ -122,7 +122,7 @@ impl ResultDir {
     }
 }
 
-/// The file that a complete result has.
+/// The file that every complete result has.
 pub const RUN_FILE: &str = "run.json";
 const ENGINE_LOG: &str = "engine.log";
 
@@ -243,7 +243,7 @@ fn health_json(record: &Record<'_>) -> Value {
     })
 }
 
-/// Everything that was measured, all in all.
+/// The totals of the measurement.
 pub fn totals_json(outcome: &Outcome) -> Value {
     json!({
         "measured_s": outcome.measured.as_secs_f64(),
@@ -292,7 +292,7 @@ fn server_json(record: &Record<'_>) -> Value {
     })
 }
 
-/// What the kernel counted and what it did not, with the reasons; nothing where it was not asked.
+/// The kernel counters, and the missing ones with their reasons; empty if none were requested.
 fn kernel_json(samples: &Samples) -> Option<Value> {
     let (from, to) = samples.measured()?;
     let counted = kernel_counters::between(from.kernel.as_ref()?, to.kernel.as_ref()?);
@@ -331,7 +331,7 @@ fn write_hgrm(histogram: &SignedHistogram, text: &mut String) -> fmt::Result {
     writeln!(text, "#[Max     = {max:14.6}, Total count    = {total:14}]")
 }
 
-/// As fine as the writers of other languages are by default.
+/// The default resolution of HdrHistogram writers in other languages.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
 fn to_ms(ns: f64) -> f64 {

@@ -1,4 +1,4 @@
-//! What became of sockets that left and came back, or came late. Must not know sockets.
+//! The results of sockets that reconnected or joined late. Must not know sockets.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::counts::merge_counts;
 
-/// What became of sockets that left and came back, or came late.
+/// The results of sockets that reconnected or joined late.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Returns {
     /// Times a socket left on purpose, or was cut off.
     pub left: u64,
-    /// Times one came back, or came.
+    /// Times one reconnected or joined.
     pub came: u64,
-    /// Sockets that were still outside at the end though they had tried.
+    /// Sockets that were still absent at the end after an attempt.
     pub shut_out: u64,
     /// Topics of sockets that came and are there, of which no frame has come though one was due a
     /// second or more afterwards.
@@ -26,12 +26,12 @@ pub struct Returns {
 }
 
 impl Returns {
-    /// Whether anybody came or went.
+    /// Whether any socket disconnected or joined.
     pub fn is_empty(&self) -> bool {
         self.left + self.came + self.shut_out == 0
     }
 
-    /// Notes how long a socket has waited for its first frame, ns.
+    /// Records how long a socket has waited for its first frame, ns.
     pub fn note_first_frame(&mut self, waited_ns: i64) {
         self.first_frame.get_or_insert_default().record(waited_ns);
     }
