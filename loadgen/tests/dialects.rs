@@ -127,7 +127,7 @@ fn a_server_that_falls_silent_is_noticed_though_nothing_arrives() {
     assert_eq!(class.closes, [("no ping in time".to_owned(), FOLLOWERS)].into());
     // They had nothing, and the server is to blame.
     assert_eq!((class.received, class.lost), (0, 0));
-    assert_eq!(class.lost_after_close, class.expected);
+    assert_eq!(class.undelivered_after_close, class.expected);
 }
 
 #[test]

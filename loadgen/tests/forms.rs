@@ -85,7 +85,7 @@ fn assert_faults_are_counted(form: Form, payload: Payload, deflate: bool) {
     let expected = [lost + corrupted, repeated, swapped, corrupted, 0, 0];
     assert_eq!(counts(class), expected, "{form} {payload} deflate: {deflate}");
     assert_eq!(class.expected, 2 * FOLLOWERS * FRAMES);
-    assert_eq!(class.expected, class.received + class.lost);
+    assert_eq!(class.expected, class.received + class.lost + class.tail());
     assert_eq!(class.e2e.negatives(), 0);
     let ratio = class.egress_ratio().unwrap();
     assert!(ratio > if deflate { 0.1 } else { 1.0 }, "{ratio}");
@@ -185,7 +185,7 @@ fn a_close_of_an_event_stream_is_attributed() {
     plan.subscribers[0].path.push_str("?closed");
     let class = &measured(&plan).classes[0];
     assert_eq!(class.closes.get("4409"), Some(&1), "{:?}", class.closes);
-    assert_eq!((class.lost, class.lost_after_close), (0, FRAMES - 100));
+    assert_eq!((class.lost, class.undelivered_after_close), (0, FRAMES - 100));
 }
 
 #[test]

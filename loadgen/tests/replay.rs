@@ -54,7 +54,9 @@ fn assert_all_arrived(done: &Output, record: &Value) {
     for (class, sockets) in [(0, 20), (1, 1)] {
         let class = &record["totals"]["classes"][class];
         assert_eq!(class["sockets"], sockets);
-        for fault in ["lost", "duplicated", "reordered", "corrupt", "foreign", "lost_after_close"] {
+        let tails = ["undelivered", "undelivered_after_close"];
+        let faults = ["lost", "duplicated", "reordered", "corrupt", "foreign"];
+        for fault in faults.into_iter().chain(tails) {
             assert_eq!(class[fault], 0, "{fault} in {class}");
         }
     }

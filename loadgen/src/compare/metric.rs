@@ -197,7 +197,16 @@ fn deliveries_per_s(run: &Value) -> Option<f64> {
 
 /// Frames that healthy subscribers lost, or received twice, damaged or out of order.
 pub fn faults(run: &Value) -> u64 {
-    let keys = ["lost", "lost_after_close", "duplicated", "reordered", "corrupt"];
+    let keys = [
+        "lost",
+        "undelivered",
+        "undelivered_after_close",
+        // The name of that in results of older versions.
+        "lost_after_close",
+        "duplicated",
+        "reordered",
+        "corrupt",
+    ];
     let of = |class: &Value| keys.iter().filter_map(|key| class[*key].as_u64()).sum::<u64>();
     healthy(run).map(of).sum()
 }

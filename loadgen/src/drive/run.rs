@@ -123,16 +123,13 @@ fn faults<'scope, 'env>(
     let measured = await_published(stage, publisher_index, &mut seconds, has_failed);
     agree_on_published(publisher_index, stage.plan.part, coordinator)?;
     await_drained(stage, &mut seconds, has_failed);
+    let ended_ns = mono_ns();
     stage.finish.store(true, Ordering::Release);
     let published = join(publishers, "publisher")?;
     let received = join(subscribers, "subscriber")?;
     let windows = seconds.finish();
-    collect(
-        stage.plan,
-        publisher_index,
-        coordinator,
-        Harvest { measured, published, received, windows },
-    )
+    let harvest = Harvest { measured, ended_ns, published, received, windows };
+    collect(stage.plan, roster, ensemble, harvest)
 }
 
 type Handles<'scope, T> = Vec<ScopedJoinHandle<'scope, io::Result<T>>>;
@@ -295,9 +292,9 @@ fn collect(
     publisher_index: &PublisherIndex,
     coordinator: &dyn Coordinator,
     harvest: Harvest,
-) -> Result<RunResult, RunError> {
-    let Harvest { measured, published, received, windows } = harvest;
-    let mut cut = vec![false; publisher_index.publishers()];
+) -> Result<Performed, RunError> {
+    let Harvest { measured, ended_ns, published, received, windows } = harvest;
+    let mut cut = vec![false; roster.publishers()];
     for publisher in published.iter().flat_map(|harvest| &harvest.cut) {
         cut[*publisher as usize] = true;
     }
@@ -313,8 +310,8 @@ fn collect(
         harvest.reception
     });
     let receptions: Vec<Reception> = receptions.collect();
-    let ends = coordinator.seen(reception::ends(&receptions, publisher_index, &cut, plan.part))?;
-    let (classes, arrivals) = reception::settle(receptions, publisher_index, &ends, plan);
+    let ends = ensemble.seen(reception::ends(&receptions, roster, &cut, plan.part))?;
+    let (classes, arrivals) = reception::settle(receptions, roster, &ends, plan, ended_ns);
     let outcome = Outcome {
         started_unix_ns: publisher_index.start_unix_ns(),
         measured,
@@ -367,8 +364,10 @@ fn check(plan: &Plan) -> Result<(), RunError> {
 /// The results of all threads.
 struct Harvest {
     measured: Duration,
-    published: Vec<PublisherThreadResult>,
-    received: Vec<SubscriberThreadResult>,
+    /// When the drain was over.
+    ended_ns: u64,
+    published: Vec<PublisherHarvest>,
+    received: Vec<SubscriberHarvest>,
     windows: Vec<Window>,
 }
 

@@ -10,7 +10,7 @@ use crate::judge::exit::Exit;
 use crate::judge::health;
 use crate::judge::health::Gate;
 use crate::observe::clocks;
-use crate::receive::histograms::SignedHistogram;
+use crate::receive::censored::{Censored, Latency};
 use crate::receive::outcome::Outcome;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::scenario::groups::ClassKind;
@@ -89,18 +89,14 @@ impl Verdict {
     }
 }
 
-/// Frames that healthy subscribers of a class should have had and had not, whoever is to blame: a
-/// server that closes a healthy socket loses what it would have sent.
-pub fn frames_missing(class: &ClassOutcome) -> u64 {
-    class.lost + class.lost_after_close
-}
-
 fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
     let healthy: Vec<_> =
         outcome.classes.iter().filter(|class| class.kind == ClassKind::Healthy).collect();
     let sum = |count: fn(&ClassOutcome) -> u64| healthy.iter().map(|class| count(class)).sum();
-    let counts: [(&'static str, u64, u64); 4] = [
-        ("loss", sum(frames_missing), slo.loss),
+    let counts: [(&'static str, u64, u64); 5] = [
+        ("loss", sum(|class| class.lost), slo.loss),
+        // A server that closes a healthy socket does not deliver what it would have sent.
+        ("undelivered", sum(ClassOutcome::tail), slo.undelivered),
         ("reorder", sum(|class| class.reordered), slo.reorder),
         ("duplicate", sum(|class| class.duplicated), slo.duplicate),
         ("corrupt", sum(|class| class.corrupt), slo.corrupt),
@@ -114,16 +110,15 @@ fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
     let stirs = healthy.iter().any(|class| !class.returns.is_empty());
     let outside = |class: &ClassOutcome| class.returns.shut_out + class.returns.unserved;
     let counts = counts.chain(stirs.then(|| ("shut out", sum(outside), 0)));
-    let mut e2e = SignedHistogram::new();
-    judged(&healthy).for_each(|class| e2e.merge(&class.e2e));
+    let mut e2e = Censored::default();
+    judged(&healthy).for_each(|class| e2e.add(&class.e2e, class.waiting.as_deref()));
     counts.map(count_goal).chain(latency_goals(slo, &e2e, bound_ns)).collect()
 }
 
 /// The latency goals, held against these latencies.
-pub fn latency_goals(slo: &Slo, e2e: &SignedHistogram, bound_ns: u64) -> Vec<Goal> {
+pub fn latency_goals(slo: &Slo, e2e: &Censored, bound_ns: u64) -> Vec<Goal> {
     let goal = |(goal, quantile, limit): (&'static str, f64, Duration)| {
-        let value_ns = if quantile < 1.0 { e2e.quantile(quantile) } else { e2e.max() };
-        latency_goal(goal, (value_ns as f64, bound_ns), limit.as_nanos() as f64)
+        latency_goal(goal, e2e.quantile(quantile), bound_ns, limit.as_nanos() as f64)
     };
     slo.latencies().map(goal).collect()
 }
@@ -157,19 +152,21 @@ fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
     }
 }
 
-/// A latency, which may be larger or smaller by a bound.
-fn latency_goal(goal: &'static str, (value_ns, bound_ns): (f64, u64), limit_ns: f64) -> Goal {
+/// A latency, which may be larger or smaller by a bound, and larger by anything if it is the least.
+fn latency_goal(goal: &'static str, latency: Latency, bound_ns: u64, limit_ns: f64) -> Goal {
+    let value_ns = latency.ns as f64;
     let (least_ns, most_ns) = (value_ns - bound_ns as f64, value_ns + bound_ns as f64);
     let result = match (most_ns <= limit_ns, least_ns > limit_ns) {
-        (true, _) => MET.to_owned(),
-        (false, true) => MISSED.to_owned(),
-        (false, false) => format!("cannot be told: ±{}", format_ns(bound_ns as f64)),
+        (_, true) => MISSED.to_owned(),
+        (true, _) if !latency.is_least => MET.to_owned(),
+        _ if latency.is_least => "cannot be told: frames did not come".to_owned(),
+        _ => format!("cannot be told: ±{}", format_ns(bound_ns as f64)),
     };
     Goal {
         goal,
         value: value_ns,
         limit: limit_ns,
-        measured: clocks::within(value_ns, bound_ns),
+        measured: clocks::latency(latency.ns, latency.is_least, bound_ns),
         allowed: format!("<= {}", format_ns(limit_ns)),
         pass: result == MET,
         result,
@@ -209,8 +206,6 @@ mod tests {
     #[test]
     fn loss_is_a_violation_even_if_no_goal_is_stated() {
         assert_eq!(verdict(Slo::default(), |o| o.classes[0].lost = 1).exit(), Exit::SloViolated);
-        let closed = |o: &mut Outcome| o.classes[0].lost_after_close = 1;
-        assert_eq!(verdict(Slo::default(), closed).exit(), Exit::SloViolated);
         let tolerant = Slo { loss: 1, ..Slo::default() };
         assert_eq!(verdict(tolerant, |o| o.classes[0].lost = 1).exit(), Exit::Ok);
     }
@@ -220,7 +215,7 @@ mod tests {
         let exit = |kind| {
             let add = |outcome: &mut Outcome| {
                 let mut class = fixtures::class("other", kind);
-                (class.lost, class.lost_after_close) = (500, 500);
+                (class.lost, class.undelivered, class.undelivered_after_close) = (500, 500, 500);
                 outcome.classes.push(class);
             };
             verdict(Slo::default(), add).exit()
@@ -270,6 +265,41 @@ mod tests {
             outcome.classes.remove(0);
         });
         assert_eq!(alone.exit(), Exit::SloViolated, "there is nobody else");
+    }
+
+    #[test]
+    fn a_tail_is_undelivered_and_not_lost() {
+        for change in [
+            |o: &mut Outcome| o.classes[0].undelivered = 7,
+            |o: &mut Outcome| o.classes[0].undelivered_after_close = 7,
+        ] {
+            let strict = verdict(Slo::default(), change);
+            assert_eq!(strict.exit(), Exit::SloViolated);
+            let missed: Vec<_> = strict.goals.iter().filter(|goal| !goal.pass).collect();
+            assert_eq!(missed[0].shortfall(), "undelivered 7 (allowed <= 0)");
+            assert_eq!(missed.len(), 1, "{missed:?}");
+            let patient = Slo { undelivered: 7, ..Slo::default() };
+            assert_eq!(verdict(patient, change).exit(), Exit::Ok);
+        }
+    }
+
+    #[test]
+    fn a_latency_that_is_open_upwards_is_never_met() {
+        // A thousand frames came within 1.2 ms; twenty had been under way for two seconds.
+        let waited = |outcome: &mut Outcome| {
+            outcome.classes[0].note_waiting(0, 2_000_000_000, 20);
+        };
+        for (limit_ms, result) in
+            [(1, "missed"), (1_999, "missed"), (2_500, "cannot be told: frames did not come")]
+        {
+            let e2e_p99 = Some(Duration::from_millis(limit_ms));
+            let found = verdict(Slo { e2e_p99, ..Slo::default() }, waited);
+            let goal = found.goals.iter().find(|goal| goal.goal == "e2e_p99").unwrap();
+            assert_eq!((goal.result.as_str(), goal.pass), (result, false), "{goal:?}");
+            assert!(goal.measured.starts_with(">= 2.00"), "{goal:?}");
+        }
+        let below = Slo { e2e_p50: Some(Duration::from_millis(2)), ..Slo::default() };
+        assert_eq!(verdict(below, waited).exit(), Exit::Ok, "what came tells of the middle");
     }
 
     #[test]

@@ -48,8 +48,13 @@ pub fn two_worst_ns(bounds: impl Iterator<Item = u64>) -> u64 {
     }
 }
 
-/// A latency with its bound: `1.2 ms ±40 µs`; in parentheses if the bound is larger than the
-/// latency.
+/// A latency for people: behind `>=` if it is only the least it can be.
+pub fn latency(ns: i64, is_least: bool, bound_ns: u64) -> String {
+    let within = within(ns as f64, bound_ns);
+    if is_least { format!(">= {within}") } else { within }
+}
+
+/// A latency within a bound: `1.2 ms ±40 µs`, in parentheses if the bound is larger than it.
 pub fn within(ns: f64, bound_ns: u64) -> String {
     match bound_ns {
         0 => format_ns(ns),

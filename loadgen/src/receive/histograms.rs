@@ -28,14 +28,23 @@ impl SignedHistogram {
     /// Records a value; every value is accepted.
     #[inline]
     pub fn record(&mut self, ns: i64) {
+        self.record_many(ns, 1);
+    }
+
+    /// Records a value so many times.
+    #[inline]
+    pub fn record_many(&mut self, ns: i64, times: u64) {
+        if times == 0 {
+            return;
+        }
         self.max_ns = self.max_ns.max(ns);
         match u64::try_from(ns) {
             Ok(ns) => {
-                self.saturated += u64::from(ns > RANGE_NS);
-                self.values.saturating_record(ns);
+                self.saturated += if ns > RANGE_NS { times } else { 0 };
+                self.values.saturating_record_n(ns, times);
             }
             Err(_) => {
-                self.negatives += 1;
+                self.negatives += times;
                 self.min_negative_ns = self.min_negative_ns.min(ns);
             }
         }
@@ -129,6 +138,13 @@ impl SignedHistogram {
         // Half a rank less, so that rounding cannot raise the product to the next rank.
         let quantile = (rank as f64 - 0.5) / self.values.len() as f64;
         i64::try_from(self.values.value_at_quantile(quantile)).unwrap_or(i64::MAX)
+    }
+}
+
+/// Adds what another histogram holds, if there is one, to one that may not be there yet.
+pub fn merge_some(into: &mut Option<Box<SignedHistogram>>, from: Option<&SignedHistogram>) {
+    if let Some(from) = from {
+        into.get_or_insert_default().merge(from);
     }
 }
 

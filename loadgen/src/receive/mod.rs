@@ -1,6 +1,7 @@
 //! The processing of messages: checked, matched, counted and timed. Must not know sockets, and
 //! reads no clock.
 
+pub mod censored;
 pub mod completeness;
 pub mod histograms;
 pub mod latency_map;
@@ -10,5 +11,6 @@ pub mod reception;
 pub mod sessions;
 pub mod spread;
 pub mod stamp;
+pub mod tail;
 pub mod verify;
 pub mod windows;

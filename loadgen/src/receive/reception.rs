@@ -18,7 +18,8 @@ use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::lap::LapOutcome;
 use crate::receive::sessions::Sessions;
 use crate::receive::spread::SpreadSamples;
-use crate::receive::stamp::{PublisherIndex, Stamp};
+use crate::receive::stamp::{Roster, Stamp};
+use crate::receive::tail::Tails;
 use crate::receive::verify::{Tracker, Verdict};
 use crate::receive::windows::WindowPart;
 use crate::scenario::groups::ClassKind;
@@ -157,7 +158,8 @@ impl Reception {
         let count = follows.count(self.publishers) as u32;
         for index in from..from + count {
             let tracker = &mut self.trackers[index as usize];
-            charge(class, End::Killed, tracker, self.sessions.missed(index), 0);
+            // Nothing is owed beyond the newest frame.
+            let _ = charge(class, End::Killed, tracker, self.visits.missed(index), 0);
             *tracker = Tracker::joining();
             self.sessions.forget(index);
         }
@@ -384,16 +386,17 @@ impl Reception {
 }
 
 /// Settles the ledgers of all threads: what every socket should have, against what it has. `ends`
-/// has the number of frames of each publisher, see `ends`.
+/// has the number of frames of each publisher, see `ends`; `ended_ns` is when nothing more was read.
 pub fn settle(
     receptions: Vec<Reception>,
     publisher_index: &PublisherIndex,
     ends: &[u32],
     plan: &Plan,
+    ended_ns: u64,
 ) -> (Vec<ClassOutcome>, SpreadSamples) {
     let rhythms = Rhythms::of(plan);
     let mut classes = classes(plan);
-    let mut spread = SpreadSamples::default();
+    let (mut spread, mut tails) = (SpreadSamples::default(), Tails::default());
     for mut reception in receptions {
         let sessions = &reception.sessions;
         for (number, account) in (0..).zip(&reception.accounts) {
@@ -402,8 +405,10 @@ pub fn settle(
             let followed = followed(trackers, account, &plan.followed, ends.len());
             for (index, (publisher, tracker)) in (account.tracker..).zip(followed) {
                 let published = ends[publisher as usize];
-                let missed = sessions.missed(index);
-                charge(class, account.end, tracker, missed, published);
+                let missed = visits.missed(index);
+                if charge(class, account.end, tracker, missed, published) {
+                    tails.note(account.class, publisher, tracker.head());
+                }
                 if tracker.is_joining() {
                     let last_ns = published
                         .checked_sub(1)
@@ -428,6 +433,7 @@ pub fn settle(
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
         spread.merge(reception.spread);
     }
+    tails.settle(ends, roster, ended_ns, &mut classes);
     (classes, spread)
 }
 
@@ -487,8 +493,15 @@ fn due<'s>(
     })
 }
 
-/// `missed`: frames of before the socket came, which the tracker counts as received.
-fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, missed: u32, published: u32) {
+/// Whether the socket has a tail of frames that did not come. `missed`: frames of before the socket
+/// came, which the tracker counts as received.
+fn charge(
+    class: &mut ClassOutcome,
+    end: End,
+    tracker: &Tracker,
+    missed: u32,
+    published: u32,
+) -> bool {
     let is_thinned = class.pace.is_thinned();
     let unread = end == End::Killed
         || (end == End::Open && (is_thinned || class.kind != ClassKind::Healthy));
@@ -499,9 +512,10 @@ fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, missed: u32, pu
     class.expected += u64::from(tracker.received() - missed) + lost + tail;
     class.lost += lost;
     match end {
-        End::Closed => class.lost_after_close += tail,
-        End::Open | End::Killed => class.lost += tail,
+        End::Closed => class.undelivered_after_close += tail,
+        End::Open | End::Killed => class.undelivered += tail,
     }
+    tail > 0
 }
 
 /// The number of frames of each publisher, as far as this process knows: those its own publishers
@@ -610,8 +624,9 @@ mod tests {
 
         fn settle(self, cut: &[bool]) -> ClassOutcome {
             let receptions = vec![self.reception];
-            let ends = ends(&receptions, &self.publisher_index, cut, self.plan.part);
-            let (classes, _) = settle(receptions, &self.publisher_index, &ends, &self.plan);
+            let ends = ends(&receptions, &self.roster, cut, self.plan.part);
+            let ended_ns = self.roster.intended_ns(0, 99) + SECOND_NS;
+            let (classes, _) = settle(receptions, &self.roster, &ends, &self.plan, ended_ns);
             classes.into_iter().next().unwrap()
         }
     }
@@ -648,18 +663,18 @@ mod tests {
         run.receive(account, 0, 0..3);
         assert!(!run.reception.is_complete(&run.publisher_index));
         let class = run.settle(&[]);
-        assert_eq!((class.foreign, class.received, class.lost), (3, 0, 100));
+        assert_eq!((class.foreign, class.received, class.undelivered), (3, 0, 100));
     }
 
     #[test]
-    fn a_missing_tail_is_lost_closed_killed_or_unread() {
+    fn a_missing_tail_is_undelivered_closed_killed_or_unread_and_never_lost() {
         let cases = [
-            (ClassKind::Healthy, None, [200, 198, 0]),
-            (ClassKind::Healthy, Some(End::Closed), [200, 1, 197]),
-            (ClassKind::Healthy, Some(End::Killed), [3, 1, 0]),
-            (ClassKind::Stalled, None, [3, 1, 0]),
-            (ClassKind::Slow { bytes_per_s: 1 }, None, [3, 1, 0]),
-            (ClassKind::Stalled, Some(End::Closed), [200, 1, 197]),
+            (ClassKind::Healthy, None, [200, 1, 197, 0]),
+            (ClassKind::Healthy, Some(End::Closed), [200, 1, 0, 197]),
+            (ClassKind::Healthy, Some(End::Killed), [3, 1, 0, 0]),
+            (ClassKind::Stalled, None, [3, 1, 0, 0]),
+            (ClassKind::Slow { bytes_per_s: 1 }, None, [3, 1, 0, 0]),
+            (ClassKind::Stalled, Some(End::Closed), [200, 1, 0, 197]),
         ];
         for (kind, end, expected) in cases {
             let mut run = Run::new(kind);
@@ -667,9 +682,27 @@ mod tests {
             run.receive(account, 0, [0, 2]);
             end.inspect(|end| run.reception.close(account, *end, "why".into()));
             let class = run.settle(&[]);
-            let counted = [class.expected, class.lost, class.lost_after_close];
+            let tails = [class.undelivered, class.undelivered_after_close];
+            let counted = [class.expected, class.lost, tails[0], tails[1]];
             assert_eq!(counted, expected, "{kind:?} {end:?}");
         }
+    }
+
+    #[test]
+    fn what_did_not_come_took_at_least_as_long_as_it_had_been_under_way() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let accounts = [0, 1].map(|_| run.reception.open(0, Follows::One(0), 2));
+        run.receive(accounts[0], 0, 0..100);
+        run.receive(accounts[1], 0, 0..90);
+        let class = run.settle(&[]);
+        assert_eq!((class.lost, class.undelivered, class.tail()), (0, 10, 10));
+        let waiting = class.waiting.as_ref().unwrap();
+        // The last frame was due a second before the end, and there are 50 a second.
+        assert_eq!((waiting.len(), waiting.max()), (10, 1_180_000_000));
+        let latencies = class.latencies();
+        let [middle, high] = [0.5, 0.99].map(|quantile| latencies.quantile(quantile));
+        assert!(!middle.is_least && (2_999_000..3_010_000).contains(&middle.ns), "{middle:?}");
+        assert!(high.is_least && high.ns >= 1_000_000_000, "{high:?}");
     }
 
     /// One publisher that sends some of its 100 frames late, twice or not at all.
@@ -780,6 +813,6 @@ mod tests {
         run.receive(accounts[0], 0, 0..40);
         run.receive(accounts[1], 0, 0..60);
         let class = run.settle(&[true, false]);
-        assert_eq!((class.expected, class.lost), (120, 20));
+        assert_eq!((class.expected, class.undelivered), (120, 20));
     }
 }

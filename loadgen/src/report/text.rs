@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use comfy_table::Table;
 
 use crate::judge::exit::Exit;
-use crate::judge::verdict::{Goal, Verdict, frames_missing};
+use crate::judge::verdict::{Goal, Verdict};
 use crate::observe::clocks;
 use crate::observe::clocks::{AgentClock, Clocks};
+use crate::receive::censored::{Censored, Latency};
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::Outcome;
 use crate::receive::outcome::class::ClassOutcome;
@@ -23,15 +24,16 @@ use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 
 /// The columns for each latency, here and on a page.
 pub const LATENCY_COLUMNS: [&str; 7] = ["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
-/// The columns for each class, here and on a page.
-pub const CLASS_COLUMNS: [&str; 13] = [
+/// What is told of each class, here and on a page.
+pub const CLASS_COLUMNS: [&str; 14] = [
     "class",
     "kind",
     "form",
     "sockets",
     "expected",
     "received",
-    "missing",
+    "lost",
+    "undelivered",
     "twice",
     "disordered",
     "damaged",
@@ -100,8 +102,14 @@ pub fn latency_rows(
 ) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for class in classes {
-        rows.push(latency_row(&format!("end to end, {}", class.name), &class.e2e, bound_ns));
-        rows.push(latency_row(&format!("service, {}", class.name), &class.service, 0));
+        let waiting = class.waiting.as_deref();
+        let service = Censored::of(&class.service, waiting);
+        rows.push(censored_row(
+            &format!("end to end, {}", class.name),
+            &class.latencies(),
+            bound_ns,
+        ));
+        rows.push(censored_row(&format!("service, {}", class.name), &service, 0));
         if let Some(ticks) = &class.ticks {
             let name = format!("whole tick, {}", class.name);
             rows.push(latency_row(&name, &ticks.latency, bound_ns));
@@ -118,13 +126,20 @@ pub fn latency_rows(
 }
 
 fn latency_row(name: &str, histogram: &SignedHistogram, bound_ns: u64) -> Vec<String> {
-    if histogram.is_empty() {
-        return [name, "–", "–", "–", "–", "–", "0"].map(str::to_owned).to_vec();
-    }
-    let at = |quantile: f64| clocks::within(histogram.quantile(quantile) as f64, bound_ns);
-    let max = clocks::within(histogram.max() as f64, bound_ns);
-    let count = format_exact(histogram.len());
-    vec![name.to_owned(), at(0.5), at(0.9), at(0.99), at(0.999), max, count]
+    censored_row(name, &Censored::of(histogram, None), bound_ns)
+}
+
+fn censored_row(name: &str, latencies: &Censored, bound_ns: u64) -> Vec<String> {
+    let at = |quantile: f64| {
+        let Latency { ns, is_least } = latencies.quantile(quantile);
+        if latencies.is_empty() {
+            "–".to_owned()
+        } else {
+            clocks::latency(ns, is_least, bound_ns)
+        }
+    };
+    let count = format_exact(latencies.came());
+    vec![name.to_owned(), at(0.5), at(0.9), at(0.99), at(0.999), at(1.0), count]
 }
 
 /// The agreement of several hosts' clocks.
@@ -158,7 +173,8 @@ pub fn class_row(class: &ClassOutcome) -> Vec<String> {
         class.sockets,
         class.expected,
         class.received,
-        frames_missing(class),
+        class.lost,
+        class.tail(),
         class.duplicated,
         class.reordered,
         class.corrupt,

@@ -254,8 +254,22 @@ pub fn totals_json(outcome: &Outcome) -> Value {
     })
 }
 
+/// What of a histogram stands beside its counts.
+const QUANTILES: [(&str, f64); 5] =
+    [("p50_ns", 0.5), ("p90_ns", 0.9), ("p99_ns", 0.99), ("p999_ns", 0.999), ("max_ns", 1.0)];
+
+/// Percentiles are of all frames that were due: `at_least` names those that may be larger, because
+/// frames had not come by the end of the drain.
 fn class_json(class: &ClassOutcome) -> Value {
     let mut json = json!(class);
+    if class.waiting.is_some() {
+        let latencies = class.latencies();
+        for (key, quantile) in QUANTILES {
+            json["e2e"][key] = json!(latencies.quantile(quantile).ns);
+        }
+        let open = QUANTILES.iter().filter(|(_, quantile)| latencies.quantile(*quantile).is_least);
+        json["e2e"]["at_least"] = open.map(|(key, _)| *key).collect();
+    }
     json["egress_ratio"] = json!(class.egress_ratio());
     json["stirred"] = json!(class.attendance.is_stirred());
     if class.returns.is_empty() {
@@ -343,6 +357,7 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::fixtures::with_record;
+    use crate::receive::outcome::Totals;
 
     #[test]
     fn run_json_has_the_promised_shape() {
@@ -378,6 +393,33 @@ mod tests {
         assert_eq!(json["windows"][0]["received"], 60_000);
         assert_eq!(json["windows"][0]["e2e_counts"], json!([[62, 59_000], [66, 1_000]]));
         assert_eq!(json["slo"][0]["goal"], "loss");
+    }
+
+    #[test]
+    fn percentiles_that_a_tail_leaves_open_are_named() {
+        let mut outcome = fixtures::outcome();
+        outcome.classes[0].undelivered = 20;
+        outcome.classes[0].note_waiting(0, 2_000_000_000, 20);
+        let json = with_record(&outcome, run_json);
+        let e2e = &json["totals"]["classes"][0]["e2e"];
+        assert_eq!(e2e["at_least"], json!(["p99_ns", "p999_ns", "max_ns"]));
+        assert!(e2e["p99_ns"].as_i64().unwrap() >= 2_000_000_000, "{e2e}");
+        assert!(e2e["p50_ns"].as_i64().unwrap() < 1_200_000, "{e2e}");
+        let read: Totals = serde_json::from_value(json["totals"].clone()).unwrap();
+        assert_eq!((read.classes[0].e2e.len(), read.classes[0].tail()), (1000, 20));
+        assert!(read.classes[0].latencies().quantile(0.99).is_least);
+    }
+
+    #[test]
+    fn results_of_older_versions_are_read() {
+        let mut json = with_record(&fixtures::outcome(), run_json);
+        let class = json["totals"]["classes"][0].as_object_mut().unwrap();
+        for key in ["undelivered", "undelivered_after_close", "waiting"] {
+            class.remove(key).unwrap();
+        }
+        class.insert("lost_after_close".to_owned(), json!(7));
+        let read: Totals = serde_json::from_value(json["totals"].clone()).unwrap();
+        assert_eq!((read.classes[0].undelivered, read.classes[0].tail()), (0, 7));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::codec::form::{Form, Pace};
 use crate::plan::class::ClassPlan;
-use crate::plan::laps::Laps;
-use crate::receive::histograms::SignedHistogram;
+use crate::receive::censored::Censored;
+use crate::receive::histograms::{SignedHistogram, merge_some};
 use crate::receive::outcome::counts::merge_counts;
 use crate::receive::outcome::lap;
 use crate::receive::outcome::lap::LapOutcome;
@@ -16,7 +16,8 @@ use crate::scenario::attendance::Attendance;
 use crate::scenario::groups::ClassKind;
 
 /// What the sockets of one class received, the whole run unless said otherwise. Always
-/// `expected = received + lost + lost_after_close`.
+/// `expected = received + lost + undelivered + undelivered_after_close`. Results of older versions
+/// have `undelivered` within `lost`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClassOutcome {
     /// Name in the plan.
@@ -44,8 +45,12 @@ pub struct ClassOutcome {
     pub expected: u64,
     /// Distinct frames received whole.
     pub received: u64,
-    /// Frames missing with no close to blame.
+    /// Frames missing below the newest frame received: later ones came, these did not.
     pub lost: u64,
+    /// Frames above the newest frame received that had not come by the end of the drain, of sockets
+    /// that were still open.
+    #[serde(default)]
+    pub undelivered: u64,
     /// Frames received again.
     pub duplicated: u64,
     /// Frames received after a later one.
@@ -73,8 +78,9 @@ pub struct ClassOutcome {
     /// Frames a second and topic, where a rate was asked for; written as nothing elsewhere.
     #[serde(default, with = "asked_rates")]
     pub rates: Rates,
-    /// Frames missing because the server closed the socket before them; see `closes`.
-    pub lost_after_close: u64,
+    /// Frames above the newest frame received of sockets that the server closed; see `closes`.
+    #[serde(default, alias = "lost_after_close")]
+    pub undelivered_after_close: u64,
     /// How sockets ended early: close code, `eof`, `reset`, `killed`, … A close in order that waits
     /// behind data a stalled socket does not take never reaches it; a reset does.
     pub closes: BTreeMap<String, u64>,
@@ -93,6 +99,10 @@ pub struct ClassOutcome {
     pub service: SignedHistogram,
     /// Receive minus intended send instant of measured frames, ns.
     pub e2e: SignedHistogram,
+    /// How long the measured frames that were not delivered had been under way at the end of the
+    /// drain, ns: their latencies are at least that.
+    #[serde(default)]
+    pub waiting: Option<Box<SignedHistogram>>,
     /// Measured ticks of the grid, where sockets follow several publishers. Its histogram would be
     /// too much where they do not.
     #[serde(default)]
@@ -116,6 +126,7 @@ impl ClassOutcome {
             expected: 0,
             received: 0,
             lost: 0,
+            undelivered: 0,
             duplicated: 0,
             reordered: 0,
             corrupt: 0,
@@ -127,7 +138,7 @@ impl ClassOutcome {
             left_out: 0,
             misnumbered: 0,
             rates: Rates::default(),
-            lost_after_close: 0,
+            undelivered_after_close: 0,
             closes: BTreeMap::new(),
             returns: Returns::default(),
             bytes: 0,
@@ -135,6 +146,7 @@ impl ClassOutcome {
             reads: 0,
             service: SignedHistogram::new(),
             e2e: SignedHistogram::new(),
+            waiting: None,
             ticks: None,
             laps: Vec::new(),
         }
@@ -156,6 +168,25 @@ impl ClassOutcome {
         (self.payload_bytes > 0).then(|| self.bytes as f64 / self.payload_bytes as f64)
     }
 
+    /// Frames that had not come by the end of the drain, whether or not the socket was still open.
+    pub fn tail(&self) -> u64 {
+        self.undelivered + self.undelivered_after_close
+    }
+
+    /// End-to-end latencies, those of frames that did not come from below.
+    pub fn latencies(&self) -> Censored {
+        Censored::of(&self.e2e, self.waiting.as_deref())
+    }
+
+    /// Notes how long a measured frame of a lap had been under way, at so many sockets to which it
+    /// had not come by the end.
+    pub fn note_waiting(&mut self, lap: u16, age_ns: i64, sockets: u64) {
+        self.waiting.get_or_insert_default().record_many(age_ns, sockets);
+        if let Some(lap) = self.laps.get_mut(usize::from(lap)) {
+            lap.waiting.get_or_insert_default().record_many(age_ns, sockets);
+        }
+    }
+
     /// Adds what another thread saw of the same class.
     pub fn merge(&mut self, other: &ClassOutcome) {
         self.sockets += other.sockets;
@@ -163,6 +194,7 @@ impl ClassOutcome {
         self.expected += other.expected;
         self.received += other.received;
         self.lost += other.lost;
+        self.undelivered += other.undelivered;
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.corrupt += other.corrupt;
@@ -174,7 +206,7 @@ impl ClassOutcome {
         self.left_out += other.left_out;
         self.misnumbered += other.misnumbered;
         self.rates.merge(&other.rates);
-        self.lost_after_close += other.lost_after_close;
+        self.undelivered_after_close += other.undelivered_after_close;
         merge_counts(&mut self.closes, &other.closes);
         self.returns.merge(&other.returns);
         self.bytes += other.bytes;
@@ -182,6 +214,7 @@ impl ClassOutcome {
         self.reads += other.reads;
         self.service.merge(&other.service);
         self.e2e.merge(&other.e2e);
+        merge_some(&mut self.waiting, other.waiting.as_deref());
         if let Some(ticks) = &other.ticks {
             self.ticks.get_or_insert_default().merge(ticks);
         }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::receive::histograms::SignedHistogram;
+use crate::plan::laps::Laps;
+use crate::receive::histograms::{SignedHistogram, merge_some};
+use crate::receive::outcome::class::ClassOutcome;
 
 /// What the sockets of one class received of the frames that were due in one lap.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -11,6 +13,9 @@ pub struct LapOutcome {
     pub sockets: u64,
     /// Receive minus intended send instant, ns.
     pub e2e: SignedHistogram,
+    /// How long its frames that were not delivered had been under way at the end of the drain, ns.
+    #[serde(default)]
+    pub waiting: Option<Box<SignedHistogram>>,
     /// Frames jumped over and not seen since, by the frames that came after them.
     pub missing: u64,
     /// Gaps the server told of while its frames came.
@@ -21,6 +26,7 @@ impl LapOutcome {
     fn merge(&mut self, other: &LapOutcome) {
         self.sockets += other.sockets;
         self.e2e.merge(&other.e2e);
+        merge_some(&mut self.waiting, other.waiting.as_deref());
         self.missing += other.missing;
         self.gaps += other.gaps;
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::judge::laps::LapRow;
 use crate::observe::efficiency::Efficiency;
+use crate::receive::censored::Censored;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::Totals;
 use crate::receive::outcome::class::ClassOutcome;
@@ -58,10 +59,11 @@ impl Document {
         if healthy.is_empty() { classes().collect() } else { healthy }
     }
 
-    /// Their latencies of one kind, merged.
-    pub fn latencies(&self, of: fn(&ClassOutcome) -> &SignedHistogram) -> SignedHistogram {
-        let mut all = SignedHistogram::new();
-        self.telling().into_iter().for_each(|class| all.merge(of(class)));
+    /// Their latencies of one kind, all together; of frames that did not come, from below.
+    pub fn latencies(&self, of: fn(&ClassOutcome) -> &SignedHistogram) -> Censored {
+        let mut all = Censored::default();
+        let telling = self.telling().into_iter();
+        telling.for_each(|class| all.add(of(class), class.waiting.as_deref()));
         all
     }
 }
@@ -208,7 +210,7 @@ mod tests {
     #[test]
     fn latencies_are_those_of_healthy_classes() {
         let mut run = fixtures::document();
-        let len = |run: &Document| run.latencies(|class| &class.e2e).len();
+        let len = |run: &Document| run.latencies(|class| &class.e2e).came();
         run.totals.classes.push(fixtures::class());
         let slow = ClassKind::Slow { bytes_per_s: 0 };
         run.totals.classes.push(ClassOutcome { kind: slow, ..fixtures::class() });

@@ -133,8 +133,8 @@ impl Verdict<'_> {
 
 fn percentiles(run: &Document) -> Figure {
     let curves = [
-        curve("end to end", &run.latencies(|class| &class.e2e)),
-        curve("service", &run.latencies(|class| &class.service)),
+        curve("end to end", run.latencies(|class| &class.e2e).all()),
+        curve("service", run.latencies(|class| &class.service).all()),
         curve("schedule slip", &run.totals.publishers.slip),
     ];
     let words = Words {

@@ -50,7 +50,7 @@ fn loss(run: &Document, timeline: &Timeline) -> Series {
         sums
     };
     let lines = vec![
-        line("frames missing", sums(|window| window.missing)),
+        line("frames lost", sums(|window| window.missing)),
         line("gaps told", sums(|window| window.gaps)),
     ];
     let note = match run.windows.iter().any(|window| window.missing + window.gaps > 0) {

@@ -7,8 +7,8 @@ use std::iter;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::judge::verdict::frames_missing;
 use crate::observe::clocks;
+use crate::receive::censored::Latency;
 use crate::receive::outcome::Totals;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::returns::Returns;
@@ -43,14 +43,14 @@ pub struct Table {
 /// The most important numbers of a run.
 pub fn headlines(run: &Document) -> Vec<Headline> {
     let latencies = run.latencies(|class| &class.e2e);
-    let latency = |ns: i64| match latencies.is_empty() {
-        true => UNKNOWN.to_owned(),
-        false => clocks::within(ns as f64, run.clock.bound_ns),
+    let at = |quantile: f64| match (latencies.is_empty(), latencies.quantile(quantile)) {
+        (true, _) => UNKNOWN.to_owned(),
+        (_, Latency { ns, is_least }) => clocks::latency(ns, is_least, run.clock.bound_ns),
     };
-    let at = |quantile: f64| latency(latencies.quantile(quantile));
     let telling = run.telling();
     let expected = sum(&telling, |class| class.expected);
-    let missing = sum(&telling, frames_missing);
+    let lost = sum(&telling, |class| class.lost);
+    let tail = sum(&telling, ClassOutcome::tail);
     let classes = &run.totals.classes;
     let measured: u64 = classes.iter().map(|class| class.e2e.len()).sum();
     let seconds = run.totals.measured_s;
@@ -61,13 +61,14 @@ pub fn headlines(run: &Document) -> Vec<Headline> {
         headline("median", at(0.5), "end to end"),
         headline("p99", at(0.99), "end to end"),
         headline("p99.9", at(0.999), "end to end"),
-        headline("maximum", latency(latencies.max()), "end to end"),
+        headline("maximum", at(1.0), "end to end"),
         headline(
             "deliveries",
             per_s(ratio(measured as f64, seconds)),
             &format!("over {seconds:.0} s"),
         ),
-        headline("missing", format_exact(missing), &format!("of {}", format_exact(expected))),
+        headline("lost", format_exact(lost), &format!("of {}", format_exact(expected))),
+        headline("undelivered", format_exact(tail), "by the end of the drain"),
         headline("server CPU", known(cost.cpu_ns_per_delivery, format_ns), "a delivery"),
         headline("memory", known(cost.rss_bytes_per_connection, format_bytes), "a connection"),
     ]
@@ -235,7 +236,7 @@ mod tests {
         run.totals.classes.push(ClassOutcome { lost: 9, ..stalled });
         let found = headlines(&run);
         let value = |name| &found.iter().find(|one| one.name == name).unwrap().value;
-        assert_eq!((value("maximum").as_str(), value("missing").as_str()), ("1.12 ms", "0"));
+        assert_eq!((value("maximum").as_str(), value("lost").as_str()), ("1.12 ms", "0"));
         assert_eq!(
             (value("deliveries").as_str(), value("server CPU").as_str()),
             ("100/s", "3.33 µs")
@@ -246,7 +247,7 @@ mod tests {
     fn what_is_not_known_is_not_zero() {
         let found = headlines(&Document::default());
         let unknown = found.iter().filter(|one| one.value == UNKNOWN).count();
-        assert_eq!(unknown, found.len() - 1, "{found:?}");
+        assert_eq!(unknown, found.len() - 2, "{found:?}");
         assert!(!format!("{found:?}").contains("NaN"));
         assert_eq!(row(&latencies(&Document::default()), "schedule slip")[1], UNKNOWN);
     }
