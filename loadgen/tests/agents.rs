@@ -117,7 +117,7 @@ fn an_agent_without_a_publisher_hears_those_of_the_others() {
     assert_eq!((&goal["pass"], &goal["result"]), (&true.into(), &"met".into()));
     assert!(goal["measured"].as_str().unwrap().contains('±'), "{goal}");
     let class = &record["totals"]["classes"][0];
-    assert_eq!((&class["lost"], &class["foreign"]), (&0.into(), &0.into()));
+    assert_eq!((&class["lost"], &class["misdelivered"]), (&0.into(), &0.into()));
     assert_eq!(class["received"], class["expected"]);
 }
 

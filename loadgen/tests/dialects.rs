@@ -66,10 +66,10 @@ fn started(word: &str, manners: Manners) -> Responder {
     Responder::start(word, Manners { token, ..manners })
 }
 
-/// Lost, twice, out of order, damaged, foreign.
+/// Lost, twice, out of order, damaged, misdelivered.
 fn counts(class: &ClassOutcome) -> [u64; 5] {
-    let ClassOutcome { lost, duplicated, reordered, corrupt, foreign, .. } = class;
-    [*lost, *duplicated, *reordered, *corrupt, *foreign]
+    let ClassOutcome { lost, duplicated, reordered, corrupt, misdelivered, .. } = class;
+    [*lost, *duplicated, *reordered, *corrupt, *misdelivered]
 }
 
 /// A run of each payload in which nothing is lost and nobody complains.
@@ -116,6 +116,19 @@ fn what_a_server_loses_is_counted_exactly() {
         let outcome = measured(&plan(&responder, word, Payload::C37118));
         // The frames 3, 103 and 203 of both publishers.
         assert_eq!(counts(&outcome.classes[0]), [3 * 2 * FOLLOWERS, 0, 0, 0, 0], "{word}");
+    }
+}
+
+#[test]
+fn a_frame_on_the_channel_of_another_is_misdelivered() {
+    for word in SPOKEN {
+        for payload in [Payload::C37118, Payload::Json] {
+            let responder = started(word, Manners { mislabel: Some(3), ..Manners::default() });
+            let class = &measured(&plan(&responder, word, payload)).classes[0];
+            // Everybody follows both, so that the payload alone tells nothing.
+            let mislabelled = 3 * 2 * FOLLOWERS;
+            assert_eq!(counts(class), [mislabelled, 0, 0, 0, mislabelled], "{word} {payload}");
+        }
     }
 }
 

@@ -57,10 +57,11 @@ fn measured(plan: &Plan) -> Outcome {
     run::run(plan, &Progress::default()).unwrap()
 }
 
-/// Lost, twice, out of order, damaged, foreign, misnumbered.
+/// Lost, twice, out of order, damaged, misdelivered, misnumbered.
 fn counts(class: &ClassOutcome) -> [u64; 6] {
-    let ClassOutcome { lost, duplicated, reordered, corrupt, foreign, misnumbered, .. } = class;
-    [*lost, *duplicated, *reordered, *corrupt, *foreign, *misnumbered]
+    let ClassOutcome { lost, duplicated, reordered, corrupt, misdelivered, misnumbered, .. } =
+        class;
+    [*lost, *duplicated, *reordered, *corrupt, *misdelivered, *misnumbered]
 }
 
 /// A run over a server with one of each fault, in a form.

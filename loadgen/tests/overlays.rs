@@ -69,7 +69,7 @@ fn count(value: &Value, key: &str) -> u64 {
 fn assert_clean(record: &Value) {
     for class in record["totals"]["classes"].as_array().unwrap() {
         assert_eq!(class["expected"], class["received"], "{class}");
-        for key in ["lost", "duplicated", "reordered", "corrupt", "foreign", "misnumbered"] {
+        for key in ["lost", "duplicated", "reordered", "corrupt", "misdelivered", "misnumbered"] {
             assert_eq!(class[key], 0, "{key} in {class}");
         }
     }

@@ -55,7 +55,7 @@ fn assert_all_arrived(done: &Output, record: &Value) {
         let class = &record["totals"]["classes"][class];
         assert_eq!(class["sockets"], sockets);
         let tails = ["undelivered", "undelivered_after_close"];
-        let faults = ["lost", "duplicated", "reordered", "corrupt", "foreign"];
+        let faults = ["lost", "duplicated", "reordered", "corrupt", "misdelivered"];
         for fault in faults.into_iter().chain(tails) {
             assert_eq!(class[fault], 0, "{fault} in {class}");
         }

@@ -59,8 +59,9 @@ const FRAMES: u64 = 250;
 const DELIVERIES: u64 = FRAMES * (3 + 1 + 2 * 2);
 
 fn counts(class: &ClassOutcome) -> [u64; 6] {
-    let ClassOutcome { lost, duplicated, reordered, corrupt, foreign, gap_notices, .. } = class;
-    [*lost, *duplicated, *reordered, *corrupt, *foreign, *gap_notices]
+    let ClassOutcome { lost, duplicated, reordered, corrupt, misdelivered, gap_notices, .. } =
+        class;
+    [*lost, *duplicated, *reordered, *corrupt, *misdelivered, *gap_notices]
 }
 
 #[test]
@@ -209,6 +210,16 @@ fn a_server_that_is_only_slow_loses_nothing() {
     assert_eq!(class.waiting.as_ref().unwrap().len(), class.undelivered, "none is of the warm-up");
     let p99 = class.latencies().quantile(0.99);
     assert!(p99.is_least && p99.ns > 300_000_000, "{p99:?}");
+}
+
+#[test]
+fn what_a_socket_never_asked_for_is_misdelivered() {
+    let server = Server::start(Faults { misdeliver: Some(7), ..Faults::default() });
+    let class = &measure(&plan(&server, Payload::C37118)).classes[0];
+    let strayed = Done::of(&server.done.strayed);
+    assert_eq!(strayed, 3 * (1 + 3), "7, 107 and 207, at the followers of the other publisher");
+    assert_eq!(counts(class), [0, 0, 0, 0, strayed, 0]);
+    assert_eq!(class.received, DELIVERIES);
 }
 
 #[test]

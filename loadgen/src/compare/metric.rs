@@ -195,14 +195,17 @@ fn deliveries_per_s(run: &Value) -> Option<f64> {
     Some(frames / run["totals"]["measured_s"].as_f64()?)
 }
 
-/// Frames that healthy subscribers lost, or received twice, damaged or out of order.
+/// Frames that healthy subscribers were owed and did not get, never asked for, got twice, damaged or
+/// out of order.
 pub fn faults(run: &Value) -> u64 {
     let keys = [
         "lost",
         "undelivered",
         "undelivered_after_close",
-        // The name of that in results of older versions.
+        // Of results of older versions, which also say `foreign` for `misdelivered`.
         "lost_after_close",
+        "misdelivered",
+        "foreign",
         "duplicated",
         "reordered",
         "corrupt",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::codec::dialect::broker::{Broker, ReadResult};
+use crate::codec::dialect::broker::{Broker, Brought, Carried};
 use crate::codec::handshake::Offer;
 use crate::codec::memo::Memo;
 use crate::drive::connection::Connection;
@@ -112,7 +112,7 @@ fn converse(
 /// What is needed to handle the server's messages.
 struct Desk {
     buffer: Vec<u8>,
-    texts: Memo<Vec<u8>>,
+    texts: Memo<Carried>,
     message_bytes_max: usize,
 }
 

@@ -1,6 +1,7 @@
 //! The data plane: opens the sockets, sends at the instants of the grid, and reads what arrives.
 //! Must not judge a message (`receive` does) or a run (`judge` does).
 
+pub mod channels;
 pub mod connection;
 pub mod coordinator;
 pub mod dashboard;

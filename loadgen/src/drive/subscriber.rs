@@ -4,8 +4,7 @@
 use std::mem;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{Broker, ReadResult};
-use crate::codec::dialect::conversation::{ConversationEvent, Introduction};
+use crate::codec::dialect::broker::{Broker, Brought, Carried, Introduction, Told};
 use crate::codec::events::{Event, EventStream};
 use crate::codec::form::Form;
 use crate::codec::handshake::{Answer, Offer, UpgradeError};
@@ -14,7 +13,8 @@ use crate::codec::inflate::Inflater;
 use crate::codec::memo::Memo;
 use crate::codec::wire::{MASK, Message, Opcode};
 use crate::codec::{events, inflate, wire};
-use crate::drive::connection::Connection;
+use crate::drive::channels::Channels;
+use crate::drive::connection::{Connection, Heard};
 use crate::drive::dashboard::{Catalogue, Dashboard};
 use crate::plan::audience::SubscriberPlan;
 use crate::plan::class::ClassPlan;
@@ -61,10 +61,11 @@ pub struct ReceiveContext {
     /// Receives the payloads.
     pub reception: Reception,
     catalogue: Catalogue,
+    channels: Channels,
     inflater: Option<Inflater>,
     events: Memo<Numbered>,
-    /// Payloads cached by the texts that hold them, for protocols inside messages.
-    texts: Memo<Vec<u8>>,
+    /// Payloads by the texts that hold them, where another protocol is spoken.
+    texts: Memo<Carried>,
     message_bytes_max: usize,
 }
 
@@ -85,6 +86,7 @@ impl ReceiveContext {
         ReceiveContext {
             reception: Reception::new(plan),
             catalogue: Catalogue::new(plan),
+            channels: Channels::new(plan),
             inflater: deflates.then(|| Inflater::new(messages, message_bytes_max)),
             events: Memo::new(if has_events { messages } else { 0 }),
             texts: Memo::of_texts(if plan.dialect.is_spoken() { messages } else { 0 }),
@@ -214,8 +216,8 @@ impl Subscriber {
         arrival: Arrival<'_>,
         pongs: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let ReceiveContext { reception, catalogue, inflater, events, texts, message_bytes_max } =
-            context;
+        let Ears { reception, catalogue, channels, inflater, events, texts, message_bytes_max } =
+            ears;
         let message_bytes_max = *message_bytes_max;
         let mut dashboard = match self.session.as_deref_mut() {
             Some(Session::Events { stream, newest_seq }) => {
@@ -224,9 +226,10 @@ impl Subscriber {
                 return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
             }
             Some(Session::Broker(broker)) => {
-                let take = |told: ConversationEvent<'_>| match told {
-                    ConversationEvent::Payload(payload) => {
-                        reception.message(arrival, payload);
+                let take = |told: Told<'_>| match told {
+                    Told::Payload(payload, channel) => {
+                        let fits = |publisher| channels.fit(channel, publisher);
+                        reception.message_if(arrival, payload, fits);
                     }
                     ConversationEvent::Rejected(reject) => reception.reject(arrival, reject),
                 };

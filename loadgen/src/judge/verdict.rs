@@ -93,10 +93,12 @@ fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
     let healthy: Vec<_> =
         outcome.classes.iter().filter(|class| class.kind == ClassKind::Healthy).collect();
     let sum = |count: fn(&ClassOutcome) -> u64| healthy.iter().map(|class| count(class)).sum();
-    let counts: [(&'static str, u64, u64); 5] = [
+    let every = |count: fn(&ClassOutcome) -> u64| outcome.classes.iter().map(count).sum();
+    let counts: [(&'static str, u64, u64); 6] = [
         ("loss", sum(|class| class.lost), slo.loss),
         // A server that closes a healthy socket does not deliver what it would have sent.
         ("undelivered", sum(ClassOutcome::tail), slo.undelivered),
+        ("misdelivered", every(|class| class.misdelivered), slo.misdelivered),
         ("reorder", sum(|class| class.reordered), slo.reorder),
         ("duplicate", sum(|class| class.duplicated), slo.duplicate),
         ("corrupt", sum(|class| class.corrupt), slo.corrupt),
@@ -265,6 +267,22 @@ mod tests {
             outcome.classes.remove(0);
         });
         assert_eq!(alone.exit(), Exit::SloViolated, "there is nobody else");
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_a_violation_in_every_class() {
+        for kind in [ClassKind::Healthy, ClassKind::Stalled, ClassKind::Slow { bytes_per_s: 1 }] {
+            let add = |outcome: &mut Outcome| {
+                let class = fixtures::class("other", kind);
+                outcome.classes.push(ClassOutcome { misdelivered: 3, ..class });
+            };
+            let found = verdict(Slo::default(), add);
+            assert_eq!(found.exit(), Exit::SloViolated, "{kind:?}");
+            let missed = found.goals.iter().find(|goal| !goal.pass).unwrap();
+            assert_eq!(missed.shortfall(), "misdelivered 3 (allowed <= 0)");
+            let tolerant = Slo { misdelivered: 3, ..Slo::default() };
+            assert_eq!(verdict(tolerant, add).exit(), Exit::Ok);
+        }
     }
 
     #[test]

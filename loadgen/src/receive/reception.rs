@@ -232,8 +232,23 @@ impl Reception {
     /// Handles a message that is a bare payload.
     #[inline]
     pub fn message(&mut self, arrival: Arrival<'_>, message: &[u8]) -> bool {
-        match self.memo.stamp(message, arrival.publisher_index) {
-            Ok(stamp) => self.frame(arrival, stamp, message.len()),
+        self.message_if(arrival, message, |_| true)
+    }
+
+    /// Takes a message that came on a channel, which fits some publishers.
+    #[inline]
+    pub fn message_if(
+        &mut self,
+        arrival: Arrival<'_>,
+        message: &[u8],
+        fits: impl FnOnce(u32) -> bool,
+    ) -> bool {
+        match self.memo.stamp(message, arrival.roster) {
+            Ok(stamp) if fits(stamp.publisher) => self.frame(arrival, stamp, message.len()),
+            Ok(_) => {
+                self.reject(arrival, Reject::Foreign);
+                false
+            }
             Err(reject) => {
                 self.reject(arrival, reject);
                 false
@@ -256,7 +271,9 @@ impl Reception {
         let class = self.class(arrival.account);
         match reject {
             Reject::Corrupt => class.corrupt += 1,
-            Reject::Foreign => class.foreign += 1,
+            // Before the start nothing is of this run: a server may send what it has kept.
+            Reject::Foreign if arrival.roster.is_none() => {}
+            Reject::Foreign => class.misdelivered += 1,
         }
     }
 
@@ -267,7 +284,7 @@ impl Reception {
         let Account { class, follows, tracker, .. } = self.accounts[account as usize];
         let class = &mut self.classes[usize::from(class)];
         let Some(place) = follows.place_of(stamp.publisher, &self.followed) else {
-            class.foreign += 1;
+            class.misdelivered += 1;
             return false;
         };
         let index = tracker + place;
@@ -657,13 +674,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_a_publisher_not_followed_is_foreign() {
+    fn a_frame_of_a_publisher_not_followed_is_misdelivered() {
         let mut run = Run::new(ClassKind::Healthy);
         let account = run.reception.open(0, Follows::One(1), 2);
         run.receive(account, 0, 0..3);
         assert!(!run.reception.is_complete(&run.publisher_index));
         let class = run.settle(&[]);
-        assert_eq!((class.foreign, class.received, class.undelivered), (3, 0, 100));
+        assert_eq!((class.misdelivered, class.received, class.undelivered), (3, 0, 100));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 /// The columns for each latency, here and on a page.
 pub const LATENCY_COLUMNS: [&str; 7] = ["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
 /// What is told of each class, here and on a page.
-pub const CLASS_COLUMNS: [&str; 14] = [
+pub const CLASS_COLUMNS: [&str; 15] = [
     "class",
     "kind",
     "form",
@@ -34,6 +34,7 @@ pub const CLASS_COLUMNS: [&str; 14] = [
     "received",
     "lost",
     "undelivered",
+    "misdelivered",
     "twice",
     "disordered",
     "damaged",
@@ -175,6 +176,7 @@ pub fn class_row(class: &ClassOutcome) -> Vec<String> {
         class.received,
         class.lost,
         class.tail(),
+        class.misdelivered,
         class.duplicated,
         class.reordered,
         class.corrupt,

@@ -21,6 +21,8 @@ pub struct Slo {
     pub loss: u64,
     /// Frames that may not have come by the end of the drain, with none after them.
     pub undelivered: u64,
+    /// Frames that may reach a subscriber who never asked for them.
+    pub misdelivered: u64,
     /// Frames that may arrive out of order.
     pub reorder: u64,
     /// Frames that may arrive twice.
@@ -31,7 +33,7 @@ pub struct Slo {
 
 impl Slo {
     /// Reads `[slo]` of a scenario; what is not there is not asked for, but for frames that are
-    /// missing, late for good, twice, out of order or damaged: none.
+    /// missing, late for good, misdelivered, twice, out of order or damaged: none.
     pub fn of(root: &Section<'_>) -> Result<Slo, ScenarioError> {
         let Some(section) = root.table("slo", SLO_KEYS)? else { return Ok(Slo::default()) };
         let limit = |key: &str| section.parsed(key, units::parse_duration);
@@ -43,6 +45,7 @@ impl Slo {
             e2e_max: limit("e2e_max")?,
             loss: count("loss")?,
             undelivered: count("undelivered")?,
+            misdelivered: count("misdelivered")?,
             reorder: count("reorder")?,
             duplicate: count("duplicate")?,
             corrupt: count("corrupt")?,
@@ -67,9 +70,10 @@ impl Slo {
             writeln!(out, "{key} = \"{}\"", units::format_duration(limit))?;
         }
         writeln!(out, "loss = {}", self.loss)?;
-        // Older results do not name it, and are of the same scenario for all that.
-        if self.undelivered > 0 {
-            writeln!(out, "undelivered = {}", self.undelivered)?;
+        // Older results do not name these, and are of the same scenario for all that.
+        let newer = [("undelivered", self.undelivered), ("misdelivered", self.misdelivered)];
+        for (key, count) in newer.into_iter().filter(|(_, count)| *count > 0) {
+            writeln!(out, "{key} = {count}")?;
         }
         writeln!(out, "reorder = {}", self.reorder)?;
         writeln!(out, "duplicate = {}\ncorrupt = {}", self.duplicate, self.corrupt)
@@ -83,6 +87,7 @@ const SLO_KEYS: &[&str] = &[
     "e2e_max",
     "loss",
     "undelivered",
+    "misdelivered",
     "reorder",
     "duplicate",
     "corrupt",

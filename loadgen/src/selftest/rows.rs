@@ -229,7 +229,7 @@ impl Rows {
             ("lost", tally.dropped * healthy.sockets, healthy.lost),
             ("twice", tally.repeated * healthy.sockets, healthy.duplicated),
             ("out of order", tally.swapped * healthy.sockets, healthy.reordered),
-            ("damaged", 0, healthy.corrupt + healthy.foreign),
+            ("damaged", 0, healthy.corrupt + healthy.misdelivered),
         ];
         let what = "of 1000 frames one lost, one repeated, one swapped";
         let row = exact(7, what, &counts);

@@ -44,6 +44,8 @@ pub struct Faults {
     pub misnumber: Option<u64>,
     /// Of every so many frames, only the first.
     pub thin: Option<u64>,
+    /// Send it to those who never asked for it, too.
+    pub misdeliver: Option<u64>,
     /// From frame n on, read no publisher.
     pub deaf: Option<u64>,
     /// Hold every frame back for this long.
@@ -59,6 +61,7 @@ pub struct Done {
     pub repeated: AtomicU64,
     pub swapped: AtomicU64,
     pub corrupted: AtomicU64,
+    pub strayed: AtomicU64,
     pub pongs: AtomicU64,
 }
 
@@ -262,6 +265,10 @@ impl Hub {
                 self.done.corrupted.fetch_add(corrupted, Ordering::SeqCst);
             } else if !self.replaced(topic, number) {
                 self.deliver(topic, seq, &message);
+                if hit(self.faults.misdeliver) {
+                    let strayed = self.deliver_where(topic, seq, &message, false);
+                    self.done.strayed.fetch_add(strayed, Ordering::SeqCst);
+                }
                 if hit(self.faults.repeat) {
                     let repeated = self.deliver(topic, seq, &message);
                     self.done.repeated.fetch_add(repeated, Ordering::SeqCst);
@@ -349,15 +356,22 @@ impl Hub {
 
     /// Sends to every follower; how many there were.
     fn deliver(&self, topic: &str, seq: u64, message: &Message) -> u64 {
+        let sent = self.deliver_where(topic, seq, message, true);
+        self.done.delivered.fetch_add(sent, Ordering::SeqCst);
+        sent
+    }
+
+    /// Sends to those who follow a topic, or to those who do not.
+    fn deliver_where(&self, topic: &str, seq: u64, message: &Message, follows: bool) -> u64 {
         let mut sent = 0;
-        for feed in self.feeds.lock().unwrap().iter_mut().filter(|feed| feed.follows(topic)) {
+        let mut feeds = self.feeds.lock().unwrap();
+        for feed in feeds.iter_mut().filter(|feed| feed.follows(topic) == follows) {
             let Some(out) = &mut feed.out else { continue };
             match out.deliver(topic, seq, message) {
                 Ok(()) => sent += 1,
                 Err(_) => feed.out = None,
             }
         }
-        self.done.delivered.fetch_add(sent, Ordering::SeqCst);
         sent
     }
 }

@@ -8,8 +8,8 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::conversation::{
-    Conversation, Exchange, Introduction, push_text, refusal,
+use crate::codec::dialect::broker::{
+    Carried, Conversation, Exchange, Introduction, push_text, refusal,
 };
 use crate::codec::dialect::json::{payload_of, quoted, value_of};
 use crate::codec::dialect::ping_timeout::PingTimeout;
@@ -157,6 +157,8 @@ struct Connected {
 
 #[derive(Deserialize)]
 struct Push<'m> {
+    #[serde(borrow)]
+    channel: Option<Cow<'m, str>>,
     #[serde(borrow, rename = "pub")]
     publication: Option<Publication<'m>>,
     #[serde(borrow)]
@@ -173,8 +175,8 @@ struct Publication<'m> {
     data: &'m RawValue,
 }
 
-/// The payload of an object, or its other meaning.
-fn read(line: &[u8]) -> Result<Vec<u8>, Notice> {
+/// The payload of an object, or what else it says.
+fn read(line: &[u8]) -> Result<Carried, Notice> {
     if line.trim_ascii() == NOTHING.as_bytes() {
         return Err(Notice::Ping);
     }
@@ -191,10 +193,11 @@ fn read(line: &[u8]) -> Result<Vec<u8>, Notice> {
     }
 }
 
-fn read_push(push: Push<'_>) -> Result<Vec<u8>, Notice> {
+fn read_push(push: Push<'_>) -> Result<Carried, Notice> {
     match push {
-        Push { publication: Some(Publication { data }), .. } => {
-            payload_of(data).ok_or(Notice::Garbled)
+        Push { publication: Some(Publication { data }), channel, .. } => {
+            let payload = payload_of(data).ok_or(Notice::Garbled)?;
+            Ok(Carried { payload, channel: channel.map(Cow::into_owned) })
         }
         Push { unsubscribe: Some(end), .. } | Push { disconnect: Some(end), .. } => {
             Err(refused(&end))

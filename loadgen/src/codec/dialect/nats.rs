@@ -28,8 +28,8 @@ pub fn publish(topic: &str, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(END);
 }
 
-/// Translates a topic to a NATS subject: dots instead of slashes, and NATS wildcards.
-fn subject(topic: &str) -> String {
+/// Subjects have dots where topics have slashes, and other wildcards.
+pub fn subject(topic: &str) -> String {
     let of = |segment: &str| match segment {
         "#" => ">".to_owned(),
         "+" => "*".to_owned(),
@@ -61,7 +61,8 @@ pub fn packet(bytes: &[u8]) -> Packet<'_> {
 
 /// `subject sid [reply-to] bytes`, and that many bytes after the line.
 #[inline]
-fn message<'b>(bytes: &'b [u8], fields: &[u8], from: usize) -> Packet<'b> {
+fn message<'b>(bytes: &'b [u8], fields: &'b [u8], from: usize) -> Packet<'b> {
+    let subject = fields.split(|byte| *byte == b' ').next().unwrap_or_default();
     let digits = fields.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     let size = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<usize>().ok());
     let size = size.filter(|size| *size <= PAYLOAD_BYTES_MAX).ok_or(Malformed)?;
@@ -69,7 +70,7 @@ fn message<'b>(bytes: &'b [u8], fields: &[u8], from: usize) -> Packet<'b> {
     let Some(payload) = bytes.get(from..from + size) else { return Ok(None) };
     match bytes.get(from + size..length) {
         None => Ok(None),
-        Some(end) if end == END => Ok(Some((length, PacketContent::Payload(payload)))),
+        Some(end) if end == END => Ok(Some((length, Said::Payload(payload, subject)))),
         Some(_) => Err(Malformed),
     }
 }
@@ -100,8 +101,8 @@ mod tests {
 
     #[test]
     fn messages_with_and_without_a_reply_are_read() {
-        assert_eq!(packet(b"MSG a 1 2\r\nhi\r\nX"), Ok(Some((15, PacketContent::Payload(b"hi")))));
-        assert_eq!(packet(b"MSG a 1 r 2\r\nhi\r\n"), Ok(Some((17, PacketContent::Payload(b"hi")))));
+        assert_eq!(packet(b"MSG a 1 2\r\nhi\r\nX"), Ok(Some((15, Said::Payload(b"hi", b"a")))));
+        assert_eq!(packet(b"MSG a 1 r 2\r\nhi\r\n"), Ok(Some((17, Said::Payload(b"hi", b"a")))));
         for partial in [&b"MSG a 1 2\r\nhi\r"[..], b"MSG a 1 2\r\nh", b"MSG a 1"] {
             assert_eq!(packet(partial), Ok(None));
         }

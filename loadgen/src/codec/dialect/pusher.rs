@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::conversation::{
-    Conversation, Exchange, Introduction, push_text, refusal,
+use crate::codec::dialect::broker::{
+    Carried, Conversation, Exchange, Introduction, push_text, refusal,
 };
 use crate::codec::dialect::json::{payload_of, quoted, string_of};
 use crate::codec::dialect::particulars::app_key;
@@ -154,8 +154,8 @@ fn signature(secret: &str, text: &str) -> String {
     })
 }
 
-/// Translates a topic to a channel name: dots instead of slashes, and only a few other characters.
-fn channel(topic: &str) -> String {
+/// Names of channels have dots where topics have slashes, and few other characters.
+pub fn channel(topic: &str) -> String {
     let fitting = |c: char| match c {
         '/' => '.',
         c if c.is_ascii_alphanumeric() || "_-=@,.;".contains(c) => c,
@@ -175,17 +175,22 @@ struct Event<'m> {
     #[serde(borrow)]
     event: Cow<'m, str>,
     #[serde(borrow)]
+    channel: Option<Cow<'m, str>>,
+    #[serde(borrow)]
     data: Option<&'m RawValue>,
 }
 
-/// The payload of a message, or its other meaning.
-fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
+/// The payload of a message, or what else it says.
+fn read(text: &[u8]) -> Result<Carried, Notice> {
     let read: Event<'_> = serde_json::from_slice(text).map_err(|_| Notice::Garbled)?;
-    let Event { event, data } = read;
+    let Event { event, channel, data } = read;
     let own = event.strip_prefix("pusher:").or_else(|| event.strip_prefix("pusher_internal:"));
     match (own, data) {
         (Some(own), data) => Err(read_own(own, data)),
-        (None, Some(data)) => payload_of(data).ok_or(Notice::Garbled),
+        (None, Some(data)) => {
+            let payload = payload_of(data).ok_or(Notice::Garbled)?;
+            Ok(Carried { payload, channel: channel.map(Cow::into_owned) })
+        }
         (None, None) => Err(Notice::Foreign),
     }
 }

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::conversation::{
-    Conversation, ConversationEvent, Exchange, Introduction, push_text, refusal,
+use crate::codec::dialect::broker::{
+    Carried, Conversation, Exchange, Introduction, Told, push_text, refusal,
 };
 use crate::codec::dialect::events::{Events, ROOT};
 use crate::codec::dialect::json::{payload_of, quoted};
@@ -27,13 +27,15 @@ pub struct SocketIo {
     ping_timeout: PingTimeout,
 }
 
-/// Binary messages that belong to the last event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Binary messages that belong to the event before them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Attachments {
     /// How many have not arrived yet.
     left: u32,
     /// How many come before the payload; `None` if none is the payload.
     before: Option<u32>,
+    /// What the event says its channel is.
+    channel: Option<String>,
 }
 
 /// The meaning of a text that is not a payload.
@@ -113,13 +115,12 @@ impl Conversation for SocketIo {
 
 impl SocketIo {
     fn hear_attachment(&mut self, bytes: &[u8], exchange: &mut Exchange<'_>) -> Result<(), String> {
-        let Attachments { left, before } = self.attachments;
-        let left = left.checked_sub(1).ok_or("protocol: an attachment of no event")?;
-        if before == Some(0) {
-            (exchange.told)(ConversationEvent::Payload(bytes));
+        let Attachments { left, before, channel } = &mut self.attachments;
+        *left = left.checked_sub(1).ok_or("protocol: an attachment of no event")?;
+        if *before == Some(0) {
+            (exchange.told)(Told::Payload(bytes, channel.as_ref().map(String::as_bytes)));
         }
-        let before = before.and_then(|before| before.checked_sub(1));
-        self.attachments = Attachments { left, before };
+        *before = before.and_then(|before| before.checked_sub(1));
         Ok(())
     }
 
@@ -140,10 +141,10 @@ impl SocketIo {
                 self.ping_timeout.renew(exchange.now_ns);
             }
             Notice::Announced(attachments) => {
-                self.attachments = attachments;
                 if attachments.before.is_none() {
                     exchange.reject(Reject::Corrupt);
                 }
+                self.attachments = attachments;
             }
             Notice::Refused(why) => return Err(refusal(&why)),
             Notice::Ended => return Err("the server ended the session".to_owned()),
@@ -179,8 +180,8 @@ impl Events {
     }
 }
 
-/// The payload of a text message, or its other meaning.
-fn read(text: &[u8]) -> Result<Vec<u8>, Notice> {
+/// The payload of a text message, or what else it says.
+fn read(text: &[u8]) -> Result<Carried, Notice> {
     let text = std::str::from_utf8(text).map_err(|_| Notice::Garbled)?;
     match text.split_at_checked(1) {
         Some(("0", rest)) => Err(opened(rest)),
@@ -208,7 +209,7 @@ fn opened(text: &str) -> Notice {
     }
 }
 
-fn read_packet(packet: &str) -> Result<Vec<u8>, Notice> {
+fn read_packet(packet: &str) -> Result<Carried, Notice> {
     match packet.split_at_checked(1) {
         Some(("0", _)) => Err(Notice::Entered),
         Some(("1", _)) => Err(Notice::Ended),
@@ -229,16 +230,24 @@ fn body(rest: &str) -> &str {
     rest.trim_start_matches(|c: char| c.is_ascii_digit())
 }
 
-/// The payload is the last argument of an event, so an event may also carry topics.
-fn event(body: &str) -> Result<Vec<u8>, Notice> {
+/// The last argument of an event is the payload, so that events may name topics, or carry them.
+fn event(body: &str) -> Result<Carried, Notice> {
     let arguments: Vec<&RawValue> = serde_json::from_str(body).map_err(|_| Notice::Garbled)?;
     match arguments.as_slice() {
-        [_, .., payload] => payload_of(payload).ok_or(Notice::Garbled),
+        [before @ .., payload] if !before.is_empty() => {
+            let payload = payload_of(payload).ok_or(Notice::Garbled)?;
+            Ok(Carried { payload, channel: channel_of(before) })
+        }
         _ => Err(Notice::Foreign),
     }
 }
 
-/// The content of an acknowledgement is free; only `false` and an `error` mean a refusal.
+/// The last text before the payload: a topic, or the name of the event.
+fn channel_of(arguments: &[&RawValue]) -> Option<String> {
+    arguments.iter().rev().find_map(|argument| serde_json::from_str(argument.get()).ok())
+}
+
+/// Servers say what they like in an acknowledgement; only `false` and an `error` are a no.
 fn acknowledged(body: &str) -> Notice {
     let Ok(serde_json::Value::Array(said)) = serde_json::from_str(body) else {
         return Notice::Unknown;
@@ -272,10 +281,12 @@ fn announced(rest: &str) -> Notice {
     let left = left.parse::<u32>().ok().filter(|left| *left <= ATTACHMENTS_MAX);
     let Some(left) = left else { return Notice::Unknown };
     let arguments: Result<Vec<&RawValue>, _> = serde_json::from_str(body(rest));
-    let last = arguments.ok().and_then(|arguments| arguments.last().copied());
+    let arguments = arguments.unwrap_or_default();
+    let (last, before) = arguments.split_last().map_or((None, &[][..]), |(l, b)| (Some(*l), b));
     let place = last.and_then(|last| serde_json::from_str::<Placeholder>(last.get()).ok());
     let place = place.filter(|place| place.is_one && place.num < left);
-    Notice::Announced(Attachments { left, before: place.map(|place| place.num) })
+    let channel = channel_of(before);
+    Notice::Announced(Attachments { left, before: place.map(|place| place.num), channel })
 }
 
 const PONG: &str = "3";

@@ -28,7 +28,30 @@ pub struct Stream {
     rest: Vec<u8>,
 }
 
-impl StreamProtocol {
+/// What a packet says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said<'p> {
+    /// What was published, and on which subject or topic.
+    Payload(&'p [u8], &'p [u8]),
+    /// A subscription, or the connection, is taken.
+    Confirmed,
+    /// This has to be sent back.
+    Answer(&'static [u8]),
+    /// Something was refused: what the broker says about it.
+    Refused(&'p [u8]),
+    /// Nothing that matters.
+    Nothing,
+}
+
+/// Bytes that are no packet of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("protocol: no packet of the broker")]
+pub struct Malformed;
+
+/// The first packet of some bytes, and its length; `None` if it is not whole.
+pub type Packet<'p> = Result<Option<(usize, Said<'p>)>, Malformed>;
+
+impl Tongue {
     /// Appends a publish.
     pub fn publish(self, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
         match self {
@@ -92,8 +115,9 @@ impl Conversation for Stream {
     fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
         let mut answers = Vec::new();
         let told = &mut exchange.told;
-        let taken = self
-            .take(message.bytes, &mut answers, |payload| told(ConversationEvent::Payload(payload)));
+        let taken = self.take(message.bytes, &mut answers, |payload, channel| {
+            told(Told::Payload(payload, Some(channel)));
+        });
         if !answers.is_empty() {
             wire::encode(Opcode::Binary, &answers, crate::codec::wire::MASK, exchange.answers);
         }
@@ -108,7 +132,7 @@ impl Stream {
         &mut self,
         message: &[u8],
         answers: &mut Vec<u8>,
-        mut payload: impl FnMut(&[u8]),
+        mut payload: impl FnMut(&[u8], &[u8]),
     ) -> Result<(), String> {
         if self.rest.is_empty() {
             let taken = self.take_whole(message, answers, &mut payload)?;
@@ -128,17 +152,17 @@ impl Stream {
         &mut self,
         bytes: &[u8],
         answers: &mut Vec<u8>,
-        payload: &mut impl FnMut(&[u8]),
+        payload: &mut impl FnMut(&[u8], &[u8]),
     ) -> Result<usize, String> {
         let mut taken = 0;
         while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
             let packet = self.protocol.packet(left).map_err(|error| error.to_string())?;
             let Some((length, said)) = packet else { break };
             match said {
-                PacketContent::Payload(bytes) => payload(bytes),
-                PacketContent::Confirmed => self.awaited = self.awaited.saturating_sub(1),
-                PacketContent::Answer(answer) => answers.extend_from_slice(answer),
-                PacketContent::Refused(why) => {
+                Said::Payload(bytes, channel) => payload(bytes, channel),
+                Said::Confirmed => self.awaited = self.awaited.saturating_sub(1),
+                Said::Answer(answer) => answers.extend_from_slice(answer),
+                Said::Refused(why) => {
                     return Err(refusal(&String::from_utf8_lossy(why)));
                 }
                 PacketContent::Nothing => {}
@@ -190,7 +214,7 @@ mod tests {
                 let (mut payloads, mut answers, mut at) = (Vec::new(), Vec::new(), 0);
                 for cut in cuts.iter().cycle() {
                     let end = (at + cut).min(bytes.len());
-                    let keep = |payload: &[u8]| payloads.push(payload.to_vec());
+                    let keep = |payload: &[u8], _: &[u8]| payloads.push(payload.to_vec());
                     broker.take(&bytes[at..end], &mut answers, keep).unwrap();
                     at = end;
                     if at == bytes.len() {
@@ -208,15 +232,15 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             for protocol in [StreamProtocol::Nats, StreamProtocol::Mqtt] {
                 // Any answer will do.
-                let _ = publisher(protocol).take(&bytes, &mut Vec::new(), |_| ());
+                let _ = publisher(tongue).take(&bytes, &mut Vec::new(), |_, _| ());
             }
         }
     }
 
     #[test]
     fn a_refusal_ends_the_conversation_with_its_words() {
-        let refused = |protocol, bytes: &[u8]| {
-            publisher(protocol).take(bytes, &mut Vec::new(), |_| ()).unwrap_err()
+        let refused = |tongue, bytes: &[u8]| {
+            publisher(tongue).take(bytes, &mut Vec::new(), |_, _| ()).unwrap_err()
         };
         let words = refused(StreamProtocol::Nats, b"-ERR 'Authorization Violation'\r\n");
         assert_eq!(words, "refused: 'Authorization Violation'");
@@ -230,12 +254,12 @@ mod tests {
         let mut answers = Vec::new();
         let (mut nats, said) = subscriber(StreamProtocol::Nats);
         assert!(said.ends_with(b"SUB pmu.> 1\r\nPING\r\n"), "{}", String::from_utf8_lossy(&said));
-        nats.take(b"INFO {}\r\n+OK\r\n", &mut answers, |_| ()).unwrap();
+        nats.take(b"INFO {}\r\n+OK\r\n", &mut answers, |_, _| ()).unwrap();
         assert!(!nats.is_confirmed());
-        nats.take(b"PONG\r\n", &mut answers, |_| ()).unwrap();
+        nats.take(b"PONG\r\n", &mut answers, |_, _| ()).unwrap();
         assert!(nats.is_confirmed() && answers.is_empty());
-        let (mut mqtt, _) = subscriber(StreamProtocol::Mqtt);
-        mqtt.take(&[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], &mut answers, |_| ()).unwrap();
+        let (mut mqtt, _) = subscriber(Tongue::Mqtt);
+        mqtt.take(&[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], &mut answers, |_, _| ()).unwrap();
         assert!(mqtt.is_confirmed());
         assert!(publisher(StreamProtocol::Nats).is_confirmed());
     }

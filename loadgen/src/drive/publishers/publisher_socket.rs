@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::codec::dialect::broker::{Broker, ReadResult};
-use crate::codec::dialect::publish_encoder::{EncodedFrame, PublishEncoder};
+use crate::codec::dialect::broker::{Broker, Brought, Carried};
+use crate::codec::dialect::speech::{Speech, Uttered};
 use crate::codec::memo::Memo;
 use crate::codec::wire;
 use crate::codec::wire::Opcode;
@@ -21,7 +21,7 @@ use crate::time::draw::mix;
 /// Buffers that the lines of a thread share for reading.
 pub(super) struct Inbox {
     buffer: Vec<u8>,
-    texts: Memo<Vec<u8>>,
+    texts: Memo<Carried>,
     message_bytes_max: usize,
 }
 

@@ -57,8 +57,10 @@ pub struct ClassOutcome {
     pub reordered: u64,
     /// Messages whose checksum did not hold. The frame that such a message was is missing, too.
     pub corrupt: u64,
-    /// Whole frames that this socket should not get, or of no known publisher or run.
-    pub foreign: u64,
+    /// Whole frames that this socket never asked for: of a publisher that it does not follow, on the
+    /// channel of another, or of no publisher of this run.
+    #[serde(alias = "foreign")]
+    pub misdelivered: u64,
     /// Gaps the server told of.
     pub gap_notices: u64,
     /// Frames those gaps spanned.
@@ -130,7 +132,7 @@ impl ClassOutcome {
             duplicated: 0,
             reordered: 0,
             corrupt: 0,
-            foreign: 0,
+            misdelivered: 0,
             gap_notices: 0,
             gap_frames: 0,
             conflations: 0,
@@ -198,7 +200,7 @@ impl ClassOutcome {
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.corrupt += other.corrupt;
-        self.foreign += other.foreign;
+        self.misdelivered += other.misdelivered;
         self.gap_notices += other.gap_notices;
         self.gap_frames += other.gap_frames;
         self.conflations += other.conflations;

@@ -99,7 +99,7 @@ fn command(client: &mut Client, line: &str, hub: &Hub) -> Result<(), String> {
 /// With a ping there are two objects in a message.
 fn publish(client: &mut Client, channel: &str, data: &RawValue, hub: &Hub) {
     let (is_passed_on, is_pinged) = hub.count(client);
-    let (name, offset) = (json!(channel), client.published);
+    let (name, offset) = (json!(hub.label(client, channel)), client.published);
     let publication = format!(r#"{{"data":{data},"offset":{offset}}}"#);
     let push = format!(r#"{{"push":{{"channel":{name},"pub":{publication}}}}}"#);
     let text = match (is_passed_on, is_pinged) {

@@ -72,7 +72,8 @@ fn pass_on(client: &mut Client, said: &Value, hub: &Hub) -> Result<(), String> {
         hub.deliver(channel, client.line.id, &[Message::text(PING)]);
     }
     if is_passed_on {
-        let event = json!({"event": said["event"], "channel": channel, "data": said["data"]});
+        let label = hub.label(client, channel);
+        let event = json!({"event": said["event"], "channel": label, "data": said["data"]});
         hub.deliver(channel, client.line.id, &[Message::text(event.to_string())]);
     }
     Ok(())

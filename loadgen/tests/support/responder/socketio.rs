@@ -94,6 +94,11 @@ fn pass_on(client: &mut Client, topic: &str, messages: &[Message], hub: &Hub) {
         client.line.say("2");
     }
     if is_passed_on {
-        hub.deliver(topic, client.line.id, messages);
+        let label = hub.label(client, topic);
+        let labelled = messages.iter().map(|message| match message {
+            Message::Text(text) => Message::text(text.replace(topic, &label)),
+            binary => binary.clone(),
+        });
+        hub.deliver(topic, client.line.id, &labelled.collect::<Vec<_>>());
     }
 }
