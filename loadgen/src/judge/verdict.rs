@@ -94,19 +94,20 @@ fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
         outcome.classes.iter().filter(|class| class.kind == ClassKind::Healthy).collect();
     let sum = |count: fn(&ClassOutcome) -> u64| healthy.iter().map(|class| count(class)).sum();
     let every = |count: fn(&ClassOutcome) -> u64| outcome.classes.iter().map(count).sum();
-    let counts: [(&'static str, u64, u64); 6] = [
+    let counts: [(&'static str, u64, u64); 7] = [
         ("loss", sum(|class| class.lost), slo.loss),
         // A server that closes a healthy socket does not deliver what it would have sent.
         ("undelivered", sum(ClassOutcome::tail), slo.undelivered),
+        ("unserved", sum(|class| class.unserved), 0),
         ("misdelivered", every(|class| class.misdelivered), slo.misdelivered),
-        ("reorder", sum(|class| class.reordered), slo.reorder),
-        ("duplicate", sum(|class| class.duplicated), slo.duplicate),
-        ("corrupt", sum(|class| class.corrupt), slo.corrupt),
+        ("reorder", every(|class| class.reordered), slo.reorder),
+        ("duplicate", every(|class| class.duplicated), slo.duplicate),
+        ("corrupt", every(|class| class.corrupt), slo.corrupt),
     ];
     let asked = healthy.iter().filter(|class| class.asked_rate().is_some());
     let outside = asked.map(|class| class.rates.outside).reduce(|sum, more| sum + more);
-    let is_enveloped = healthy.iter().any(|class| class.form != Form::Raw);
-    let misnumbered = is_enveloped.then(|| ("misnumbered", sum(|class| class.misnumbered), 0));
+    let is_enveloped = outcome.classes.iter().any(|class| class.form != Form::Raw);
+    let misnumbered = is_enveloped.then(|| ("misnumbered", every(|class| class.misnumbered), 0));
     let counts = counts.into_iter().chain(misnumbered);
     let counts = counts.chain(outside.map(|outside| ("rate", outside, 0)));
     let stirs = healthy.iter().any(|class| !class.returns.is_empty());
@@ -120,7 +121,11 @@ fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
 /// The latency goals, held against these latencies.
 pub fn latency_goals(slo: &Slo, e2e: &Censored, bound_ns: u64) -> Vec<Goal> {
     let goal = |(goal, quantile, limit): (&'static str, f64, Duration)| {
-        latency_goal(goal, e2e.quantile(quantile), bound_ns, limit.as_nanos() as f64)
+        let limit_ns = limit.as_nanos() as f64;
+        match e2e.is_empty() {
+            true => unmeasured(goal, limit_ns),
+            false => latency_goal(goal, e2e.quantile(quantile), bound_ns, limit_ns),
+        }
     };
     slo.latencies().map(goal).collect()
 }
@@ -154,6 +159,19 @@ fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
     }
 }
 
+/// A latency of which nothing was measured: that is never good.
+fn unmeasured(goal: &'static str, limit_ns: f64) -> Goal {
+    Goal {
+        goal,
+        value: 0.0,
+        limit: limit_ns,
+        measured: "nothing measured".to_owned(),
+        allowed: format!("<= {}", format_ns(limit_ns)),
+        pass: false,
+        result: MISSED.to_owned(),
+    }
+}
+
 /// A latency, which may be larger or smaller by a bound, and larger by anything if it is the least.
 fn latency_goal(goal: &'static str, latency: Latency, bound_ns: u64, limit_ns: f64) -> Goal {
     let value_ns = latency.ns as f64;
@@ -183,6 +201,7 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::judge::health::HealthLimits;
+    use crate::receive::histograms::SignedHistogram;
     use crate::receive::outcome::returns::Returns;
     use crate::scenario::attendance::Joins;
 
@@ -282,6 +301,38 @@ mod tests {
             assert_eq!(missed.shortfall(), "misdelivered 3 (allowed <= 0)");
             let tolerant = Slo { misdelivered: 3, ..Slo::default() };
             assert_eq!(verdict(tolerant, add).exit(), Exit::Ok);
+        }
+    }
+
+    #[test]
+    fn an_empty_measurement_meets_no_goal() {
+        let nothing = |outcome: &mut Outcome| outcome.classes[0].e2e = SignedHistogram::new();
+        let e2e_p99 = Some(Duration::from_secs(9));
+        let found = verdict(Slo { e2e_p99, ..Slo::default() }, nothing);
+        assert_eq!(found.exit(), Exit::SloViolated);
+        let goal = found.goals.iter().find(|goal| !goal.pass).unwrap();
+        assert_eq!(goal.shortfall(), "e2e_p99 nothing measured (allowed <= 9.00 s)");
+        let silent = |outcome: &mut Outcome| outcome.classes[0].unserved = 1;
+        assert_eq!(verdict(Slo::default(), silent).exit(), Exit::SloViolated);
+    }
+
+    #[test]
+    fn damage_is_judged_in_every_class() {
+        for kind in [ClassKind::Stalled, ClassKind::Slow { bytes_per_s: 1 }] {
+            for change in [
+                |class: &mut ClassOutcome| class.reordered = 1,
+                |class: &mut ClassOutcome| class.duplicated = 1,
+                |class: &mut ClassOutcome| class.corrupt = 1,
+                |class: &mut ClassOutcome| {
+                    (class.form, class.misnumbered) = (Form::Bin, 1);
+                },
+            ] {
+                let found = verdict(Slo::default(), |outcome| {
+                    outcome.classes.push(fixtures::class("other", kind));
+                    change(&mut outcome.classes[1]);
+                });
+                assert_eq!(found.exit(), Exit::SloViolated, "{kind:?}");
+            }
         }
     }
 

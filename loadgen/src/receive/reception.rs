@@ -6,6 +6,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::codec::claim::Reject;
+use crate::codec::form::Pace;
 use crate::codec::memo::Memo;
 use crate::codec::wire::{Gap, GapReason};
 use crate::plan::follows::Follows;
@@ -21,8 +22,10 @@ use crate::receive::spread::SpreadSamples;
 use crate::receive::stamp::{Roster, Stamp};
 use crate::receive::tail::Tails;
 use crate::receive::verify::{Tracker, Verdict};
+use crate::receive::visits::{Visits, Waited};
 use crate::receive::windows::WindowPart;
 use crate::scenario::groups::ClassKind;
+use crate::time::units::SECOND_NS;
 
 /// Everything the sockets of one thread received.
 #[derive(Debug)]
@@ -159,7 +162,8 @@ impl Reception {
         for index in from..from + count {
             let tracker = &mut self.trackers[index as usize];
             // Nothing is owed beyond the newest frame.
-            let _ = charge(class, End::Killed, tracker, self.visits.missed(index), 0);
+            let owed = Owed { missed: self.visits.missed(index), ..Owed::default() };
+            let _ = charge(class, End::Killed, tracker, owed);
             *tracker = Tracker::joining();
             self.sessions.forget(index);
         }
@@ -169,7 +173,8 @@ impl Reception {
     /// A socket is back that has been without frames since an instant.
     pub fn rejoin(&mut self, account: u32, away_since_ns: u64, now_ns: u64) {
         self.class(account).returns.came += 1;
-        self.sessions.begin(account, away_since_ns, now_ns);
+        let topics = self.trackers_of(account).len() as u32;
+        self.visits.begin(account, away_since_ns, now_ns, topics);
     }
 
     /// Counts a failed attempt to connect.
@@ -296,8 +301,9 @@ impl Reception {
         }
         match verdict {
             Verdict::Joined => {
-                let waited = self.sessions.first_frame(account, index, stamp.seq);
-                waited.inspect(|from| class.returns.note_first_frame(since(now_ns, *from)));
+                let Waited { first, all } = self.visits.first_frame(account, index, stamp.seq);
+                first.inspect(|from| class.returns.note_first_frame(since(now_ns, *from)));
+                all.inspect(|from| class.returns.note_all_topics(since(now_ns, *from)));
             }
             Verdict::Duplicate => {
                 class.duplicated += 1;
@@ -403,7 +409,8 @@ impl Reception {
 }
 
 /// Settles the ledgers of all threads: what every socket should have, against what it has. `ends`
-/// has the number of frames of each publisher, see `ends`; `ended_ns` is when nothing more was read.
+/// has the number of frames of each publisher, see `ends`; `ended_ns` is when nothing more was
+/// read.
 pub fn settle(
     receptions: Vec<Reception>,
     publisher_index: &PublisherIndex,
@@ -423,14 +430,16 @@ pub fn settle(
             for (index, (publisher, tracker)) in (account.tracker..).zip(followed) {
                 let published = ends[publisher as usize];
                 let missed = visits.missed(index);
-                if charge(class, account.end, tracker, missed, published) {
-                    tails.note(account.class, publisher, tracker.head());
+                let last_ns =
+                    published.checked_sub(1).map(|last| roster.intended_ns(publisher, last));
+                let is_overdue = last_ns.is_some_and(|ns| ns + patience_ns(class.pace) <= ended_ns);
+                let owed = Owed { published, missed, is_overdue };
+                if let Some(from) = charge(class, account.end, tracker, owed) {
+                    tails.note(account.class, publisher, from);
+                    class.unserved += u64::from(tracker.head() == 0 && account.end == End::Open);
                 }
                 if tracker.is_joining() {
-                    let last_ns = published
-                        .checked_sub(1)
-                        .map(|last| publisher_index.intended_ns(publisher, last));
-                    let is_due = |due_ns| sessions.should_have(number, due_ns);
+                    let is_due = |due_ns| visits.should_have(number, due_ns);
                     class.returns.unserved += u64::from(last_ns.is_some_and(is_due));
                 } else if let (End::Open, Some(rate)) = (account.end, class.asked_rate()) {
                     let fps = plan.publishers[publisher as usize].rate.per_second();
@@ -510,19 +519,36 @@ fn due<'s>(
     })
 }
 
-/// Whether the socket has a tail of frames that did not come. `missed`: frames of before the socket
-/// came, which the tracker counts as received.
-fn charge(
-    class: &mut ClassOutcome,
-    end: End,
-    tracker: &Tracker,
-    missed: u32,
+/// What a publisher has for a socket.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owed {
+    /// Its frames.
     published: u32,
-) -> bool {
+    /// Those of before the socket came, which the tracker counts as received.
+    missed: u32,
+    /// Whether the last has been due for so long that nothing excuses its absence.
+    is_overdue: bool,
+}
+
+/// How long a feed may hold the newest frame back, and a second for the way, ns.
+fn patience_ns(pace: Pace) -> u64 {
+    SECOND_NS + pace.rate.map_or(0, |rate| SECOND_NS / u64::from(rate.max(1)))
+}
+
+/// Settles what a socket was owed; the first frame of the tail that did not come, if there is one.
+fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, owed: Owed) -> Option<u32> {
+    let Owed { published, missed, is_overdue } = owed;
     let is_thinned = class.pace.is_thinned();
-    let unread = end == End::Killed
-        || (end == End::Open && (is_thinned || class.kind != ClassKind::Healthy));
-    let tail = if unread { 0 } else { u64::from(tracker.tail(published)) };
+    let tail = match (end, class.kind) {
+        (End::Killed, _) => 0,
+        (End::Closed, _) => tracker.tail(published),
+        (End::Open, ClassKind::Healthy) if !is_thinned => tracker.tail(published),
+        // Any frame may be left out, but not the newest for ever.
+        (End::Open, ClassKind::Healthy) if is_overdue => tracker.tail(published).min(1),
+        (End::Open, _) => 0,
+    };
+    let from = (tail > 0).then(|| published - tail);
+    let tail = u64::from(tail);
     let holes = u64::from(tracker.holes());
     let lost = if is_thinned { 0 } else { holes };
     class.left_out += holes - lost;
@@ -532,7 +558,7 @@ fn charge(
         End::Closed => class.undelivered_after_close += tail,
         End::Open | End::Killed => class.undelivered += tail,
     }
-    tail > 0
+    from
 }
 
 /// The number of frames of each publisher, as far as this process knows: those its own publishers
@@ -586,8 +612,8 @@ mod tests {
     use crate::plan::class::ClassPlan;
     use crate::plan::deviation::Lateness;
     use crate::plan::encoder::Encoder;
+    use crate::receive::histograms::SignedHistogram;
     use crate::time::clock::UtcMap;
-    use crate::time::units::SECOND_NS;
     use std::time::Duration;
 
     /// Ahead of the clock, so that its instants are on it.
@@ -640,9 +666,14 @@ mod tests {
         }
 
         fn settle(self, cut: &[bool]) -> ClassOutcome {
+            self.settle_after(cut, SECOND_NS)
+        }
+
+        /// Settles so long after the last frame was due.
+        fn settle_after(self, cut: &[bool], drain_ns: u64) -> ClassOutcome {
             let receptions = vec![self.reception];
             let ends = ends(&receptions, &self.roster, cut, self.plan.part);
-            let ended_ns = self.roster.intended_ns(0, 99) + SECOND_NS;
+            let ended_ns = self.roster.intended_ns(0, 99) + drain_ns;
             let (classes, _) = settle(receptions, &self.roster, &ends, &self.plan, ended_ns);
             classes.into_iter().next().unwrap()
         }
@@ -703,6 +734,59 @@ mod tests {
             let counted = [class.expected, class.lost, tails[0], tails[1]];
             assert_eq!(counted, expected, "{kind:?} {end:?}");
         }
+    }
+
+    #[test]
+    fn a_feed_of_the_newest_alone_owes_the_newest() {
+        let thinned = |rate, latest| {
+            let mut plan = plan(ClassKind::Healthy);
+            plan.classes[0].pace = Pace { rate, latest };
+            Run::of(plan)
+        };
+        for (rate, latest) in [(None, true), (Some(4), false), (Some(4), true)] {
+            // The last frame was due so long before the end that even the slowest feed has it.
+            for (received, [unserved, undelivered]) in
+                [(vec![], [1, 1]), (vec![3, 50], [0, 1]), (vec![3, 99], [0, 0])]
+            {
+                let mut run = thinned(rate, latest);
+                let account = run.reception.open(0, Follows::One(0), 2);
+                run.receive(account, 0, received.clone());
+                let class = run.settle_after(&[], 2 * SECOND_NS);
+                assert_eq!([class.unserved, class.undelivered], [unserved, undelivered]);
+                assert_eq!((class.lost, class.tail()), (0, undelivered), "{received:?}");
+            }
+        }
+        let mut run = thinned(Some(1), false);
+        run.reception.open(0, Follows::One(0), 2);
+        let class = run.settle_after(&[], SECOND_NS);
+        assert_eq!((class.unserved, class.undelivered), (0, 0), "it may still be held back");
+    }
+
+    #[test]
+    fn a_topic_that_brings_nothing_is_unserved() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::All, 2);
+        run.receive(account, 0, 0..100);
+        assert_eq!(run.settle(&[]).unserved, 1, "the other topic is silent");
+    }
+
+    #[test]
+    fn a_socket_that_is_back_is_timed_until_all_of_its_topics_are() {
+        let mut run = Run::new(ClassKind::Healthy);
+        let account = run.reception.open(0, Follows::All, 2);
+        run.receive(account, 0, 0..40);
+        run.receive(account, 1, 0..40);
+        let left_ns = run.roster.intended_ns(0, 40);
+        run.reception.leave(account, "cut");
+        run.reception.rejoin(account, left_ns, left_ns);
+        run.receive(account, 0, 50..100);
+        run.receive(account, 1, 80..100);
+        let returns = run.settle(&[]).returns;
+        let max_ms = |found: &Option<Box<SignedHistogram>>| {
+            found.as_ref().map(|found| (found.len(), found.max() / 1_000_000))
+        };
+        assert_eq!(max_ms(&returns.first_frame), Some((1, 203)));
+        assert_eq!(max_ms(&returns.all_topics), Some((1, 803)));
     }
 
     #[test]

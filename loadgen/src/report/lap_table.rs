@@ -57,8 +57,8 @@ pub struct LapRow {
     pub e2e_p999_ns: i64,
     /// Largest, ns.
     pub e2e_max_ns: i64,
-    /// The least time that a frame which did not come had been under way, ns; percentiles from there
-    /// on may be larger.
+    /// The least time that a frame which did not come had been under way, ns; percentiles from
+    /// there on may be larger.
     pub at_least_from_ns: Option<i64>,
     /// Frames lost: jumped over and not seen since.
     pub missing: u64,

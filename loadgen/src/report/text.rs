@@ -118,6 +118,9 @@ pub fn latency_rows(
         if let Some(first_frame) = &class.returns.first_frame {
             rows.push(latency_row(&format!("back to a frame, {}", class.name), first_frame, 0));
         }
+        if let Some(all_topics) = &class.returns.all_topics {
+            rows.push(latency_row(&format!("back to all topics, {}", class.name), all_topics, 0));
+        }
     }
     rows.push(latency_row("spread, first receiver", &spread.first, bound_ns));
     rows.push(latency_row("spread, median receiver", &spread.median, bound_ns));

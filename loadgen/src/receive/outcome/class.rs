@@ -51,6 +51,10 @@ pub struct ClassOutcome {
     /// that were still open.
     #[serde(default)]
     pub undelivered: u64,
+    /// Topics of sockets, open to the end, that brought nothing though frames were published; sockets
+    /// that came while the run was on are in `returns`.
+    #[serde(default)]
+    pub unserved: u64,
     /// Frames received again.
     pub duplicated: u64,
     /// Frames received after a later one.
@@ -129,6 +133,7 @@ impl ClassOutcome {
             received: 0,
             lost: 0,
             undelivered: 0,
+            unserved: 0,
             duplicated: 0,
             reordered: 0,
             corrupt: 0,
@@ -197,6 +202,7 @@ impl ClassOutcome {
         self.received += other.received;
         self.lost += other.lost;
         self.undelivered += other.undelivered;
+        self.unserved += other.unserved;
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.corrupt += other.corrupt;

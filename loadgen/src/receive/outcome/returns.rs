@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::receive::histograms::SignedHistogram;
+use crate::receive::histograms::{SignedHistogram, merge_some};
 use crate::receive::outcome::counts::merge_counts;
 
 /// The results of sockets that reconnected or joined late.
@@ -23,6 +23,9 @@ pub struct Returns {
     /// From leaving (of those who come late, from the first try) to the first frame, ns; `None` as
     /// long as there was none, because it is large.
     pub first_frame: Option<Box<SignedHistogram>>,
+    /// The same until each of a socket's topics has brought a frame, ns.
+    #[serde(default)]
+    pub all_topics: Option<Box<SignedHistogram>>,
 }
 
 impl Returns {
@@ -36,6 +39,11 @@ impl Returns {
         self.first_frame.get_or_insert_default().record(waited_ns);
     }
 
+    /// Notes how long a socket has waited until each of its topics had brought a frame, ns.
+    pub fn note_all_topics(&mut self, waited_ns: i64) {
+        self.all_topics.get_or_insert_default().record(waited_ns);
+    }
+
     /// Adds what another thread saw.
     pub fn merge(&mut self, other: &Returns) {
         self.left += other.left;
@@ -43,8 +51,7 @@ impl Returns {
         self.shut_out += other.shut_out;
         self.unserved += other.unserved;
         merge_counts(&mut self.errors, &other.errors);
-        if let Some(first_frame) = &other.first_frame {
-            self.first_frame.get_or_insert_default().merge(first_frame);
-        }
+        merge_some(&mut self.first_frame, other.first_frame.as_deref());
+        merge_some(&mut self.all_topics, other.all_topics.as_deref());
     }
 }
