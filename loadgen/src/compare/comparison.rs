@@ -31,7 +31,29 @@ pub struct Asked {
     pub seed: u64,
 }
 
-/// A gated metric.
+impl Asked {
+    /// Whether a change of a metric for the worse fails the comparison.
+    fn gates_on(&self, metric: &Metric) -> bool {
+        match self.gates.is_empty() {
+            true => metric.is_gated,
+            false => self.gates.iter().any(|gate| gate.metric == metric),
+        }
+    }
+}
+
+/// How the runs of a pair were taken: what the host did to both cancels out of their ratio.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pairing {
+    /// There are no pairs.
+    #[default]
+    None,
+    /// One right after the other: they share the hour, and little else. So sides are tested.
+    ByTurns,
+    /// At the same time, on the same CPUs. So pairs are tested.
+    Together,
+}
+
+/// A metric to be gated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gate {
     /// The metric.
@@ -104,6 +126,8 @@ pub struct Comparison {
     pub cand_faults: u64,
     /// The metrics that both sides have.
     pub metrics: Vec<Compared>,
+    /// Gated metrics that one side or both do not tell.
+    pub untold: Vec<&'static Metric>,
 }
 
 impl Comparison {
@@ -123,6 +147,7 @@ impl Comparison {
             invalid_runs: base.len() + cand.len() - base_valid.len() - cand_valid.len(),
             base_faults: faults_of(&base_valid),
             cand_faults: faults_of(&cand_valid),
+            untold: untold(&metrics, asked),
             metrics,
         }
     }
@@ -153,19 +178,9 @@ impl Comparison {
     }
 }
 
-impl Comparison {
-    /// The result of comparing a server with itself.
-    pub fn floor(&self, host_fingerprint: &str, pairing: Pairing) -> Floor {
-        let shares = self.metrics.iter().map(|one| {
-            let (low, high) = one.interval;
-            (one.metric.key.to_owned(), (high - 1.0).max(1.0 / low - 1.0).max(0.0))
-        });
-        Floor {
-            host_fingerprint: host_fingerprint.to_owned(),
-            is_of_duets: pairing == Pairing::Together,
-            shares: shares.collect(),
-        }
-    }
+fn untold(metrics: &[Compared], asked: &Asked) -> Vec<&'static Metric> {
+    let is_told = |metric: &Metric| metrics.iter().any(|one| one.metric == metric);
+    METRICS.iter().filter(|metric| asked.gates_on(metric) && !is_told(metric)).collect()
 }
 
 fn valid(side: &[RunFile]) -> Vec<&RunFile> {
@@ -213,7 +228,7 @@ impl Compared {
         };
         Some(Compared {
             metric,
-            is_gated: if asked.gates.is_empty() { metric.is_gated } else { gate.is_some() },
+            is_gated: asked.gates_on(metric),
             effect_min,
             ratio,
             interval,

@@ -40,20 +40,30 @@ fn metric_json(one: &Compared) -> Value {
     })
 }
 
-/// JUnit XML: a test case for each gated metric, and one for frame integrity.
+/// JUnit XML: a test case for each gated metric, and one for whole frames. Where nothing was
+/// compared they are errors: neither side is better then, and a green suite would say so.
 ///
 /// # Errors
 /// When a text contains characters that XML does not allow.
 pub fn junit(comparison: &Comparison) -> Result<String, quick_junit::SerializeError> {
     let mut suite = TestSuite::new("gridload compare");
-    let status = if comparison.has_new_faults() {
-        failed(&format!("{} frames lost, damaged or out of order", comparison.cand_faults))
+    let status = if comparison.proves_nothing() {
+        errored("a side has no valid run")
+    } else if comparison.has_new_faults() {
+        let faults = comparison.cand_faults;
+        failed(&format!("{faults} frames lost, undelivered, misdelivered, damaged or out of order"))
     } else {
         TestCaseStatus::success()
     };
-    suite.add_test_case(TestCase::new("whole frames", status));
+    suite.add_test_case(test_case("whole frames", status));
     for one in comparison.metrics.iter().filter(|one| one.is_gated) {
-        suite.add_test_case(TestCase::new(one.metric.key, status_of(one)));
+        suite.add_test_case(test_case(one.metric.key, status_of(one)));
+    }
+    let is_empty = !comparison.metrics.iter().any(|one| one.is_gated);
+    for metric in &comparison.untold {
+        let why = "a side does not tell it";
+        let status = if is_empty { errored(why) } else { skipped(why) };
+        suite.add_test_case(test_case(metric.key, status));
     }
     let mut report = Report::new("gridload");
     report.add_test_suite(suite);
@@ -67,17 +77,31 @@ fn status_of(one: &Compared) -> TestCaseStatus {
     };
     match one.change {
         Change::Regressed => failed(&told()),
-        Change::Inconclusive => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_message(told());
-            status
-        }
+        Change::Inconclusive => skipped(&told()),
         Change::Improved | Change::Unchanged => TestCaseStatus::success(),
     }
 }
 
+/// Consumers group test cases by the name of their class.
+fn test_case(name: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(name, status);
+    case.set_classname("gridload.compare");
+    case
+}
+
 fn failed(message: &str) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    with_message(TestCaseStatus::non_success(NonSuccessKind::Failure), message)
+}
+
+fn errored(message: &str) -> TestCaseStatus {
+    with_message(TestCaseStatus::non_success(NonSuccessKind::Error), message)
+}
+
+fn skipped(message: &str) -> TestCaseStatus {
+    with_message(TestCaseStatus::skipped(), message)
+}
+
+fn with_message(mut status: TestCaseStatus, message: &str) -> TestCaseStatus {
     status.set_message(message);
     status
 }
@@ -109,4 +133,26 @@ pub fn github_action(comparison: &Comparison, more_is_better: bool) -> Value {
         })
     });
     Value::Array(entries.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::metric::Metric;
+
+    #[test]
+    fn where_nothing_was_compared_every_test_case_is_an_error() {
+        let untold = vec![Metric::find("e2e_p99").unwrap(), Metric::find("deliveries").unwrap()];
+        for (base_runs, cand_runs) in [(0, 8), (8, 0), (0, 0)] {
+            let untold = untold.clone();
+            let comparison = Comparison { base_runs, cand_runs, untold, ..Comparison::default() };
+            let text = junit(&comparison).unwrap();
+            assert_eq!(text.matches("<error message=").count(), 3, "{text}");
+            assert!(text.contains("tests=\"3\"") && text.contains("errors=\"3\""), "{text}");
+        }
+        let empty = Comparison { base_runs: 8, cand_runs: 8, untold, ..Comparison::default() };
+        let text = junit(&empty).unwrap();
+        assert!(text.contains("errors=\"2\""), "no gated metric was told: {text}");
+        assert_eq!(text.matches("classname=\"gridload.compare\"").count(), 3, "{text}");
+    }
 }

@@ -33,7 +33,10 @@ fn headline(comparison: &Comparison) -> String {
     if comparison.proves_nothing() {
         "NOTHING TO COMPARE: a side has no valid run".to_owned()
     } else if comparison.has_new_faults() {
-        format!("REGRESSION: {} frames lost, damaged or out of order", comparison.cand_faults)
+        format!(
+            "REGRESSION: {} frames lost, undelivered, misdelivered, damaged or out of order",
+            comparison.cand_faults
+        )
     } else if !regressed.is_empty() {
         format!("REGRESSION: {}", regressed.join(", "))
     } else if comparison.is_inconclusive() {
@@ -92,6 +95,7 @@ mod tests {
             change,
         };
         Comparison {
+            untold: Vec::new(),
             base_runs: 5,
             cand_runs: 5,
             invalid_runs: 1,
