@@ -13,6 +13,7 @@ use gridload::cli::options::RunArgs;
 use gridload::cli::{help, merge, report, session};
 use gridload::compare::{ab, trend};
 use gridload::judge::exit::Exit;
+use gridload::os::output::note;
 use gridload::replay::{capture, recorder, replay};
 use gridload::server::{embedded, external};
 use gridload::{capacity, compare, doctor, selftest};
@@ -65,7 +66,12 @@ fn main() -> ExitCode {
 /// Warnings by default; `GRIDLOAD_LOG=debug` tells more.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("GRIDLOAD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // A log line that nobody takes is no reason to end.
+        .log_internal_errors(false)
+        .init();
 }
 
 fn run(args: &RunArgs) -> Result<Exit, (String, Exit)> {
@@ -78,7 +84,7 @@ fn merge(args: &MergeArgs) -> Result<Exit, (String, Exit)> {
     merge::run(args, &command).map_err(|error| (error.to_string(), error.exit()))
 }
 
-fn print_error(message: &str, exit: Exit) -> Exit {
-    eprintln!("gridload: {message}");
+fn told(message: &str, exit: Exit) -> Exit {
+    note(format_args!("gridload: {message}"));
     exit
 }

@@ -21,6 +21,7 @@ use crate::judge::health;
 use crate::judge::health::{Gate, HealthLimits};
 use crate::observe::clocks::{AgentClock, Clocks};
 use crate::observe::progress::Progress;
+use crate::os::output::note;
 use crate::plan::part::Part;
 use crate::plan::plan::Plan;
 use crate::receive::outcome::class::ClassOutcome;
@@ -73,7 +74,7 @@ impl AgentPool {
         let clocks = Clocks { agents: self.agents.iter().map(clock_of).collect() };
         let names: Vec<String> = self.agents.iter().map(|agent| agent.name.clone()).collect();
         for (name, reason) in &gathered.lost {
-            eprintln!("agent {name} was lost: {reason}");
+            note(format_args!("agent {name} was lost: {reason}"));
         }
         Ok(joined(gathered, &names, clocks, plan))
     }

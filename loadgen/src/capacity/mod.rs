@@ -36,6 +36,7 @@ use crate::cli::overrides::ResolveError;
 use crate::cli::{overrides, session};
 use crate::judge::exit::Exit;
 use crate::observe::host::Environment;
+use crate::os::output::{note, say};
 use crate::scenario::builtin;
 use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
@@ -57,7 +58,7 @@ pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
     }
     let mut search = Search::new(asked(args, &scenario)?);
     let mut runner = Runner::new(args, name, options, &scenario)?;
-    eprintln!("{}", text::head(args.control));
+    note(text::head(args.control));
     let mut left_out = search_knee(&mut search, &mut runner, args.confirm)?;
     let found = search.found();
     if let Some(value) = found.confirmed.or(found.seen) {
@@ -169,7 +170,6 @@ fn conclude(
     let goals = goals(&scenario.slo);
     let (control, plan_cores) = (args.control, args.plan_cores);
     let summary = Summary { control, goals: &goals, answer: &answer, plan_cores, left_out };
-    println!("{}", text::summary(&summary));
     let record = Record {
         command: &session::command_line(std::env::args()),
         scenario: &scenario.name,
@@ -182,11 +182,13 @@ fn conclude(
         points: runner.points(),
         environment: &Environment::read(),
     };
-    for path in [Some(runner.directory().join(CAPACITY_FILE)), args.json.clone()] {
-        let Some(path) = path else { continue };
-        record.write(&path).map_err(|cause| CapacityError::Write { path, cause })?;
-    }
-    println!("result: {}", runner.directory().display());
+    let paths = [Some(runner.directory().join(CAPACITY_FILE)), args.json.clone()];
+    let written = paths.into_iter().flatten().try_for_each(|path| {
+        record.write(&path).map_err(|cause| CapacityError::Write { path, cause })
+    });
+    say(text::summary(&summary));
+    written?;
+    say(format_args!("result: {}", runner.directory().display()));
     Ok(exit(&found))
 }
 

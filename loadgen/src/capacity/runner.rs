@@ -19,6 +19,7 @@ use crate::cli::overrides::ResolveError;
 use crate::compare::child::{ChildRun, ChildRunError, fresh_directory};
 use crate::observe::host;
 use crate::observe::host::Partition;
+use crate::os::output::note;
 use crate::result::record::ResultDir;
 use crate::result::run_file::RunFile;
 use crate::scenario::scenario::Scenario;
@@ -143,7 +144,7 @@ impl<'a> Runner<'a> {
                 })) if !self.points.is_empty() => Point::refused(&question, said, directory),
                 Err(error) => return Err(error),
             };
-        eprintln!("{}", text::line(&point));
+        note(text::line(&point));
         let trial = point.trial;
         self.points.push(point);
         Ok(trial)

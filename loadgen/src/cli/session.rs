@@ -29,6 +29,8 @@ use crate::observe::kernel_counters::KernelCounters;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::{Sampler, Samples};
 use crate::observe::server_counters::CounterPage;
+use crate::os::interrupt::Interrupt;
+use crate::os::output::{note, say};
 use crate::os::tls::{TlsPlan, Trust};
 use crate::plan::budget;
 use crate::plan::budget::{Budget, Refusal, TargetKind};
@@ -178,8 +180,7 @@ pub fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
 /// Prints a scenario as it would be run, and the load it implies.
 pub fn check(args: &RunArgs) -> Result<Exit, SessionError> {
     let fitted = Fitted::new(resolved(args)?, &args.options)?;
-    print!("{}", fitted.scenario.to_toml());
-    println!("\n{}", implied(&fitted.budget));
+    say(format_args!("{}\n{}", fitted.scenario.to_toml(), implied(&fitted.budget)));
     Ok(Exit::Ok)
 }
 
@@ -187,7 +188,7 @@ pub fn check(args: &RunArgs) -> Result<Exit, SessionError> {
 pub fn list() -> Exit {
     for builtin in builtin::ALL {
         let about = Scenario::parse(builtin.text).map(|scenario| scenario.about);
-        println!("{:<22}{}", builtin.name, about.unwrap_or_default());
+        say(format_args!("{:<22}{}", builtin.name, about.unwrap_or_default()));
     }
     Exit::Ok
 }
@@ -224,7 +225,12 @@ pub fn run_scenario(
     command: &str,
 ) -> Result<Exit, SessionError> {
     let fitted = Fitted::new(scenario, options)?;
-    eprintln!("{}: {}\n{}", fitted.scenario.name, fitted.scenario.about, implied(&fitted.budget));
+    note(format_args!(
+        "{}: {}\n{}",
+        fitted.scenario.name,
+        fitted.scenario.about,
+        implied(&fitted.budget)
+    ));
     into_directory(options, &fitted.scenario.name.clone(), |directory, unix_ns| {
         run_into(directory, fitted, Call { options, command }, unix_ns)
     })
@@ -257,7 +263,7 @@ struct Call<'c> {
 fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
     let options = &args.options;
     let scenario = resolved(args)?;
-    eprintln!("{}: {}", scenario.name, scenario.about);
+    note(format_args!("{}: {}", scenario.name, scenario.about));
     into_directory(options, &scenario.name.clone(), |directory, unix_ns| {
         let Some(mut target) = Target::named(&scenario, options)? else {
             let cause = ScenarioError::Contradiction(NO_TARGET.to_owned());
@@ -375,9 +381,11 @@ impl Target {
             None => {}
             Some(Ok(status)) if ended_well(status) => {}
             Some(Ok(status)) => {
-                eprintln!("the embedded engine ended with {status}; see engine.log");
+                note(format_args!("the embedded engine ended with {status}; see engine.log"));
             }
-            Some(Err(error)) => eprintln!("the embedded engine could not be stopped: {error}"),
+            Some(Err(error)) => {
+                note(format_args!("the embedded engine could not be stopped: {error}"))
+            }
         }
     }
 }
@@ -480,14 +488,16 @@ fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit,
         limits: &limits,
         verdict: &verdict,
     };
-    println!("{}", text::render(&record));
-    directory.write(&record).map_err(SessionError::Directory)?;
+    // The result comes first: whoever reads the report may have gone.
+    let written = directory.write(&record);
+    say(text::render(&record));
+    written.map_err(SessionError::Directory)?;
     let path = directory.path();
-    println!("result: {}", path.display());
+    say(format_args!("result: {}", path.display()));
     if call.options.html {
         let page = html::page_in(path);
         html::write(RunFile { path: path.join(RUN_FILE), run: run_json(&record) }, &page)?;
-        println!("report: {}", page.display());
+        say(format_args!("report: {}", page.display()));
     }
     Ok(verdict.exit())
 }

@@ -21,6 +21,7 @@ use crate::compare::metric::Metric;
 use crate::compare::pairing::Pairing;
 use crate::judge::exit::Exit;
 use crate::observe::host::{Environment, Partition};
+use crate::os::output::note;
 use crate::result::run_file::RunFile;
 
 /// The number of invalid pairs that may be dropped, per pair that is wanted.
@@ -82,13 +83,15 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
         } else {
             aside += 1;
         }
-        eprintln!("{} valid pairs of {}, {aside} set aside", base.len(), args.pairs);
+        note(format_args!("{} valid pairs of {}, {aside} set aside", base.len(), args.pairs));
     }
     compare::tell_uncounted(&base);
     let comparison = Comparison { invalid_runs: 2 * aside, ..Comparison::of(&base, &cand, &asked) };
     let exit = compare::conclude(&comparison, &args.judge)?;
     if base.len() < args.pairs {
-        eprintln!("gave up after {aside} invalid pairs: this host is too busy to compare anything");
+        note(format_args!(
+            "gave up after {aside} invalid pairs: this host is too busy to compare anything"
+        ));
         return Ok(Exit::InvalidRun);
     }
     let Some(path) = &args.calibrate else { return Ok(exit) };
@@ -118,7 +121,7 @@ impl<'a> Session<'a> {
         let runs = [0, 1].map(|i| self.run(&directories[i], sides[i]));
         let mut found = self.call(runs)?;
         for (side, file) in sides.into_iter().zip(&found) {
-            eprintln!("pair {}, {}: {}", at + 1, side.name(), summary(file));
+            note(format_args!("pair {}, {}: {}", at + 1, side.name(), summary(file)));
         }
         if cand_first {
             found.reverse();

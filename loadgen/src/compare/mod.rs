@@ -28,6 +28,7 @@ use crate::compare::comparison::{Asked, Comparison};
 use crate::compare::floor::{Floor, FloorError};
 use crate::compare::pairing::Pairing;
 use crate::judge::exit::Exit;
+use crate::os::output::{note, say};
 use crate::result::run_file::{RunFile, RunFileError};
 
 /// Why there is no comparison.
@@ -82,7 +83,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CompareError> {
 /// Prints which requested kernel counters are missing, so that nobody looks for their rows.
 pub fn tell_uncounted(runs: &[RunFile]) {
     for told in runs.first().into_iter().flat_map(RunFile::uncounted) {
-        eprintln!("not counted: {told}");
+        note(format_args!("not counted: {told}"));
     }
 }
 
@@ -102,8 +103,9 @@ pub fn asked(judge: &JudgeArgs, host: &str, pairing: Pairing) -> Result<Asked, C
 /// # Errors
 /// [`CompareError`] when a file cannot be written.
 pub fn conclude(comparison: &Comparison, judge: &JudgeArgs) -> Result<Exit, CompareError> {
-    println!("{}", text::terminal(comparison));
-    write_files(judge, comparison)?;
+    let written = write_files(judge, comparison);
+    say(text::terminal(comparison));
+    written?;
     Ok(exit(comparison, judge.require_conclusive))
 }
 

@@ -14,6 +14,7 @@ use crate::cli::flags::compare::TrendArgs;
 use crate::compare::metric::{METRICS, Metric};
 use crate::compare::statistics::median;
 use crate::judge::exit::Exit;
+use crate::os::output::say;
 use crate::report::spark::spark;
 use crate::report::table::table;
 use crate::result::run_file::{RunFile, RunFileError};
@@ -90,7 +91,7 @@ pub fn run(args: &TrendArgs) -> Result<Exit, TrendError> {
     let last = entries.last().ok_or_else(|| TrendError::Empty(args.history.clone()))?;
     let is_alike = |one: &&Entry| one.conditions() == last.conditions();
     let alike: Vec<_> = entries.iter().filter(is_alike).collect();
-    println!("{}", render(&alike));
+    say(render(&alike));
     Ok(Exit::Ok)
 }
 

@@ -23,6 +23,7 @@ use crate::doctor::facts::Facts;
 use crate::doctor::limit::{Limit, State};
 use crate::judge::exit::Exit;
 use crate::observe::kernel_files::KernelFiles;
+use crate::os::output::say;
 use crate::plan::budget;
 use crate::scenario::builtin;
 use crate::scenario::scenario::Scenario;
@@ -38,11 +39,11 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, SessionError> {
     let mut limits = examine(&scenario, &args.run.options, &Facts::read(&files))?;
     if args.fix {
         for line in repair::repair(&limits, &files) {
-            println!("{line}");
+            say(format_args!("{line}"));
         }
         limits = examine(&scenario, &args.run.options, &Facts::read(&files))?;
     }
-    println!("{}", text::render(&scenario, &limits));
+    say(text::render(&scenario, &limits));
     Ok(if fits(&limits) { Exit::Ok } else { Exit::Usage })
 }
 

@@ -2,5 +2,6 @@
 //! measured.
 
 pub mod interrupt;
+pub mod output;
 pub mod socket;
 pub mod tls;

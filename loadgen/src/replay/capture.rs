@@ -14,6 +14,7 @@ use crate::codec::c37118;
 use crate::codec::c37118::{Envelope, Station};
 use crate::codec::payload::Payload;
 use crate::judge::exit::Exit;
+use crate::os::output::say;
 use crate::plan::encoder::Encoder;
 use crate::plan::layout::Layout;
 use crate::plan::plan::{Destination, Plan};
@@ -68,7 +69,7 @@ pub fn run(args: &CaptureArgs) -> Result<Exit, CaptureError> {
     }
     let out = BufWriter::new(File::create(&args.pcap).map_err(failed)?);
     write(&frames, out).map_err(failed)?;
-    println!("{} frames of {name} in {}", frames.len(), args.pcap.display());
+    say(format_args!("{} frames of {name} in {}", frames.len(), args.pcap.display()));
     Ok(Exit::Ok)
 }
 

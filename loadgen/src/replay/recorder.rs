@@ -26,6 +26,8 @@ use crate::drive::{dial, link};
 use crate::judge::exit::Exit;
 use crate::judge::interrupt::watch_signals;
 use crate::observe::progress::Progress;
+use crate::os::interrupt::Interrupt;
+use crate::os::output::{note, say};
 use crate::os::socket;
 use crate::os::tls::{TlsClient, TlsError};
 use crate::replay::framing;
@@ -94,7 +96,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
     let failed = |cause| RecorderError::File { path: args.pcap.clone(), cause };
     let out = BufWriter::new(File::create(&args.pcap).map_err(failed)?);
     let mut tape = Tape::new(PacketWriter::new(out).map_err(failed)?);
-    eprintln!("recording to {}; Ctrl-C ends it in order", args.pcap.display());
+    note(format_args!("recording to {}; Ctrl-C ends it in order", args.pcap.display()));
     let bar = bar(args.seconds);
     let until_ns = mono_ns() + args.seconds * SECOND_NS;
     let mut ended = Ok(());
@@ -111,7 +113,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
     interrupt.finish();
     let told = tape.told();
     tape.finish().map_err(failed)?;
-    println!("{told} in {}", args.pcap.display());
+    say(format_args!("{told} in {}", args.pcap.display()));
     line.tell_gaps();
     ended.map(|()| Exit::Ok).map_err(RecorderError::Ended)
 }
@@ -210,7 +212,7 @@ impl Line {
     fn tell_gaps(&self) {
         if self.gap_frames > 0 {
             let frames = format_exact(self.gap_frames);
-            println!("{frames} frames are missing: the server told that it skipped them");
+            say(format_args!("{frames} frames are missing: the server told that it skipped them"));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::cli::{overrides, session};
 use crate::codec::payload::Payload;
 use crate::codec::track::Track;
 use crate::judge::exit::Exit;
+use crate::os::output::note;
 use crate::replay::recording::{Recording, RecordingError};
 use crate::scenario::limits::{MEASURE_MIN, check_phase};
 use crate::scenario::publishers::{Phase, PublisherGroup};
@@ -86,7 +87,7 @@ pub fn run(args: &ReplayArgs, command: &str) -> Result<Exit, ReplayError> {
     let file = File::open(&args.file).map_err(|cause| ReplayError::File { path: path(), cause })?;
     let mut recording =
         Recording::read(file).map_err(|cause| ReplayError::Recording { path: path(), cause })?;
-    eprintln!("{}: {}", path(), told(&recording));
+    note(format_args!("{}: {}", path(), told(&recording)));
     if args.restamp {
         recording.restamp(args.speed);
     }

@@ -118,7 +118,10 @@ impl ResultDir {
         for (name, histogram) in named_histograms(outcome) {
             fs::write(self.path.join(format!("{name}.hgrm")), hgrm(histogram))?;
         }
-        fs::write(self.path.join(RUN_FILE), json_text(run)?)
+        // Under another name until it is whole: a full disk leaves no half of a result.
+        let part = self.path.join(RUN_FILE).with_extension("part");
+        fs::write(&part, json_text(run)?)?;
+        fs::rename(part, self.path.join(RUN_FILE))
     }
 }
 

@@ -17,7 +17,9 @@ use serde_json::json;
 use crate::cli::flags::selftest::SelftestArgs;
 use crate::judge::exit::Exit;
 use crate::observe::host;
-use crate::selftest::error::SelftestError;
+use crate::os::output::{note, say};
+use crate::plan::budget::Refusal;
+use crate::scenario::section::ScenarioError;
 use crate::selftest::floor::TimingFloor;
 use crate::selftest::row::{Row, RowVerdict};
 use crate::selftest::rows::{Extent, Rows};
@@ -34,17 +36,17 @@ pub fn run(args: &SelftestArgs) -> Result<Exit, SelftestError> {
     let extent = if args.short { Extent::Short } else { Extent::Full };
     let (rows, floor) = all(extent)?;
     let passed = rows.iter().filter(|row| row.verdict == RowVerdict::Ok).count();
-    println!("\n{passed} of {} within their bounds", rows.len());
     if let Some(path) = &args.json {
         let text = format!("{:#}\n", json!({"rows": rows, "floor": floor}));
         fs::write(path, text).map_err(|cause| SelftestError::Json { path: path.clone(), cause })?;
     }
+    say(format_args!("\n{passed} of {} within their bounds", rows.len()));
     if rows.iter().any(|row| row.verdict == RowVerdict::Wrong) {
-        eprintln!("do not trust what this instrument says here before this is mended");
+        note(format_args!("do not trust what this instrument says here before this is mended"));
         return Ok(Exit::InvalidRun);
     }
     if passed < rows.len() {
-        eprintln!("the host was in the way: try again when it is quiet");
+        note(format_args!("the host was in the way: try again when it is quiet"));
         return Ok(Exit::InvalidRun);
     }
     leave(&floor);
@@ -78,11 +80,11 @@ impl Told {
     fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
         for row in rows {
             let Row { number, what, truth, measured, allowed, verdict } = &row;
-            println!("{} {number:>2}  {what}", verdict.name());
-            println!(
+            say(format_args!("{} {number:>2}  {what}", verdict.name()));
+            say(format_args!(
                 "{:>20} {truth}\n{:>20} {measured}\n{:>20} {allowed}",
                 "truth", "measured", "may be off"
-            );
+            ));
             self.rows.push(row);
         }
     }
@@ -91,7 +93,7 @@ impl Told {
 /// Reports work without a floor, so an unwritable home directory only causes a message.
 fn leave(floor: &TimingFloor) {
     match floor.leave() {
-        Ok(path) => eprintln!("the floor is kept for later reports in {}", path.display()),
-        Err(error) => eprintln!("the floor could not be kept for later reports: {error}"),
+        Ok(path) => note(format_args!("the floor is kept for later reports in {}", path.display())),
+        Err(error) => note(format_args!("the floor could not be kept for later reports: {error}")),
     }
 }

@@ -12,7 +12,8 @@ use crate::observe::host::Partition;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::Sampler;
 use crate::observe::server_counters::CounterPage;
-use crate::plan::budget::{LayoutRequest, TargetKind};
+use crate::os::output::note;
+use crate::plan::budget::{Destined, Wishes};
 use crate::plan::plan::{Destination, Disturbance, Plan};
 use crate::plan::{budget, check};
 use crate::receive::outcome::Outcome;
@@ -123,7 +124,10 @@ impl Bench {
             if found.is_calm() {
                 return Ok(found);
             }
-            eprintln!("      again, the host was in the way: {}", found.breaches().join("; "));
+            note(format_args!(
+                "      again, the host was in the way: {}",
+                found.breaches().join("; ")
+            ));
         }
         self.once(trial)
     }
