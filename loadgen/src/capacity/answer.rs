@@ -17,7 +17,9 @@ pub enum LimitedBy {
     ServerCpu(String),
     /// TCP uses all the memory that the kernel allows it.
     KernelMemory(String),
-    /// A goal is missed although CPU time is left.
+    /// The server refuses connections, or ends.
+    Server(String),
+    /// A goal is missed while there is CPU time left.
     Goal(String),
     /// The generator reached its limit before the server did.
     Generator(String),
@@ -34,8 +36,8 @@ pub enum LimitedBy {
 impl LimitedBy {
     /// Whether the server or its host is the limit.
     fn is_the_servers(&self) -> bool {
-        use LimitedBy::{Goal, KernelMemory, ServerCpu};
-        matches!(self, ServerCpu(_) | KernelMemory(_) | Goal(_))
+        use LimitedBy::{Goal, KernelMemory, Server, ServerCpu};
+        matches!(self, Server(_) | ServerCpu(_) | KernelMemory(_) | Goal(_))
     }
 }
 
@@ -151,6 +153,7 @@ fn limited_by(found: &Found, points: &[Point]) -> LimitedBy {
         Trial::Refused => LimitedBy::Host(reason),
         Trial::Invalid => LimitedBy::Generator(reason),
         Trial::Disturbed => LimitedBy::Neighbours(reason),
+        Trial::Missed if point.has_server_failed() => LimitedBy::Server(reason),
         Trial::Missed => missed(point),
     }
 }

@@ -122,7 +122,7 @@ impl Point {
         }
     }
 
-    /// A run that was not started, because this host cannot carry it.
+    /// A run without a result: this host cannot carry it, or its server let nobody in.
     pub fn refused(question: &Question, said: String, result: PathBuf) -> Point {
         Point {
             purpose: question.purpose,
@@ -148,7 +148,12 @@ impl Point {
 
     /// Whether its numbers are valid for the server.
     pub fn is_valid(&self) -> bool {
-        matches!(self.trial, Trial::Held | Trial::Missed)
+        self.trial == Trial::Held || (self.trial == Trial::Missed && !self.has_server_failed())
+    }
+
+    /// Whether its server refused connections or ended: such a load is missed for that reason.
+    pub fn has_server_failed(&self) -> bool {
+        self.trial == Trial::Missed && !self.reasons.is_empty()
     }
 
     /// The CPU share of its server.
@@ -170,7 +175,9 @@ const NOT_CARRIED_MAX: f64 = 0.02;
 
 fn trial(run: &Value) -> Trial {
     let exit = run["exit_code"].as_u64();
-    if run["health"]["valid"] != true {
+    if exit == Some(u64::from(Exit::ServerFailed.code())) {
+        Trial::Missed
+    } else if run["health"]["valid"] != true {
         if is_disturbed(run) { Trial::Disturbed } else { Trial::Invalid }
     } else if exit == Some(u64::from(Exit::Ok.code())) {
         Trial::Held

@@ -142,6 +142,14 @@ impl<'a> Runner<'a> {
                 Err(CapacityError::Run(ChildRunError::NoResult {
                     is_refusal: true, said, ..
                 })) if !self.points.is_empty() => Point::refused(&question, said, directory),
+                // What had held before the server gave up still did.
+                Err(CapacityError::Run(
+                    error @ (ChildRunError::NoResult { is_servers: true, .. }
+                    | ChildRunError::Server(_)),
+                )) if !self.points.is_empty() => {
+                    let said = error.to_string();
+                    Point { trial: Trial::Missed, ..Point::refused(&question, said, directory) }
+                }
                 Err(error) => return Err(error),
             };
         note(text::line(&point));

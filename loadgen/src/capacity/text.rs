@@ -32,6 +32,7 @@ pub fn line(point: &Point) -> String {
     let deliveries = point.deliveries_per_s.map(|rate| format!("{}/s", format_count(rate)));
     let (came_out, why) = match point.trial {
         Trial::Held => ("held", String::new()),
+        Trial::Missed if point.has_server_failed() => ("MISSED", first_of(&point.reasons)),
         Trial::Missed => ("MISSED", point.missed.join(", ")),
         Trial::Invalid => ("invalid", first_of(&point.reasons)),
         Trial::Disturbed => ("disturbed", first_of(&point.reasons)),
@@ -170,6 +171,7 @@ fn headroom_text(times: f64, asked: u64) -> String {
 
 fn limit_text(limited_by: &LimitedBy) -> String {
     match limited_by {
+        LimitedBy::Server(reason) => format!("the server, which fails: {reason}"),
         LimitedBy::ServerCpu(goals) => format!("the server's CPUs, which are full: {goals}"),
         LimitedBy::KernelMemory(goals) => format!("the kernel's memory for TCP: {goals}"),
         LimitedBy::Goal(goals) => format!("latency or loss, with CPU time left: {goals}"),

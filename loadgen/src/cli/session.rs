@@ -119,6 +119,7 @@ impl SessionError {
             | SessionError::Directory(_) => Exit::Usage,
             // The run was ended before anything was measured, so it has no verdict.
             SessionError::Run(RunError::Stopped) => Exit::InvalidRun,
+            SessionError::Run(error) if error.is_servers() => Exit::ServerFailed,
             SessionError::System { .. } | SessionError::Engine { .. } | SessionError::Run(_) => {
                 Exit::Internal
             }

@@ -88,6 +88,9 @@ impl Offer<'_> {
             return if too_long { Err(UpgradeError::Malformed) } else { Ok(None) };
         };
         let head = Head::parse(answer.get(..head_bytes).unwrap_or_default())?;
+        if head.is_refusal() && answer.len() < head_bytes + 4 + head.body_bytes() {
+            return Ok(None);
+        }
         let is_deflated = match self.key {
             Some(key) => self.check_upgrade(&head, key)?,
             None => head.check_stream()?,
@@ -116,6 +119,16 @@ impl Offer<'_> {
             Some(_) => Err(UpgradeError::Extension),
         }
     }
+}
+
+/// What a server says behind the head of an answer, as far as it is short and can be printed.
+pub fn words(answer: &[u8]) -> Option<String> {
+    let head_bytes = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let body = String::from_utf8_lossy(answer.get(head_bytes..)?);
+    let printable = body.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let words: String = printable.take(WORDS_MAX).collect();
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!words.is_empty()).then_some(words)
 }
 
 /// The handshake key of a socket: any 16 bytes that differ between sockets.
@@ -152,6 +165,16 @@ impl<'h> Head<'h> {
         tokens.any(|found| found.trim().eq_ignore_ascii_case(token))
     }
 
+    fn is_refusal(&self) -> bool {
+        !matches!(self.status, 101 | 200)
+    }
+
+    /// Length of the body that is worth waiting for; one that is long is not.
+    fn body_bytes(&self) -> usize {
+        let length = self.value("content-length").and_then(|length| length.parse().ok());
+        length.filter(|bytes| *bytes <= REFUSAL_BYTES_MAX).unwrap_or(0)
+    }
+
     fn check_stream(&self) -> Result<bool, UpgradeError> {
         let is_stream = |kind: &str| kind.starts_with("text/event-stream");
         match (self.status, self.value("content-type")) {
@@ -179,6 +202,10 @@ const DEFLATE_OFFER: &str =
     "permessage-deflate; client_no_context_takeover; server_no_context_takeover";
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const HEAD_BYTES_MAX: usize = 8192;
+/// A longer body of a refusal is not waited for.
+const REFUSAL_BYTES_MAX: usize = 4096;
+/// Characters of a refusal that are told.
+const WORDS_MAX: usize = 300;
 
 #[cfg(test)]
 mod tests {
@@ -279,5 +306,17 @@ mod tests {
         let noise = [b'x'; HEAD_BYTES_MAX + 1];
         assert_eq!(offer().check(&noise), Err(UpgradeError::Malformed));
         assert_eq!(offer().check(b"SSH-2.0\r\n\r\n"), Err(UpgradeError::Malformed));
+    }
+
+    #[test]
+    fn a_refusal_is_waited_for_and_its_words_are_told() {
+        let offer = Offer { path: "/", host: "h", key: Some("k"), ..Offer::default() };
+        let answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 12\r\n\r\nno\nroom\x07left";
+        assert_eq!(offer.check(&answer[..answer.len() - 1]), Ok(None));
+        assert_eq!(offer.check(answer), Err(UpgradeError::Status(503)));
+        assert_eq!(words(answer).as_deref(), Some("no room left"));
+        assert_eq!(words(b"HTTP/1.1 401 No\r\n\r\n"), None);
+        let endless = b"HTTP/1.1 500 No\r\nContent-Length: 99999\r\n\r\n";
+        assert_eq!(offer.check(endless), Err(UpgradeError::Status(500)));
     }
 }

@@ -41,7 +41,9 @@ pub enum ChildRunError {
         exit: String,
         /// Whether it rejected its arguments, or found the load too large for this host.
         is_refusal: bool,
-        /// The last lines of its error output.
+        /// Whether it found that the server let nobody in.
+        is_servers: bool,
+        /// Its last words.
         said: String,
     },
 }
@@ -52,6 +54,7 @@ impl ChildRunError {
         match self {
             ChildRunError::Directory { .. } | ChildRunError::Server(_) => Exit::Usage,
             ChildRunError::NoResult { is_refusal: true, .. } => Exit::Usage,
+            ChildRunError::NoResult { is_servers: true, .. } => Exit::ServerFailed,
             ChildRunError::NoResult { .. } => Exit::Internal,
         }
     }
@@ -128,10 +131,12 @@ impl ChildRun<'_> {
     }
 
     fn no_result(&self, output: &Output) -> ChildRunError {
+        let ended_with = |exit: Exit| output.status.code() == Some(i32::from(exit.code()));
         ChildRunError::NoResult {
             path: self.directory.to_owned(),
             exit: output.status.to_string(),
-            is_refusal: output.status.code() == Some(i32::from(Exit::Usage.code())),
+            is_refusal: ended_with(Exit::Usage),
+            is_servers: ended_with(Exit::ServerFailed),
             said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         }
     }

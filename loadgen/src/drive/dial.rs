@@ -9,7 +9,8 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::codec::dialect::broker::{Broker, Brought, Carried};
-use crate::codec::handshake::Offer;
+use crate::codec::handshake;
+use crate::codec::handshake::{Offer, UpgradeError};
 use crate::codec::memo::Memo;
 use crate::drive::connection::Connection;
 use crate::drive::stage::Stage;
@@ -181,7 +182,11 @@ fn read_answer(connection: &mut Connection, offer: &Offer<'_>) -> Result<Option<
         let filled = connection.fill(&mut buffer, usize::MAX).map_err(Failure::Passing)?;
         let Some(filled) = filled else { return Ok(None) };
         let bytes = buffer.get(..filled.total).unwrap_or_default();
-        match offer.check(bytes).map_err(|error| Failure::Final(error.to_string()))? {
+        let refused = |error: UpgradeError| {
+            let said = handshake::words(bytes).map_or(String::new(), |words| format!(": {words}"));
+            Failure::Final(format!("{error}{said}"))
+        };
+        match offer.check(bytes).map_err(refused)? {
             Some(answer) => {
                 connection.keep(bytes.get(answer.head_bytes..).unwrap_or_default());
                 return Ok(Some(()));

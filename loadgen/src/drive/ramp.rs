@@ -76,8 +76,13 @@ impl Ramp {
         }
     }
 
-    /// The subscribers whose attempts have timed out. The caller fails those that are still in
-    /// progress.
+    /// Keeps what the server said to the first socket that it refused.
+    pub fn note_words(&mut self, words: String) {
+        self.outcome.said.get_or_insert(words);
+    }
+
+    /// The subscribers whose attempts have taken too long by now. The caller fails those that are
+    /// still under way.
     pub fn overdue(&mut self, now_ns: u64) -> Option<u32> {
         let (deadline_ns, subscriber) = *self.pending.front()?;
         (deadline_ns <= now_ns).then(|| {
@@ -133,6 +138,7 @@ pub fn merge(parts: impl IntoIterator<Item = RampOutcome>) -> RampOutcome {
         whole.connected += part.connected;
         crate::receive::outcome::counts::merge_counts(&mut whole.errors, &part.errors);
         whole.elapsed = whole.elapsed.max(part.elapsed);
+        whole.said = whole.said.or(part.said);
     }
     whole
 }

@@ -2,6 +2,7 @@
 //! phases and collects the results; for a whole load, or for one part of a load that several hosts
 //! share. Must not read sockets or messages itself.
 
+use std::fmt;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -18,6 +19,7 @@ use crate::drive::stage::Stage;
 use crate::drive::subscribers::worker;
 use crate::drive::subscribers::worker::SubscriberThreadResult;
 use crate::observe::progress::{Phase, Progress};
+use crate::os::socket;
 use crate::os::tls::TlsError;
 use crate::plan::part::Part;
 use crate::plan::plan::Plan;
@@ -45,7 +47,7 @@ pub enum RunError {
     Publisher(#[from] ConnectError),
     /// There are subscribers in the plan, but none could connect.
     #[error("none of {0} subscribers could connect: {1}")]
-    NoSubscribers(u64, String),
+    NoSubscribers(u64, Refused),
     /// The operating system refused something a thread needs.
     #[error("{0}: {1}")]
     System(&'static str, #[source] io::Error),
@@ -60,7 +62,39 @@ pub enum RunError {
     Panicked(&'static str),
 }
 
-/// Executes a whole plan. `progress` shows how far it is, and can stop it.
+/// Why nobody could connect.
+#[derive(Debug)]
+pub struct Refused {
+    /// Failures by kind.
+    reasons: String,
+    /// What the server said.
+    said: Option<String>,
+    /// Whether this host lacked something.
+    is_local: bool,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.reasons)?;
+        match &self.said {
+            Some(said) => write!(out, "; the server said: {said}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl RunError {
+    /// Whether it is the server that let nobody in.
+    pub fn is_servers(&self) -> bool {
+        match self {
+            RunError::NoSubscribers(_, refused) => !refused.is_local,
+            RunError::Publisher(error) => !socket::is_local(&error.reason),
+            _ => false,
+        }
+    }
+}
+
+/// Carries a whole plan out. `progress` tells how far it is, and can stop it.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
     perform(plan, progress, &Solo).map(RunResult::whole)
 }
@@ -104,6 +138,7 @@ fn faults<'scope, 'env>(
     coordinator: &dyn Coordinator,
 ) -> Result<RunResult, RunError> {
     let (sender, receiver) = mpsc::channel();
+    publishers::knock(stage)?;
     let subscribers = spawn_subscribers(stage, scope, &sender)?;
     await_ramp(stage, &subscribers);
     if stage.progress.is_stopped() {
@@ -193,7 +228,12 @@ fn is_alone(stage: &Stage<'_>) -> bool {
 fn no_subscribers(received: Vec<SubscriberThreadResult>) -> RunError {
     let ramp = crate::drive::ramp::merge(received.into_iter().map(|harvest| harvest.ramp));
     let reasons = ramp.errors.iter().map(|(reason, tries)| format!("{tries} x {reason}"));
-    RunError::NoSubscribers(ramp.attempted, reasons.collect::<Vec<_>>().join(", "))
+    let refused = Refused {
+        reasons: reasons.collect::<Vec<_>>().join(", "),
+        said: ramp.said.clone(),
+        is_local: ramp.errors.keys().any(|reason| socket::is_local(reason)),
+    };
+    RunError::NoSubscribers(ramp.attempted, refused)
 }
 
 fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connected>>, RunError> {

@@ -19,11 +19,13 @@ pub enum Exit {
     InvalidRun,
     /// A comparison was undecided, and the caller asked for this to be an error.
     Inconclusive,
+    /// The measured server refused connections, stopped taking frames, or ended.
+    ServerFailed,
 }
 
 impl Exit {
     /// Every way to end, in the order of the codes.
-    pub const ALL: [Exit; 7] = [
+    pub const ALL: [Exit; 8] = [
         Exit::Ok,
         Exit::Internal,
         Exit::Usage,
@@ -31,6 +33,7 @@ impl Exit {
         Exit::SloViolated,
         Exit::InvalidRun,
         Exit::Inconclusive,
+        Exit::ServerFailed,
     ];
 
     /// The number given to the operating system.
@@ -43,6 +46,7 @@ impl Exit {
             Exit::SloViolated => 4,
             Exit::InvalidRun => 5,
             Exit::Inconclusive => 6,
+            Exit::ServerFailed => 7,
         }
     }
 
@@ -56,6 +60,7 @@ impl Exit {
             Exit::SloViolated => "slo-violated",
             Exit::InvalidRun => "invalid",
             Exit::Inconclusive => "inconclusive",
+            Exit::ServerFailed => "server-failed",
         }
     }
 }
@@ -82,7 +87,8 @@ mod tests {
                 (3, "regressed"),
                 (4, "slo-violated"),
                 (5, "invalid"),
-                (6, "inconclusive")
+                (6, "inconclusive"),
+                (7, "server-failed")
             ]
         );
     }

@@ -3,10 +3,12 @@
 //! and the samples.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::observe::sampler::{HostUsage, Samples};
+use crate::os::socket;
 use crate::plan::class::ClassPlan;
 use crate::plan::plan::Plan;
 use crate::receive::outcome::{Outcome, ThreadHealth};
@@ -55,6 +57,30 @@ impl Default for HealthLimits {
     }
 }
 
+/// Whose doing it is that a condition does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The generator did less than it should, or somebody ended it.
+    #[default]
+    Generator,
+    /// Something else on the host, or the way to the server.
+    Host,
+    /// The measured server.
+    Server,
+}
+
+impl Cause {
+    /// Who that is, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Generator => "the generator",
+            Cause::Host => "the host",
+            Cause::Server => "the server",
+        }
+    }
+}
+
 /// One condition of a valid run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
@@ -72,6 +98,15 @@ pub struct Gate {
     pub pass: bool,
     /// What a breach means.
     pub why: Cow<'static, str>,
+    /// Whose doing a breach is.
+    #[serde(default)]
+    pub cause: Cause,
+}
+
+impl Gate {
+    fn caused_by(self, cause: Cause) -> Gate {
+        Gate { cause, ..self }
+    }
 }
 
 /// Whether every gate holds.
@@ -116,13 +151,15 @@ pub fn all_agents(reported: usize, planned: usize) -> Gate {
 fn at_most(name: &'static str, value: f64, limit: f64, text: Text, why: &'static str) -> Gate {
     let Text { measured, allowed } = text;
     let (name, why) = (name.into(), why.into());
-    Gate { name, value, limit, measured, allowed, pass: value <= limit, why }
+    let (pass, cause) = (value <= limit, Cause::Generator);
+    Gate { name, value, limit, measured, allowed, pass, why, cause }
 }
 
 fn at_least(name: &'static str, value: f64, limit: f64, text: Text, why: &'static str) -> Gate {
     let Text { measured, allowed } = text;
     let (name, why) = (name.into(), why.into());
-    Gate { name, value, limit, measured, allowed, pass: value >= limit, why }
+    let (pass, cause) = (value >= limit, Cause::Generator);
+    Gate { name, value, limit, measured, allowed, pass, why, cause }
 }
 
 /// The numbers of a gate as text.
@@ -172,9 +209,23 @@ fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
         "connected",
         connected as f64,
         planned as f64,
-        text(format!("{connected} of {planned}"), "all"),
+        text(format!("{connected} of {planned}{}", listed(&outcome.ramp.errors)), "all"),
         "fewer sockets than planned carry less than the planned load",
     )
+    .caused_by(connecting(&outcome.ramp.errors))
+}
+
+/// Who kept sockets from being opened: the server, unless this host lacked something itself.
+fn connecting(errors: &BTreeMap<String, u64>) -> Cause {
+    match errors.is_empty() || errors.keys().any(|reason| socket::is_local(reason)) {
+        true => Cause::Generator,
+        false => Cause::Server,
+    }
+}
+
+fn listed(reasons: &BTreeMap<String, u64>) -> String {
+    let told: Vec<_> = reasons.iter().map(|(why, count)| format!("{count} x {why}")).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }
 
 fn all_threads(plan: &Plan, outcome: &Outcome) -> Gate {
@@ -199,9 +250,11 @@ fn published(plan: &Plan, outcome: &Outcome, limits: &HealthLimits) -> Gate {
         "published",
         share,
         limit,
-        text(percent(share), format!(">= {}", percent(limit))),
-        "the load was lighter than the scenario says",
+        text(percent(share) + &listed(&publishers.closes), format!(">= {}", percent(limit))),
+        "the server closed the publishers' sockets or took no more frames, so the load was lighter \
+         than the scenario says",
     )
+    .caused_by(Cause::Server)
 }
 
 fn period_ns(plan: &Plan) -> f64 {
@@ -255,6 +308,7 @@ fn jitter(plan: &Plan, outcome: &Outcome, limits: &HealthLimits) -> Gate {
         text(format_ns(latest_ns), format!("<= {}", format_ns(limit_ns))),
         "the host woke the generator late: it would have woken a server as late",
     )
+    .caused_by(Cause::Host)
 }
 
 fn backlog(outcome: &Outcome, limits: &HealthLimits) -> Gate {
@@ -303,13 +357,14 @@ pub fn of_host(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Vec<Gat
     let mut gates = vec![cpu_busy(plan, samples, limits), steal(&start.host, &end.host, limits)];
     gates.extend(kernel_counters(plan, &start.host, &end.host, deliveries, limits));
     if start.server.is_some() {
-        gates.push(at_least(
+        let gate = at_least(
             "server alive",
             f64::from(u8::from(end.server.is_some())),
             1.0,
             text(if end.server.is_some() { "yes" } else { "no" }, "yes"),
             "the measured process ended before the measured phase did",
-        ));
+        );
+        gates.push(gate.caused_by(Cause::Server));
     }
     gates
 }
@@ -335,6 +390,7 @@ fn cpu_busy(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Gate {
         text(measured, format!("<= {}", percent(limits.cpu_busy))),
         "whoever else used the generator's CPU made it late",
     )
+    .caused_by(Cause::Host)
 }
 
 fn steal(start: &HostUsage, end: &HostUsage, limits: &HealthLimits) -> Gate {
@@ -353,6 +409,7 @@ fn steal(start: &HostUsage, end: &HostUsage, limits: &HealthLimits) -> Gate {
         text(percent(share), format!("<= {}", percent(limits.steal))),
         "the hypervisor gave the CPUs to other guests",
     )
+    .caused_by(Cause::Host)
 }
 
 fn kernel_counters(
@@ -364,7 +421,8 @@ fn kernel_counters(
 ) -> Vec<Gate> {
     let none = |name, from: u64, to: u64, why| {
         let count = to.saturating_sub(from);
-        at_most(name, count as f64, 0.0, text(count.to_string(), "0"), why)
+        let count_text = text(count.to_string(), "0");
+        at_most(name, count as f64, 0.0, count_text, why).caused_by(Cause::Host)
     };
     let mut gates = vec![
         none(
@@ -405,6 +463,7 @@ fn retransmits(start: &HostUsage, end: &HostUsage, deliveries: u64, limits: &Hea
         ),
         "lost segments wait for a timer of the kernel, not for the server",
     )
+    .caused_by(Cause::Host)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::codec::form::Form;
 use crate::judge::exit::Exit;
 use crate::judge::health;
-use crate::judge::health::Gate;
+use crate::judge::health::{Cause, Gate};
 use crate::observe::clocks;
 use crate::receive::censored::{Censored, Latency};
 use crate::receive::outcome::Outcome;
@@ -42,6 +42,11 @@ impl Goal {
         !self.pass && self.result != MISSED
     }
 
+    /// Nothing can be said to be met of a server that failed.
+    fn leave_open(&mut self) {
+        (self.pass, self.result) = (false, "cannot be told: the server failed".to_owned());
+    }
+
     /// What was not met, and if that is certain.
     pub fn shortfall(&self) -> String {
         let Goal { goal, measured, allowed, result, .. } = self;
@@ -67,26 +72,39 @@ impl Verdict {
     /// Judges a run by its gates and the goals of its scenario. `bound_ns` is by how much a latency
     /// may be wrong, either way, where several hosts took part.
     pub fn of(gates: Vec<Gate>, slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Verdict {
-        Verdict { valid: health::is_valid(&gates), goals: goals(slo, outcome, bound_ns), gates }
+        let mut goals = goals(slo, outcome, bound_ns);
+        if has_server_failed(&gates) {
+            goals.iter_mut().filter(|goal| goal.pass).for_each(Goal::leave_open);
+        }
+        Verdict { valid: health::is_valid(&gates), goals, gates }
     }
 
-    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say. A goal of
-    /// which nobody can tell is not met: who states one wants it proved.
+    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say, unless it is
+    /// the server that failed. A goal of which nobody can tell is not met: who states one wants it
+    /// proved.
     pub fn exit(&self) -> Exit {
         match (self.valid, self.goals.iter().all(|goal| goal.pass)) {
+            (false, _) if has_server_failed(&self.gates) => Exit::ServerFailed,
             (false, _) => Exit::InvalidRun,
             (true, false) => Exit::SloViolated,
             (true, true) => Exit::Ok,
         }
     }
 
-    /// Why a run is void, a sentence for each breach.
+    /// Why a run is void and whose doing that is, a sentence for each breach; the server's first.
     pub fn reasons(&self) -> Vec<String> {
-        let breached = self.gates.iter().filter(|gate| !gate.pass);
-        breached
-            .map(|g| format!("{}: {} (allowed {}): {}", g.name, g.measured, g.allowed, g.why))
-            .collect()
+        let mut breached: Vec<_> = self.gates.iter().filter(|gate| !gate.pass).collect();
+        breached.sort_by_key(|gate| gate.cause != Cause::Server);
+        let told = |gate: &Gate| {
+            let Gate { name, measured, allowed, why, cause, .. } = gate;
+            format!("{name}: {measured} (allowed {allowed}): {why}; by {}", cause.name())
+        };
+        breached.into_iter().map(told).collect()
     }
+}
+
+fn has_server_failed(gates: &[Gate]) -> bool {
+    gates.iter().any(|gate| !gate.pass && gate.cause == Cause::Server)
 }
 
 fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
@@ -425,6 +443,37 @@ mod tests {
             (goal.result.as_str(), goal.shortfall()),
             ("missed", "loss 1 (allowed <= 0)".into())
         );
+    }
+
+    #[test]
+    fn what_the_server_did_is_the_servers_and_no_goal_is_met() {
+        let refused: fn(&mut Outcome) = |outcome| {
+            outcome.ramp.connected = 7;
+            outcome.ramp.errors.insert("status 503".to_owned(), 1_993);
+        };
+        let died: fn(&mut Outcome) = |outcome| {
+            outcome.publishers.sent = 100;
+            outcome.publishers.closes.insert("eof".to_owned(), 20);
+        };
+        for (change, said) in [(refused, "1993 x status 503"), (died, "20 x eof")] {
+            let found = verdict(Slo::default(), change);
+            assert_eq!(found.exit(), Exit::ServerFailed);
+            let reasons = found.reasons();
+            assert!(reasons[0].contains(said), "{reasons:?}");
+            assert!(reasons[0].ends_with("; by the server"), "{reasons:?}");
+            assert!(found.goals.iter().all(|goal| !goal.pass), "{:?}", found.goals);
+        }
+        let short = verdict(Slo::default(), |outcome| {
+            outcome.ramp.connected = 7;
+            outcome.ramp.errors.insert("no free port".to_owned(), 1_993);
+        });
+        assert_eq!(short.exit(), Exit::InvalidRun, "this host had no more ports");
+        assert!(short.reasons()[0].ends_with("; by the generator"), "{:?}", short.reasons());
+        let both = verdict(Slo::default(), |outcome| {
+            outcome.threads[0].busy_max = 0.99;
+            died(outcome);
+        });
+        assert_eq!(both.exit(), Exit::ServerFailed, "it ended whatever else happened");
     }
 
     #[test]

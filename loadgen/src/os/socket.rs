@@ -145,6 +145,20 @@ pub fn failure_name(error: &io::Error) -> &'static str {
     }
 }
 
+/// Whether a failure of that name is for want of something on this host: any other is the peer's.
+pub fn is_local(name: &str) -> bool {
+    LOCAL_FAILURES.contains(&name)
+}
+
+const LOCAL_FAILURES: [&str; 6] = [
+    "no free port",
+    "address in use",
+    "permission denied",
+    "no free descriptor",
+    "no memory",
+    "other error",
+];
+
 /// Lets the kernel choose the local port at connect time, when it knows the whole four-tuple: a
 /// source address is then good for a full port range per target.
 fn bind_address_no_port(socket: &Socket) -> io::Result<()> {

@@ -74,6 +74,10 @@ fn write_report(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
 
 fn headline(verdict: &Verdict, name: &str) -> String {
     match verdict.exit() {
+        Exit::ServerFailed => {
+            let reasons = verdict.reasons().join("\n  - ");
+            format!("THE SERVER FAILED in a run of {name}\n  - {reasons}")
+        }
         Exit::InvalidRun => {
             let reasons = verdict.reasons().join("\n  - ");
             format!("INVALID RUN of {name}: these numbers prove nothing\n  - {reasons}")
@@ -351,6 +355,9 @@ pub fn returns(found: &Returns) -> [(&'static str, u64); 4] {
 fn write_troubles(outcome: &Outcome, out: &mut String) -> std::fmt::Result {
     for (error, count) in &outcome.ramp.errors {
         writeln!(out, "ramp: {} x {error}", format_exact(*count))?;
+    }
+    if let Some(said) = &outcome.ramp.said {
+        writeln!(out, "ramp: the server said: {said}")?;
     }
     for (close, count) in &outcome.publishers.closes {
         writeln!(out, "publishers closed: {} x {close}", format_exact(*count))?;

@@ -70,6 +70,9 @@ pub struct RampOutcome {
     /// From the first try to the last answer; written in seconds.
     #[serde(rename = "elapsed_s", with = "seconds")]
     pub elapsed: Duration,
+    /// What the server said, beside the status, to the first socket that it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
 }
 
 /// The publishers' side, the whole run unless said otherwise.

@@ -35,7 +35,7 @@ pub struct Document {
     pub health: Health,
     /// The goals.
     pub slo: Vec<Condition>,
-    /// `ok`, `slo-violated` or `invalid`.
+    /// `ok`, `slo-violated`, `server-failed` or `invalid`.
     pub verdict: String,
     /// The exit code of the process.
     pub exit_code: u8,

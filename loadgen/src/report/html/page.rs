@@ -122,6 +122,9 @@ impl Verdict<'_> {
                 ("missed", text, unmet().map(told).collect())
             }
             "slo-violated" => ("missed", "Valid run, goals missed", unmet().map(told).collect()),
+            "server-failed" => {
+                ("missed", "The server failed during the run", run.health.reasons.clone())
+            }
             _ => {
                 let text = "Invalid run: these numbers prove nothing";
                 ("invalid", text, run.health.reasons.clone())
