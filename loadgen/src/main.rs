@@ -84,7 +84,7 @@ fn merge(args: &MergeArgs) -> Result<Exit, (String, Exit)> {
     merge::run(args, &command).map_err(|error| (error.to_string(), error.exit()))
 }
 
-fn told(message: &str, exit: Exit) -> Exit {
+fn print_error(message: &str, exit: Exit) -> Exit {
     note(format_args!("gridload: {message}"));
     exit
 }

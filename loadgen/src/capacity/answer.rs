@@ -19,7 +19,7 @@ pub enum LimitedBy {
     KernelMemory(String),
     /// The server refuses connections, or ends.
     Server(String),
-    /// A goal is missed while there is CPU time left.
+    /// A goal is missed although CPU time is left.
     Goal(String),
     /// The generator reached its limit before the server did.
     Generator(String),
@@ -153,7 +153,7 @@ fn limited_by(found: &Found, points: &[Point]) -> LimitedBy {
         Trial::Refused => LimitedBy::Host(reason),
         Trial::Invalid => LimitedBy::Generator(reason),
         Trial::Disturbed => LimitedBy::Neighbours(reason),
-        Trial::Missed if point.has_server_failed() => LimitedBy::Server(reason),
+        Trial::Missed if point.has_server_failed => LimitedBy::Server(reason),
         Trial::Missed => missed(point),
     }
 }
@@ -239,6 +239,7 @@ mod tests {
             user_bytes_per_connection: Some(2e3),
             kernel_bytes_per_connection: Some(3e3),
             missed: vec!["e2e_p99 30 ms (<= 20 ms)".to_owned()],
+            has_server_failed: false,
             reasons: vec!["thread busy".to_owned()],
             ..Point::refused(&question, String::new(), PathBuf::new())
         }
@@ -301,6 +302,8 @@ mod tests {
         assert_eq!(full, LimitedBy::ServerCpu(goals()));
         let clogged = of(Trial::Missed, |point| point.tcp_memory_share = Some(1.1));
         assert_eq!(clogged, LimitedBy::KernelMemory(goals()));
+        let failed = of(Trial::Missed, |point| point.has_server_failed = true);
+        assert_eq!(failed, LimitedBy::Server("thread busy".to_owned()));
         let invalid = of(Trial::Invalid, |_| {});
         assert_eq!(invalid, LimitedBy::Generator("thread busy".to_owned()));
         let disturbed = of(Trial::Disturbed, |_| {});

@@ -87,6 +87,8 @@ pub struct Point {
     pub tcp_memory_share: Option<f64>,
     /// The goals that were missed, with the measured value and the limit.
     pub missed: Vec<String>,
+    /// Whether its server refused connections or ended: such a load is missed for that reason.
+    pub has_server_failed: bool,
     /// The reasons why the run is invalid.
     pub reasons: Vec<String>,
     /// The path of its result.
@@ -117,6 +119,7 @@ impl Point {
             kernel_bytes_per_connection: cost("kernel_bytes_per_connection"),
             tcp_memory_share: tcp_memory_share(run),
             missed: missed(run),
+            has_server_failed: has_server_failed(run),
             reasons: reasons(run),
             result: file.path.clone(),
         }
@@ -141,6 +144,7 @@ impl Point {
             kernel_bytes_per_connection: None,
             tcp_memory_share: None,
             missed: Vec::new(),
+            has_server_failed: false,
             reasons: vec![said],
             result,
         }
@@ -148,12 +152,7 @@ impl Point {
 
     /// Whether its numbers are valid for the server.
     pub fn is_valid(&self) -> bool {
-        self.trial == Trial::Held || (self.trial == Trial::Missed && !self.has_server_failed())
-    }
-
-    /// Whether its server refused connections or ended: such a load is missed for that reason.
-    pub fn has_server_failed(&self) -> bool {
-        self.trial == Trial::Missed && !self.reasons.is_empty()
+        matches!(self.trial, Trial::Held | Trial::Missed) && !self.has_server_failed
     }
 
     /// The CPU share of its server.
@@ -173,9 +172,13 @@ impl Point {
 /// The largest share of missing or additional deliveries in a run that counts for the model.
 const NOT_CARRIED_MAX: f64 = 0.02;
 
+fn has_server_failed(run: &Value) -> bool {
+    run["exit_code"].as_u64() == Some(u64::from(Exit::ServerFailed.code()))
+}
+
 fn trial(run: &Value) -> Trial {
     let exit = run["exit_code"].as_u64();
-    if exit == Some(u64::from(Exit::ServerFailed.code())) {
+    if has_server_failed(run) {
         Trial::Missed
     } else if run["health"]["valid"] != true {
         if is_disturbed(run) { Trial::Disturbed } else { Trial::Invalid }

@@ -148,7 +148,8 @@ impl<'a> Runner<'a> {
                     | ChildRunError::Server(_)),
                 )) if !self.points.is_empty() => {
                     let said = error.to_string();
-                    Point { trial: Trial::Missed, ..Point::refused(&question, said, directory) }
+                    let refused = Point::refused(&question, said, directory);
+                    Point { trial: Trial::Missed, has_server_failed: true, ..refused }
                 }
                 Err(error) => return Err(error),
             };

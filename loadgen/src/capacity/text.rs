@@ -32,7 +32,7 @@ pub fn line(point: &Point) -> String {
     let deliveries = point.deliveries_per_s.map(|rate| format!("{}/s", format_count(rate)));
     let (came_out, why) = match point.trial {
         Trial::Held => ("held", String::new()),
-        Trial::Missed if point.has_server_failed() => ("MISSED", first_of(&point.reasons)),
+        Trial::Missed if point.has_server_failed => ("MISSED", first_of(&point.reasons)),
         Trial::Missed => ("MISSED", point.missed.join(", ")),
         Trial::Invalid => ("invalid", first_of(&point.reasons)),
         Trial::Disturbed => ("disturbed", first_of(&point.reasons)),

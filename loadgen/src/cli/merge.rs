@@ -15,6 +15,7 @@ use crate::drive::{publishers, ramp};
 use crate::judge::exit::Exit;
 use crate::judge::health::Gate;
 use crate::judge::verdict::Verdict;
+use crate::os::output::say;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::window::Window;
 use crate::receive::outcome::{Outcome, ThreadHealth, Totals};
@@ -73,9 +74,10 @@ pub fn run(args: &MergeArgs, command: &str) -> Result<Exit, MergeError> {
     let directory = ResultDir::create(Some(&args.out), "", 0)?;
     let verdict = Verdict::of(merged.gates.clone(), &slo, &merged.outcome, merged.bound_ns);
     let (outcome, bound_ns) = (&merged.outcome, merged.bound_ns);
-    println!("{}", text::of_merged(outcome, bound_ns, &verdict, runs.len()));
-    directory.write_merged(&merged.json(first, command, &verdict), &merged.outcome)?;
-    println!("result: {}", directory.path().display());
+    let written = directory.write_merged(&merged.json(first, command, &verdict), &merged.outcome);
+    say(text::of_merged(outcome, bound_ns, &verdict, runs.len()));
+    written?;
+    say(format_args!("result: {}", directory.path().display()));
     Ok(verdict.exit())
 }
 

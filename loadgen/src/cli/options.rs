@@ -228,8 +228,16 @@ impl RunOptions {
             threads: self.threads,
             engine_cores: self.engine_cores,
             cpus: self.cpus.clone().map(|list| list.0),
+            engine_connections: self.engine_connections(),
             force: self.force,
         }
+    }
+
+    /// The connections that `--engine-set` lets the embedded engine take; the last one counts.
+    fn engine_connections(&self) -> Option<u64> {
+        let told = self.engine_set.iter().rev();
+        let mut told = told.filter_map(|setting| setting.strip_prefix("limits.connections_max="));
+        told.next()?.trim().parse().ok()
     }
 
     /// What a valid run must keep to; the flag wins over the scenario.

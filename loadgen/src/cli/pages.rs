@@ -12,13 +12,15 @@ own. All flags of a load: `gridload help load`.
 
 Exit codes: 0 valid, goals met; 1 internal error; 2 wrong usage, or a load
 this host cannot carry; 3 a comparison found the candidate worse; 4 a goal was
-missed; 5 the run proves nothing; 6 a comparison could not tell.";
+missed; 5 the run proves nothing; 6 a comparison could not tell; 7 the server
+refused connections, took no more frames, or ended.";
 
 /// Below the flags of `run` and `check`.
 pub const RUN: &str = "\
 All flags of a load: `gridload help load`. Latencies count from the instant a
 frame was intended to be published. A run in which the generator or the host
-was too slow proves nothing, and is called invalid (exit code 5).
+was too slow proves nothing, and is called invalid (exit code 5). A server that
+refuses connections, takes no more frames or ends is said to (exit code 7).
 
   gridload run control-room --publishers 100 --subscribers 100
   gridload run substation --set publishers.0.fps=0.2 --duration 20s

@@ -2,6 +2,7 @@
 
 use crate::cli::flags::report::ReportArgs;
 use crate::judge::exit::Exit;
+use crate::os::output::say;
 use crate::report::html;
 use crate::report::html::HtmlError;
 use crate::result::record::RUN_FILE;
@@ -22,7 +23,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, HtmlError> {
         }
         let page = args.out.clone().unwrap_or_else(|| html::page_in(directory));
         html::write(RunFile::read(file)?, &page)?;
-        println!("report: {}", page.display());
+        say(format_args!("report: {}", page.display()));
     }
     Ok(Exit::Ok)
 }

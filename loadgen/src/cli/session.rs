@@ -29,7 +29,6 @@ use crate::observe::kernel_counters::KernelCounters;
 use crate::observe::progress::Progress;
 use crate::observe::sampler::{Sampler, Samples};
 use crate::observe::server_counters::CounterPage;
-use crate::os::interrupt::Interrupt;
 use crate::os::output::{note, say};
 use crate::os::tls::{TlsPlan, Trust};
 use crate::plan::budget;
@@ -401,6 +400,11 @@ fn engine_settings(
         certificate.into_iter().flat_map(Certificate::settings).collect();
     if fitted.scenario.subscribers.iter().any(|group| group.deflate) {
         settings.push("compression.enabled=true".to_owned());
+    }
+    let (connections, default) =
+        (fitted.budget.engine_connections(), embedded::connections_default());
+    if connections > default {
+        settings.push(format!("limits.connections_max={connections}"));
     }
     settings.extend(options.engine_set.iter().cloned());
     settings

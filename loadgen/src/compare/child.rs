@@ -43,7 +43,7 @@ pub enum ChildRunError {
         is_refusal: bool,
         /// Whether it found that the server let nobody in.
         is_servers: bool,
-        /// Its last words.
+        /// The last lines of its error output.
         said: String,
     },
 }

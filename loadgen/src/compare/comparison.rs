@@ -41,19 +41,7 @@ impl Asked {
     }
 }
 
-/// How the runs of a pair were taken: what the host did to both cancels out of their ratio.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Pairing {
-    /// There are no pairs.
-    #[default]
-    None,
-    /// One right after the other: they share the hour, and little else. So sides are tested.
-    ByTurns,
-    /// At the same time, on the same CPUs. So pairs are tested.
-    Together,
-}
-
-/// A metric to be gated.
+/// A gated metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gate {
     /// The metric.
@@ -181,6 +169,21 @@ impl Comparison {
 fn untold(metrics: &[Compared], asked: &Asked) -> Vec<&'static Metric> {
     let is_told = |metric: &Metric| metrics.iter().any(|one| one.metric == metric);
     METRICS.iter().filter(|metric| asked.gates_on(metric) && !is_told(metric)).collect()
+}
+
+impl Comparison {
+    /// The result of comparing a server with itself.
+    pub fn floor(&self, host_fingerprint: &str, pairing: Pairing) -> Floor {
+        let shares = self.metrics.iter().map(|one| {
+            let (low, high) = one.interval;
+            (one.metric.key.to_owned(), (high - 1.0).max(1.0 / low - 1.0).max(0.0))
+        });
+        Floor {
+            host_fingerprint: host_fingerprint.to_owned(),
+            is_of_duets: pairing == Pairing::Together,
+            shares: shares.collect(),
+        }
+    }
 }
 
 fn valid(side: &[RunFile]) -> Vec<&RunFile> {

@@ -195,8 +195,8 @@ fn deliveries_per_s(run: &Value) -> Option<f64> {
     Some(frames / run["totals"]["measured_s"].as_f64()?)
 }
 
-/// Frames that healthy subscribers were owed and did not get, never asked for, got twice, damaged or
-/// out of order.
+/// Frames that healthy subscribers lost or never got, never asked for, or received twice, damaged
+/// or out of order.
 pub fn faults(run: &Value) -> u64 {
     let keys = [
         "lost",

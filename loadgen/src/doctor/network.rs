@@ -20,6 +20,7 @@ pub fn limits(case: &Case<'_>) -> Vec<Limit> {
     let mut limits = vec![soft_descriptors(case)];
     limits.extend(nr_open(case));
     limits.extend([hard_descriptors(case), system_files(case)]);
+    limits.extend(engine_connections(case));
     limits.extend([ports(case), sources(case)]);
     limits.extend(conntrack(case));
     limits.extend(accept_queues(case));
@@ -77,6 +78,26 @@ fn system_files(case: &Case<'_>) -> Limit {
         "open files of the whole system, those of now included",
     )
 }
+
+/// The engine that a run starts is told to take what the load has, unless `--engine-set` says less.
+fn engine_connections(case: &Case<'_>) -> Option<Limit> {
+    let is_embedded = case.budget.layout.engine_cores > 0;
+    let refused = case.refused(|refusal| match refusal {
+        Refusal::EngineConnections { allowed, needed, .. } => Some((*allowed, *needed)),
+        _ => None,
+    });
+    let why = "an engine refuses what is beyond it with 503";
+    let needed = shown(case.budget.engine_connections());
+    let Some((allowed, enough)) = refused else {
+        let current = "as many as needed".to_owned();
+        return is_embedded.then(|| Limit::ok(ENGINE_CONNECTIONS, current, needed));
+    };
+    let flag = format!("gridload run … --engine-set limits.connections_max={enough}");
+    let limit = Limit::ok(ENGINE_CONNECTIONS, shown(allowed), needed);
+    Some(limit.rated(State::TooLow).cured(Cure::Command(flag), why))
+}
+
+const ENGINE_CONNECTIONS: &str = "engine, limits.connections_max";
 
 /// The descriptors if all were in one table, as in a server with a single process.
 fn one_table(case: &Case<'_>) -> u64 {

@@ -40,7 +40,7 @@ impl Channels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::dialect::Dialect;
+    use crate::codec::dialect::dialect::Dialect;
     use crate::fixtures;
 
     fn channels(word: &str) -> Channels {

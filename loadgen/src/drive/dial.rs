@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::codec::dialect::broker::{Broker, Brought, Carried};
+use crate::codec::dialect::broker::{Broker, ReadResult};
+use crate::codec::dialect::conversation::Carried;
 use crate::codec::handshake;
 use crate::codec::handshake::{Offer, UpgradeError};
 use crate::codec::memo::Memo;

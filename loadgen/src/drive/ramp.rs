@@ -77,12 +77,12 @@ impl Ramp {
     }
 
     /// Keeps what the server said to the first socket that it refused.
-    pub fn note_words(&mut self, words: String) {
-        self.outcome.said.get_or_insert(words);
+    pub fn note_words(&mut self, words: Option<String>) {
+        self.outcome.said = self.outcome.said.take().or(words);
     }
 
-    /// The subscribers whose attempts have taken too long by now. The caller fails those that are
-    /// still under way.
+    /// The subscribers whose attempts have timed out. The caller fails those that are still in
+    /// progress.
     pub fn overdue(&mut self, now_ns: u64) -> Option<u32> {
         let (deadline_ns, subscriber) = *self.pending.front()?;
         (deadline_ns <= now_ns).then(|| {

@@ -94,7 +94,7 @@ impl RunError {
     }
 }
 
-/// Carries a whole plan out. `progress` tells how far it is, and can stop it.
+/// Executes a whole plan. `progress` shows how far it is, and can stop it.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
     perform(plan, progress, &Solo).map(RunResult::whole)
 }
@@ -138,7 +138,7 @@ fn faults<'scope, 'env>(
     coordinator: &dyn Coordinator,
 ) -> Result<RunResult, RunError> {
     let (sender, receiver) = mpsc::channel();
-    publishers::knock(stage)?;
+    connect::knock(stage)?;
     let subscribers = spawn_subscribers(stage, scope, &sender)?;
     await_ramp(stage, &subscribers);
     if stage.progress.is_stopped() {
@@ -164,7 +164,7 @@ fn faults<'scope, 'env>(
     let received = join(subscribers, "subscriber")?;
     let windows = seconds.finish();
     let harvest = Harvest { measured, ended_ns, published, received, windows };
-    collect(stage.plan, roster, ensemble, harvest)
+    collect(stage.plan, publisher_index, coordinator, harvest)
 }
 
 type Handles<'scope, T> = Vec<ScopedJoinHandle<'scope, io::Result<T>>>;
@@ -332,9 +332,9 @@ fn collect(
     publisher_index: &PublisherIndex,
     coordinator: &dyn Coordinator,
     harvest: Harvest,
-) -> Result<Performed, RunError> {
+) -> Result<RunResult, RunError> {
     let Harvest { measured, ended_ns, published, received, windows } = harvest;
-    let mut cut = vec![false; roster.publishers()];
+    let mut cut = vec![false; publisher_index.publishers()];
     for publisher in published.iter().flat_map(|harvest| &harvest.cut) {
         cut[*publisher as usize] = true;
     }
@@ -350,8 +350,8 @@ fn collect(
         harvest.reception
     });
     let receptions: Vec<Reception> = receptions.collect();
-    let ends = ensemble.seen(reception::ends(&receptions, roster, &cut, plan.part))?;
-    let (classes, arrivals) = reception::settle(receptions, roster, &ends, plan, ended_ns);
+    let ends = coordinator.seen(reception::ends(&receptions, publisher_index, &cut, plan.part))?;
+    let (classes, arrivals) = reception::settle(receptions, publisher_index, &ends, plan, ended_ns);
     let outcome = Outcome {
         started_unix_ns: publisher_index.start_unix_ns(),
         measured,
@@ -406,8 +406,8 @@ struct Harvest {
     measured: Duration,
     /// When the drain was over.
     ended_ns: u64,
-    published: Vec<PublisherHarvest>,
-    received: Vec<SubscriberHarvest>,
+    published: Vec<PublisherThreadResult>,
+    received: Vec<SubscriberThreadResult>,
     windows: Vec<Window>,
 }
 

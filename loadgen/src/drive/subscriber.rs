@@ -4,7 +4,9 @@
 use std::mem;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{Broker, Brought, Carried, Introduction, Told};
+use crate::codec::dialect::broker::{Broker, ReadResult};
+use crate::codec::dialect::conversation::Carried;
+use crate::codec::dialect::conversation::{ConversationEvent, Introduction};
 use crate::codec::events::{Event, EventStream};
 use crate::codec::form::Form;
 use crate::codec::handshake::{Answer, Offer, UpgradeError};
@@ -14,7 +16,7 @@ use crate::codec::memo::Memo;
 use crate::codec::wire::{MASK, Message, Opcode};
 use crate::codec::{events, inflate, wire};
 use crate::drive::channels::Channels;
-use crate::drive::connection::{Connection, Heard};
+use crate::drive::connection::Connection;
 use crate::drive::dashboard::{Catalogue, Dashboard};
 use crate::plan::audience::SubscriberPlan;
 use crate::plan::class::ClassPlan;
@@ -216,8 +218,15 @@ impl Subscriber {
         arrival: Arrival<'_>,
         pongs: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let Ears { reception, catalogue, channels, inflater, events, texts, message_bytes_max } =
-            ears;
+        let ReceiveContext {
+            reception,
+            catalogue,
+            channels,
+            inflater,
+            events,
+            texts,
+            message_bytes_max,
+        } = context;
         let message_bytes_max = *message_bytes_max;
         let mut dashboard = match self.session.as_deref_mut() {
             Some(Session::Events { stream, newest_seq }) => {
@@ -226,8 +235,8 @@ impl Subscriber {
                 return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
             }
             Some(Session::Broker(broker)) => {
-                let take = |told: Told<'_>| match told {
-                    Told::Payload(payload, channel) => {
+                let take = |told: ConversationEvent<'_>| match told {
+                    ConversationEvent::Payload(payload, channel) => {
                         let fits = |publisher| channels.fit(channel, publisher);
                         reception.message_if(arrival, payload, fits);
                     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::judge::verdict::{latency_goals, scored};
 use crate::observe::sampler::{Sample, Samples};
 use crate::plan::plan::Plan;
-use crate::receive::histograms::SignedHistogram;
+use crate::receive::censored::Censored;
 use crate::receive::outcome::Outcome;
 use crate::receive::outcome::lap::LapOutcome;
 use crate::scenario::slo::Slo;
@@ -42,14 +42,26 @@ pub struct LapRow {
     pub e2e_p999_ns: i64,
     /// Largest, ns.
     pub e2e_max_ns: i64,
-    /// Frames jumped over and not seen since.
+    /// The least time that a frame which did not come had been under way, ns; percentiles from
+    /// there on may be larger.
+    pub at_least_from_ns: Option<i64>,
+    /// Frames lost: jumped over and not seen since.
     pub missing: u64,
+    /// Frames that had not come by the end of the drain.
+    pub undelivered: u64,
     /// Gaps the server told of.
     pub gaps: u64,
     /// CPUs the server used, if it was sampled.
     pub server_cpus_busy: Option<f64>,
     /// Whether these latencies meet the goals, if there are any for latencies; none at all do not.
     pub meets_goals: Option<bool>,
+}
+
+impl LapRow {
+    /// Whether a latency may be larger, because frames had not come by the end.
+    pub fn is_least(&self, ns: i64) -> bool {
+        self.at_least_from_ns.is_some_and(|from_ns| ns >= from_ns || ns == self.e2e_max_ns)
+    }
 }
 
 /// What the rows are made of.
@@ -95,12 +107,14 @@ fn row(run: &LappedRun<'_>, lap: u16, length: Duration) -> LapRow {
         sockets: sum(|lap| lap.sockets),
         publishes_per_s: published as f64 / measured_s,
         deliveries_per_s: sum(|lap| lap.e2e.len()) as f64 / measured_s,
-        scored: e2e.len(),
-        e2e_p50_ns: e2e.quantile(0.5),
-        e2e_p99_ns: e2e.quantile(0.99),
-        e2e_p999_ns: e2e.quantile(0.999),
-        e2e_max_ns: e2e.max(),
+        scored: e2e.came(),
+        e2e_p50_ns: e2e.quantile(0.5).ns,
+        e2e_p99_ns: e2e.quantile(0.99).ns,
+        e2e_p999_ns: e2e.quantile(0.999).ns,
+        e2e_max_ns: e2e.quantile(1.0).ns,
+        at_least_from_ns: e2e.least_wait_ns(),
         missing: sum(|lap| lap.missing),
+        undelivered: sum(|lap| lap.waiting.as_ref().map_or(0, |waiting| waiting.len())),
         gaps: sum(|lap| lap.gaps),
         server_cpus_busy: server_cpus_busy(samples, from, length),
         meets_goals: (!goals.is_empty())
@@ -112,10 +126,10 @@ fn of_classes(outcome: &Outcome, lap: u16) -> impl Iterator<Item = &LapOutcome> 
     outcome.classes.iter().filter_map(move |class| class.laps.get(usize::from(lap)))
 }
 
-fn latencies(outcome: &Outcome, lap: u16) -> SignedHistogram {
-    let mut e2e = SignedHistogram::new();
+fn latencies(outcome: &Outcome, lap: u16) -> Censored {
+    let mut e2e = Censored::default();
     let scored = scored(outcome).into_iter().filter_map(|class| class.laps.get(usize::from(lap)));
-    scored.for_each(|lap| e2e.merge(&lap.e2e));
+    scored.for_each(|lap| e2e.add(&lap.e2e, lap.waiting.as_deref()));
     e2e
 }
 

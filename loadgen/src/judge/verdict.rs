@@ -79,9 +79,9 @@ impl Verdict {
         Verdict { valid: health::is_valid(&gates), goals, gates }
     }
 
-    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say, unless it is
-    /// the server that failed. A goal of which nobody can tell is not met: who states one wants it
-    /// proved.
+    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say, unless it
+    /// is the server that failed. A goal of which nobody can tell is not met: who states one wants
+    /// it proved.
     pub fn exit(&self) -> Exit {
         match (self.valid, self.goals.iter().all(|goal| goal.pass)) {
             (false, _) if has_server_failed(&self.gates) => Exit::ServerFailed,

@@ -54,7 +54,8 @@ pub fn latency(ns: i64, is_least: bool, bound_ns: u64) -> String {
     if is_least { format!(">= {within}") } else { within }
 }
 
-/// A latency within a bound: `1.2 ms ±40 µs`, in parentheses if the bound is larger than it.
+/// A latency with its bound: `1.2 ms ±40 µs`; in parentheses if the bound is larger than the
+/// latency.
 pub fn within(ns: f64, bound_ns: u64) -> String {
     match bound_ns {
         0 => format_ns(ns),

@@ -39,6 +39,8 @@ pub struct LayoutRequest {
     pub engine_cores: Option<usize>,
     /// CPUs of the generator.
     pub cpus: Option<Vec<usize>>,
+    /// The most connections that the embedded engine is told to take.
+    pub engine_connections: Option<u64>,
     /// Start even if the scenario implies more writes than the engine is expected to carry.
     pub force: bool,
 }
@@ -113,6 +115,19 @@ pub enum Refusal {
         /// Sockets that would fit into the memory.
         fitting: u64,
     },
+    /// The embedded engine is told to take fewer connections than the load has.
+    #[error(
+        "{sockets} connections are needed, the engine is told to take {allowed}; \
+         use --engine-set limits.connections_max={needed}, or leave it out"
+    )]
+    EngineConnections {
+        /// Subscribers and publishers.
+        sockets: u64,
+        /// `limits.connections_max`.
+        allowed: u64,
+        /// What would do.
+        needed: u64,
+    },
     /// More socket writes than the engine's cores can do.
     #[error(
         "{writes} socket writes/s are implied, {cores} engine core(s) carry about {carried}; \
@@ -138,6 +153,8 @@ pub enum Refusal {
     NoSuchCpu(usize),
 }
 
+/// Connections of an engine beside those of the load.
+const ENGINE_CONNECTIONS_KEPT: u64 = 64;
 /// Descriptors of a table that are not sockets: libraries, files, pollers and inherited ones.
 pub const DESCRIPTORS_KEPT: u64 = 200;
 /// One core writes a single small frame to a loopback socket in 4 to 5 µs.
@@ -204,6 +221,7 @@ pub fn assess(
     let histogram_bytes = histogram_bytes(scenario, &layout);
     let memory_bytes = memory_bytes(&implied) + histogram_bytes;
     case.check_descriptors(&layout, &mut refusals);
+    case.check_connections(&mut refusals);
     case.check_memory(memory_bytes, &mut refusals);
     case.check_writes(&layout, &mut refusals);
     let sockets_per_thread = implied.subscriber_sockets.div_ceil(layout.subscriber_threads as u64);
@@ -213,6 +231,11 @@ pub fn assess(
 }
 
 impl Budget {
+    /// Connections that an engine of our own has to take.
+    pub fn engine_connections(&self) -> u64 {
+        engine_connections(self.implied.subscriber_sockets + self.implied.publisher_sockets)
+    }
+
     /// One line per quantity, for a person to check before the run.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let (implied, layout) = (&self.implied, &self.layout);
@@ -258,6 +281,12 @@ impl Budget {
             cpu_list(layout.generator_cpus.as_deref())
         )
     }
+}
+
+/// A socket that comes back may be there before its old connection is gone, and the sampler asks
+/// for a page now and then.
+fn engine_connections(sockets: u64) -> u64 {
+    sockets + sockets / 4 + ENGINE_CONNECTIONS_KEPT
 }
 
 fn spaced(bits: f64) -> String {
@@ -399,6 +428,15 @@ impl Case<'_> {
     fn named_sources(&self) -> Vec<IpAddr> {
         let ranges = &self.scenario.target.source_ips;
         ranges.iter().flat_map(SourceRange::addresses).take(SOURCES_MAX).collect()
+    }
+
+    fn check_connections(&self, refusals: &mut Vec<Refusal>) {
+        let sockets = self.implied.subscriber_sockets + self.implied.publisher_sockets;
+        let Some(allowed) = self.layout_request.engine_connections else { return };
+        if self.destined == TargetKind::Embedded && allowed < sockets {
+            let needed = engine_connections(sockets);
+            refusals.push(Refusal::EngineConnections { sockets, allowed, needed });
+        }
     }
 
     fn check_descriptors(&self, layout: &Layout, refusals: &mut Vec<Refusal>) {
@@ -610,5 +648,22 @@ mod tests {
         let layout_request = LayoutRequest { cpus: Some(vec![1, 9]), ..LayoutRequest::default() };
         let found = refusals(&scenario("quickstart"), &host(), &layout_request);
         assert!(found[0].starts_with("--cpus 9 is not among"), "{found:?}");
+    }
+
+    #[test]
+    fn an_engine_that_is_told_to_take_too_few_connections_is_refused_with_the_cure() {
+        let scenario = scenario("quickstart");
+        let told = |connections| LayoutRequest {
+            engine_connections: Some(connections),
+            ..LayoutRequest::default()
+        };
+        let found = refusals(&scenario, &host(), &told(2_019));
+        assert!(found[0].contains("use --engine-set limits.connections_max="), "{found:?}");
+        assert!(fit(&scenario, &host(), &told(2_020), TargetKind::Embedded).is_ok());
+        let elsewhere = TargetKind::Server([10, 0, 0, 1].into());
+        assert!(fit(&scenario, &host(), &told(1), elsewhere).is_ok(), "its limits are its own");
+        let budget =
+            fit(&scenario, &host(), &LayoutRequest::default(), TargetKind::Embedded).unwrap();
+        assert_eq!(budget.engine_connections(), 2_020 + 505 + 64);
     }
 }

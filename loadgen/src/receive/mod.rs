@@ -6,6 +6,7 @@ pub mod completeness;
 pub mod histograms;
 pub mod latency_map;
 pub mod outcome;
+pub mod owed;
 pub mod rates;
 pub mod reception;
 pub mod sessions;

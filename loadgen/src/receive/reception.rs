@@ -6,7 +6,6 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::codec::claim::Reject;
-use crate::codec::form::Pace;
 use crate::codec::memo::Memo;
 use crate::codec::wire::{Gap, GapReason};
 use crate::plan::follows::Follows;
@@ -17,15 +16,14 @@ use crate::receive::histograms::SecondHistogram;
 use crate::receive::outcome::class;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::lap::LapOutcome;
-use crate::receive::sessions::Sessions;
+use crate::receive::owed::{End, Owed, charge, patience_ns};
+use crate::receive::sessions::{Sessions, Waited};
 use crate::receive::spread::SpreadSamples;
-use crate::receive::stamp::{Roster, Stamp};
+use crate::receive::stamp::{PublisherIndex, Stamp};
 use crate::receive::tail::Tails;
 use crate::receive::verify::{Tracker, Verdict};
-use crate::receive::visits::{Visits, Waited};
 use crate::receive::windows::WindowPart;
 use crate::scenario::groups::ClassKind;
-use crate::time::units::SECOND_NS;
 
 /// Everything the sockets of one thread received.
 #[derive(Debug)]
@@ -71,17 +69,6 @@ pub struct Arrival<'r> {
     pub publisher_index: Option<&'r PublisherIndex>,
     /// When it was read.
     pub now_ns: u64,
-}
-
-/// How a socket ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Still open when the run was over.
-    Open,
-    /// The server ended it, or broke the protocol.
-    Closed,
-    /// The run's own fault plan.
-    Killed,
 }
 
 impl Reception {
@@ -161,8 +148,8 @@ impl Reception {
         let count = follows.count(self.publishers) as u32;
         for index in from..from + count {
             let tracker = &mut self.trackers[index as usize];
-            // Nothing is owed beyond the newest frame.
-            let owed = Owed { missed: self.visits.missed(index), ..Owed::default() };
+            let owed = Owed { missed: self.sessions.missed(index), ..Owed::default() };
+            // Nothing is owed beyond the newest frame, so there is no tail.
             let _ = charge(class, End::Killed, tracker, owed);
             *tracker = Tracker::joining();
             self.sessions.forget(index);
@@ -174,7 +161,7 @@ impl Reception {
     pub fn rejoin(&mut self, account: u32, away_since_ns: u64, now_ns: u64) {
         self.class(account).returns.came += 1;
         let topics = self.trackers_of(account).len() as u32;
-        self.visits.begin(account, away_since_ns, now_ns, topics);
+        self.sessions.begin(account, away_since_ns, now_ns, topics);
     }
 
     /// Counts a failed attempt to connect.
@@ -248,7 +235,7 @@ impl Reception {
         message: &[u8],
         fits: impl FnOnce(u32) -> bool,
     ) -> bool {
-        match self.memo.stamp(message, arrival.roster) {
+        match self.memo.stamp(message, arrival.publisher_index) {
             Ok(stamp) if fits(stamp.publisher) => self.frame(arrival, stamp, message.len()),
             Ok(_) => {
                 self.reject(arrival, Reject::Foreign);
@@ -277,7 +264,7 @@ impl Reception {
         match reject {
             Reject::Corrupt => class.corrupt += 1,
             // Before the start nothing is of this run: a server may send what it has kept.
-            Reject::Foreign if arrival.roster.is_none() => {}
+            Reject::Foreign if arrival.publisher_index.is_none() => {}
             Reject::Foreign => class.misdelivered += 1,
         }
     }
@@ -301,7 +288,7 @@ impl Reception {
         }
         match verdict {
             Verdict::Joined => {
-                let Waited { first, all } = self.visits.first_frame(account, index, stamp.seq);
+                let Waited { first, all } = self.sessions.first_frame(account, index, stamp.seq);
                 first.inspect(|from| class.returns.note_first_frame(since(now_ns, *from)));
                 all.inspect(|from| class.returns.note_all_topics(since(now_ns, *from)));
             }
@@ -429,9 +416,10 @@ pub fn settle(
             let followed = followed(trackers, account, &plan.followed, ends.len());
             for (index, (publisher, tracker)) in (account.tracker..).zip(followed) {
                 let published = ends[publisher as usize];
-                let missed = visits.missed(index);
-                let last_ns =
-                    published.checked_sub(1).map(|last| roster.intended_ns(publisher, last));
+                let missed = sessions.missed(index);
+                let last_ns = published
+                    .checked_sub(1)
+                    .map(|last| publisher_index.intended_ns(publisher, last));
                 let is_overdue = last_ns.is_some_and(|ns| ns + patience_ns(class.pace) <= ended_ns);
                 let owed = Owed { published, missed, is_overdue };
                 if let Some(from) = charge(class, account.end, tracker, owed) {
@@ -439,7 +427,7 @@ pub fn settle(
                     class.unserved += u64::from(tracker.head() == 0 && account.end == End::Open);
                 }
                 if tracker.is_joining() {
-                    let is_due = |due_ns| visits.should_have(number, due_ns);
+                    let is_due = |due_ns| sessions.should_have(number, due_ns);
                     class.returns.unserved += u64::from(last_ns.is_some_and(is_due));
                 } else if let (End::Open, Some(rate)) = (account.end, class.asked_rate()) {
                     let fps = plan.publishers[publisher as usize].rate.per_second();
@@ -459,7 +447,7 @@ pub fn settle(
         classes.iter_mut().zip(&reception.classes).for_each(|(into, class)| into.merge(class));
         spread.merge(reception.spread);
     }
-    tails.settle(ends, roster, ended_ns, &mut classes);
+    tails.settle(ends, publisher_index, ended_ns, &mut classes);
     (classes, spread)
 }
 
@@ -519,48 +507,6 @@ fn due<'s>(
     })
 }
 
-/// What a publisher has for a socket.
-#[derive(Debug, Clone, Copy, Default)]
-struct Owed {
-    /// Its frames.
-    published: u32,
-    /// Those of before the socket came, which the tracker counts as received.
-    missed: u32,
-    /// Whether the last has been due for so long that nothing excuses its absence.
-    is_overdue: bool,
-}
-
-/// How long a feed may hold the newest frame back, and a second for the way, ns.
-fn patience_ns(pace: Pace) -> u64 {
-    SECOND_NS + pace.rate.map_or(0, |rate| SECOND_NS / u64::from(rate.max(1)))
-}
-
-/// Settles what a socket was owed; the first frame of the tail that did not come, if there is one.
-fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, owed: Owed) -> Option<u32> {
-    let Owed { published, missed, is_overdue } = owed;
-    let is_thinned = class.pace.is_thinned();
-    let tail = match (end, class.kind) {
-        (End::Killed, _) => 0,
-        (End::Closed, _) => tracker.tail(published),
-        (End::Open, ClassKind::Healthy) if !is_thinned => tracker.tail(published),
-        // Any frame may be left out, but not the newest for ever.
-        (End::Open, ClassKind::Healthy) if is_overdue => tracker.tail(published).min(1),
-        (End::Open, _) => 0,
-    };
-    let from = (tail > 0).then(|| published - tail);
-    let tail = u64::from(tail);
-    let holes = u64::from(tracker.holes());
-    let lost = if is_thinned { 0 } else { holes };
-    class.left_out += holes - lost;
-    class.expected += u64::from(tracker.received() - missed) + lost + tail;
-    class.lost += lost;
-    match end {
-        End::Closed => class.undelivered_after_close += tail,
-        End::Open | End::Killed => class.undelivered += tail,
-    }
-    from
-}
-
 /// The number of frames of each publisher, as far as this process knows: those its own publishers
 /// wrote, and the newest of others that anybody received. `cut` marks own publishers whose socket
 /// ended early: nobody can say which of their last frames the server still read, so they count up
@@ -608,12 +554,14 @@ fn since(now_ns: u64, then_ns: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::form::Pace;
     use crate::fixtures;
     use crate::plan::class::ClassPlan;
     use crate::plan::deviation::Lateness;
     use crate::plan::encoder::Encoder;
     use crate::receive::histograms::SignedHistogram;
     use crate::time::clock::UtcMap;
+    use crate::time::units::SECOND_NS;
     use std::time::Duration;
 
     /// Ahead of the clock, so that its instants are on it.
@@ -672,9 +620,10 @@ mod tests {
         /// Settles so long after the last frame was due.
         fn settle_after(self, cut: &[bool], drain_ns: u64) -> ClassOutcome {
             let receptions = vec![self.reception];
-            let ends = ends(&receptions, &self.roster, cut, self.plan.part);
-            let ended_ns = self.roster.intended_ns(0, 99) + drain_ns;
-            let (classes, _) = settle(receptions, &self.roster, &ends, &self.plan, ended_ns);
+            let ends = ends(&receptions, &self.publisher_index, cut, self.plan.part);
+            let ended_ns = self.publisher_index.intended_ns(0, 99) + drain_ns;
+            let (classes, _) =
+                settle(receptions, &self.publisher_index, &ends, &self.plan, ended_ns);
             classes.into_iter().next().unwrap()
         }
     }
@@ -776,7 +725,7 @@ mod tests {
         let account = run.reception.open(0, Follows::All, 2);
         run.receive(account, 0, 0..40);
         run.receive(account, 1, 0..40);
-        let left_ns = run.roster.intended_ns(0, 40);
+        let left_ns = run.publisher_index.intended_ns(0, 40);
         run.reception.leave(account, "cut");
         run.reception.rejoin(account, left_ns, left_ns);
         run.receive(account, 0, 50..100);

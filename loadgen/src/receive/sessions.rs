@@ -30,11 +30,11 @@ pub struct Waited {
     pub all: Option<u64>,
 }
 
-impl Visits {
+impl Sessions {
     /// A socket with so many topics came at `came_ns`; it has waited for frames since it left, or
     /// first tried.
     pub fn begin(&mut self, account: u32, since_ns: u64, came_ns: u64, topics_left: u32) {
-        self.visits.insert(account, Visit { came_ns, since_ns, has_frame: false, topics_left });
+        self.sessions.insert(account, Session { came_ns, since_ns, has_frame: false, topics_left });
     }
 
     /// A socket disconnected.
@@ -46,11 +46,11 @@ impl Visits {
     /// first of all, or that of the last topic.
     pub fn first_frame(&mut self, account: u32, tracker: u32, number: u32) -> Waited {
         let is_new = self.first.insert(tracker, number).is_none();
-        let Some(visit) = self.visits.get_mut(&account) else { return Waited::default() };
-        visit.topics_left -= u32::from(is_new && visit.topics_left > 0);
-        let is_first = !std::mem::replace(&mut visit.has_frame, true);
-        let since = |is_so: bool| is_so.then_some(visit.since_ns);
-        Waited { first: since(is_first), all: since(is_new && visit.topics_left == 0) }
+        let Some(session) = self.sessions.get_mut(&account) else { return Waited::default() };
+        session.topics_left -= u32::from(is_new && session.topics_left > 0);
+        let is_first = !std::mem::replace(&mut session.has_frame, true);
+        let since = |is_so: bool| is_so.then_some(session.since_ns);
+        Waited { first: since(is_first), all: since(is_new && session.topics_left == 0) }
     }
 
     /// Frames of a topic that were before the socket came.
@@ -78,22 +78,24 @@ mod tests {
 
     #[test]
     fn the_first_frame_and_that_of_the_last_topic_end_waits() {
-        let mut visits = Visits::default();
-        visits.begin(3, 1_000, 4_000, 2);
+        let mut sessions = Sessions::default();
+        sessions.begin(3, 1_000, 4_000, 2);
         let since = Some(1_000);
-        assert_eq!(visits.first_frame(3, 30, 17), Waited { first: since, all: None });
-        assert_eq!(visits.first_frame(3, 31, 19), Waited { first: None, all: since });
-        assert_eq!((visits.missed(30), visits.missed(31), visits.missed(32)), (17, 19, 0));
-        visits.forget(30);
-        visits.end(3);
-        assert_eq!((visits.missed(30), visits.first_frame(3, 30, 40)), (0, Waited::default()));
+        assert_eq!(sessions.first_frame(3, 30, 17), Waited { first: since, all: None });
+        assert_eq!(sessions.first_frame(3, 31, 19), Waited { first: None, all: since });
+        assert_eq!((sessions.missed(30), sessions.missed(31), sessions.missed(32)), (17, 19, 0));
+        sessions.forget(30);
+        sessions.end(3);
+        assert_eq!((sessions.missed(30), sessions.first_frame(3, 30, 40)), (0, Waited::default()));
     }
 
     #[test]
     fn frames_due_a_second_after_a_socket_came_must_reach_it() {
-        let mut visits = Visits::default();
-        visits.begin(3, 0, GRACE_NS, 1);
-        assert!(!visits.should_have(3, 2 * GRACE_NS - 1) && visits.should_have(3, 2 * GRACE_NS));
-        assert!(!visits.should_have(4, 9 * GRACE_NS), "it was never away");
+        let mut sessions = Sessions::default();
+        sessions.begin(3, 0, GRACE_NS, 1);
+        assert!(
+            !sessions.should_have(3, 2 * GRACE_NS - 1) && sessions.should_have(3, 2 * GRACE_NS)
+        );
+        assert!(!sessions.should_have(4, 9 * GRACE_NS), "it was never away");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::receive::outcome::class::ClassOutcome;
-use crate::receive::stamp::Roster;
+use crate::receive::stamp::PublisherIndex;
 
 /// The tails of sockets, by class, publisher and the first frame that did not come.
 #[derive(Debug, Default)]
@@ -24,23 +24,23 @@ impl Tails {
     pub fn settle(
         self,
         ends: &[u32],
-        roster: &Roster,
+        publisher_index: &PublisherIndex,
         ended_ns: u64,
         classes: &mut [ClassOutcome],
     ) {
         for ((class, publisher), from) in self.sockets {
             let Some(class) = classes.get_mut(usize::from(class)) else { continue };
             let end = ends.get(publisher as usize).copied().unwrap_or(0);
-            let measured_from = roster.departures(publisher).measured_from();
+            let measured_from = publisher_index.departures(publisher).measured_from();
             let mut sockets = 0;
             let mut from = from.into_iter().peekable();
             let first = from.peek().map_or(end, |(first, _)| *first);
             for seq in first..end {
                 sockets += from.next_if(|(from, _)| *from == seq).map_or(0, |(_, more)| more);
                 if seq >= measured_from {
-                    let intended_ns = roster.intended_ns(publisher, seq);
+                    let intended_ns = publisher_index.intended_ns(publisher, seq);
                     let age_ns = ended_ns.saturating_sub(intended_ns).cast_signed();
-                    class.note_waiting(roster.laps().at(intended_ns), age_ns, sockets);
+                    class.note_waiting(publisher_index.laps().at(intended_ns), age_ns, sockets);
                 }
             }
         }

@@ -26,7 +26,6 @@ use crate::drive::{dial, link};
 use crate::judge::exit::Exit;
 use crate::judge::interrupt::watch_signals;
 use crate::observe::progress::Progress;
-use crate::os::interrupt::Interrupt;
 use crate::os::output::{note, say};
 use crate::os::socket;
 use crate::os::tls::{TlsClient, TlsError};

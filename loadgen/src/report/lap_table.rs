@@ -3,11 +3,6 @@
 
 use crate::judge::laps::LapRow;
 use crate::observe::clocks;
-use crate::observe::sampler::{Sample, Samples};
-use crate::receive::censored::Censored;
-use crate::receive::outcome::Outcome;
-use crate::receive::outcome::lap::LapOutcome;
-use crate::result::record::Record;
 use crate::scenario::profile::{Growing, Profile};
 use crate::time::units::{format_count, format_exact, format_ns};
 
@@ -29,143 +24,25 @@ pub const LAP_COLUMNS: [&str; 14] = [
     "server CPUs",
 ];
 
-/// One lap. Frames are of the lap in which they were due; of all classes, but for latencies.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LapRow {
-    /// Its number, from 1.
-    pub lap: u16,
-    /// Its length, without what was not run of it.
-    pub measured_s: f64,
-    /// The share of what grows that was there when it ended, 0 to 1; 1 if nothing grows.
-    pub load: f64,
-    /// Publishers that sent in it.
-    pub publishers: u64,
-    /// Subscriber sockets that had come by its end.
-    pub sockets: u64,
-    /// Frames published per second.
-    pub publishes_per_s: f64,
-    /// Frames received per second.
-    pub deliveries_per_s: f64,
-    /// Frames of those whose latency is the score; the latencies below are theirs, end to end.
-    pub scored: u64,
-    /// Median, ns.
-    pub e2e_p50_ns: i64,
-    /// 99th percentile, ns.
-    pub e2e_p99_ns: i64,
-    /// 99.9th percentile, ns.
-    pub e2e_p999_ns: i64,
-    /// Largest, ns.
-    pub e2e_max_ns: i64,
-    /// The least time that a frame which did not come had been under way, ns; percentiles from
-    /// there on may be larger.
-    pub at_least_from_ns: Option<i64>,
-    /// Frames lost: jumped over and not seen since.
-    pub missing: u64,
-    /// Frames that had not come by the end of the drain.
-    pub undelivered: u64,
-    /// Gaps the server told of.
-    pub gaps: u64,
-    /// CPUs the server kept busy, if it was watched.
-    pub server_cpus_busy: Option<f64>,
-    /// Whether these latencies meet the goals, if there are any for latencies; none at all do not.
-    pub meets_goals: Option<bool>,
-}
-
-/// The laps of a run as far as it got; none where the measured phase is one.
-pub fn rows(record: &Record<'_>) -> Vec<LapRow> {
-    let Record { plan, outcome, .. } = record;
-    let laps = plan.course.told() as u16;
-    let length = plan.measure / u32::from(laps.max(1));
-    let begun = (0..laps).filter(|lap| outcome.measured > length * u32::from(*lap));
-    begun.map(|lap| row(record, lap, length)).collect()
-}
-
-fn row(record: &Record<'_>, lap: u16, length: Duration) -> LapRow {
-    let Record { plan, outcome, samples, scenario, .. } = record;
-    let from = length * u32::from(lap);
-    let measured_s = outcome.measured.saturating_sub(from).min(length).as_secs_f64();
-    let sends =
-        |starts: Option<Duration>| starts.is_none_or(|starts| starts < from.saturating_add(length));
-    let starts = plan.publishers.iter().map(|publisher| publisher.deviation.starts);
-    let published = outcome.publishers.laps.get(usize::from(lap)).copied().unwrap_or(0);
-    let e2e = latencies(outcome, lap);
-    let goals = latency_goals(&scenario.slo, &e2e, record.clocks.bound_ns());
-    let sum = |count: fn(&LapOutcome) -> u64| of_classes(outcome, lap).map(count).sum::<u64>();
-    LapRow {
-        lap: lap + 1,
-        measured_s,
-        load: plan.course.profile.map_or(1.0, |profile| profile.share(lap, plan.course.laps)),
-        publishers: starts.filter(|starts| sends(*starts)).count() as u64,
-        sockets: sum(|lap| lap.sockets),
-        publishes_per_s: published as f64 / measured_s,
-        deliveries_per_s: sum(|lap| lap.e2e.len()) as f64 / measured_s,
-        scored: e2e.came(),
-        e2e_p50_ns: e2e.quantile(0.5).ns,
-        e2e_p99_ns: e2e.quantile(0.99).ns,
-        e2e_p999_ns: e2e.quantile(0.999).ns,
-        e2e_max_ns: e2e.quantile(1.0).ns,
-        at_least_from_ns: e2e.least_wait_ns(),
-        missing: sum(|lap| lap.missing),
-        undelivered: sum(|lap| lap.waiting.as_ref().map_or(0, |waiting| waiting.len())),
-        gaps: sum(|lap| lap.gaps),
-        server_cpus_busy: server_cpus_busy(samples, from, length),
-        meets_goals: (!goals.is_empty())
-            .then(|| !e2e.is_empty() && goals.iter().all(|goal| goal.pass)),
-    }
-}
-
-fn of_classes(outcome: &Outcome, lap: u16) -> impl Iterator<Item = &LapOutcome> {
-    outcome.classes.iter().filter_map(move |class| class.laps.get(usize::from(lap)))
-}
-
-fn latencies(outcome: &Outcome, lap: u16) -> Censored {
-    let mut e2e = Censored::default();
-    let scored = scored(outcome).into_iter().filter_map(|class| class.laps.get(usize::from(lap)));
-    scored.for_each(|lap| e2e.add(&lap.e2e, lap.waiting.as_deref()));
-    e2e
-}
-
-/// Between the looks that were nearest to its beginning and its end.
-fn server_cpus_busy(samples: &Samples, from: Duration, length: Duration) -> Option<f64> {
-    let (start, end) = samples.measured()?;
-    let looks = || samples.points.iter().chain([start, end]);
-    let nearest = |after: Duration| {
-        let at_ns = start.at_ns.saturating_add(nanoseconds(after));
-        looks().min_by_key(|sample: &&Sample| sample.at_ns.abs_diff(at_ns))
-    };
-    let (from, to) = (nearest(from)?, nearest(from.saturating_add(length))?);
-    let busy_ns = to.server?.cpu_ns.checked_sub(from.server?.cpu_ns)?;
-    let passed_ns = to.at_ns.checked_sub(from.at_ns).filter(|passed_ns| *passed_ns > 0)?;
-    Some(busy_ns as f64 / passed_ns as f64)
-}
-
-impl LapRow {
-    /// Whether a latency may be larger, because frames had not come by the end.
-    fn is_least(&self, ns: i64) -> bool {
-        self.at_least_from_ns.is_some_and(|from_ns| ns >= from_ns || ns == self.e2e_max_ns)
-    }
-
-    /// What stands under [`LAP_COLUMNS`]; latencies are as uncertain as the clocks, ns.
-    pub fn cells(&self, bound_ns: u64) -> Vec<String> {
-        let per_s = |rate: f64| format!("{}/s", format_count(rate.round()));
-        let mut cells = vec![
-            self.lap.to_string(),
-            format!("{:.0} %", self.load * 100.0),
-            format_exact(self.publishers),
-            format_exact(self.sockets),
-            per_s(self.publishes_per_s),
-            per_s(self.deliveries_per_s),
-        ];
-        let latencies = [self.e2e_p50_ns, self.e2e_p99_ns, self.e2e_p999_ns, self.e2e_max_ns];
-        cells.extend(latencies.map(|ns| match self.scored {
-            0 => "–".to_owned(),
-            _ => clocks::latency(ns, self.is_least(ns), bound_ns),
-        }));
-        cells.extend([self.missing, self.undelivered, self.gaps].map(format_exact));
-        cells.push(self.server_cpus_busy.map_or("–".to_owned(), |cpus| format!("{cpus:.2}")));
-        cells
-    }
+/// The cells under [`LAP_COLUMNS`]. The error of the clocks applies to the latencies, ns.
+pub fn cells(row: &LapRow, bound_ns: u64) -> Vec<String> {
+    let per_s = |rate: f64| format!("{}/s", format_count(rate.round()));
+    let mut cells = vec![
+        row.lap.to_string(),
+        format!("{:.0} %", row.load * 100.0),
+        format_exact(row.publishers),
+        format_exact(row.sockets),
+        per_s(row.publishes_per_s),
+        per_s(row.deliveries_per_s),
+    ];
+    let latencies = [row.e2e_p50_ns, row.e2e_p99_ns, row.e2e_p999_ns, row.e2e_max_ns];
+    cells.extend(latencies.map(|ns| match row.scored {
+        0 => "–".to_owned(),
+        _ => clocks::latency(ns, row.is_least(ns), bound_ns),
+    }));
+    cells.extend([row.missing, row.undelivered, row.gaps].map(format_exact));
+    cells.push(row.server_cpus_busy.map_or("–".to_owned(), |cpus| format!("{cpus:.2}")));
+    cells
 }
 
 /// The summary of all laps; empty if there are none.

@@ -402,12 +402,18 @@ mod tests {
     fn a_void_run_says_so_first() {
         let mut outcome = fixtures::outcome();
         outcome.ramp.connected = 1_999;
-        outcome.ramp.errors.insert("refused".into(), 3);
-        let text = rendered(&outcome);
-        let (first, rest) = text.trim_start().split_once('\n').unwrap();
-        assert_eq!(first, "INVALID RUN of quickstart: these numbers prove nothing");
-        assert!(rest.contains("connected: 2019 of 2020 (allowed all)"), "{rest}");
-        assert!(rest.contains("BREACHED") && rest.contains("ramp: 3 x refused"), "{rest}");
+        for (why, expected) in [
+            ("no free port", "INVALID RUN of quickstart: these numbers prove nothing"),
+            ("refused", "THE SERVER FAILED in a run of quickstart"),
+        ] {
+            outcome.ramp.errors = [(why.to_owned(), 3)].into();
+            let text = rendered(&outcome);
+            let (first, rest) = text.trim_start().split_once('\n').unwrap();
+            assert_eq!(first, expected);
+            let reason = format!("connected: 2019 of 2020 (3 x {why}) (allowed all)");
+            assert!(rest.contains(&reason), "{rest}");
+            assert!(rest.contains("BREACHED") && rest.contains(&format!("ramp: 3 x {why}")));
+        }
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub struct Slo {
 }
 
 impl Slo {
-    /// Reads `[slo]` of a scenario; what is not there is not asked for, but for frames that are
-    /// missing, late for good, misdelivered, twice, out of order or damaged: none.
+    /// Reads `[slo]` of a scenario. A missing latency goal is not checked; the limits of lost,
+    /// undelivered, misdelivered, duplicated, reordered or damaged frames are zero by default.
     pub fn of(root: &Section<'_>) -> Result<Slo, ScenarioError> {
         let Some(section) = root.table("slo", SLO_KEYS)? else { return Ok(Slo::default()) };
         let limit = |key: &str| section.parsed(key, units::parse_duration);

@@ -13,7 +13,7 @@ use crate::observe::progress::Progress;
 use crate::observe::sampler::Sampler;
 use crate::observe::server_counters::CounterPage;
 use crate::os::output::note;
-use crate::plan::budget::{Destined, Wishes};
+use crate::plan::budget::{LayoutRequest, TargetKind};
 use crate::plan::plan::{Destination, Disturbance, Plan};
 use crate::plan::{budget, check};
 use crate::receive::outcome::Outcome;

@@ -72,6 +72,11 @@ const READY: &str = "listening ";
 /// The longest time an engine may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The connections that an engine takes unless it is told otherwise.
+pub fn connections_default() -> u64 {
+    Config::default().limits.connections_max as u64
+}
+
 /// Starts this executable as an engine and waits until it listens. Must be called from the main
 /// thread: the kernel kills the child when the thread that started it ends.
 pub fn launch(layout: &Layout, set: &[String], log: File) -> Result<ServerProcess, EngineError> {

@@ -8,7 +8,7 @@ pub mod short_plan;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -48,6 +48,12 @@ pub struct Faults {
     pub misdeliver: Option<u64>,
     /// From frame n on, read no publisher.
     pub deaf: Option<u64>,
+    /// Send nothing to those who ask for the newest only.
+    pub mute_latest: bool,
+    /// Answer subscribers beyond so many with this status.
+    pub refuse: Option<(usize, u16)>,
+    /// At frame n of any publisher, close every connection and take no more.
+    pub die: Option<u64>,
     /// Hold every frame back for this long.
     pub delay: Duration,
 }
@@ -107,6 +113,8 @@ struct Hub {
     door: Door,
     done: Arc<Done>,
     feeds: Mutex<Vec<Feed>>,
+    asked: AtomicUsize,
+    is_dead: AtomicBool,
 }
 
 impl Server {
@@ -118,7 +126,14 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let done = Arc::new(Done::default());
-        let hub = Arc::new(Hub { faults, door, done: done.clone(), feeds: Mutex::default() });
+        let hub = Arc::new(Hub {
+            faults,
+            door,
+            done: done.clone(),
+            feeds: Mutex::default(),
+            asked: AtomicUsize::new(0),
+            is_dead: AtomicBool::new(false),
+        });
         let (certificate, config) = door.tls.then(tls_config).unzip();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -186,6 +201,11 @@ impl Hub {
     fn serve(&self, mut stream: Box<dyn Stream>) {
         let Some(head) = read_head(&mut *stream) else { return };
         let text = String::from_utf8(head.clone()).unwrap();
+        if let Some(status) = self.refusal(&text) {
+            let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 12\r\n\r\nno room here");
+            stream.write_all(answer.as_bytes()).unwrap();
+            return stream.flush().unwrap();
+        }
         if text.contains("Accept: text/event-stream") {
             return self.serve_events(&text, stream);
         }
@@ -229,6 +249,14 @@ impl Hub {
         self.feeds.lock().unwrap().push(Feed { path, out: Some(out) });
     }
 
+    /// The status for a client that is not let in, if it is not.
+    fn refusal(&self, head: &str) -> Option<u16> {
+        let (most, status) = self.faults.refuse?;
+        let is_beyond =
+            !head.contains(" /v1/publish/") && self.asked.fetch_add(1, Ordering::SeqCst) >= most;
+        is_beyond.then_some(status)
+    }
+
     fn serve_events(&self, head: &str, mut stream: Box<dyn Stream>) {
         let path = head.split(' ').nth(1).unwrap().to_owned();
         let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
@@ -247,6 +275,11 @@ impl Hub {
                 continue;
             }
             self.done.published.fetch_add(1, Ordering::SeqCst);
+            if self.is_dead.load(Ordering::SeqCst) || self.faults.die == Some(number) {
+                self.is_dead.store(true, Ordering::SeqCst);
+                self.feeds.lock().unwrap().clear();
+                return;
+            }
             thread::sleep(self.faults.delay);
             while self.faults.deaf == Some(number) {
                 thread::park();
@@ -367,6 +400,9 @@ impl Hub {
         let mut feeds = self.feeds.lock().unwrap();
         for feed in feeds.iter_mut().filter(|feed| feed.follows(topic) == follows) {
             let Some(out) = &mut feed.out else { continue };
+            if self.faults.mute_latest && feed.path.contains("mode=latest") {
+                continue;
+            }
             match out.deliver(topic, seq, message) {
                 Ok(()) => sent += 1,
                 Err(_) => feed.out = None,

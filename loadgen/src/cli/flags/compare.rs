@@ -16,14 +16,13 @@ A run is one observation: take eight a side, by turns and on one host. With
 all metrics that are gated by default, fewer than six a side can show nothing
 but counts, with a single gate fewer than four.
 
-A metric has regressed if the exact test of Mann and Whitney, corrected by Holm for the number of
-gated metrics, leaves less than 5 % to chance, and the 95 % interval of the ratio lies whole beyond
-the least change that matters. Where the interval straddles that, it is called inconclusive.
-Writes, bytes, encodes, system calls, allocations and instructions are counts: where the runs
-of either side agree to within that change, the interval alone decides, and four runs a side are
-enough.
-One frame lost, undelivered, misdelivered, damaged or out of order is a regression where the base has
-none.
+A metric has regressed if the exact test of Mann and Whitney, corrected by
+Holm for the number of gated metrics, leaves less than 5 % to chance, and the
+95 % interval of the ratio lies whole beyond the least change that matters;
+where it straddles that, it is inconclusive. Counts (writes, bytes, encodes,
+system calls, allocations, instructions) are judged by the interval alone
+where the runs of a side agree. One frame lost, undelivered, misdelivered,
+damaged or out of order is a regression where the base has none.
 
   gridload compare results/main results/branch
   gridload compare base/ cand/ --gate cpu_per_delivery=3% --junit compare.xml";

@@ -4,7 +4,7 @@
 
 use crate::codec::dialect::centrifugo::Centrifugo;
 use crate::codec::dialect::conversation::{
-    Conversation, ConversationEvent, Exchange, Introduction, push_text,
+    Carried, Conversation, ConversationEvent, Exchange, Introduction, push_text,
 };
 use crate::codec::dialect::dialect::Dialect;
 use crate::codec::dialect::pusher::Pusher;
@@ -33,81 +33,8 @@ pub struct ReadResult<'b> {
     pub now_ns: u64,
     /// Payloads by the texts that hold them, for all sockets of a thread.
     pub texts: &'b mut Memo<Carried>,
-    /// Where messages may come compressed.
+    /// The inflater, if messages may be compressed.
     pub inflater: &'b mut Option<Inflater>,
-}
-
-/// What a conversation has to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told<'p> {
-    /// What was published, with the channel that the message names, if it names one.
-    Payload(&'p [u8], Option<&'p [u8]>),
-    /// A message that holds nothing of this run.
-    Rejected(Reject),
-}
-
-/// A payload as a text carries it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Carried {
-    /// What was published.
-    pub payload: Vec<u8>,
-    /// The channel that the text names, if it names one.
-    pub channel: Option<String>,
-}
-
-/// What a conversation has at hand when it hears a message.
-pub struct Exchange<'x> {
-    /// When it arrived.
-    pub now_ns: u64,
-    /// Frames to be sent back.
-    pub answers: &'x mut Vec<u8>,
-    /// Payloads by the texts that hold them.
-    pub texts: &'x mut Memo<Carried>,
-    /// Takes what was published.
-    pub told: &'x mut dyn FnMut(Told<'_>),
-}
-
-impl Exchange<'_> {
-    /// Sends a text back.
-    pub fn say(&mut self, text: &str) {
-        push_text(text, self.answers);
-    }
-
-    /// Tells the payload that a text holds, or answers what else it holds.
-    #[inline]
-    pub fn understand<N>(
-        &mut self,
-        text: &[u8],
-        read: impl FnOnce(&[u8]) -> Result<Carried, N>,
-    ) -> Option<N> {
-        match self.texts.of(text, read) {
-            Ok(Carried { payload, channel }) => {
-                let channel = channel.as_ref().map(String::as_bytes);
-                (self.told)(Told::Payload(payload, channel));
-                None
-            }
-            Err(notice) => Some(notice),
-        }
-    }
-
-    /// Tells that a message holds nothing of this run.
-    pub fn reject(&mut self, reject: Reject) {
-        (self.told)(Told::Rejected(reject));
-    }
-}
-
-/// Why a conversation is over that the server refuses, in its words as far as they are short.
-pub fn refusal(words: &str) -> String {
-    let words: String = words.trim().chars().take(WORDS_MAX).collect();
-    format!("refused: {words}")
-}
-
-/// Characters of a server's own in the name of an end: there may be many ends.
-const WORDS_MAX: usize = 160;
-
-/// Appends a text message as a frame.
-pub fn push_text(text: &str, out: &mut Vec<u8>) {
-    wire::encode(Opcode::Text, text.as_bytes(), MASK, out);
 }
 
 impl Broker {
@@ -237,9 +164,9 @@ pub mod fixtures {
         /// Handles a message at an instant.
         pub fn hears(&mut self, bytes: &[u8], is_text: bool, now_ns: u64) -> Reaction {
             let (mut told, mut answers, mut texts) = (Vec::new(), Vec::new(), Memo::new(1));
-            let mut keep = |heard: Told<'_>| match heard {
-                Told::Payload(payload, _) => told.push(Ok(payload.to_vec())),
-                Told::Rejected(reject) => told.push(Err(reject)),
+            let mut keep = |heard: ConversationEvent<'_>| match heard {
+                ConversationEvent::Payload(payload, _) => told.push(Ok(payload.to_vec())),
+                ConversationEvent::Rejected(reject) => told.push(Err(reject)),
             };
             let mut exchange =
                 Exchange { now_ns, answers: &mut answers, texts: &mut texts, told: &mut keep };

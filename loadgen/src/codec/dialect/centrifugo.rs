@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{
+use crate::codec::dialect::conversation::{
     Carried, Conversation, Exchange, Introduction, push_text, refusal,
 };
 use crate::codec::dialect::json::{payload_of, quoted, value_of};
@@ -175,7 +175,7 @@ struct Publication<'m> {
     data: &'m RawValue,
 }
 
-/// The payload of an object, or what else it says.
+/// The payload of an object, or its other meaning.
 fn read(line: &[u8]) -> Result<Carried, Notice> {
     if line.trim_ascii() == NOTHING.as_bytes() {
         return Err(Notice::Ping);

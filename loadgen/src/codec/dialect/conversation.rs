@@ -43,10 +43,19 @@ pub struct Introduction<'i> {
 /// An event reported to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConversationEvent<'p> {
-    /// A published payload.
-    Payload(&'p [u8]),
+    /// A published payload, with the channel that the message names, if it names one.
+    Payload(&'p [u8], Option<&'p [u8]>),
     /// A message with nothing of this run.
     Rejected(Reject),
+}
+
+/// A payload as a text carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// What was published.
+    pub payload: Vec<u8>,
+    /// The channel that the text names, if it names one.
+    pub channel: Option<String>,
 }
 
 /// What a protocol needs while it handles a message.
@@ -56,7 +65,7 @@ pub struct Exchange<'x> {
     /// Frames to send back.
     pub answers: &'x mut Vec<u8>,
     /// Cached payloads, by the texts that hold them.
-    pub texts: &'x mut Memo<Vec<u8>>,
+    pub texts: &'x mut Memo<Carried>,
     /// Receives the events.
     pub told: &'x mut dyn FnMut(ConversationEvent<'_>),
 }
@@ -72,11 +81,12 @@ impl Exchange<'_> {
     pub fn understand<N>(
         &mut self,
         text: &[u8],
-        read: impl FnOnce(&[u8]) -> Result<Vec<u8>, N>,
+        read: impl FnOnce(&[u8]) -> Result<Carried, N>,
     ) -> Option<N> {
         match self.texts.of(text, read) {
-            Ok(payload) => {
-                (self.told)(ConversationEvent::Payload(payload));
+            Ok(Carried { payload, channel }) => {
+                let channel = channel.as_ref().map(String::as_bytes);
+                (self.told)(ConversationEvent::Payload(payload, channel));
                 None
             }
             Err(notice) => Some(notice),

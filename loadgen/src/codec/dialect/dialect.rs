@@ -3,6 +3,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::codec::dialect::channel;
 use crate::codec::dialect::events::Events;
 use crate::codec::dialect::templates::Templates;
 use crate::codec::form::Form;
@@ -179,6 +180,21 @@ impl Dialect {
             Dialect::SocketIo(events) => &events.path,
             Dialect::Centrifugo { path } | Dialect::Pusher { path } => path,
         }
+    }
+
+    /// What messages of a topic name as their channel.
+    pub fn channel(&self, topic: &str) -> String {
+        match self {
+            Dialect::Nats => channel::subject(topic),
+            Dialect::Pusher { .. } => channel::private_channel(topic),
+            _ => topic.to_owned(),
+        }
+    }
+
+    /// Whether every message that carries a payload names its channel. Events of Socket.IO are the
+    /// server's own: some are named like a topic, some carry it, some do neither.
+    pub fn names_channels(&self) -> bool {
+        self.is_spoken() && !matches!(self, Dialect::SocketIo(_))
     }
 
     /// The message a subscriber sends after connecting, beyond what its form sends.

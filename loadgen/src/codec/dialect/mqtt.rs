@@ -88,9 +88,9 @@ fn payload(kind: u8, body: &[u8]) -> Result<PacketContent<'_>, Malformed> {
     let (size, rest) = body.split_first_chunk::<2>().ok_or(Malformed)?;
     let size = usize::from(u16::from_be_bytes(*size));
     let (topic, rest) = rest.split_at_checked(size).ok_or(Malformed)?;
-    // Only what is sent again or acknowledged has an identifier.
+    // Only packets that are resent or acknowledged have an identifier.
     let skipped = if kind & QOS == 0 { 0 } else { 2 };
-    rest.get(skipped..).map(|payload| Said::Payload(payload, topic)).ok_or(Malformed)
+    rest.get(skipped..).map(|payload| PacketContent::Payload(payload, topic)).ok_or(Malformed)
 }
 
 /// CONNACK (3.2.2): flags, and a return code that is 0 on success.
@@ -140,7 +140,10 @@ mod tests {
         let mut out = Vec::new();
         let long = vec![7; 300];
         publish("pmu/1", &long, &mut out);
-        assert_eq!(packet(&out), Ok(Some((out.len(), Said::Payload(&long[..], b"pmu/1")))));
+        assert_eq!(
+            packet(&out),
+            Ok(Some((out.len(), PacketContent::Payload(&long[..], b"pmu/1"))))
+        );
         assert_eq!(packet(&out[..out.len() - 1]), Ok(None));
         assert_eq!(packet(&out[..2]), Ok(None));
     }
@@ -149,7 +152,7 @@ mod tests {
     fn an_identifier_is_skipped() {
         assert_eq!(
             packet(&[0x32, 6, 0, 1, b'a', 0, 9, b'x']),
-            Ok(Some((8, Said::Payload(b"x", b"a"))))
+            Ok(Some((8, PacketContent::Payload(b"x", b"a"))))
         );
         assert_eq!(packet(&[0x30, 1, 0]), Err(Malformed));
         assert_eq!(packet(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]), Err(Malformed));

@@ -1,6 +1,7 @@
 //! The client protocol of NATS (docs.nats.io, "NATS Protocol"): lines of text, some of them
 //! followed by a payload. Pure; must not know messages or sockets.
 
+use crate::codec::dialect::channel::subject;
 use crate::codec::dialect::json::quoted;
 use crate::codec::dialect::packet::{Malformed, Packet, PacketContent};
 
@@ -26,16 +27,6 @@ pub fn publish(topic: &str, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("PUB {} {}\r\n", subject(topic), payload.len()).as_bytes());
     out.extend_from_slice(payload);
     out.extend_from_slice(END);
-}
-
-/// Subjects have dots where topics have slashes, and other wildcards.
-pub fn subject(topic: &str) -> String {
-    let of = |segment: &str| match segment {
-        "#" => ">".to_owned(),
-        "+" => "*".to_owned(),
-        other => other.replace('.', "_"),
-    };
-    topic.split('/').map(of).collect::<Vec<_>>().join(".")
 }
 
 /// Parses the first packet.
@@ -70,7 +61,7 @@ fn message<'b>(bytes: &'b [u8], fields: &'b [u8], from: usize) -> Packet<'b> {
     let Some(payload) = bytes.get(from..from + size) else { return Ok(None) };
     match bytes.get(from + size..length) {
         None => Ok(None),
-        Some(end) if end == END => Ok(Some((length, Said::Payload(payload, subject)))),
+        Some(end) if end == END => Ok(Some((length, PacketContent::Payload(payload, subject)))),
         Some(_) => Err(Malformed),
     }
 }
@@ -101,8 +92,14 @@ mod tests {
 
     #[test]
     fn messages_with_and_without_a_reply_are_read() {
-        assert_eq!(packet(b"MSG a 1 2\r\nhi\r\nX"), Ok(Some((15, Said::Payload(b"hi", b"a")))));
-        assert_eq!(packet(b"MSG a 1 r 2\r\nhi\r\n"), Ok(Some((17, Said::Payload(b"hi", b"a")))));
+        assert_eq!(
+            packet(b"MSG a 1 2\r\nhi\r\nX"),
+            Ok(Some((15, PacketContent::Payload(b"hi", b"a"))))
+        );
+        assert_eq!(
+            packet(b"MSG a 1 r 2\r\nhi\r\n"),
+            Ok(Some((17, PacketContent::Payload(b"hi", b"a"))))
+        );
         for partial in [&b"MSG a 1 2\r\nhi\r"[..], b"MSG a 1 2\r\nh", b"MSG a 1"] {
             assert_eq!(packet(partial), Ok(None));
         }

@@ -3,8 +3,8 @@
 /// The meaning of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketContent<'p> {
-    /// A published payload.
-    Payload(&'p [u8]),
+    /// A published payload, and its subject or topic.
+    Payload(&'p [u8], &'p [u8]),
     /// The server confirmed the connection or a subscription.
     Confirmed,
     /// Bytes to send back.

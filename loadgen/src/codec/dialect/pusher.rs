@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{
+use crate::codec::dialect::channel::private_channel;
+use crate::codec::dialect::conversation::{
     Carried, Conversation, Exchange, Introduction, push_text, refusal,
 };
 use crate::codec::dialect::json::{payload_of, quoted, string_of};
@@ -64,7 +65,7 @@ impl Pusher {
     /// The state of a new socket. The server speaks first. The application key is in the path.
     pub fn new(path: &str, who: &Introduction<'_>) -> Pusher {
         let entry = Entry {
-            channels: who.topics.iter().map(|topic| channel(topic)).collect(),
+            channels: who.topics.iter().map(|topic| private_channel(topic)).collect(),
             key: app_key(path).unwrap_or_default().to_owned(),
             secret: who.token.unwrap_or_default().to_owned(),
         };
@@ -154,19 +155,9 @@ fn signature(secret: &str, text: &str) -> String {
     })
 }
 
-/// Names of channels have dots where topics have slashes, and few other characters.
-pub fn channel(topic: &str) -> String {
-    let fitting = |c: char| match c {
-        '/' => '.',
-        c if c.is_ascii_alphanumeric() || "_-=@,.;".contains(c) => c,
-        _ => '_',
-    };
-    format!("private-{}", topic.chars().map(fitting).collect::<String>())
-}
-
 /// The client event that publishes a payload.
 pub fn publish(topic: &str, payload: &[u8], is_text: bool) -> String {
-    let (channel, data) = (quoted(&channel(topic)), string_of(payload, is_text));
+    let (channel, data) = (quoted(&private_channel(topic)), string_of(payload, is_text));
     format!(r#"{{"event":"client-frame","channel":{channel},"data":{data}}}"#)
 }
 
@@ -180,7 +171,7 @@ struct Event<'m> {
     data: Option<&'m RawValue>,
 }
 
-/// The payload of a message, or what else it says.
+/// The payload of a message, or its other meaning.
 fn read(text: &[u8]) -> Result<Carried, Notice> {
     let read: Event<'_> = serde_json::from_slice(text).map_err(|_| Notice::Garbled)?;
     let Event { event, channel, data } = read;
@@ -283,7 +274,7 @@ mod tests {
 
     #[test]
     fn channels_have_the_characters_they_may_have() {
-        assert_eq!(channel("grid north/pmu/1001"), "private-grid_north.pmu.1001");
+        assert_eq!(private_channel("grid north/pmu/1001"), "private-grid_north.pmu.1001");
     }
 
     #[test]

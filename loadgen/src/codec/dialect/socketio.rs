@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::broker::{
-    Carried, Conversation, Exchange, Introduction, Told, push_text, refusal,
+use crate::codec::dialect::conversation::{
+    Carried, Conversation, ConversationEvent, Exchange, Introduction, push_text, refusal,
 };
 use crate::codec::dialect::events::{Events, ROOT};
 use crate::codec::dialect::json::{payload_of, quoted};
@@ -27,7 +27,7 @@ pub struct SocketIo {
     ping_timeout: PingTimeout,
 }
 
-/// Binary messages that belong to the event before them.
+/// Binary messages that belong to the last event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Attachments {
     /// How many have not arrived yet.
@@ -118,7 +118,10 @@ impl SocketIo {
         let Attachments { left, before, channel } = &mut self.attachments;
         *left = left.checked_sub(1).ok_or("protocol: an attachment of no event")?;
         if *before == Some(0) {
-            (exchange.told)(Told::Payload(bytes, channel.as_ref().map(String::as_bytes)));
+            (exchange.told)(ConversationEvent::Payload(
+                bytes,
+                channel.as_ref().map(String::as_bytes),
+            ));
         }
         *before = before.and_then(|before| before.checked_sub(1));
         Ok(())
@@ -180,7 +183,7 @@ impl Events {
     }
 }
 
-/// The payload of a text message, or what else it says.
+/// The payload of a text message, or its other meaning.
 fn read(text: &[u8]) -> Result<Carried, Notice> {
     let text = std::str::from_utf8(text).map_err(|_| Notice::Garbled)?;
     match text.split_at_checked(1) {
@@ -230,7 +233,7 @@ fn body(rest: &str) -> &str {
     rest.trim_start_matches(|c: char| c.is_ascii_digit())
 }
 
-/// The last argument of an event is the payload, so that events may name topics, or carry them.
+/// The payload is the last argument of an event, so an event may also carry topics.
 fn event(body: &str) -> Result<Carried, Notice> {
     let arguments: Vec<&RawValue> = serde_json::from_str(body).map_err(|_| Notice::Garbled)?;
     match arguments.as_slice() {
@@ -247,7 +250,7 @@ fn channel_of(arguments: &[&RawValue]) -> Option<String> {
     arguments.iter().rev().find_map(|argument| serde_json::from_str(argument.get()).ok())
 }
 
-/// Servers say what they like in an acknowledgement; only `false` and an `error` are a no.
+/// The content of an acknowledgement is free; only `false` and an `error` mean a refusal.
 fn acknowledged(body: &str) -> Notice {
     let Ok(serde_json::Value::Array(said)) = serde_json::from_str(body) else {
         return Notice::Unknown;

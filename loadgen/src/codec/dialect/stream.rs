@@ -28,30 +28,7 @@ pub struct Stream {
     rest: Vec<u8>,
 }
 
-/// What a packet says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said<'p> {
-    /// What was published, and on which subject or topic.
-    Payload(&'p [u8], &'p [u8]),
-    /// A subscription, or the connection, is taken.
-    Confirmed,
-    /// This has to be sent back.
-    Answer(&'static [u8]),
-    /// Something was refused: what the broker says about it.
-    Refused(&'p [u8]),
-    /// Nothing that matters.
-    Nothing,
-}
-
-/// Bytes that are no packet of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("protocol: no packet of the broker")]
-pub struct Malformed;
-
-/// The first packet of some bytes, and its length; `None` if it is not whole.
-pub type Packet<'p> = Result<Option<(usize, Said<'p>)>, Malformed>;
-
-impl Tongue {
+impl StreamProtocol {
     /// Appends a publish.
     pub fn publish(self, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
         match self {
@@ -116,7 +93,7 @@ impl Conversation for Stream {
         let mut answers = Vec::new();
         let told = &mut exchange.told;
         let taken = self.take(message.bytes, &mut answers, |payload, channel| {
-            told(Told::Payload(payload, Some(channel)));
+            told(ConversationEvent::Payload(payload, Some(channel)));
         });
         if !answers.is_empty() {
             wire::encode(Opcode::Binary, &answers, crate::codec::wire::MASK, exchange.answers);
@@ -159,10 +136,10 @@ impl Stream {
             let packet = self.protocol.packet(left).map_err(|error| error.to_string())?;
             let Some((length, said)) = packet else { break };
             match said {
-                Said::Payload(bytes, channel) => payload(bytes, channel),
-                Said::Confirmed => self.awaited = self.awaited.saturating_sub(1),
-                Said::Answer(answer) => answers.extend_from_slice(answer),
-                Said::Refused(why) => {
+                PacketContent::Payload(bytes, channel) => payload(bytes, channel),
+                PacketContent::Confirmed => self.awaited = self.awaited.saturating_sub(1),
+                PacketContent::Answer(answer) => answers.extend_from_slice(answer),
+                PacketContent::Refused(why) => {
                     return Err(refusal(&String::from_utf8_lossy(why)));
                 }
                 PacketContent::Nothing => {}
@@ -232,15 +209,15 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             for protocol in [StreamProtocol::Nats, StreamProtocol::Mqtt] {
                 // Any answer will do.
-                let _ = publisher(tongue).take(&bytes, &mut Vec::new(), |_, _| ());
+                let _ = publisher(protocol).take(&bytes, &mut Vec::new(), |_, _| ());
             }
         }
     }
 
     #[test]
     fn a_refusal_ends_the_conversation_with_its_words() {
-        let refused = |tongue, bytes: &[u8]| {
-            publisher(tongue).take(bytes, &mut Vec::new(), |_, _| ()).unwrap_err()
+        let refused = |protocol, bytes: &[u8]| {
+            publisher(protocol).take(bytes, &mut Vec::new(), |_, _| ()).unwrap_err()
         };
         let words = refused(StreamProtocol::Nats, b"-ERR 'Authorization Violation'\r\n");
         assert_eq!(words, "refused: 'Authorization Violation'");
@@ -258,7 +235,7 @@ mod tests {
         assert!(!nats.is_confirmed());
         nats.take(b"PONG\r\n", &mut answers, |_, _| ()).unwrap();
         assert!(nats.is_confirmed() && answers.is_empty());
-        let (mut mqtt, _) = subscriber(Tongue::Mqtt);
+        let (mut mqtt, _) = subscriber(StreamProtocol::Mqtt);
         mqtt.take(&[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], &mut answers, |_, _| ()).unwrap();
         assert!(mqtt.is_confirmed());
         assert!(publisher(StreamProtocol::Nats).is_confirmed());

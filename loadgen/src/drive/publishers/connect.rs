@@ -8,6 +8,7 @@ use crate::codec::handshake::Offer;
 use crate::drive::connection::Connection;
 use crate::drive::dial;
 use crate::drive::stage::Stage;
+use crate::plan::publisher::PublisherPlan;
 use crate::time::draw::mix;
 
 /// A publisher whose connection is open; the start is not known yet.
@@ -27,34 +28,61 @@ pub struct ConnectError {
     pub reason: String,
 }
 
+impl ConnectError {
+    /// Whether the server has answered, and said no.
+    fn is_answer(&self) -> bool {
+        ["status ", "refused: "].iter().any(|said| self.reason.starts_with(said))
+    }
+}
+
+/// Connects the first publisher and lets it go: what is refused is known before thousands of
+/// subscribers have come.
+///
+/// # Errors
+/// Why a publisher is refused.
+pub fn knock(stage: &Stage<'_>) -> Result<(), ConnectError> {
+    let Some((number, publisher)) = stage.plan.own_publishers().next() else { return Ok(()) };
+    match connect_one(stage, number, publisher) {
+        Ok(mut connected) => connected.connection.say_goodbye(),
+        Err(error) if error.is_answer() => return Err(error),
+        // Whatever else is wrong meets the subscribers as well, who tell how many of them.
+        Err(error) => tracing::debug!(%error, "the first publisher could not connect"),
+    }
+    Ok(())
+}
+
 /// Connects the publishers of the thread with this index.
 pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
     let plan = stage.plan;
-    let share = plan.own_publishers().skip(index);
-    share
-        .step_by(plan.publishing_threads().max(1))
-        .map(|(number, publisher)| {
-            let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
-            let key = handshake::key(u128::from(nonce));
-            let offer = Offer {
-                path: &publisher.path,
-                host: &plan.host,
-                key: Some(&key),
-                protocol: plan.dialect.form().and_then(Form::subprotocol),
-                token: plan.dialect.bearer(plan.token.as_deref()),
-                ..Offer::default()
-            };
-            let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
-            let (target, tls) = (plan.target, stage.tls.as_ref());
-            let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
-            let topics = &[publisher.topic.as_str()];
-            let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
-            let broker = Broker::new(&plan.dialect, &who);
-            let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
-            let broker = broker.transpose().map_err(failed)?;
-            Ok(Connected { publisher: number, connection, broker })
-        })
-        .collect()
+    let share = plan.own_publishers().skip(index).step_by(plan.publishing_threads().max(1));
+    share.map(|(number, publisher)| connect_one(stage, number, publisher)).collect()
+}
+
+fn connect_one(
+    stage: &Stage<'_>,
+    number: u32,
+    publisher: &PublisherPlan,
+) -> Result<Connected, ConnectError> {
+    let plan = stage.plan;
+    let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
+    let key = handshake::key(u128::from(nonce));
+    let offer = Offer {
+        path: &publisher.path,
+        host: &plan.host,
+        key: Some(&key),
+        protocol: plan.dialect.form().and_then(Form::subprotocol),
+        token: plan.dialect.bearer(plan.token.as_deref()),
+        ..Offer::default()
+    };
+    let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
+    let (target, tls) = (plan.target, stage.tls.as_ref());
+    let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
+    let topics = &[publisher.topic.as_str()];
+    let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
+    let broker = Broker::new(&plan.dialect, &who);
+    let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
+    let broker = broker.transpose().map_err(failed)?;
+    Ok(Connected { publisher: number, connection, broker })
 }
 
 const KEY_STREAM: u64 = 0x7075_626c;

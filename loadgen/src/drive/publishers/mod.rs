@@ -21,7 +21,6 @@ use crate::drive::publishers::publisher_socket::{Inbox, PublisherSocket};
 use crate::drive::stage::{KILLED, Stage};
 use crate::observe::meter::Meter;
 use crate::os::socket;
-use crate::plan::publisher::PublisherPlan;
 use crate::receive::histograms::SignedHistogram;
 use crate::receive::outcome::counts::merge_counts;
 use crate::receive::outcome::{PublisherOutcome, ThreadHealth, lap};
@@ -39,80 +38,6 @@ pub struct PublisherThreadResult {
     pub cut: Vec<u32>,
     /// The lateness and CPU share of the thread.
     pub health: ThreadHealth,
-}
-
-/// A publisher whose connection is open, before the start is known.
-pub struct Connected {
-    publisher: u32,
-    connection: Connection,
-    broker: Option<Broker>,
-}
-
-/// Why a publisher could not be connected.
-#[derive(Debug, thiserror::Error)]
-#[error("publisher of {topic} could not connect: {reason}")]
-pub struct ConnectError {
-    /// Its topic.
-    pub topic: String,
-    /// What went wrong.
-    pub reason: String,
-}
-
-impl ConnectError {
-    /// Whether the server has answered, and said no.
-    fn is_answer(&self) -> bool {
-        ["status ", "refused: "].iter().any(|said| self.reason.starts_with(said))
-    }
-}
-
-/// Connects the first publisher and lets it go: what is refused is known before thousands of
-/// subscribers have come.
-///
-/// # Errors
-/// Why a publisher is refused.
-pub fn knock(stage: &Stage<'_>) -> Result<(), ConnectError> {
-    let Some((number, publisher)) = stage.plan.own_publishers().next() else { return Ok(()) };
-    match connect_one(stage, number, publisher) {
-        Ok(mut connected) => connected.connection.say_goodbye(),
-        Err(error) if error.is_answer() => return Err(error),
-        // Whatever else is wrong meets the subscribers as well, who tell how many of them.
-        Err(error) => tracing::debug!(%error, "the first publisher could not connect"),
-    }
-    Ok(())
-}
-
-/// Connects the `index`th thread's share of the publishers.
-pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
-    let plan = stage.plan;
-    let share = plan.own_publishers().skip(index).step_by(plan.publishing_threads().max(1));
-    share.map(|(number, publisher)| connect_one(stage, number, publisher)).collect()
-}
-
-fn connect_one(
-    stage: &Stage<'_>,
-    number: u32,
-    publisher: &PublisherPlan,
-) -> Result<Connected, ConnectError> {
-    let plan = stage.plan;
-    let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
-    let key = handshake::key(u128::from(nonce));
-    let offer = Offer {
-        path: &publisher.path,
-        host: &plan.host,
-        key: Some(&key),
-        protocol: plan.dialect.form().and_then(Form::subprotocol),
-        token: plan.dialect.bearer(plan.token.as_deref()),
-        ..Offer::default()
-    };
-    let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
-    let (target, tls) = (plan.target, stage.tls.as_ref());
-    let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
-    let topics = &[publisher.topic.as_str()];
-    let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
-    let broker = Broker::new(&plan.dialect, &who);
-    let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
-    let broker = broker.transpose().map_err(failed)?;
-    Ok(Connected { publisher: number, connection, broker })
 }
 
 /// Publishes on these connections until the stage is finished.

@@ -4,8 +4,9 @@
 
 use std::collections::VecDeque;
 
-use crate::codec::dialect::broker::{Broker, Brought, Carried};
-use crate::codec::dialect::speech::{Speech, Uttered};
+use crate::codec::dialect::broker::{Broker, ReadResult};
+use crate::codec::dialect::conversation::Carried;
+use crate::codec::dialect::publish_encoder::{EncodedFrame, PublishEncoder};
 use crate::codec::memo::Memo;
 use crate::codec::wire;
 use crate::codec::wire::Opcode;

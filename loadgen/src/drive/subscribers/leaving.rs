@@ -12,7 +12,7 @@ use crate::drive::stage::KILLED;
 use crate::drive::subscriber::{State, Subscriber};
 use crate::drive::subscribers::worker::{OpenedBy, SubscriberThread};
 use crate::os::socket;
-use crate::receive::reception::End;
+use crate::receive::owed::End;
 use crate::scenario::attendance::{Attendance, CutEnd, Wait};
 use crate::scenario::kill::KillPlan;
 use crate::time::clock::mono_ns;

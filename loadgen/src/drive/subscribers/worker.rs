@@ -31,7 +31,8 @@ use crate::os::socket;
 use crate::plan::audience::SubscriberPlan;
 use crate::plan::plan::Plan;
 use crate::receive::outcome::{RampOutcome, ThreadHealth};
-use crate::receive::reception::{Arrival, End, Reception};
+use crate::receive::owed::End;
+use crate::receive::reception::{Arrival, Reception};
 use crate::receive::windows::WindowPart;
 use crate::scenario::groups::ClassKind;
 use crate::time::clock::mono_ns;
@@ -303,7 +304,10 @@ impl<'s> SubscriberThread<'s> {
                     _ => self.finish_opening(key, left),
                 }
             }
-            Err(reason) => self.give_up(key, &reason),
+            Err(reason) => {
+                self.ramp.note_words(handshake::words(&self.buffer[..filled]));
+                self.give_up(key, &reason);
+            }
         }
     }
 

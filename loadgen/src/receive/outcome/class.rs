@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::codec::form::{Form, Pace};
 use crate::plan::class::ClassPlan;
+use crate::plan::laps::Laps;
 use crate::receive::censored::Censored;
 use crate::receive::histograms::{SignedHistogram, merge_some};
 use crate::receive::outcome::counts::merge_counts;
@@ -51,8 +52,8 @@ pub struct ClassOutcome {
     /// that were still open.
     #[serde(default)]
     pub undelivered: u64,
-    /// Topics of sockets, open to the end, that brought nothing though frames were published; sockets
-    /// that came while the run was on are in `returns`.
+    /// Topics of sockets, open to the end, that brought nothing though frames were published;
+    /// sockets that came while the run was on are in `returns`.
     #[serde(default)]
     pub unserved: u64,
     /// Frames received again.
@@ -61,8 +62,8 @@ pub struct ClassOutcome {
     pub reordered: u64,
     /// Messages whose checksum did not hold. The frame that such a message was is missing, too.
     pub corrupt: u64,
-    /// Whole frames that this socket never asked for: of a publisher that it does not follow, on the
-    /// channel of another, or of no publisher of this run.
+    /// Whole frames that this socket never asked for: of a publisher that it does not follow, on
+    /// the channel of another, or of no publisher of this run.
     #[serde(alias = "foreign")]
     pub misdelivered: u64,
     /// Gaps the server told of.

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::laps::Laps;
 use crate::receive::histograms::{SignedHistogram, merge_some};
-use crate::receive::outcome::class::ClassOutcome;
 
 /// What the sockets of one class received of the frames that were due in one lap.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

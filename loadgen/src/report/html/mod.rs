@@ -24,7 +24,6 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::judge::exit::Exit;
-use crate::os::output::say;
 use crate::result::record::RUN_FILE;
 use crate::result::run_file::{RunFile, RunFileError};
 
@@ -75,26 +74,6 @@ impl HtmlError {
             HtmlError::Template(_) | HtmlError::Write { .. } => Exit::Internal,
         }
     }
-}
-
-/// Writes the pages of results that are there already, and says where.
-///
-/// # Errors
-/// [`HtmlError`] at the first that cannot be read or written.
-pub fn run(args: &ReportArgs) -> Result<Exit, HtmlError> {
-    if args.out.is_some() && args.directories.len() > 1 {
-        return Err(HtmlError::OneFile(args.directories.len()));
-    }
-    for directory in &args.directories {
-        let file = directory.join(RUN_FILE);
-        if !file.exists() {
-            return Err(HtmlError::NoRun(directory.clone()));
-        }
-        let page = args.out.clone().unwrap_or_else(|| page_in(directory));
-        write(RunFile::read(file)?, &page)?;
-        say(format_args!("report: {}", page.display()));
-    }
-    Ok(Exit::Ok)
 }
 
 /// Writes the page of a result.

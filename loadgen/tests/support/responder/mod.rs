@@ -28,7 +28,8 @@ pub struct Manners {
     pub deflates: bool,
     /// Of a publisher's frames, those are lost whose number modulo 100 is this.
     pub lose: Option<u64>,
-    /// Of a publisher's frames, those come on the channel of the other whose number is this, as above.
+    /// Of a publisher's frames, those come on the channel of the other whose number is this, as
+    /// above.
     pub mislabel: Option<u64>,
     /// Whether it promises a ping within a second, and says nothing more once clients are in.
     pub is_silent: bool,
