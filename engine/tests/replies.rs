@@ -48,14 +48,14 @@ const ROWS: &[Row] = &[
         request: "POST /v1/publish/t HTTP/1.1\nHost: h\nContent-Length: 2\nConnection: close\n\nab",
         reply: "HTTP/1.1 200 OK\nConnection: close\nContent-Type: application/json\n\
                 Content-Length: {length}\n\n\
-                {\"epoch\":\"{epoch}\",\"seq\":1,\"subscribers\":0}\u{a}",
+                {\"epoch\":\"{epoch}\",\"kind\":\"binary\",\"seq\":1,\"subscribers\":0}\u{a}",
     },
     Row {
         request: "POST /v1/publish/t HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\n\
                   Expect: 100-continue\nConnection: close\n\n2;x=y\nab\n0\nTrailer: 1\n\n",
         reply: "HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nConnection: close\n\
                 Content-Type: application/json\nContent-Length: {length}\n\n\
-                {\"epoch\":\"{epoch}\",\"seq\":2,\"subscribers\":0}\u{a}",
+                {\"epoch\":\"{epoch}\",\"kind\":\"binary\",\"seq\":2,\"subscribers\":0}\u{a}",
     },
     Row {
         request: "POST /v1/publish HTTP/1.1\nHost: h\nContent-Type: application/x-ndjson\n\
