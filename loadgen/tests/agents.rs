@@ -119,6 +119,9 @@ fn an_agent_without_a_publisher_hears_those_of_the_others() {
     let class = &record["totals"]["classes"][0];
     assert_eq!((&class["lost"], &class["misdelivered"]), (&0.into(), &0.into()));
     assert_eq!(class["received"], class["expected"]);
+    let gates = record["health"]["gates"].as_array().unwrap().iter();
+    let mut published = gates.filter(|g| g["name"].as_str().unwrap().ends_with("published"));
+    assert!(published.all(|gate| gate["pass"] == true), "one has nothing to publish");
 }
 
 #[test]
