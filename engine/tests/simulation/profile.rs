@@ -23,8 +23,8 @@ pub enum Profile {
     Burst,
     /// As the first, and all of it through TLS.
     Secure,
-    /// Many requests and messages at once, and the end right behind them. Seeds 5 and 41 showed
-    /// requests that were never carried out, and 12,000 lines published in one turn.
+    /// Many requests and messages at once, and the end right behind them. Seeds 273 and 489 showed
+    /// requests that were never carried out, seed 5 12,000 lines published in one turn.
     Pipeline,
     /// Very many connections come due in one tick. Seed 23 showed 3,000 closed in one turn.
     Due,
