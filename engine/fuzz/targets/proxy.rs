@@ -2,7 +2,8 @@
 //! Input: what a balancer sends first. Owns no rule of the header.
 #![no_main]
 
-use gridcast::net::proxy::{HEADER_BYTES_MAX, Header, Versions};
+use gridcast::net::proxy::{HEADER_BYTES_MAX, Header};
+use gridcast::settings::choices::Versions;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -273,7 +273,7 @@ impl Registry {
     /// Housekeeping, about once a second: retention by age, memory of idle feeds, retiring of
     /// unused ones.
     ///
-    /// Very many topics are visited in turns of [`TIDIED_MAX`].
+    /// Very many topics are visited a bounded number at a time.
     pub fn tidy(&self, now_ns: u64) {
         let repeating: Vec<Arc<Feed>> = self.read().repeating.values().cloned().collect();
         self.tidy_all(&repeating, now_ns);
