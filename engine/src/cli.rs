@@ -311,6 +311,6 @@ mod tests {
 # subscribe = ["#", "$sys/#"]
 # publish = []
 # admin = false
-# publishes_per_s_max = 0
+# publishes_per_s = 0
 "##;
 }

@@ -30,7 +30,7 @@ subscribe = ["pmu/#", "alarms"]
 name = "pmu"
 token = "token-of-a-pmu-1001"
 publish = ["pmu/1001", "pmu/1001/+"]
-publishes_per_s_max = 0
+publishes_per_s = 0
 [[auth.token]]
 name = "admin"
 token = "token-of-an-admin"
@@ -346,7 +346,7 @@ fn keys_change_under_open_connections() {
 fn connections_of_one_subject_share_its_rate() {
     let issuer = Issuer::new(HS256, None);
     let keys = Keys::new(&[&self::issuer()]);
-    let server = start(&keys.settings(true, "publishes_per_s_max = 1\n"));
+    let server = start(&keys.settings(true, "publishes_per_s = 1\n"));
     let token = |sub: &str, rights| issuer.sign(&claims(&json!({"sub": sub, "gridcast": rights})));
     let all = json!({"subscribe": ["#"], "publish": ["#"]});
     let lines = |token: String, count: usize| {

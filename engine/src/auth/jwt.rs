@@ -48,7 +48,7 @@ pub struct Verifier {
     audience: Vec<String>,
     leeway_s: u64,
     unlimited: bool,
-    publishes_per_s_max: u32,
+    publishes_per_s: u32,
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Verifier {
             audience: settings.audience.clone(),
             leeway_s: settings.leeway_s,
             unlimited: settings.unlimited,
-            publishes_per_s_max: settings.publishes_per_s_max,
+            publishes_per_s: settings.publishes_per_s,
         }))
     }
 
@@ -135,7 +135,7 @@ impl Verifier {
             subscribe: targets(&claim.subscribe)?,
             publish: targets(&claim.publish)?,
             admin: claim.admin,
-            publishes_per_s: claim.publishes_per_s.unwrap_or(self.publishes_per_s_max),
+            publishes_per_s: claim.publishes_per_s.unwrap_or(self.publishes_per_s),
             expires_ns,
         })
     }

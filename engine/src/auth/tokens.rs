@@ -39,7 +39,7 @@ impl Tokens {
                 subscribe: row.subscribe.clone(),
                 publish: row.publish.clone(),
                 admin: row.admin,
-                publishes_per_s: row.publishes_per_s_max,
+                publishes_per_s: row.publishes_per_s,
                 expires_ns: None,
             };
             tokens.0.push((fingerprint, Arc::new(rights)));

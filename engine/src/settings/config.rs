@@ -89,7 +89,7 @@ section! {
         /// The cookie that may hold a token; empty for none.
         cookie: String,
         /// Messages a second of one subject; 0 sets no limit.
-        publishes_per_s_max: u32,
+        publishes_per_s: u32,
         /// Subjects whose publishing is limited at once.
         subjects_max: usize,
         /// Whether `/metrics` needs a token of an administrator.
@@ -119,7 +119,7 @@ section! {
         /// Whether it may administer the engine.
         admin: bool,
         /// Messages a second; 0 sets no limit.
-        publishes_per_s_max: u32,
+        publishes_per_s: u32,
     }
 }
 
@@ -688,12 +688,12 @@ mod tests {
     #[test]
     fn tokens_are_typed_and_do_not_show_themselves() {
         let config = config(
-            "[auth]\npublishes_per_s_max = 7\n[[auth.token]]\nname = \"a\"\ntoken = \"hush\"\n\
+            "[auth]\npublishes_per_s = 7\n[[auth.token]]\nname = \"a\"\ntoken = \"hush\"\n\
              subscribe = [\"pmu/#\", \"alarms\"]\n",
         )
         .unwrap();
         let token = &config.auth.token[0];
-        assert_eq!((token.token.reveal(), token.publishes_per_s_max), ("hush", 7));
+        assert_eq!((token.token.reveal(), token.publishes_per_s), ("hush", 7));
         assert_eq!(token.subscribe[0].as_str(), "pmu/#");
         assert!(config.auth.is_on() && !Config::default().auth.is_on());
         assert!(!format!("{config:?}").contains("hush"));

@@ -237,7 +237,8 @@ impl Settings {
         }
         for (key, value) in &table {
             let Some(knob) = rows.knobs().find(|knob| knob.key == key) else {
-                self.unknown(key, origin, rows.knobs().map(|knob| knob.key.to_owned()));
+                let known = rows.knobs().map(|knob| knob.key.to_owned());
+                self.errors.push(format!("{name}: {}", unknown(key, origin, known)));
                 continue;
             };
             if let Err(error) = knob.kind.check(value) {
@@ -276,12 +277,7 @@ impl Settings {
     }
 
     fn unknown(&mut self, name: &str, origin: &Origin, known: impl Iterator<Item = String>) {
-        let known: Vec<String> = known.collect();
-        let hint = match nearest(name, known.iter().map(String::as_str)) {
-            Some(right) => format!("did you mean `{right}`?"),
-            None => "`gridcast config --print` lists them all".to_owned(),
-        };
-        self.errors.push(format!("unknown setting `{name}`: {hint} ({origin})"));
+        self.errors.push(unknown(name, origin, known));
     }
 }
 
@@ -374,6 +370,15 @@ fn is_injected(variable: &str) -> bool {
         || rest.contains("_SERVICE_PORT_")
         || rest.starts_with("_ENV_")
         || numbered().any(is_numbered)
+}
+
+fn unknown(name: &str, origin: &Origin, known: impl Iterator<Item = String>) -> String {
+    let known: Vec<String> = known.collect();
+    let hint = match nearest(name, known.iter().map(String::as_str)) {
+        Some(right) => format!("did you mean `{right}`?"),
+        None => "`gridcast config --print` lists them all".to_owned(),
+    };
+    format!("unknown setting `{name}`: {hint} ({origin})")
 }
 
 fn is_section(name: &str) -> bool {
@@ -562,6 +567,14 @@ mod tests {
                 .contains("did you mean `GRIDCAST_SERVER_CORES`?")
         );
         assert!(errors(|s| s.add_flag("--set", "nonsense", "1")).contains("config --print"));
+        // The rate of a token has one name: in `[auth]`, in a token of it and in a claim.
+        let token = "[[auth.token]]\nname = \"a\"\npublishes_per_s_max = 1\n";
+        assert_eq!(
+            from_file(token),
+            "auth.token 1: unknown setting `publishes_per_s_max`: did you mean \
+             `publishes_per_s`? (file f.toml)"
+        );
+        assert!(from_file("[auth]\npublishes_per_s_max = 1\n").contains("`auth.publishes_per_s`?"));
     }
 
     #[test]

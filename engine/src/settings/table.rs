@@ -14,7 +14,7 @@ pub const ROWS: &[Rows] = &[
         own: &[text("retention.class", "pattern", "The topics it holds for.")],
         inherited: &["frames_max", "bytes_max", "age_ms_max", "lag"],
     },
-    Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s_max"] },
+    Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s"] },
 ];
 
 /// What an `[[auth.token]]` says.
@@ -123,10 +123,10 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "auth",
-        "publishes_per_s_max",
+        "publishes_per_s",
         (0, 0, 10_000_000, "messages/s"),
         "Messages that all connections of one token, or of one `sub`, may publish together, \
-         averaged over a second, unless the token says otherwise. 0 sets no limit.",
+         averaged over a second, unless the token itself says `publishes_per_s`. 0 sets no limit.",
     ),
     integer(
         "auth",
