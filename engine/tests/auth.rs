@@ -67,6 +67,11 @@ fn refusal(answer: &Answer) -> (u16, String, String, String) {
     (answer.status, challenge, text("code"), text("message"))
 }
 
+/// What a static token is told that it lacks.
+fn lacks(act: &str, key: &str, fault: &str) -> String {
+    format!("the token has no right to {act}: {key} in its [[auth.token]] {fault}")
+}
+
 #[test]
 fn whoever_has_no_token_is_told_to_bring_one() {
     let server = with_tokens();
@@ -104,7 +109,7 @@ fn machines_that_ask_how_it_is_need_no_token() {
     let (status, challenge, code, message) = refusal(&answer);
     assert_eq!((status, code.as_str()), (403, "forbidden"));
     assert_eq!(challenge, "Bearer error=\"insufficient_scope\"");
-    assert_eq!(message, "this token may not administer the engine");
+    assert_eq!(message, lacks("administer the engine", "admin", "is missing or false"));
     assert_eq!(request(&closed, "GET /metrics", &bearer(ADMIN)).status, 200);
 }
 
@@ -152,26 +157,34 @@ fn what_is_wrong_with_a_token_is_told_and_the_token_is_not() {
     assert_eq!((outcome(&server, "unknown"), outcome(&server, "malformed")), (2, 2));
 }
 
+fn covers_not(key: &str, topic: &str) -> String {
+    lacks(&format!("{key} to \"{topic}\""), key, "does not cover it")
+}
+
+fn has_none(key: &str, topic: &str) -> String {
+    lacks(&format!("{key} to \"{topic}\""), key, "is missing or empty")
+}
+
 #[test]
 fn a_right_that_is_missing_is_named() {
     let server = with_tokens();
     let events = "Accept: text/event-stream\r\n";
     for (line, token, headers, message) in [
-        ("GET /v1/feed/other", WALL, UPGRADE, "subscribe to other"),
-        ("GET /v1/feed/other", WALL, events, "subscribe to other"),
-        ("GET /v1/feed/%23", WALL, UPGRADE, "subscribe to #"),
-        ("GET /v1/feed/+/1001", WALL, UPGRADE, "subscribe to +/1001"),
-        ("GET /v1/feed/alarms/%23", WALL, UPGRADE, "subscribe to alarms/#"),
-        ("GET /v1/feed/$sys/cores", WALL, UPGRADE, "subscribe to $sys/cores"),
-        ("GET /v1/feed/pmu/1001", PMU, UPGRADE, "subscribe to pmu/1001"),
-        ("GET /v1/publish/pmu/1001", WALL, UPGRADE, "publish to pmu/1001"),
-        ("POST /v1/publish/pmu/7", PMU, "Content-Length: 1\r\n", "publish to pmu/7"),
+        ("GET /v1/feed/other", WALL, UPGRADE, covers_not("subscribe", "other")),
+        ("GET /v1/feed/other", WALL, events, covers_not("subscribe", "other")),
+        ("GET /v1/feed/%23", WALL, UPGRADE, covers_not("subscribe", "#")),
+        ("GET /v1/feed/+/1001", WALL, UPGRADE, covers_not("subscribe", "+/1001")),
+        ("GET /v1/feed/alarms/%23", WALL, UPGRADE, covers_not("subscribe", "alarms/#")),
+        ("GET /v1/feed/$sys/cores", WALL, UPGRADE, covers_not("subscribe", "$sys/cores")),
+        ("GET /v1/feed/pmu/1001", PMU, UPGRADE, has_none("subscribe", "pmu/1001")),
+        ("GET /v1/publish/pmu/1001", WALL, UPGRADE, has_none("publish", "pmu/1001")),
+        ("POST /v1/publish/pmu/7", PMU, "Content-Length: 1\r\n", covers_not("publish", "pmu/7")),
     ] {
         let answer = request(&server, line, &format!("{}{headers}", bearer(token)));
         let (status, challenge, code, told) = refusal(&answer);
         assert_eq!((status, code.as_str()), (403, "forbidden"), "{line}");
         assert_eq!(challenge, "Bearer error=\"insufficient_scope\"");
-        assert_eq!(told, format!("this token may not {message}"));
+        assert_eq!(told, message);
     }
     assert_eq!(outcome(&server, "forbidden"), 9);
     drop(server.subscribe(&format!("$sys/%23?token={ADMIN}")));
@@ -189,7 +202,7 @@ fn each_line_of_a_post_is_held_against_the_rights() {
     assert_eq!((&reply["published"], &reply["failed"]), (&2.into(), &2.into()));
     assert_eq!(
         reply["error"],
-        json!({"code": "forbidden", "line": 2, "message": "this token may not publish to pmu/7"})
+        json!({"code": "forbidden", "line": 2, "message": covers_not("publish", "pmu/7")})
     );
 }
 
@@ -248,14 +261,20 @@ fn each_command_is_held_against_the_rights() {
             assert!(answer.contains(expected), "{command}: {answer}");
         }
     };
-    let forbidden = |what: &str| format!("\"forbidden\",\"message\":\"this token may not {what}\"");
+    let forbidden = |message: String| format!("\"forbidden\",\"message\":{}", json!(message));
     say(
         WALL,
         &[
             (r#"{"id":1,"subscribe":{"topic":"pmu/+"}}"#, r#"{"id":1,"subscribed":"#),
-            (r#"{"id":2,"subscribe":{"topic":"other"}}"#, &forbidden("subscribe to other")),
-            (r##"{"id":3,"subscribe":{"topic":"#"}}"##, &forbidden("subscribe to #")),
-            (r#"{"id":4,"publish":{"topic":"pmu/1","data":1}}"#, &forbidden("publish to pmu/1")),
+            (
+                r#"{"id":2,"subscribe":{"topic":"other"}}"#,
+                &forbidden(covers_not("subscribe", "other")),
+            ),
+            (r##"{"id":3,"subscribe":{"topic":"#"}}"##, &forbidden(covers_not("subscribe", "#"))),
+            (
+                r#"{"id":4,"publish":{"topic":"pmu/1","data":1}}"#,
+                &forbidden(has_none("publish", "pmu/1")),
+            ),
             (r#"{"id":5,"unsubscribe":{"topic":"pmu/+"}}"#, r#"{"id":5,"unsubscribed":"#),
         ],
     );
@@ -279,6 +298,65 @@ fn administrators_have_a_token_that_says_so() {
     assert_eq!((drain(""), drain(&bearer(PMU)), drain(&bearer(ADMIN))), (401, 403, 202));
 }
 
+/// The claims of a signed token are named wherever one is missing.
+#[test]
+fn a_claim_that_is_missing_is_named_on_every_way_in() {
+    let issuer = issuer();
+    let keys = Keys::new(&[&issuer]);
+    let server = start(&keys.settings(false, "audience = [\"grid\"]\n"));
+    let rights = json!({"subscribe": ["pmu/#"], "publishes_per_s": 5});
+    let token = issuer.sign(&claims(&json!({"aud": "grid", "gridcast": rights})));
+    let covers = "the token has no right to subscribe to \"alarms\": \
+                  its claim gridcast.subscribe does not cover it";
+    let publish = "the token has no right to publish to \"alarms\": \
+                   its claim gridcast.publish is missing or empty";
+    let admin = "the token has no right to administer the engine: \
+                 its claim gridcast.admin is missing or false";
+    let body = "Content-Length: 0\r\n";
+    for (line, headers, told) in [
+        ("GET /v1/feed/alarms", UPGRADE, covers),
+        ("GET /v1/feed/alarms", "Accept: text/event-stream\r\n", covers),
+        ("GET /v1/publish/alarms", UPGRADE, publish),
+        ("POST /v1/publish/alarms", body, publish),
+        ("GET /v1/admin/status", "", admin),
+        ("POST /v1/admin/drain", body, admin),
+    ] {
+        let answer = request(&server, line, &format!("{}{headers}", bearer(&token)));
+        let (status, challenge, _, message) = refusal(&answer);
+        assert_eq!((status, message.as_str()), (403, told), "{line}");
+        assert_eq!(challenge, "Bearer error=\"insufficient_scope\"");
+    }
+    let lines = b"{\"topic\":\"alarms\",\"data\":1}";
+    let path = format!("/v1/publish?token={token}");
+    let answer = post(&server, &path, "application/x-ndjson", lines);
+    assert_eq!(answer.json()["error"]["message"], publish);
+    let mut socket = RawSocket::open(&server, &format!("/v1/ws?token={token}"));
+    for (command, told) in [
+        (r#"{"id":1,"subscribe":{"topic":"alarms"}}"#, covers),
+        (r#"{"id":1,"publish":{"topic":"alarms","data":1}}"#, publish),
+    ] {
+        socket.send(&frame(TEXT, command.as_bytes()));
+        let answer: serde_json::Value =
+            serde_json::from_slice(&socket.read().unwrap().payload).unwrap();
+        assert_eq!(answer["error"], json!({"code": "forbidden", "message": told}));
+    }
+}
+
+/// Connections of before tokens were needed go on with what they have, and get no more.
+#[test]
+fn who_came_before_tokens_were_needed_is_told_to_come_with_one() {
+    let server = start("");
+    let mut socket = RawSocket::open(&server, "/v1/ws");
+    server.engine.reconfigure(config_of(TOKENS));
+    server.engine.reload_auth().unwrap();
+    socket.send(&frame(TEXT, br#"{"id":1,"subscribe":{"topic":"pmu/1"}}"#));
+    let answer = String::from_utf8(socket.read().unwrap().payload).unwrap();
+    assert!(
+        answer.contains("\"forbidden\",\"message\":\"this connection has no token"),
+        "{answer}"
+    );
+}
+
 // ---- time ----
 
 fn issuer() -> Issuer {
@@ -300,14 +378,14 @@ fn open_connections_end_with_their_token() {
     publisher.say("before");
     assert_eq!((subscriber.text(), stays.text()), ("before".into(), "before".into()));
     for client in [&mut subscriber, &mut publisher, &mut echo] {
-        assert_eq!(client.close(), (4401, "token expired".into()));
+        assert_eq!(client.close(), (4401, "token expired (exp)".into()));
     }
     assert_eq!(events.next().unwrap().data, "before");
     let close = events.next().unwrap();
     assert_eq!((close.event.as_str(), &close.json()["code"]), ("close", &4401.into()));
     assert_eq!(server.closing("unauthorised"), 4);
     let refused = request(&server, &format!("GET /v1/feed/a?token={token}"), UPGRADE);
-    assert_eq!((refused.status, refusal(&refused).3.as_str()), (401, "token expired"));
+    assert_eq!((refused.status, refusal(&refused).3.as_str()), (401, "token expired (exp)"));
     let lines = b"{\"topic\":\"a\",\"data\":\"after\"}";
     let path = format!("/v1/publish?token={lasting}");
     assert_eq!(post(&server, &path, "application/x-ndjson", lines).status, 200);
@@ -362,13 +440,14 @@ fn connections_of_one_subject_share_its_rate() {
         (429, Some("rate_limited"))
     );
     let message = refused.json()["error"]["message"].to_string();
-    assert!(message.contains("more than 1 messages a second with this token"), "{message}");
+    let told = "more than 1 messages a second with this token (publishes_per_s)";
+    assert!(message.contains(told), "{message}");
     let mut publisher =
         RawSocket::open(&server, &format!("/v1/publish/a?token={}", token("busy", all)));
     publisher.send(&frame(TEXT, b"1").repeat(50));
     let close = publisher.read().unwrap();
     assert_eq!(close.close_code(), 4429);
-    assert_eq!(&close.payload[2..], b"more than 1 messages a second with this token");
+    assert_eq!(&close.payload[2..], told.as_bytes());
     let free = json!({"publish": ["#"], "publishes_per_s": 0});
     assert_eq!(lines(token("free", free), 50).json()["published"], 50);
 }

@@ -13,31 +13,31 @@ pub enum Denied {
     #[error("{0}")]
     Malformed(&'static str),
     /// A token that is none of ours.
-    #[error("unknown token")]
+    #[error("unknown token: it is none of those that are set up here")]
     Unknown,
     /// An algorithm that is not taken, or not with this key.
-    #[error("the token's algorithm is not one that its key is for")]
+    #[error("wrong algorithm (alg): it is not the one that the token's key is for")]
     Algorithm,
     /// No key of the name that the token gives.
-    #[error("unknown kid: the token is signed with a key that is not in use here")]
+    #[error("unknown key (kid): the token is signed with one that is not in use here")]
     Key,
     /// Several keys could be meant.
-    #[error("the token needs a kid: several keys are in use")]
+    #[error("unnamed key: the token needs a kid, because several keys are in use here")]
     AmbiguousKey,
     /// A signature that does not fit.
-    #[error("bad signature")]
+    #[error("bad signature: the token was changed, or signed with another key")]
     Signature,
     /// The time of the token is over.
-    #[error("token expired")]
+    #[error("token expired (exp)")]
     Expired,
     /// The time of the token has not begun.
     #[error("token not yet valid (nbf)")]
     NotYetValid,
     /// Somebody else's token.
-    #[error("wrong issuer (iss)")]
+    #[error("wrong issuer (iss): it is not the one of auth.issuer")]
     Issuer,
     /// A token for somebody else.
-    #[error("wrong audience (aud)")]
+    #[error("wrong audience (aud): it names none of auth.audience")]
     Audience,
     /// A claim that is missing or of the wrong kind.
     #[error("claim {0}")]

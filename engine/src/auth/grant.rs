@@ -1,17 +1,19 @@
 //! The rights of one client, and until when they hold. Owns the comparison of what is asked with
 //! what is allowed. Must not know where the rights come from.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::feed::topic::{Target, Topic};
 use crate::limits::rate::TokenBucket;
+use thiserror::Error;
 
 /// What a token says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Who it stands for.
     pub subject: String,
+    /// Where this is written.
+    pub source: Source,
     /// What may be subscribed to.
     pub subscribe: Vec<Target>,
     /// What may be published to.
@@ -22,6 +24,16 @@ pub struct Rights {
     pub publishes_per_s: u32,
     /// When they end, on the engine's clock.
     pub expires_ns: Option<u64>,
+}
+
+/// Where rights are written, and so where one that is missing would have to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// In the claim `gridcast` of a token that is signed.
+    #[default]
+    Claim,
+    /// In an `[[auth.token]]`.
+    Settings,
 }
 
 /// The rights of a connection, and what is left of its subject's rate.
@@ -35,11 +47,32 @@ pub struct Grant {
 #[derive(Debug)]
 pub struct Rate(Mutex<TokenBucket>);
 
-/// A right that is missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forbidden {
-    act: &'static str,
-    what: String,
+/// A right that is missing, and where it was looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Forbidden {
+    /// The token does not give it.
+    #[error("the token has no right to {act}: {written} {fault}")]
+    NotGranted {
+        /// What was wished.
+        act: String,
+        /// Where the right would have to be.
+        written: String,
+        /// What is wrong there.
+        fault: &'static str,
+    },
+    /// Nobody was asked for a token when the connection began, and now one is needed.
+    #[error("this connection has no token, and by now one is needed: connect again with it")]
+    NoToken,
+}
+
+impl Rights {
+    fn lack(&self, right: &str, act: String, fault: &'static str) -> Forbidden {
+        let written = match self.source {
+            Source::Claim => format!("its claim gridcast.{right}"),
+            Source::Settings => format!("{right} in its [[auth.token]]"),
+        };
+        Forbidden::NotGranted { act, written, fault }
+    }
 }
 
 impl Grant {
@@ -66,8 +99,11 @@ impl Grant {
     /// # Errors
     /// [`Forbidden`] that names it.
     pub fn may_subscribe(&self, wish: &Target) -> Result<(), Forbidden> {
-        let is_granted = self.rights.subscribe.iter().any(|granted| granted.covers(wish));
-        is_granted.then_some(()).ok_or_else(|| Forbidden::subscribe(wish))
+        let granted = &self.rights.subscribe;
+        let act = || format!("subscribe to \"{wish}\"");
+        let is_granted = granted.iter().any(|granted| granted.covers(wish));
+        let lack = || self.rights.lack("subscribe", act(), fault_of(granted));
+        is_granted.then_some(()).ok_or_else(lack)
     }
 
     /// Whether this topic may be published to.
@@ -75,8 +111,11 @@ impl Grant {
     /// # Errors
     /// [`Forbidden`] that names it.
     pub fn may_publish(&self, wish: &Topic) -> Result<(), Forbidden> {
-        let is_granted = self.rights.publish.iter().any(|granted| granted.matches(wish));
-        is_granted.then_some(()).ok_or_else(|| Forbidden::publish(wish))
+        let granted = &self.rights.publish;
+        let act = || format!("publish to \"{wish}\"");
+        let is_granted = granted.iter().any(|granted| granted.matches(wish));
+        let lack = || self.rights.lack("publish", act(), fault_of(granted));
+        is_granted.then_some(()).ok_or_else(lack)
     }
 
     /// Whether the engine may be administered.
@@ -84,7 +123,9 @@ impl Grant {
     /// # Errors
     /// [`Forbidden`].
     pub fn may_administer(&self) -> Result<(), Forbidden> {
-        self.rights.admin.then_some(()).ok_or_else(Forbidden::administer)
+        let act = || "administer the engine".to_owned();
+        let lack = || self.rights.lack("admin", act(), "is missing or false");
+        self.rights.admin.then_some(()).ok_or_else(lack)
     }
 
     /// Takes one publish from the subject's rate; the rate when there is none left.
@@ -117,33 +158,10 @@ impl Rate {
     }
 }
 
-impl Forbidden {
-    /// Subscribing to this is not allowed.
-    #[must_use]
-    pub fn subscribe(wish: &Target) -> Self {
-        Self { act: "subscribe to", what: wish.to_string() }
-    }
-
-    /// Publishing to this is not allowed.
-    #[must_use]
-    pub fn publish(wish: &Topic) -> Self {
-        Self { act: "publish to", what: wish.to_string() }
-    }
-
-    /// Administering is not allowed.
-    #[must_use]
-    pub fn administer() -> Self {
-        Self { act: "administer", what: "the engine".to_owned() }
-    }
+/// What is wrong with a list in which a wish is not.
+fn fault_of(granted: &[Target]) -> &'static str {
+    if granted.is_empty() { "is missing or empty" } else { "does not cover it" }
 }
-
-impl fmt::Display for Forbidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this token may not {} {}", self.act, self.what)
-    }
-}
-
-impl std::error::Error for Forbidden {}
 
 #[cfg(test)]
 mod tests {
@@ -192,13 +210,36 @@ mod tests {
     }
 
     #[test]
-    fn publishing_is_a_right_apart_and_refusals_name_the_topic() {
-        let grant = grant(&["a"], &["pmu/+"]);
-        assert!(grant.may_publish(&Topic::new("pmu/1").unwrap()).is_ok());
-        let forbidden = grant.may_publish(&Topic::new("a").unwrap()).unwrap_err();
-        assert_eq!(forbidden.to_string(), "this token may not publish to a");
-        let forbidden = grant.may_subscribe(&"pmu/1".parse().unwrap()).unwrap_err();
-        assert_eq!(forbidden.to_string(), "this token may not subscribe to pmu/1");
-        assert!(grant.may_administer().is_err());
+    fn publishing_is_a_right_apart_and_refusals_name_what_is_missing() {
+        let signed = grant(&["a"], &["pmu/+"]);
+        assert!(signed.may_publish(&Topic::new("pmu/1").unwrap()).is_ok());
+        let rights = Rights { source: Source::Settings, ..Rights::default() };
+        let written = Grant::new(rights.into(), None);
+        let (publish, subscribe) = (Topic::new("a").unwrap(), "pmu/1".parse().unwrap());
+        for (forbidden, message) in [
+            (
+                signed.may_publish(&publish),
+                "publish to \"a\": its claim gridcast.publish does not cover it",
+            ),
+            (
+                signed.may_subscribe(&subscribe),
+                "subscribe to \"pmu/1\": its claim gridcast.subscribe does not cover it",
+            ),
+            (
+                signed.may_administer(),
+                "administer the engine: its claim gridcast.admin is missing or false",
+            ),
+            (
+                written.may_publish(&publish),
+                "publish to \"a\": publish in its [[auth.token]] is missing or empty",
+            ),
+            (
+                written.may_administer(),
+                "administer the engine: admin in its [[auth.token]] is missing or false",
+            ),
+        ] {
+            let told = forbidden.unwrap_err().to_string();
+            assert_eq!(told, format!("the token has no right to {message}"));
+        }
     }
 }

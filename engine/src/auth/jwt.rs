@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::auth::denied::Denied;
 use crate::auth::files::{AuthError, read, without_line_break};
-use crate::auth::grant::Rights;
+use crate::auth::grant::{Rights, Source};
 use crate::feed::topic::Target;
 use crate::settings::config::Authentication;
 
@@ -132,6 +132,7 @@ impl Verifier {
         Ok(Rights {
             // A token of the settings may have the same name.
             subject: format!("sub:{subject}"),
+            source: Source::Claim,
             subscribe: targets(&claim.subscribe)?,
             publish: targets(&claim.publish)?,
             admin: claim.admin,

@@ -13,7 +13,7 @@ mod tokens;
 
 pub use denied::Denied;
 pub use files::AuthError;
-pub use grant::{Forbidden, Grant, Rights};
+pub use grant::{Forbidden, Grant, Rights, Source};
 pub use jwt::Now;
 pub use presented::{Credentials, Presented};
 pub use subjects::Subjects;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::auth::files::{AuthError, read, without_line_break};
-use crate::auth::grant::Rights;
+use crate::auth::grant::{Rights, Source};
 use crate::settings::config::StaticToken;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -36,6 +36,7 @@ impl Tokens {
             tokens.check_new(row, fingerprint)?;
             let rights = Rights {
                 subject: row.name.clone(),
+                source: Source::Settings,
                 subscribe: row.subscribe.clone(),
                 publish: row.publish.clone(),
                 admin: row.admin,

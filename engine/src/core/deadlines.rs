@@ -1,6 +1,7 @@
 //! Deadlines: requests, pings, idleness, lag and closing. Owns what happens when each is over;
 //! `wheel` only knows when. Must not read a clock: a turn has one time.
 
+use crate::auth::Denied;
 use crate::core::Core;
 use crate::core::conn::{Conn, Role};
 use crate::core::wheel;
@@ -86,7 +87,8 @@ impl<B: Backend> Core<B> {
 
     fn came_due(&mut self, key: u32, now: Tick) {
         if self.expiry(key).is_some_and(|expiry| expiry <= now) {
-            return self.close(key, &Close::new(CloseCode::Unauthorised, "token expired"));
+            return self
+                .close(key, &Close::new(CloseCode::Unauthorised, Denied::Expired.to_string()));
         }
         let config = &self.config;
         let ticks = wheel::tick_of_ms;

@@ -67,7 +67,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn may_subscribe(&self, key: u32, target: &Target) -> Result<(), Forbidden> {
         match &self.conns[key as usize].grant {
             Some(grant) => grant.may_subscribe(target),
-            None => self.is_open().ok_or_else(|| Forbidden::subscribe(target)),
+            None => self.is_open().ok_or(Forbidden::NoToken),
         }
     }
 
@@ -75,7 +75,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn may_publish(&self, key: u32, topic: &Topic) -> Result<(), Forbidden> {
         match &self.conns[key as usize].grant {
             Some(grant) => grant.may_publish(topic),
-            None => self.is_open().ok_or_else(|| Forbidden::publish(topic)),
+            None => self.is_open().ok_or(Forbidden::NoToken),
         }
     }
 
@@ -83,7 +83,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn may_administer(&self, key: u32) -> Result<(), Forbidden> {
         match &self.conns[key as usize].grant {
             Some(grant) => grant.may_administer(),
-            None => self.is_open().ok_or_else(Forbidden::administer),
+            None => self.is_open().ok_or(Forbidden::NoToken),
         }
     }
 
@@ -91,7 +91,9 @@ impl<B: Backend> Core<B> {
     pub(crate) fn take_publish(&self, key: u32, now_ns: u64) -> Result<(), String> {
         let grant = self.conns[key as usize].grant.as_ref();
         let taken = grant.map_or(Ok(()), |grant| grant.take_publish(now_ns));
-        taken.map_err(|per_s| format!("more than {per_s} messages a second with this token"))
+        taken.map_err(|per_s| {
+            format!("more than {per_s} messages a second with this token (publishes_per_s)")
+        })
     }
 
     /// When a connection's rights end. Not while it is a request, nor once it is told to go.
