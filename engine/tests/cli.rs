@@ -220,7 +220,7 @@ fn checking_settings_looks_into_the_files_they_name() {
     let (_dir, path) = settings("[auth]\njwks = \"/nowhere/keys.json\"\n");
     let (output, _, err) = run(&["config", "--check", &path]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err.contains("auth.jwks: cannot read /nowhere/keys.json: "), "{err}");
+    assert!(err.contains("auth.jwks = \"/nowhere/keys.json\": cannot be read: "), "{err}");
 }
 
 /// The kernel completes connections whether or not the engine has a descriptor for them: those that

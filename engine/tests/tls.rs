@@ -360,7 +360,9 @@ fn an_engine_does_not_start_with_files_it_cannot_use() {
         (no_pair, "is not the key of the first certificate"),
     ] {
         match Server::try_start(config) {
-            Err(StartError::Tls(error)) => assert!(error.to_string().contains(part), "{error}"),
+            Err(StartError::Settings(error)) => {
+                assert!(error.to_string().contains(part), "{error}")
+            }
             other => panic!("{part}: {:?}", other.map(|_| "started")),
         }
     }

@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::denied::Denied;
-use crate::auth::files::{AuthError, read, without_line_break};
 use crate::auth::grant::{Rights, Source};
 use crate::feed::topic::Target;
 use crate::settings::config::Authentication;
+use crate::settings::files;
+use crate::settings::layers::SettingsError;
 
 /// The time, on both clocks that matter here.
 #[derive(Clone, Copy, Debug)]
@@ -91,15 +92,13 @@ impl Verifier {
     /// The keys that settings name; none when they name none.
     ///
     /// # Errors
-    /// [`AuthError`], which never says what a secret is.
-    pub fn load(settings: &Authentication) -> Result<Option<Self>, AuthError> {
-        let mut keys = Vec::new();
-        if !settings.jwks.as_os_str().is_empty() {
-            keys = read_jwks(&settings.jwks)?;
-        }
-        if !settings.hs256_secret_file.as_os_str().is_empty() {
-            keys.push(read_secret(&settings.hs256_secret_file)?);
-        }
+    /// What is wrong with each file, which never says what a secret is.
+    pub fn load(settings: &Authentication) -> Result<Option<Self>, SettingsError> {
+        let (mut keys, secret) = SettingsError::both(
+            read_jwks(&settings.jwks),
+            read_secret(&settings.hs256_secret_file),
+        )?;
+        keys.extend(secret);
         if keys.is_empty() {
             return Ok(None);
         }
@@ -258,43 +257,51 @@ fn targets(texts: &[String]) -> Result<Vec<Target>, Denied> {
     texts.iter().map(|text| text.parse().map_err(|_| RIGHTS)).collect()
 }
 
-fn read_secret(path: &Path) -> Result<Key, AuthError> {
+/// None where no file is named.
+fn read_secret(path: &Path) -> Result<Option<Key>, SettingsError> {
     const KEY: &str = "auth.hs256_secret_file";
-    let bytes = read(KEY, path)?;
-    let secret = without_line_break(&bytes);
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let secret = files::read_secret(KEY, path)?;
     if secret.len() < SECRET_BYTES_MIN {
-        let message = format!(
+        let fault = format!(
             "the secret has {} bytes, and needs {SECRET_BYTES_MIN}: make one with `openssl rand \
              -hex 32`",
             secret.len()
         );
-        return Err(AuthError::content(KEY, message));
+        return Err(files::unusable(KEY, path, fault));
     }
-    let key = DecodingKey::from_secret(secret);
-    Ok(Key { kid: None, algorithm: Algorithm::HS256, key })
+    let key = DecodingKey::from_secret(&secret);
+    Ok(Some(Key { kid: None, algorithm: Algorithm::HS256, key }))
 }
 
-const JWKS: &str = "auth.jwks";
+/// None where no file is named.
+fn read_jwks(path: &Path) -> Result<Vec<Key>, SettingsError> {
+    const KEY: &str = "auth.jwks";
+    if path.as_os_str().is_empty() {
+        return Ok(Vec::new());
+    }
+    parse_jwks(&files::read(KEY, path)?).map_err(|fault| files::unusable(KEY, path, fault))
+}
 
 /// Keys for other uses or algorithms are left out: issuers publish all they have in one file. So
 /// are those that cannot be used, which is told (RFC 7517 section 5); none may be left only.
-fn read_jwks(path: &Path) -> Result<Vec<Key>, AuthError> {
+fn parse_jwks(json: &[u8]) -> Result<Vec<Key>, String> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
     }
-    let set: Set = serde_json::from_slice(&read(JWKS, path)?).map_err(|error| {
-        let message = format!("{} is no JSON Web Key Set: {error}", path.display());
-        AuthError::content(JWKS, message)
-    })?;
+    let set: Set = serde_json::from_slice(json)
+        .map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
     let (mut keys, mut first_broken): (Vec<Key>, _) = (Vec::new(), None);
     for (at, jwk) in (1..).zip(set.keys) {
-        let broken = |message| AuthError::content(JWKS, format!("key {at}: {message}"));
+        let broken = |fault: String| format!("key {at}: {fault}");
         let key = match key_of(jwk).map_err(broken) {
             Ok(Some(key)) => key,
             Ok(None) => continue,
             Err(error) => {
-                tracing::warn!(%error, "a key cannot be used and is left out");
+                tracing::warn!(error, "a key of auth.jwks cannot be used and is left out");
                 first_broken.get_or_insert(error);
                 continue;
             }
@@ -307,11 +314,9 @@ fn read_jwks(path: &Path) -> Result<Vec<Key>, AuthError> {
     }
     match (keys.len(), first_broken) {
         (0, Some(error)) => Err(error),
-        (0, None) => {
-            Err(AuthError::content(JWKS, "no key in it is for RS256, ES256, EdDSA or HS256"))
-        }
+        (0, None) => Err("no key in it is for RS256, ES256, EdDSA or HS256".to_owned()),
         (1..=KEYS_MAX, _) => Ok(keys),
-        (count, _) => Err(AuthError::content(JWKS, format!("{count} keys, at most {KEYS_MAX}"))),
+        (count, _) => Err(format!("{count} keys, at most {KEYS_MAX}")),
     }
 }
 

@@ -3,7 +3,6 @@
 //! on the answer.
 
 mod denied;
-mod files;
 mod grant;
 mod jwt;
 mod presented;
@@ -12,7 +11,6 @@ mod subjects;
 mod tokens;
 
 pub use denied::Denied;
-pub use files::AuthError;
 pub use grant::{Forbidden, Grant, Rights, Source};
 pub use jwt::Now;
 pub use presented::{Credentials, Presented};
@@ -21,6 +19,7 @@ pub use subjects::Subjects;
 use std::sync::Arc;
 
 use crate::settings::config::Config;
+use crate::settings::layers::SettingsError;
 use jwt::Verifier;
 use tokens::Tokens;
 
@@ -36,8 +35,8 @@ impl Auth {
     /// Reads what the settings name.
     ///
     /// # Errors
-    /// [`AuthError`], for the first thing that is wrong.
-    pub fn load(config: &Config) -> Result<Self, AuthError> {
+    /// All that is wrong with them, in words that tell no secret.
+    pub fn load(config: &Config) -> Result<Self, SettingsError> {
         Self::with_subjects(config, Arc::new(Subjects::default()))
     }
 
@@ -46,14 +45,14 @@ impl Auth {
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn reload(&self, config: &Config) -> Result<Self, AuthError> {
+    pub fn reload(&self, config: &Config) -> Result<Self, SettingsError> {
         Self::with_subjects(config, Arc::clone(&self.subjects))
     }
 
-    fn with_subjects(config: &Config, subjects: Arc<Subjects>) -> Result<Self, AuthError> {
+    fn with_subjects(config: &Config, subjects: Arc<Subjects>) -> Result<Self, SettingsError> {
         subjects.set_max(config.auth.subjects_max);
-        let tokens = Tokens::load(&config.auth.token)?;
-        let verifier = Verifier::load(&config.auth)?;
+        let (tokens, verifier) =
+            SettingsError::both(Tokens::load(&config.auth.token), Verifier::load(&config.auth))?;
         Ok(Self { tokens, verifier, subjects })
     }
 

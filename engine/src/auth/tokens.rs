@@ -1,11 +1,13 @@
 //! Static tokens from `[[auth.token]]`, for set-ups of a few clients. Owns how one is recognised.
 //! Must keep digests only, so that a memory dump holds no token.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::auth::files::{AuthError, read, without_line_break};
 use crate::auth::grant::{Rights, Source};
 use crate::settings::config::StaticToken;
+use crate::settings::files;
+use crate::settings::layers::SettingsError;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -24,28 +26,20 @@ impl Tokens {
     /// Reads the rows of the settings and the files they name.
     ///
     /// # Errors
-    /// [`AuthError`], which never says what a token is.
-    pub fn load(rows: &[StaticToken]) -> Result<Self, AuthError> {
+    /// What is wrong with each row, which never says what a token is.
+    pub fn load(rows: &[StaticToken]) -> Result<Self, SettingsError> {
         if rows.len() > TOKENS_MAX {
-            let message = format!("at most {TOKENS_MAX}: for more clients, use auth.jwks");
-            return Err(AuthError::content("auth.token", message));
+            let message = format!("auth.token: at most {TOKENS_MAX}: for more, use auth.jwks");
+            return Err(SettingsError(vec![message]));
         }
-        let mut tokens = Self::default();
+        let (mut tokens, mut errors) = (Self::default(), Vec::new());
         for row in rows {
-            let fingerprint = fingerprint_of(row)?;
-            tokens.check_new(row, fingerprint)?;
-            let rights = Rights {
-                subject: row.name.clone(),
-                source: Source::Settings,
-                subscribe: row.subscribe.clone(),
-                publish: row.publish.clone(),
-                admin: row.admin,
-                publishes_per_s: row.publishes_per_s,
-                expires_ns: None,
-            };
-            tokens.0.push((fingerprint, Arc::new(rights)));
+            match tokens.add(row) {
+                Ok(()) => {}
+                Err(SettingsError(wrong)) => errors.extend(wrong),
+            }
         }
-        Ok(tokens)
+        if errors.is_empty() { Ok(tokens) } else { Err(SettingsError(errors)) }
     }
 
     /// True when there are none.
@@ -65,54 +59,62 @@ impl Tokens {
         found
     }
 
-    fn check_new(&self, row: &StaticToken, fingerprint: Fingerprint) -> Result<(), AuthError> {
+    fn add(&mut self, row: &StaticToken) -> Result<(), SettingsError> {
+        let fingerprint = fingerprint_of(row)?;
+        self.check_new(row, fingerprint)?;
+        let rights = Rights {
+            subject: row.name.clone(),
+            source: Source::Settings,
+            subscribe: row.subscribe.clone(),
+            publish: row.publish.clone(),
+            admin: row.admin,
+            publishes_per_s: row.publishes_per_s,
+            expires_ns: None,
+        };
+        self.0.push((fingerprint, Arc::new(rights)));
+        Ok(())
+    }
+
+    fn check_new(&self, row: &StaticToken, fingerprint: Fingerprint) -> Result<(), SettingsError> {
         for (known, rights) in &self.0 {
             if rights.subject == row.name {
-                return Err(AuthError::content(key_of(row), "there are two of this name"));
+                return Err(wrong(row, "there are two of this name"));
             }
             if *known == fingerprint {
-                let message = format!("its token is also that of {:?}", rights.subject);
-                return Err(AuthError::content(key_of(row), message));
+                return Err(wrong(row, format!("its token is also that of {:?}", rights.subject)));
             }
         }
         Ok(())
     }
 }
 
-fn key_of(row: &StaticToken) -> String {
-    format!("auth.token {:?}", row.name)
+fn wrong(row: &StaticToken, fault: impl Display) -> SettingsError {
+    SettingsError(vec![format!("auth.token {:?}: {fault}", row.name)])
 }
 
-fn fingerprint_of(row: &StaticToken) -> Result<Fingerprint, AuthError> {
+fn fingerprint_of(row: &StaticToken) -> Result<Fingerprint, SettingsError> {
     let token = row.token.reveal();
     let has_file = !row.token_file.as_os_str().is_empty();
     match (token.is_empty(), has_file, row.sha256.is_empty()) {
-        (false, false, true) => digest(row, token.as_bytes()),
+        (false, false, true) => digest(token.as_bytes()).map_err(|fault| wrong(row, fault)),
         (true, true, true) => {
-            let bytes = read(&format!("{}: token_file", key_of(row)), &row.token_file)?;
-            digest(row, without_line_break(&bytes))
+            let (key, path) = (format!("auth.token {:?}: token_file", row.name), &row.token_file);
+            let bytes = files::read_secret(&key, path)?;
+            digest(&bytes).map_err(|fault| files::unusable(&key, path, fault))
         }
-        (true, false, false) => parse(&row.sha256).ok_or_else(|| {
-            AuthError::content(
-                key_of(row),
-                "sha256 is 64 hexadecimal digits: the output of sha256sum",
-            )
-        }),
-        _ => {
-            let message = "exactly one of token, token_file and sha256 is needed";
-            Err(AuthError::content(key_of(row), message))
-        }
+        (true, false, false) => parse(&row.sha256)
+            .ok_or_else(|| wrong(row, "sha256 is 64 hexadecimal digits: the output of sha256sum")),
+        _ => Err(wrong(row, "exactly one of token, token_file and sha256 is needed")),
     }
 }
 
-fn digest(row: &StaticToken, token: &[u8]) -> Result<Fingerprint, AuthError> {
+fn digest(token: &[u8]) -> Result<Fingerprint, String> {
     if token.len() < TOKEN_BYTES_MIN {
-        let message = format!(
+        return Err(format!(
             "the token has {} bytes, and can be guessed below {TOKEN_BYTES_MIN}: make one with \
              `openssl rand -hex 32`",
             token.len()
-        );
-        return Err(AuthError::content(key_of(row), message));
+        ));
     }
     Ok(Sha256::digest(token).into())
 }
@@ -180,7 +182,7 @@ mod tests {
             (row("name = \"a\"\nsha256 = \"0g\""), "sha256 is 64 hexadecimal digits"),
             (
                 row("name = \"a\"\ntoken_file = \"/nowhere/token\""),
-                "token_file: cannot read /nowhere",
+                "auth.token \"a\": token_file = \"/nowhere/token\": cannot be read: ",
             ),
             (row(&format!("name = \"a\"\n{good}")).repeat(2), "two of this name"),
             (

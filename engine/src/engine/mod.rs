@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 
-use crate::auth::AuthError;
 use crate::auth::rules::Rules;
 use crate::clock::{Clock, unix_ms};
 use crate::core::Core;
@@ -23,8 +22,9 @@ use crate::http::route::Door;
 use crate::net::descriptors::Room;
 use crate::net::mio_backend::MioBackend;
 use crate::net::socket;
-use crate::net::tls::certificates::{Tls, TlsError};
+use crate::net::tls::certificates::Tls;
 use crate::settings::config::Config;
+use crate::settings::layers::SettingsError;
 
 /// Why the engine did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +37,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The tokens or keys of `[auth]` cannot be used.
+    /// Files that settings name cannot be used, or rows of them.
     #[error(transparent)]
-    Auth(#[from] AuthError),
-    /// The files of TLS cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    Settings(#[from] SettingsError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -76,6 +73,14 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Whether an engine would start, as far as its settings and the files they name decide it.
+    ///
+    /// # Errors
+    /// What is wrong with each.
+    pub fn check(config: &Config) -> Result<(), SettingsError> {
+        read_files(config).map(drop)
+    }
+
     /// Starts the engine: when this returns, connections are accepted on
     /// [`address`](Self::address).
     ///
@@ -86,8 +91,7 @@ impl Engine {
         for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
             socket::claim(address).map_err(|source| StartError::Listen { address, source })?;
         }
-        let tls = Tls::new(&config.tls)?;
-        let rules = Rules::load(&config)?;
+        let (tls, rules) = read_files(&config)?;
         let clock = Clock::start();
         let mut backends = Vec::new();
         let mut ports = Vec::new();
@@ -183,16 +187,16 @@ impl Engine {
     /// Reads the tokens and keys of `[auth]` again. Connections that are open stay as they are.
     ///
     /// # Errors
-    /// [`AuthError`]; what was in force stays.
-    pub fn reload_auth(&self) -> Result<(), AuthError> {
+    /// What is wrong with each of them; what was in force stays.
+    pub fn reload_auth(&self) -> Result<(), SettingsError> {
         self.shared.rules.reload(&self.shared.config.load())
     }
 
     /// Reads certificate and key again. Connections that are open stay as they are.
     ///
     /// # Errors
-    /// [`TlsError`]; what was in force stays.
-    pub fn reload_tls(&self) -> Result<(), TlsError> {
+    /// What is wrong with either; what was in force stays.
+    pub fn reload_tls(&self) -> Result<(), SettingsError> {
         self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
@@ -228,6 +232,11 @@ impl Drop for Engine {
         // Whoever wants to know how the cores ended calls `stop`.
         let _ = self.halt();
     }
+}
+
+/// All the files that settings name, read.
+fn read_files(config: &Config) -> Result<(Option<Tls>, Rules), SettingsError> {
+    SettingsError::both(Tls::new(&config.tls), Rules::load(config))
 }
 
 fn start_metronome(shared: &Arc<Shared>, clock: Clock) -> io::Result<JoinHandle<()>> {

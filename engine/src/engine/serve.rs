@@ -10,10 +10,11 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::auth::rules;
 use crate::engine::{Engine, StartError};
 use crate::net::socket;
+use crate::net::tls::certificates;
 use crate::settings::config::Config;
-use crate::settings::layers::SettingsError;
 use crate::settings::reload::Reloader;
 
 /// How often feeds are tidied and signals looked at.
@@ -88,18 +89,14 @@ fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
         Ok(config) => {
             engine.reconfigure(config);
             if let Err(error) = engine.reload_tls() {
-                tracing::error!(%error, "the certificate stays as it was");
+                error.log(certificates::OLD_STAYS);
             }
             if let Err(error) = engine.reload_auth() {
-                tracing::error!(%error, "the tokens and keys of before stay in force");
+                error.log(rules::OLD_STAY);
             }
             tracing::info!("settings read again");
         }
-        Err(SettingsError(errors)) => {
-            for error in errors {
-                tracing::error!(error, "settings stay as they were");
-            }
-        }
+        Err(error) => error.log("settings stay as they were"),
     }
 }
 

@@ -40,6 +40,29 @@ pub struct Change {
 #[error("{}", .0.join("\n"))]
 pub struct SettingsError(pub Vec<String>);
 
+impl SettingsError {
+    /// Two values, or all that is wrong with either.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn both<A, B>(one: Result<A, Self>, other: Result<B, Self>) -> Result<(A, B), Self> {
+        match (one, other) {
+            (Ok(one), Ok(other)) => Ok((one, other)),
+            (one, other) => {
+                let errors = [one.err(), other.err()].into_iter().flatten();
+                Err(Self(errors.flat_map(|error| error.0).collect()))
+            }
+        }
+    }
+
+    /// Logs each of them, with what follows from it.
+    pub fn log(&self, consequence: &str) {
+        for error in &self.0 {
+            tracing::error!(error, "{consequence}");
+        }
+    }
+}
+
 /// All settings and their origins.
 #[derive(Clone, Debug)]
 pub struct Settings {

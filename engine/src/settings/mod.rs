@@ -4,6 +4,7 @@
 pub mod choices;
 pub mod config;
 pub mod current;
+pub mod files;
 pub mod knob;
 pub mod layers;
 pub mod lines;

@@ -2,8 +2,7 @@
 //! again when they change. Owns the replacement: a broken new file leaves the old one in force, and
 //! open connections keep what they began with. Must not touch a connection.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,14 +18,21 @@ use crate::clock;
 use crate::settings::choices::ClientAuth;
 use crate::settings::config;
 use crate::settings::current::{Current, View};
+use crate::settings::files;
+use crate::settings::layers::SettingsError;
 use crate::settings::watch::Watch;
 
 /// The one protocol that is spoken inside.
 const ALPN: &[u8] = b"http/1.1";
-/// A file of authorities as systems ship it has a quarter of that.
-const PEM_BYTES_MAX: u64 = 1 << 20;
+/// The settings that name the files.
+const CERTIFICATE: &str = "tls.certificate";
+const KEY: &str = "tls.key";
+const CLIENT_CA: &str = "tls.client_ca";
 /// Each costs an encryption and 200 bytes of the handshake, and a client has one connection.
 const TICKETS: usize = 1;
+
+/// What follows where a new certificate cannot be used.
+pub const OLD_STAYS: &str = "the certificate of before stays in use";
 
 /// The certificate in force, and where it came from.
 #[derive(Debug)]
@@ -37,76 +43,16 @@ pub struct Tls {
     seen: Mutex<Watch>,
 }
 
-/// Why there can be no TLS with these files. Each names its setting and its file.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file is not there or may not be read.
-    #[error("{setting} = \"{}\": cannot be read: {source}", path.display())]
-    Unread {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is far larger than any such file.
-    #[error(
-        "{setting} = \"{}\": larger than {PEM_BYTES_MAX} bytes: is it the right file?",
-        path.display()
-    )]
-    TooBig {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file holds something else, or is cut.
-    #[error("{setting} = \"{}\": {problem}; it must hold {wanted} in PEM form", path.display())]
-    NotPem {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        wanted: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Certificate and key are not a pair.
-    #[error(
-        "tls.key = \"{}\" is not the key of the first certificate in tls.certificate = \"{}\": \
-         name the pair that was issued together, the server's own certificate first",
-        key.display(), certificate.display()
-    )]
-    Mismatch {
-        /// The file of the key.
-        key: PathBuf,
-        /// The file of the certificates.
-        certificate: PathBuf,
-    },
-    /// rustls refuses the certificate, the key or the authorities.
-    #[error("{setting} = \"{}\": cannot be used: {source}", path.display())]
-    Unusable {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What rustls said.
-        source: Error,
-    },
-}
-
 impl Tls {
     /// Reads the files that `settings` names; none when it names none.
     ///
     /// # Errors
-    /// [`TlsError`]: the engine should not start.
-    pub fn new(settings: &config::Tls) -> Result<Option<Self>, TlsError> {
+    /// What is wrong with each file: the engine should not start.
+    pub fn new(settings: &config::Tls) -> Result<Option<Self>, SettingsError> {
         if settings.certificate.as_os_str().is_empty() {
             return Ok(None);
         }
-        let seen = Mutex::new(Watch::new(files(settings)));
+        let seen = Mutex::new(Watch::new(files_of(settings)));
         let current = Current::new(server_config(settings)?);
         Ok(Some(Self { settings: settings.clone(), current, seen }))
     }
@@ -114,8 +60,8 @@ impl Tls {
     /// Reads the files again. Connections that are open stay as they are.
     ///
     /// # Errors
-    /// [`TlsError`]; what was in force stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    /// What is wrong with each file; what was in force stays.
+    pub fn reload(&self) -> Result<(), SettingsError> {
         self.has_changed();
         self.current.replace(server_config(&self.settings)?);
         tracing::info!(certificate = %self.settings.certificate.display(), "certificate reloaded");
@@ -128,7 +74,7 @@ impl Tls {
         if self.has_changed()
             && let Err(error) = self.reload()
         {
-            tracing::error!(%error, "the old certificate stays in use");
+            error.log(OLD_STAYS);
         }
     }
 
@@ -149,23 +95,22 @@ impl Tls {
     }
 }
 
-fn files(settings: &config::Tls) -> Vec<PathBuf> {
+fn files_of(settings: &config::Tls) -> Vec<PathBuf> {
     [&settings.certificate, &settings.key, &settings.client_ca].map(PathBuf::clone).to_vec()
 }
 
-fn server_config(settings: &config::Tls) -> Result<ServerConfig, TlsError> {
+fn server_config(settings: &config::Tls) -> Result<ServerConfig, SettingsError> {
     let provider = Arc::new(ring::default_provider());
-    let certified = Arc::new(certified_key(settings, &provider)?);
+    let (certified, verifier) = SettingsError::both(
+        certified_key(settings, &provider),
+        client_verifier(settings, Arc::clone(&provider)),
+    )?;
     warn_of_age(&certified);
-    let unusable = |source| TlsError::Unusable {
-        setting: "tls.certificate",
-        path: settings.certificate.clone(),
-        source,
-    };
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let unusable = |error| files::unusable(CERTIFICATE, &settings.certificate, refused(&error));
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
-        .with_client_cert_verifier(client_verifier(settings, provider)?);
+        .with_client_cert_verifier(verifier);
     let resolver = rustls::sign::SingleCertAndKey::from(certified);
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -179,82 +124,73 @@ fn server_config(settings: &config::Tls) -> Result<ServerConfig, TlsError> {
 fn certified_key(
     settings: &config::Tls,
     provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsError> {
-    let chain = certificates("tls.certificate", &settings.certificate)?;
-    let not_pem = |problem: String| TlsError::NotPem {
-        setting: "tls.key",
-        path: settings.key.clone(),
-        wanted: "one private key (PKCS#8, PKCS#1 or SEC1), without a passphrase,",
-        problem,
-    };
-    let key = PrivateKeyDer::from_pem_slice(&read("tls.key", &settings.key)?)
-        .map_err(|error| not_pem(error.to_string()))?;
+) -> Result<CertifiedKey, SettingsError> {
+    let (certificate, path) = (&settings.certificate, &settings.key);
+    let (chain, key) =
+        SettingsError::both(certificates(CERTIFICATE, certificate), private_key(path))?;
     CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
-            key: settings.key.clone(),
-            certificate: settings.certificate.clone(),
-        },
-        source @ Error::InvalidCertificate(_) => TlsError::Unusable {
-            setting: "tls.certificate",
-            path: settings.certificate.clone(),
-            source,
-        },
-        source => TlsError::Unusable { setting: "tls.key", path: settings.key.clone(), source },
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            let fault = format!(
+                "it is not the key of the first certificate in {CERTIFICATE} = \"{}\": name the \
+                 pair that was issued together, the server's own certificate first",
+                certificate.display()
+            );
+            files::unusable(KEY, path, fault)
+        }
+        Error::InvalidCertificate(_) => files::unusable(CERTIFICATE, certificate, refused(&error)),
+        error => files::unusable(KEY, path, refused(&error)),
     })
 }
 
 fn client_verifier(
     settings: &config::Tls,
     provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+) -> Result<Arc<dyn ClientCertVerifier>, SettingsError> {
     if settings.client_auth == ClientAuth::None {
         return Ok(WebPkiClientVerifier::no_client_auth());
     }
-    let unusable = |source| TlsError::Unusable {
-        setting: "tls.client_ca",
-        path: settings.client_ca.clone(),
-        source,
-    };
+    let path = &settings.client_ca;
     let mut roots = RootCertStore::empty();
-    for authority in certificates("tls.client_ca", &settings.client_ca)? {
-        roots.add(authority).map_err(unusable)?;
+    for authority in certificates(CLIENT_CA, path)? {
+        let added = roots.add(authority);
+        added.map_err(|error| files::unusable(CLIENT_CA, path, refused(&error)))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = match settings.client_auth {
         ClientAuth::Required => builder,
         _ => builder.allow_unauthenticated(),
     };
-    builder.build().map_err(|error| unusable(Error::General(error.to_string())))
+    builder.build().map_err(|error| files::unusable(CLIENT_CA, path, refused(&error)))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SettingsError> {
+    PrivateKeyDer::from_pem_slice(&files::read(KEY, path)?).map_err(|error| {
+        let wanted = "one private key (PKCS#8, PKCS#1 or SEC1), without a passphrase,";
+        files::unusable(KEY, path, not_pem(wanted, error))
+    })
 }
 
 fn certificates(
     setting: &'static str,
     path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let not_pem = |problem: String| TlsError::NotPem {
-        setting,
-        path: path.to_owned(),
-        wanted: "certificates",
-        problem,
-    };
-    let text = read(setting, path)?;
+) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+    let text = files::read(setting, path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = found.map_err(|error| not_pem(error.to_string()))?;
-    if found.is_empty() {
-        return Err(not_pem("there is no certificate in it".to_owned()));
-    }
-    Ok(found)
+    let found = match found {
+        Ok(found) if found.is_empty() => Err("there is no certificate in it".to_owned()),
+        Ok(found) => Ok(found),
+        Err(error) => Err(error.to_string()),
+    };
+    found.map_err(|fault| files::unusable(setting, path, not_pem("certificates", fault)))
 }
 
-fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unread = |source| TlsError::Unread { setting, path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unread)?;
-    file.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.len() as u64 > PEM_BYTES_MAX {
-        return Err(TlsError::TooBig { setting, path: path.to_owned() });
-    }
-    Ok(bytes)
+fn not_pem(wanted: &str, fault: impl Display) -> String {
+    format!("{fault}; it must hold {wanted} in PEM form")
+}
+
+/// By rustls, which has its own words for why.
+fn refused(error: &impl Display) -> String {
+    format!("cannot be used: {error}")
 }
 
 /// Clients refuse a certificate that is out of date; the engine only says so, because a clock that
