@@ -1,7 +1,7 @@
-//! The command line: its `--help` is the manual's first page. Reads the layers of settings and
-//! says what to do; the engine itself is started by whoever calls `run`.
+//! The command line: its `--help` is the manual's first page. Reads the layers of settings, checks
+//! them if asked to, and says what to do; the engine is started by whoever calls `run`.
 
-use crate::auth::Auth;
+use crate::engine::Engine;
 use crate::settings::config::Config;
 use crate::settings::layers::{Settings, SettingsError};
 use crate::settings::logging;
@@ -78,7 +78,7 @@ enum Command {
 #[derive(Debug, Args)]
 #[group(required = true)]
 struct ConfigArgs {
-    /// Check FILE (or else that of --config) with the other layers, and say what is wrong
+    /// Check FILE (or else that of --config) with the other layers and the files they name
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     check: Option<Option<PathBuf>>,
     /// Print the settings in effect, as a file that could be used again
@@ -133,10 +133,21 @@ fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    if let Err(error) = Auth::load(&config) {
+    if args.check.is_some()
+        && let Err(error) = check_files(&config)
+    {
         return fail(EXIT_USAGE, error);
     }
     print(if args.print { settings.print() } else { "settings are valid\n".to_owned() }.as_str())
+}
+
+/// As a start would read them; what that would only warn of is told as well.
+fn check_files(config: &Config) -> Result<(), SettingsError> {
+    let log = logging::init(&config.log).map_err(|error| SettingsError(vec![error.to_string()]));
+    let (_, lines) = log?;
+    let checked = Engine::check(config);
+    lines.wait_written();
+    checked
 }
 
 impl Layers {

@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use gridcast::settings::table::{KNOBS, Kind, Knob};
+use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn gridcast(arguments: &[&str]) -> Command {
@@ -215,12 +217,56 @@ fn no_token_is_ever_written_anywhere() {
     assert!(!said.contains(token), "{said}");
 }
 
+/// All of it at once, each with its key and its path, and in the words of a start.
 #[test]
-fn checking_settings_looks_into_the_files_they_name() {
-    let (_dir, path) = settings("[auth]\njwks = \"/nowhere/keys.json\"\n");
-    let (output, _, err) = run(&["config", "--check", &path]);
+fn checking_settings_opens_every_file_they_name_as_a_start_does() {
+    let row = "[[auth.token]]\nname = \"a\"\ntoken_file = \"/nowhere/token\"\n";
+    let (_dir, path) = settings(row);
+    let files = KNOBS.iter().filter(|knob| matches!(knob.kind, Kind::Path)).map(Knob::name);
+    let files: Vec<String> = files.collect();
+    let mut arguments = vec!["--listen=127.0.0.1:0".to_owned(), format!("--config={path}")];
+    arguments.push("--set=tls.client_auth=required".to_owned());
+    arguments.extend(files.iter().map(|name| format!("--set={name}=/nowhere/{name}")));
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (started, _, at_start) = run(&arguments);
+    arguments.extend(["config", "--check"]);
+    let (checked, out, err) = run(&arguments);
+    assert_eq!((started.status.code(), checked.status.code()), (Some(1), Some(2)));
+    assert_eq!((err.as_str(), out.as_str()), (at_start.as_str(), ""));
+    for name in &files {
+        let told = format!("gridcast: {name} = \"/nowhere/{name}\": cannot be read: ");
+        assert!(err.contains(&told), "{told} in\n{err}");
+    }
+    let told = "gridcast: auth.token \"a\": token_file = \"/nowhere/token\": cannot be read: ";
+    assert!(err.contains(told), "{err}");
+    assert_eq!(err.lines().count(), files.len() + 1, "{err}");
+}
+
+#[test]
+fn checking_settings_compares_certificate_and_key_and_looks_at_their_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut params = CertificateParams::new(vec!["engine.test".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    let certificate = write("certificate.pem", &params.self_signed(&key).unwrap().pem());
+    let (key, other) = (key.serialize_pem(), other.serialize_pem());
+    let (key, other) = (write("key.pem", &key), write("other.pem", &other));
+    let check = |key: &str| {
+        let certificate = format!("--set=tls.certificate={certificate}");
+        run(&[&certificate, &format!("--set=tls.key={key}"), "config", "--check"])
+    };
+    let (output, _, err) = check(&other);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err.contains("auth.jwks = \"/nowhere/keys.json\": cannot be read: "), "{err}");
+    let told = format!("tls.key = \"{other}\": it is not the key of the first certificate");
+    assert!(err.contains(&told) && err.contains(&certificate), "{err}");
+    let (output, out, err) = check(&key);
+    assert!(output.status.success() && out == "settings are valid\n", "{err}");
+    assert!(err.contains("tls.certificate has expired"), "{err}");
 }
 
 /// The kernel completes connections whether or not the engine has a descriptor for them: those that
