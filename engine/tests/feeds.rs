@@ -229,8 +229,25 @@ fn the_lines_around_a_wrong_one_are_published_and_it_is_named() {
     let error = reply.as_object_mut().unwrap().remove("error").unwrap();
     assert_eq!(reply, published(2, 2));
     assert_eq!((&error["line"], &error["code"]), (&2.into(), &"bad_request".into()));
-    assert!(error["message"].as_str().unwrap().starts_with("not JSON: "), "{error}");
+    let told = "not JSON: expected true, false or null at character 2";
+    assert_eq!(error["message"], told);
     assert_eq!(wall.texts(2), ["1", "3"]);
+}
+
+/// Some editors and shells put one before all they write.
+#[test]
+fn a_byte_order_mark_is_named_wherever_json_is_read() {
+    let server = Server::start(&[]);
+    let told = "not JSON: it begins with a byte order mark (U+FEFF) at character 1: leave that out";
+    let lines = "\u{feff}{\"topic\":\"a\",\"data\":1}\n{\"topic\":\"a\",\"data\":2}\n";
+    let reply = http::post_many(&server, lines).json();
+    let error = serde_json::json!({"code": "bad_request", "line": 1, "message": told});
+    assert_eq!((&reply["published"], &reply["error"]), (&1.into(), &error));
+    let mut client = server.multiplexed("gridcast.v1.json");
+    client.say("\u{feff}{\"id\":7,\"subscribe\":{\"topic\":\"a\"}}");
+    let reply: serde_json::Value = serde_json::from_str(&client.text()).unwrap();
+    let error = serde_json::json!({"code": "bad_request", "message": told});
+    assert_eq!((&reply["id"], &reply["error"]), (&7.into(), &error));
 }
 
 fn published(done: u64, failed: u64) -> serde_json::Value {

@@ -17,6 +17,7 @@ use crate::feed::topic::Target;
 use crate::settings::config::Authentication;
 use crate::settings::files;
 use crate::settings::layers::SettingsError;
+use crate::wire::json;
 
 /// The time, on both clocks that matter here.
 #[derive(Clone, Copy, Debug)]
@@ -287,13 +288,15 @@ fn read_jwks(path: &Path) -> Result<Vec<Key>, SettingsError> {
 
 /// Keys for other uses or algorithms are left out: issuers publish all they have in one file. So
 /// are those that cannot be used, which is told (RFC 7517 section 5); none may be left only.
-fn parse_jwks(json: &[u8]) -> Result<Vec<Key>, String> {
+fn parse_jwks(bytes: &[u8]) -> Result<Vec<Key>, String> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
     }
-    let set: Set = serde_json::from_slice(json)
-        .map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
+    let set: Set = serde_json::from_slice(bytes).map_err(|error| {
+        let fault = if error.is_data() { error.to_string() } else { json::fault(bytes) };
+        format!("it is no JSON Web Key Set: {fault}")
+    })?;
     let (mut keys, mut first_broken): (Vec<Key>, _) = (Vec::new(), None);
     for (at, jwk) in (1..).zip(set.keys) {
         let broken = |fault: String| format!("key {at}: {fault}");

@@ -201,7 +201,7 @@ impl Parser {
             json::soften(&mut self.scratch);
             parsed = simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape);
         }
-        let parsed = parsed.map_err(|error| CommandError::NotJson(error.to_string()));
+        let parsed = parsed.map_err(|_| CommandError::NotJson(json::fault(line)));
         let answer = parsed.and_then(|()| {
             let object = tape.as_value().as_object().ok_or(CommandError::NotObject)?;
             let structurals = self.buffers.structural_indexes();
@@ -501,7 +501,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (line, message) in [
-            (r#"{"topic":"t""#, "not JSON: "),
+            (r#"{"topic":"t""#, "not JSON: it ends within an object after character 12"),
+            ("\u{feff}{\"topic\":\"t\",\"data\":1}", "not JSON: it begins with a byte order mark"),
             ("[1]", "a command is a JSON object"),
             (r#"{"data":1}"#, "`topic` is missing"),
             (r#"{"topic":1,"data":1}"#, "`topic` must be a string"),
@@ -560,7 +561,11 @@ mod tests {
             ("{}", None, "exactly one of `subscribe`"),
             (r#"{"id":7}"#, Some("7"), "exactly one of `subscribe`"),
             (r#"{"id":{},"publish":{}}"#, None, "`id` must be an integer or a string"),
-            (r#"{"id":7,"publish":{"topic":"a","data":nope}}"#, Some("7"), "not JSON: "),
+            (
+                r#"{"id":7,"publish":{"topic":"a","data":nope}}"#,
+                Some("7"),
+                "not JSON: expected true",
+            ),
             (r#"{"publish":{"topic":"a","data":01},"id":"x"}"#, Some("\"x\""), "not JSON: "),
             (r#"{"id":7,"subscribe":{"topic":"a","rate":1e999}}"#, Some("7"), "`rate`: "),
             (r#"{"id":7,"subscribe":"#, Some("7"), "not JSON: "),

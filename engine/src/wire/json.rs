@@ -32,6 +32,29 @@ pub fn is_valid(json: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(json).is_ok()
 }
 
+/// What is wrong with a text that is not JSON, and where, for whoever wrote it.
+#[must_use]
+pub fn fault(json: &[u8]) -> String {
+    match json {
+        [0xEF, 0xBB, 0xBF, ..] => {
+            return "it begins with a byte order mark (U+FEFF) at character 1: leave that out"
+                .into();
+        }
+        [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] => {
+            return "it begins with the byte order mark of UTF-16 at byte 1: send UTF-8".into();
+        }
+        _ => {}
+    }
+    let text = match std::str::from_utf8(json) {
+        Ok(text) => text,
+        Err(error) => return format!("it is not UTF-8 at byte {}", error.valid_up_to() + 1),
+    };
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => "this parser does not take what it holds".to_owned(),
+        Err(error) => format!("{} {}", fault_in_words(&error), place(text, &error)),
+    }
+}
+
 /// Whether every parser accepts `json`, by its grammar and by what it holds.
 #[must_use]
 pub fn is_portable(json: &[u8]) -> bool {
@@ -101,6 +124,37 @@ pub fn find_scalar<'j>(json: &'j [u8], key: &str) -> Option<&'j [u8]> {
         found.is_none()
     });
     found
+}
+
+/// The parser's words, without its place, and plainer where they are its own.
+fn fault_in_words(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    let told = told.split(" at line ").next().unwrap_or_default();
+    match told.strip_prefix("EOF while parsing ") {
+        Some("a value") => return "it ends where a value should be".to_owned(),
+        Some(what) => return format!("it ends within {what}"),
+        None => {}
+    }
+    let plain = match told {
+        "expected value" => "expected a value",
+        "expected ident" => "expected true, false or null",
+        "trailing characters" => "expected nothing more",
+        "key must be a string" => "expected a key in double quotes",
+        _ if told.starts_with("control character") => "a control character that is not escaped",
+        _ => told,
+    };
+    plain.to_owned()
+}
+
+/// Characters are counted from 1, lines only where there are several.
+fn place(text: &str, error: &serde_json::Error) -> String {
+    let row = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let character = row.char_indices().take_while(|(at, _)| *at < error.column()).count();
+    let word = if error.is_eof() { "after" } else { "at" };
+    match text.contains('\n') {
+        true => format!("{word} character {character} of line {}", error.line()),
+        false => format!("{word} character {character}"),
+    }
 }
 
 /// Goes over the tokens until `goes_on` says no; whether it never did. What is not JSON is gone
@@ -227,6 +281,33 @@ mod tests {
         ] {
             assert_eq!(is_portable(json.as_bytes()), is, "{json}");
         }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_in_words_and_by_its_place() {
+        for (json, told) in [
+            ("\u{feff}{}", "it begins with a byte order mark (U+FEFF) at character 1"),
+            ("", "it ends where a value should be after character 0"),
+            ("{\"a\":1", "it ends within an object after character 6"),
+            ("{\"a\":\"x", "it ends within a string after character 7"),
+            ("[1", "it ends within a list after character 2"),
+            ("nope", "expected true, false or null at character 2"),
+            ("{\"ä\":ö}", "expected a value at character 6"),
+            ("{\"a\":1}}", "expected nothing more at character 8"),
+            ("{\"a\":1,}", "expected a key in double quotes at character 8"),
+            ("{\"a\" 1}", "expected `:` at character 6"),
+            ("{a:1}", "expected a key in double quotes at character 2"),
+            ("[1 2]", "expected `,` or `]` at character 4"),
+            ("[01]", "invalid number at character 3"),
+            ("[\"\t\"]", "a control character that is not escaped at character "),
+            ("[\"\\x\"]", "invalid escape at character 4"),
+            ("[1,\n 2,\n x]", "expected a value at character 2 of line 3"),
+        ] {
+            let fault = fault(json.as_bytes());
+            assert!(fault.starts_with(told), "{json}: {fault}");
+        }
+        assert_eq!(fault(b"[\"\xFF\"]"), "it is not UTF-8 at byte 3");
+        assert!(fault(b"\xFF\xFE{\0}\0").contains("UTF-16"));
     }
 
     #[test]
