@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use harness::frames::{BINARY, Frame, PING, PONG, RawSocket, TEXT, frame, header};
-use harness::http::{Answer, Events, UPGRADE, ask, get, read_answer};
+use harness::http::{Answer, Event, Events, UPGRADE, ask, get, read_answer};
 use harness::{Overrides, Server, Told};
 
 #[test]
@@ -217,6 +217,46 @@ fn a_body_counts_as_well_and_is_refused_with_503() {
     server.wait_until("refused", |server| server.metric("turned_away_total{gate=\"memory\"}") > 0);
     server.wait_for("shedding", 0);
     assert!(server.metric("requests_refused_total{status=\"503\"}") > 0);
+}
+
+/// What a stream that is ended tells last: when to come back, and why it ended.
+fn told_to_come_back(events: &mut Events) {
+    let told = std::iter::from_fn(|| events.next()).skip_while(|event| event.retry_ms.is_none());
+    let told: Vec<Event> = told.collect();
+    let [retry, close] = &told[..] else { panic!("{told:?}") };
+    assert!((700..=900).contains(&retry.retry_ms.unwrap()), "{retry:?}");
+    assert_eq!((close.event.as_str(), &close.json()["code"]), ("close", &4503.into()));
+    assert!(close.data.contains("memory.socket_bytes_max"), "{close:?}");
+    assert_eq!(events.stream.read(&mut [0]).unwrap(), 0);
+}
+
+/// An `EventSource` comes back to a stream that ends, and never after any status but 200.
+#[test]
+fn event_streams_that_are_ended_for_memory_or_come_meanwhile_are_asked_to_come_back() {
+    // One socket that lags is the whole budget.
+    let server = Server::start(&[
+        ("server.cores", "1"),
+        ("flush.send_buffer_bytes", "16384"),
+        ("memory.socket_bytes_max", "16384"),
+        ("keepalive.close_timeout_ms", "60000"),
+        ("drain.reconnect_ms_min", "700"),
+        ("drain.reconnect_ms_max", "900"),
+    ]);
+    let mut slow = Events::over(server.connect_narrow(), "t", "");
+    let mut publisher = server.publisher("t");
+    for _ in 0..100 {
+        publisher.say(&"x".repeat(4_000));
+    }
+    server.wait_until("ended", |server| server.closing("over_capacity") == 1);
+    // It has not taken its end yet, so that memory is as short as before.
+    told_to_come_back(&mut Events::open(&server, "t"));
+    let websocket = format!("GET /v1/feed/t HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    assert_eq!(ask(&server, websocket.as_bytes()).status, 503);
+    told_to_come_back(&mut slow);
+    server.wait_for("shedding", 0);
+    let mut again = Events::open(&server, "t");
+    server.post("t", "again");
+    assert_eq!(again.next().unwrap().data, "again");
 }
 
 /// Those who may lose frames give them up before anybody is disconnected.

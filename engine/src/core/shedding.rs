@@ -137,7 +137,8 @@ impl Refusal {
     }
 }
 
-const REASON: &str = "memory for connections is short (memory.pending_bytes_max)";
+const REASON: &str =
+    "memory for connections is short (memory.pending_bytes_max, memory.socket_bytes_max)";
 
 /// Connections that one core ends in one tick: enough for 640 a second, few enough for one turn.
 const DISCONNECTS_PER_TICK: usize = 64;
