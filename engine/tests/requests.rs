@@ -132,6 +132,9 @@ fn a_page_may_read_every_refusal() {
             ("GET /v1/feed/t HTTP/1.1".into(), 400),
             ("GET /v1/feed/t HTTP/2.0\r\nHost: h".into(), 505),
             ("GET /v1/nowhere HTTP/1.1\r\nHost: h".into(), 404),
+            ("GET /v2/feed/t HTTP/1.1\r\nHost: h".into(), 404),
+            ("GET / HTTP/1.1\r\nHost: h".into(), 404),
+            ("PUT /v1/publish/t HTTP/1.1\r\nHost: h".into(), 405),
         ] {
             let (first, rest) = line.split_once("\r\n").unwrap_or((&line, ""));
             let rest = if rest.is_empty() { String::new() } else { format!("{rest}\r\n") };
@@ -142,6 +145,29 @@ fn a_page_may_read_every_refusal() {
             let is_seen = first.len() < 4096 || allowed == "*";
             if is_seen {
                 assert_eq!(answer.header("access-control-allow-origin"), Some(allowed));
+            }
+        }
+    }
+}
+
+/// How the engine is, machines ask: no page is told, listed or not, and none is refused for what it
+/// cannot read anyway.
+#[test]
+fn pages_do_not_read_how_the_engine_is() {
+    for origins in ["", "https://a.example"] {
+        let server = Server::start(&[("security.origins", origins)]);
+        for (line, status) in [
+            ("GET /healthz", 200),
+            ("GET /readyz", 200),
+            ("GET /metrics", 200),
+            ("OPTIONS /metrics", 204),
+            ("POST /metrics", 405),
+        ] {
+            for origin in ["https://a.example", "https://b.example"] {
+                let request = format!("{line} HTTP/1.1\r\nHost: h\r\nOrigin: {origin}\r\n\r\n");
+                let answer = ask(&server, request.as_bytes());
+                assert_eq!(answer.status, status, "{line}");
+                assert!(!answer.head.to_lowercase().contains("access-control"), "{answer:?}");
             }
         }
     }

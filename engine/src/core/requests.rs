@@ -118,7 +118,7 @@ impl<B: Backend> Core<B> {
 
     /// Whether the page a request comes from may use the engine, and what its browser is told.
     fn admit_page(&self, request: &Request) -> Result<Cors, Refusal> {
-        if !request.path.starts_with("/v1/") {
+        if !Route::is_for_pages(&request.path) {
             return Ok(Cors::None);
         }
         let admitted =

@@ -133,6 +133,14 @@ impl Route {
         is_probe || matches!(self, Self::Metrics | Self::Status | Self::Drain)
     }
 
+    /// Whether pages of browsers have business at a path. How the engine is they need not know;
+    /// that there is no such endpoint they must be able to read.
+    #[must_use]
+    pub fn is_for_pages(path: &str) -> bool {
+        use Endpoint::{Health, Metrics, Ready};
+        !matches!(Endpoint::of(path, true), Ok(Health | Ready | Metrics))
+    }
+
     /// Finds the endpoint and checks what it requires of the head.
     ///
     /// # Errors
