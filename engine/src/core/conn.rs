@@ -37,8 +37,8 @@ pub struct Conn<S> {
     pub queued: Queued,
     /// How many pings and commands it has sent this second.
     pub controls: PerSecond,
-    /// When it began to lag; 0 while it does not.
-    pub lagging_since: Tick,
+    /// When its socket last took bytes, or began to refuse them.
+    pub sent: Tick,
     /// When it was last heard of.
     pub heard: Tick,
     /// When the wheel will bring it up; an entry for another tick is stale.
@@ -245,7 +245,7 @@ impl<S: Stream> Conn<S> {
             transport,
             queued: Queued::default(),
             controls: PerSecond::default(),
-            lagging_since: 0,
+            sent: now,
             heard: now,
             due: 0,
             inflates: false,

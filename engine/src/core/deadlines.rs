@@ -99,7 +99,6 @@ impl<B: Backend> Core<B> {
         // While it waits for others nobody listens to it.
         let heard = if conn.queued.paced { now } else { conn.heard };
         let silent = now.saturating_sub(heard);
-        let lagging = now.saturating_sub(conn.lagging_since);
         match &conn.role {
             Role::Closing(_) => {
                 // The wheel reaches less far than the longest deadline, and is behind after a long
@@ -115,10 +114,10 @@ impl<B: Backend> Core<B> {
                 self.set_due(key, now + ticks(config.limits.handshake_ms_max));
             }
             // One that takes no answers need not send requests either.
-            _ if conn.lagging_since > 0 && lagging >= lag => {
+            _ if conn.delivery.lags() && now.saturating_sub(conn.sent) >= lag => {
                 self.close(key, &CloseCode::Stalled.into());
             }
-            _ if conn.lagging_since > 0 => self.set_due(key, conn.lagging_since + lag),
+            _ if conn.delivery.lags() => self.set_due(key, conn.sent + lag),
             Role::Request(_) => {
                 let ms_max = self.request_ms_max(key);
                 if silent >= ticks(ms_max) {

@@ -148,7 +148,7 @@ impl<B: Backend> Core<B> {
         if let Some(label) = conn.role.label() {
             self.metrics.role_ended(label);
         }
-        if conn.lagging_since > 0 {
+        if conn.delivery.lags() {
             self.metrics.lag_ended();
         }
         self.metrics.closed(reason);

@@ -70,7 +70,7 @@ impl<B: Backend> Core<B> {
             (!caught_up || !conn.has_unsent() || queued.marked || queued.ready, "bytes are stuck"),
             (!caught_up || self.is_followed_up(conn), "behind, and no sweep is under way"),
             (!caught_up || !queued.read_held || is_answered, "caught up and never read again"),
-            (!caught_up || conn.lagging_since == 0, "caught up and lagging"),
+            (!caught_up || !conn.delivery.lags(), "caught up and lagging"),
             (conn.due > self.wheel.now() || is_due, "no deadline will come"),
             (self.are_members(key, conn), "subscriptions and members do not know each other"),
         ];

@@ -441,12 +441,12 @@ impl<B: Backend> Core<B> {
     pub(crate) fn flush(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let mut stats = FlushStats::default();
-        let bytes_max = self.config.flush.bytes_per_socket;
+        let (bytes_max, lagged) = (self.config.flush.bytes_per_socket, conn.delivery.lags());
         let mut wire = conn.transport.wire(&mut self.scratch);
         let flushed = conn.delivery.flush(&self.lanes, &mut wire, bytes_max, &mut stats);
         self.count(&stats);
         match flushed {
-            Ok(state) => self.after_flush(key, state, stats.bytes > 0),
+            Ok(state) => self.after_flush(key, state, lagged, stats.bytes > 0),
             Err(end) => self.end_delivery(key, end),
         }
     }
@@ -477,15 +477,21 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn after_flush(&mut self, key: u32, state: FlushState, took_bytes: bool) {
+    fn after_flush(&mut self, key: u32, state: FlushState, lagged: bool, took_bytes: bool) {
         if self.conns[key as usize].queued.read_held {
             self.release_held(key);
         }
         let now = self.now;
         let conn = &mut self.conns[key as usize];
+        let begins_to_lag = state == FlushState::Blocked && !lagged;
+        // A socket that takes bytes is slow, not stalled: how far it may fall behind is for
+        // retention to say.
+        if took_bytes || begins_to_lag {
+            conn.sent = now;
+        }
         match state {
             FlushState::CaughtUp => {
-                if std::mem::take(&mut conn.lagging_since) > 0 {
+                if lagged {
                     self.metrics.lag_ended();
                 }
                 if matches!(conn.role, Role::Closing(_)) {
@@ -493,19 +499,12 @@ impl<B: Backend> Core<B> {
                 }
             }
             FlushState::Ready => self.queue_ready(key),
-            FlushState::Blocked => {
-                let begins_to_lag = conn.lagging_since == 0;
-                // A socket that takes bytes is slow, not stalled: how far it may fall behind is for
-                // retention to say.
-                if begins_to_lag || took_bytes {
-                    conn.lagging_since = now.max(1);
-                }
-                if begins_to_lag {
-                    self.metrics.lag_began();
-                    let lag_ms_max = self.config.flush.lag_age_ms_max;
-                    self.set_due_earlier(key, now + wheel::tick_of_ms(lag_ms_max));
-                }
+            FlushState::Blocked if begins_to_lag => {
+                self.metrics.lag_began();
+                let lag_ms_max = self.config.flush.lag_age_ms_max;
+                self.set_due_earlier(key, now + wheel::tick_of_ms(lag_ms_max));
             }
+            FlushState::Blocked => {}
         }
     }
 }

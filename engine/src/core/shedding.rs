@@ -58,7 +58,7 @@ impl<B: Backend> Core<B> {
     fn conflate_lagging(&mut self) {
         let mut stats = FlushStats::default();
         for (_, conn) in &mut self.conns {
-            if conn.lagging_since > 0 {
+            if conn.delivery.lags() {
                 conn.delivery.shed(&self.lanes, &mut stats);
             }
         }
@@ -74,7 +74,7 @@ impl<B: Backend> Core<B> {
                 return;
             }
             let Some(conn) = self.conns.get(key as usize) else { continue };
-            let socket_bytes = if conn.lagging_since > 0 { socket_bytes } else { 0 };
+            let socket_bytes = if conn.delivery.lags() { socket_bytes } else { 0 };
             let held_bytes = conn.memory_bytes() as u64;
             let frees = [held_bytes, socket_bytes];
             // One that holds nothing of what is short is not ended for it.
@@ -102,7 +102,7 @@ impl<B: Backend> Core<B> {
     fn owed_bytes(&self, conn: &Conn<B::Stream>) -> u64 {
         let behind = |lane: u32, pos: u64| self.lanes.reader(lane).head().pos.saturating_sub(pos);
         let held_bytes = conn.memory_bytes() as u64;
-        if conn.lagging_since == 0 {
+        if !conn.delivery.lags() {
             return held_bytes;
         }
         let subscriptions = conn.delivery.subscriptions().iter();
