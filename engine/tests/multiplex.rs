@@ -74,6 +74,25 @@ fn without_an_id_there_is_no_reply_but_errors_are_told() {
 }
 
 #[test]
+fn who_asks_is_told_without_an_id_that_it_is_subscribed() {
+    let server = Server::start(&[]);
+    let epoch = server.epoch("t", "1");
+    for protocol in [JSON, BINARY] {
+        let mut client = server.multiplexed(protocol);
+        let mut answer = ask(&mut client, &json!({"subscribe": {"topic": "t", "ack": true}}));
+        let feed = answer["subscribed"].as_object_mut().unwrap().remove("feed");
+        assert_eq!(feed.is_some(), protocol == BINARY);
+        assert_eq!(answer, json!({"subscribed": {"topic": "t", "epoch": epoch, "seq": 1}}));
+        let named = json!({"id": 1, "subscribe": {"topic": "u", "ack": true}});
+        assert_eq!(ask(&mut client, &named)["id"], 1);
+        let again = json!({"subscribe": {"topic": "t", "ack": true}});
+        assert_eq!(ask(&mut client, &again)["error"]["code"], "already_subscribed");
+        let unclear = json!({"id": 2, "subscribe": {"topic": "v", "ack": false}});
+        assert_eq!(ask(&mut client, &unclear)["error"]["code"], "bad_request");
+    }
+}
+
+#[test]
 fn errors_name_the_command_and_close_nothing() {
     let server = Server::start(&[("limits.subscriptions_per_connection_max", "2")]);
     let mut client = server.multiplexed(JSON);

@@ -106,7 +106,9 @@ impl<B: Backend> Core<B> {
 
     fn carry_out(&mut self, key: u32, id: Option<&Id>, action: Action<'_>) -> Result<(), Failure> {
         match action {
-            Action::Subscribe { target, options } => self.follow(key, id, target, options),
+            Action::Subscribe { target, options, ack } => {
+                self.follow(key, id, ack, target, options)
+            }
             Action::Unsubscribe { target } => self.unfollow(key, id, &target),
             Action::Publish(publish) => self.publish_multiplexed(key, id, &publish),
         }
@@ -134,6 +136,7 @@ impl<B: Backend> Core<B> {
         &mut self,
         key: u32,
         id: Option<&Id>,
+        ack: bool,
         target: Target,
         options: Options,
     ) -> Result<(), Failure> {
@@ -154,7 +157,7 @@ impl<B: Backend> Core<B> {
         }
         let name = FeedName { target, rate: options.rate };
         let lane = self.open_lane(key, &name, kind).map_err(Failure::from)?;
-        self.join(key, id, lane, options)
+        self.join(key, id, ack, lane, options)
     }
 
     /// Makes a connection a member of a lane that was just opened for it.
@@ -162,6 +165,7 @@ impl<B: Backend> Core<B> {
         &mut self,
         key: u32,
         id: Option<&Id>,
+        ack: bool,
         lane: u32,
         options: Options,
     ) -> Result<(), Failure> {
@@ -180,7 +184,7 @@ impl<B: Backend> Core<B> {
         let index = self.conns[key as usize].delivery.subscriptions().len() as u32;
         let member = self.lanes.join(lane, Member { conn: key, subscription: index });
         let delivery = &mut self.conns[key as usize].delivery;
-        if let Some(id) = id {
+        if ack || id.is_some() {
             let number = (kind.form == Form::Binary).then(|| feed.number());
             let last_seq = cursor.seq - 1;
             let text = reply::subscribed(id, feed.target(), feed.epoch(), last_seq, number);

@@ -37,6 +37,8 @@ pub enum Action<'l> {
         target: Target,
         /// How.
         options: Options,
+        /// Whether the answer comes without an id as well.
+        ack: bool,
     },
     /// To follow it no longer.
     Unsubscribe {
@@ -240,7 +242,7 @@ fn read_command<'l>(
             None => return Err(unknown_key(key, &["id", "subscribe", "unsubscribe", "publish"])),
         };
         let parsed = match name {
-            "subscribe" => read_subscribe(&object)?,
+            "subscribe" => read_subscribe(&object, id.is_some())?,
             "unsubscribe" => read_unsubscribe(&object)?,
             _ => Action::Publish(Members::read(&object)?.publish(&spans.inner(place))?),
         };
@@ -261,8 +263,9 @@ fn read_id(written: Option<&[u8]>) -> Result<Id, CommandError> {
     text.map(|text| Id(text.to_owned())).ok_or(wrong("id", wanted))
 }
 
-fn read_subscribe(object: &Object<'_, '_>) -> Result<Action<'static>, CommandError> {
+fn read_subscribe(object: &Object<'_, '_>, has_id: bool) -> Result<Action<'static>, CommandError> {
     let (mut target, mut from, mut mode, mut rate, mut lag) = (None, None, None, None, None);
+    let mut ack = None;
     for (key, value) in object.iter() {
         match key {
             "topic" => once(&mut target, key, read_target(value)?)?,
@@ -270,8 +273,12 @@ fn read_subscribe(object: &Object<'_, '_>) -> Result<Action<'static>, CommandErr
             "mode" => once(&mut mode, key, read_word("mode", value)?)?,
             "lag" => once(&mut lag, key, read_word("lag", value)?)?,
             "rate" => once(&mut rate, key, read_rate(value)?)?,
-            _ => return Err(unknown_key(key, &["topic", "from", "mode", "rate", "lag"])),
+            "ack" => once(&mut ack, key, value.as_bool().ok_or(wrong("ack", "true or false"))?)?,
+            _ => return Err(unknown_key(key, &["topic", "from", "mode", "rate", "lag", "ack"])),
         }
+    }
+    if has_id && ack == Some(false) {
+        return Err(wrong("ack", "true beside an id, which is always answered"));
     }
     let target = target.ok_or(CommandError::NoTopic)?;
     let mode = mode.unwrap_or_default();
@@ -279,7 +286,7 @@ fn read_subscribe(object: &Object<'_, '_>) -> Result<Action<'static>, CommandErr
         return Err(CommandError::LatestAndLag);
     }
     let options = Options { from: from.unwrap_or_default(), mode, rate, lag };
-    Ok(Action::Subscribe { target, options })
+    Ok(Action::Subscribe { target, options, ack: ack.unwrap_or(false) })
 }
 
 fn read_unsubscribe(object: &Object<'_, '_>) -> Result<Action<'static>, CommandError> {
@@ -533,7 +540,8 @@ mod tests {
             command(r#"{"id":1,"subscribe":{"topic":"pmu/1001","from":"last"}}"#).unwrap();
         assert_eq!(id, Some(Id("1".into())));
         let options = Options { from: "last".parse().unwrap(), ..Options::default() };
-        assert_eq!(action, Action::Subscribe { target: "pmu/1001".parse().unwrap(), options });
+        let target = "pmu/1001".parse().unwrap();
+        assert_eq!(action, Action::Subscribe { target, options, ack: false });
         let Command { action, .. } = command(
             r#"{"subscribe":{"rate":10,"topic":"pmu/#","mode":"latest","from":"k3-41"},"id":"a"}"#,
         )
@@ -544,7 +552,16 @@ mod tests {
             rate: Some(Rate::new(10).unwrap()),
             lag: None,
         };
-        assert_eq!(action, Action::Subscribe { target: "pmu/#".parse().unwrap(), options });
+        let target = "pmu/#".parse().unwrap();
+        assert_eq!(action, Action::Subscribe { target, options, ack: false });
+        for line in [
+            r#"{"subscribe":{"topic":"a","ack":true}}"#,
+            r#"{"id":1,"subscribe":{"ack":true,"topic":"a"}}"#,
+        ] {
+            let Command { action, .. } = command(line).unwrap();
+            let (target, options) = ("a".parse().unwrap(), Options::default());
+            assert_eq!(action, Action::Subscribe { target, options, ack: true });
+        }
         let Command { id, action } = command(r#"{"unsubscribe":{"topic":"a"},"id":"x"}"#).unwrap();
         assert_eq!(id, Some(Id("\"x\"".into())));
         assert_eq!(action, Action::Unsubscribe { target: "a".parse().unwrap() });
@@ -583,6 +600,10 @@ mod tests {
             (r#"{"id":7,"subscribe":{"topic":"a","from":"lst"}}"#, Some("7"), "`from`: unknown"),
             (r#"{"id":7,"subscribe":{"topic":"a","rate":0}}"#, Some("7"), "`rate`: "),
             (r#"{"id":7,"subscribe":{"topic":"a","rate":1.5}}"#, Some("7"), "`rate` must be"),
+            (r#"{"subscribe":{"topic":"a","ack":1}}"#, None, "`ack` must be true or false"),
+            (r#"{"subscribe":{"topic":"a","ack":false},"id":7}"#, Some("7"), "`ack` must be true"),
+            (r#"{"id":7,"unsubscribe":{"topic":"a","ack":true}}"#, Some("7"), "unknown key `ack`"),
+            (r#"{"ack":true,"subscribe":{"topic":"a"}}"#, None, "unknown key `ack`"),
             (
                 r#"{"id":7,"subscribe":{"topic":"a","mode":"latest","lag":"disconnect"}}"#,
                 Some("7"),

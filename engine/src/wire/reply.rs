@@ -44,7 +44,13 @@ impl ErrorCode {
 
 /// A subscription has begun: what comes next follows `seq`. In binary envelopes `feed` stands for
 /// it.
-pub fn subscribed(id: &Id, target: &Target, epoch: Epoch, seq: u64, feed: Option<u64>) -> Vec<u8> {
+pub fn subscribed(
+    id: Option<&Id>,
+    target: &Target,
+    epoch: Epoch,
+    seq: u64,
+    feed: Option<u64>,
+) -> Vec<u8> {
     answer(id, "subscribed", |out| {
         topic(out, target);
         text::text(out, format_args!(r#","epoch":"{epoch}","seq":{seq}"#));
@@ -56,12 +62,12 @@ pub fn subscribed(id: &Id, target: &Target, epoch: Epoch, seq: u64, feed: Option
 
 /// A subscription is over.
 pub fn unsubscribed(id: &Id, target: &Target) -> Vec<u8> {
-    answer(id, "unsubscribed", |out| topic(out, target))
+    answer(Some(id), "unsubscribed", |out| topic(out, target))
 }
 
 /// A message was published as number `seq`, for so many subscribers.
 pub fn published(id: &Id, epoch: Epoch, seq: u64, subscribers: u64) -> Vec<u8> {
-    answer(id, "published", |out| {
+    answer(Some(id), "published", |out| {
         text::text(
             out,
             format_args!(r#""epoch":"{epoch}","seq":{seq},"subscribers":{subscribers}"#),
@@ -72,14 +78,10 @@ pub fn published(id: &Id, epoch: Epoch, seq: u64, subscribers: u64) -> Vec<u8> {
 /// A command was not carried out; `message` says why to a person. It is told without an id as well,
 /// or a publish could be lost in silence.
 pub fn error(id: Option<&Id>, code: ErrorCode, message: &str) -> Vec<u8> {
-    let mut out = b"{".to_vec();
-    if let Some(id) = id {
-        text::text(&mut out, format_args!(r#""id":{id},"#));
-    }
-    text::text(&mut out, format_args!(r#""error":{{"code":"{}","message":"#, code.word()));
-    text::json_string(&mut out, message);
-    out.extend_from_slice(b"}}");
-    out
+    answer(id, "error", |out| {
+        text::text(out, format_args!(r#""code":"{}","message":"#, code.word()));
+        text::json_string(out, message);
+    })
 }
 
 /// A subscription of `target` misses frames.
@@ -92,9 +94,12 @@ pub fn gap(target: &Target, gap: Gap) -> Vec<u8> {
     out
 }
 
-fn answer(id: &Id, word: &str, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    text::text(&mut out, format_args!(r#"{{"id":{id},"{word}":{{"#));
+fn answer(id: Option<&Id>, word: &str, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = b"{".to_vec();
+    if let Some(id) = id {
+        text::text(&mut out, format_args!(r#""id":{id},"#));
+    }
+    text::text(&mut out, format_args!(r#""{word}":{{"#));
     body(&mut out);
     out.extend_from_slice(b"}}");
     out
