@@ -175,12 +175,36 @@ fn a_position_of_another_life_of_the_log_is_answered_with_a_gap() {
 
 #[test]
 fn silence_is_broken_by_comments() {
-    let server = Server::start(&[("keepalive.ping_interval_ms", "100")]);
+    let server = Server::start(&[("keepalive.heartbeat_ms", "100")]);
     let mut events = Events::open(&server, "t");
     assert_eq!(events.chunk().as_deref(), Some(": ping\n\n"));
     assert_eq!(events.chunk().as_deref(), Some(": ping\n\n"));
     server.post("t", "still there");
     assert_eq!(events.next().unwrap().data, "still there");
+}
+
+/// Where little is sent a socket never fills, and nobody answers a comment: that a client takes
+/// nothing any more only the kernel sees.
+#[test]
+fn a_client_that_is_gone_without_a_word_is_noticed_however_little_is_sent() {
+    let server = Server::start(&[
+        ("keepalive.heartbeat_ms", "100"),
+        ("keepalive.ping_interval_ms", "200"),
+        ("keepalive.idle_timeout_ms", "500"),
+        ("flush.lag_age_ms_max", "500"),
+    ]);
+    let mut healthy = Events::open(&server, "t");
+    let lost = Events::over(server.connect_narrow(), "t", "");
+    // More than its window, and less than a socket holds.
+    server.post("t", &"x".repeat(100_000));
+    healthy.next().unwrap();
+    server.wait_for("connections{role=\"events\"}", 1);
+    for metric in ["writes_partial_total", "writes_blocked_total"] {
+        assert_eq!(server.metric(metric), 0, "its socket took all there was");
+    }
+    server.post("t", "still here");
+    assert_eq!(healthy.next().unwrap().data, "still here");
+    drop(lost);
 }
 
 /// RFC 9112 sections 2.2 and 9.3.2: the response never ends, so that nothing behind the request is

@@ -227,17 +227,39 @@ fn who_is_refused_after_a_long_sleep_has_its_time() {
     }
 }
 
+const EVENTS: &str = "GET /v1/feed/t HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+
+fn comments(events: &Wire) -> usize {
+    text_of(events).matches("\n:").count()
+}
+
 #[test]
-fn an_event_stream_is_pinged_as_seldom_as_was_asked_for() {
-    let mut bed = Bed::new(&[
-        ("keepalive.ping_interval_ms", "120000"),
-        ("keepalive.idle_timeout_ms", "400000"),
-    ]);
-    let events = bed.ask("GET /v1/feed/t HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n");
-    let comments = |events: &Wire| text_of(events).matches("\n:").count();
+fn a_heartbeat_may_be_rarer_than_the_wheel_reaches() {
+    let mut bed = Bed::new(&[("keepalive.heartbeat_ms", "120000")]);
+    let events = bed.ask(EVENTS);
     let before = comments(&events);
     bed.pass_ms(119_000);
     assert_eq!(comments(&events), before);
     bed.pass_ms(2_000);
     assert_eq!(comments(&events), before + 1);
+}
+
+/// What cannot be taken is not piled up, and a stall ends as it always did.
+#[test]
+fn who_takes_nothing_is_sent_no_heartbeats() {
+    let mut bed = Bed::new(&[("keepalive.heartbeat_ms", "100"), ("flush.lag_age_ms_max", "5000")]);
+    let wire = bed.port.connect(1);
+    wire.give_room(1_000);
+    wire.send(EVENTS.as_bytes());
+    bed.settle();
+    let publish = post_bytes("/v1/publish/t", "text/plain", &[b'x'; 2_000]);
+    bed.ask(str::from_utf8(&publish).unwrap());
+    let said = comments(&wire);
+    bed.pass_ms(4_000);
+    wire.give_room(2_000);
+    bed.settle();
+    assert!(text_of(&wire).ends_with("xx\n\n\r\n"), "nothing waited but the rest of the event");
+    assert_eq!(comments(&wire), said);
+    bed.pass_ms(300);
+    assert!(comments(&wire) > said, "it took bytes, and is shown that the engine lives");
 }

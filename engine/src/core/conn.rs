@@ -272,6 +272,14 @@ impl<S: Stream> Conn<S> {
         }
     }
 
+    /// True when it is shown that the engine lives where nothing else is sent.
+    pub fn has_heartbeat(&self) -> bool {
+        match &self.role {
+            Role::Subscriber(kind) => kind.form == Form::Sse,
+            _ => false,
+        }
+    }
+
     /// True when what it sends next may be published, as far as is known.
     pub fn publishes(&self) -> bool {
         match &self.role {

@@ -1,5 +1,5 @@
-//! Deadlines: requests, pings, idleness, lag and closing. Owns what happens when each is over;
-//! `wheel` only knows when. Must not read a clock: a turn has one time.
+//! Deadlines: requests, pings, heartbeats, idleness, lag and closing. Owns what happens when each
+//! is over; `wheel` only knows when. Must not read a clock: a turn has one time.
 
 use crate::auth::Denied;
 use crate::core::Core;
@@ -24,9 +24,10 @@ impl<B: Backend> Core<B> {
         self.set_due(key, self.now + ping);
     }
 
-    /// Has a connection come by at a tick, or earlier if its rights end before.
+    /// Has a connection come by at a tick, or earlier if its rights end or a heartbeat is due then.
     pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
-        let due = self.expiry(key).map_or(due, |expiry| due.min(expiry));
+        let earlier = self.expiry(key).into_iter().chain(self.heartbeat_due(key));
+        let due = earlier.fold(due, Tick::min);
         self.conns[key as usize].due = self.wheel.enter(key, due);
     }
 
@@ -90,6 +91,9 @@ impl<B: Backend> Core<B> {
             return self
                 .close(key, &Close::new(CloseCode::Unauthorised, Denied::Expired.to_string()));
         }
+        if self.heartbeat_due(key).is_some_and(|due| due <= now) {
+            self.beat(key);
+        }
         let config = &self.config;
         let ticks = wheel::tick_of_ms;
         let lag = ticks(config.flush.lag_age_ms_max);
@@ -125,10 +129,8 @@ impl<B: Backend> Core<B> {
                 }
                 self.set_due(key, heard + ticks(ms_max));
             }
-            Role::Subscriber(LaneKind::SSE) if silent >= ping => {
-                self.conns[key as usize].heard = now;
-                self.ping(key, now, ping);
-            }
+            // It has nothing to answer with: the kernel says when it takes nothing any more.
+            Role::Subscriber(LaneKind::SSE) => self.set_due(key, Tick::MAX),
             // One that lagged for long was not asked meanwhile: it is asked first.
             _ if silent >= ping && !conn.queued.pinged => {
                 self.ping(key, now, idle.saturating_sub(ping));
@@ -145,15 +147,28 @@ impl<B: Backend> Core<B> {
     fn ping(&mut self, key: u32, now: Tick, again: Tick) {
         let conn = &mut self.conns[key as usize];
         conn.queued.pinged = true;
-        if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
-            let mut comment = Vec::new();
-            sse::ping(&mut comment);
-            conn.delivery.push_private(&comment);
-        } else {
-            conn.delivery.push_private(&encode::control(Opcode::Ping, b""));
-        }
+        conn.delivery.push_private(&encode::control(Opcode::Ping, b""));
         self.set_due(key, now + again.max(1));
         self.flush(key);
+    }
+
+    /// When a connection is to be shown that the engine lives, if it is at all. While its socket
+    /// refuses bytes nothing can be shown to it.
+    fn heartbeat_due(&self, key: u32) -> Option<Tick> {
+        let conn = &self.conns[key as usize];
+        let since = if conn.delivery.lags() { self.now } else { conn.sent };
+        let heartbeat = wheel::tick_of_ms(self.config.keepalive.heartbeat_ms);
+        conn.has_heartbeat().then(|| since + heartbeat)
+    }
+
+    /// Shows a connection that the engine lives.
+    fn beat(&mut self, key: u32) {
+        let mut comment = Vec::new();
+        sse::ping(&mut comment);
+        let conn = &mut self.conns[key as usize];
+        conn.delivery.push_private(&comment);
+        conn.sent = self.now;
+        self.queue_flush(key);
     }
 
     /// Keeps the memory gauges true without looking at every connection at once: a part of them

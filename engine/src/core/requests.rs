@@ -1,6 +1,8 @@
 //! Acts on the HTTP requests of a connection and answers them. Must not decide when a connection is
 //! read or flushed (that is `core`), nor parse requests (that is `http`).
 
+use std::time::Duration;
+
 use crate::auth::Credentials;
 use crate::core::Core;
 use crate::core::conn::{Closing, PostTarget, Role};
@@ -18,7 +20,8 @@ use crate::limits::admission::Full;
 use crate::limits::memory::Level;
 use crate::metrics::render::prometheus;
 use crate::metrics::{CloseReason, Gate, TlsFailure};
-use crate::net::backend::Backend;
+use crate::net::backend::{Backend, Stream};
+use crate::settings::config::Config;
 use crate::wire::close::CloseCode;
 use crate::wire::sse;
 
@@ -170,6 +173,7 @@ impl<B: Backend> Core<B> {
                 // Some proxies pass the head on only with the first byte of the body.
                 sse::ping(&mut head);
                 self.conns[key as usize].delivery.push_private(&head);
+                self.notice_when_gone(key);
                 self.subscribe(key, lane, options);
             }
             Route::Multiplexed { form, handshake } => {
@@ -191,6 +195,18 @@ impl<B: Backend> Core<B> {
             }
         }
         Ok(())
+    }
+
+    /// Has the kernel notice when the client of an event stream is gone without a word: it answers
+    /// no pings, but all it is sent has to be acknowledged, heartbeats at least. How long a socket
+    /// may stall is for another limit to say.
+    fn notice_when_gone(&mut self, key: u32) {
+        let Config { keepalive, flush, .. } = &*self.config;
+        let patience_ms = keepalive.idle_timeout_ms.max(flush.lag_age_ms_max);
+        let stream = self.conns[key as usize].transport.stream_mut();
+        if let Err(error) = stream.fail_after(Duration::from_millis(patience_ms)) {
+            tracing::debug!(%error, "a lost client of an event stream will be noticed late");
+        }
     }
 
     fn tell_metrics(&mut self, key: u32, request: &Request, exchange: &Exchange) {

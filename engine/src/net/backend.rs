@@ -63,6 +63,13 @@ pub trait Stream: Read + Write + Debug {
     /// As `shutdown(2)`.
     fn shutdown_write(&mut self) -> io::Result<()>;
 
+    /// Has the connection fail once its peer has acknowledged or taken nothing of what was sent for
+    /// `patience`: reading shows it then.
+    ///
+    /// # Errors
+    /// As `setsockopt(2)`.
+    fn fail_after(&mut self, patience: Duration) -> io::Result<()>;
+
     /// Has unsent bytes forgotten and the connection reset when this is dropped.
     ///
     /// # Errors

@@ -114,6 +114,10 @@ impl Stream for TcpStream {
         self.shutdown(Shutdown::Write)
     }
 
+    fn fail_after(&mut self, patience: Duration) -> io::Result<()> {
+        socket::fail_after(self, patience)
+    }
+
     fn reset_on_drop(&mut self) -> io::Result<()> {
         socket::reset_on_close(self)
     }

@@ -47,6 +47,15 @@ fn open(address: SocketAddr) -> io::Result<RawSocket> {
     Ok(socket)
 }
 
+/// Has the kernel end the connection once its peer has acknowledged or taken nothing of what was
+/// sent for `patience`: left to itself, it goes on trying for a quarter of an hour, or for ever.
+///
+/// # Errors
+/// As `setsockopt(2)`.
+pub fn fail_after(stream: &TcpStream, patience: Duration) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(Some(patience))
+}
+
 /// Has the kernel forget unsent bytes and reset the connection when `stream` is dropped.
 ///
 /// # Errors

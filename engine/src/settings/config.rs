@@ -306,6 +306,8 @@ section! {
         ping_interval_ms: u64,
         /// Silence after which a client is taken for gone, ms.
         idle_timeout_ms: u64,
+        /// Silence of the engine after which it shows that it lives, ms.
+        heartbeat_ms: u64,
         /// How long an HTTP connection is kept between two requests, ms.
         http_idle_timeout_ms: u64,
         /// How long the closing handshake may take, ms.

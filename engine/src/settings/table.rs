@@ -450,7 +450,15 @@ pub const KNOBS: &[Knob] = &[
         "keepalive",
         "idle_timeout_ms",
         (90_000, 100, DAY_MS, "ms"),
-        "Silence after which a client is taken for gone. Beyond it: close code 4408.",
+        "Silence after which a client is taken for gone. Beyond it: close code 4408. The client of \
+         an event stream, which is silent anyhow, is gone when it has taken nothing for so long.",
+    ),
+    integer(
+        "keepalive",
+        "heartbeat_ms",
+        (15_000, 100, DAY_MS, "ms"),
+        "Silence of the engine after which event streams get a comment, so that clients and proxies \
+         see that it lives. The HTML standard advises 15 s.",
     ),
     integer(
         "keepalive",

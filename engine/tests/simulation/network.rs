@@ -416,6 +416,11 @@ impl Stream for FakeStream {
         Ok(())
     }
 
+    /// Nobody is gone here without a word.
+    fn fail_after(&mut self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
     fn reset_on_drop(&mut self) -> io::Result<()> {
         Ok(())
     }
