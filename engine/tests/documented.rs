@@ -83,7 +83,7 @@ fn the_protocol_page_leaves_nothing_out() {
 }
 
 /// What a client may meet on the wire, beside close codes.
-const WORDS: [&str; 43] = [
+const WORDS: [&str; 46] = [
     "/v1/feed/",
     "/v1/publish/",
     "/v1/publish`",
@@ -103,6 +103,9 @@ const WORDS: [&str; 43] = [
     "\"unsubscribed\"",
     "\"published\"",
     "\"gap\"",
+    "hello=1",
+    "\"hello\"",
+    "\"beat\"",
     "\"ack\":true",
     "\"error\"",
     "\"data64\"",

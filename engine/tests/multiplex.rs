@@ -92,6 +92,48 @@ fn who_asks_is_told_without_an_id_that_it_is_subscribed() {
     }
 }
 
+// ---- greeting and heartbeat ----
+
+/// A multiplexed client that asked to be greeted.
+fn greeted(server: &Server, protocol: &str) -> Client {
+    Client::with_header(server.connect(), "/v1/ws?hello=1", "Sec-WebSocket-Protocol", protocol)
+}
+
+#[test]
+fn who_asks_is_greeted_and_hears_that_the_engine_lives() {
+    let server = Server::start(&[("keepalive.heartbeat_ms", "100")]);
+    let mut epochs = Vec::new();
+    for protocol in [JSON, BINARY] {
+        let mut client = greeted(&server, protocol);
+        let mut hello = hear(&mut client);
+        epochs.push(hello["hello"]["epoch"].take());
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = json!({"version": version, "heartbeat_ms": 100, "epoch": null});
+        assert_eq!(hello, json!({"hello": expected}));
+        let beats = [hear(&mut client), hear(&mut client)];
+        let [first, second] = beats.map(|beat| beat["beat"]["t"].as_u64().unwrap());
+        assert!(second > first, "{first} {second}");
+        assert!(first > 1_700_000_000_000, "milliseconds of UTC");
+    }
+    assert!(epochs[0].is_string() && epochs[0] == epochs[1], "one life: {epochs:?}");
+    let other = Server::start(&[]);
+    assert_ne!(hear(&mut greeted(&other, JSON))["hello"]["epoch"], epochs[0]);
+}
+
+#[test]
+fn a_greeting_is_asked_for_in_one_way() {
+    let server = Server::start(&[]);
+    for (query, status) in
+        [("hello=1", 101), ("hello=0", 400), ("hello", 400), ("hello=1&hello=1", 400), ("x=1", 400)]
+    {
+        let mut stream = server.connect();
+        let upgrade = harness::http::UPGRADE;
+        let request = format!("GET /v1/ws?{query} HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        assert_eq!(harness::http::read_answer_head(&mut stream).status, status, "{query}");
+    }
+}
+
 #[test]
 fn errors_name_the_command_and_close_nothing() {
     let server = Server::start(&[("limits.subscriptions_per_connection_max", "2")]);

@@ -14,6 +14,7 @@ use gridcast::auth::rules::Rules;
 use gridcast::core::Core;
 use gridcast::core::shared::{Port as SharedPort, Shared};
 use gridcast::http::route::Door;
+use harness::frames::{TEXT, frame};
 use harness::http::{UPGRADE, post_bytes};
 use network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Wire};
 
@@ -242,6 +243,43 @@ fn a_heartbeat_may_be_rarer_than_the_wheel_reaches() {
     assert_eq!(comments(&events), before);
     bed.pass_ms(2_000);
     assert_eq!(comments(&events), before + 1);
+}
+
+const HELLO: &str = "/v1/ws?hello=1";
+
+fn beats(wire: &Wire) -> usize {
+    text_of(wire).matches("{\"beat\":{\"t\":").count()
+}
+
+/// A client waits for a heartbeat as long as it was told, and a little.
+#[test]
+fn only_silence_has_heartbeats_and_each_comes_in_time() {
+    let mut bed = Bed::new(&[
+        ("keepalive.heartbeat_ms", "1000"),
+        ("keepalive.ping_interval_ms", "100000"),
+        ("keepalive.idle_timeout_ms", "400000"),
+    ]);
+    let events = bed.ask(EVENTS);
+    let upgrade = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    let (asked, plain) = (bed.ask(&upgrade(HELLO)), bed.ask(&upgrade("/v1/ws")));
+    let raw = bed.subscribe("t");
+    let before = [&plain, &raw].map(|wire| wire.received().len());
+    let first = comments(&events);
+    bed.pass_ms(100);
+    for count in 1..20 {
+        bed.pass_ms(1_000);
+        assert_eq!((comments(&events), beats(&asked)), (first + count, count));
+    }
+    assert_eq!([&plain, &raw].map(|wire| wire.received().len()), before);
+    asked.send(&frame(TEXT, br#"{"subscribe":{"topic":"t"}}"#));
+    bed.settle();
+    let (said, beaten) = (comments(&events), beats(&asked));
+    for _ in 0..20 {
+        let publish = post_bytes("/v1/publish/t", "text/plain", b"x");
+        bed.ask(str::from_utf8(&publish).unwrap());
+        bed.pass_ms(900);
+    }
+    assert_eq!((comments(&events), beats(&asked)), (said, beaten), "while others speak");
 }
 
 /// What cannot be taken is not piled up, and a stall ends as it always did.

@@ -214,6 +214,8 @@ pub struct Multiplexed {
     pub topics: BTreeMap<Target, u32>,
     /// Whether it has published: then it waits with other publishers.
     pub publishes: bool,
+    /// Whether it asked for a greeting, and so for beats.
+    pub has_heartbeat: bool,
     /// How much more it may publish now.
     pub rate: TokenBucket,
 }
@@ -276,7 +278,8 @@ impl<S: Stream> Conn<S> {
     pub fn has_heartbeat(&self) -> bool {
         match &self.role {
             Role::Subscriber(kind) => kind.form == Form::Sse,
-            _ => false,
+            Role::Multiplexed(multiplexed) => multiplexed.has_heartbeat,
+            Role::Publisher(_) | Role::Echo(_) | Role::Request(_) | Role::Closing(_) => false,
         }
     }
 

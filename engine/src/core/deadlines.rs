@@ -6,10 +6,12 @@ use crate::core::Core;
 use crate::core::conn::{Conn, Role};
 use crate::core::wheel;
 use crate::core::wheel::Tick;
+use crate::feed::encoder::text_frame;
 use crate::feed::kind::LaneKind;
 use crate::frame::{Opcode, encode};
 use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
+use crate::wire::reply;
 use crate::wire::sse;
 
 /// Connections whose memory is looked at in one tick: all of 100,000 within three seconds.
@@ -163,10 +165,14 @@ impl<B: Backend> Core<B> {
 
     /// Shows a connection that the engine lives.
     fn beat(&mut self, key: u32) {
-        let mut comment = Vec::new();
-        sse::ping(&mut comment);
+        let unix_ms = self.backend.unix_ms();
         let conn = &mut self.conns[key as usize];
-        conn.delivery.push_private(&comment);
+        let mut beat = Vec::new();
+        match conn.role {
+            Role::Subscriber(_) => sse::ping(&mut beat),
+            _ => beat = text_frame(&reply::beat(unix_ms)),
+        }
+        conn.delivery.push_private(&beat);
         conn.sent = self.now;
         self.queue_flush(key);
     }

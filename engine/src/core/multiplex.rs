@@ -69,18 +69,29 @@ impl From<FeedError> for Failure {
 }
 
 impl<B: Backend> Core<B> {
-    /// Makes a connection a multiplexed one.
-    pub(crate) fn begin_multiplexed(&mut self, key: u32, kind: LaneKind, handshake: &Handshake) {
+    /// Makes a connection a multiplexed one; `hello` says whether it wants to be greeted.
+    pub(crate) fn begin_multiplexed(
+        &mut self,
+        key: u32,
+        kind: LaneKind,
+        handshake: &Handshake,
+        hello: bool,
+    ) {
         let rate = TokenBucket::new(self.config.limits.publishes_per_s_max, self.now_ns());
         let multiplexed = Multiplexed {
             kind,
             number: self.shared.registry.number(),
             topics: BTreeMap::new(),
             publishes: false,
+            has_heartbeat: hello,
             rate,
         };
         self.conns[key as usize].delivery.multiplex();
         self.upgrade(key, Role::Multiplexed(Box::new(multiplexed)), handshake);
+        if hello {
+            let heartbeat_ms = self.config.keepalive.heartbeat_ms;
+            self.answer(key, &reply::hello(heartbeat_ms, self.shared.registry.epoch()));
+        }
     }
 
     /// Carries out one message of a multiplexed client. What fails is told, with or without an id.

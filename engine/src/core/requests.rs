@@ -176,11 +176,11 @@ impl<B: Backend> Core<B> {
                 self.notice_when_gone(key);
                 self.subscribe(key, lane, options);
             }
-            Route::Multiplexed { form, handshake } => {
+            Route::Multiplexed { form, hello, handshake } => {
                 self.admit_work()?;
                 let handshake = self.with_deflate(handshake, request);
                 let kind = self.lane_kind(form, &handshake);
-                self.begin_multiplexed(key, kind, &handshake);
+                self.begin_multiplexed(key, kind, &handshake, hello);
             }
             Route::PublishSocket { topic, handshake } => {
                 self.admit_work()?;

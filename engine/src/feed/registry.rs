@@ -46,7 +46,7 @@ pub struct RegistryOptions {
     pub forget_after_ns: u64,
     /// Retention by class.
     pub classes: RetentionClasses,
-    /// First epoch; each feed that is created takes the next.
+    /// First epoch, which names the life of the engine; each feed that is created takes the next.
     pub epoch: Epoch,
 }
 
@@ -139,6 +139,11 @@ impl Registry {
             tidied: Mutex::default(),
             options,
         }
+    }
+
+    /// The epoch that names this life of the engine: that of the first feed.
+    pub fn epoch(&self) -> Epoch {
+        self.options.epoch
     }
 
     /// The feed of `name` for somebody who wants to follow it, created if need be.

@@ -56,6 +56,32 @@ fn choose(pairs: Vec<(String, String)>) -> Result<Options, Refusal> {
     Ok(Options { from, mode, rate, lag })
 }
 
+/// Reads the one option of the multiplexed endpoint: whether the client wants to be greeted.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_hello(query: Option<&str>) -> Result<bool, Refusal> {
+    let mut hello: Option<Hello> = None;
+    for (key, value) in pairs(query)? {
+        match key.as_str() {
+            "hello" => set(&mut hello, &key, &value)?,
+            _ => return Err(unknown_key(&key, &["hello"])),
+        }
+    }
+    Ok(hello.is_some())
+}
+
+/// The value of `hello`, of which there is one.
+struct Hello;
+
+impl FromStr for Hello {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "1" { Ok(Self) } else { Err("the only value is 1") }
+    }
+}
+
 /// For endpoints without options.
 ///
 /// # Errors
@@ -141,6 +167,18 @@ mod tests {
             assert_eq!((refusal.status.number(), refusal.message.as_ref()), (400, message));
         }
         assert!(parse(Some("mode=latest&lag=disconnect")).is_err());
+        for (query, message) in [
+            ("hello=0", "option `hello`: the only value is 1"),
+            ("hello", "option `hello`: the only value is 1"),
+            ("hello=1&hello=1", "option `hello` twice"),
+            ("helo=1", "unknown option `helo`: did you mean `hello`?"),
+            ("from=last", "unknown option `from`: known are hello"),
+        ] {
+            let refusal = parse_hello(Some(query)).unwrap_err();
+            assert_eq!((refusal.status.number(), refusal.message.as_ref()), (400, message));
+        }
+        assert_eq!((parse_hello(Some("hello=1")), parse_hello(None)), (Ok(true), Ok(false)));
+        assert!(parse(Some("hello=1")).is_err());
         assert!(refuse_any(Some("from=last")).is_err());
         assert!(refuse_any(None).is_ok());
     }

@@ -64,6 +64,8 @@ pub enum Route {
     Multiplexed {
         /// What messages look like: the subprotocol.
         form: Form,
+        /// Whether it wants to be greeted.
+        hello: bool,
         /// The checked handshake.
         handshake: Handshake,
     },
@@ -333,7 +335,7 @@ fn check_events(request: &Request) -> Result<(), Refusal> {
 
 /// Without a subprotocol the client gets the one it can read without a table.
 fn multiplexed(request: &Request) -> Result<Route, Refusal> {
-    options::refuse_any(request.query.as_deref())?;
+    let hello = options::parse_hello(request.query.as_deref())?;
     let handshake = require_websocket(request)?;
     let offered = request.headers.sec_websocket_protocol.as_deref();
     let chosen = choose_protocol(offered, &[PROTOCOL_JSON, PROTOCOL_BINARY])?;
@@ -342,7 +344,7 @@ fn multiplexed(request: &Request) -> Result<Route, Refusal> {
         Some(protocol) => handshake.with_protocol(protocol),
         None => handshake,
     };
-    Ok(Route::Multiplexed { form, handshake })
+    Ok(Route::Multiplexed { form, hello, handshake })
 }
 
 /// What is no position of this engine is one of another: the client is told that it missed frames.
@@ -571,10 +573,11 @@ mod tests {
             ("Sec-WebSocket-Protocol: x, gridcast.v1.bin, gridcast.v1.json\r\n", Form::Binary),
         ] {
             let headers = format!("{WEBSOCKET}{offer}");
-            let Ok(Route::Multiplexed { form, handshake }) = route("GET /v1/ws", &headers) else {
+            let Ok(Route::Multiplexed { form, hello, handshake }) = route("GET /v1/ws", &headers)
+            else {
                 panic!("{offer}")
             };
-            assert_eq!(form, expected);
+            assert_eq!((form, hello), (expected, false));
             let answer = String::from_utf8(handshake.response("now")).unwrap();
             assert_eq!(answer.contains("Sec-WebSocket-Protocol: gridcast"), !offer.is_empty());
         }

@@ -31,6 +31,7 @@ const STARTING: &[&str] = &[
     "memory.compact_idle_s",
     "memory.topic_idle_s",
     "flush.send_buffer_bytes",
+    "keepalive.heartbeat_ms",
     "log.format",
 ];
 

@@ -457,8 +457,10 @@ pub const KNOBS: &[Knob] = &[
         "keepalive",
         "heartbeat_ms",
         (15_000, 100, DAY_MS, "ms"),
-        "Silence of the engine after which event streams get a comment, so that clients and proxies \
-         see that it lives. The HTML standard advises 15 s.",
+        "Silence of the engine after which event streams get a comment, and clients of /v1/ws that \
+         asked for it (hello=1) a beat: browsers hide pings, and could not tell a dead server from \
+         a quiet topic. The HTML standard advises 15 s for event streams. Clients are told it when \
+         they connect.",
     ),
     integer(
         "keepalive",

@@ -1,5 +1,5 @@
-//! Messages to multiplexed clients other than data: answers, errors, gaps. Must not know what
-//! caused them, nor how they are framed.
+//! Messages to multiplexed clients other than data: greeting, beats, answers, errors, gaps. Must
+//! not know what caused them, nor how they are framed.
 
 use crate::feed::epoch::Epoch;
 use crate::feed::gap::Gap;
@@ -40,6 +40,20 @@ impl ErrorCode {
             Self::OverCapacity => "over_capacity",
         }
     }
+}
+
+/// The greeting: which engine this is, in which of its lives, and how long it is silent at most.
+pub fn hello(heartbeat_ms: u64, epoch: Epoch) -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    answer(None, "hello", |out| {
+        text::text(out, format_args!(r#""version":"{version}","heartbeat_ms":{heartbeat_ms}"#));
+        text::text(out, format_args!(r#","epoch":"{epoch}""#));
+    })
+}
+
+/// The engine lives, though it has had nothing to send; `unix_ms` is its clock.
+pub fn beat(unix_ms: u64) -> Vec<u8> {
+    answer(None, "beat", |out| text::text(out, format_args!(r#""t":{unix_ms}"#)))
 }
 
 /// A subscription has begun: what comes next follows `seq`. In binary envelopes `feed` stands for
