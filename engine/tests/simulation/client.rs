@@ -7,7 +7,7 @@ use gridcast::feed::epoch::Epoch;
 use gridcast::feed::topic::Target;
 use serde_json::Value;
 
-use crate::follower::{Follower, Form};
+use crate::follower::{Follower, Form, Hello};
 use crate::harness::frames;
 use crate::harness::http::{UPGRADE, post_bytes};
 use crate::network::Wire;
@@ -69,6 +69,8 @@ pub struct Client {
     pub targets: Vec<Target>,
     /// It has had the form of a stream since the engine said so.
     pub is_stream: bool,
+    /// When something came last.
+    pub heard_ns: u64,
     /// A status it did not expect, and so an end.
     pub refused: Option<u16>,
     /// Messages it has sent whole: they have to be published.
@@ -104,6 +106,7 @@ impl Client {
             follower: Follower::new(form),
             targets: Vec::new(),
             is_stream: false,
+            heard_ns: 0,
             refused: None,
             published: Vec::new(),
             resumes: false,
@@ -196,6 +199,9 @@ impl Client {
             value
         };
         let text = match &command {
+            Command::Subscribe(target) if options["ack"] == true => {
+                serde_json::json!({"subscribe": topic(target)})
+            }
             Command::Subscribe(target) => {
                 serde_json::json!({"id": id, "subscribe": topic(target)})
             }
@@ -220,6 +226,11 @@ impl Client {
     pub fn close(&mut self) {
         self.has_closed = true;
         self.outgoing.push_back(frames::close(1000, b"done"));
+    }
+
+    /// Whether the engine has to show it that it lives.
+    pub fn has_heartbeat(&self) -> bool {
+        self.form() == Form::Events || self.follower.hello == Hello::Told
     }
 
     /// Whether all it had to say is said.
@@ -277,11 +288,12 @@ impl Client {
     // ---- receiving ----
 
     /// Understands what has come.
-    pub fn receive(&mut self, record: &Record) {
+    pub fn receive(&mut self, record: &Record, now_ns: u64) {
         let received = std::mem::take(&mut *self.wire.received());
         if received.is_empty() {
             return;
         }
+        self.heard_ns = now_ns;
         match &mut self.session {
             None => self.incoming.extend(received),
             Some(session) => {
@@ -379,7 +391,8 @@ impl Client {
     }
 
     fn take_answer(&mut self, answer: &Value, record: &Record) {
-        let command = self.commands.remove(&answer["id"].as_u64().unwrap());
+        let id = answer["id"].as_u64().or_else(|| self.acknowledged(&answer["subscribed"]));
+        let command = id.and_then(|id| self.commands.remove(&id));
         let command = command.unwrap_or_else(|| panic!("nobody asked for {answer}"));
         match command {
             Command::Subscribe(target) => {
@@ -395,6 +408,14 @@ impl Client {
             }
             Command::Publish(message) => assert_published(message, &answer["published"], record),
         }
+    }
+
+    /// The command whose answer has no id.
+    fn acknowledged(&self, told: &Value) -> Option<u64> {
+        self.commands.iter().find_map(|(id, command)| match command {
+            Command::Subscribe(target) if told["topic"] == target.as_str() => Some(*id),
+            _ => None,
+        })
     }
 
     /// What it still waits for.

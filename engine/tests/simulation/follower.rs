@@ -14,6 +14,7 @@ use gridcast::frame::{Kind, encode};
 use gridcast::wire::sse;
 use serde_json::Value;
 
+use crate::profile::HEARTBEAT_MS;
 use crate::record::{Record, number_in};
 
 /// The form in which a client gets its feeds.
@@ -44,6 +45,8 @@ pub struct Follower {
     wants: Vec<Want>,
     /// Topics by the numbers they were announced with.
     numbers: HashMap<u64, String>,
+    /// Whether it is greeted.
+    pub hello: Hello,
     /// What the engine said when it ended the stream.
     pub closed: Option<Closed>,
     /// Gaps that were told because it was too slow.
@@ -54,6 +57,17 @@ pub struct Follower {
     pub pings: Vec<Vec<u8>>,
     /// Messages it got.
     pub got: usize,
+}
+
+/// What has become of a greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// Nobody asked for it.
+    Unasked,
+    /// It has to be the first message.
+    Due,
+    /// It has come, so that beats may.
+    Told,
 }
 
 /// The engine's last words.
@@ -148,6 +162,7 @@ impl Follower {
             form,
             wants: Vec::new(),
             numbers: HashMap::new(),
+            hello: Hello::Unasked,
             closed: None,
             lapses: 0,
             answer: None,
@@ -211,6 +226,7 @@ impl Follower {
 
     /// What must hold once everything has come.
     pub fn check_complete(&self, record: &Record) {
+        assert_ne!(self.hello, Hello::Due, "never greeted");
         for want in self.wants.iter().filter(|want| !want.is_over) {
             let last = record.last_seq(want.epoch);
             assert_eq!(want.told, None, "a gap that was told ends where a frame stands: {want:?}");
@@ -273,17 +289,22 @@ impl Follower {
 
     fn read_text(&mut self, text: &[u8], record: &Record) {
         let mut value: Value = serde_json::from_slice(text).expect("JSON");
+        if let Some(hello) = value.get("hello") {
+            return self.greeted(hello);
+        }
+        assert_ne!(self.hello, Hello::Due, "before the greeting: {value}");
+        if value.get("beat").is_some() {
+            return assert_eq!(self.hello, Hello::Told, "nobody asked for {value}");
+        }
         if let Some(gap) = value.get("gap") {
             return self.missed(gap);
         }
-        if value.get("id").is_some() {
+        if value.get("id").or(value.get("subscribed")).is_some() {
             self.answer = Some(value);
             return;
         }
-        let Some(topic) = value["topic"].as_str().map(str::to_owned) else {
-            assert!(value.get("hello").or(value.get("beat")).is_some(), "unknown: {value}");
-            return;
-        };
+        let topic = value["topic"].as_str().map(str::to_owned);
+        let topic = topic.unwrap_or_else(|| panic!("unknown: {value}"));
         if let Some(number) = value["feed"].as_u64() {
             self.numbers.insert(number, topic);
             return;
@@ -299,7 +320,15 @@ impl Follower {
         self.got(&Got { number: None, seq, topic: Some(topic), kind, payload }, record);
     }
 
+    fn greeted(&mut self, hello: &Value) {
+        let before = std::mem::replace(&mut self.hello, Hello::Told);
+        assert_eq!(before, Hello::Due, "{hello}");
+        assert!(hello["version"].is_string() && hello["epoch"].is_string(), "{hello}");
+        assert_eq!(hello["heartbeat_ms"], HEARTBEAT_MS, "{hello}");
+    }
+
     fn read_binary(&mut self, bytes: &[u8], record: &Record) {
+        assert_ne!(self.hello, Hello::Due, "before the greeting");
         let mut rest = bytes;
         let number = varint(&mut rest);
         let seq = varint(&mut rest);

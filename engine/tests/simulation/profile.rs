@@ -9,6 +9,9 @@ use rand::seq::IndexedRandom;
 use crate::harness;
 use crate::session;
 
+/// How long the engine is silent at most where it shows that it lives.
+pub const HEARTBEAT_MS: u64 = 1_000;
+
 /// What a seed is mostly about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -54,6 +57,7 @@ impl Profile {
         let mut config = harness::config(&[]);
         config.keepalive.ping_interval_ms = 5_000;
         config.keepalive.idle_timeout_ms = 12_000;
+        config.keepalive.heartbeat_ms = HEARTBEAT_MS;
         config.keepalive.close_timeout_ms = 2_000;
         config.limits.handshake_ms_max = 3_000;
         config.limits.body_ms_max = 5_000;

@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use serde_json::json;
 
 use crate::client::{Command, Temper};
-use crate::follower::{Form, overlap};
+use crate::follower::{Form, Hello, overlap};
 use crate::record::{Record, Sent};
 use crate::world::World;
 
@@ -174,7 +174,12 @@ impl World {
         if self.rng.random() {
             more += "Sec-WebSocket-Extensions: permessage-deflate\r\n";
         }
-        self.clients[id].upgrade("/v1/ws", &more);
+        let mut path = "/v1/ws";
+        if self.rng.random() {
+            path = "/v1/ws?hello=1";
+            self.clients[id].follower.hello = Hello::Due;
+        }
+        self.clients[id].upgrade(path, &more);
         for _ in 0..self.rng.random_range(0..5) {
             self.subscribe(id);
         }
@@ -200,7 +205,10 @@ impl World {
         if client.targets.iter().any(|own| overlap(form, own, &target, &TOPICS)) {
             return;
         }
-        let options = self.ask_for(id, &target);
+        let mut options = self.ask_for(id, &target);
+        if self.rng.random_ratio(1, 4) {
+            options["ack"] = true.into();
+        }
         self.clients[id].command(Command::Subscribe(target), &options, &self.record);
     }
 

@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 use crate::client::{Client, Temper};
 use crate::follower::Form;
 use crate::network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Work};
-use crate::profile::Profile;
+use crate::profile::{HEARTBEAT_MS, Profile};
 use crate::record::Record;
 use crate::talk::{self, Part};
 
@@ -35,6 +35,8 @@ const TURN_MESSAGES_MAX: usize = 1_024;
 /// What a message is at least on its way to the engine, a few short ones apart.
 const MESSAGE_BYTES_MIN: usize = 32;
 const MS: u64 = 1_000_000;
+/// Longest silence where the engine shows that it lives: deadlines and sleep are as fine as a tick.
+const SILENCE_NS_MAX: u64 = (HEARTBEAT_MS + 250) * MS;
 
 /// See the file header.
 pub struct World {
@@ -222,7 +224,7 @@ impl World {
         let work = port.take_work();
         let published = self.record.look();
         for client in &mut self.clients {
-            client.receive(&self.record);
+            client.receive(&self.record, self.clock.now_ns());
             if client.temper == Temper::Prompt {
                 client.send_all();
             }
@@ -348,12 +350,16 @@ impl World {
         }
     }
 
-    /// While every core sleeps, whoever takes bytes at once has everything there is.
+    /// While every core sleeps, whoever takes bytes at once has everything there is, or hears that
+    /// there is nothing.
     fn check_prompt(&self) {
         for client in &self.clients {
             let closed = client.follower.closed.is_some() || client.wire.is_ended();
             if client.temper == Temper::Prompt && client.is_stream && !closed {
                 client.follower.check_complete(&self.record);
+                let silent_ns = self.clock.now_ns() - client.heard_ns;
+                let is_shown = !client.has_heartbeat() || silent_ns <= SILENCE_NS_MAX;
+                assert!(is_shown, "client {} heard nothing for {silent_ns} ns", client.id);
             }
         }
     }
