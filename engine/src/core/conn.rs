@@ -47,8 +47,6 @@ pub struct Conn<S> {
     pub inflates: bool,
     /// Whether these may refer to earlier ones.
     pub keeps_context: bool,
-    /// What they refer to; none before the first that is deflated.
-    pub inflater: Option<Box<Inflater>>,
     /// Whether `source` is what a trusted proxy said, and may say otherwise with each request.
     pub is_forwarded: bool,
     /// Which endpoints it may ask for.
@@ -59,14 +57,23 @@ pub struct Conn<S> {
     pub decoder: Decoder,
     /// Bytes received that are not a whole frame or request yet.
     pub rest: Rest,
-    /// How much more it may publish by POST now; none before it did.
-    pub posts: Option<Box<TokenBucket>>,
+    /// What few connections have; none before it had any of it.
+    pub extras: Option<Box<Extras>>,
     /// What it may do; none where nobody is asked, or before it was.
     pub grant: Option<Arc<Grant>>,
-    /// Why it is one too many, until it has been told.
-    pub excess: Option<Full>,
     /// Where it comes from, for the limit per source.
     pub source: IpAddr,
+}
+
+/// What few connections have, so that all others carry one pointer for it.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// What messages refer to that may refer to earlier ones; none before the first of them.
+    pub inflater: Option<Box<Inflater>>,
+    /// How much more it may publish by POST now; none before it did.
+    pub posts: Option<TokenBucket>,
+    /// Why it is one too many, until it has been told.
+    pub excess: Option<Full>,
 }
 
 /// Which queues of its core a connection stands in, so that it stands in each at most once.
@@ -239,6 +246,12 @@ pub enum Closing {
     AfterFlush,
 }
 
+impl Extras {
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.inflater.as_ref().map_or(0, |_| INFLATER_BYTES)
+    }
+}
+
 impl<S: Stream> Conn<S> {
     /// A connection that was just accepted.
     pub fn new(transport: Transport<S>, source: IpAddr, now: Tick) -> Self {
@@ -252,17 +265,25 @@ impl<S: Stream> Conn<S> {
             due: 0,
             inflates: false,
             keeps_context: false,
-            inflater: None,
             is_forwarded: false,
             door: Door::All,
             role: Role::Request(None),
             decoder: Decoder::default(),
             rest: Rest::default(),
-            posts: None,
+            extras: None,
             grant: None,
-            excess: None,
             source,
         }
+    }
+
+    /// What few connections have, from now on.
+    pub fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// Why it is one too many, if it has not been told yet.
+    pub fn take_excess(&mut self) -> Option<Full> {
+        self.extras.as_mut()?.excess.take()
     }
 
     /// True when it speaks WebSocket: it may be pinged and is closed with a close frame.
@@ -344,8 +365,8 @@ impl<S: Stream> Conn<S> {
                 Role::Multiplexed(multiplexed) => multiplexed.memory_bytes(),
                 _ => 0,
             };
-        let context = self.inflater.as_ref().map_or(0, |_| INFLATER_BYTES);
-        let input = context + self.rest.memory_bytes() + self.decoder.held_bytes() + body;
+        let extras = self.extras.as_ref().map_or(0, |extras| extras.memory_bytes());
+        let input = extras + self.rest.memory_bytes() + self.decoder.held_bytes() + body;
         input + self.delivery.memory_bytes() + self.transport.memory_bytes()
     }
 }
@@ -439,6 +460,12 @@ impl Rest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Hundreds of thousands of connections have one each.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Conn<mio::net::TcpStream>>() <= 176);
+    }
 
     #[test]
     fn what_is_used_bit_by_bit_is_not_moved_each_time() {

@@ -67,7 +67,10 @@ impl<B: Backend> Core<B> {
         let bytes_max = self.config.limits.message_bytes_max as usize;
         let conn = &mut self.conns[key as usize];
         let inflater = match conn.keeps_context {
-            true => conn.inflater.get_or_insert_with(|| Box::new(Inflater::with_context())),
+            true => {
+                let inflater = &mut conn.extras().inflater;
+                inflater.get_or_insert_with(|| Box::new(Inflater::with_context()))
+            }
             false => &mut self.inflater,
         };
         let inflated = match kind {

@@ -172,7 +172,7 @@ impl<B: Backend> Core<B> {
         let now_ns = self.now_ns();
         let per_s = self.config.limits.publishes_per_s_max;
         let conn = &mut self.conns[key as usize];
-        let rate = conn.posts.get_or_insert_with(|| Box::new(TokenBucket::new(per_s, now_ns)));
+        let rate = conn.extras().posts.get_or_insert_with(|| TokenBucket::new(per_s, now_ns));
         if !rate.take(now_ns) {
             let text = format!(
                 "more than {per_s} messages a second on one connection (limits.publishes_per_s_max)"

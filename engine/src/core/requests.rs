@@ -63,7 +63,7 @@ impl<B: Backend> Core<B> {
             keep_alive: request.keeps_alive() && self.shared.is_ready() && !self.is_crowded(key),
             cors: Cors::None,
         };
-        let excess = self.conns[key as usize].excess.take();
+        let excess = self.conns[key as usize].take_excess();
         let served = self
             .admit_page(request)
             .and_then(|cors| {
@@ -258,7 +258,7 @@ impl<B: Backend> Core<B> {
     /// depends on what that is.
     pub(crate) fn refuse(&mut self, key: u32, full: Full) {
         self.metrics.turned_away(full.gate());
-        self.conns[key as usize].excess = Some(full);
+        self.conns[key as usize].extras().excess = Some(full);
         self.queue_read(key);
     }
 
@@ -288,7 +288,7 @@ impl<B: Backend> Core<B> {
 
     /// A request that did not arrive in time. A connection that never began one just ends.
     pub(crate) fn request_timed_out(&mut self, key: u32, ms_max: u64) {
-        if let Some(full) = self.conns[key as usize].excess.take() {
+        if let Some(full) = self.conns[key as usize].take_excess() {
             // It asked for nothing: then the status is as good as any.
             return self.refuse_request(key, &full.into(), &Exchange::default());
         }
