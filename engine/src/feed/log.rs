@@ -7,15 +7,17 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::delivery::doorbell::{Behind, Doorbell, Tap};
+use crate::delivery::doorbell::{Doorbell, Tap};
 use crate::feed::awaited::Ticket;
 use crate::feed::epoch::Epoch;
 use crate::feed::held::Held;
 use crate::feed::kind::LaneKind;
 use crate::feed::lane::{LaneReader, LaneWriter, NewestFrame};
 use crate::feed::message::{Message, Origin, Place};
+use crate::feed::open_lane::OpenLane;
 use crate::feed::options::{From, Rate};
 use crate::feed::placed::Subscribed;
+use crate::feed::published::{PublishError, Published};
 use crate::feed::retention::Retention;
 use crate::feed::segment::LogBudget;
 use crate::feed::topic::Target;
@@ -71,25 +73,9 @@ struct State {
     closed: bool,
 }
 
-#[derive(Debug)]
-struct OpenLane {
-    writer: LaneWriter,
-    taps: Vec<Arc<Tap>>,
-    /// When its last user left.
-    left_ns: u64,
-}
-
-/// How long a lane outlives its last user: opening one encodes the whole log, and a client that
-/// comes and goes must not be able to ask for that again and again.
-const LANE_LINGER_NS: u64 = 10_000_000_000;
-
 /// How long a topic that nobody published to outlives its last subscriber: names are free, so they
 /// must not be kept like topics in use.
 const AWAITED_LINGER_NS: u64 = 10_000_000_000;
-
-/// Bytes of a lane that a core may be behind with before publishers wait, however little is kept:
-/// what it reads in one turn, so that it does not wait for its own next turn.
-const UNSWEPT_BYTES_MIN: u64 = 256 << 10;
 
 #[derive(Debug)]
 struct Repeat {
@@ -99,34 +85,6 @@ struct Repeat {
     /// number of the frame it last took.
     noted: u64,
     taken_seq: u64,
-}
-
-/// The answer to a publish.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// The numbering it belongs to.
-    pub epoch: Epoch,
-    /// Sequence number the message got.
-    pub seq: u64,
-    /// Subscribers it is for, those of matching patterns included.
-    pub subscribers: u64,
-    /// Encodings made of it, in the topic and in every pattern that repeats it.
-    pub encodes: u32,
-    /// Of them, how many took deflating.
-    pub deflates: u32,
-    /// A core that is so far behind that publishers should wait for it before the next message.
-    pub behind: Option<Behind>,
-}
-
-/// Why a message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// The feed was retired since it was looked up; look it up again.
-    #[error("the feed was retired: look it up again")]
-    Closed,
-    /// The log budget of the engine is used up.
-    #[error("the engine's log memory is used up (memory.log_bytes_max)")]
-    OverBudget,
 }
 
 /// A core's way into a lane.
@@ -557,34 +515,5 @@ impl State {
             lane.writer.compact();
         });
         self.trim_origins();
-    }
-}
-
-impl Published {
-    /// Adds what a feed that repeats the message made of it.
-    fn add(&mut self, repeated: Self) {
-        self.subscribers += repeated.subscribers;
-        self.encodes += repeated.encodes;
-        self.deflates += repeated.deflates;
-        self.behind = self.behind.take().or(repeated.behind);
-    }
-}
-
-impl OpenLane {
-    fn new(writer: LaneWriter) -> Self {
-        Self { writer, taps: Vec::new(), left_ns: 0 }
-    }
-
-    fn is_wanted(&self, now_ns: u64) -> bool {
-        !self.taps.is_empty() || now_ns.saturating_sub(self.left_ns) < LANE_LINGER_NS
-    }
-
-    /// A core that has not yet swept half of what retention keeps, if there is one. It keeps for
-    /// itself what its subscribers still need beyond retention, so publishers must wait for it.
-    fn behind(&self, retention: &Retention) -> Option<Behind> {
-        let unswept_bytes_max = (retention.bytes_max / 2).max(UNSWEPT_BYTES_MIN);
-        let until_pos = self.writer.head().pos.saturating_sub(unswept_bytes_max);
-        let behind = self.taps.iter().find(|tap| tap.swept() < until_pos);
-        behind.map(|tap| Behind::new(Arc::clone(tap), until_pos))
     }
 }

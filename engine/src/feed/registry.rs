@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use crate::feed::awaited::{Awaited, AwaitedMax, Follower, TooManyAwaited};
 use crate::feed::epoch::Epoch;
-use crate::feed::log::{Feed, FeedName, PublishError, Published};
+use crate::feed::log::{Feed, FeedName};
 use crate::feed::message::Message;
 use crate::feed::options::Rate;
+use crate::feed::published::{PublishError, Published};
 use crate::feed::rated::Rated;
 use crate::feed::retention::RetentionClasses;
 use crate::feed::segment::LogBudget;
