@@ -17,15 +17,14 @@ pub struct Subscribed {
 impl Subscribed {
     /// Just behind frame `seq` of this epoch, or where that is gone at the oldest that is kept.
     pub fn after(reader: &LaneReader, seq: u64) -> Self {
-        let oldest = reader.oldest();
         if seq >= reader.head().seq {
             // A position this feed has not reached cannot have been handed out by it.
             return Self { cursor: reader.latest(), gap: None };
         }
-        let missed =
-            Gap { from: seq + 1, to: oldest.seq.wrapping_sub(1), reason: GapReason::Expired };
-        let gap = (seq + 1 < oldest.seq).then_some(missed);
-        Self { cursor: reader.at_seq(seq + 1), gap }
+        // Retention may move on at any time: what is missing is told by where the cursor stands.
+        let cursor = reader.at_seq(seq + 1);
+        let missed = Gap { from: seq + 1, to: cursor.seq - 1, reason: GapReason::Expired };
+        Self { cursor, gap: (seq + 1 < cursor.seq).then_some(missed) }
     }
 
     /// What lay between two epochs cannot be known: frame 0, which never exists, stands for it.
