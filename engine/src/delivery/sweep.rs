@@ -17,7 +17,7 @@ use slab::Slab;
 use crate::delivery::doorbell::{Doorbell, Tap};
 use crate::feed::epoch::Epoch;
 use crate::feed::kind::LaneKind;
-use crate::feed::lane::{Head, LaneReader};
+use crate::feed::lane_reader::{Head, LaneReader};
 use crate::feed::log::Feed;
 
 /// Visits to one lane before the next lane gets its turn.

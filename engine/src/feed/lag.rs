@@ -3,7 +3,7 @@
 
 use crate::feed::cursor::Cursor;
 use crate::feed::gap::{Gap, GapReason};
-use crate::feed::lane::LaneReader;
+use crate::feed::lane_reader::LaneReader;
 use crate::feed::options::LagPolicy;
 
 /// What to do with a subscriber that retention has passed.

@@ -1,13 +1,13 @@
 //! A lane: one encoding of a feed, kept as a chain of segments. [`LaneWriter`] appends and retains,
-//! under the feed's lock; [`LaneReader`] is one core's lock-free view. Must not know sockets,
-//! clocks or subscribers; frames never span segments, so a segment boundary is always a frame
-//! boundary.
+//! under the feed's lock; [`LaneReader`] is one core's view of it. Must not know sockets, clocks or
+//! subscribers; frames never span segments, so a segment boundary is always a frame boundary.
 
 use std::collections::VecDeque;
 
 use crate::feed::cursor::Cursor;
-use crate::feed::encoder::{Announcing, Encoder};
+use crate::feed::encoder::Encoder;
 use crate::feed::kind::LaneKind;
+use crate::feed::lane_reader::{Head, LaneReader};
 use crate::feed::message::{Message, Place};
 use crate::feed::retention::Retention;
 use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
@@ -18,15 +18,6 @@ const SEGMENT_BYTES_FIRST: u32 = 4 << 10;
 /// Capacity at which doubling stops: large enough that crossing a boundary is rare, small enough
 /// that retention by whole segments stays close to what was asked for.
 const SEGMENT_BYTES_MAX: u32 = 256 << 10;
-
-/// Where a lane ends, or where a sweep began: a position and the sequence number found there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    /// Lane position just past the last byte.
-    pub pos: u64,
-    /// Sequence number the next frame will have.
-    pub seq: u64,
-}
 
 /// The appending side of a lane. Lives under its feed's lock.
 #[derive(Debug)]
@@ -274,15 +265,12 @@ impl LaneWriter {
 
     /// A reader that sees everything retained.
     pub fn reader(&self) -> LaneReader {
-        let mut reader = LaneReader {
-            kind: self.encoder.kind(),
-            segments: self.chain.retained.clone(),
-            tail: Arc::clone(&self.tail),
-            announcing: self.encoder.announcing(),
-            head: Head::default(),
-        };
-        reader.refresh();
-        reader
+        LaneReader::new(
+            self.encoder.kind(),
+            self.chain.retained.clone(),
+            Arc::clone(&self.tail),
+            self.encoder.announcing(),
+        )
     }
 
     /// Bytes allocated to retained segments.
@@ -305,196 +293,5 @@ impl NewestFrame {
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.segment.bytes()[self.from..self.from + self.len]
-    }
-}
-
-/// One core's view of a lane: the retained chain and the head as of the last refresh.
-#[derive(Debug)]
-pub struct LaneReader {
-    kind: LaneKind,
-    segments: VecDeque<Arc<Segment>>,
-    tail: Arc<AtomicU64>,
-    announcing: std::sync::Arc<Announcing>,
-    head: Head,
-}
-
-impl LaneReader {
-    /// Which encoding this is.
-    pub fn kind(&self) -> LaneKind {
-        self.kind
-    }
-
-    /// The head as of the last [`refresh`](Self::refresh).
-    pub fn head(&self) -> Head {
-        self.head
-    }
-
-    /// Takes in what has been published since.
-    pub fn refresh(&mut self) {
-        while let Some(next) = self.segments.back().and_then(|last| last.next()) {
-            self.segments.push_back(next);
-        }
-        if let Some(last) = self.segments.back() {
-            let extent = last.extent();
-            self.head.pos = last.base() + u64::from(extent.bytes);
-            self.head.seq = last.first_seq() + u64::from(extent.frames);
-        }
-    }
-
-    /// Lane position of the oldest byte that may still be read: retention's, but never past the
-    /// head this reader knows.
-    pub fn tail_pos(&self) -> u64 {
-        self.tail.load(Ordering::Acquire).min(self.head.pos)
-    }
-
-    /// True when frame `seq` or a later one announced a topic, so that whoever skips it must ask
-    /// the feed what he misses.
-    pub fn has_announced_since(&self, seq: u64) -> bool {
-        self.announcing.last() >= seq.max(1)
-    }
-
-    /// True when a segment is held that ends before `pos`.
-    pub fn holds_before(&self, pos: u64) -> bool {
-        self.segments.get(1).is_some_and(|second| second.base() <= pos)
-    }
-
-    /// Lets go of the segments that end before `pos`, the tail or a position before it. No cursor
-    /// may stand there any more, and torn frames must have been saved.
-    pub fn drop_before(&mut self, pos: u64) {
-        while self.holds_before(pos) {
-            self.segments.pop_front();
-        }
-    }
-
-    /// True when `cursor` stands before the tail. What it needs is still held here, because
-    /// segments go only by [`drop_before`](Self::drop_before), but no longer by the feed.
-    pub fn has_lapped(&self, cursor: Cursor) -> bool {
-        cursor.pos() < self.tail_pos()
-    }
-
-    /// The oldest retained frame, or the head of an empty lane.
-    pub fn oldest(&self) -> Cursor {
-        let tail = self.tail_pos();
-        let segment = &self.segments[self.segment_index(tail)];
-        self.walk(Cursor::at(segment.base(), segment.first_seq()), |at| at.frame_pos < tail)
-    }
-
-    /// The newest retained frame, or the head of an empty lane.
-    pub fn newest(&self) -> Cursor {
-        self.at_seq(self.head.seq.saturating_sub(1))
-    }
-
-    /// Just past the newest frame.
-    pub fn latest(&self) -> Cursor {
-        Cursor::at(self.head.pos, self.head.seq)
-    }
-
-    /// The frame `seq`, or the nearest that is retained, or the head.
-    pub fn at_seq(&self, seq: u64) -> Cursor {
-        let oldest = self.oldest();
-        if seq <= oldest.seq {
-            return oldest;
-        }
-        let index = self.segments.partition_point(|segment| segment.first_seq() <= seq);
-        let segment = &self.segments[index.saturating_sub(1)];
-        let start = Cursor::at(segment.base(), segment.first_seq());
-        let start = if start.seq < oldest.seq { oldest } else { start };
-        self.walk(start, |at| at.seq < seq)
-    }
-
-    /// The frame that follows the one at `at`.
-    pub fn after(&self, at: Cursor) -> Cursor {
-        Cursor::at(at.frame_pos + self.frame_len(at), at.seq + 1)
-    }
-
-    /// Steps over whole frames from `at` while `goes_on` and frames last.
-    fn walk(&self, mut at: Cursor, goes_on: impl Fn(Cursor) -> bool) -> Cursor {
-        while at.frame_pos < self.head.pos && goes_on(at) {
-            at = self.after(at);
-        }
-        at
-    }
-
-    /// Length of the frame at `cursor`.
-    fn frame_len(&self, cursor: Cursor) -> u64 {
-        self.kind.frame_len(self.bytes_from(cursor.frame_pos))
-    }
-
-    /// Bytes of the torn frame at `cursor` that are still to be sent.
-    pub fn torn_rest(&self, cursor: Cursor) -> &[u8] {
-        let rest = (self.frame_len(cursor) - u64::from(cursor.torn_bytes)) as usize;
-        let bytes = self.bytes_from(cursor.pos());
-        &bytes[..rest.min(bytes.len())]
-    }
-
-    /// Where `cursor` stands after `sent` more bytes, which lie before the head. The number of
-    /// frames that became complete is the difference in `seq`.
-    pub fn advance(&self, cursor: Cursor, sent: u64) -> Cursor {
-        let to = cursor.pos() + sent;
-        debug_assert!(to <= self.head.pos);
-        if to == self.head.pos {
-            return self.latest();
-        }
-        let mut at = Cursor::at(cursor.frame_pos, cursor.seq);
-        let segment = &self.segments[self.segment_index(to)];
-        if segment.base() > at.frame_pos {
-            at = Cursor::at(segment.base(), segment.first_seq());
-        }
-        loop {
-            let len = self.frame_len(at);
-            if at.frame_pos + len > to {
-                return Cursor { torn_bytes: (to - at.frame_pos) as u32, ..at };
-            }
-            at = Cursor::at(at.frame_pos + len, at.seq + 1);
-        }
-    }
-
-    /// Whole frames, or the end of a torn one and whole frames, from `cursor` on: all of its
-    /// segment, or where that is more than `bytes_max` as many as end within it, but at least one.
-    pub fn share(&self, cursor: Cursor, bytes_max: u64) -> &[u8] {
-        let bytes = self.bytes_from(cursor.pos());
-        if bytes.len() as u64 <= bytes_max {
-            return bytes;
-        }
-        let end = cursor.pos() + bytes_max;
-        let mut at = self.after(cursor);
-        while at.frame_pos < end {
-            let next = self.after(at);
-            if next.frame_pos > end {
-                break;
-            }
-            at = next;
-        }
-        &bytes[..(at.frame_pos - cursor.pos()) as usize]
-    }
-
-    /// Hands the published bytes from `pos` on to `take`, one slice a segment, until the head or
-    /// until `take` answers false.
-    pub fn slices<'a>(&'a self, pos: u64, mut take: impl FnMut(&'a [u8]) -> bool) {
-        let mut pos = pos;
-        while pos < self.head.pos {
-            let bytes = self.bytes_from(pos);
-            pos += bytes.len() as u64;
-            if !take(bytes) {
-                return;
-            }
-        }
-    }
-
-    /// Published bytes from `pos` to the end of the segment that holds it, at most to the head.
-    fn bytes_from(&self, pos: u64) -> &[u8] {
-        let segment = &self.segments[self.segment_index(pos)];
-        let bytes = segment.bytes();
-        let end = bytes.len().min((self.head.pos - segment.base()) as usize);
-        &bytes[((pos - segment.base()) as usize).min(end)..end]
-    }
-
-    /// The segment that holds `pos`. Nearly every cursor is in the last one.
-    fn segment_index(&self, pos: u64) -> usize {
-        let last = self.segments.len() - 1;
-        if self.segments[last].base() <= pos {
-            return last;
-        }
-        self.segments.partition_point(|segment| segment.base() <= pos).saturating_sub(1)
     }
 }

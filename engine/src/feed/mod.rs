@@ -13,6 +13,7 @@ pub mod held;
 pub mod kind;
 pub mod lag;
 pub mod lane;
+pub mod lane_reader;
 pub mod log;
 pub mod message;
 pub mod open_lane;

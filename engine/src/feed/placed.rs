@@ -3,7 +3,7 @@
 
 use crate::feed::cursor::Cursor;
 use crate::feed::gap::{Gap, GapReason};
-use crate::feed::lane::LaneReader;
+use crate::feed::lane_reader::LaneReader;
 
 /// A place in a lane, ready to be read.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gridcast::delivery::doorbell::{Doorbell, Tap, Wake};
 use gridcast::feed::awaited::Follower;
 use gridcast::feed::epoch::Epoch;
-use gridcast::feed::lane::LaneReader;
+use gridcast::feed::lane_reader::LaneReader;
 use gridcast::feed::log::{Feed, FeedName};
 use gridcast::feed::registry::Registry;
 use gridcast::frame::{Kind, encode};
