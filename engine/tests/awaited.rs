@@ -6,16 +6,10 @@
 mod harness;
 
 use gridcast::feed::awaited::{AwaitedMax, Follower};
-use gridcast::feed::epoch::Epoch;
-use gridcast::feed::log::FeedName;
-use gridcast::feed::options::LagPolicy;
 use gridcast::feed::registry::{FeedError, Registry, RegistryOptions};
-use gridcast::feed::retention::{Retention, RetentionClasses};
-use gridcast::feed::topic::{Target, Topic};
-use gridcast::frame::Kind;
+use gridcast::feed::topic::Topic;
+use harness::feeds::{S, message, name, options, retention};
 use harness::{Client, Server, Told};
-
-const S: u64 = 1_000_000_000;
 
 fn subscribe(client: &mut Client, topic: &str) -> serde_json::Value {
     client.say(&format!(r#"{{"id":1,"subscribe":{{"topic":"{topic}"}}}}"#));
@@ -96,31 +90,7 @@ fn all_together_may_await_so_many_topics_and_publishers_are_not_held_back() {
 }
 
 fn registry(awaited_max: AwaitedMax) -> Registry {
-    let retention = Retention {
-        frames_max: u64::MAX,
-        bytes_max: 1 << 20,
-        age_ns_max: None,
-        lag: LagPolicy::Disconnect,
-    };
-    Registry::new(RegistryOptions {
-        topics_max: 1_000_000,
-        patterns_max: 1000,
-        rates_per_target_max: 16,
-        awaited_max,
-        log_bytes_max: 1 << 30,
-        compact_after_ns: 60 * S,
-        forget_after_ns: 3600 * S,
-        classes: RetentionClasses::new(Vec::new(), retention),
-        epoch: Epoch(1),
-    })
-}
-
-fn name(text: &str) -> FeedName {
-    FeedName { target: Target::Topic(Topic::new(text).unwrap()), rate: None }
-}
-
-fn message(payload: &[u8]) -> gridcast::feed::message::Message<'_> {
-    gridcast::feed::message::Message { kind: Kind::Binary, payload }
+    Registry::new(RegistryOptions { awaited_max, ..options(retention(u64::MAX)) })
 }
 
 #[test]

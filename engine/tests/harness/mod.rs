@@ -6,6 +6,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod certificates;
+pub mod feeds;
 pub mod frames;
 pub mod http;
 pub mod tokens;
