@@ -167,7 +167,7 @@ impl<B: Backend> Core<B> {
             return Err(Failure::new(ErrorCode::TooManySubscriptions, message));
         }
         let name = FeedName { target, rate: options.rate };
-        let lane = self.open_lane(key, &name, kind).map_err(Failure::from)?;
+        let lane = self.open_lane(key, &name, kind, &options.from).map_err(Failure::from)?;
         self.join(key, id, ack, lane, options)
     }
 

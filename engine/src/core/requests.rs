@@ -161,14 +161,14 @@ impl<B: Backend> Core<B> {
                 let name = FeedName { target, rate: options.rate };
                 let handshake = self.with_deflate(handshake, request);
                 let kind = self.lane_kind(Form::Raw, &handshake);
-                let lane = self.open_lane(key, &name, kind)?;
+                let lane = self.open_lane(key, &name, kind, &options.from)?;
                 self.accept_upgrade(key, &handshake);
                 self.subscribe(key, lane, options);
             }
             Route::FeedEvents { target, options } => {
                 self.admit_work()?;
                 let name = FeedName { target, rate: options.rate };
-                let lane = self.open_lane(key, &name, LaneKind::SSE)?;
+                let lane = self.open_lane(key, &name, LaneKind::SSE, &options.from)?;
                 let mut head = event_stream_head(&exchange.cors, self.date());
                 // Some proxies pass the head on only with the first byte of the body.
                 sse::ping(&mut head);

@@ -8,7 +8,7 @@ use crate::delivery::sweep::Member;
 use crate::feed::gap::Gap;
 use crate::feed::kind::{Deflation, Form, LaneKind};
 use crate::feed::log::FeedName;
-use crate::feed::options::{LagPolicy, Options};
+use crate::feed::options::{From, LagPolicy, Options};
 use crate::feed::placed::Subscribed;
 use crate::feed::registry::FeedError;
 use crate::feed::topic::Topic;
@@ -99,12 +99,13 @@ impl<B: Backend> Core<B> {
         LaneKind { form, deflate }
     }
 
-    /// Opens a lane for a connection that wants to follow `name`.
+    /// Opens a lane for a connection that wants to follow `name` from `from` on.
     pub(crate) fn open_lane(
         &mut self,
         key: u32,
         name: &FeedName,
         kind: LaneKind,
+        from: &From,
     ) -> Result<u32, FeedError> {
         loop {
             let now_ns = self.now_ns();
@@ -115,7 +116,8 @@ impl<B: Backend> Core<B> {
             }
             // A feed retired between look-up and opening is gone from the registry: look again.
             if let Some(lane) = self.lanes.open(&feed, kind) {
-                self.metrics.encoded(self.lanes.take_encodes(), 0);
+                let (encodes, deflates) = self.lanes.reach_back(lane, from);
+                self.metrics.encoded(encodes, deflates);
                 return Ok(lane);
             }
         }

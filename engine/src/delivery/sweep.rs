@@ -19,6 +19,7 @@ use crate::feed::epoch::Epoch;
 use crate::feed::kind::LaneKind;
 use crate::feed::lane_reader::{Head, LaneReader};
 use crate::feed::log::Feed;
+use crate::feed::options::From;
 
 /// Visits to one lane before the next lane gets its turn.
 const QUANTUM: usize = 64;
@@ -88,7 +89,6 @@ pub struct Lanes {
     /// Looks that found segments needed, to be begun again next turn.
     look_again: Vec<u32>,
     quantum: usize,
-    encodes: u32,
 }
 
 #[derive(Debug)]
@@ -125,13 +125,7 @@ impl Lanes {
             looking: VecDeque::new(),
             look_again: Vec::new(),
             quantum: QUANTUM,
-            encodes: 0,
         }
-    }
-
-    /// Frames that were encoded for lanes opened since the last call.
-    pub fn take_encodes(&mut self) -> u32 {
-        std::mem::take(&mut self.encodes)
     }
 
     /// The core's key of `feed`'s lane `kind`, if it is open. Let it take in what has
@@ -148,7 +142,6 @@ impl Lanes {
         let entry = self.lanes.vacant_entry();
         let key = entry.key() as u32;
         let opened = feed.open(kind, &self.doorbell, key)?;
-        self.encodes += opened.encodes;
         entry.insert(CoreLane {
             swept_pos: opened.reader.head().pos,
             is_looked_at: false,
@@ -162,6 +155,15 @@ impl Lanes {
         });
         self.keys.insert((feed.epoch(), kind), key);
         Some(key)
+    }
+
+    /// Has a lane reach back to what a subscriber that asks for `from` gets. Answers how many
+    /// encodings that took, and of them how many deflating.
+    ///
+    /// A look under way lets go only of what retention has passed, and nothing is put before that.
+    pub fn reach_back(&mut self, key: u32, from: &From) -> (u32, u32) {
+        let CoreLane { feed, reader, .. } = &mut self.lanes[key as usize];
+        feed.reach_back(reader, from)
     }
 
     /// Counts a subscription in and answers its member index.

@@ -85,6 +85,11 @@ impl Announcing {
     pub fn last(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
+
+    /// Takes in that frame `seq` announced one as well.
+    pub fn note(&self, seq: u64) {
+        self.0.fetch_max(seq, Ordering::AcqRel);
+    }
 }
 
 /// Makes frames of one lane.

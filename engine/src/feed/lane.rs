@@ -3,12 +3,13 @@
 //! subscribers; frames never span segments, so a segment boundary is always a frame boundary.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::feed::cursor::Cursor;
 use crate::feed::encoder::Encoder;
 use crate::feed::kind::LaneKind;
 use crate::feed::lane_reader::{Head, LaneReader};
-use crate::feed::message::{Message, Place};
+use crate::feed::message::{Message, Origin, Place};
 use crate::feed::retention::Retention;
 use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -18,6 +19,9 @@ const SEGMENT_BYTES_FIRST: u32 = 4 << 10;
 /// Capacity at which doubling stops: large enough that crossing a boundary is rare, small enough
 /// that retention by whole segments stays close to what was asked for.
 const SEGMENT_BYTES_MAX: u32 = 256 << 10;
+/// Where the first frame of a new lane begins: older ones that are encoded later have their places
+/// below, where there is room for more than a machine has memory.
+const FIRST_POS: u64 = 1 << 48;
 
 /// The appending side of a lane. Lives under its feed's lock.
 #[derive(Debug)]
@@ -26,8 +30,48 @@ pub struct LaneWriter {
     chain: Chain,
     tail: Arc<AtomicU64>,
     tail_seq: u64,
+    /// The number of the first frame the lane was opened for.
+    opened_seq: u64,
+    /// The oldest frame that it ever had.
+    first: Cursor,
+    /// What made the frames that were put before it, the oldest first.
+    older: Vec<Older>,
     last_frame_bytes: u64,
     marks: VecDeque<Mark>,
+}
+
+/// The encoder of frames that were put before a lane. Each part of a lane announces by itself.
+#[derive(Debug)]
+struct Older {
+    encoder: Encoder,
+    until_seq: u64,
+}
+
+/// What a lane lacks of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Lack {
+    /// The lane's encoding.
+    pub kind: LaneKind,
+    /// The first frame it lacks.
+    pub first_seq: u64,
+    /// Where the lane begins so far.
+    pub end: Cursor,
+    /// Bytes at which a segment of it is full.
+    pub segment_bytes_max: u32,
+}
+
+/// Frames to be put before a lane.
+#[derive(Debug)]
+pub struct Filled {
+    /// The oldest first. The last frame has a segment of its own: should nothing follow it, it is
+    /// what a compacted lane keeps.
+    pub segments: Vec<Arc<Segment>>,
+    /// Where the last of them ends.
+    pub end: Cursor,
+    /// What made them.
+    pub encoder: Encoder,
+    /// Length of the last frame.
+    pub last_frame_bytes: u64,
 }
 
 /// The segments of a lane, and the one that grows.
@@ -68,6 +112,17 @@ impl Chain {
         self.link(SegmentWriter::new(head.pos, head.seq, capacity, &self.budget));
     }
 
+    /// Copies the last frame, which is at `last`, into a segment of its size.
+    fn keep_alone(&mut self, last: Cursor) {
+        let source = Arc::clone(self.writer.segment());
+        let frame = &source.bytes()[(last.frame_pos - source.base()) as usize..];
+        // Filled before it is linked: a reader must never see the head go back.
+        let len = frame.len() as u32;
+        let mut next = SegmentWriter::new(last.frame_pos, last.seq, len, &self.budget);
+        next.append(&[frame]);
+        self.link(next);
+    }
+
     fn link(&mut self, next: SegmentWriter) {
         self.retained.push_back(Arc::clone(next.segment()));
         std::mem::replace(&mut self.writer, next).link(&self.writer);
@@ -94,7 +149,7 @@ impl LaneWriter {
     ) -> Self {
         let quarter = u32::try_from(retention.bytes_max / 4).unwrap_or(SEGMENT_BYTES_MAX);
         // Nothing is allocated for a lane that nobody has published to yet.
-        let writer = SegmentWriter::new(0, first_seq, 0, budget);
+        let writer = SegmentWriter::new(FIRST_POS, first_seq, 0, budget);
         Self {
             encoder: Encoder::new(kind),
             chain: Chain {
@@ -103,8 +158,11 @@ impl LaneWriter {
                 writer,
                 budget: std::sync::Arc::clone(budget),
             },
-            tail: Arc::new(AtomicU64::new(0)),
+            tail: Arc::new(AtomicU64::new(FIRST_POS)),
             tail_seq: first_seq,
+            opened_seq: first_seq,
+            first: Cursor::at(FIRST_POS, first_seq),
+            older: Vec::new(),
             last_frame_bytes: 0,
             marks: VecDeque::new(),
         }
@@ -134,6 +192,63 @@ impl LaneWriter {
     pub fn append(&mut self, place: Place<'_>, message: Message<'_>) {
         debug_assert_eq!(place.seq, self.head().seq, "numbers are dense");
         self.last_frame_bytes = self.chain.append(&self.encoder.encode(place, message));
+    }
+
+    /// What is to be encoded for somebody who wants frame `wanted_seq` and those that follow it;
+    /// none if the lane has them, or retention has begun to give up what it had. It is at least as
+    /// much again as was put before the lane already, so that a lane is filled few times.
+    pub fn lack(&self, wanted_seq: u64) -> Option<Lack> {
+        let (end, filled) = (self.first, self.opened_seq - self.first.seq);
+        (wanted_seq < end.seq && self.tail_seq == end.seq).then_some(Lack {
+            kind: self.encoder.kind(),
+            first_seq: wanted_seq.min(end.seq.saturating_sub(filled)),
+            end,
+            segment_bytes_max: self.chain.segment_bytes_max,
+        })
+    }
+
+    /// Puts frames before all that the lane had, unless it lacks them no more. Of them, those
+    /// before `kept_seq` are given up at once.
+    ///
+    /// Positions in the lane stay what they were. A reader goes on as before: it takes the first
+    /// frame that it holds for the oldest until it is [shown](Self::show_older) older ones.
+    pub fn prepend(&mut self, filled: Filled, kept_seq: u64) {
+        let Filled { segments, end, encoder, last_frame_bytes } = filled;
+        let Some((pos, seq)) = segments.first().map(|first| (first.base(), first.first_seq()))
+        else {
+            return;
+        };
+        if end != self.first || self.tail_seq != end.seq || kept_seq >= end.seq {
+            return;
+        }
+        self.first = Cursor::at(pos, seq);
+        self.tail_seq = seq;
+        self.tail.store(pos, Ordering::Release);
+        segments.into_iter().rev().for_each(|segment| self.chain.retained.push_front(segment));
+        if self.last_frame_bytes == 0 {
+            self.last_frame_bytes = last_frame_bytes;
+        }
+        let announced_seq = encoder.announcing().last();
+        if announced_seq > 0 {
+            self.encoder.announcing().note(announced_seq);
+            self.older.insert(0, Older { encoder, until_seq: end.seq });
+        }
+        self.advance_tail_to_seq(kept_seq);
+        self.drop_passed();
+    }
+
+    /// Lets `reader`, a view of this lane, see retained frames before its first.
+    pub fn show_older(&self, reader: &mut LaneReader) {
+        let first_pos = reader.first_pos();
+        let count = self.chain.retained.partition_point(|segment| segment.base() < first_pos);
+        let older = self.chain.retained.iter().take(count).rev();
+        older.for_each(|segment| reader.hold_older(Arc::clone(segment)));
+    }
+
+    /// The topics that were announced in frames `seqs`, and not again from their end on.
+    pub fn announced_in(&self, seqs: Range<u64>) -> Vec<std::sync::Arc<Origin>> {
+        let older = self.older.iter().find(|older| seqs.end < older.until_seq);
+        older.map_or(&self.encoder, |older| &older.encoder).announced_in(seqs)
     }
 
     /// Gives up what `retention` no longer covers; the last frame always stays. Returns true when
@@ -209,6 +324,7 @@ impl LaneWriter {
         if to.frame_pos > self.tail.load(Ordering::Relaxed) {
             self.tail.store(to.frame_pos, Ordering::Release);
             self.tail_seq = to.seq;
+            self.older.retain(|older| older.until_seq > to.seq);
         }
     }
 
@@ -233,18 +349,10 @@ impl LaneWriter {
             return false;
         }
         self.advance_tail_to_seq(head.seq - 1);
-        let last = self.tail();
-        let source = Arc::clone(self.chain.writer.segment());
-        let from = (last.frame_pos - source.base()) as usize;
-        // Filled before it is linked: a reader must never see the head go back.
-        let mut next = SegmentWriter::new(
-            last.frame_pos,
-            last.seq,
-            self.last_frame_bytes as u32,
-            &self.chain.budget,
-        );
-        next.append(&[&source.bytes()[from..]]);
-        self.chain.link(next);
+        // Of frames that were put before a lane the last has a segment of its own.
+        if self.chain.writer.extent().frames > 0 {
+            self.chain.keep_alone(self.tail());
+        }
         self.drop_passed();
         true
     }

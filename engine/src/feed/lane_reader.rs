@@ -137,6 +137,27 @@ impl LaneReader {
         at
     }
 
+    /// Lane position of the first byte that is held.
+    pub fn first_pos(&self) -> u64 {
+        self.segments[0].base()
+    }
+
+    /// The number of the first frame that is held.
+    pub fn first_seq(&self) -> u64 {
+        self.segments[0].first_seq()
+    }
+
+    /// Holds `segment` as well, which ends where the first one begins.
+    pub fn hold_older(&mut self, segment: Arc<Segment>) {
+        self.segments.push_front(segment);
+    }
+
+    /// The frame at `cursor`.
+    pub fn frame(&self, cursor: Cursor) -> &[u8] {
+        let bytes = self.bytes_from(cursor.frame_pos);
+        &bytes[..self.kind.frame_len(bytes) as usize]
+    }
+
     /// Length of the frame at `cursor`.
     fn frame_len(&self, cursor: Cursor) -> u64 {
         self.kind.frame_len(self.bytes_from(cursor.frame_pos))

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::delivery::doorbell::{Doorbell, Tap};
 use crate::feed::awaited::Ticket;
+use crate::feed::backfill::{Backfill, Slice};
 use crate::feed::epoch::Epoch;
 use crate::feed::held::Held;
 use crate::feed::kind::LaneKind;
@@ -95,8 +96,6 @@ pub struct Opened {
     pub reader: LaneReader,
     /// The core's tap, by which the feed rings it.
     pub tap: Arc<Tap>,
-    /// Frames that were encoded for it: what the log holds, if nobody had the lane open.
-    pub encodes: u32,
 }
 
 impl Feed {
@@ -285,49 +284,73 @@ impl Feed {
     }
 
     /// Opens `kind` for the core behind `doorbell`, which will know the lane as `lane_key`. A lane
-    /// that nobody used yet is encoded from the log first. None when the feed is closed.
+    /// that nobody used yet begins with the next frame. None when the feed is closed.
     pub fn open(&self, kind: LaneKind, doorbell: &Arc<Doorbell>, lane_key: u32) -> Option<Opened> {
         let mut state = self.lock();
         if state.closed {
             return None;
         }
-        let mut encodes = 0;
-        let lane = state.lane_or_open(kind, |log, origins| {
-            let lane = self.backfill(kind, log, origins);
-            encodes = (lane.head().seq - lane.tail().seq) as u32;
-            lane
+        let lane = state.lane_or_open(kind, |first_seq| {
+            LaneWriter::new(kind, first_seq, &self.retention, &self.budget)
         });
         let tap = Arc::new(Tap::new(Arc::clone(doorbell), lane_key));
         let reader = lane.writer.reader();
         tap.set_swept(reader.head().pos);
         lane.taps.push(Arc::clone(&tap));
-        Some(Opened { reader, tap, encodes })
+        Some(Opened { reader, tap })
     }
 
-    /// A new lane holding what the log holds, in encoding `kind`.
-    fn backfill(
-        &self,
-        kind: LaneKind,
-        log: &LaneWriter,
-        origins: &VecDeque<Arc<Origin>>,
-    ) -> LaneWriter {
-        let reader = log.reader();
-        let mut at = reader.oldest();
-        let mut lane = LaneWriter::new(kind, at.seq, &self.retention, &self.budget);
-        let first = at.seq;
-        while at.seq < reader.head().seq {
-            let next = reader.after(at);
-            let origin = origins.get((at.seq - first) as usize).unwrap_or(&self.own);
-            reader.slices(at.frame_pos, |slice| {
-                let frame = &slice[..(next.frame_pos - at.frame_pos) as usize];
-                if let Some((kind, payload)) = encode::message(frame) {
-                    lane.append(self.place_of(at.seq, origin), Message { kind, payload });
-                }
-                false
-            });
-            at = next;
+    /// Has `reader`, whose core holds the lane open, see whatever is retained of what a subscriber
+    /// that asks for `from` gets. What the lane lacks is encoded from the log. Answers how many
+    /// encodings that took, and of them how many deflating.
+    ///
+    /// The feed is locked for moments only: publishers and other subscribers never wait for it all.
+    pub fn reach_back(&self, reader: &mut LaneReader, from: &From) -> (u32, u32) {
+        let (kind, wanted_seq) = (reader.kind(), self.first_wanted(reader, from));
+        if kind == LaneKind::RAW || reader.first_seq() <= wanted_seq {
+            return (0, 0);
         }
-        lane
+        let filling = self.lock().lane(kind).map(|lane| Arc::clone(&lane.filling));
+        let Some(filling) = filling else { return (0, 0) };
+        let alone = filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = self.lock().begin_backfill(kind, wanted_seq);
+        let encodes = begun.map_or((0, 0), |backfill| self.fill(kind, backfill));
+        drop(alone);
+        if let Some(lane) = self.lock().lane(kind) {
+            lane.writer.show_older(reader);
+        }
+        encodes
+    }
+
+    /// The first frame that a subscriber that asks for `from` gets, if it is retained.
+    fn first_wanted(&self, reader: &LaneReader, from: &From) -> u64 {
+        match *from {
+            From::Latest => reader.head().seq,
+            From::Last => reader.head().seq.saturating_sub(1),
+            From::After { epoch, seq } if epoch == self.epoch => seq.saturating_add(1),
+            From::Oldest | From::After { .. } => 0,
+        }
+    }
+
+    /// Encodes what a lane lacks and puts it before it.
+    fn fill(&self, kind: LaneKind, mut backfill: Backfill) -> (u32, u32) {
+        loop {
+            // Where memory is short, feeds keep their last frame only.
+            let is_tight = self.budget.is_tight() || self.budget.would_pass(backfill.bytes());
+            let slice = self.lock().next_slice(&backfill, is_tight);
+            if slice.seqs.is_empty() {
+                break;
+            }
+            backfill.encode(&slice, |seq, origin| self.place_of(seq, origin.unwrap_or(&self.own)));
+        }
+        let encodes = backfill.encodes();
+        let filled = backfill.finish(&self.budget);
+        let mut state = self.lock();
+        let kept_seq = state.raw.writer.tail().seq;
+        if let Some(lane) = state.lane(kind) {
+            lane.writer.prepend(filled, kept_seq);
+        }
+        encodes
     }
 
     /// Gives up what [`open`](Self::open) gave.
@@ -386,7 +409,7 @@ impl Feed {
     pub fn announced(&self, kind: LaneKind, seqs: Range<u64>) -> Vec<Arc<Origin>> {
         let mut state = self.lock();
         let lane = state.lane(kind);
-        lane.map_or(Vec::new(), |lane| lane.writer.encoder().announced_in(seqs))
+        lane.map_or(Vec::new(), |lane| lane.writer.announced_in(seqs))
     }
 
     /// Tells those who repeat this topic that it is no more.
@@ -489,17 +512,33 @@ impl State {
     fn lane_or_open(
         &mut self,
         kind: LaneKind,
-        backfill: impl FnOnce(&LaneWriter, &VecDeque<Arc<Origin>>) -> LaneWriter,
+        new: impl FnOnce(u64) -> LaneWriter,
     ) -> &mut OpenLane {
         if kind == LaneKind::RAW {
             return &mut self.raw;
         }
         let index = self.derived.iter().position(|lane| lane.writer.kind() == kind);
         let index = index.unwrap_or_else(|| {
-            self.derived.push(OpenLane::new(backfill(&self.raw.writer, &self.origins)));
+            self.derived.push(OpenLane::new(new(self.raw.writer.head().seq)));
             self.derived.len() - 1
         });
         &mut self.derived[index]
+    }
+
+    /// Begins to encode what lane `kind` lacks of the frames from `wanted_seq` on, if it does.
+    fn begin_backfill(&mut self, kind: LaneKind, wanted_seq: u64) -> Option<Backfill> {
+        let lack = self.lane(kind)?.writer.lack(wanted_seq)?;
+        Some(Backfill::new(self.raw.writer.reader(), lack))
+    }
+
+    /// The next frames of a backfill that the log keeps; where memory is tight, the last one.
+    fn next_slice(&self, backfill: &Backfill, is_tight: bool) -> Slice {
+        let tail_seq = self.raw.writer.tail().seq;
+        let last_seq = backfill.end_seq().saturating_sub(1);
+        let seqs = backfill.next_seqs(if is_tight { tail_seq.max(last_seq) } else { tail_seq });
+        let from = self.origins.iter().skip((seqs.start - tail_seq) as usize);
+        let origins = from.take(seqs.clone().count()).cloned().collect();
+        Slice { seqs, origins }
     }
 
     fn is_unused(&self, is_topic: bool, now_ns: u64, idle_ns: u64) -> bool {

@@ -5,6 +5,7 @@
 //! cannot.
 
 pub mod awaited;
+pub mod backfill;
 pub mod cursor;
 pub mod encoder;
 pub mod epoch;

@@ -1,7 +1,7 @@
 //! One lane of a feed that somebody has open: its writer, the cores that follow it, and how long it
 //! stays. Must not number or encode anything; its feed's lock is around it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::delivery::doorbell::{Behind, Tap};
 use crate::feed::lane::LaneWriter;
@@ -16,12 +16,15 @@ pub struct OpenLane {
     pub taps: Vec<Arc<Tap>>,
     /// When its last user left.
     pub left_ns: u64,
+    /// Held by the core that encodes what the lane lacks of the log, without the feed's lock:
+    /// others who want the same wait for it.
+    pub filling: Arc<Mutex<()>>,
 }
 
 impl OpenLane {
     /// A lane that nobody follows yet.
     pub fn new(writer: LaneWriter) -> Self {
-        Self { writer, taps: Vec::new(), left_ns: 0 }
+        Self { writer, taps: Vec::new(), left_ns: 0, filling: Arc::default() }
     }
 
     /// True while somebody follows it, or did a moment ago.
@@ -39,8 +42,8 @@ impl OpenLane {
     }
 }
 
-/// How long a lane outlives its last user: opening one encodes the whole log, and a client that
-/// comes and goes must not be able to ask for that again and again.
+/// How long a lane outlives its last user: whoever asks for old frames has the log encoded for it,
+/// and a client that comes and goes must not be able to ask for that again and again.
 const LANE_LINGER_NS: u64 = 10_000_000_000;
 
 /// Bytes of a lane that a core may be behind with before publishers wait, however little is kept:

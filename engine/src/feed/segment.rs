@@ -76,6 +76,19 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A segment that begins at lane position and frame `(base, first_seq)`, holds `frames` whole
+    /// frames in `bytes`, and never gets more.
+    pub fn full(
+        (base, first_seq): (u64, u64),
+        bytes: &[u8],
+        frames: u32,
+        budget: &std::sync::Arc<LogBudget>,
+    ) -> Arc<Self> {
+        let mut writer = SegmentWriter::new(base, first_seq, bytes.len() as u32, budget);
+        writer.append_frames(&[bytes], frames);
+        writer.segment
+    }
+
     /// Lane position of the first byte.
     pub fn base(&self) -> u64 {
         self.base
@@ -192,6 +205,10 @@ impl SegmentWriter {
     /// Appends one frame given in `parts` and publishes it; the parts together must fit in
     /// [`room`](Self::room), else nothing happens and the answer is false.
     pub fn append(&mut self, parts: &[&[u8]]) -> bool {
+        self.append_frames(parts, 1)
+    }
+
+    fn append_frames(&mut self, parts: &[&[u8]], frames: u32) -> bool {
         if parts.iter().map(|part| part.len()).sum::<usize>() > self.room() {
             return false;
         }
@@ -200,7 +217,7 @@ impl SegmentWriter {
             self.segment.memory.write(at, part);
             at += part.len();
         }
-        self.extent = Extent { bytes: at as u32, frames: self.extent.frames + 1 };
+        self.extent = Extent { bytes: at as u32, frames: self.extent.frames + frames };
         self.segment.published.store(self.extent.pack(), Ordering::Release);
         true
     }
