@@ -63,7 +63,7 @@ struct State {
     raw: OpenLane,
     /// Encodings beside the log; each is here while somebody uses it.
     derived: Vec<OpenLane>,
-    /// Pattern feeds and rated feeds that repeat this topic.
+    /// Pattern feeds and rated feeds that repeat this topic, in the order of their numbers.
     repeats: Vec<Repeat>,
     /// Of each retained frame where it comes from; only where that is not the feed's own topic.
     origins: VecDeque<Arc<Origin>>,
@@ -397,11 +397,16 @@ impl Feed {
         }
     }
 
-    /// Has `feed`, whose target matches, repeat this topic from now on, under number `number`.
+    /// Has `feed`, whose target matches, repeat this topic from now on, under number `number`, if
+    /// it does not yet.
     pub fn add_repeat(&self, feed: &Arc<Feed>, number: u64) {
         let origin = Arc::new(Origin { topic: self.name.target.text(), number });
         let feed = Arc::clone(feed);
-        self.lock().repeats.push(Repeat { feed, origin, noted: 0, taken_seq: 0 });
+        let mut state = self.lock();
+        let repeats = &mut state.repeats;
+        if let Err(at) = repeats.binary_search_by_key(&feed.number(), |other| other.feed.number()) {
+            repeats.insert(at, Repeat { feed, origin, noted: 0, taken_seq: 0 });
+        }
     }
 
     /// The topics whose numbers the frames `seqs` of lane `kind` announce: whoever does not get

@@ -1,11 +1,17 @@
 //! The registry: which feeds exist. Owns creation, the wiring of patterns to topics, and the
 //! retiring of feeds nobody uses. Must not be consulted on the flush path, nor once per frame by a
 //! publisher that keeps its feed.
+//!
+//! # Why a pattern misses no topic, though both are wired without the registry's lock
+//! A pattern is made known first and wired second; nobody who asks for it is answered before that.
+//! A topic is wired first and made known second, and in the same moment wired to what became known
+//! meanwhile. So whichever becomes known later finds the other. Where both find each other, wiring
+//! twice is the same as once.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::feed::awaited::{Awaited, AwaitedMax, Follower, TooManyAwaited};
 use crate::feed::epoch::Epoch;
@@ -23,10 +29,12 @@ use crate::feed::topic::{Target, Topic};
 /// little.
 const REPEATING_LINGER_NS: u64 = 30_000_000_000;
 
-/// Topics that are tidied while others may be created only in between.
-const TIDIED_AT_ONCE: usize = 4096;
+/// Topics that are listed at once; others may be created only in between.
+const LISTED_AT_ONCE: usize = 1024;
 /// Topics that are tidied in one call: of a million, each every four seconds.
-const TIDIED_MAX: usize = 64 * TIDIED_AT_ONCE;
+const TIDIED_MAX: usize = 256 * LISTED_AT_ONCE;
+/// Patterns that a new topic is compared with at once; others may be created only in between.
+const MATCHED_AT_ONCE: usize = 512;
 
 /// Bounds and defaults of a registry.
 #[derive(Clone, Debug)]
@@ -71,7 +79,16 @@ pub struct Registry {
 struct Feeds {
     topics: BTreeMap<Topic, Arc<Feed>>,
     /// Patterns, and whatever is rated: they repeat what topics get.
-    repeating: BTreeMap<FeedName, Arc<Feed>>,
+    repeating: BTreeMap<FeedName, Repeating>,
+    /// The same by their numbers: in the order in which they came.
+    by_number: BTreeMap<u64, Arc<Feed>>,
+}
+
+#[derive(Clone, Debug)]
+struct Repeating {
+    feed: Arc<Feed>,
+    /// Done when all topics that were there before it are wired to it.
+    wired: Arc<Once>,
 }
 
 /// Why a feed could not be had.
@@ -125,6 +142,24 @@ impl Feeds {
         let same = self.repeating.range(first..).take_while(|(name, _)| name.target == *target);
         same.filter_map(|(name, _)| name.rate).map(Rate::per_s).collect()
     }
+
+    fn remove(&mut self, feed: &Feed) {
+        match (feed.target(), feed.name().rate) {
+            (Target::Topic(topic), None) => drop(self.topics.remove(topic)),
+            _ => {
+                self.repeating.remove(feed.name());
+                self.by_number.remove(&feed.number());
+            }
+        }
+    }
+
+    /// Compares `topic` with some of what repeats topics, from number `next` on, which is moved to
+    /// where to go on. Answers those that match.
+    fn some_matching(&self, topic: &Topic, next: &mut u64) -> Vec<Arc<Feed>> {
+        let some = self.by_number.range(*next..).take(MATCHED_AT_ONCE);
+        let some = some.inspect(|(number, _)| *next = *number + 1).map(|(_, feed)| feed);
+        some.filter(|feed| feed.target().matches(topic)).cloned().collect()
+    }
 }
 
 impl Registry {
@@ -173,38 +208,81 @@ impl Registry {
         if let Some(feed) = self.read().topics.get(topic) {
             return Ok(Arc::clone(feed));
         }
+        self.admit(&self.read())?;
+        let ticket = follower.map(|follower| self.awaited.enter(follower)).transpose()?;
+        let name = FeedName { target: Target::Topic(topic.clone()), rate: None };
+        let feed = self.create(name, now_ns);
+        let mut next = 0;
+        while self.wire_some(&feed, topic, &self.read(), &mut next) {}
         let mut feeds = self.write();
         if let Some(feed) = feeds.topics.get(topic) {
             return Ok(Arc::clone(feed));
         }
         self.admit(&feeds)?;
-        let ticket = follower.map(|follower| self.awaited.enter(follower)).transpose()?;
-        let name = FeedName { target: Target::Topic(topic.clone()), rate: None };
-        let feed = self.create(name, now_ns);
         feed.await_first(ticket);
-        let matching = feeds.repeating.values().filter(|other| other.target().matches(topic));
-        matching.for_each(|other| feed.add_repeat(other, self.number()));
+        // What came since; whatever comes later finds the topic.
+        while self.wire_some(&feed, topic, &feeds, &mut next) {}
         feeds.topics.insert(topic.clone(), Arc::clone(&feed));
         Ok(feed)
     }
 
+    /// Wires `feed`, a new topic that nobody finds yet, to some of what matches it. Answers false
+    /// when there is no more.
+    fn wire_some(&self, feed: &Feed, topic: &Topic, feeds: &Feeds, next: &mut u64) -> bool {
+        let before = *next;
+        let matching = feeds.some_matching(topic, next);
+        matching.iter().for_each(|other| feed.add_repeat(other, self.number()));
+        *next > before
+    }
+
     fn repeating(&self, name: &FeedName, now_ns: u64) -> Result<Arc<Feed>, FeedError> {
-        if let Some(feed) = self.read().repeating.get(name) {
-            return Ok(Arc::clone(feed));
-        }
+        let known = self.read().repeating.get(name).cloned();
+        let Repeating { feed, wired } = match known {
+            Some(known) => known,
+            None => self.register(name, now_ns)?,
+        };
+        // The first who asks does it; whoever else asks meanwhile waits until it is done.
+        wired.call_once_force(|_| self.wire(&feed));
+        Ok(feed)
+    }
+
+    /// A feed that topics created from now on are wired to.
+    fn register(&self, name: &FeedName, now_ns: u64) -> Result<Repeating, FeedError> {
         let mut feeds = self.write();
-        if let Some(feed) = feeds.repeating.get(name) {
-            return Ok(Arc::clone(feed));
+        if let Some(known) = feeds.repeating.get(name) {
+            return Ok(known.clone());
         }
         self.admit_repeating(&feeds, name)?;
         let feed = self.create(name.clone(), now_ns);
-        let matching = feeds.topics.iter().filter(|(topic, _)| name.target.matches(topic));
-        matching.for_each(|(_, topic_feed)| topic_feed.add_repeat(&feed, self.number()));
-        feeds.repeating.insert(name.clone(), Arc::clone(&feed));
+        feeds.by_number.insert(feed.number(), Arc::clone(&feed));
         if let Some(rate) = name.rate {
             self.rated.add(rate, &feed);
         }
-        Ok(feed)
+        let repeating = Repeating { feed, wired: Arc::new(Once::new()) };
+        feeds.repeating.insert(name.clone(), repeating.clone());
+        Ok(repeating)
+    }
+
+    /// Wires the topics that there are to `feed`, which is registered: some at a time, so that
+    /// others publish, subscribe and create topics meanwhile.
+    fn wire(&self, feed: &Arc<Feed>) {
+        let pattern = match feed.target() {
+            Target::Pattern(pattern) => pattern,
+            Target::Topic(topic) => {
+                let known = self.read().topics.get(topic).cloned();
+                return known.iter().for_each(|known| known.add_repeat(feed, self.number()));
+            }
+        };
+        let mut last = None;
+        loop {
+            let some = self.topics_after(pattern.stem(), last.as_ref());
+            let matching = some.iter().filter(|(topic, _)| pattern.matches(topic));
+            matching.for_each(|(_, known)| known.add_repeat(feed, self.number()));
+            if some.len() < LISTED_AT_ONCE {
+                return;
+            }
+            last = some.into_iter().last().map(|(topic, _)| topic);
+        }
     }
 
     fn admit(&self, feeds: &Feeds) -> Result<(), FeedError> {
@@ -281,17 +359,15 @@ impl Registry {
     ///
     /// Very many topics are visited a bounded number at a time.
     pub fn tidy(&self, now_ns: u64) {
-        let repeating: Vec<Arc<Feed>> = self.read().repeating.values().cloned().collect();
+        let repeating: Vec<Arc<Feed>> = self.read().by_number.values().cloned().collect();
         self.tidy_all(&repeating, now_ns);
         let mut last = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
-        for _ in 0..TIDIED_MAX / TIDIED_AT_ONCE {
-            let feeds = self.topics_after(last.as_ref());
+        for _ in 0..TIDIED_MAX / LISTED_AT_ONCE {
+            let (topics, feeds): (Vec<_>, Vec<_>) =
+                self.topics_after("", last.as_ref()).into_iter().unzip();
             self.tidy_all(&feeds, now_ns);
-            *last = feeds.last().and_then(|feed| match feed.target() {
-                Target::Topic(topic) => Some(topic.clone()),
-                Target::Pattern(_) => None,
-            });
-            if feeds.len() < TIDIED_AT_ONCE {
+            *last = topics.into_iter().last();
+            if feeds.len() < LISTED_AT_ONCE {
                 *last = None;
                 return;
             }
@@ -307,12 +383,14 @@ impl Registry {
         self.forget_unused(feeds, now_ns);
     }
 
-    /// Some topics in their order, from the one that follows `last` on.
-    fn topics_after(&self, last: Option<&Topic>) -> Vec<Arc<Feed>> {
-        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+    /// Some topics that begin with `stem`, in their order, from the one that follows `last` on.
+    fn topics_after(&self, stem: &str, last: Option<&Topic>) -> Vec<(Topic, Arc<Feed>)> {
+        let from = last.map_or(Bound::Included(stem), |last| Bound::Excluded(last.as_str()));
         let feeds = self.read();
-        let after = feeds.topics.range::<Topic, _>((from, Bound::Unbounded));
-        after.take(TIDIED_AT_ONCE).map(|(_, feed)| Arc::clone(feed)).collect()
+        let after = feeds.topics.range::<str, _>((from, Bound::Unbounded));
+        let after = after.take_while(|(topic, _)| topic.as_str().starts_with(stem));
+        let some = after.take(LISTED_AT_ONCE);
+        some.map(|(topic, feed)| (topic.clone(), Arc::clone(feed))).collect()
     }
 
     /// A feed is closed under the write lock, so that nobody finds it in the map afterwards.
@@ -329,10 +407,7 @@ impl Registry {
             if !feed.close_if_unused(now_ns, idle_ns) {
                 continue;
             }
-            match (feed.target(), feed.name().rate) {
-                (Target::Topic(topic), None) => map.topics.remove(topic),
-                _ => map.repeating.remove(feed.name()),
-            };
+            map.remove(feed);
             if let Some(rate) = feed.name().rate {
                 self.rated.remove(rate, feed);
             }

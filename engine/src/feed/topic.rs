@@ -1,6 +1,7 @@
 //! Topics and the patterns that select them. Owns their syntax and the rule of matching. Must not
 //! know who subscribed.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -81,6 +82,12 @@ impl Topic {
     }
 }
 
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Pattern {
     /// Checks `text` and keeps a copy.
     ///
@@ -125,6 +132,17 @@ impl Pattern {
             }
         }
         segments.next().is_none()
+    }
+
+    /// What every topic that is selected begins with.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        let stem = self.0.split(is_wildcard).next().unwrap_or_default();
+        match self.0.strip_prefix(stem) {
+            // `a/#` selects `a` too.
+            Some("#") => stem.strip_suffix('/').unwrap_or(stem),
+            _ => stem,
+        }
     }
 
     /// Whether every topic that `other` selects is selected.
@@ -321,6 +339,18 @@ mod tests {
             (["+", pattern @ ..], [_, topic @ ..]) => naive(pattern, topic),
             ([p, pattern @ ..], [t, topic @ ..]) => p == t && naive(pattern, topic),
             _ => false,
+        }
+    }
+
+    #[test]
+    fn what_all_its_topics_begin_with_is_the_stem_of_a_pattern() {
+        for (pattern, stem) in
+            [("a/#", "a"), ("a/b/+/c", "a/b/"), ("a/+/#", "a/"), ("#", ""), ("+/a", "")]
+        {
+            let pattern = Pattern::new(pattern).unwrap();
+            assert_eq!(pattern.stem(), stem, "{pattern}");
+            let mut matching = topics(4).into_iter().filter(|topic| pattern.matches(topic));
+            assert!(matching.all(|topic| topic.as_str().starts_with(stem)), "{pattern}");
         }
     }
 
