@@ -170,8 +170,7 @@ impl<B: Backend> Core<B> {
                 let name = FeedName { target, rate: options.rate };
                 let lane = self.open_lane(key, &name, LaneKind::SSE, &options.from)?;
                 let mut head = event_stream_head(&exchange.cors, self.date());
-                // Some proxies pass the head on only with the first byte of the body.
-                sse::ping(&mut head);
+                sse::begin(&mut head, self.shared.retry_ms(key));
                 self.conns[key as usize].delivery.push_private(&head);
                 self.notice_when_gone(key);
                 self.subscribe(key, lane, options);

@@ -2,6 +2,7 @@
 //! other cores, and the engine's state (ready, draining, stopped). Must not start or stop threads
 //! (that is `engine`).
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -182,10 +183,13 @@ impl Shared {
     /// A delay for one client, spread over the configured range by `salt`, in ms.
     pub(crate) fn reconnect_ms(&self, salt: u32) -> u64 {
         let drain = &self.config.load().drain;
-        let range = drain.reconnect_ms_max.saturating_sub(drain.reconnect_ms_min) + 1;
-        // Fibonacci hashing: neighbours get delays far apart.
-        let spread = u64::from(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        drain.reconnect_ms_min + spread % range
+        spread(salt, drain.reconnect_ms_min..=drain.reconnect_ms_max)
+    }
+
+    /// How long an event stream that breaks waits before it comes back, in ms: about as long as
+    /// browsers wait, but not all of them the same.
+    pub(crate) fn retry_ms(&self, salt: u32) -> u64 {
+        spread(salt, 1000..=5000)
     }
 
     pub(crate) fn render_metrics(&self) -> String {
@@ -212,6 +216,14 @@ impl Shared {
             port.doorbell.wake();
         }
     }
+}
+
+/// A number of `range`, the same for the same `salt`.
+fn spread(salt: u32, range: RangeInclusive<u64>) -> u64 {
+    let count = range.end().saturating_sub(*range.start()) + 1;
+    // Fibonacci hashing: neighbours get numbers far apart.
+    let hashed = u64::from(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    range.start() + hashed % count
 }
 
 fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {

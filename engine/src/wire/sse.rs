@@ -35,6 +35,13 @@ pub fn retry(out: &mut Vec<u8>, delay_ms: u64) {
     chunk(out, |out| text::text(out, format_args!("retry: {delay_ms}\n")));
 }
 
+/// Appends what a stream begins with: some proxies pass its head on only with the first byte of its
+/// body, and a browser would wait before its next attempt as long as it was told to at some time
+/// before.
+pub fn begin(out: &mut Vec<u8>, retry_ms: u64) {
+    chunk(out, |out| text::text(out, format_args!(": ping\nretry: {retry_ms}\n")));
+}
+
 /// Appends a comment, which shows both ends and everything between them that the stream lives.
 pub fn ping(out: &mut Vec<u8>) {
     chunk(out, |out| out.extend_from_slice(b": ping\n"));
@@ -167,6 +174,9 @@ mod tests {
         out.clear();
         retry(&mut out, 1500);
         assert_eq!(content(&out), "retry: 1500\n\n");
+        out.clear();
+        begin(&mut out, 1500);
+        assert_eq!(content(&out), ": ping\nretry: 1500\n\n");
         out.clear();
         end(&mut out);
         assert_eq!(content(&out), "");
