@@ -14,7 +14,7 @@ use crate::codec::handshake;
 use crate::codec::handshake::{Offer, UpgradeError};
 use crate::codec::memo::Memo;
 use crate::drive::connection::Connection;
-use crate::drive::stage::Stage;
+use crate::drive::run_state::RunState;
 use crate::os::socket;
 use crate::os::tls::TlsClient;
 use crate::time::clock::mono_ns;
@@ -75,21 +75,21 @@ fn attempt(
 /// # Errors
 /// Why the server does not.
 pub fn introduce(
-    stage: &Stage<'_>,
+    run_state: &RunState<'_>,
     connection: &mut Connection,
     (mut broker, said): (Broker, Vec<u8>),
 ) -> Result<Broker, String> {
     let deadline_ns = mono_ns() + ATTEMPT_NS_MAX;
-    converse(stage, connection, &mut broker, &said, deadline_ns).map_err(
-        |failure| match failure {
+    converse(run_state, connection, &mut broker, &said, deadline_ns).map_err(|failure| {
+        match failure {
             Failure::Final(why) | Failure::Passing(why) => why,
-        },
-    )?;
+        }
+    })?;
     Ok(broker)
 }
 
 fn converse(
-    stage: &Stage<'_>,
+    run_state: &RunState<'_>,
     connection: &mut Connection,
     broker: &mut Broker,
     said: &[u8],
@@ -102,7 +102,7 @@ fn converse(
     let mut poll = Poll::new()?;
     let interest = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(connection.link.socket_mut(), Token(0), interest)?;
-    let mut desk = Desk::new(stage.message_bytes_max());
+    let mut desk = Desk::new(run_state.message_bytes_max());
     // Bytes that came with the HTTP response are handled first.
     let kept = connection.kept().to_vec();
     desk.hear(connection, broker, &kept)?;

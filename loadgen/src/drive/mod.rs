@@ -11,6 +11,6 @@ pub mod publishers;
 pub mod ramp;
 pub mod reconnect;
 pub mod run;
-pub mod stage;
+pub mod run_state;
 pub mod subscriber;
 pub mod subscribers;

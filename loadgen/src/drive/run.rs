@@ -15,7 +15,7 @@ use crate::drive::coordinator::{Coordinator, Disbanded, Solo, Start};
 use crate::drive::publishers;
 use crate::drive::publishers::connect::{ConnectError, Connected};
 use crate::drive::publishers::{PublisherThreadResult, connect};
-use crate::drive::stage::Stage;
+use crate::drive::run_state::RunState;
 use crate::drive::subscribers::worker;
 use crate::drive::subscribers::worker::SubscriberThreadResult;
 use crate::observe::progress::{Phase, Progress};
@@ -106,11 +106,11 @@ pub fn perform(
     coordinator: &dyn Coordinator,
 ) -> Result<RunResult, RunError> {
     check(plan)?;
-    let stage = Stage::new(plan, progress)?;
+    let run_state = RunState::new(plan, progress)?;
     let performed = thread::scope(|scope| {
-        // Threads stop when the stage is finished, on every path out of this function.
-        let _finish = FinishOnDrop(&stage);
-        faults(&stage, scope, coordinator)
+        // Threads stop when the run is finished, on every path out of this function.
+        let _finish = FinishOnDrop(&run_state);
+        faults(&run_state, scope, coordinator)
     });
     progress.enter(Phase::Done);
     performed
@@ -133,60 +133,60 @@ impl RunResult {
 }
 
 fn faults<'scope, 'env>(
-    stage: &'env Stage<'env>,
+    run_state: &'env RunState<'env>,
     scope: &'scope Scope<'scope, 'env>,
     coordinator: &dyn Coordinator,
 ) -> Result<RunResult, RunError> {
     let (sender, receiver) = mpsc::channel();
-    connect::knock(stage)?;
-    let subscribers = spawn_subscribers(stage, scope, &sender)?;
-    await_ramp(stage, &subscribers);
-    if stage.progress.is_stopped() {
+    connect::knock(run_state)?;
+    let subscribers = spawn_subscribers(run_state, scope, &sender)?;
+    await_ramp(run_state, &subscribers);
+    if run_state.progress.is_stopped() {
         return Err(RunError::Stopped);
     }
-    if has_ended(&subscribers) || is_alone(stage) {
-        stage.finish.store(true, Ordering::Release);
+    if has_ended(&subscribers) || is_alone(run_state) {
+        run_state.finish.store(true, Ordering::Release);
         return Err(no_subscribers(join(subscribers, "subscriber")?));
     }
-    stage.progress.enter(Phase::Ready);
-    let connected = connect_publishers(stage)?;
-    let publisher_index = set_start(stage, coordinator)?;
-    let publishers = spawn_publishers(stage, publisher_index, scope, connected, &sender)?;
+    run_state.progress.enter(Phase::Ready);
+    let connected = connect_publishers(run_state)?;
+    let publisher_index = set_start(run_state, coordinator)?;
+    let publishers = spawn_publishers(run_state, publisher_index, scope, connected, &sender)?;
     drop(sender);
     let mut seconds = Seconds { coordinator, receiver, windows: Windows::default() };
     let has_failed = || has_ended(&publishers) || has_ended(&subscribers);
-    let measured = await_published(stage, publisher_index, &mut seconds, has_failed);
-    agree_on_published(publisher_index, stage.plan.part, coordinator)?;
-    await_drained(stage, &mut seconds, has_failed);
+    let measured = await_published(run_state, publisher_index, &mut seconds, has_failed);
+    agree_on_published(publisher_index, run_state.plan.part, coordinator)?;
+    await_drained(run_state, &mut seconds, has_failed);
     let ended_ns = mono_ns();
-    stage.finish.store(true, Ordering::Release);
+    run_state.finish.store(true, Ordering::Release);
     let published = join(publishers, "publisher")?;
     let received = join(subscribers, "subscriber")?;
     let windows = seconds.finish();
     let harvest = Harvest { measured, ended_ns, published, received, windows };
-    collect(stage.plan, publisher_index, coordinator, harvest)
+    collect(run_state.plan, publisher_index, coordinator, harvest)
 }
 
 type Handles<'scope, T> = Vec<ScopedJoinHandle<'scope, io::Result<T>>>;
 
 fn spawn_subscribers<'scope, 'env>(
-    stage: &'env Stage<'env>,
+    run_state: &'env RunState<'env>,
     scope: &'scope Scope<'scope, 'env>,
     windows: &Sender<WindowPart>,
 ) -> Result<Handles<'scope, SubscriberThreadResult>, RunError> {
-    (0..stage.plan.subscriber_threads.max(1))
+    (0..run_state.plan.subscriber_threads.max(1))
         .map(|index| {
             let windows = windows.clone();
             thread::Builder::new()
                 .name(format!("subscriber-{index}"))
-                .spawn_scoped(scope, move || worker::run(stage, index, windows))
+                .spawn_scoped(scope, move || worker::run(run_state, index, windows))
                 .map_err(|error| RunError::System("cannot start a thread", error))
         })
         .collect()
 }
 
 fn spawn_publishers<'scope, 'env>(
-    stage: &'env Stage<'env>,
+    run_state: &'env RunState<'env>,
     publisher_index: &'env PublisherIndex,
     scope: &'scope Scope<'scope, 'env>,
     connected: Vec<Vec<Connected>>,
@@ -200,7 +200,7 @@ fn spawn_publishers<'scope, 'env>(
             thread::Builder::new()
                 .name(format!("publisher-{index}"))
                 .spawn_scoped(scope, move || {
-                    publishers::run(stage, publisher_index, index, lines, windows)
+                    publishers::run(run_state, publisher_index, index, lines, windows)
                 })
                 .map_err(|error| RunError::System("cannot start a thread", error))
         })
@@ -208,8 +208,8 @@ fn spawn_publishers<'scope, 'env>(
 }
 
 /// Waits until every subscriber socket is open or given up.
-fn await_ramp(stage: &Stage<'_>, subscribers: &Handles<'_, SubscriberThreadResult>) {
-    let is_ramped = || stage.ramped.load(Ordering::Acquire) >= subscribers.len();
+fn await_ramp(run_state: &RunState<'_>, subscribers: &Handles<'_, SubscriberThreadResult>) {
+    let is_ramped = || run_state.ramped.load(Ordering::Acquire) >= subscribers.len();
     while !(is_ramped() || has_ended(subscribers)) {
         thread::sleep(LOOK);
     }
@@ -220,9 +220,9 @@ fn has_ended<T>(handles: &Handles<'_, T>) -> bool {
     handles.iter().any(ScopedJoinHandle::is_finished)
 }
 
-fn is_alone(stage: &Stage<'_>) -> bool {
-    let connected = stage.progress.connected.load(Ordering::Relaxed);
-    connected == 0 && !stage.plan.subscribers.is_empty()
+fn is_alone(run_state: &RunState<'_>) -> bool {
+    let connected = run_state.progress.connected.load(Ordering::Relaxed);
+    connected == 0 && !run_state.plan.subscribers.is_empty()
 }
 
 fn no_subscribers(received: Vec<SubscriberThreadResult>) -> RunError {
@@ -236,39 +236,39 @@ fn no_subscribers(received: Vec<SubscriberThreadResult>) -> RunError {
     RunError::NoSubscribers(ramp.attempted, refused)
 }
 
-fn connect_publishers(stage: &Stage<'_>) -> Result<Vec<Vec<Connected>>, RunError> {
-    let threads = stage.plan.publishing_threads();
-    (0..threads).map(|index| connect::connect(stage, index).map_err(RunError::from)).collect()
+fn connect_publishers(run_state: &RunState<'_>) -> Result<Vec<Vec<Connected>>, RunError> {
+    let threads = run_state.plan.publishing_threads();
+    (0..threads).map(|index| connect::connect(run_state, index).map_err(RunError::from)).collect()
 }
 
 fn set_start<'s>(
-    stage: &'s Stage<'_>,
+    run_state: &'s RunState<'_>,
     coordinator: &dyn Coordinator,
 ) -> Result<&'s PublisherIndex, RunError> {
-    let Start { unix_ns, utc, sample_every } = coordinator.start(stage.plan)?;
-    let publisher_index = PublisherIndex::new(stage.plan, unix_ns, utc, sample_every);
-    Ok(stage.publisher_index.get_or_init(|| publisher_index))
+    let Start { unix_ns, utc, sample_every } = coordinator.start(run_state.plan)?;
+    let publisher_index = PublisherIndex::new(run_state.plan, unix_ns, utc, sample_every);
+    Ok(run_state.publisher_index.get_or_init(|| publisher_index))
 }
 
 /// Follows the phases until everything is published. Returns the length of the measured phase.
 fn await_published(
-    stage: &Stage<'_>,
+    run_state: &RunState<'_>,
     publisher_index: &PublisherIndex,
     seconds: &mut Seconds<'_>,
     has_failed: impl Fn() -> bool,
 ) -> Duration {
-    let (measured_from, measured_to) = stage.measured_ns(publisher_index);
-    let publishers = stage.plan.publishing_threads();
-    let is_published = || stage.published.load(Ordering::Acquire) >= publishers;
+    let (measured_from, measured_to) = run_state.measured_ns(publisher_index);
+    let publishers = run_state.plan.publishing_threads();
+    let is_published = || run_state.published.load(Ordering::Acquire) >= publishers;
     // The phase lasts as long as planned, although its last tick is a period before its end.
-    let is_over = |now_ns| now_ns >= measured_to || stage.progress.is_stopped();
+    let is_over = |now_ns| now_ns >= measured_to || run_state.progress.is_stopped();
     while !(is_published() && is_over(mono_ns())) {
-        enter_phase(stage, publisher_index, mono_ns());
-        let patience_ns = measured_to + nanoseconds(stage.plan.drain);
+        enter_phase(run_state, publisher_index, mono_ns());
+        let patience_ns = measured_to + nanoseconds(run_state.plan.drain);
         if mono_ns() > patience_ns || has_failed() {
             break; // a server that no longer reads: what was not written is unsent
         }
-        rest(stage, seconds);
+        rest(run_state, seconds);
     }
     Duration::from_nanos(mono_ns().min(measured_to).saturating_sub(measured_from))
 }
@@ -292,34 +292,38 @@ fn agree_on_published(
 }
 
 /// Waits for the frames in transit.
-fn await_drained(stage: &Stage<'_>, seconds: &mut Seconds<'_>, has_failed: impl Fn() -> bool) {
-    stage.progress.enter(Phase::Drain);
-    stage.draining.store(true, Ordering::Release);
-    let patience_ns = mono_ns() + nanoseconds(stage.plan.drain);
-    let threads = stage.plan.subscriber_threads.max(1);
-    let is_drained = || stage.drained.load(Ordering::Acquire) >= threads;
+fn await_drained(
+    run_state: &RunState<'_>,
+    seconds: &mut Seconds<'_>,
+    has_failed: impl Fn() -> bool,
+) {
+    run_state.progress.enter(Phase::Drain);
+    run_state.draining.store(true, Ordering::Release);
+    let patience_ns = mono_ns() + nanoseconds(run_state.plan.drain);
+    let threads = run_state.plan.subscriber_threads.max(1);
+    let is_drained = || run_state.drained.load(Ordering::Acquire) >= threads;
     while !is_drained() && mono_ns() < patience_ns && !has_failed() {
-        rest(stage, seconds);
+        rest(run_state, seconds);
     }
 }
 
-fn enter_phase(stage: &Stage<'_>, publisher_index: &PublisherIndex, now_ns: u64) {
-    let (measured_from, measured_to) = stage.measured_ns(publisher_index);
+fn enter_phase(run_state: &RunState<'_>, publisher_index: &PublisherIndex, now_ns: u64) {
+    let (measured_from, measured_to) = run_state.measured_ns(publisher_index);
     if now_ns >= measured_to {
-        stage.progress.enter(Phase::Drain);
+        run_state.progress.enter(Phase::Drain);
     } else if now_ns >= measured_from {
-        stage.progress.enter(Phase::Measure);
+        run_state.progress.enter(Phase::Measure);
     } else if now_ns >= publisher_index.start_ns() {
-        stage.progress.enter(Phase::Warmup);
+        run_state.progress.enter(Phase::Warmup);
     }
 }
 
-fn rest(stage: &Stage<'_>, seconds: &mut Seconds<'_>) {
+fn rest(run_state: &RunState<'_>, seconds: &mut Seconds<'_>) {
     match seconds.receiver.recv_timeout(LOOK) {
         Ok(part) => {
             seconds.add(part);
             if let Some(window) = seconds.windows.take_latest() {
-                stage.progress.note_window(window);
+                run_state.progress.note_window(window);
             }
         }
         Err(RecvTimeoutError::Timeout) => {}
@@ -432,7 +436,7 @@ impl Seconds<'_> {
     }
 }
 
-struct FinishOnDrop<'s>(&'s Stage<'s>);
+struct FinishOnDrop<'s>(&'s RunState<'s>);
 
 impl Drop for FinishOnDrop<'_> {
     fn drop(&mut self) {

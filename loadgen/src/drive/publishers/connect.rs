@@ -7,7 +7,7 @@ use crate::codec::handshake;
 use crate::codec::handshake::Offer;
 use crate::drive::connection::Connection;
 use crate::drive::dial;
-use crate::drive::stage::Stage;
+use crate::drive::run_state::RunState;
 use crate::plan::publisher::PublisherPlan;
 use crate::time::draw::mix;
 
@@ -40,9 +40,9 @@ impl ConnectError {
 ///
 /// # Errors
 /// Why a publisher is refused.
-pub fn knock(stage: &Stage<'_>) -> Result<(), ConnectError> {
-    let Some((number, publisher)) = stage.plan.own_publishers().next() else { return Ok(()) };
-    match connect_one(stage, number, publisher) {
+pub fn knock(run_state: &RunState<'_>) -> Result<(), ConnectError> {
+    let Some((number, publisher)) = run_state.plan.own_publishers().next() else { return Ok(()) };
+    match connect_one(run_state, number, publisher) {
         Ok(mut connected) => connected.connection.say_goodbye(),
         Err(error) if error.is_answer() => return Err(error),
         // Whatever else is wrong meets the subscribers as well, who tell how many of them.
@@ -52,18 +52,18 @@ pub fn knock(stage: &Stage<'_>) -> Result<(), ConnectError> {
 }
 
 /// Connects the publishers of the thread with this index.
-pub fn connect(stage: &Stage<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
-    let plan = stage.plan;
+pub fn connect(run_state: &RunState<'_>, index: usize) -> Result<Vec<Connected>, ConnectError> {
+    let plan = run_state.plan;
     let share = plan.own_publishers().skip(index).step_by(plan.publishing_threads().max(1));
-    share.map(|(number, publisher)| connect_one(stage, number, publisher)).collect()
+    share.map(|(number, publisher)| connect_one(run_state, number, publisher)).collect()
 }
 
 fn connect_one(
-    stage: &Stage<'_>,
+    run_state: &RunState<'_>,
     number: u32,
     publisher: &PublisherPlan,
 ) -> Result<Connected, ConnectError> {
-    let plan = stage.plan;
+    let plan = run_state.plan;
     let nonce = mix(plan.seed ^ KEY_STREAM, u64::from(number), 0);
     let key = handshake::key(u128::from(nonce));
     let offer = Offer {
@@ -75,12 +75,12 @@ fn connect_one(
         ..Offer::default()
     };
     let failed = |reason| ConnectError { topic: publisher.topic.clone(), reason };
-    let (target, tls) = (plan.target, stage.tls.as_ref());
+    let (target, tls) = (plan.target, run_state.tls.as_ref());
     let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
     let topics = &[publisher.topic.as_str()];
     let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
     let broker = Broker::new(&plan.dialect, &who);
-    let broker = broker.map(|said| dial::introduce(stage, &mut connection, said));
+    let broker = broker.map(|said| dial::introduce(run_state, &mut connection, said));
     let broker = broker.transpose().map_err(failed)?;
     Ok(Connected { publisher: number, connection, broker })
 }

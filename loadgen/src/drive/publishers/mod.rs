@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::drive::publishers::connect::Connected;
 use crate::drive::publishers::publisher_socket::{Inbox, PublisherSocket};
-use crate::drive::stage::{KILLED, Stage};
+use crate::drive::run_state::{KILLED, RunState};
 use crate::observe::meter::Meter;
 use crate::os::socket;
 use crate::receive::histograms::SignedHistogram;
@@ -40,29 +40,29 @@ pub struct PublisherThreadResult {
     pub health: ThreadHealth,
 }
 
-/// Publishes on these connections until the stage is finished.
+/// Publishes on these connections until the run is finished.
 pub fn run(
-    stage: &Stage<'_>,
+    run_state: &RunState<'_>,
     publisher_index: &PublisherIndex,
     index: usize,
     connected: Vec<Connected>,
     windows: Sender<WindowPart>,
 ) -> io::Result<PublisherThreadResult> {
     let mut name = format!("publisher-{index}");
-    if let Some(cpus) = &stage.plan.cpus {
+    if let Some(cpus) = &run_state.plan.cpus {
         socket::pin(cpus, index)?;
     }
     if socket::make_punctual().is_err() {
         name.push_str(" (normal priority)");
     }
     let health = ThreadHealth::new(name);
-    let mut thread = PublisherThread::new(stage, publisher_index, connected, health, windows)?;
+    let mut thread = PublisherThread::new(run_state, publisher_index, connected, health, windows)?;
     thread.turn_until_finished()?;
     Ok(thread.harvest())
 }
 
 struct PublisherThread<'s> {
-    stage: &'s Stage<'s>,
+    run_state: &'s RunState<'s>,
     publisher_index: &'s PublisherIndex,
     poll: Poll,
     lines: Vec<PublisherSocket>,
@@ -87,7 +87,7 @@ struct PublisherThread<'s> {
 
 impl<'s> PublisherThread<'s> {
     fn new(
-        stage: &'s Stage<'s>,
+        run_state: &'s RunState<'s>,
         publisher_index: &'s PublisherIndex,
         connected: Vec<Connected>,
         health: ThreadHealth,
@@ -99,19 +99,19 @@ impl<'s> PublisherThread<'s> {
         for (index, mut line) in connected.into_iter().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(line.connection.link.socket_mut(), Token(index), interest)?;
-            let line = PublisherSocket::new(stage, publisher_index, line);
+            let line = PublisherSocket::new(run_state, publisher_index, line);
             if line.frames > 0 {
                 due.push(Reverse((publisher_index.intended_ns(line.publisher, 0), index)));
             }
             lines.push(line);
         }
         Ok(PublisherThread {
-            stage,
+            run_state,
             publisher_index,
             poll,
             outcome: PublisherOutcome {
                 count: lines.len() as u64,
-                laps: vec![0; stage.plan.course.told()],
+                laps: vec![0; run_state.plan.course.told()],
                 ..PublisherOutcome::default()
             },
             lines,
@@ -119,12 +119,12 @@ impl<'s> PublisherThread<'s> {
             sent: Vec::new(),
             has_published: false,
             cut: Vec::new(),
-            meter: stage.meter(publisher_index),
+            meter: run_state.meter(publisher_index),
             second_sent: 0,
             second_late_ns: 0,
             windows,
             health,
-            inbox: Inbox::new(stage.message_bytes_max()),
+            inbox: Inbox::new(run_state.message_bytes_max()),
             looked_ns: mono_ns(),
             is_killed: false,
             has_stood_still: false,
@@ -133,7 +133,7 @@ impl<'s> PublisherThread<'s> {
 
     fn turn_until_finished(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.stage.is_finished() {
+        while !self.run_state.is_finished() {
             let woken_ns = self.wait(&mut events)?;
             self.note_second(woken_ns);
             for event in &events {
@@ -163,7 +163,7 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn send_due(&mut self) {
-        if self.stage.progress.is_stopped() {
+        if self.run_state.progress.is_stopped() {
             self.due.clear();
         }
         while let Some(&Reverse((due_ns, index))) = self.due.peek() {
@@ -221,7 +221,7 @@ impl<'s> PublisherThread<'s> {
 
     /// Checks timers that detect a silent server, as real clients do.
     fn look_for_silence(&mut self, now_ns: u64) {
-        if now_ns >= self.looked_ns + SECOND_NS && self.stage.plan.dialect.is_spoken() {
+        if now_ns >= self.looked_ns + SECOND_NS && self.run_state.plan.dialect.is_spoken() {
             self.looked_ns = now_ns;
             (0..self.lines.len()).for_each(|index| self.tend(index, PublisherSocket::look));
         }
@@ -251,7 +251,7 @@ impl<'s> PublisherThread<'s> {
         line.written += frames;
         self.publisher_index.log(line.publisher).set_written(line.written);
         self.second_sent += u64::from(frames);
-        self.stage.progress.sent.fetch_add(u64::from(frames), Ordering::Relaxed);
+        self.run_state.progress.sent.fetch_add(u64::from(frames), Ordering::Relaxed);
     }
 
     /// Ends a line early; its remaining frames are counted as unsent.
@@ -268,7 +268,7 @@ impl<'s> PublisherThread<'s> {
         if self.is_killed {
             return;
         }
-        let Some(kill) = self.stage.kill_due(now_ns) else { return };
+        let Some(kill) = self.run_state.kill_due(now_ns) else { return };
         self.is_killed = true;
         for line in self.lines.iter_mut().filter(|line| line.publisher < kill.publishers) {
             let Some(connection) = line.connection.take() else { continue };
@@ -281,8 +281,8 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn stand_still_if_due(&mut self, now_ns: u64) {
-        let Some((after, length)) = self.stage.plan.disturbance.publisher_stop else { return };
-        let (measured_from, _) = self.stage.measured_ns(self.publisher_index);
+        let Some((after, length)) = self.run_state.plan.disturbance.publisher_stop else { return };
+        let (measured_from, _) = self.run_state.measured_ns(self.publisher_index);
         if !self.has_stood_still && now_ns >= measured_from + nanoseconds(after) {
             self.has_stood_still = true;
             thread::sleep(length);
@@ -296,8 +296,8 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn tell_second(&mut self, t_s: u32) {
-        self.stage.progress.note_late(std::mem::take(&mut self.second_late_ns));
-        self.stage.progress.note_busy(self.meter.busy_last());
+        self.run_state.progress.note_late(std::mem::take(&mut self.second_late_ns));
+        self.run_state.progress.note_busy(self.meter.busy_last());
         let sent = std::mem::take(&mut self.second_sent);
         // The receiver may have ended already; the totals do not depend on windows.
         let _ = self.windows.send(WindowPart { t_s, sent, ..WindowPart::default() });
@@ -308,12 +308,12 @@ impl<'s> PublisherThread<'s> {
             self.due.is_empty() && !self.lines.iter().any(PublisherSocket::is_under_way);
         if !self.has_published && has_published {
             self.has_published = true;
-            self.stage.published.fetch_add(1, Ordering::AcqRel);
+            self.run_state.published.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     fn harvest(mut self) -> PublisherThreadResult {
-        let stopped = self.stage.progress.is_stopped();
+        let stopped = self.run_state.progress.is_stopped();
         for line in &mut self.lines {
             // Frames of a stopped run do not count as unsent; those of a line that closed early do.
             let is_cut = line.connection.is_none();

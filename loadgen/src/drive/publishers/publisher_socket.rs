@@ -13,7 +13,7 @@ use crate::codec::wire::Opcode;
 use crate::drive::connection::Connection;
 use crate::drive::link;
 use crate::drive::publishers::connect::Connected;
-use crate::drive::stage::Stage;
+use crate::drive::run_state::RunState;
 use crate::plan::encoder::Encoder;
 use crate::receive::outcome::PublisherOutcome;
 use crate::receive::stamp::PublisherIndex;
@@ -58,19 +58,19 @@ impl Inbox {
 
 impl PublisherSocket {
     pub(super) fn new(
-        stage: &Stage<'_>,
+        run_state: &RunState<'_>,
         publisher_index: &PublisherIndex,
         connected: Connected,
     ) -> PublisherSocket {
         let Connected { publisher, connection, broker } = connected;
-        let plan = &stage.plan.publishers[publisher as usize];
+        let plan = &run_state.plan.publishers[publisher as usize];
         let departures = publisher_index.departures(publisher);
         let schedule = *departures.schedule();
         let mut line = PublisherSocket {
             publisher,
             connection: Some(connection),
-            encoder: Encoder::new(stage.plan.run_id, stage.plan.seed, plan, schedule),
-            broker: broker.zip(PublishEncoder::new(&stage.plan.dialect, &plan.topic)),
+            encoder: Encoder::new(run_state.plan.run_id, run_state.plan.seed, plan, schedule),
+            broker: broker.zip(PublishEncoder::new(&run_state.plan.dialect, &plan.topic)),
             frames: departures.count(),
             next_seq: 0,
             period_ns: plan.rate.period_ns(),
@@ -79,7 +79,7 @@ impl PublisherSocket {
             pending: VecDeque::new(),
             pending_frames: VecDeque::new(),
             written: 0,
-            mask: mix(stage.plan.seed, u64::from(plan.id), 0),
+            mask: mix(run_state.plan.seed, u64::from(plan.id), 0),
         };
         line.encode(publisher_index);
         line

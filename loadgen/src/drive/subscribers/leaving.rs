@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::drive::ramp;
 use crate::drive::reconnect::Reconnect;
-use crate::drive::stage::KILLED;
+use crate::drive::run_state::KILLED;
 use crate::drive::subscriber::{State, Subscriber};
 use crate::drive::subscribers::worker::{OpenedBy, SubscriberThread};
 use crate::os::socket;
@@ -22,10 +22,10 @@ use crate::time::units::{SECOND_NS, nanoseconds};
 impl SubscriberThread<'_> {
     /// Disconnects and connects the sockets that are due.
     pub(super) fn stir(&mut self, now_ns: u64) {
-        let Some(publisher_index) = self.stage.publisher_index.get() else { return };
-        let (measured_from, measured_to) = self.stage.measured_ns(publisher_index);
+        let Some(publisher_index) = self.run_state.publisher_index.get() else { return };
+        let (measured_from, measured_to) = self.run_state.measured_ns(publisher_index);
         self.reconnects.ghosts.retain(|(until_ns, _)| *until_ns > now_ns);
-        if now_ns >= measured_to || self.stage.progress.is_stopped() {
+        if now_ns >= measured_to || self.run_state.progress.is_stopped() {
             return;
         }
         if now_ns >= measured_from {
@@ -52,7 +52,7 @@ impl SubscriberThread<'_> {
 
     /// New sockets are opened no faster than in the ramp.
     fn expect_growth(&mut self, measured_from: u64) {
-        let plan = self.stage.plan;
+        let plan = self.run_state.plan;
         let threads = plan.subscriber_threads.max(1) as u64;
         let interval_ns = threads * SECOND_NS / u64::from(plan.connect_rate.max(1));
         let mut free_ns = measured_from;
@@ -65,7 +65,7 @@ impl SubscriberThread<'_> {
     }
 
     fn cut_due(&mut self, now_ns: u64, measured_from: u64) {
-        let classes = &self.stage.plan.classes;
+        let classes = &self.run_state.plan.classes;
         let is_due = |class: &u16| {
             let cut = classes.get(usize::from(*class)).and_then(|class| class.attendance.cut);
             cut.is_none_or(|cut| now_ns >= measured_from + nanoseconds(cut.at))
@@ -81,7 +81,7 @@ impl SubscriberThread<'_> {
         for key in keys.into_iter().filter(|key| self.is_of(*key, class)).collect::<Vec<_>>() {
             let Some((socket, account)) = self.leave(key, CUT) else { continue };
             let Some(cut) = self.attendance_of(socket.plan).cut else { continue };
-            let word = mix(self.stage.plan.seed ^ WAIT_STREAM, u64::from(socket.plan), 0);
+            let word = mix(self.run_state.plan.seed ^ WAIT_STREAM, u64::from(socket.plan), 0);
             let due_ns = now_ns + cut.wait.delay_ns(0, word);
             let absent = Reconnect::new(now_ns, Some(account), cut.wait);
             self.reconnects.queue.expect(socket.plan, absent, due_ns);
@@ -107,7 +107,7 @@ impl SubscriberThread<'_> {
     /// An open socket of a class: the first at or after a random index.
     fn drawn(&self, class: u16, draw: u64) -> Option<usize> {
         let places = self.sockets.capacity().max(1);
-        let from = mix(self.stage.plan.seed ^ CHURN_STREAM, u64::from(class), draw) as usize;
+        let from = mix(self.run_state.plan.seed ^ CHURN_STREAM, u64::from(class), draw) as usize;
         let keys = (0..places).map(|step| (from % places + step) % places);
         keys.into_iter().find(|key| self.is_of(*key, class))
     }
@@ -149,7 +149,7 @@ impl SubscriberThread<'_> {
     /// The account of a socket that connected during the run, and whether the account is new.
     pub(super) fn came(&mut self, subscriber: u32) -> (u32, bool) {
         let now_ns = mono_ns();
-        let plan = &self.stage.plan.subscribers[subscriber as usize];
+        let plan = &self.run_state.plan.subscribers[subscriber as usize];
         let absent = self.reconnects.queue.came(subscriber);
         let since_ns = absent.map_or(now_ns, |absent| absent.since_ns);
         let reception = &mut self.context.reception;
@@ -165,17 +165,17 @@ impl SubscriberThread<'_> {
     /// An attempt to connect has failed.
     pub(super) fn turned_away(&mut self, subscriber: u32, reason: &str) {
         let now_ns = mono_ns();
-        let class = self.stage.plan.subscribers[subscriber as usize].class;
+        let class = self.run_state.plan.subscribers[subscriber as usize].class;
         self.context.reception.turned_away(class, reason);
-        let word = mix(self.stage.plan.seed ^ WAIT_STREAM, u64::from(subscriber), now_ns);
+        let word = mix(self.run_state.plan.seed ^ WAIT_STREAM, u64::from(subscriber), now_ns);
         self.reconnects.queue.failed(subscriber, now_ns, word);
-        self.stage.progress.errors.fetch_add(1, Ordering::Relaxed);
+        self.run_state.progress.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts the subscribers that are still absent after an attempt.
     pub(super) fn settle_reconnects(&mut self) {
         for subscriber in self.reconnects.queue.shut_out() {
-            let class = self.stage.plan.subscribers[subscriber as usize].class;
+            let class = self.run_state.plan.subscribers[subscriber as usize].class;
             self.context.reception.shut_out(class);
         }
     }
@@ -184,7 +184,7 @@ impl SubscriberThread<'_> {
         if self.is_killed {
             return;
         }
-        let Some(kill) = self.stage.kill_due(now_ns) else { return };
+        let Some(kill) = self.run_state.kill_due(now_ns) else { return };
         self.is_killed = true;
         let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -192,7 +192,7 @@ impl SubscriberThread<'_> {
             else {
                 continue;
             };
-            if is_chosen(self.stage.plan.seed, plan, kill) {
+            if is_chosen(self.run_state.plan.seed, plan, kill) {
                 self.context.reception.close(account, End::Killed, KILLED.to_string());
                 vanish(self.sockets.remove(key));
             }
@@ -202,14 +202,14 @@ impl SubscriberThread<'_> {
     fn is_of(&self, key: usize, class: u16) -> bool {
         let is_of_class = |socket: &Subscriber| {
             matches!(socket.state, State::Open(_))
-                && self.stage.plan.subscribers[socket.plan as usize].class == class
+                && self.run_state.plan.subscribers[socket.plan as usize].class == class
         };
         self.sockets.get(key).is_some_and(is_of_class)
     }
 
     fn attendance_of(&self, subscriber: u32) -> Attendance {
-        let class = self.stage.plan.subscribers[subscriber as usize].class;
-        let class = self.stage.plan.classes.get(usize::from(class));
+        let class = self.run_state.plan.subscribers[subscriber as usize].class;
+        let class = self.run_state.plan.classes.get(usize::from(class));
         class.map(|class| class.attendance).unwrap_or_default()
     }
 }

@@ -43,10 +43,10 @@ impl SubscriberThread<'_> {
     /// Whether a subscriber is in one of its pauses; each subscriber's pauses start at its own
     /// offset.
     pub(super) fn is_paused(&self, subscriber: u32, now_ns: u64) -> bool {
-        let plan = &self.stage.plan.subscribers[subscriber as usize];
+        let plan = &self.run_state.plan.subscribers[subscriber as usize];
         let ClassKind::Pausing { pause, every } = self.kind_of(plan) else { return false };
         let every_ns = nanoseconds(every).max(1);
-        let shift_ns = mix(self.stage.plan.seed ^ PAUSE_STREAM, 0, u64::from(subscriber));
+        let shift_ns = mix(self.run_state.plan.seed ^ PAUSE_STREAM, 0, u64::from(subscriber));
         (now_ns + shift_ns % every_ns) % every_ns < nanoseconds(pause)
     }
 

@@ -12,7 +12,7 @@ impl SubscriberThread<'_> {
     /// then.
     pub(super) fn look_for_silence(&mut self, now_ns: u64) {
         let is_due = now_ns >= self.looked_ns + SECOND_NS;
-        if !is_due || !self.stage.plan.dialect.is_spoken() {
+        if !is_due || !self.run_state.plan.dialect.is_spoken() {
             return;
         }
         self.looked_ns = now_ns;

@@ -21,7 +21,7 @@ use slab::Slab;
 use crate::codec::handshake;
 use crate::drive::connection::{Connection, Filled};
 use crate::drive::ramp::{Attempt, Ramp};
-use crate::drive::stage::Stage;
+use crate::drive::run_state::RunState;
 use crate::drive::subscriber::{ReceiveContext, State, Subscriber};
 use crate::drive::subscribers::paced::{Paced, Pausing};
 use crate::drive::subscribers::reconnects::Reconnects;
@@ -50,9 +50,9 @@ pub struct SubscriberThreadResult {
     pub health: ThreadHealth,
 }
 
-/// Runs the subscriber thread with this index until the stage is finished.
+/// Runs the subscriber thread with this index until the run is finished.
 pub fn run(
-    stage: &Stage<'_>,
+    run_state: &RunState<'_>,
     index: usize,
     windows: Sender<WindowPart>,
 ) -> io::Result<SubscriberThreadResult> {
@@ -62,16 +62,16 @@ pub fn run(
         tracing::warn!(%error, "descriptor table is shared, its limit counts for all threads");
         name.push_str(" (shared descriptors)");
     }
-    if let Some(cpus) = &stage.plan.cpus {
+    if let Some(cpus) = &run_state.plan.cpus {
         socket::pin(cpus, index)?;
     }
-    let mut thread = SubscriberThread::new(stage, index, ThreadHealth::new(name), windows)?;
+    let mut thread = SubscriberThread::new(run_state, index, ThreadHealth::new(name), windows)?;
     thread.turn_until_finished()?;
     Ok(thread.harvest())
 }
 
 pub(super) struct SubscriberThread<'s> {
-    pub(super) stage: &'s Stage<'s>,
+    pub(super) run_state: &'s RunState<'s>,
     pub(super) poll: Poll,
     pub(super) sockets: Slab<Subscriber>,
     pub(super) opening: FxHashMap<u32, (usize, OpenedBy)>,
@@ -115,16 +115,16 @@ pub(super) struct Reported {
 
 impl<'s> SubscriberThread<'s> {
     fn new(
-        stage: &'s Stage<'s>,
+        run_state: &'s RunState<'s>,
         index: usize,
         health: ThreadHealth,
         windows: Sender<WindowPart>,
     ) -> io::Result<SubscriberThread<'s>> {
-        let plan = stage.plan;
+        let plan = run_state.plan;
         let threads = plan.subscriber_threads.max(1);
         let share: Vec<u32> =
             (0..plan.subscribers.len() as u32).skip(index).step_by(threads).collect();
-        let mut context = ReceiveContext::new(plan, stage.message_bytes_max());
+        let mut context = ReceiveContext::new(plan, run_state.message_bytes_max());
         context.reception.reserve(&share, plan);
         let reconnects = Reconnects::new(plan, &share);
         let is_there = |subscriber: &u32| !joins_late(plan, *subscriber);
@@ -133,7 +133,7 @@ impl<'s> SubscriberThread<'s> {
         let rate = f64::from(plan.connect_rate) / threads as f64;
         let now_ns = mono_ns();
         Ok(SubscriberThread {
-            stage,
+            run_state,
             poll: Poll::new()?,
             // Reserved at once, because growing step by step would leave large holes in the heap.
             sockets,
@@ -146,7 +146,7 @@ impl<'s> SubscriberThread<'s> {
             paced_at_ns: now_ns,
             tended_ns: now_ns,
             looked_ns: now_ns,
-            buffer: vec![0; BUFFER_BYTES_MIN.max(2 * stage.message_bytes_max())],
+            buffer: vec![0; BUFFER_BYTES_MIN.max(2 * run_state.message_bytes_max())],
             context,
             meter: None,
             windows,
@@ -160,7 +160,7 @@ impl<'s> SubscriberThread<'s> {
 
     fn turn_until_finished(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.stage.is_finished() {
+        while !self.run_state.is_finished() {
             let timeout = if self.backlog.is_empty() { self.pause() } else { Duration::ZERO };
             socket::poll_interruptible(&mut self.poll, &mut events, timeout)?;
             let now_ns = mono_ns();
@@ -214,7 +214,7 @@ impl<'s> SubscriberThread<'s> {
         if self.is_ramped {
             return;
         }
-        if self.stage.progress.is_stopped() {
+        if self.run_state.progress.is_stopped() {
             self.ramp.abandon();
         }
         while let Some(attempt) = self.ramp.due(now_ns) {
@@ -229,17 +229,17 @@ impl<'s> SubscriberThread<'s> {
         }
         if self.ramp.is_done() {
             self.is_ramped = true;
-            self.stage.ramped.fetch_add(1, Ordering::AcqRel);
+            self.run_state.ramped.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     pub(super) fn begin(&mut self, subscriber: u32, way: OpenedBy) -> io::Result<()> {
-        let plan = &self.stage.plan.subscribers[subscriber as usize];
+        let plan = &self.run_state.plan.subscribers[subscriber as usize];
         let is_throttled =
             matches!(self.kind_of(plan), ClassKind::Slow { .. } | ClassKind::Stalled);
         let throttled = is_throttled.then_some(SLOW_RECEIVE_BYTES);
-        let stream = socket::connect(self.stage.plan.target, plan.source, throttled)?;
-        let connection = Connection::encrypted(stream, self.stage.tls.as_ref())?;
+        let stream = socket::connect(self.run_state.plan.target, plan.source, throttled)?;
+        let connection = Connection::encrypted(stream, self.run_state.tls.as_ref())?;
         let entry = self.sockets.vacant_entry();
         let key = entry.key();
         let socket = entry.insert(Subscriber::new(connection, subscriber));
@@ -269,11 +269,11 @@ impl<'s> SubscriberThread<'s> {
 
     /// Sends the request of a connected socket.
     fn ask(&mut self, key: usize) -> io::Result<()> {
-        let (stage, nonce) = (self.stage, self.nonce_of(key));
+        let (run_state, nonce) = (self.run_state, self.nonce_of(key));
         let socket = &mut self.sockets[key];
         socket.state = State::Upgrading;
-        let subscriber = &stage.plan.subscribers[socket.plan as usize];
-        let request = subscriber::offer(stage.plan, subscriber, &nonce).request();
+        let subscriber = &run_state.plan.subscribers[socket.plan as usize];
+        let request = subscriber::offer(run_state.plan, subscriber, &nonce).request();
         socket.connection.send(request.as_bytes())
     }
 
@@ -290,7 +290,7 @@ impl<'s> SubscriberThread<'s> {
 
     fn finish_upgrade(&mut self, key: usize) {
         let Some(filled) = self.fill(key) else { return };
-        let (plan, nonce) = (self.stage.plan, self.nonce_of(key));
+        let (plan, nonce) = (self.run_state.plan, self.nonce_of(key));
         let socket = &mut self.sockets[key];
         let subscriber = &plan.subscribers[socket.plan as usize];
         let offer = subscriber::offer(plan, subscriber, &nonce);
@@ -358,7 +358,7 @@ impl<'s> SubscriberThread<'s> {
             if socket.connection.takes_deflated() {
                 self.context.reception.deflated(account);
             }
-            self.stage.progress.connected.fetch_add(1, Ordering::Relaxed);
+            self.run_state.progress.connected.fetch_add(1, Ordering::Relaxed);
         }
         self.note_pace(key, subscriber);
         account
@@ -366,8 +366,8 @@ impl<'s> SubscriberThread<'s> {
 
     fn ramped(&mut self, subscriber: u32) -> u32 {
         self.ramp.succeeded(mono_ns());
-        let plan = &self.stage.plan.subscribers[subscriber as usize];
-        let publishers = self.stage.plan.publishers.len();
+        let plan = &self.run_state.plan.subscribers[subscriber as usize];
+        let publishers = self.run_state.plan.publishers.len();
         self.context.reception.open(plan.class, plan.follows, publishers)
     }
 
@@ -457,14 +457,14 @@ impl<'s> SubscriberThread<'s> {
     }
 
     pub(super) fn arrival_ns(&self) -> u64 {
-        mono_ns().wrapping_add_signed(self.stage.plan.disturbance.receiver_shift_ns)
+        mono_ns().wrapping_add_signed(self.run_state.plan.disturbance.receiver_shift_ns)
     }
 
     /// Handles the bytes in the filled part of the buffer; returns whether the socket is still
     /// open.
     pub(super) fn take(&mut self, key: usize, account: u32, filled: usize, now_ns: u64) -> bool {
         let arrival =
-            Arrival { account, publisher_index: self.stage.publisher_index.get(), now_ns };
+            Arrival { account, publisher_index: self.run_state.publisher_index.get(), now_ns };
         let mut pongs = Vec::new();
         let socket = &mut self.sockets[key];
         let ended = socket.hear(&self.buffer[..filled], &mut self.context, arrival, &mut pongs);
@@ -491,7 +491,7 @@ impl<'s> SubscriberThread<'s> {
 
     pub(super) fn close(&mut self, key: usize, account: u32, reason: String) {
         self.context.reception.close(account, End::Closed, reason);
-        self.stage.progress.closed.fetch_add(1, Ordering::Relaxed);
+        self.run_state.progress.closed.fetch_add(1, Ordering::Relaxed);
         self.sockets.remove(key);
     }
 
@@ -509,14 +509,14 @@ impl<'s> SubscriberThread<'s> {
     fn note_second(&mut self, now_ns: u64) {
         if self.meter.is_none() {
             self.meter = self
-                .stage
+                .run_state
                 .publisher_index
                 .get()
-                .map(|publisher_index| self.stage.meter(publisher_index));
+                .map(|publisher_index| self.run_state.meter(publisher_index));
         }
         let Some(meter) = &mut self.meter else { return };
         if let Some(second) = meter.passed(now_ns) {
-            self.stage.progress.note_busy(meter.busy_last());
+            self.run_state.progress.note_busy(meter.busy_last());
             self.send_second(second);
         }
     }
@@ -527,7 +527,7 @@ impl<'s> SubscriberThread<'s> {
     }
 
     fn tell_progress(&mut self) {
-        let progress = self.stage.progress;
+        let progress = self.run_state.progress;
         let received = self.context.reception.received();
         progress.received.fetch_add(received - self.told.received, Ordering::Relaxed);
         self.told.received = received;
@@ -544,15 +544,15 @@ impl<'s> SubscriberThread<'s> {
     }
 
     fn tell_if_drained(&mut self) {
-        if self.is_drained || !self.stage.draining.load(Ordering::Acquire) {
+        if self.is_drained || !self.run_state.draining.load(Ordering::Acquire) {
             return;
         }
-        let publisher_index = self.stage.publisher_index.get();
+        let publisher_index = self.run_state.publisher_index.get();
         if publisher_index
             .is_none_or(|publisher_index| self.context.reception.is_complete(publisher_index))
         {
             self.is_drained = true;
-            self.stage.drained.fetch_add(1, Ordering::AcqRel);
+            self.run_state.drained.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -560,23 +560,23 @@ impl<'s> SubscriberThread<'s> {
 
     pub(super) fn nonce_of(&self, key: usize) -> String {
         let subscriber = u64::from(self.sockets[key].plan);
-        let word = |half| u128::from(mix(self.stage.plan.seed, subscriber, half));
+        let word = |half| u128::from(mix(self.run_state.plan.seed, subscriber, half));
         handshake::key(word(0) << 64 | word(1))
     }
 
     /// Uses data that is in the cache when a socket is read; the plan is not.
     pub(super) fn kind_of_account(&self, account: u32) -> ClassKind {
         let class = usize::from(self.context.reception.class_of(account));
-        self.stage.plan.classes.get(class).map_or(ClassKind::Healthy, |class| class.kind)
+        self.run_state.plan.classes.get(class).map_or(ClassKind::Healthy, |class| class.kind)
     }
 
     pub(super) fn kind_of(&self, plan: &SubscriberPlan) -> ClassKind {
-        let class = subscriber::class_of(self.stage.plan, plan);
+        let class = subscriber::class_of(self.run_state.plan, plan);
         class.map_or(ClassKind::Healthy, |class| class.kind)
     }
 
     pub(super) fn kind_at(&self, key: usize) -> ClassKind {
-        self.kind_of(&self.stage.plan.subscribers[self.sockets[key].plan as usize])
+        self.kind_of(&self.run_state.plan.subscribers[self.sockets[key].plan as usize])
     }
 }
 

@@ -15,7 +15,7 @@ use crate::time::units::nanoseconds;
 
 /// Shared by the threads of a run.
 #[derive(Debug)]
-pub struct Stage<'r> {
+pub struct RunState<'r> {
     /// The plan.
     pub plan: &'r Plan,
     /// Creates TLS sessions, if they are planned.
@@ -36,10 +36,10 @@ pub struct Stage<'r> {
     pub finish: AtomicBool,
 }
 
-impl<'r> Stage<'r> {
-    /// The stage of a run that has not begun.
-    pub fn new(plan: &'r Plan, progress: &'r Progress) -> Result<Stage<'r>, TlsError> {
-        Ok(Stage {
+impl<'r> RunState<'r> {
+    /// The state of a run that has not begun.
+    pub fn new(plan: &'r Plan, progress: &'r Progress) -> Result<RunState<'r>, TlsError> {
+        Ok(RunState {
             plan,
             tls: plan.tls.as_ref().map(TlsClient::new).transpose()?,
             progress,
