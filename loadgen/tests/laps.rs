@@ -22,7 +22,7 @@ use gridload::plan::publisher;
 use gridload::receive::outcome::Outcome;
 use gridload::receive::outcome::class::ClassOutcome;
 use gridload::receive::outcome::lap::LapOutcome;
-use gridload::scenario::attendance::Attendance;
+use gridload::scenario::lifecycle::Lifecycle;
 use serde_json::Value;
 use support::short_plan::short_plan;
 use support::{Done, Faults, Server};
@@ -48,8 +48,8 @@ fn growing(server: &Server, measure: Duration, profile: &str) -> Plan {
     let mut plan = walls(server, measure, Course { laps: 2, profile });
     publisher::delay(&mut plan.publishers, plan.course.profile.unwrap(), measure);
     let grows = plan.course.of_subscribers().is_some();
-    let attendance = Attendance { grows, ..Attendance::default() };
-    plan.classes = vec![ClassPlan { attendance, ..ClassPlan::raw("wall") }];
+    let lifecycle = Lifecycle { grows, ..Lifecycle::default() };
+    plan.classes = vec![ClassPlan { lifecycle, ..ClassPlan::raw("wall") }];
     plan
 }
 

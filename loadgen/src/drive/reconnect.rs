@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
-use crate::scenario::attendance::Wait;
+use crate::scenario::lifecycle::Wait;
 use crate::time::units::SECOND_NS;
 
 /// The subscribers of one thread that have to connect during the run.

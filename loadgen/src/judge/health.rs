@@ -194,12 +194,12 @@ fn complete(plan: &Plan, outcome: &Outcome) -> Gate {
 
 fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
     let is_late = |class: u16| {
-        plan.classes.get(usize::from(class)).is_some_and(|class| class.attendance.joins.is_some())
+        plan.classes.get(usize::from(class)).is_some_and(|class| class.lifecycle.joins.is_some())
     };
     let subscribers = plan.subscribers.iter().filter(|subscriber| !is_late(subscriber.class));
     let planned = (subscribers.count() + plan.own_publishers().count()) as u64;
     // Sockets with whom the load grows are of the load, and no ramp has opened them.
-    let growing = outcome.classes.iter().filter(|class| class.attendance.joins.is_none());
+    let growing = outcome.classes.iter().filter(|class| class.lifecycle.joins.is_none());
     let subscribed = match plan.course.of_subscribers() {
         Some(_) => growing.map(|class| class.sockets).sum(),
         None => outcome.ramp.connected,
@@ -438,8 +438,7 @@ fn kernel_counters(
         none("throttled", start.throttled, end.throttled, "the control group ran out of CPU"),
     ];
     // Subscribers that stop reading on purpose, and sockets reset on purpose, cause both of these.
-    let is_calm =
-        |class: &ClassPlan| class.kind == ClassKind::Healthy && class.attendance.is_calm();
+    let is_calm = |class: &ClassPlan| class.kind == ClassKind::Healthy && class.lifecycle.is_calm();
     if plan.kill.is_none() && plan.classes.iter().all(is_calm) {
         gates.push(none(
             "pruned queues",

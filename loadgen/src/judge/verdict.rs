@@ -128,9 +128,9 @@ fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
     let misnumbered = is_enveloped.then(|| ("misnumbered", every(|class| class.misnumbered), 0));
     let counts = counts.into_iter().chain(misnumbered);
     let counts = counts.chain(outside.map(|outside| ("rate", outside, 0)));
-    let stirs = healthy.iter().any(|class| !class.returns.is_empty());
+    let is_disrupted = healthy.iter().any(|class| !class.returns.is_empty());
     let outside = |class: &ClassOutcome| class.returns.shut_out + class.returns.unserved;
-    let counts = counts.chain(stirs.then(|| ("shut out", sum(outside), 0)));
+    let counts = counts.chain(is_disrupted.then(|| ("shut out", sum(outside), 0)));
     let mut e2e = Censored::default();
     judged(&healthy).for_each(|class| e2e.add(&class.e2e, class.waiting.as_deref()));
     counts.map(count_goal).chain(latency_goals(slo, &e2e, bound_ns)).collect()
@@ -159,8 +159,8 @@ pub fn scored(outcome: &Outcome) -> Vec<&ClassOutcome> {
 fn judged<'s, 'o>(
     healthy: &'s [&'o ClassOutcome],
 ) -> impl Iterator<Item = &'o ClassOutcome> + use<'s, 'o> {
-    let has_steady = healthy.iter().any(|class| !class.attendance.is_stirred());
-    let is_judged = move |class: &&ClassOutcome| !(has_steady && class.attendance.is_stirred());
+    let has_steady = healthy.iter().any(|class| !class.lifecycle.is_disrupted());
+    let is_judged = move |class: &&ClassOutcome| !(has_steady && class.lifecycle.is_disrupted());
     healthy.iter().copied().filter(is_judged)
 }
 
@@ -221,7 +221,7 @@ mod tests {
     use crate::judge::health::HealthLimits;
     use crate::receive::histograms::SignedHistogram;
     use crate::receive::outcome::returns::Returns;
-    use crate::scenario::attendance::Joins;
+    use crate::scenario::lifecycle::Joins;
 
     fn verdict(slo: Slo, change: impl FnOnce(&mut Outcome)) -> Verdict {
         verdict_within(0, slo, change)
@@ -287,20 +287,20 @@ mod tests {
     #[test]
     fn the_latency_of_an_overlay_is_that_of_everybody_else() {
         let slo = Slo { e2e_max: Some(Duration::from_micros(1_119)), ..Slo::default() };
-        let stirred = |shut_out: u64| {
+        let disrupted = |shut_out: u64| {
             move |outcome: &mut Outcome| {
                 let mut class = fixtures::class("other", ClassKind::Healthy);
-                class.attendance.joins =
+                class.lifecycle.joins =
                     Some(Joins { at: Duration::ZERO, over: Duration::from_secs(1) });
                 class.returns = Returns { came: 5, shut_out, ..Returns::default() };
                 class.e2e.record(9_000_000);
                 outcome.classes.push(class);
             }
         };
-        assert_eq!(verdict(slo, stirred(0)).exit(), Exit::Ok);
-        assert_eq!(verdict(slo, stirred(1)).exit(), Exit::SloViolated, "one never came in");
+        assert_eq!(verdict(slo, disrupted(0)).exit(), Exit::Ok);
+        assert_eq!(verdict(slo, disrupted(1)).exit(), Exit::SloViolated, "one never came in");
         let alone = verdict(slo, |outcome| {
-            stirred(0)(outcome);
+            disrupted(0)(outcome);
             outcome.classes.remove(0);
         });
         assert_eq!(alone.exit(), Exit::SloViolated, "there is nobody else");

@@ -2,8 +2,8 @@
 
 use crate::codec::form::{Form, Pace};
 use crate::plan::course::Course;
-use crate::scenario::attendance::Attendance;
 use crate::scenario::groups::{ClassKind, SubscriberGroup};
+use crate::scenario::lifecycle::Lifecycle;
 
 /// A named class of subscribers; results are kept per class.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub struct ClassPlan {
     /// Whether they offer compression.
     pub deflate: bool,
     /// When they are connected.
-    pub attendance: Attendance,
+    pub lifecycle: Lifecycle,
 }
 
 impl ClassPlan {
@@ -31,7 +31,7 @@ impl ClassPlan {
             form: Form::Raw,
             pace: Pace::default(),
             deflate: false,
-            attendance: Attendance::default(),
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -44,6 +44,6 @@ pub(crate) fn class(group: &SubscriberGroup, course: Course) -> ClassPlan {
         form: group.form,
         pace: group.pace,
         deflate: group.deflate,
-        attendance: Attendance { grows, ..group.attendance },
+        lifecycle: Lifecycle { grows, ..group.lifecycle },
     }
 }

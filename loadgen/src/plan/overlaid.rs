@@ -9,8 +9,8 @@ use crate::codec::payload::Payload;
 use crate::plan::deviation::{Alarms, Change, Deviation, Drift, Fault, Lateness, Leap, StampClock};
 use crate::plan::fleet::bytes_per_socket_per_s;
 use crate::plan::publisher::{PublisherPlan, wall_pattern};
-use crate::scenario::attendance::{Attendance, Cut, Joins};
 use crate::scenario::groups::{ClassKind, Popularity, SubscriberGroup, TopicsEach};
+use crate::scenario::lifecycle::{Cut, Joins, Lifecycle};
 use crate::scenario::overlay::Overlay;
 use crate::scenario::scenario::Scenario;
 use crate::time::draw::mix;
@@ -41,7 +41,7 @@ pub fn audience(scenario: &Scenario) -> Vec<SubscriberGroup> {
             Overlay::FlapReconnect { share_percent, end, wait, .. } => {
                 let cut = Cut { at: at(scenario, overlay), end, wait };
                 take_out(&mut groups, share_percent, "flapping", |group| {
-                    group.attendance.cut = Some(cut);
+                    group.lifecycle.cut = Some(cut);
                 });
             }
             Overlay::FaultEvent { alarm_desks, newcomers_over, .. } => {
@@ -121,7 +121,7 @@ pub(crate) fn at(scenario: &Scenario, overlay: &Overlay) -> Duration {
 }
 
 fn is_steady(group: &SubscriberGroup) -> bool {
-    group.class == ClassKind::Healthy && !group.attendance.is_stirred()
+    group.class == ClassKind::Healthy && !group.lifecycle.is_disrupted()
 }
 
 /// Moves a share of every healthy group into a disturbed group. At least one member is moved if the
@@ -154,7 +154,7 @@ fn newcomers(group: &SubscriberGroup, joins: Joins) -> SubscriberGroup {
     SubscriberGroup {
         name: format!("{}-newcomers", group.name),
         count: group.count.saturating_mul(2),
-        attendance: Attendance { joins: Some(joins), ..Attendance::default() },
+        lifecycle: Lifecycle { joins: Some(joins), ..Lifecycle::default() },
         ..group.clone()
     }
 }
@@ -170,7 +170,7 @@ fn alarm_desk(scenario: &Scenario, count: u32) -> SubscriberGroup {
         pace: Pace::default(),
         deflate: false,
         ramp_per_s: ALARM_RAMP_PER_S,
-        attendance: Attendance::default(),
+        lifecycle: Lifecycle::default(),
     }
 }
 
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(counts(all), named(&[("desk-flapping", 200), ("wall-flapping", 3)]));
         let plan = plan("{ kind = 'flap-reconnect' }");
         let flapping = plan.classes.iter().find(|class| class.name == "desk-flapping").unwrap();
-        assert_eq!(flapping.attendance.cut.unwrap().at, Duration::from_secs(5));
+        assert_eq!(flapping.lifecycle.cut.unwrap().at, Duration::from_secs(5));
     }
 
     #[test]
@@ -339,8 +339,7 @@ mod tests {
             .map(|s| (s.follows, s.path.as_str()))
             .collect();
         assert_eq!(desks, [(Follows::One(40), "/v1/feed/pmu/alarms"); 4]);
-        let newcomers =
-            plan.classes.iter().filter(|class| class.attendance.joins.is_some()).count();
+        let newcomers = plan.classes.iter().filter(|class| class.lifecycle.joins.is_some()).count();
         assert_eq!((newcomers, plan.subscribers.len()), (2, 3 * 203 + 4));
         let hit = plan.publishers.iter().filter(|p| p.deviation.fault.is_some()).count();
         assert_eq!(hit, 20);

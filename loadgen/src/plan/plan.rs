@@ -124,11 +124,11 @@ impl Plan {
     pub fn comes(&self, subscriber: u32) -> Option<Duration> {
         let profile = self.course.of_subscribers()?;
         let class = self.subscribers.get(subscriber as usize)?.class;
-        let attendance = self.classes.get(usize::from(class))?.attendance;
+        let lifecycle = self.classes.get(usize::from(class))?.lifecycle;
         // Dashboards are in the order they were drawn, so every leading part is a random sample of
         // all.
         let comes = profile.comes(subscriber as usize, self.subscribers.len(), self.measure);
-        comes.filter(|_| attendance.joins.is_none())
+        comes.filter(|_| lifecycle.joins.is_none())
     }
 
     /// Resolves a scenario to single sockets. The same arguments give the same plan on any machine.
@@ -197,7 +197,7 @@ const SPREAD_SAMPLES_PER_S: f64 = 50.0;
 
 /// The total ramp rate, chosen so that no group exceeds its own rate; groups ramp interleaved.
 pub fn connect_rate(groups: &[SubscriberGroup]) -> u32 {
-    let groups = || groups.iter().filter(|group| group.attendance.joins.is_none());
+    let groups = || groups.iter().filter(|group| group.lifecycle.joins.is_none());
     let seconds = |g: &SubscriberGroup| g.sockets() as f64 / f64::from(g.ramp_per_s.max(1));
     let longest_s = groups().map(seconds).fold(0.0, f64::max);
     let sockets: u64 = groups().map(SubscriberGroup::sockets).sum();

@@ -330,7 +330,7 @@ impl Reception {
         service_ns.inspect(|ns| class.service.record(*ns));
         // A feed with a rate limit delays frames on purpose.
         let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
-        if let (true, Some(ticks)) = (is_prompt && class.attendance.is_steady(), &mut class.ticks)
+        if let (true, Some(ticks)) = (is_prompt && class.lifecycle.is_steady(), &mut class.ticks)
             && self.ticks.arrived(account, stamp.publisher, stamp.seq)
         {
             ticks.whole += 1;
@@ -437,7 +437,7 @@ pub fn settle(
             }
             let is_prompt = class.kind == ClassKind::Healthy && !class.pace.is_thinned();
             if let (true, Some(ticks)) =
-                (is_prompt && class.attendance.is_steady(), &mut class.ticks)
+                (is_prompt && class.lifecycle.is_steady(), &mut class.ticks)
             {
                 let due = due(trackers, account, ends, publisher_index, plan);
                 ticks.expected += rhythms.whole_ticks(due);

@@ -274,7 +274,7 @@ fn class_json(class: &ClassOutcome) -> Value {
         json["e2e"]["at_least"] = open.map(|(key, _)| *key).collect();
     }
     json["egress_ratio"] = json!(class.egress_ratio());
-    json["stirred"] = json!(class.attendance.is_stirred());
+    json["stirred"] = json!(class.lifecycle.is_disrupted());
     if class.returns.is_empty() {
         json["returns"] = Value::Null;
     }

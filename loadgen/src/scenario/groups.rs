@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Value;
 
 use crate::codec::form::{Form, Pace};
-use crate::scenario::attendance::{Attendance, Churn};
+use crate::scenario::lifecycle::{Churn, Lifecycle};
 use crate::scenario::limits::{PUBLISHERS_MAX, SOCKETS_MAX};
 use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::time::units;
@@ -35,7 +35,7 @@ pub struct SubscriberGroup {
     /// Sockets opened per second at most.
     pub ramp_per_s: u32,
     /// When they are connected; only an overlay changes this, except for churn.
-    pub attendance: Attendance,
+    pub lifecycle: Lifecycle,
 }
 
 /// What one dashboard follows.
@@ -114,7 +114,7 @@ impl SubscriberGroup {
             pace: pace(section)?,
             deflate: deflate(section)?,
             ramp_per_s: section.parsed("ramp", units::parse_per_second)?.unwrap_or(2000),
-            attendance: attendance(section)?,
+            lifecycle: lifecycle(section)?,
         })
     }
 
@@ -136,8 +136,8 @@ impl SubscriberGroup {
             writeln!(out, "read_rate = \"{bytes_per_s}B/s\"")?;
         }
         self.write_form(out)?;
-        if self.attendance.churn != Churn::default() {
-            writeln!(out, "churn = {}", quoted(&self.attendance.churn.to_string()))?;
+        if self.lifecycle.churn != Churn::default() {
+            writeln!(out, "churn = {}", quoted(&self.lifecycle.churn.to_string()))?;
         }
         writeln!(out, "ramp = \"{}/s\"\n", self.ramp_per_s)
     }
@@ -187,12 +187,12 @@ fn pace(section: &Section<'_>) -> Result<Pace, ScenarioError> {
     Ok(Pace { rate, latest })
 }
 
-fn attendance(section: &Section<'_>) -> Result<Attendance, ScenarioError> {
+fn lifecycle(section: &Section<'_>) -> Result<Lifecycle, ScenarioError> {
     let churn = section.parsed("churn", Churn::from_str)?;
     if churn.is_some() && !matches!(section.text("class")?, None | Some("healthy")) {
         return Err(section.bad("churn", "only a subscriber of class `healthy` has one"));
     }
-    Ok(Attendance { churn: churn.unwrap_or_default(), ..Attendance::default() })
+    Ok(Lifecycle { churn: churn.unwrap_or_default(), ..Lifecycle::default() })
 }
 
 fn deflate(section: &Section<'_>) -> Result<bool, ScenarioError> {

@@ -1,12 +1,12 @@
 //! Scenarios: the requested load, parsed into types that cannot hold an invalid value. Must not
 //! know the host or any single socket.
 
-pub mod attendance;
 pub mod builtin;
 pub mod burst;
 pub mod dialect_keys;
 pub mod groups;
 pub mod kill;
+pub mod lifecycle;
 pub mod limits;
 pub mod overlay;
 pub mod overlay_flag;

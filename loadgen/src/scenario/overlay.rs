@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use crate::scenario::attendance::{CutEnd, Wait};
+use crate::scenario::lifecycle::{CutEnd, Wait};
 use crate::scenario::section::{ScenarioError, Section, nearest, quoted};
 use crate::time::units;
 

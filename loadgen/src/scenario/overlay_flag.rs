@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scenario::attendance::{CutEnd, Wait};
+    use crate::scenario::lifecycle::{CutEnd, Wait};
     use crate::scenario::overlay::ALL;
 
     fn laid(texts: &[&str]) -> Vec<Overlay> {

@@ -13,15 +13,15 @@ use crate::drive::subscriber::{State, Subscriber};
 use crate::drive::subscribers::worker::{OpenedBy, SubscriberThread};
 use crate::os::socket;
 use crate::receive::owed::End;
-use crate::scenario::attendance::{Attendance, CutEnd, Wait};
 use crate::scenario::kill::KillPlan;
+use crate::scenario::lifecycle::{CutEnd, Lifecycle, Wait};
 use crate::time::clock::mono_ns;
 use crate::time::draw::mix;
 use crate::time::units::{SECOND_NS, nanoseconds};
 
 impl SubscriberThread<'_> {
     /// Disconnects and connects the sockets that are due.
-    pub(super) fn stir(&mut self, now_ns: u64) {
+    pub(super) fn apply_lifecycle(&mut self, now_ns: u64) {
         let Some(publisher_index) = self.run_state.publisher_index.get() else { return };
         let (measured_from, measured_to) = self.run_state.measured_ns(publisher_index);
         self.reconnects.ghosts.retain(|(until_ns, _)| *until_ns > now_ns);
@@ -40,7 +40,7 @@ impl SubscriberThread<'_> {
     fn expect_newcomers(&mut self, measured_from: u64) {
         for newcomers in mem::take(&mut self.reconnects.newcomers) {
             for (place, subscriber) in newcomers.iter().enumerate() {
-                let Some(joins) = self.attendance_of(*subscriber).joins else { continue };
+                let Some(joins) = self.lifecycle_of(*subscriber).joins else { continue };
                 // Threads share each class evenly, so each thread connects its new sockets at its
                 // share of the rate.
                 let due_ns = measured_from + joins.comes_ns(place, newcomers.len());
@@ -67,7 +67,7 @@ impl SubscriberThread<'_> {
     fn cut_due(&mut self, now_ns: u64, measured_from: u64) {
         let classes = &self.run_state.plan.classes;
         let is_due = |class: &u16| {
-            let cut = classes.get(usize::from(*class)).and_then(|class| class.attendance.cut);
+            let cut = classes.get(usize::from(*class)).and_then(|class| class.lifecycle.cut);
             cut.is_none_or(|cut| now_ns >= measured_from + nanoseconds(cut.at))
         };
         let (due, later) = mem::take(&mut self.reconnects.uncut).into_iter().partition(is_due);
@@ -80,7 +80,7 @@ impl SubscriberThread<'_> {
         let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
         for key in keys.into_iter().filter(|key| self.is_of(*key, class)).collect::<Vec<_>>() {
             let Some((socket, account)) = self.leave(key, CUT) else { continue };
-            let Some(cut) = self.attendance_of(socket.plan).cut else { continue };
+            let Some(cut) = self.lifecycle_of(socket.plan).cut else { continue };
             let word = mix(self.run_state.plan.seed ^ WAIT_STREAM, u64::from(socket.plan), 0);
             let due_ns = now_ns + cut.wait.delay_ns(0, word);
             let absent = Reconnect::new(now_ns, Some(account), cut.wait);
@@ -207,10 +207,10 @@ impl SubscriberThread<'_> {
         self.sockets.get(key).is_some_and(is_of_class)
     }
 
-    fn attendance_of(&self, subscriber: u32) -> Attendance {
+    fn lifecycle_of(&self, subscriber: u32) -> Lifecycle {
         let class = self.run_state.plan.subscribers[subscriber as usize].class;
         let class = self.run_state.plan.classes.get(usize::from(class));
-        class.map(|class| class.attendance).unwrap_or_default()
+        class.map(|class| class.lifecycle).unwrap_or_default()
     }
 }
 

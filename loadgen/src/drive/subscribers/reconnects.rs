@@ -57,12 +57,12 @@ impl Reconnects {
         let mut reconnects =
             Reconnects { growing: growing.copied().collect(), ..Reconnects::default() };
         for (class, of) in (0u16..).zip(&plan.classes) {
-            let attendance = of.attendance;
-            if let Some(interval_ns) = attendance.churn.interval_ns(members(class).count()) {
+            let lifecycle = of.lifecycle;
+            if let Some(interval_ns) = lifecycle.churn.interval_ns(members(class).count()) {
                 reconnects.churning.push(Churning { class, interval_ns, next_ns: 0, left: 0 });
             }
-            reconnects.uncut.extend(attendance.cut.map(|_| class));
-            if attendance.joins.is_some() {
+            reconnects.uncut.extend(lifecycle.cut.map(|_| class));
+            if lifecycle.joins.is_some() {
                 reconnects.newcomers.push(members(class).copied().collect());
             }
         }

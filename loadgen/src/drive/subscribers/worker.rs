@@ -187,7 +187,7 @@ impl<'s> SubscriberThread<'s> {
         self.open_due(now_ns);
         self.read_paced(now_ns);
         self.kill_if_due(now_ns);
-        self.stir(now_ns);
+        self.apply_lifecycle(now_ns);
         self.look_for_silence(now_ns);
         self.tell_progress();
     }
@@ -587,7 +587,7 @@ pub(super) struct Ended;
 fn joins_late(plan: &Plan, number: u32) -> bool {
     let subscriber = plan.subscribers.get(number as usize);
     let class = subscriber.and_then(|subscriber| subscriber::class_of(plan, subscriber));
-    class.is_some_and(|class| class.attendance.joins.is_some()) || plan.comes(number).is_some()
+    class.is_some_and(|class| class.lifecycle.joins.is_some()) || plan.comes(number).is_some()
 }
 
 const EVENTS: usize = 4096;

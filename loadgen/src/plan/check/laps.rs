@@ -62,7 +62,7 @@ fn check_subscribers(
     audience: &[SubscriberGroup],
     measured: Duration,
 ) -> Result<(), String> {
-    let growing = audience.iter().filter(|group| group.attendance.joins.is_none());
+    let growing = audience.iter().filter(|group| group.lifecycle.joins.is_none());
     let count: u64 = growing.map(SubscriberGroup::sockets).sum();
     let least = least_members(profile);
     if count < least {

@@ -13,8 +13,8 @@ use crate::receive::outcome::lap;
 use crate::receive::outcome::lap::LapOutcome;
 use crate::receive::outcome::returns::Returns;
 use crate::receive::rates::Rates;
-use crate::scenario::attendance::Attendance;
 use crate::scenario::groups::ClassKind;
+use crate::scenario::lifecycle::Lifecycle;
 
 /// What the sockets of one class received, the whole run unless said otherwise. Always
 /// `expected = received + lost + undelivered + undelivered_after_close`. Results of older versions
@@ -32,9 +32,9 @@ pub struct ClassOutcome {
     /// Which frames they asked for.
     #[serde(default)]
     pub pace: Pace,
-    /// When they are there.
-    #[serde(default)]
-    pub attendance: Attendance,
+    /// When they are connected.
+    #[serde(default, rename = "attendance")]
+    pub lifecycle: Lifecycle,
     /// Sockets that were connected.
     pub sockets: u64,
     /// Those of them to which the server sends compressed messages.
@@ -127,7 +127,7 @@ impl ClassOutcome {
             kind,
             form: Form::Raw,
             pace: Pace::default(),
-            attendance: Attendance::default(),
+            lifecycle: Lifecycle::default(),
             sockets: 0,
             deflated_sockets: 0,
             expected: 0,
@@ -163,7 +163,7 @@ impl ClassOutcome {
     /// A class of a plan.
     pub fn of(plan: &ClassPlan) -> ClassOutcome {
         let class = ClassOutcome::new(plan.name.clone(), plan.kind);
-        ClassOutcome { form: plan.form, pace: plan.pace, attendance: plan.attendance, ..class }
+        ClassOutcome { form: plan.form, pace: plan.pace, lifecycle: plan.lifecycle, ..class }
     }
 
     /// The rate that healthy sockets asked for.

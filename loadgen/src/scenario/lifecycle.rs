@@ -1,4 +1,4 @@
-//! When the sockets of a class are connected: those that leave and return, are all cut off at once,
+//! The connection lifecycle of a class: whether its sockets churn, are all cut off at once,
 //! or join during the run; and how long each waits before it retries. Must not know sockets, and
 //! reads no clock.
 
@@ -13,7 +13,7 @@ use crate::time::units::SECOND_NS;
 
 /// When the sockets of a class are connected; by default from the ramp to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Attendance {
+pub struct Lifecycle {
     /// A share of them disconnects in order and reconnects at once.
     pub churn: Churn,
     /// All of them are cut off at once.
@@ -26,21 +26,21 @@ pub struct Attendance {
     pub grows: bool,
 }
 
-impl Attendance {
+impl Lifecycle {
     /// Whether an overlay makes them disconnect or join. Such a class is left out of the latency
     /// score.
-    pub fn is_stirred(&self) -> bool {
+    pub fn is_disrupted(&self) -> bool {
         self.cut.is_some() || self.joins.is_some()
     }
 
     /// Whether no socket disconnects, and none joins except for the load profile.
     pub fn is_calm(&self) -> bool {
-        Attendance { grows: false, ..*self }.is_steady()
+        Lifecycle { grows: false, ..*self }.is_steady()
     }
 
     /// Whether every socket stays connected from the ramp to the end.
     pub fn is_steady(&self) -> bool {
-        *self == Attendance::default()
+        *self == Lifecycle::default()
     }
 }
 
