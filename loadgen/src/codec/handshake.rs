@@ -122,7 +122,7 @@ impl Offer<'_> {
 }
 
 /// What a server says behind the head of an answer, as far as it is short and can be printed.
-pub fn words(answer: &[u8]) -> Option<String> {
+pub fn refusal_text(answer: &[u8]) -> Option<String> {
     let head_bytes = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
     let body = String::from_utf8_lossy(answer.get(head_bytes..)?);
     let printable = body.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -314,8 +314,8 @@ mod tests {
         let answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 12\r\n\r\nno\nroom\x07left";
         assert_eq!(offer.check(&answer[..answer.len() - 1]), Ok(None));
         assert_eq!(offer.check(answer), Err(UpgradeError::Status(503)));
-        assert_eq!(words(answer).as_deref(), Some("no room left"));
-        assert_eq!(words(b"HTTP/1.1 401 No\r\n\r\n"), None);
+        assert_eq!(refusal_text(answer).as_deref(), Some("no room left"));
+        assert_eq!(refusal_text(b"HTTP/1.1 401 No\r\n\r\n"), None);
         let endless = b"HTTP/1.1 500 No\r\nContent-Length: 99999\r\n\r\n";
         assert_eq!(offer.check(endless), Err(UpgradeError::Status(500)));
     }

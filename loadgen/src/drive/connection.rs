@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// Sends a normal close without waiting for the answer.
-    pub fn say_goodbye(&mut self) {
+    pub fn send_close(&mut self) {
         let mut goodbye = Vec::new();
         wire::encode(Opcode::Close, &wire::NORMAL_CLOSURE.to_be_bytes(), MASK, &mut goodbye);
         if self.outbox.is_none() {

@@ -184,7 +184,8 @@ fn read_answer(connection: &mut Connection, offer: &Offer<'_>) -> Result<Option<
         let Some(filled) = filled else { return Ok(None) };
         let bytes = buffer.get(..filled.total).unwrap_or_default();
         let refused = |error: UpgradeError| {
-            let said = handshake::words(bytes).map_or(String::new(), |words| format!(": {words}"));
+            let said =
+                handshake::refusal_text(bytes).map_or(String::new(), |words| format!(": {words}"));
             Failure::Final(format!("{error}{said}"))
         };
         match offer.check(bytes).map_err(refused)? {

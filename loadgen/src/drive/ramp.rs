@@ -77,8 +77,8 @@ impl Ramp {
     }
 
     /// Keeps what the server said to the first socket that it refused.
-    pub fn note_words(&mut self, words: Option<String>) {
-        self.outcome.said = self.outcome.said.take().or(words);
+    pub fn note_refusal(&mut self, refusal: Option<String>) {
+        self.outcome.said = self.outcome.said.take().or(refusal);
     }
 
     /// The subscribers whose attempts have timed out. The caller fails those that are still in

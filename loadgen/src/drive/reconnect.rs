@@ -47,7 +47,7 @@ impl ReconnectQueue {
         self.due.push(Reverse((due_ns, subscriber)));
     }
 
-    /// The next subscriber to attempt a connection. Must end in `came` or `failed`.
+    /// The next subscriber to attempt a connection. Must end in `connected` or `failed`.
     pub fn due(&mut self, now_ns: u64) -> Option<u32> {
         let Reverse((due_ns, subscriber)) = *self.due.peek()?;
         if due_ns > now_ns || self.in_flight >= IN_FLIGHT_MAX {
@@ -75,7 +75,7 @@ impl ReconnectQueue {
     }
 
     /// A subscriber is connected.
-    pub fn came(&mut self, subscriber: u32) -> Option<Reconnect> {
+    pub fn connected(&mut self, subscriber: u32) -> Option<Reconnect> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.away.remove(&subscriber)
     }
@@ -91,7 +91,7 @@ impl ReconnectQueue {
     }
 
     /// The subscribers that are absent after at least one attempt.
-    pub fn shut_out(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn still_absent(&self) -> impl Iterator<Item = u32> + '_ {
         let tried = self.away.iter().filter(|(_, absent)| absent.failed > 0);
         tried.map(|(subscriber, _)| *subscriber)
     }
@@ -123,10 +123,10 @@ mod tests {
         let mut reconnects = one_away();
         assert_eq!(reconnects.due(SECOND_NS - 1), None);
         assert_eq!((reconnects.due(SECOND_NS), reconnects.due(SECOND_NS)), (Some(7), None));
-        let absent = reconnects.came(7).unwrap();
+        let absent = reconnects.connected(7).unwrap();
         assert_eq!((absent.since_ns, absent.account), (0, Some(3)));
         assert_eq!(reconnects.overdue(60 * SECOND_NS), None);
-        assert_eq!(reconnects.shut_out().count(), 0);
+        assert_eq!(reconnects.still_absent().count(), 0);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         let mut reconnects = one_away();
         assert_eq!(reconnects.due(SECOND_NS), Some(7));
         reconnects.failed(7, 2 * SECOND_NS, 0);
-        assert_eq!(reconnects.shut_out().collect::<Vec<_>>(), [7]);
+        assert_eq!(reconnects.still_absent().collect::<Vec<_>>(), [7]);
         assert_eq!(reconnects.due(3 * SECOND_NS - 1), None);
         assert_eq!(reconnects.due(3 * SECOND_NS), Some(7));
     }
@@ -155,6 +155,6 @@ mod tests {
         let mut reconnects = ReconnectQueue::default();
         (0..3_000).for_each(|n| reconnects.expect(n, Reconnect::new(0, None, WAIT), 0));
         assert_eq!(std::iter::from_fn(|| reconnects.due(0)).count(), IN_FLIGHT_MAX);
-        assert!(reconnects.came(0).is_some() && reconnects.due(0).is_some());
+        assert!(reconnects.connected(0).is_some() && reconnects.due(0).is_some());
     }
 }

@@ -110,7 +110,7 @@ pub fn perform(
     let performed = thread::scope(|scope| {
         // Threads stop when the run is finished, on every path out of this function.
         let _finish = FinishOnDrop(&run_state);
-        faults(&run_state, scope, coordinator)
+        execute(&run_state, scope, coordinator)
     });
     progress.enter(Phase::Done);
     performed
@@ -132,13 +132,13 @@ impl RunResult {
     }
 }
 
-fn faults<'scope, 'env>(
+fn execute<'scope, 'env>(
     run_state: &'env RunState<'env>,
     scope: &'scope Scope<'scope, 'env>,
     coordinator: &dyn Coordinator,
 ) -> Result<RunResult, RunError> {
     let (sender, receiver) = mpsc::channel();
-    connect::knock(run_state)?;
+    connect::probe(run_state)?;
     let subscribers = spawn_subscribers(run_state, scope, &sender)?;
     await_ramp(run_state, &subscribers);
     if run_state.progress.is_stopped() {
@@ -163,8 +163,8 @@ fn faults<'scope, 'env>(
     let published = join(publishers, "publisher")?;
     let received = join(subscribers, "subscriber")?;
     let windows = seconds.finish();
-    let harvest = Harvest { measured, ended_ns, published, received, windows };
-    collect(run_state.plan, publisher_index, coordinator, harvest)
+    let results = ThreadResults { measured, ended_ns, published, received, windows };
+    collect(run_state.plan, publisher_index, coordinator, results)
 }
 
 type Handles<'scope, T> = Vec<ScopedJoinHandle<'scope, io::Result<T>>>;
@@ -195,12 +195,12 @@ fn spawn_publishers<'scope, 'env>(
     connected
         .into_iter()
         .enumerate()
-        .map(|(index, lines)| {
+        .map(|(index, sockets)| {
             let windows = windows.clone();
             thread::Builder::new()
                 .name(format!("publisher-{index}"))
                 .spawn_scoped(scope, move || {
-                    publishers::run(run_state, publisher_index, index, lines, windows)
+                    publishers::run(run_state, publisher_index, index, sockets, windows)
                 })
                 .map_err(|error| RunError::System("cannot start a thread", error))
         })
@@ -211,7 +211,7 @@ fn spawn_publishers<'scope, 'env>(
 fn await_ramp(run_state: &RunState<'_>, subscribers: &Handles<'_, SubscriberThreadResult>) {
     let is_ramped = || run_state.ramped.load(Ordering::Acquire) >= subscribers.len();
     while !(is_ramped() || has_ended(subscribers)) {
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -226,7 +226,7 @@ fn is_alone(run_state: &RunState<'_>) -> bool {
 }
 
 fn no_subscribers(received: Vec<SubscriberThreadResult>) -> RunError {
-    let ramp = crate::drive::ramp::merge(received.into_iter().map(|harvest| harvest.ramp));
+    let ramp = crate::drive::ramp::merge(received.into_iter().map(|result| result.ramp));
     let reasons = ramp.errors.iter().map(|(reason, tries)| format!("{tries} x {reason}"));
     let refused = Refused {
         reasons: reasons.collect::<Vec<_>>().join(", "),
@@ -268,7 +268,7 @@ fn await_published(
         if mono_ns() > patience_ns || has_failed() {
             break; // a server that no longer reads: what was not written is unsent
         }
-        rest(run_state, seconds);
+        wait_for_reports(run_state, seconds);
     }
     Duration::from_nanos(mono_ns().min(measured_to).saturating_sub(measured_from))
 }
@@ -303,7 +303,7 @@ fn await_drained(
     let threads = run_state.plan.subscriber_threads.max(1);
     let is_drained = || run_state.drained.load(Ordering::Acquire) >= threads;
     while !is_drained() && mono_ns() < patience_ns && !has_failed() {
-        rest(run_state, seconds);
+        wait_for_reports(run_state, seconds);
     }
 }
 
@@ -318,8 +318,8 @@ fn enter_phase(run_state: &RunState<'_>, publisher_index: &PublisherIndex, now_n
     }
 }
 
-fn rest(run_state: &RunState<'_>, seconds: &mut Seconds<'_>) {
-    match seconds.receiver.recv_timeout(LOOK) {
+fn wait_for_reports(run_state: &RunState<'_>, seconds: &mut Seconds<'_>) {
+    match seconds.receiver.recv_timeout(POLL_INTERVAL) {
         Ok(part) => {
             seconds.add(part);
             if let Some(window) = seconds.windows.take_latest() {
@@ -327,7 +327,7 @@ fn rest(run_state: &RunState<'_>, seconds: &mut Seconds<'_>) {
             }
         }
         Err(RecvTimeoutError::Timeout) => {}
-        Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK),
+        Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL_INTERVAL),
     }
 }
 
@@ -335,23 +335,23 @@ fn collect(
     plan: &Plan,
     publisher_index: &PublisherIndex,
     coordinator: &dyn Coordinator,
-    harvest: Harvest,
+    results: ThreadResults,
 ) -> Result<RunResult, RunError> {
-    let Harvest { measured, ended_ns, published, received, windows } = harvest;
+    let ThreadResults { measured, ended_ns, published, received, windows } = results;
     let mut cut = vec![false; publisher_index.publishers()];
-    for publisher in published.iter().flat_map(|harvest| &harvest.cut) {
+    for publisher in published.iter().flat_map(|result| &result.cut) {
         cut[*publisher as usize] = true;
     }
     let mut threads = Vec::new();
-    let publishers = publishers::merge(published.into_iter().map(|harvest| {
-        threads.push(harvest.health);
-        harvest.outcome
+    let publishers = publishers::merge(published.into_iter().map(|result| {
+        threads.push(result.health);
+        result.outcome
     }));
     let mut ramps = Vec::new();
-    let receptions = received.into_iter().map(|harvest| {
-        threads.push(harvest.health);
-        ramps.push(harvest.ramp);
-        harvest.reception
+    let receptions = received.into_iter().map(|result| {
+        threads.push(result.health);
+        ramps.push(result.ramp);
+        result.reception
     });
     let receptions: Vec<Reception> = receptions.collect();
     let ends = coordinator.seen(reception::ends(&receptions, publisher_index, &cut, plan.part))?;
@@ -406,7 +406,7 @@ fn check(plan: &Plan) -> Result<(), RunError> {
 }
 
 /// The results of all threads.
-struct Harvest {
+struct ThreadResults {
     measured: Duration,
     /// When the drain was over.
     ended_ns: u64,
@@ -444,5 +444,5 @@ impl Drop for FinishOnDrop<'_> {
     }
 }
 
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const RUN_MAX: Duration = Duration::from_secs(31 * 24 * 3600);

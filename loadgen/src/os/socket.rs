@@ -53,7 +53,7 @@ pub fn is_connected(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// Drops a connection as a crashed host would: with a reset and without a close frame.
-pub fn vanish(stream: TcpStream) -> io::Result<()> {
+pub fn reset(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 

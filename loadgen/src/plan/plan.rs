@@ -121,14 +121,14 @@ impl Plan {
 
     /// When a subscriber joins, from the start of the measured phase; `None` if it is connected
     /// before, or if an overlay makes it join.
-    pub fn comes(&self, subscriber: u32) -> Option<Duration> {
+    pub fn joins_at(&self, subscriber: u32) -> Option<Duration> {
         let profile = self.course.of_subscribers()?;
         let class = self.subscribers.get(subscriber as usize)?.class;
         let lifecycle = self.classes.get(usize::from(class))?.lifecycle;
         // Dashboards are in the order they were drawn, so every leading part is a random sample of
         // all.
-        let comes = profile.comes(subscriber as usize, self.subscribers.len(), self.measure);
-        comes.filter(|_| lifecycle.joins.is_none())
+        let joins_at = profile.joins_at(subscriber as usize, self.subscribers.len(), self.measure);
+        joins_at.filter(|_| lifecycle.joins.is_none())
     }
 
     /// Resolves a scenario to single sockets. The same arguments give the same plan on any machine.

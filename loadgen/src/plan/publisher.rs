@@ -91,7 +91,7 @@ pub fn delay(publishers: &mut [PublisherPlan], profile: Profile, measured: Durat
     let count = publishers.len();
     for (rank, place) in scattered(count).into_iter().enumerate() {
         if let Some(publisher) = publishers.get_mut(place) {
-            publisher.deviation.starts = profile.comes(rank, count, measured);
+            publisher.deviation.starts = profile.joins_at(rank, count, measured);
         }
     }
 }

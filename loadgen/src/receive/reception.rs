@@ -130,7 +130,8 @@ impl Reception {
         self.accounts[account as usize].class
     }
 
-    /// Opens the account of a socket that comes while the run is on, having tried since then.
+    /// Opens the account of a socket that joins during the run; its first attempt was at
+    /// `tries_since_ns`.
     pub fn join(&mut self, class: u16, follows: Follows, tries_since_ns: u64, now_ns: u64) -> u32 {
         let account = self.open(class, follows, self.publishers);
         self.trackers_of(account).fill(Tracker::joining());
@@ -139,8 +140,9 @@ impl Reception {
         account
     }
 
-    /// A socket left on purpose: what it has had is settled, what it misses is not its to get.
-    pub fn leave(&mut self, account: u32, reason: &str) {
+    /// A socket disconnected on purpose: what it received until then is counted, and nothing is expected
+    /// of the time until it is back.
+    pub fn disconnect(&mut self, account: u32, reason: &str) {
         let Account { class, follows, tracker: from, .. } = self.accounts[account as usize];
         let class = &mut self.classes[usize::from(class)];
         class.returns.left += 1;
@@ -157,7 +159,7 @@ impl Reception {
         self.sessions.end(account);
     }
 
-    /// A socket is back that has been without frames since an instant.
+    /// A socket has reconnected; it has been without frames since an instant.
     pub fn rejoin(&mut self, account: u32, away_since_ns: u64, now_ns: u64) {
         self.class(account).returns.came += 1;
         let topics = self.trackers_of(account).len() as u32;
@@ -165,7 +167,7 @@ impl Reception {
     }
 
     /// Counts a failed attempt to connect.
-    pub fn turned_away(&mut self, class: u16, reason: &str) {
+    pub fn connect_failed(&mut self, class: u16, reason: &str) {
         if let Some(class) = self.classes.get_mut(usize::from(class)) {
             *class.returns.errors.entry(reason.to_owned()).or_default() += 1;
         }
@@ -726,7 +728,7 @@ mod tests {
         run.receive(account, 0, 0..40);
         run.receive(account, 1, 0..40);
         let left_ns = run.publisher_index.intended_ns(0, 40);
-        run.reception.leave(account, "cut");
+        run.reception.disconnect(account, "cut");
         run.reception.rejoin(account, left_ns, left_ns);
         run.receive(account, 0, 50..100);
         run.receive(account, 1, 80..100);
@@ -812,7 +814,7 @@ mod tests {
         run.receive(account, 1, (0..20).chain(22..40));
         let due_ns = |seq: u32| run.publisher_index.intended_ns(1, seq);
         let (left_ns, came_ns) = (due_ns(40), due_ns(60));
-        run.reception.leave(account, "cut");
+        run.reception.disconnect(account, "cut");
         run.reception.rejoin(account, left_ns, came_ns);
         assert!(
             run.reception.is_complete(&run.publisher_index),
@@ -834,7 +836,7 @@ mod tests {
         run.receive(account, 0, 0..40);
         let (left_ns, came_ns) =
             (run.publisher_index.intended_ns(0, 40), run.publisher_index.intended_ns(0, 41));
-        run.reception.leave(account, "churn");
+        run.reception.disconnect(account, "churn");
         run.reception.rejoin(account, left_ns, came_ns);
         run.receive(account, 0, 42..100);
         let class = run.settle(&[]);

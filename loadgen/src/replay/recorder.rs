@@ -108,7 +108,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
         }
     }
     bar.finish_and_clear();
-    line.connection.say_goodbye();
+    line.connection.send_close();
     interrupt.finish();
     let told = tape.told();
     tape.finish().map_err(failed)?;

@@ -156,7 +156,7 @@ pub struct Joins {
 impl Joins {
     /// When the socket with this index among `count` joins, ns from the start of the measured
     /// phase.
-    pub fn comes_ns(&self, place: usize, count: usize) -> u64 {
+    pub fn joins_at_ns(&self, place: usize, count: usize) -> u64 {
         let share = self.over.as_nanos() * place as u128 / count.max(1) as u128;
         u64::try_from(self.at.as_nanos() + share).unwrap_or(u64::MAX / 4)
     }
@@ -193,8 +193,8 @@ mod tests {
     #[test]
     fn newcomers_come_evenly() {
         let joins = Joins { at: Duration::from_secs(2), over: Duration::from_secs(10) };
-        let comes: Vec<u64> = (0..5).map(|n| joins.comes_ns(n, 5) / SECOND_NS).collect();
-        assert_eq!(comes, [2, 4, 6, 8, 10]);
+        let joins_at: Vec<u64> = (0..5).map(|n| joins.joins_at_ns(n, 5) / SECOND_NS).collect();
+        assert_eq!(joins_at, [2, 4, 6, 8, 10]);
     }
 
     proptest! {

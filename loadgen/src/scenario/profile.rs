@@ -86,7 +86,7 @@ impl Profile {
 
     /// When the member of this rank among `count` starts, from the start of the measured phase;
     /// `None` if it is present before.
-    pub fn comes(self, rank: usize, count: usize, measured: Duration) -> Option<Duration> {
+    pub fn joins_at(self, rank: usize, count: usize, measured: Duration) -> Option<Duration> {
         let first = members(self.first_share(), count);
         let later = rank.checked_sub(first)?;
         let laps = self.laps(measured);
@@ -182,7 +182,7 @@ mod tests {
     fn arrivals(text: &str, count: usize) -> Vec<(Option<u64>, usize)> {
         let mut found: Vec<(Option<u64>, usize)> = Vec::new();
         for rank in 0..count {
-            let at_s = profile(text).comes(rank, count, MEASURED).map(|at| at.as_secs());
+            let at_s = profile(text).joins_at(rank, count, MEASURED).map(|at| at.as_secs());
             match found.last_mut().filter(|(last, _)| *last == at_s) {
                 Some((_, number)) => *number += 1,
                 None => found.push((at_s, 1)),
@@ -271,12 +271,12 @@ mod tests {
             count in 1usize..400,
         ) {
             let profile = profile(text);
-            let comes: Vec<_> =
-                (0..count).map(|rank| profile.comes(rank, count, MEASURED)).collect();
-            prop_assert!(comes[0].is_none() && comes.is_sorted());
+            let joins_at: Vec<_> =
+                (0..count).map(|rank| profile.joins_at(rank, count, MEASURED)).collect();
+            prop_assert!(joins_at[0].is_none() && joins_at.is_sorted());
             let laps = profile.laps(MEASURED);
             let last_from = MEASURED / u32::from(laps) * u32::from(laps - 1);
-            prop_assert!(comes.iter().flatten().all(|at| *at <= last_from));
+            prop_assert!(joins_at.iter().flatten().all(|at| *at <= last_from));
         }
     }
 }

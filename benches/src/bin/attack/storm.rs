@@ -294,7 +294,7 @@ impl Client {
         let state = std::mem::replace(&mut self.state, State::Waiting(u64::MAX));
         if let State::Up(stream) | State::Asking { stream, .. } = state {
             // Where linger cannot be set it closes politely, which frees the engine as well.
-            let _ = socket::vanish(stream);
+            let _ = socket::reset(stream);
         }
         self.attempt = 0;
         self.wait();

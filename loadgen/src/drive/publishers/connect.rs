@@ -29,23 +29,23 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the server has answered, and said no.
+    /// Whether the server answered with a refusal.
     fn is_answer(&self) -> bool {
         ["status ", "refused: "].iter().any(|said| self.reason.starts_with(said))
     }
 }
 
-/// Connects the first publisher and lets it go: what is refused is known before thousands of
-/// subscribers have come.
+/// Connects the first publisher and closes it again, so that a server that refuses publishers is
+/// known before thousands of subscribers have connected.
 ///
 /// # Errors
 /// Why a publisher is refused.
-pub fn knock(run_state: &RunState<'_>) -> Result<(), ConnectError> {
+pub fn probe(run_state: &RunState<'_>) -> Result<(), ConnectError> {
     let Some((number, publisher)) = run_state.plan.own_publishers().next() else { return Ok(()) };
     match connect_one(run_state, number, publisher) {
-        Ok(mut connected) => connected.connection.say_goodbye(),
+        Ok(mut connected) => connected.connection.send_close(),
         Err(error) if error.is_answer() => return Err(error),
-        // Whatever else is wrong meets the subscribers as well, who tell how many of them.
+        // Other errors concern the subscribers as well, and their ramp counts them.
         Err(error) => tracing::debug!(%error, "the first publisher could not connect"),
     }
     Ok(())

@@ -58,15 +58,15 @@ pub fn run(
     let health = ThreadHealth::new(name);
     let mut thread = PublisherThread::new(run_state, publisher_index, connected, health, windows)?;
     thread.turn_until_finished()?;
-    Ok(thread.harvest())
+    Ok(thread.finish())
 }
 
 struct PublisherThread<'s> {
     run_state: &'s RunState<'s>,
     publisher_index: &'s PublisherIndex,
     poll: Poll,
-    lines: Vec<PublisherSocket>,
-    /// The next frame of each line: instant, index into `lines`.
+    sockets: Vec<PublisherSocket>,
+    /// The next frame of each socket: instant, index into `sockets`.
     due: BinaryHeap<Reverse<(u64, usize)>>,
     /// Lines that sent in this turn, so their next frame must be encoded.
     sent: Vec<usize>,
@@ -79,10 +79,10 @@ struct PublisherThread<'s> {
     windows: Sender<WindowPart>,
     health: ThreadHealth,
     inbox: Inbox,
-    /// When timers of silent lines were last checked.
-    looked_ns: u64,
+    /// When timers of silent sockets were last checked.
+    protocol_timers_checked_ns: u64,
     is_killed: bool,
-    has_stood_still: bool,
+    has_stalled: bool,
 }
 
 impl<'s> PublisherThread<'s> {
@@ -94,27 +94,31 @@ impl<'s> PublisherThread<'s> {
         windows: Sender<WindowPart>,
     ) -> io::Result<PublisherThread<'s>> {
         let poll = Poll::new()?;
-        let mut lines = Vec::with_capacity(connected.len());
+        let mut sockets = Vec::with_capacity(connected.len());
         let mut due = BinaryHeap::with_capacity(connected.len());
-        for (index, mut line) in connected.into_iter().enumerate() {
+        for (index, mut socket) in connected.into_iter().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(line.connection.link.socket_mut(), Token(index), interest)?;
-            let line = PublisherSocket::new(run_state, publisher_index, line);
-            if line.frames > 0 {
-                due.push(Reverse((publisher_index.intended_ns(line.publisher, 0), index)));
+            poll.registry().register(
+                socket.connection.link.socket_mut(),
+                Token(index),
+                interest,
+            )?;
+            let socket = PublisherSocket::new(run_state, publisher_index, socket);
+            if socket.frames > 0 {
+                due.push(Reverse((publisher_index.intended_ns(socket.publisher, 0), index)));
             }
-            lines.push(line);
+            sockets.push(socket);
         }
         Ok(PublisherThread {
             run_state,
             publisher_index,
             poll,
             outcome: PublisherOutcome {
-                count: lines.len() as u64,
+                count: sockets.len() as u64,
                 laps: vec![0; run_state.plan.course.told()],
                 ..PublisherOutcome::default()
             },
-            lines,
+            sockets,
             due,
             sent: Vec::new(),
             has_published: false,
@@ -125,9 +129,9 @@ impl<'s> PublisherThread<'s> {
             windows,
             health,
             inbox: Inbox::new(run_state.message_bytes_max()),
-            looked_ns: mono_ns(),
+            protocol_timers_checked_ns: mono_ns(),
             is_killed: false,
-            has_stood_still: false,
+            has_stalled: false,
         })
     }
 
@@ -140,11 +144,11 @@ impl<'s> PublisherThread<'s> {
                 self.on_event(event.token().0);
             }
             self.kill_if_due(woken_ns);
-            self.stand_still_if_due(woken_ns);
+            self.stall_if_due(woken_ns);
             self.send_due();
             self.encode_next();
-            self.look_for_silence(woken_ns);
-            self.tell_if_published();
+            self.check_protocol_timers(woken_ns);
+            self.report_if_published();
         }
         Ok(())
     }
@@ -177,20 +181,20 @@ impl<'s> PublisherThread<'s> {
     }
 
     fn send(&mut self, index: usize, due_ns: u64, now_ns: u64) {
-        let line = &mut self.lines[index];
-        if line.connection.is_none() || line.is_stuck() {
+        let socket = &mut self.sockets[index];
+        if socket.connection.is_none() || socket.is_stuck() {
             return self.cut(index, None);
         }
-        self.publisher_index.log(line.publisher).attempt(line.next_seq, now_ns);
+        self.publisher_index.log(socket.publisher).attempt(socket.next_seq, now_ns);
         self.second_late_ns = self.second_late_ns.max(now_ns - due_ns);
-        if line.next_seq >= line.measured_from {
+        if socket.next_seq >= socket.measured_from {
             self.outcome.slip.record(now_ns.wrapping_sub(due_ns).cast_signed());
             let lap = usize::from(self.publisher_index.laps().at(due_ns));
             if let Some(frames) = self.outcome.laps.get_mut(lap) {
                 *frames += 1;
             }
         }
-        match line.queue_or_write(due_ns, now_ns, &mut self.outcome) {
+        match socket.queue_or_write(due_ns, now_ns, &mut self.outcome) {
             Err(reason) => self.cut(index, Some(reason)),
             Ok(written) => {
                 self.sent.push(index);
@@ -202,42 +206,44 @@ impl<'s> PublisherThread<'s> {
     /// Done after everything due was sent, not between two sends.
     fn encode_next(&mut self) {
         for index in self.sent.drain(..) {
-            let line = &mut self.lines[index];
+            let socket = &mut self.sockets[index];
             self.outcome
                 .deviations
-                .note(self.publisher_index.departures(line.publisher), line.next_seq);
-            line.next_seq += 1;
-            if line.next_seq < line.frames && line.connection.is_some() {
-                line.encode(self.publisher_index);
-                let due_ns = self.publisher_index.intended_ns(line.publisher, line.next_seq);
+                .note(self.publisher_index.departures(socket.publisher), socket.next_seq);
+            socket.next_seq += 1;
+            if socket.next_seq < socket.frames && socket.connection.is_some() {
+                socket.encode(self.publisher_index);
+                let due_ns = self.publisher_index.intended_ns(socket.publisher, socket.next_seq);
                 self.due.push(Reverse((due_ns, index)));
             }
         }
     }
 
     fn on_event(&mut self, index: usize) {
-        self.tend(index, PublisherSocket::read);
+        self.handle(index, PublisherSocket::read);
     }
 
     /// Checks timers that detect a silent server, as real clients do.
-    fn look_for_silence(&mut self, now_ns: u64) {
-        if now_ns >= self.looked_ns + SECOND_NS && self.run_state.plan.dialect.is_spoken() {
-            self.looked_ns = now_ns;
-            (0..self.lines.len()).for_each(|index| self.tend(index, PublisherSocket::look));
+    fn check_protocol_timers(&mut self, now_ns: u64) {
+        if now_ns >= self.protocol_timers_checked_ns + SECOND_NS
+            && self.run_state.plan.dialect.is_spoken()
+        {
+            self.protocol_timers_checked_ns = now_ns;
+            (0..self.sockets.len()).for_each(|index| self.handle(index, PublisherSocket::look));
         }
     }
 
-    /// Reads from a line, and writes what waits there.
-    fn tend(
+    /// Reads from a socket, and writes what waits there.
+    fn handle(
         &mut self,
         index: usize,
-        see: fn(&mut PublisherSocket, &mut Inbox, u64) -> Result<(), String>,
+        handler: fn(&mut PublisherSocket, &mut Inbox, u64) -> Result<(), String>,
     ) {
-        let Some(line) = self.lines.get_mut(index) else { return };
+        let Some(socket) = self.sockets.get_mut(index) else { return };
         let now_ns = mono_ns();
-        let seen = see(line, &mut self.inbox, now_ns);
-        let done = line.write_pending(now_ns, &mut self.outcome);
-        match (seen, done) {
+        let handled = handler(socket, &mut self.inbox, now_ns);
+        let done = socket.write_pending(now_ns, &mut self.outcome);
+        match (handled, done) {
             (Err(reason), _) | (Ok(()), Err(reason)) => self.cut(index, Some(reason)),
             (Ok(()), Ok(written)) => self.count_written(index, written),
         }
@@ -247,20 +253,20 @@ impl<'s> PublisherThread<'s> {
         if frames == 0 {
             return;
         }
-        let line = &mut self.lines[index];
-        line.written += frames;
-        self.publisher_index.log(line.publisher).set_written(line.written);
+        let socket = &mut self.sockets[index];
+        socket.written += frames;
+        self.publisher_index.log(socket.publisher).set_written(socket.written);
         self.second_sent += u64::from(frames);
         self.run_state.progress.sent.fetch_add(u64::from(frames), Ordering::Relaxed);
     }
 
-    /// Ends a line early; its remaining frames are counted as unsent.
+    /// Ends a socket early; its remaining frames are counted as unsent.
     fn cut(&mut self, index: usize, reason: Option<String>) {
-        let line = &mut self.lines[index];
-        let stuck = line.connection.take().map(|_| "takes no more".to_string());
+        let socket = &mut self.sockets[index];
+        let stuck = socket.connection.take().map(|_| "takes no more".to_string());
         if let Some(otherwise) = stuck {
             *self.outcome.closes.entry(reason.unwrap_or(otherwise)).or_default() += 1;
-            self.cut.push(line.publisher);
+            self.cut.push(socket.publisher);
         }
     }
 
@@ -270,32 +276,32 @@ impl<'s> PublisherThread<'s> {
         }
         let Some(kill) = self.run_state.kill_due(now_ns) else { return };
         self.is_killed = true;
-        for line in self.lines.iter_mut().filter(|line| line.publisher < kill.publishers) {
-            let Some(connection) = line.connection.take() else { continue };
-            self.cut.push(line.publisher);
+        for socket in self.sockets.iter_mut().filter(|socket| socket.publisher < kill.publishers) {
+            let Some(connection) = socket.connection.take() else { continue };
+            self.cut.push(socket.publisher);
             *self.outcome.closes.entry(KILLED.to_string()).or_default() += 1;
-            if let Err(error) = socket::vanish(connection.link.into_socket()) {
-                tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
+            if let Err(error) = socket::reset(connection.link.into_socket()) {
+                tracing::warn!(%error, "a killed socket was closed in order and not reset");
             }
         }
     }
 
-    fn stand_still_if_due(&mut self, now_ns: u64) {
+    fn stall_if_due(&mut self, now_ns: u64) {
         let Some((after, length)) = self.run_state.plan.disturbance.publisher_stop else { return };
         let (measured_from, _) = self.run_state.measured_ns(self.publisher_index);
-        if !self.has_stood_still && now_ns >= measured_from + nanoseconds(after) {
-            self.has_stood_still = true;
+        if !self.has_stalled && now_ns >= measured_from + nanoseconds(after) {
+            self.has_stalled = true;
             thread::sleep(length);
         }
     }
 
     fn note_second(&mut self, now_ns: u64) {
         if let Some(second) = self.meter.passed(now_ns) {
-            self.tell_second(second);
+            self.report_second(second);
         }
     }
 
-    fn tell_second(&mut self, t_s: u32) {
+    fn report_second(&mut self, t_s: u32) {
         self.run_state.progress.note_late(std::mem::take(&mut self.second_late_ns));
         self.run_state.progress.note_busy(self.meter.busy_last());
         let sent = std::mem::take(&mut self.second_sent);
@@ -303,30 +309,30 @@ impl<'s> PublisherThread<'s> {
         let _ = self.windows.send(WindowPart { t_s, sent, ..WindowPart::default() });
     }
 
-    fn tell_if_published(&mut self) {
+    fn report_if_published(&mut self) {
         let has_published =
-            self.due.is_empty() && !self.lines.iter().any(PublisherSocket::is_under_way);
+            self.due.is_empty() && !self.sockets.iter().any(PublisherSocket::is_under_way);
         if !self.has_published && has_published {
             self.has_published = true;
             self.run_state.published.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    fn harvest(mut self) -> PublisherThreadResult {
+    fn finish(mut self) -> PublisherThreadResult {
         let stopped = self.run_state.progress.is_stopped();
-        for line in &mut self.lines {
-            // Frames of a stopped run do not count as unsent; those of a line that closed early do.
-            let is_cut = line.connection.is_none();
-            let intended = if stopped && !is_cut { line.next_seq } else { line.frames };
-            let departures = self.publisher_index.departures(line.publisher);
+        for socket in &mut self.sockets {
+            // Frames of a stopped run do not count as unsent; those of a socket that closed early do.
+            let is_cut = socket.connection.is_none();
+            let intended = if stopped && !is_cut { socket.next_seq } else { socket.frames };
+            let departures = self.publisher_index.departures(socket.publisher);
             self.outcome.deviations.withheld += departures.withheld(intended);
             self.outcome.intended += u64::from(intended);
-            self.outcome.sent += u64::from(line.written);
-            self.outcome.unsent += u64::from(intended.saturating_sub(line.written));
-            line.say_goodbye();
+            self.outcome.sent += u64::from(socket.written);
+            self.outcome.unsent += u64::from(intended.saturating_sub(socket.written));
+            socket.send_close();
         }
         if self.second_sent > 0 {
-            self.tell_second(self.meter.second());
+            self.report_second(self.meter.second());
         }
         self.health.busy_max = self.meter.busy_max();
         PublisherThreadResult { outcome: self.outcome, cut: self.cut, health: self.health }

@@ -1,6 +1,6 @@
-//! One publisher's line: its connection, the next frame, and the bytes that wait because the socket
-//! is full. Writes whole frames in order, and handles pings and a close. Must not know when frames
-//! are due, nor other lines.
+//! One publisher's socket: its connection, the next frame, and the bytes that wait because it is
+//! full. Writes whole frames in order, and handles pings and a close. Must not know when frames
+//! are due, nor other sockets.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ use crate::receive::outcome::PublisherOutcome;
 use crate::receive::stamp::PublisherIndex;
 use crate::time::draw::mix;
 
-/// Buffers that the lines of a thread share for reading.
+/// Buffers that the sockets of a thread share for reading.
 pub(super) struct Inbox {
     buffer: Vec<u8>,
     texts: Memo<Carried>,
@@ -66,7 +66,7 @@ impl PublisherSocket {
         let plan = &run_state.plan.publishers[publisher as usize];
         let departures = publisher_index.departures(publisher);
         let schedule = *departures.schedule();
-        let mut line = PublisherSocket {
+        let mut socket = PublisherSocket {
             publisher,
             connection: Some(connection),
             encoder: Encoder::new(run_state.plan.run_id, run_state.plan.seed, plan, schedule),
@@ -81,8 +81,8 @@ impl PublisherSocket {
             written: 0,
             mask: mix(run_state.plan.seed, u64::from(plan.id), 0),
         };
-        line.encode(publisher_index);
-        line
+        socket.encode(publisher_index);
+        socket
     }
 
     /// Encodes the next frame, if there is one.
@@ -180,7 +180,7 @@ impl PublisherSocket {
         frames
     }
 
-    /// Reads from the server: pings are answered, a close ends the line, and messages are ignored
+    /// Reads from the server: pings are answered, a close ends the socket, and messages are ignored
     /// unless the server is a broker.
     pub(super) fn read(&mut self, inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
         let Inbox { buffer, texts, message_bytes_max } = inbox;
@@ -203,7 +203,7 @@ impl PublisherSocket {
         Ok(())
     }
 
-    /// Sends what the protocol demands of a silent client, and ends the line if the server was
+    /// Sends what the protocol demands of a silent client, and ends the socket if the server was
     /// silent too long.
     pub(super) fn look(&mut self, _inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
         let (Some((broker, _)), Some(_)) = (&mut self.broker, &self.connection) else {
@@ -224,9 +224,9 @@ impl PublisherSocket {
     }
 
     /// Closes the connection in order, unless an incomplete frame waits.
-    pub(super) fn say_goodbye(&mut self) {
+    pub(super) fn send_close(&mut self) {
         if let (Some(connection), true) = (&mut self.connection, self.pending.is_empty()) {
-            connection.say_goodbye();
+            connection.send_close();
         }
     }
 }
@@ -238,7 +238,7 @@ fn write(connection: &mut Connection, bytes: &[u8]) -> Result<usize, String> {
 
 const MASK_STEP: u64 = 0x5851_F42D_4C95_7F2D;
 const INBOX_BYTES: usize = 128 * 1024;
-/// If more bytes than this wait, the server does not read, and the line is ended.
+/// If more bytes than this wait, the server does not read, and the socket is ended.
 const PENDING_BYTES_MAX: usize = 16 << 20;
 /// Stands in place of an instant for bytes that are not a frame.
 const CONTROL: u64 = u64::MAX;

@@ -1,9 +1,9 @@
-//! Subscriber threads: `worker` opens sockets and reads them; `pace`, `leaving` and `silence`
+//! Subscriber threads: `worker` opens sockets and reads them; `pace`, `lifecycle` and `timers`
 //! handle the sockets that behave differently.
 
-mod leaving;
+mod lifecycle;
 mod pace;
 mod paced;
 mod reconnects;
-mod silence;
+mod timers;
 pub mod worker;

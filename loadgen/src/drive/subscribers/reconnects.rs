@@ -11,13 +11,13 @@ pub(super) struct Reconnects {
     pub(super) queue: ReconnectQueue,
     pub(super) churning: Vec<Churning>,
     /// Classes that will be cut off.
-    pub(super) uncut: Vec<u16>,
+    pub(super) pending_cuts: Vec<u16>,
     /// Subscribers that join during the run for the first time, by class and in joining order.
     pub(super) newcomers: Vec<Vec<u32>>,
     /// Subscribers that make the load grow, in joining order.
     pub(super) growing: Vec<u32>,
     /// Connections that are no longer read, and until when they are kept.
-    pub(super) ghosts: Vec<(u64, Subscriber)>,
+    pub(super) lingering: Vec<(u64, Subscriber)>,
 }
 
 /// A class whose sockets disconnect one after another.
@@ -53,7 +53,7 @@ impl Reconnects {
             };
             share.iter().filter(of_class)
         };
-        let growing = share.iter().filter(|subscriber| plan.comes(**subscriber).is_some());
+        let growing = share.iter().filter(|subscriber| plan.joins_at(**subscriber).is_some());
         let mut reconnects =
             Reconnects { growing: growing.copied().collect(), ..Reconnects::default() };
         for (class, of) in (0u16..).zip(&plan.classes) {
@@ -61,7 +61,7 @@ impl Reconnects {
             if let Some(interval_ns) = lifecycle.churn.interval_ns(members(class).count()) {
                 reconnects.churning.push(Churning { class, interval_ns, next_ns: 0, left: 0 });
             }
-            reconnects.uncut.extend(lifecycle.cut.map(|_| class));
+            reconnects.pending_cuts.extend(lifecycle.cut.map(|_| class));
             if lifecycle.joins.is_some() {
                 reconnects.newcomers.push(members(class).copied().collect());
             }

@@ -1,6 +1,6 @@
 //! One subscriber thread: opens its share of the sockets, then only reads, passes the bytes to the
 //! reception, and answers pings. Healthy sockets are read at once, stalled ones never; `pace`
-//! handles the slow ones, and `leaving` those that disconnect and join. Must not judge messages:
+//! handles the slow ones, and `lifecycle` those that disconnect and join. Must not judge messages:
 //! the reception does.
 //!
 //! Readiness is edge-triggered, so a socket must be read until it is empty or put on the backlog.
@@ -67,7 +67,7 @@ pub fn run(
     }
     let mut thread = SubscriberThread::new(run_state, index, ThreadHealth::new(name), windows)?;
     thread.turn_until_finished()?;
-    Ok(thread.harvest())
+    Ok(thread.finish())
 }
 
 pub(super) struct SubscriberThread<'s> {
@@ -83,15 +83,15 @@ pub(super) struct SubscriberThread<'s> {
     pub(super) pausing: Vec<Pausing>,
     pub(super) paced_at_ns: u64,
     /// When the timed work was last done.
-    pub(super) tended_ns: u64,
+    pub(super) timers_ran_ns: u64,
     /// When timers of silent sockets were last checked.
-    pub(super) looked_ns: u64,
+    pub(super) protocol_timers_checked_ns: u64,
     pub(super) buffer: Vec<u8>,
     pub(super) context: ReceiveContext,
     pub(super) meter: Option<Meter>,
     pub(super) windows: Sender<WindowPart>,
     pub(super) health: ThreadHealth,
-    pub(super) told: Reported,
+    pub(super) reported: Reported,
     pub(super) reconnects: Reconnects,
     pub(super) is_killed: bool,
     pub(super) is_drained: bool,
@@ -144,14 +144,14 @@ impl<'s> SubscriberThread<'s> {
             paced: Vec::new(),
             pausing: Vec::new(),
             paced_at_ns: now_ns,
-            tended_ns: now_ns,
-            looked_ns: now_ns,
+            timers_ran_ns: now_ns,
+            protocol_timers_checked_ns: now_ns,
             buffer: vec![0; BUFFER_BYTES_MIN.max(2 * run_state.message_bytes_max())],
             context,
             meter: None,
             windows,
             health,
-            told: Reported::default(),
+            reported: Reported::default(),
             reconnects,
             is_killed: false,
             is_drained: false,
@@ -171,29 +171,29 @@ impl<'s> SubscriberThread<'s> {
             self.work_off_backlog();
             // Not in every turn: a turn may be a single read, and this would be a noticeable part
             // of its cost.
-            if now_ns >= self.tended_ns + TEND_NS {
-                self.tended_ns = now_ns;
-                self.tend(now_ns);
+            if now_ns >= self.timers_ran_ns + TIMERS_NS {
+                self.timers_ran_ns = now_ns;
+                self.run_timers(now_ns);
             }
             if events.is_empty() && self.backlog.is_empty() {
-                self.tell_if_drained();
+                self.report_if_drained();
             }
         }
         Ok(())
     }
 
     /// Does the timed work.
-    fn tend(&mut self, now_ns: u64) {
+    fn run_timers(&mut self, now_ns: u64) {
         self.open_due(now_ns);
         self.read_paced(now_ns);
         self.kill_if_due(now_ns);
         self.apply_lifecycle(now_ns);
-        self.look_for_silence(now_ns);
-        self.tell_progress();
+        self.check_protocol_timers(now_ns);
+        self.report_progress();
     }
 
-    fn harvest(mut self) -> SubscriberThreadResult {
-        self.say_goodbye();
+    fn finish(mut self) -> SubscriberThreadResult {
+        self.close_all();
         self.settle_reconnects();
         if self.context.reception.has_second() {
             let second = self.meter.as_ref().map_or(0, Meter::second);
@@ -218,7 +218,7 @@ impl<'s> SubscriberThread<'s> {
             self.ramp.abandon();
         }
         while let Some(attempt) = self.ramp.due(now_ns) {
-            if let Err(error) = self.begin(attempt.subscriber, OpenedBy::First(attempt)) {
+            if let Err(error) = self.open(attempt.subscriber, OpenedBy::First(attempt)) {
                 self.ramp.failed(attempt, socket::failure_name(&error), now_ns);
             }
         }
@@ -233,7 +233,7 @@ impl<'s> SubscriberThread<'s> {
         }
     }
 
-    pub(super) fn begin(&mut self, subscriber: u32, way: OpenedBy) -> io::Result<()> {
+    pub(super) fn open(&mut self, subscriber: u32, way: OpenedBy) -> io::Result<()> {
         let plan = &self.run_state.plan.subscribers[subscriber as usize];
         let is_throttled =
             matches!(self.kind_of(plan), ClassKind::Slow { .. } | ClassKind::Stalled);
@@ -259,7 +259,7 @@ impl<'s> SubscriberThread<'s> {
         match socket::is_connected(socket.connection.link.socket()) {
             Ok(false) => {}
             Ok(true) => {
-                if let Err(error) = self.ask(key) {
+                if let Err(error) = self.send_request(key) {
                     self.give_up(key, &link::failure(&error));
                 }
             }
@@ -268,7 +268,7 @@ impl<'s> SubscriberThread<'s> {
     }
 
     /// Sends the request of a connected socket.
-    fn ask(&mut self, key: usize) -> io::Result<()> {
+    fn send_request(&mut self, key: usize) -> io::Result<()> {
         let (run_state, nonce) = (self.run_state, self.nonce_of(key));
         let socket = &mut self.sockets[key];
         socket.state = State::Upgrading;
@@ -305,7 +305,7 @@ impl<'s> SubscriberThread<'s> {
                 }
             }
             Err(reason) => {
-                self.ramp.note_words(handshake::words(&self.buffer[..filled]));
+                self.ramp.note_refusal(handshake::refusal_text(&self.buffer[..filled]));
                 self.give_up(key, &reason);
             }
         }
@@ -349,7 +349,7 @@ impl<'s> SubscriberThread<'s> {
     fn opened(&mut self, key: usize) -> u32 {
         let subscriber = self.sockets[key].plan;
         let (account, is_new) = match self.opening.remove(&subscriber) {
-            Some((_, OpenedBy::Again)) => self.came(subscriber),
+            Some((_, OpenedBy::Again)) => self.connected_again(subscriber),
             _ => (self.ramped(subscriber), true),
         };
         let socket = &mut self.sockets[key];
@@ -377,7 +377,7 @@ impl<'s> SubscriberThread<'s> {
         {
             match way {
                 OpenedBy::First(attempt) => self.ramp.failed(attempt, reason, mono_ns()),
-                OpenedBy::Again => self.turned_away(socket.plan, reason),
+                OpenedBy::Again => self.connect_failed(socket.plan, reason),
             }
         }
     }
@@ -496,15 +496,15 @@ impl<'s> SubscriberThread<'s> {
     }
 
     /// Closes all open sockets in order, without waiting for answers.
-    fn say_goodbye(&mut self) {
+    fn close_all(&mut self) {
         for (_, socket) in &mut self.sockets {
             if matches!(socket.state, State::Open(_)) {
-                socket.connection.say_goodbye();
+                socket.connection.send_close();
             }
         }
     }
 
-    // ---- telling ----
+    // ---- reporting ----
 
     fn note_second(&mut self, now_ns: u64) {
         if self.meter.is_none() {
@@ -526,24 +526,24 @@ impl<'s> SubscriberThread<'s> {
         let _ = self.windows.send(self.context.reception.take_second(second));
     }
 
-    fn tell_progress(&mut self) {
+    fn report_progress(&mut self) {
         let progress = self.run_state.progress;
         let received = self.context.reception.received();
-        progress.received.fetch_add(received - self.told.received, Ordering::Relaxed);
-        self.told.received = received;
+        progress.received.fetch_add(received - self.reported.received, Ordering::Relaxed);
+        self.reported.received = received;
         let missing = self.context.reception.missing();
         // Both counters wrap alike when a late frame fills a gap.
-        let change = missing.wrapping_sub(self.told.missing);
+        let change = missing.wrapping_sub(self.reported.missing);
         progress.lost.fetch_add(change, Ordering::Relaxed);
-        self.told.missing = missing;
-        if !self.is_ramped || self.told.errors != self.ramp.errors() {
+        self.reported.missing = missing;
+        if !self.is_ramped || self.reported.errors != self.ramp.errors() {
             let errors = self.ramp.errors();
-            progress.errors.fetch_add(errors - self.told.errors, Ordering::Relaxed);
-            self.told.errors = errors;
+            progress.errors.fetch_add(errors - self.reported.errors, Ordering::Relaxed);
+            self.reported.errors = errors;
         }
     }
 
-    fn tell_if_drained(&mut self) {
+    fn report_if_drained(&mut self) {
         if self.is_drained || !self.run_state.draining.load(Ordering::Acquire) {
             return;
         }
@@ -587,7 +587,7 @@ pub(super) struct Ended;
 fn joins_late(plan: &Plan, number: u32) -> bool {
     let subscriber = plan.subscribers.get(number as usize);
     let class = subscriber.and_then(|subscriber| subscriber::class_of(plan, subscriber));
-    class.is_some_and(|class| class.lifecycle.joins.is_some()) || plan.comes(number).is_some()
+    class.is_some_and(|class| class.lifecycle.joins.is_some()) || plan.joins_at(number).is_some()
 }
 
 const EVENTS: usize = 4096;
@@ -596,5 +596,5 @@ const READS_PER_WAKEUP: usize = 4;
 const SLOW_RECEIVE_BYTES: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The precision of everything timed that is not a frame.
-const TEND_NS: u64 = SECOND_NS / 1000;
+const TIMERS_NS: u64 = SECOND_NS / 1000;
 const PAUSE_IN_RAMP: Duration = Duration::from_millis(1);

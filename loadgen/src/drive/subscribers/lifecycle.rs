@@ -24,7 +24,7 @@ impl SubscriberThread<'_> {
     pub(super) fn apply_lifecycle(&mut self, now_ns: u64) {
         let Some(publisher_index) = self.run_state.publisher_index.get() else { return };
         let (measured_from, measured_to) = self.run_state.measured_ns(publisher_index);
-        self.reconnects.ghosts.retain(|(until_ns, _)| *until_ns > now_ns);
+        self.reconnects.lingering.retain(|(until_ns, _)| *until_ns > now_ns);
         if now_ns >= measured_to || self.run_state.progress.is_stopped() {
             return;
         }
@@ -34,7 +34,7 @@ impl SubscriberThread<'_> {
             self.cut_due(now_ns, measured_from);
             self.churn(now_ns);
         }
-        self.come(now_ns);
+        self.reconnect_due(now_ns);
     }
 
     fn expect_newcomers(&mut self, measured_from: u64) {
@@ -43,7 +43,7 @@ impl SubscriberThread<'_> {
                 let Some(joins) = self.lifecycle_of(*subscriber).joins else { continue };
                 // Threads share each class evenly, so each thread connects its new sockets at its
                 // share of the rate.
-                let due_ns = measured_from + joins.comes_ns(place, newcomers.len());
+                let due_ns = measured_from + joins.joins_at_ns(place, newcomers.len());
                 let absent = Reconnect::new(due_ns, None, RETURN);
                 self.reconnects.queue.expect(*subscriber, absent, due_ns);
             }
@@ -57,8 +57,8 @@ impl SubscriberThread<'_> {
         let interval_ns = threads * SECOND_NS / u64::from(plan.connect_rate.max(1));
         let mut free_ns = measured_from;
         for subscriber in mem::take(&mut self.reconnects.growing) {
-            let comes_ns = plan.comes(subscriber).map_or(0, nanoseconds);
-            let due_ns = free_ns.max(measured_from + comes_ns);
+            let joins_at_ns = plan.joins_at(subscriber).map_or(0, nanoseconds);
+            let due_ns = free_ns.max(measured_from + joins_at_ns);
             free_ns = due_ns + interval_ns;
             self.reconnects.queue.expect(subscriber, Reconnect::new(due_ns, None, RETURN), due_ns);
         }
@@ -70,8 +70,9 @@ impl SubscriberThread<'_> {
             let cut = classes.get(usize::from(*class)).and_then(|class| class.lifecycle.cut);
             cut.is_none_or(|cut| now_ns >= measured_from + nanoseconds(cut.at))
         };
-        let (due, later) = mem::take(&mut self.reconnects.uncut).into_iter().partition(is_due);
-        self.reconnects.uncut = later;
+        let (due, later) =
+            mem::take(&mut self.reconnects.pending_cuts).into_iter().partition(is_due);
+        self.reconnects.pending_cuts = later;
         let due: Vec<u16> = due;
         due.into_iter().for_each(|class| self.cut(class, now_ns));
     }
@@ -79,16 +80,16 @@ impl SubscriberThread<'_> {
     fn cut(&mut self, class: u16, now_ns: u64) {
         let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
         for key in keys.into_iter().filter(|key| self.is_of(*key, class)).collect::<Vec<_>>() {
-            let Some((socket, account)) = self.leave(key, CUT) else { continue };
+            let Some((socket, account)) = self.disconnect(key, CUT) else { continue };
             let Some(cut) = self.lifecycle_of(socket.plan).cut else { continue };
             let word = mix(self.run_state.plan.seed ^ WAIT_STREAM, u64::from(socket.plan), 0);
             let due_ns = now_ns + cut.wait.delay_ns(0, word);
             let absent = Reconnect::new(now_ns, Some(account), cut.wait);
             self.reconnects.queue.expect(socket.plan, absent, due_ns);
             match cut.end {
-                CutEnd::Reset => vanish(socket),
+                CutEnd::Reset => reset(socket),
                 CutEnd::Silent(silence) => {
-                    self.reconnects.ghosts.push((now_ns + nanoseconds(silence), socket));
+                    self.reconnects.lingering.push((now_ns + nanoseconds(silence), socket));
                 }
             }
         }
@@ -98,7 +99,7 @@ impl SubscriberThread<'_> {
         for index in 0..self.reconnects.churning.len() {
             while let Some((class, draw)) = self.reconnects.churning[index].due(now_ns) {
                 if let Some(key) = self.drawn(class, draw) {
-                    self.leave_in_order(key, now_ns);
+                    self.disconnect_in_order(key, now_ns);
                 }
             }
         }
@@ -112,31 +113,31 @@ impl SubscriberThread<'_> {
         keys.into_iter().find(|key| self.is_of(*key, class))
     }
 
-    fn leave_in_order(&mut self, key: usize, now_ns: u64) {
-        let Some((mut socket, account)) = self.leave(key, CHURN) else { return };
+    fn disconnect_in_order(&mut self, key: usize, now_ns: u64) {
+        let Some((mut socket, account)) = self.disconnect(key, CHURN) else { return };
         let absent = Reconnect::new(now_ns, Some(account), RETURN);
         self.reconnects.queue.expect(socket.plan, absent, now_ns);
-        socket.connection.say_goodbye();
+        socket.connection.send_close();
         // Closing a socket with unread bytes sends a reset, so the server gets this long to answer
         // the close.
-        self.reconnects.ghosts.push((now_ns + GOODBYE_NS, socket));
+        self.reconnects.lingering.push((now_ns + LINGER_NS, socket));
     }
 
     /// Removes an open socket; the data it still receives is not counted.
-    fn leave(&mut self, key: usize, reason: &str) -> Option<(Subscriber, u32)> {
+    fn disconnect(&mut self, key: usize, reason: &str) -> Option<(Subscriber, u32)> {
         let State::Open(account) = self.sockets.get(key)?.state else { return None };
         let mut socket = self.sockets.try_remove(key)?;
         if let Err(error) = self.poll.registry().deregister(socket.connection.link.socket_mut()) {
-            tracing::debug!(%error, "a socket that has left is still watched");
+            tracing::debug!(%error, "a disconnected socket is still registered with the poll");
         }
-        self.context.reception.leave(account, reason);
+        self.context.reception.disconnect(account, reason);
         Some((socket, account))
     }
 
-    fn come(&mut self, now_ns: u64) {
+    fn reconnect_due(&mut self, now_ns: u64) {
         while let Some(subscriber) = self.reconnects.queue.due(now_ns) {
-            if let Err(error) = self.begin(subscriber, OpenedBy::Again) {
-                self.turned_away(subscriber, socket::failure_name(&error));
+            if let Err(error) = self.open(subscriber, OpenedBy::Again) {
+                self.connect_failed(subscriber, socket::failure_name(&error));
             }
         }
         while let Some(subscriber) = self.reconnects.queue.overdue(now_ns) {
@@ -147,10 +148,10 @@ impl SubscriberThread<'_> {
     }
 
     /// The account of a socket that connected during the run, and whether the account is new.
-    pub(super) fn came(&mut self, subscriber: u32) -> (u32, bool) {
+    pub(super) fn connected_again(&mut self, subscriber: u32) -> (u32, bool) {
         let now_ns = mono_ns();
         let plan = &self.run_state.plan.subscribers[subscriber as usize];
-        let absent = self.reconnects.queue.came(subscriber);
+        let absent = self.reconnects.queue.connected(subscriber);
         let since_ns = absent.map_or(now_ns, |absent| absent.since_ns);
         let reception = &mut self.context.reception;
         match absent.and_then(|absent| absent.account) {
@@ -163,10 +164,10 @@ impl SubscriberThread<'_> {
     }
 
     /// An attempt to connect has failed.
-    pub(super) fn turned_away(&mut self, subscriber: u32, reason: &str) {
+    pub(super) fn connect_failed(&mut self, subscriber: u32, reason: &str) {
         let now_ns = mono_ns();
         let class = self.run_state.plan.subscribers[subscriber as usize].class;
-        self.context.reception.turned_away(class, reason);
+        self.context.reception.connect_failed(class, reason);
         let word = mix(self.run_state.plan.seed ^ WAIT_STREAM, u64::from(subscriber), now_ns);
         self.reconnects.queue.failed(subscriber, now_ns, word);
         self.run_state.progress.errors.fetch_add(1, Ordering::Relaxed);
@@ -174,7 +175,7 @@ impl SubscriberThread<'_> {
 
     /// Counts the subscribers that are still absent after an attempt.
     pub(super) fn settle_reconnects(&mut self) {
-        for subscriber in self.reconnects.queue.shut_out() {
+        for subscriber in self.reconnects.queue.still_absent() {
             let class = self.run_state.plan.subscribers[subscriber as usize].class;
             self.context.reception.shut_out(class);
         }
@@ -194,7 +195,7 @@ impl SubscriberThread<'_> {
             };
             if is_chosen(self.run_state.plan.seed, plan, kill) {
                 self.context.reception.close(account, End::Killed, KILLED.to_string());
-                vanish(self.sockets.remove(key));
+                reset(self.sockets.remove(key));
             }
         }
     }
@@ -214,9 +215,9 @@ impl SubscriberThread<'_> {
     }
 }
 
-fn vanish(socket: Subscriber) {
-    if let Err(error) = socket::vanish(socket.connection.link.into_socket()) {
-        tracing::warn!(%error, "a killed socket closed in order instead of vanishing");
+fn reset(socket: Subscriber) {
+    if let Err(error) = socket::reset(socket.connection.link.into_socket()) {
+        tracing::warn!(%error, "a killed socket was closed in order and not reset");
     }
 }
 
@@ -231,7 +232,7 @@ const CUT: &str = "cut";
 const CHURN: &str = "churn";
 /// How sockets that disconnected in order, or that join late, retry after a refusal.
 const RETURN: Wait = Wait::Fixed(Duration::from_secs(1));
-const GOODBYE_NS: u64 = SECOND_NS;
+const LINGER_NS: u64 = SECOND_NS;
 const KILL_STREAM: u64 = 0x6b69_6c6c;
 const WAIT_STREAM: u64 = 0x7761_6974;
 const CHURN_STREAM: u64 = 0x6368_7572;

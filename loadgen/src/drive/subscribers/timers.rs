@@ -10,12 +10,12 @@ use crate::time::units::SECOND_NS;
 impl SubscriberThread<'_> {
     /// Checks the timers if a second has passed. Everything that could be read has been read by
     /// then.
-    pub(super) fn look_for_silence(&mut self, now_ns: u64) {
-        let is_due = now_ns >= self.looked_ns + SECOND_NS;
+    pub(super) fn check_protocol_timers(&mut self, now_ns: u64) {
+        let is_due = now_ns >= self.protocol_timers_checked_ns + SECOND_NS;
         if !is_due || !self.run_state.plan.dialect.is_spoken() {
             return;
         }
-        self.looked_ns = now_ns;
+        self.protocol_timers_checked_ns = now_ns;
         let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.look(key));
     }
