@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::cli::pages;
 use crate::codec::dialect::dialect::Dialect;
-use crate::codec::dialect::particulars::Particulars;
+use crate::codec::dialect::options::DialectOptions;
 use crate::codec::form::{Form, Pace};
 use crate::codec::payload::Payload;
 use crate::judge::health::HealthLimits;
@@ -138,7 +138,7 @@ pub struct RunOptions {
     pub dialect: Option<Dialect>,
     /// What else is to be said of it.
     #[command(flatten)]
-    pub particulars: Particulars,
+    pub dialect_options: DialectOptions,
     /// Process of that server, if it runs on this host: its CPU time and memory are sampled.
     #[arg(long, value_name = "PID", requires = "target", help_heading = TARGET)]
     pub target_pid: Option<u32>,

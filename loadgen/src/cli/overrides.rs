@@ -8,7 +8,7 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::cli::options::{RunOptions, Setting};
-use crate::codec::dialect::particulars::Unfit;
+use crate::codec::dialect::options::UnsupportedOption;
 use crate::codec::form::Form;
 use crate::plan::check;
 use crate::plan::fleet::bytes_per_socket_per_s;
@@ -187,11 +187,12 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
 /// The dialect with its options, checked against the use of a token.
 fn apply_dialect(scenario: &mut Scenario, options: &RunOptions) -> Result<(), ScenarioError> {
     if let Some(dialect) = &options.dialect {
-        let dialect =
-            dialect.clone().with(&options.particulars).map_err(|Unfit { key, reason }| {
+        let dialect = dialect.clone().with(&options.dialect_options).map_err(
+            |UnsupportedOption { key, reason }| {
                 ScenarioError::Contradiction(format!("--{}: {reason}", key.replace('_', "-")))
-            })?;
-        scenario.speak(dialect);
+            },
+        )?;
+        scenario.set_dialect(dialect);
     }
     let checked = scenario.target.dialect.check_token(options.token.as_deref());
     checked.map_err(ScenarioError::Contradiction)
@@ -343,12 +344,12 @@ mod tests {
                 change(options);
             })
         };
-        let path = |options: &mut RunOptions| options.particulars.path = Some("/x".into());
+        let path = |options: &mut RunOptions| options.dialect_options.path = Some("/x".into());
         let scenario = spoken("centrifugo", path).unwrap();
         assert_eq!(scenario.target.dialect, Dialect::Centrifugo { path: "/x".into() });
         assert_eq!(scenario.subscribers[0].form, Form::Centrifugo);
         assert!(spoken("nats", path).unwrap_err().contains("--path: only the dialects `socketio`"));
-        let acks = |options: &mut RunOptions| options.particulars.subscribe_acks = Some(true);
+        let acks = |options: &mut RunOptions| options.dialect_options.subscribe_acks = Some(true);
         assert!(spoken("raw", acks).unwrap_err().contains("--subscribe-acks: only the dialect"));
         assert!(spoken("pusher", |_| ()).unwrap_err().contains("give it as --token"));
         let token = |options: &mut RunOptions| options.token = Some("t".into());

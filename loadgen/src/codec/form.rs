@@ -48,7 +48,7 @@ impl Form {
     }
 
     /// Whether the form has a protocol of its own inside messages.
-    pub fn is_spoken(self) -> bool {
+    pub fn has_protocol(self) -> bool {
         !matches!(self, Form::Raw | Form::Json | Form::Bin | Form::Sse)
     }
 

@@ -23,14 +23,14 @@ pub fn scan(
     bytes: &[u8],
     message_bytes_max: usize,
     pongs: &mut Vec<u8>,
-    mut heard: impl FnMut(ServerEvent<'_>),
+    mut on_event: impl FnMut(ServerEvent<'_>),
 ) -> Result<(), String> {
     let mut close = None;
     let scanned = scanner.scan(bytes, message_bytes_max, |event| match event {
-        Event::Message(message) => heard(ServerEvent::Message(message)),
+        Event::Message(message) => on_event(ServerEvent::Message(message)),
         Event::Ping(data) => {
             if let Some(gap) = wire::gap_of(data) {
-                heard(ServerEvent::Gap(gap));
+                on_event(ServerEvent::Gap(gap));
             }
             wire::encode(Opcode::Pong, data, MASK, pongs);
         }

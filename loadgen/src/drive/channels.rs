@@ -19,7 +19,7 @@ impl Channels {
     pub fn new(plan: &Plan) -> Channels {
         let dialect = &plan.dialect;
         let mut publisher_of = FxHashMap::default();
-        let publishers = plan.publishers.iter().zip(0u32..).filter(|_| dialect.is_spoken());
+        let publishers = plan.publishers.iter().zip(0u32..).filter(|_| dialect.has_protocol());
         for (publisher, number) in publishers {
             let name = dialect.channel(&publisher.topic).into_bytes();
             publisher_of.entry(name).and_modify(|owner| *owner = None).or_insert(Some(number));

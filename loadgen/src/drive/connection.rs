@@ -112,9 +112,9 @@ impl Connection {
         bytes: &[u8],
         message_bytes_max: usize,
         pongs: &mut Vec<u8>,
-        heard: impl FnMut(ServerEvent<'_>),
+        on_event: impl FnMut(ServerEvent<'_>),
     ) -> Result<(), String> {
-        incoming::scan(&mut self.scanner, bytes, message_bytes_max, pongs, heard)
+        incoming::scan(&mut self.scanner, bytes, message_bytes_max, pongs, on_event)
     }
 
     /// The state of the frame parser.
@@ -221,9 +221,9 @@ mod tests {
         };
         assert_eq!((filled.total, filled.is_full), (ping.len(), false));
         let (mut pongs, mut gaps) = (vec![], vec![]);
-        let result = connection.scan(&buffer[..filled.total], 256, &mut pongs, |heard| {
+        let result = connection.scan(&buffer[..filled.total], 256, &mut pongs, |event| {
             let gap = Gap { from: 2, to: 3, reason: wire::GapReason::Lost };
-            gaps.push(heard == ServerEvent::Gap(gap));
+            gaps.push(event == ServerEvent::Gap(gap));
         });
         assert_eq!((result, gaps), (Ok(()), vec![true]));
         assert_eq!(pongs.len(), ping.len() + 4);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::codec::dialect::broker::{Broker, ReadResult};
-use crate::codec::dialect::conversation::Carried;
+use crate::codec::dialect::protocol::TextPayload;
 use crate::codec::handshake;
 use crate::codec::handshake::{Offer, UpgradeError};
 use crate::codec::memo::Memo;
@@ -74,13 +74,13 @@ fn attempt(
 ///
 /// # Errors
 /// Why the server does not.
-pub fn introduce(
+pub fn log_in(
     run_state: &RunState<'_>,
     connection: &mut Connection,
-    (mut broker, said): (Broker, Vec<u8>),
+    (mut broker, opening): (Broker, Vec<u8>),
 ) -> Result<Broker, String> {
     let deadline_ns = mono_ns() + ATTEMPT_NS_MAX;
-    converse(run_state, connection, &mut broker, &said, deadline_ns).map_err(|failure| {
+    try_log_in(run_state, connection, &mut broker, &opening, deadline_ns).map_err(|failure| {
         match failure {
             Failure::Final(why) | Failure::Passing(why) => why,
         }
@@ -88,44 +88,44 @@ pub fn introduce(
     Ok(broker)
 }
 
-fn converse(
+fn try_log_in(
     run_state: &RunState<'_>,
     connection: &mut Connection,
     broker: &mut Broker,
-    said: &[u8],
+    opening: &[u8],
     deadline_ns: u64,
 ) -> Result<(), Failure> {
-    connection.send(said)?;
+    connection.send(opening)?;
     if broker.is_confirmed() {
         return Ok(());
     }
     let mut poll = Poll::new()?;
     let interest = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(connection.link.socket_mut(), Token(0), interest)?;
-    let mut desk = Desk::new(run_state.message_bytes_max());
+    let mut reader = MessageReader::new(run_state.message_bytes_max());
     // Bytes that came with the HTTP response are handled first.
     let kept = connection.kept().to_vec();
-    desk.hear(connection, broker, &kept)?;
-    wait(&mut poll, deadline_ns, || desk.hear_until_confirmed(connection, broker))?;
+    reader.on_bytes(connection, broker, &kept)?;
+    wait(&mut poll, deadline_ns, || reader.read_until_confirmed(connection, broker))?;
     poll.registry().deregister(connection.link.socket_mut())?;
     Ok(())
 }
 
 /// What is needed to handle the server's messages.
-struct Desk {
+struct MessageReader {
     buffer: Vec<u8>,
-    texts: Memo<Carried>,
+    texts: Memo<TextPayload>,
     message_bytes_max: usize,
 }
 
-impl Desk {
-    fn new(message_bytes_max: usize) -> Desk {
+impl MessageReader {
+    fn new(message_bytes_max: usize) -> MessageReader {
         let buffer = vec![0; ANSWER_BYTES_MAX.max(2 * message_bytes_max)];
-        Desk { buffer, texts: Memo::of_texts(0), message_bytes_max }
+        MessageReader { buffer, texts: Memo::of_texts(0), message_bytes_max }
     }
 
     /// Reads until nothing is left, or until the broker has confirmed.
-    fn hear_until_confirmed(
+    fn read_until_confirmed(
         &mut self,
         connection: &mut Connection,
         broker: &mut Broker,
@@ -135,12 +135,12 @@ impl Desk {
             let filled = connection.fill(&mut self.buffer, usize::MAX).map_err(Failure::Final)?;
             let Some(filled) = filled else { return Ok(None) };
             let bytes = self.buffer.get(..filled.total).unwrap_or_default().to_vec();
-            self.hear(connection, broker, &bytes)?;
+            self.on_bytes(connection, broker, &bytes)?;
         }
         Ok(Some(()))
     }
 
-    fn hear(
+    fn on_bytes(
         &mut self,
         connection: &mut Connection,
         broker: &mut Broker,
@@ -151,7 +151,7 @@ impl Desk {
         let read_result = ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
         let mut pongs = Vec::new();
         broker
-            .hear(connection.scanner(), read_result, &mut pongs, |_| ())
+            .on_bytes(connection.scanner(), read_result, &mut pongs, |_| ())
             .map_err(Failure::Final)?;
         Ok(connection.send(&pongs)?)
     }

@@ -79,7 +79,7 @@ impl<'r> RunState<'r> {
     pub fn message_bytes_max(&self) -> usize {
         let payloads = self.plan.publishers.iter().map(|publisher| publisher.payload);
         let longest = payloads.map(payload::bytes_max).max().unwrap_or(0);
-        match self.plan.dialect.is_spoken() {
+        match self.plan.dialect.has_protocol() {
             // A payload grows at most by this factor inside a JSON string.
             true => BROKER_MESSAGE_BYTES.max(2 * longest + ENVELOPE_BYTES_MAX),
             false => longest.max(MESSAGE_BYTES_MIN),

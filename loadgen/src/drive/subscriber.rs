@@ -5,8 +5,8 @@ use std::mem;
 
 use crate::codec::claim::Reject;
 use crate::codec::dialect::broker::{Broker, ReadResult};
-use crate::codec::dialect::conversation::Carried;
-use crate::codec::dialect::conversation::{ConversationEvent, Introduction};
+use crate::codec::dialect::protocol::TextPayload;
+use crate::codec::dialect::protocol::{ClientSetup, ProtocolEvent};
 use crate::codec::events::{Event, EventStream};
 use crate::codec::form::Form;
 use crate::codec::handshake::{Answer, Offer, UpgradeError};
@@ -67,7 +67,7 @@ pub struct ReceiveContext {
     inflater: Option<Inflater>,
     events: Memo<Numbered>,
     /// Payloads by the texts that hold them, where another protocol is spoken.
-    texts: Memo<Carried>,
+    texts: Memo<TextPayload>,
     message_bytes_max: usize,
 }
 
@@ -91,7 +91,7 @@ impl ReceiveContext {
             channels: Channels::new(plan),
             inflater: deflates.then(|| Inflater::new(messages, message_bytes_max)),
             events: Memo::new(if has_events { messages } else { 0 }),
-            texts: Memo::of_texts(if plan.dialect.is_spoken() { messages } else { 0 }),
+            texts: Memo::of_texts(if plan.dialect.has_protocol() { messages } else { 0 }),
             message_bytes_max,
         }
     }
@@ -126,7 +126,7 @@ impl Subscriber {
         self.session = match form {
             Form::Raw => {
                 if let Some(text) = plan.dialect.subscribe_message(&subscriptions()) {
-                    self.say(Opcode::Text, text.as_bytes())?;
+                    self.send_message(Opcode::Text, text.as_bytes())?;
                 }
                 None
             }
@@ -141,22 +141,22 @@ impl Subscriber {
                 Some(Box::new(Session::Dashboard(dashboard)))
             }
             Form::Nats | Form::Mqtt | Form::SocketIo | Form::Centrifugo | Form::Pusher => {
-                Some(self.join(plan, &subscriptions())?)
+                Some(self.open_broker(plan, &subscriptions())?)
             }
         };
         Ok(Some(answer))
     }
 
-    fn join(&mut self, plan: &Plan, topics: &[&str]) -> Result<Box<Session>, String> {
-        let who = Introduction { topics, token: plan.token.as_deref(), publishes: false };
-        let broker = Broker::new(&plan.dialect, &who);
-        let (broker, said) = broker.ok_or("a form of another dialect")?;
-        self.send(&said)?;
+    fn open_broker(&mut self, plan: &Plan, topics: &[&str]) -> Result<Box<Session>, String> {
+        let client = ClientSetup { topics, token: plan.token.as_deref(), publishes: false };
+        let broker = Broker::new(&plan.dialect, &client);
+        let (broker, opening) = broker.ok_or("a form of another dialect")?;
+        self.send(&opening)?;
         self.state = State::Subscribing;
         Ok(Box::new(Session::Broker(broker)))
     }
 
-    fn say(&mut self, opcode: Opcode, message: &[u8]) -> Result<(), String> {
+    fn send_message(&mut self, opcode: Opcode, message: &[u8]) -> Result<(), String> {
         let mut frame = Vec::new();
         wire::encode(opcode, message, MASK, &mut frame);
         self.send(&frame)
@@ -169,7 +169,7 @@ impl Subscriber {
 
     /// Handles bytes while subscriptions are not confirmed. Frames that come with the last
     /// confirmation are ignored, because this run publishes only once all sockets are open.
-    pub fn hear_replies(
+    pub fn on_replies(
         &mut self,
         bytes: &[u8],
         context: &mut ReceiveContext,
@@ -182,14 +182,14 @@ impl Subscriber {
             Some(Session::Dashboard(dashboard)) => dashboard,
             Some(Session::Broker(broker)) => {
                 let read_result = ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
-                broker.hear(self.connection.scanner(), read_result, pongs, |_| ())?;
+                broker.on_bytes(self.connection.scanner(), read_result, pongs, |_| ())?;
                 return Ok(broker.is_confirmed());
             }
             _ => return Ok(true),
         };
         let mut refused = Ok(());
-        self.connection.scan(bytes, message_bytes_max, pongs, |heard| {
-            if let (ServerEvent::Message(message), Ok(())) = (heard, &refused) {
+        self.connection.scan(bytes, message_bytes_max, pongs, |event| {
+            if let (ServerEvent::Message(message), Ok(())) = (event, &refused) {
                 refused = match inflated(message, inflater) {
                     Some(message) => dashboard.confirm(message, catalogue),
                     None => Err("damaged reply".to_owned()),
@@ -201,9 +201,9 @@ impl Subscriber {
 
     /// Checks timers; called about once a second. Frames that a client must send on its own are
     /// appended to `out`. `Err`: the server has been silent for too long.
-    pub fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+    pub fn check_timers(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
         match self.session.as_deref_mut() {
-            Some(Session::Broker(broker)) => broker.look(now_ns, out),
+            Some(Session::Broker(broker)) => broker.check_timers(now_ns, out),
             _ => Ok(()),
         }
     }
@@ -211,7 +211,7 @@ impl Subscriber {
     /// Handles bytes that were read. Pongs to send are appended to `pongs`. `Err`: why the
     /// connection is over.
     #[inline]
-    pub fn hear(
+    pub fn on_bytes(
         &mut self,
         bytes: &[u8],
         context: &mut ReceiveContext,
@@ -230,26 +230,27 @@ impl Subscriber {
         let message_bytes_max = *message_bytes_max;
         let mut dashboard = match self.session.as_deref_mut() {
             Some(Session::Events { stream, newest_seq }) => {
-                let mut desk = EventDesk { reception, events, arrival, newest_seq, close: None };
-                let taken = stream.take(bytes, message_bytes_max * 2, |event| desk.take(event));
-                return desk.close.map_or(taken.map_err(|end| end.to_string()), Err);
+                let mut handler =
+                    EventHandler { reception, events, arrival, newest_seq, close: None };
+                let taken = stream.take(bytes, message_bytes_max * 2, |event| handler.take(event));
+                return handler.close.map_or(taken.map_err(|end| end.to_string()), Err);
             }
             Some(Session::Broker(broker)) => {
-                let take = |told: ConversationEvent<'_>| match told {
-                    ConversationEvent::Payload(payload, channel) => {
+                let take = |event: ProtocolEvent<'_>| match event {
+                    ProtocolEvent::Payload(payload, channel) => {
                         let fits = |publisher| channels.fit(channel, publisher);
                         reception.message_if(arrival, payload, fits);
                     }
-                    ConversationEvent::Rejected(reject) => reception.reject(arrival, reject),
+                    ProtocolEvent::Rejected(reject) => reception.reject(arrival, reject),
                 };
                 let now_ns = arrival.now_ns;
                 let read_result = ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
-                return broker.hear(self.connection.scanner(), read_result, pongs, take);
+                return broker.on_bytes(self.connection.scanner(), read_result, pongs, take);
             }
             Some(Session::Dashboard(dashboard)) => Some(dashboard),
             None => None,
         };
-        self.connection.scan(bytes, message_bytes_max, pongs, |heard| match heard {
+        self.connection.scan(bytes, message_bytes_max, pongs, |event| match event {
             ServerEvent::Gap(gap) => reception.gap(arrival.account, gap),
             ServerEvent::Message(message) => match (inflated(message, inflater), &mut dashboard) {
                 (None, _) => reception.reject(arrival, Reject::Corrupt),
@@ -291,7 +292,7 @@ fn inflated<'m>(message: Message<'m>, inflater: &'m mut Option<Inflater>) -> Opt
 }
 
 /// Handles the events of one read.
-struct EventDesk<'d> {
+struct EventHandler<'d> {
     reception: &'d mut Reception,
     events: &'d mut Memo<Numbered>,
     arrival: Arrival<'d>,
@@ -305,7 +306,7 @@ enum Unframed {
     Event(Event),
 }
 
-impl EventDesk<'_> {
+impl EventHandler<'_> {
     fn take(&mut self, event: &[u8]) {
         let arrival = self.arrival;
         match self.events.of(event, |event| read_frame(event, arrival)).copied() {

@@ -4,8 +4,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::codec::dialect::dialect::Dialect;
-use crate::codec::dialect::particulars::{
-    KEYS, Particulars, parse_event, parse_namespace, parse_path,
+use crate::codec::dialect::options::{
+    DialectOptions, KEYS, parse_event, parse_namespace, parse_path,
 };
 use crate::scenario::section::{ScenarioError, Section, quoted};
 
@@ -15,8 +15,8 @@ use crate::scenario::section::{ScenarioError, Section, quoted};
 /// When a dialect or option is unknown, or an option does not belong to the dialect.
 pub fn parse(section: &Section<'_>) -> Result<Dialect, ScenarioError> {
     let dialect = section.parsed("dialect", Dialect::named)?.unwrap_or_default();
-    let said = particulars(section)?;
-    dialect.with(&said).map_err(|unfit| section.bad(unfit.key, unfit.reason))
+    let options = options(section)?;
+    dialect.with(&options).map_err(|unsupported| section.bad(unsupported.key, unsupported.reason))
 }
 
 /// Writes the values that differ from the default as keys of `[target]`.
@@ -27,7 +27,7 @@ pub fn write(dialect: &Dialect, out: &mut String) -> fmt::Result {
     if *dialect != Dialect::Gridcast {
         writeln!(out, "dialect = {}", quoted(dialect.name()))?;
     }
-    for (key, value) in by_key(&dialect.particulars()) {
+    for (key, value) in by_key(&dialect.options()) {
         if let Some(value) = value {
             writeln!(out, "{key} = {value}")?;
         }
@@ -35,11 +35,11 @@ pub fn write(dialect: &Dialect, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-fn particulars(section: &Section<'_>) -> Result<Particulars, ScenarioError> {
+fn options(section: &Section<'_>) -> Result<DialectOptions, ScenarioError> {
     let path = |key| section.parsed(key, parse_path);
     let event = |key| section.parsed(key, parse_event);
     let acks = section.flag("subscribe_acks")?;
-    Ok(Particulars {
+    Ok(DialectOptions {
         publish_path: path("publish_path")?,
         subscribe_path: path("subscribe_path")?,
         subscribe_message: section.text("subscribe_message")?.map(str::to_owned),
@@ -52,16 +52,16 @@ fn particulars(section: &Section<'_>) -> Result<Particulars, ScenarioError> {
 }
 
 /// Every option that is set, as TOML.
-fn by_key(said: &Particulars) -> impl Iterator<Item = (&'static str, Option<String>)> {
+fn by_key(options: &DialectOptions) -> impl Iterator<Item = (&'static str, Option<String>)> {
     let text = |text: &Option<String>| text.as_deref().map(quoted);
     KEYS.into_iter().zip([
-        text(&said.publish_path),
-        text(&said.subscribe_path),
-        text(&said.subscribe_message),
-        text(&said.path),
-        text(&said.namespace),
-        text(&said.publish_event),
-        text(&said.subscribe_event),
-        said.subscribe_acks.map(|acks| acks.to_string()),
+        text(&options.publish_path),
+        text(&options.subscribe_path),
+        text(&options.subscribe_message),
+        text(&options.path),
+        text(&options.namespace),
+        text(&options.publish_event),
+        text(&options.subscribe_event),
+        options.subscribe_acks.map(|acks| acks.to_string()),
     ])
 }

@@ -123,7 +123,7 @@ impl Scenario {
     }
 
     /// Changes the target dialect: all subscribers take the only form the dialect has.
-    pub fn speak(&mut self, dialect: Dialect) {
+    pub fn set_dialect(&mut self, dialect: Dialect) {
         if let Some(form) = dialect.form() {
             self.subscribers.iter_mut().for_each(|group| group.form = form);
         }
@@ -177,7 +177,7 @@ impl Scenario {
         for SubscriberGroup { name, form, pace, .. } in &self.subscribers {
             let fits = match dialect.form() {
                 Some(only) => *form == only,
-                None => !form.is_spoken(),
+                None => !form.has_protocol(),
             };
             if !fits {
                 let word = dialect.name();

@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::codec::dialect::dialect::Dialect;
-use crate::codec::dialect::particulars;
+use crate::codec::dialect::options;
 use crate::scenario::dialect_keys;
 use crate::scenario::section::{ScenarioError, Section, quoted};
 use crate::scenario::source::SourceRange;
@@ -34,7 +34,7 @@ pub struct TargetUrl {
 impl Target {
     /// Reads `[target]` of a scenario.
     pub fn of(root: &Section<'_>) -> Result<Target, ScenarioError> {
-        let keys = [&KEYS[..], &particulars::KEYS[..]].concat();
+        let keys = [&KEYS[..], &options::KEYS[..]].concat();
         let Some(section) = root.table("target", &keys)? else { return Ok(Target::default()) };
         let parse_range =
             |text: &str| text.parse().map_err(|e: String| section.bad("source_ips", e));

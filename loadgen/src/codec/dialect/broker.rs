@@ -3,10 +3,10 @@
 //! judge payloads.
 
 use crate::codec::dialect::centrifugo::Centrifugo;
-use crate::codec::dialect::conversation::{
-    Carried, Conversation, ConversationEvent, Exchange, Introduction, push_text,
-};
 use crate::codec::dialect::dialect::Dialect;
+use crate::codec::dialect::protocol::{
+    ClientSetup, MessageContext, Protocol, ProtocolEvent, TextPayload, push_text,
+};
 use crate::codec::dialect::pusher::Pusher;
 use crate::codec::dialect::socketio::SocketIo;
 use crate::codec::dialect::stream::{Stream, StreamProtocol};
@@ -19,7 +19,7 @@ use crate::codec::{incoming, inflate, wire};
 /// The protocol state of one socket.
 #[derive(Debug)]
 pub struct Broker {
-    talk: Box<dyn Conversation>,
+    protocol: Box<dyn Protocol>,
 }
 
 /// Bytes read from a connection.
@@ -32,7 +32,7 @@ pub struct ReadResult<'b> {
     /// When it was read.
     pub now_ns: u64,
     /// Payloads by the texts that hold them, for all sockets of a thread.
-    pub texts: &'b mut Memo<Carried>,
+    pub texts: &'b mut Memo<TextPayload>,
     /// The inflater, if messages may be compressed.
     pub inflater: &'b mut Option<Inflater>,
 }
@@ -40,31 +40,31 @@ pub struct ReadResult<'b> {
 impl Broker {
     /// The protocol state for a server of this dialect, and the frames that open it. `None` if the
     /// dialect has no protocol inside messages.
-    pub fn new(dialect: &Dialect, who: &Introduction<'_>) -> Option<(Broker, Vec<u8>)> {
+    pub fn new(dialect: &Dialect, client: &ClientSetup<'_>) -> Option<(Broker, Vec<u8>)> {
         let mut frames = Vec::new();
         let mut stream = |protocol| {
-            let (stream, said) = Stream::new(protocol, who);
-            wire::encode(Opcode::Binary, &said, MASK, &mut frames);
+            let (stream, opening) = Stream::new(protocol, client);
+            wire::encode(Opcode::Binary, &opening, MASK, &mut frames);
             stream
         };
-        let talk: Box<dyn Conversation> = match dialect {
+        let protocol: Box<dyn Protocol> = match dialect {
             Dialect::Gridcast | Dialect::Raw(_) | Dialect::Nchan(_) => return None,
             Dialect::Nats => Box::new(stream(StreamProtocol::Nats)),
             Dialect::Mqtt => Box::new(stream(StreamProtocol::Mqtt)),
-            Dialect::SocketIo(events) => Box::new(SocketIo::new(events, who)),
+            Dialect::SocketIo(events) => Box::new(SocketIo::new(events, client)),
             Dialect::Centrifugo { .. } => {
-                let (centrifugo, said) = Centrifugo::new(who);
-                push_text(&said, &mut frames);
+                let (centrifugo, opening) = Centrifugo::new(client);
+                push_text(&opening, &mut frames);
                 Box::new(centrifugo)
             }
-            Dialect::Pusher { path } => Box::new(Pusher::new(path, who)),
+            Dialect::Pusher { path } => Box::new(Pusher::new(path, client)),
         };
-        Some((Broker { talk }, frames))
+        Some((Broker { protocol }, frames))
     }
 
     /// Whether the server has confirmed the connection and all subscriptions.
     pub fn is_confirmed(&self) -> bool {
-        self.talk.is_confirmed()
+        self.protocol.is_confirmed()
     }
 
     /// Checks timers; called about once a second. Frames that a client must send on its own are
@@ -72,8 +72,8 @@ impl Broker {
     ///
     /// # Errors
     /// That the server has been silent for too long.
-    pub fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
-        self.talk.look(now_ns, out)
+    pub fn check_timers(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        self.protocol.check_timers(now_ns, out)
     }
 
     /// Handles the bytes that were read. Pongs and answers to the server are appended to `pongs`.
@@ -81,21 +81,23 @@ impl Broker {
     /// # Errors
     /// Why the connection is over.
     #[inline]
-    pub fn hear(
+    pub fn on_bytes(
         &mut self,
         scanner: &mut Scanner,
         read_result: ReadResult<'_>,
         pongs: &mut Vec<u8>,
-        mut told: impl FnMut(ConversationEvent<'_>),
+        mut on_event: impl FnMut(ProtocolEvent<'_>),
     ) -> Result<(), String> {
         let (mut answers, mut ended) = (Vec::new(), Ok(()));
         let ReadResult { bytes, message_bytes_max, now_ns, texts, inflater } = read_result;
-        incoming::scan(scanner, bytes, message_bytes_max, pongs, |heard| {
-            if let (ServerEvent::Message(message), Ok(())) = (heard, &ended) {
-                let told = &mut told;
-                let mut exchange = Exchange { now_ns, answers: &mut answers, texts, told };
+        incoming::scan(scanner, bytes, message_bytes_max, pongs, |event| {
+            if let (ServerEvent::Message(message), Ok(())) = (event, &ended) {
+                let on_event = &mut on_event;
+                let mut context = MessageContext { now_ns, answers: &mut answers, texts, on_event };
                 ended = match inflate::whole(message.bytes, message.is_deflated, inflater) {
-                    Some(bytes) => self.talk.hear(Message { bytes, ..message }, &mut exchange),
+                    Some(bytes) => {
+                        self.protocol.on_message(Message { bytes, ..message }, &mut context)
+                    }
                     None => Err("protocol: damaged compression".to_owned()),
                 };
             }
@@ -116,7 +118,7 @@ pub mod fixtures {
     #[derive(Debug, PartialEq, Eq)]
     pub struct Reaction {
         /// The payloads, or why the message was rejected.
-        pub told: Vec<Result<Vec<u8>, Reject>>,
+        pub events: Vec<Result<Vec<u8>, Reject>>,
         /// Texts that were sent back.
         pub answers: Vec<String>,
         /// Why the connection is over, if it is.
@@ -127,18 +129,18 @@ pub mod fixtures {
         /// A result with texts only.
         pub fn answers(answers: &[&str]) -> Reaction {
             let answers = answers.iter().map(|text| (*text).to_owned()).collect();
-            Reaction { told: Vec::new(), answers, ended: None }
+            Reaction { events: Vec::new(), answers, ended: None }
         }
 
         /// A result with payloads only.
         pub fn payloads(payloads: &[&[u8]]) -> Reaction {
-            let told = payloads.iter().map(|payload| Ok(payload.to_vec())).collect();
-            Reaction { told, answers: Vec::new(), ended: None }
+            let events = payloads.iter().map(|payload| Ok(payload.to_vec())).collect();
+            Reaction { events, answers: Vec::new(), ended: None }
         }
 
         /// A message that is rejected.
         pub fn rejected(reject: Reject) -> Reaction {
-            Reaction { told: vec![Err(reject)], answers: Vec::new(), ended: None }
+            Reaction { events: vec![Err(reject)], answers: Vec::new(), ended: None }
         }
     }
 
@@ -162,29 +164,33 @@ pub mod fixtures {
 
     impl Broker {
         /// Handles a message at an instant.
-        pub fn hears(&mut self, bytes: &[u8], is_text: bool, now_ns: u64) -> Reaction {
-            let (mut told, mut answers, mut texts) = (Vec::new(), Vec::new(), Memo::new(1));
-            let mut keep = |heard: ConversationEvent<'_>| match heard {
-                ConversationEvent::Payload(payload, _) => told.push(Ok(payload.to_vec())),
-                ConversationEvent::Rejected(reject) => told.push(Err(reject)),
+        pub fn receive(&mut self, bytes: &[u8], is_text: bool, now_ns: u64) -> Reaction {
+            let (mut events, mut answers, mut texts) = (Vec::new(), Vec::new(), Memo::new(1));
+            let mut keep = |event: ProtocolEvent<'_>| match event {
+                ProtocolEvent::Payload(payload, _) => events.push(Ok(payload.to_vec())),
+                ProtocolEvent::Rejected(reject) => events.push(Err(reject)),
             };
-            let mut exchange =
-                Exchange { now_ns, answers: &mut answers, texts: &mut texts, told: &mut keep };
+            let mut context = MessageContext {
+                now_ns,
+                answers: &mut answers,
+                texts: &mut texts,
+                on_event: &mut keep,
+            };
             let message = Message { bytes, is_text, is_deflated: false };
-            let ended = self.talk.hear(message, &mut exchange).err();
-            Reaction { told, answers: texts_of(&answers), ended }
+            let ended = self.protocol.on_message(message, &mut context).err();
+            Reaction { events, answers: texts_of(&answers), ended }
         }
 
         /// Checks timers.
-        pub fn looks(&mut self, now_ns: u64) -> Reaction {
-            let mut said = Vec::new();
-            let ended = self.look(now_ns, &mut said).err();
-            Reaction { told: Vec::new(), answers: texts_of(&said), ended }
+        pub fn advance_to(&mut self, now_ns: u64) -> Reaction {
+            let mut opening = Vec::new();
+            let ended = self.check_timers(now_ns, &mut opening).err();
+            Reaction { events: Vec::new(), answers: texts_of(&opening), ended }
         }
 
         /// Handles a text message.
-        pub fn hears_text(&mut self, text: &str) -> Reaction {
-            self.hears(text.as_bytes(), true, 0)
+        pub fn receive_text(&mut self, text: &str) -> Reaction {
+            self.receive(text.as_bytes(), true, 0)
         }
     }
 }

@@ -8,11 +8,11 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::conversation::{
-    Carried, Conversation, Exchange, Introduction, push_text, refusal,
-};
 use crate::codec::dialect::json::{payload_of, quoted, value_of};
 use crate::codec::dialect::ping_timeout::PingTimeout;
+use crate::codec::dialect::protocol::{
+    ClientSetup, MessageContext, Protocol, TextPayload, push_text, refusal,
+};
 use crate::codec::wire::Message;
 
 /// The protocol state of one socket.
@@ -48,11 +48,11 @@ enum Notice {
 
 impl Centrifugo {
     /// The state of a new socket, and the text that opens the protocol.
-    pub fn new(who: &Introduction<'_>) -> (Centrifugo, String) {
-        let token = who.token.map(|token| format!("\"token\":{},", quoted(token)));
+    pub fn new(client: &ClientSetup<'_>) -> (Centrifugo, String) {
+        let token = client.token.map(|token| format!("\"token\":{},", quoted(token)));
         let token = token.unwrap_or_default();
-        let said = format!(r#"{{"id":{CONNECT_ID},"connect":{{{token}"name":"gridload"}}}}"#);
-        let topics: &[&str] = if who.publishes { &[] } else { who.topics };
+        let opening = format!(r#"{{"id":{CONNECT_ID},"connect":{{{token}"name":"gridload"}}}}"#);
+        let topics: &[&str] = if client.publishes { &[] } else { client.topics };
         let mut requests = Vec::new();
         for (topic, id) in topics.iter().zip(CONNECT_ID + 1..) {
             let channel = quoted(topic);
@@ -65,58 +65,62 @@ impl Centrifugo {
             answers_pings: false,
             ping_timeout: PingTimeout::default(),
         };
-        (centrifugo, said)
+        (centrifugo, opening)
     }
 }
 
-impl Conversation for Centrifugo {
+impl Protocol for Centrifugo {
     /// Whether the connection is accepted and every subscription is in place.
     fn is_confirmed(&self) -> bool {
         self.requests.is_none() && self.awaited == 0
     }
 
-    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
-        self.ping_timeout.check(exchange.now_ns)?;
+    fn on_message(
+        &mut self,
+        message: Message<'_>,
+        context: &mut MessageContext<'_>,
+    ) -> Result<(), String> {
+        self.ping_timeout.check(context.now_ns)?;
         if !message.is_text {
             return Err("protocol: a binary message where JSON is spoken".to_owned());
         }
         let lines = message.bytes.split(|byte| *byte == b'\n');
         for line in lines.filter(|line| !line.is_empty()) {
-            if let Some(notice) = exchange.understand(line, read) {
-                self.act_on(notice, exchange)?;
+            if let Some(notice) = context.payload_or_notice(line, read) {
+                self.act_on(notice, context)?;
             }
         }
         Ok(())
     }
 
-    fn look(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+    fn check_timers(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
         self.ping_timeout.check(now_ns)
     }
 }
 
 impl Centrifugo {
-    fn act_on(&mut self, notice: Notice, exchange: &mut Exchange<'_>) -> Result<(), String> {
+    fn act_on(&mut self, notice: Notice, context: &mut MessageContext<'_>) -> Result<(), String> {
         match notice {
             Notice::Entered { ping_s, answers_pings } => {
                 let requests = self.requests.take().ok_or("protocol: connected twice")?;
-                exchange.answers.extend(requests);
+                context.answers.extend(requests);
                 self.answers_pings = answers_pings;
                 let patience_ms = match ping_s {
                     0 => 0,
                     ping_s => ping_s.saturating_add(PING_DELAY_S).saturating_mul(1000),
                 };
-                self.ping_timeout = PingTimeout::begin(patience_ms, exchange.now_ns);
+                self.ping_timeout = PingTimeout::begin(patience_ms, context.now_ns);
             }
             Notice::Subscribed => self.awaited = self.awaited.saturating_sub(1),
             Notice::Ping => {
-                self.ping_timeout.renew(exchange.now_ns);
+                self.ping_timeout.renew(context.now_ns);
                 if self.answers_pings {
-                    exchange.say(NOTHING);
+                    context.reply(NOTHING);
                 }
             }
             Notice::Refused(why) => return Err(refusal(&why)),
-            Notice::Foreign => exchange.reject(Reject::Foreign),
-            Notice::Garbled => exchange.reject(Reject::Corrupt),
+            Notice::Foreign => context.reject(Reject::Foreign),
+            Notice::Garbled => context.reject(Reject::Corrupt),
             Notice::Nothing => {}
         }
         Ok(())
@@ -176,7 +180,7 @@ struct Publication<'m> {
 }
 
 /// The payload of an object, or its other meaning.
-fn read(line: &[u8]) -> Result<Carried, Notice> {
+fn read(line: &[u8]) -> Result<TextPayload, Notice> {
     if line.trim_ascii() == NOTHING.as_bytes() {
         return Err(Notice::Ping);
     }
@@ -193,11 +197,11 @@ fn read(line: &[u8]) -> Result<Carried, Notice> {
     }
 }
 
-fn read_push(push: Push<'_>) -> Result<Carried, Notice> {
+fn read_push(push: Push<'_>) -> Result<TextPayload, Notice> {
     match push {
         Push { publication: Some(Publication { data }), channel, .. } => {
             let payload = payload_of(data).ok_or(Notice::Garbled)?;
-            Ok(Carried { payload, channel: channel.map(Cow::into_owned) })
+            Ok(TextPayload { payload, channel: channel.map(Cow::into_owned) })
         }
         Push { unsubscribe: Some(end), .. } | Push { disconnect: Some(end), .. } => {
             Err(refused(&end))
@@ -228,49 +232,49 @@ mod tests {
 
     const ENTERED: &str = r#"{"id":1,"connect":{"client":"c","ping":25,"pong":true}}"#;
 
-    fn broker(who: &Introduction<'_>) -> (Broker, Vec<String>) {
+    fn broker(client: &ClientSetup<'_>) -> (Broker, Vec<String>) {
         let dialect = Dialect::named("centrifugo").unwrap();
-        let (broker, said) = Broker::new(&dialect, who).unwrap();
-        (broker, texts_of(&said))
+        let (broker, opening) = Broker::new(&dialect, client).unwrap();
+        (broker, texts_of(&opening))
     }
 
     fn open() -> Broker {
-        let (mut broker, _) = broker(&Introduction::default());
-        broker.hears_text(ENTERED);
+        let (mut broker, _) = broker(&ClientSetup::default());
+        broker.receive_text(ENTERED);
         assert!(broker.is_confirmed());
         broker
     }
 
     #[test]
     fn a_subscriber_is_open_once_its_last_subscription_is_in_place() {
-        let who = Introduction { topics: &["a/1", "b"], token: Some("t"), publishes: false };
-        let (mut broker, said) = broker(&who);
-        assert_eq!(said, [r#"{"id":1,"connect":{"token":"t","name":"gridload"}}"#]);
+        let client = ClientSetup { topics: &["a/1", "b"], token: Some("t"), publishes: false };
+        let (mut broker, opening) = broker(&client);
+        assert_eq!(opening, [r#"{"id":1,"connect":{"token":"t","name":"gridload"}}"#]);
         let requests = [
             r#"{"id":2,"subscribe":{"channel":"a/1"}}"#,
             r#"{"id":3,"subscribe":{"channel":"b"}}"#,
         ];
-        assert_eq!(broker.hears_text(ENTERED), Reaction::answers(&requests));
-        broker.hears_text(r#"{"id":2,"subscribe":{}}"#);
+        assert_eq!(broker.receive_text(ENTERED), Reaction::answers(&requests));
+        broker.receive_text(r#"{"id":2,"subscribe":{}}"#);
         assert!(!broker.is_confirmed());
-        broker.hears_text("{\"id\":3,\"subscribe\":{\"recoverable\":true}}\n");
+        broker.receive_text("{\"id\":3,\"subscribe\":{\"recoverable\":true}}\n");
         assert!(broker.is_confirmed());
     }
 
     #[test]
     fn a_publisher_is_open_once_it_is_let_in_and_numbers_its_commands() {
-        let who = Introduction { topics: &["a"], publishes: true, token: None };
-        let (mut broker, said) = broker(&who);
-        assert_eq!(said, [r#"{"id":1,"connect":{"name":"gridload"}}"#]);
-        assert_eq!(broker.hears_text(ENTERED), Reaction::answers(&[]));
+        let client = ClientSetup { topics: &["a"], publishes: true, token: None };
+        let (mut broker, opening) = broker(&client);
+        assert_eq!(opening, [r#"{"id":1,"connect":{"name":"gridload"}}"#]);
+        assert_eq!(broker.receive_text(ENTERED), Reaction::answers(&[]));
         assert!(broker.is_confirmed());
         let command = r#"{"id":7,"publish":{"channel":"a","data":{"x":1.50}}}"#;
         assert_eq!(publish(7, "a", br#"{"x":1.50}"#, true), command);
         let command = r#"{"id":8,"publish":{"channel":"a","data":"AAE="}}"#;
         assert_eq!(publish(8, "a", &[0, 1], false), command);
-        assert_eq!(broker.hears_text(r#"{"id":7,"publish":{}}"#), Reaction::answers(&[]));
+        assert_eq!(broker.receive_text(r#"{"id":7,"publish":{}}"#), Reaction::answers(&[]));
         let no = r#"{"id":8,"error":{"code":103,"message":"permission denied"}}"#;
-        let ended = broker.hears_text(no).ended;
+        let ended = broker.receive_text(no).ended;
         assert_eq!(ended.as_deref(), Some("refused: 103 permission denied"));
     }
 
@@ -283,18 +287,18 @@ mod tests {
         );
         let payloads = [&br#"{"x": 1.50}"#[..], &[0, 1, 2]];
         let expected = Reaction { answers: vec!["{}".into()], ..Reaction::payloads(&payloads) };
-        assert_eq!(open().hears_text(text), expected);
+        assert_eq!(open().receive_text(text), expected);
     }
 
     #[test]
     fn pings_are_answered_only_where_that_is_asked_for() {
-        let (mut broker, _) = broker(&Introduction::default());
-        broker.hears_text(r#"{"id":1,"connect":{"client":"c","ping":25}}"#);
-        assert_eq!(broker.hears_text("{}"), Reaction::answers(&[]));
-        assert_eq!(broker.looks(35_000_000_000), Reaction::answers(&[]));
-        assert_eq!(broker.looks(35_000_000_001).ended.as_deref(), Some("no ping in time"));
+        let (mut broker, _) = broker(&ClientSetup::default());
+        broker.receive_text(r#"{"id":1,"connect":{"client":"c","ping":25}}"#);
+        assert_eq!(broker.receive_text("{}"), Reaction::answers(&[]));
+        assert_eq!(broker.advance_to(35_000_000_000), Reaction::answers(&[]));
+        assert_eq!(broker.advance_to(35_000_000_001).ended.as_deref(), Some("no ping in time"));
         let late_ns = 36_000_000_000;
-        let ended = broker.hears(b"{}", true, late_ns).ended;
+        let ended = broker.receive(b"{}", true, late_ns).ended;
         assert_eq!(ended.as_deref(), Some("no ping in time"));
     }
 
@@ -307,18 +311,18 @@ mod tests {
             (r#"{"push":{"channel":"a","pub":{}}}"#, Reject::Corrupt),
             ("hello", Reject::Corrupt),
         ] {
-            assert_eq!(open().hears_text(text), Reaction::rejected(reject), "{text}");
+            assert_eq!(open().receive_text(text), Reaction::rejected(reject), "{text}");
         }
         for (text, reason) in [
             (ENTERED, "protocol: connected twice"),
             (r#"{"push":{"unsubscribe":{"code":2000,"reason":"x"}}}"#, "refused: 2000 x"),
             (r#"{"push":{"disconnect":{"code":3001,"reason":"y"}}}"#, "refused: 3001 y"),
         ] {
-            assert_eq!(open().hears_text(text).ended.as_deref(), Some(reason), "{text}");
+            assert_eq!(open().receive_text(text).ended.as_deref(), Some(reason), "{text}");
         }
-        let ended = open().hears(b"{}", false, 0).ended.unwrap();
+        let ended = open().receive(b"{}", false, 0).ended.unwrap();
         assert_eq!(ended, "protocol: a binary message where JSON is spoken");
-        let nothing = open().hears_text(r#"{"push":{"channel":"a","join":{"info":{}}}}"#);
+        let nothing = open().receive_text(r#"{"push":{"channel":"a","join":{"info":{}}}}"#);
         assert_eq!(nothing, Reaction::answers(&[]));
     }
 
@@ -329,9 +333,9 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..50),
         ) {
             let mut broker = open();
-            broker.hears_text(&text);
-            broker.hears(&bytes, true, 0);
-            broker.hears(&bytes, false, 0);
+            broker.receive_text(&text);
+            broker.receive(&bytes, true, 0);
+            broker.receive(&bytes, false, 0);
         }
 
         #[test]
@@ -342,8 +346,8 @@ mod tests {
                 "channel": command["publish"]["channel"],
                 "pub": {"data": command["publish"]["data"], "offset": 1},
             }});
-            let heard = open().hears_text(&publication.to_string());
-            prop_assert_eq!(heard, Reaction::payloads(&[&payload]));
+            let reaction = open().receive_text(&publication.to_string());
+            prop_assert_eq!(reaction, Reaction::payloads(&[&payload]));
         }
     }
 }

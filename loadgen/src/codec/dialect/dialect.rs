@@ -90,8 +90,8 @@ impl Dialect {
     }
 
     /// Whether the dialect has a protocol of its own inside messages.
-    pub fn is_spoken(&self) -> bool {
-        self.form().is_some_and(Form::is_spoken)
+    pub fn has_protocol(&self) -> bool {
+        self.form().is_some_and(Form::has_protocol)
     }
 
     /// Whether one subscription can match all topics.
@@ -113,7 +113,7 @@ impl Dialect {
         let Dialect::Nchan(templates) = self else { return Ok(()) };
         if publishers > NCHAN_CHANNELS_MAX {
             return Err(format!(
-                "nchan takes {NCHAN_CHANNELS_MAX} channels in a request at most, and has no \
+                "nchan receive {NCHAN_CHANNELS_MAX} channels in a request at most, and has no \
                  patterns: a wall of {publishers} publishers cannot be; lower --publishers"
             ));
         }
@@ -144,7 +144,7 @@ impl Dialect {
     /// The part of the credentials that goes into a request header; other servers get it in a
     /// message.
     pub fn bearer<'t>(&self, token: Option<&'t str>) -> Option<&'t str> {
-        token.filter(|_| !self.is_spoken())
+        token.filter(|_| !self.has_protocol())
     }
 
     /// The path of a publisher's socket.
@@ -194,7 +194,7 @@ impl Dialect {
     /// Whether every message that carries a payload names its channel. Events of Socket.IO are the
     /// server's own: some are named like a topic, some carry it, some do neither.
     pub fn names_channels(&self) -> bool {
-        self.is_spoken() && !matches!(self, Dialect::SocketIo(_))
+        self.has_protocol() && !matches!(self, Dialect::SocketIo(_))
     }
 
     /// The message a subscriber sends after connecting, beyond what its form sends.
@@ -266,8 +266,8 @@ mod tests {
     fn messages_name_topics_as_they_are() {
         let subscribe_message = Some(r#"{"sub":"{topic}","all":"{topics}"}"#.to_owned());
         let dialect = Dialect::Raw(Templates { subscribe_message, ..Templates::default() });
-        let said = dialect.subscribe_message(&["a/b", "c"]);
-        assert_eq!(said.as_deref(), Some(r#"{"sub":"a/b","all":"a/b,c"}"#));
+        let message = dialect.subscribe_message(&["a/b", "c"]);
+        assert_eq!(message.as_deref(), Some(r#"{"sub":"a/b","all":"a/b,c"}"#));
         assert_eq!(Dialect::Nats.subscribe_message(&["a"]), None);
     }
 
@@ -277,7 +277,7 @@ mod tests {
             let dialect = Dialect::named(word).unwrap();
             assert_eq!(dialect.name(), word);
             let broker = crate::codec::dialect::broker::Broker::new(&dialect, &Default::default());
-            assert_eq!(dialect.is_spoken(), broker.is_some(), "{word}");
+            assert_eq!(dialect.has_protocol(), broker.is_some(), "{word}");
         }
         assert!(Dialect::named("irc").unwrap_err().contains("`irc` is no dialect; they are `grid"));
     }

@@ -4,16 +4,16 @@
 pub mod broker;
 mod centrifugo;
 pub mod channel;
-pub mod conversation;
 #[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
 pub mod dialect;
 pub mod events;
 mod json;
 mod mqtt;
 mod nats;
+pub mod options;
 pub mod packet;
-pub mod particulars;
 mod ping_timeout;
+pub mod protocol;
 pub mod publish_encoder;
 mod pusher;
 mod socketio;

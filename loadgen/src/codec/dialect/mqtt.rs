@@ -61,14 +61,14 @@ pub fn packet(bytes: &[u8]) -> Packet<'_> {
     let Some((body_bytes, header_bytes)) = read_length(rest)? else { return Ok(None) };
     let length = 1 + header_bytes + body_bytes;
     let Some(body) = bytes.get(1 + header_bytes..length) else { return Ok(None) };
-    let said = match kind & 0xF0 {
+    let content = match kind & 0xF0 {
         PUBLISH => payload(*kind, body)?,
         CONNACK => connected(body)?,
         SUBACK => subscribed(body)?,
         PINGRESP => PacketContent::Nothing,
         _ => return Err(Malformed),
     };
-    Ok(Some((length, said)))
+    Ok(Some((length, content)))
 }
 
 #[inline]

@@ -40,14 +40,14 @@ pub fn packet(bytes: &[u8]) -> Packet<'_> {
     if let Some(fields) = line.strip_prefix(b"MSG ") {
         return message(bytes, fields, length);
     }
-    let said = match line {
+    let content = match line {
         b"PING" => PacketContent::Answer(b"PONG\r\n"),
         b"PONG" => PacketContent::Confirmed,
         b"+OK" => PacketContent::Nothing,
         line if line.starts_with(b"INFO ") => PacketContent::Nothing,
         line => PacketContent::Refused(line.strip_prefix(b"-ERR ").ok_or(Malformed)?),
     };
-    Ok(Some((length, said)))
+    Ok(Some((length, content)))
 }
 
 /// `subject sid [reply-to] bytes`, and that many bytes after the line.

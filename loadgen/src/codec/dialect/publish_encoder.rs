@@ -1,8 +1,8 @@
 //! Encodes a publisher's payloads for a server with a protocol of its own inside messages. Must not
 //! know when they are due, or sockets.
 
-use crate::codec::dialect::conversation::push_text;
 use crate::codec::dialect::dialect::Dialect;
+use crate::codec::dialect::protocol::push_text;
 use crate::codec::dialect::stream::StreamProtocol;
 use crate::codec::dialect::{centrifugo, json, pusher};
 use crate::codec::wire;

@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
 use crate::codec::dialect::channel::private_channel;
-use crate::codec::dialect::conversation::{
-    Carried, Conversation, Exchange, Introduction, push_text, refusal,
-};
 use crate::codec::dialect::json::{payload_of, quoted, string_of};
-use crate::codec::dialect::particulars::app_key;
+use crate::codec::dialect::options::app_key;
 use crate::codec::dialect::ping_timeout::PingTimeout;
+use crate::codec::dialect::protocol::{
+    ClientSetup, MessageContext, Protocol, TextPayload, push_text, refusal,
+};
 use crate::codec::wire::Message;
 
 /// The protocol state of one socket.
@@ -63,11 +63,11 @@ enum Notice {
 
 impl Pusher {
     /// The state of a new socket. The server speaks first. The application key is in the path.
-    pub fn new(path: &str, who: &Introduction<'_>) -> Pusher {
+    pub fn new(path: &str, client: &ClientSetup<'_>) -> Pusher {
         let entry = Entry {
-            channels: who.topics.iter().map(|topic| private_channel(topic)).collect(),
+            channels: client.topics.iter().map(|topic| private_channel(topic)).collect(),
             key: app_key(path).unwrap_or_default().to_owned(),
-            secret: who.token.unwrap_or_default().to_owned(),
+            secret: client.token.unwrap_or_default().to_owned(),
         };
         let awaited = entry.channels.len() as u32;
         let ping_timeout = PingTimeout::default();
@@ -75,25 +75,29 @@ impl Pusher {
     }
 }
 
-impl Conversation for Pusher {
+impl Protocol for Pusher {
     /// Whether every subscription is confirmed. A publisher subscribes too, because only members
     /// may publish.
     fn is_confirmed(&self) -> bool {
         self.entry.is_none() && self.awaited == 0
     }
 
-    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
+    fn on_message(
+        &mut self,
+        message: Message<'_>,
+        context: &mut MessageContext<'_>,
+    ) -> Result<(), String> {
         if !message.is_text {
             return Err("protocol: a binary message where JSON is spoken".to_owned());
         }
-        self.ping_timeout.renew(exchange.now_ns);
-        match exchange.understand(message.bytes, read) {
+        self.ping_timeout.renew(context.now_ns);
+        match context.payload_or_notice(message.bytes, read) {
             None => Ok(()),
-            Some(notice) => self.act_on(notice, exchange),
+            Some(notice) => self.act_on(notice, context),
         }
     }
 
-    fn look(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
+    fn check_timers(&mut self, now_ns: u64, out: &mut Vec<u8>) -> Result<(), String> {
         self.ping_timeout.check(now_ns)?;
         // Servers close clients that never send, but answer pings.
         let quiet_ns = now_ns.saturating_sub(self.spoke_ns);
@@ -106,32 +110,32 @@ impl Conversation for Pusher {
 }
 
 impl Pusher {
-    fn act_on(&mut self, notice: Notice, exchange: &mut Exchange<'_>) -> Result<(), String> {
+    fn act_on(&mut self, notice: Notice, context: &mut MessageContext<'_>) -> Result<(), String> {
         match notice {
             Notice::Established { socket_id, activity_s } => {
                 let entry = self.entry.take().ok_or("protocol: established twice")?;
-                entry.subscribe(&socket_id, exchange.answers);
-                self.spoke_ns = exchange.now_ns;
+                entry.subscribe(&socket_id, context.answers);
+                self.spoke_ns = context.now_ns;
                 self.quiet_ns_max = activity_s.saturating_mul(SECOND_NS) / 2;
                 let patience_ms = match activity_s {
                     0 => 0,
                     activity_s => activity_s.saturating_add(PONG_DELAY_S).saturating_mul(1000),
                 };
-                self.ping_timeout = PingTimeout::begin(patience_ms, exchange.now_ns);
+                self.ping_timeout = PingTimeout::begin(patience_ms, context.now_ns);
             }
             Notice::Subscribed => self.awaited = self.awaited.saturating_sub(1),
-            Notice::Ping => self.say(PONG, exchange),
+            Notice::Ping => self.reply(PONG, context),
             Notice::Refused(why) => return Err(refusal(&why)),
-            Notice::Foreign => exchange.reject(Reject::Foreign),
-            Notice::Garbled => exchange.reject(Reject::Corrupt),
+            Notice::Foreign => context.reject(Reject::Foreign),
+            Notice::Garbled => context.reject(Reject::Corrupt),
             Notice::Nothing => {}
         }
         Ok(())
     }
 
-    fn say(&mut self, text: &str, exchange: &mut Exchange<'_>) {
-        self.spoke_ns = exchange.now_ns;
-        exchange.say(text);
+    fn reply(&mut self, text: &str, context: &mut MessageContext<'_>) {
+        self.spoke_ns = context.now_ns;
+        context.reply(text);
     }
 }
 
@@ -172,7 +176,7 @@ struct Event<'m> {
 }
 
 /// The payload of a message, or its other meaning.
-fn read(text: &[u8]) -> Result<Carried, Notice> {
+fn read(text: &[u8]) -> Result<TextPayload, Notice> {
     let read: Event<'_> = serde_json::from_slice(text).map_err(|_| Notice::Garbled)?;
     let Event { event, channel, data } = read;
     let own = event.strip_prefix("pusher:").or_else(|| event.strip_prefix("pusher_internal:"));
@@ -180,7 +184,7 @@ fn read(text: &[u8]) -> Result<Carried, Notice> {
         (Some(own), data) => Err(read_own(own, data)),
         (None, Some(data)) => {
             let payload = payload_of(data).ok_or(Notice::Garbled)?;
-            Ok(Carried { payload, channel: channel.map(Cow::into_owned) })
+            Ok(TextPayload { payload, channel: channel.map(Cow::into_owned) })
         }
         (None, None) => Err(Notice::Foreign),
     }
@@ -242,15 +246,15 @@ mod tests {
     fn broker(topics: &[&str]) -> Broker {
         let path = "/app/278d425bdf160c739803?protocol=7".to_owned();
         let token = Some("7ad3773142a6692b25b8");
-        let who = Introduction { topics, token, publishes: false };
-        let (broker, said) = Broker::new(&Dialect::Pusher { path }, &who).unwrap();
-        assert_eq!(texts_of(&said), Vec::<String>::new(), "the server speaks first");
+        let client = ClientSetup { topics, token, publishes: false };
+        let (broker, opening) = Broker::new(&Dialect::Pusher { path }, &client).unwrap();
+        assert_eq!(texts_of(&opening), Vec::<String>::new(), "the server speaks first");
         broker
     }
 
     fn open() -> Broker {
         let mut broker = broker(&[]);
-        broker.hears_text(ESTABLISHED);
+        broker.receive_text(ESTABLISHED);
         assert!(broker.is_confirmed());
         broker
     }
@@ -258,17 +262,17 @@ mod tests {
     #[test]
     fn subscriptions_are_signed_as_the_documentation_of_pusher_has_it() {
         let mut broker = broker(&["foobar", "a/1"]);
-        let answers = broker.hears_text(ESTABLISHED).answers;
+        let answers = broker.receive_text(ESTABLISHED).answers;
         let auth = "278d425bdf160c739803:\
                     58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4";
         let first: serde_json::Value = serde_json::from_str(&answers[0]).unwrap();
         let data = serde_json::json!({"channel": "private-foobar", "auth": auth});
         assert_eq!(first, serde_json::json!({"event": "pusher:subscribe", "data": data}));
         assert!(answers[1].contains(r#""channel":"private-a.1""#), "{}", answers[1]);
-        broker.hears_text(SUCCEEDED);
+        broker.receive_text(SUCCEEDED);
         assert!(!broker.is_confirmed());
         // As soketi has it.
-        broker.hears_text(r#"{"event":"pusher_internal:subscription_succeeded","channel":"b"}"#);
+        broker.receive_text(r#"{"event":"pusher_internal:subscription_succeeded","channel":"b"}"#);
         assert!(broker.is_confirmed());
     }
 
@@ -282,20 +286,20 @@ mod tests {
         let json = publish("a/1", br#"{"x":1.50}"#, true);
         let expected = r#"{"event":"client-frame","channel":"private-a.1","data":"{\"x\":1.50}"}"#;
         assert_eq!(json, expected);
-        assert_eq!(open().hears_text(&json), Reaction::payloads(&[br#"{"x":1.50}"#]));
+        assert_eq!(open().receive_text(&json), Reaction::payloads(&[br#"{"x":1.50}"#]));
         let binary = publish("a", &[0, 1, 2], false);
         assert!(binary.ends_with(r#""data":"AAEC"}"#), "{binary}");
-        assert_eq!(open().hears_text(&binary), Reaction::payloads(&[&[0, 1, 2]]));
+        assert_eq!(open().receive_text(&binary), Reaction::payloads(&[&[0, 1, 2]]));
         let of_a_server = r#"{"event":"tick","channel":"private-a","data":"AAEC","user_id":"u"}"#;
-        assert_eq!(open().hears_text(of_a_server), Reaction::payloads(&[&[0, 1, 2]]));
+        assert_eq!(open().receive_text(of_a_server), Reaction::payloads(&[&[0, 1, 2]]));
     }
 
     #[test]
     fn pings_are_answered_and_a_client_that_listens_speaks_up() {
         let ping = r#"{"event":"pusher:ping","data":{}}"#;
-        assert_eq!(open().hears_text(ping), Reaction::answers(&[PONG]));
+        assert_eq!(open().receive_text(ping), Reaction::answers(&[PONG]));
         let mut broker = open();
-        let answers = [59, 61, 62, 122].map(|second| broker.looks(second * SECOND_NS).answers);
+        let answers = [59, 61, 62, 122].map(|second| broker.advance_to(second * SECOND_NS).answers);
         assert_eq!(answers, [vec![], vec![PING.to_owned()], vec![], vec![PING.to_owned()]]);
     }
 
@@ -303,9 +307,12 @@ mod tests {
     fn a_server_that_does_not_answer_is_waited_for_no_longer_than_clients_do() {
         let mut broker = open();
         let pong = br#"{"event":"pusher:pong","data":{}}"#;
-        broker.hears(pong, true, 10 * SECOND_NS);
-        assert_eq!(broker.looks(160 * SECOND_NS).ended, None);
-        assert_eq!(broker.looks(160 * SECOND_NS + 1).ended.as_deref(), Some("no ping in time"));
+        broker.receive(pong, true, 10 * SECOND_NS);
+        assert_eq!(broker.advance_to(160 * SECOND_NS).ended, None);
+        assert_eq!(
+            broker.advance_to(160 * SECOND_NS + 1).ended.as_deref(),
+            Some("no ping in time")
+        );
     }
 
     #[test]
@@ -318,14 +325,14 @@ mod tests {
             ("[]", Reject::Corrupt),
             ("", Reject::Corrupt),
         ] {
-            assert_eq!(open().hears_text(text), Reaction::rejected(reject), "{text}");
+            assert_eq!(open().receive_text(text), Reaction::rejected(reject), "{text}");
         }
         let error = r#"{"event":"pusher:error","data":{"code":4001,"message":"no such app"}}"#;
-        let ended = open().hears_text(error).ended.unwrap();
+        let ended = open().receive_text(error).ended.unwrap();
         assert_eq!(ended, r#"refused: {"code":4001,"message":"no such app"}"#);
-        let ended = open().hears_text(ESTABLISHED).ended;
+        let ended = open().receive_text(ESTABLISHED).ended;
         assert_eq!(ended.as_deref(), Some("protocol: established twice"));
-        let ended = open().hears(b"x", false, 0).ended.unwrap();
+        let ended = open().receive(b"x", false, 0).ended.unwrap();
         assert_eq!(ended, "protocol: a binary message where JSON is spoken");
     }
 
@@ -337,15 +344,15 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..50),
         ) {
             let mut broker = open();
-            broker.hears_text(&format!(r#"{{"event":"{event}","data":{data}}}"#));
-            broker.hears(&bytes, true, 0);
-            broker.hears(&bytes, false, 0);
+            broker.receive_text(&format!(r#"{{"event":"{event}","data":{data}}}"#));
+            broker.receive(&bytes, true, 0);
+            broker.receive(&bytes, false, 0);
         }
 
         #[test]
         fn what_is_published_is_heard(payload in prop::collection::vec(any::<u8>(), 0..99)) {
-            let heard = open().hears_text(&publish("a", &payload, false));
-            prop_assert_eq!(heard, Reaction::payloads(&[&payload]));
+            let reaction = open().receive_text(&publish("a", &payload, false));
+            prop_assert_eq!(reaction, Reaction::payloads(&[&payload]));
         }
     }
 }

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::codec::claim::Reject;
-use crate::codec::dialect::conversation::{
-    Carried, Conversation, ConversationEvent, Exchange, Introduction, push_text, refusal,
-};
 use crate::codec::dialect::events::{Events, ROOT};
 use crate::codec::dialect::json::{payload_of, quoted};
 use crate::codec::dialect::ping_timeout::PingTimeout;
+use crate::codec::dialect::protocol::{
+    ClientSetup, MessageContext, Protocol, ProtocolEvent, TextPayload, push_text, refusal,
+};
 use crate::codec::wire::Message;
 
 /// The protocol state of one socket.
@@ -67,11 +67,11 @@ enum Notice {
 
 impl SocketIo {
     /// The state of a new socket. The server speaks first.
-    pub fn new(events: &Events, who: &Introduction<'_>) -> SocketIo {
-        let auth = who.token.map(|token| format!("{{\"token\":{}}}", quoted(token)));
+    pub fn new(events: &Events, client: &ClientSetup<'_>) -> SocketIo {
+        let auth = client.token.map(|token| format!("{{\"token\":{}}}", quoted(token)));
         let entry = events.packet("0", "", &auth.unwrap_or_default());
         let mut requests = Vec::new();
-        let topics: &[&str] = if who.publishes { &[] } else { who.topics };
+        let topics: &[&str] = if client.publishes { &[] } else { client.topics };
         for (topic, id) in topics.iter().zip(0u32..) {
             let id = if events.subscribe_acks { id.to_string() } else { String::new() };
             let body = format!("{id}[{},{}]", quoted(&events.subscribe_event), quoted(topic));
@@ -88,37 +88,45 @@ impl SocketIo {
     }
 }
 
-impl Conversation for SocketIo {
+impl Protocol for SocketIo {
     /// Whether the namespace is connected and every subscription is acknowledged.
     fn is_confirmed(&self) -> bool {
         self.requests.is_none() && self.awaited == 0
     }
 
-    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
-        self.ping_timeout.check(exchange.now_ns)?;
+    fn on_message(
+        &mut self,
+        message: Message<'_>,
+        context: &mut MessageContext<'_>,
+    ) -> Result<(), String> {
+        self.ping_timeout.check(context.now_ns)?;
         if !message.is_text {
-            return self.hear_attachment(message.bytes, exchange);
+            return self.on_attachment(message.bytes, context);
         }
         if self.attachments.left > 0 && message.bytes.first() == Some(&b'4') {
             return Err("protocol: a packet before the attachments of another".to_owned());
         }
-        match exchange.understand(message.bytes, read) {
+        match context.payload_or_notice(message.bytes, read) {
             None => Ok(()),
-            Some(notice) => self.act_on(notice, exchange),
+            Some(notice) => self.act_on(notice, context),
         }
     }
 
-    fn look(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+    fn check_timers(&mut self, now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
         self.ping_timeout.check(now_ns)
     }
 }
 
 impl SocketIo {
-    fn hear_attachment(&mut self, bytes: &[u8], exchange: &mut Exchange<'_>) -> Result<(), String> {
+    fn on_attachment(
+        &mut self,
+        bytes: &[u8],
+        context: &mut MessageContext<'_>,
+    ) -> Result<(), String> {
         let Attachments { left, before, channel } = &mut self.attachments;
         *left = left.checked_sub(1).ok_or("protocol: an attachment of no event")?;
         if *before == Some(0) {
-            (exchange.told)(ConversationEvent::Payload(
+            (context.on_event)(ProtocolEvent::Payload(
                 bytes,
                 channel.as_ref().map(String::as_bytes),
             ));
@@ -127,32 +135,32 @@ impl SocketIo {
         Ok(())
     }
 
-    fn act_on(&mut self, notice: Notice, exchange: &mut Exchange<'_>) -> Result<(), String> {
+    fn act_on(&mut self, notice: Notice, context: &mut MessageContext<'_>) -> Result<(), String> {
         match notice {
             Notice::Opened { patience_ms } => {
                 let entry = self.entry.take().ok_or("protocol: opened twice")?;
-                exchange.say(&entry);
-                self.ping_timeout = PingTimeout::begin(patience_ms, exchange.now_ns);
+                context.reply(&entry);
+                self.ping_timeout = PingTimeout::begin(patience_ms, context.now_ns);
             }
             Notice::Entered => {
                 let requests = self.requests.take().filter(|_| self.entry.is_none());
-                exchange.answers.extend(requests.ok_or("protocol: a namespace out of turn")?);
+                context.answers.extend(requests.ok_or("protocol: a namespace out of turn")?);
             }
             Notice::Acknowledged => self.awaited = self.awaited.saturating_sub(1),
             Notice::Ping => {
-                exchange.say(PONG);
-                self.ping_timeout.renew(exchange.now_ns);
+                context.reply(PONG);
+                self.ping_timeout.renew(context.now_ns);
             }
             Notice::Announced(attachments) => {
                 if attachments.before.is_none() {
-                    exchange.reject(Reject::Corrupt);
+                    context.reject(Reject::Corrupt);
                 }
                 self.attachments = attachments;
             }
             Notice::Refused(why) => return Err(refusal(&why)),
             Notice::Ended => return Err("the server ended the session".to_owned()),
-            Notice::Foreign => exchange.reject(Reject::Foreign),
-            Notice::Garbled => exchange.reject(Reject::Corrupt),
+            Notice::Foreign => context.reject(Reject::Foreign),
+            Notice::Garbled => context.reject(Reject::Corrupt),
             Notice::Nothing => {}
             Notice::Unknown => return Err("protocol: no packet of Socket.IO".to_owned()),
         }
@@ -184,7 +192,7 @@ impl Events {
 }
 
 /// The payload of a text message, or its other meaning.
-fn read(text: &[u8]) -> Result<Carried, Notice> {
+fn read(text: &[u8]) -> Result<TextPayload, Notice> {
     let text = std::str::from_utf8(text).map_err(|_| Notice::Garbled)?;
     match text.split_at_checked(1) {
         Some(("0", rest)) => Err(opened(rest)),
@@ -212,7 +220,7 @@ fn opened(text: &str) -> Notice {
     }
 }
 
-fn read_packet(packet: &str) -> Result<Carried, Notice> {
+fn read_packet(packet: &str) -> Result<TextPayload, Notice> {
     match packet.split_at_checked(1) {
         Some(("0", _)) => Err(Notice::Entered),
         Some(("1", _)) => Err(Notice::Ended),
@@ -234,12 +242,12 @@ fn body(rest: &str) -> &str {
 }
 
 /// The payload is the last argument of an event, so an event may also carry topics.
-fn event(body: &str) -> Result<Carried, Notice> {
+fn event(body: &str) -> Result<TextPayload, Notice> {
     let arguments: Vec<&RawValue> = serde_json::from_str(body).map_err(|_| Notice::Garbled)?;
     match arguments.as_slice() {
         [before @ .., payload] if !before.is_empty() => {
             let payload = payload_of(payload).ok_or(Notice::Garbled)?;
-            Ok(Carried { payload, channel: channel_of(before) })
+            Ok(TextPayload { payload, channel: channel_of(before) })
         }
         _ => Err(Notice::Foreign),
     }
@@ -252,10 +260,10 @@ fn channel_of(arguments: &[&RawValue]) -> Option<String> {
 
 /// The content of an acknowledgement is free; only `false` and an `error` mean a refusal.
 fn acknowledged(body: &str) -> Notice {
-    let Ok(serde_json::Value::Array(said)) = serde_json::from_str(body) else {
+    let Ok(serde_json::Value::Array(arguments)) = serde_json::from_str(body) else {
         return Notice::Unknown;
     };
-    match said.first() {
+    match arguments.first() {
         Some(no) if *no == serde_json::Value::Bool(false) || no.get("error").is_some() => {
             Notice::Refused(format!("a subscription: {no}"))
         }
@@ -268,8 +276,8 @@ fn refused(body: &str) -> Notice {
     struct Refusal {
         message: String,
     }
-    let said = serde_json::from_str(body);
-    Notice::Refused(said.map_or_else(|_| body.to_owned(), |Refusal { message }| message))
+    let refusal = serde_json::from_str(body);
+    Notice::Refused(refusal.map_or_else(|_| body.to_owned(), |Refusal { message }| message))
 }
 
 /// `1-["event",{"_placeholder":true,"num":0}]`
@@ -306,47 +314,47 @@ mod tests {
 
     const OPEN: &str = r#"0{"sid":"x","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
 
-    fn broker(events: &Events, who: &Introduction<'_>) -> Broker {
-        let (broker, said) = Broker::new(&Dialect::SocketIo(events.clone()), who).unwrap();
-        assert_eq!(texts_of(&said), Vec::<String>::new(), "the server speaks first");
+    fn broker(events: &Events, client: &ClientSetup<'_>) -> Broker {
+        let (broker, opening) = Broker::new(&Dialect::SocketIo(events.clone()), client).unwrap();
+        assert_eq!(texts_of(&opening), Vec::<String>::new(), "the server speaks first");
         broker
     }
 
     /// A subscriber that is connected and waits for nothing.
     fn open() -> Broker {
         let events = Events { subscribe_acks: false, ..Events::default() };
-        let mut broker = broker(&events, &Introduction::default());
-        broker.hears_text(OPEN);
-        broker.hears_text(r#"40{"sid":"y"}"#);
+        let mut broker = broker(&events, &ClientSetup::default());
+        broker.receive_text(OPEN);
+        broker.receive_text(r#"40{"sid":"y"}"#);
         assert!(broker.is_confirmed());
         broker
     }
 
     #[test]
     fn a_subscriber_is_open_once_its_last_event_is_acknowledged() {
-        let who = Introduction { topics: &["a/1", "b"], token: Some("k\"y"), publishes: false };
-        let mut broker = broker(&Events::default(), &who);
-        assert_eq!(broker.hears_text(OPEN), Reaction::answers(&[r#"40{"token":"k\"y"}"#]));
+        let client = ClientSetup { topics: &["a/1", "b"], token: Some("k\"y"), publishes: false };
+        let mut broker = broker(&Events::default(), &client);
+        assert_eq!(broker.receive_text(OPEN), Reaction::answers(&[r#"40{"token":"k\"y"}"#]));
         let requests = [r#"420["subscribe","a/1"]"#, r#"421["subscribe","b"]"#];
-        assert_eq!(broker.hears_text(r#"40{"sid":"y"}"#), Reaction::answers(&requests));
-        assert_eq!(broker.hears_text(r#"430["ok"]"#), Reaction::answers(&[]));
+        assert_eq!(broker.receive_text(r#"40{"sid":"y"}"#), Reaction::answers(&requests));
+        assert_eq!(broker.receive_text(r#"430["ok"]"#), Reaction::answers(&[]));
         assert!(!broker.is_confirmed());
-        broker.hears_text("431[]");
+        broker.receive_text("431[]");
         assert!(broker.is_confirmed());
     }
 
     #[test]
     fn a_namespace_is_named_in_every_packet() {
         let events = Events { namespace: "/grid".into(), ..Events::default() };
-        let who = Introduction { topics: &["a"], ..Introduction::default() };
-        let mut broker = broker(&events, &who);
-        assert_eq!(broker.hears_text(OPEN), Reaction::answers(&["40/grid,"]));
+        let client = ClientSetup { topics: &["a"], ..ClientSetup::default() };
+        let mut broker = broker(&events, &client);
+        assert_eq!(broker.receive_text(OPEN), Reaction::answers(&["40/grid,"]));
         let request = r#"42/grid,0["subscribe","a"]"#;
-        assert_eq!(broker.hears_text(r#"40/grid,{"sid":"y"}"#), Reaction::answers(&[request]));
-        broker.hears_text("43/grid,0[]");
+        assert_eq!(broker.receive_text(r#"40/grid,{"sid":"y"}"#), Reaction::answers(&[request]));
+        broker.receive_text("43/grid,0[]");
         assert!(broker.is_confirmed());
         let event = r#"42/grid,["a",{"x":1.50}]"#;
-        assert_eq!(broker.hears_text(event), Reaction::payloads(&[br#"{"x":1.50}"#]));
+        assert_eq!(broker.receive_text(event), Reaction::payloads(&[br#"{"x":1.50}"#]));
         assert_eq!(events.publish_head("a"), r#"42/grid,["publish","a","#);
         assert!(events.publish_announcement("a").starts_with(r#"451-/grid,["publish","a",{"_"#));
     }
@@ -359,7 +367,7 @@ mod tests {
             (r#"4212["message","a",{"x": 1.0}]"#, &br#"{"x": 1.0}"#[..]),
             (r#"42["a","AAEC"]"#, &[0, 1, 2][..]),
         ] {
-            assert_eq!(broker.hears_text(text), Reaction::payloads(&[payload]), "{text}");
+            assert_eq!(broker.receive_text(text), Reaction::payloads(&[payload]), "{text}");
         }
     }
 
@@ -367,16 +375,16 @@ mod tests {
     fn binary_payloads_follow_their_event() {
         let mut broker = open();
         let announced = r#"451-["a",{"_placeholder":true,"num":0}]"#;
-        assert_eq!(broker.hears_text(announced), Reaction::answers(&[]));
+        assert_eq!(broker.receive_text(announced), Reaction::answers(&[]));
         // Pings belong to the Engine.IO layer.
-        assert_eq!(broker.hears_text("2"), Reaction::answers(&["3"]));
-        assert_eq!(broker.hears(b"\xAAx", false, 0), Reaction::payloads(&[b"\xAAx"]));
+        assert_eq!(broker.receive_text("2"), Reaction::answers(&["3"]));
+        assert_eq!(broker.receive(b"\xAAx", false, 0), Reaction::payloads(&[b"\xAAx"]));
         let second = r#"453-["a",{"_placeholder":true,"num":1}]"#;
-        assert_eq!(broker.hears_text(second), Reaction::answers(&[]));
+        assert_eq!(broker.receive_text(second), Reaction::answers(&[]));
         for (bytes, payloads) in [(b"0", vec![]), (b"1", vec![&b"1"[..]]), (b"2", vec![])] {
-            assert_eq!(broker.hears(bytes, false, 0), Reaction::payloads(&payloads));
+            assert_eq!(broker.receive(bytes, false, 0), Reaction::payloads(&payloads));
         }
-        let ended = broker.hears(b"3", false, 0).ended.unwrap();
+        let ended = broker.receive(b"3", false, 0).ended.unwrap();
         assert_eq!(ended, "protocol: an attachment of no event");
     }
 
@@ -389,7 +397,7 @@ mod tests {
             (r#"451-["a",{"_placeholder":true,"num":1}]"#, Reject::Corrupt),
             (r#"450-["a"]"#, Reject::Corrupt),
         ] {
-            assert_eq!(open().hears_text(text), Reaction::rejected(reject), "{text}");
+            assert_eq!(open().receive_text(text), Reaction::rejected(reject), "{text}");
         }
         for (text, reason) in [
             (r#"44{"message":"not you"}"#, "refused: not you"),
@@ -402,25 +410,25 @@ mod tests {
             ("", "protocol: no packet of Socket.IO"),
             (r#"45999-["a"]"#, "protocol: no packet of Socket.IO"),
         ] {
-            assert_eq!(open().hears_text(text).ended.as_deref(), Some(reason), "{text}");
+            assert_eq!(open().receive_text(text).ended.as_deref(), Some(reason), "{text}");
         }
         let mut broker = open();
-        broker.hears_text(r#"451-["a",{"_placeholder":true,"num":0}]"#);
-        let ended = broker.hears_text(r#"42["a",1]"#).ended.unwrap();
+        broker.receive_text(r#"451-["a",{"_placeholder":true,"num":0}]"#);
+        let ended = broker.receive_text(r#"42["a",1]"#).ended.unwrap();
         assert_eq!(ended, "protocol: a packet before the attachments of another");
     }
 
     #[test]
     fn a_server_that_does_not_ping_in_time_is_left() {
-        let mut broker = broker(&Events::default(), &Introduction::default());
-        broker.hears(OPEN.as_bytes(), true, 0);
+        let mut broker = broker(&Events::default(), &ClientSetup::default());
+        broker.receive(OPEN.as_bytes(), true, 0);
         let second = 1_000_000_000;
-        assert_eq!(broker.hears(b"2", true, 44 * second).ended, None);
-        assert_eq!(broker.hears(b"2", true, 89 * second).ended, None);
-        let ended = broker.hears(b"2", true, 135 * second).ended;
+        assert_eq!(broker.receive(b"2", true, 44 * second).ended, None);
+        assert_eq!(broker.receive(b"2", true, 89 * second).ended, None);
+        let ended = broker.receive(b"2", true, 135 * second).ended;
         assert_eq!(ended.as_deref(), Some("no ping in time"));
-        assert_eq!(broker.looks(134 * second), Reaction::answers(&[]));
-        let ended = broker.looks(134 * second + 1).ended;
+        assert_eq!(broker.advance_to(134 * second), Reaction::answers(&[]));
+        let ended = broker.advance_to(134 * second + 1).ended;
         assert_eq!(ended.as_deref(), Some("no ping in time"), "nothing need arrive");
     }
 
@@ -432,15 +440,15 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..50),
         ) {
             let mut broker = open();
-            broker.hears_text(&format!("{kind}{text}"));
-            broker.hears(&bytes, true, 0);
-            broker.hears(&bytes, false, 0);
+            broker.receive_text(&format!("{kind}{text}"));
+            broker.receive(&bytes, true, 0);
+            broker.receive(&bytes, false, 0);
         }
 
         #[test]
         fn any_cut_of_an_event_is_no_payload(cut in 3usize..38) {
             let event = r#"42["pmu/1001","{\"id\":1001,\"t\":17}"]"#;
-            let reaction = open().hears_text(&event[..cut.min(event.len() - 1)]);
+            let reaction = open().receive_text(&event[..cut.min(event.len() - 1)]);
             prop_assert_eq!(reaction, Reaction::rejected(Reject::Corrupt));
         }
     }

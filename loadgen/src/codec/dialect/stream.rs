@@ -1,10 +1,10 @@
 //! A byte protocol carried in binary messages; a packet may span several messages. Owns the
 //! outstanding confirmations and the incomplete packet. Must not judge payloads.
 
-use crate::codec::dialect::conversation::{
-    Conversation, ConversationEvent, Exchange, Introduction, refusal,
-};
 use crate::codec::dialect::packet::{Malformed, Packet, PacketContent};
+use crate::codec::dialect::protocol::{
+    ClientSetup, MessageContext, Protocol, ProtocolEvent, refusal,
+};
 use crate::codec::dialect::{mqtt, nats};
 use crate::codec::wire;
 use crate::codec::wire::{Message, Opcode};
@@ -73,30 +73,34 @@ impl StreamProtocol {
 impl Stream {
     /// The state of a new socket, and the bytes that open it. A publisher waits for no
     /// confirmation.
-    pub fn new(protocol: StreamProtocol, who: &Introduction<'_>) -> (Stream, Vec<u8>) {
-        let mut said = protocol.greeting(who.token);
+    pub fn new(protocol: StreamProtocol, client: &ClientSetup<'_>) -> (Stream, Vec<u8>) {
+        let mut opening = protocol.greeting(client.token);
         let mut awaited = 0;
-        if !who.publishes {
-            said.extend(protocol.subscribe(who.topics));
+        if !client.publishes {
+            opening.extend(protocol.subscribe(client.topics));
             awaited = protocol.confirmations();
         }
-        (Stream { protocol, awaited, rest: Vec::new() }, said)
+        (Stream { protocol, awaited, rest: Vec::new() }, opening)
     }
 }
 
-impl Conversation for Stream {
+impl Protocol for Stream {
     fn is_confirmed(&self) -> bool {
         self.awaited == 0
     }
 
-    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String> {
+    fn on_message(
+        &mut self,
+        message: Message<'_>,
+        context: &mut MessageContext<'_>,
+    ) -> Result<(), String> {
         let mut answers = Vec::new();
-        let told = &mut exchange.told;
+        let on_event = &mut context.on_event;
         let taken = self.take(message.bytes, &mut answers, |payload, channel| {
-            told(ConversationEvent::Payload(payload, Some(channel)));
+            on_event(ProtocolEvent::Payload(payload, Some(channel)));
         });
         if !answers.is_empty() {
-            wire::encode(Opcode::Binary, &answers, crate::codec::wire::MASK, exchange.answers);
+            wire::encode(Opcode::Binary, &answers, crate::codec::wire::MASK, context.answers);
         }
         taken
     }
@@ -134,8 +138,8 @@ impl Stream {
         let mut taken = 0;
         while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
             let packet = self.protocol.packet(left).map_err(|error| error.to_string())?;
-            let Some((length, said)) = packet else { break };
-            match said {
+            let Some((length, content)) = packet else { break };
+            match content {
                 PacketContent::Payload(bytes, channel) => payload(bytes, channel),
                 PacketContent::Confirmed => self.awaited = self.awaited.saturating_sub(1),
                 PacketContent::Answer(answer) => answers.extend_from_slice(answer),
@@ -159,12 +163,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn publisher(protocol: StreamProtocol) -> Stream {
-        Stream::new(protocol, &Introduction { publishes: true, ..Introduction::default() }).0
+        Stream::new(protocol, &ClientSetup { publishes: true, ..ClientSetup::default() }).0
     }
 
     fn subscriber(protocol: StreamProtocol) -> (Stream, Vec<u8>) {
         let topics = &["pmu/#"];
-        Stream::new(protocol, &Introduction { topics, ..Introduction::default() })
+        Stream::new(protocol, &ClientSetup { topics, ..ClientSetup::default() })
     }
 
     /// Three payloads as a broker sends them.
@@ -229,8 +233,12 @@ mod tests {
     #[test]
     fn a_subscriber_is_open_once_all_is_confirmed() {
         let mut answers = Vec::new();
-        let (mut nats, said) = subscriber(StreamProtocol::Nats);
-        assert!(said.ends_with(b"SUB pmu.> 1\r\nPING\r\n"), "{}", String::from_utf8_lossy(&said));
+        let (mut nats, opening) = subscriber(StreamProtocol::Nats);
+        assert!(
+            opening.ends_with(b"SUB pmu.> 1\r\nPING\r\n"),
+            "{}",
+            String::from_utf8_lossy(&opening)
+        );
         nats.take(b"INFO {}\r\n+OK\r\n", &mut answers, |_, _| ()).unwrap();
         assert!(!nats.is_confirmed());
         nats.take(b"PONG\r\n", &mut answers, |_, _| ()).unwrap();

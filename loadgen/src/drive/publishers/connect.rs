@@ -1,7 +1,7 @@
 //! Opens the publisher sockets of one thread. Must not publish.
 
 use crate::codec::dialect::broker::Broker;
-use crate::codec::dialect::conversation::Introduction;
+use crate::codec::dialect::protocol::ClientSetup;
 use crate::codec::form::Form;
 use crate::codec::handshake;
 use crate::codec::handshake::Offer;
@@ -78,9 +78,9 @@ fn connect_one(
     let (target, tls) = (plan.target, run_state.tls.as_ref());
     let mut connection = dial::upgrade(target, tls, &offer).map_err(failed)?;
     let topics = &[publisher.topic.as_str()];
-    let who = Introduction { topics, token: plan.token.as_deref(), publishes: true };
-    let broker = Broker::new(&plan.dialect, &who);
-    let broker = broker.map(|said| dial::introduce(run_state, &mut connection, said));
+    let client = ClientSetup { topics, token: plan.token.as_deref(), publishes: true };
+    let broker = Broker::new(&plan.dialect, &client);
+    let broker = broker.map(|opening| dial::log_in(run_state, &mut connection, opening));
     let broker = broker.transpose().map_err(failed)?;
     Ok(Connected { publisher: number, connection, broker })
 }

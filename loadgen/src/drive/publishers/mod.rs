@@ -226,10 +226,11 @@ impl<'s> PublisherThread<'s> {
     /// Checks timers that detect a silent server, as real clients do.
     fn check_protocol_timers(&mut self, now_ns: u64) {
         if now_ns >= self.protocol_timers_checked_ns + SECOND_NS
-            && self.run_state.plan.dialect.is_spoken()
+            && self.run_state.plan.dialect.has_protocol()
         {
             self.protocol_timers_checked_ns = now_ns;
-            (0..self.sockets.len()).for_each(|index| self.handle(index, PublisherSocket::look));
+            (0..self.sockets.len())
+                .for_each(|index| self.handle(index, PublisherSocket::check_timers));
         }
     }
 
@@ -321,7 +322,7 @@ impl<'s> PublisherThread<'s> {
     fn finish(mut self) -> PublisherThreadResult {
         let stopped = self.run_state.progress.is_stopped();
         for socket in &mut self.sockets {
-            // Frames of a stopped run do not count as unsent; those of a socket that closed early do.
+            // Frames of a stopped run are not unsent; those of a socket that closed early are.
             let is_cut = socket.connection.is_none();
             let intended = if stopped && !is_cut { socket.next_seq } else { socket.frames };
             let departures = self.publisher_index.departures(socket.publisher);

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::codec::dialect::broker::{Broker, ReadResult};
-use crate::codec::dialect::conversation::Carried;
+use crate::codec::dialect::protocol::TextPayload;
 use crate::codec::dialect::publish_encoder::{EncodedFrame, PublishEncoder};
 use crate::codec::memo::Memo;
 use crate::codec::wire;
@@ -22,7 +22,7 @@ use crate::time::draw::mix;
 /// Buffers that the sockets of a thread share for reading.
 pub(super) struct Inbox {
     buffer: Vec<u8>,
-    texts: Memo<Carried>,
+    texts: Memo<TextPayload>,
     message_bytes_max: usize,
 }
 
@@ -195,7 +195,7 @@ impl PublisherSocket {
                     let inflater = &mut None;
                     let read_result =
                         ReadResult { bytes, message_bytes_max, now_ns, texts, inflater };
-                    broker.hear(connection.scanner(), read_result, &mut pongs, |_| ())?;
+                    broker.on_bytes(connection.scanner(), read_result, &mut pongs, |_| ())?;
                 }
             }
             self.queue_control(&pongs);
@@ -205,13 +205,13 @@ impl PublisherSocket {
 
     /// Sends what the protocol demands of a silent client, and ends the socket if the server was
     /// silent too long.
-    pub(super) fn look(&mut self, _inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
+    pub(super) fn check_timers(&mut self, _inbox: &mut Inbox, now_ns: u64) -> Result<(), String> {
         let (Some((broker, _)), Some(_)) = (&mut self.broker, &self.connection) else {
             return Ok(());
         };
-        let mut said = Vec::new();
-        broker.look(now_ns, &mut said)?;
-        self.queue_control(&said);
+        let mut out = Vec::new();
+        broker.check_timers(now_ns, &mut out)?;
+        self.queue_control(&out);
         Ok(())
     }
 

@@ -12,22 +12,22 @@ impl SubscriberThread<'_> {
     /// then.
     pub(super) fn check_protocol_timers(&mut self, now_ns: u64) {
         let is_due = now_ns >= self.protocol_timers_checked_ns + SECOND_NS;
-        if !is_due || !self.run_state.plan.dialect.is_spoken() {
+        if !is_due || !self.run_state.plan.dialect.has_protocol() {
             return;
         }
         self.protocol_timers_checked_ns = now_ns;
         let keys: Vec<usize> = self.sockets.iter().map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.look(key));
+        keys.into_iter().for_each(|key| self.check_socket_timers(key));
     }
 
-    fn look(&mut self, key: usize) {
-        let (mut said, now_ns, kind) = (Vec::new(), self.arrival_ns(), self.kind_at(key));
+    fn check_socket_timers(&mut self, key: usize) {
+        let (mut out, now_ns, kind) = (Vec::new(), self.arrival_ns(), self.kind_at(key));
         let socket = &mut self.sockets[key];
         let state = socket.state;
-        match (socket.look(now_ns, &mut said), kind, state) {
+        match (socket.check_timers(now_ns, &mut out), kind, state) {
             // This socket is about to disconnect and sends nothing more.
             (_, ClassKind::Stalled, _) => {}
-            (Ok(()), ..) => self.send_pongs(key, &said),
+            (Ok(()), ..) => self.send_pongs(key, &out),
             (Err(reason), ClassKind::Healthy, State::Open(account)) => {
                 self.close(key, account, reason);
             }

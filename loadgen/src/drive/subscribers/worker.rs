@@ -326,7 +326,7 @@ impl<'s> SubscriberThread<'s> {
     fn take_replies(&mut self, key: usize, filled: usize) {
         let (mut pongs, now_ns) = (Vec::new(), self.arrival_ns());
         let socket = &mut self.sockets[key];
-        match socket.hear_replies(&self.buffer[..filled], &mut self.context, now_ns, &mut pongs) {
+        match socket.on_replies(&self.buffer[..filled], &mut self.context, now_ns, &mut pongs) {
             Ok(false) => self.send_pongs(key, &pongs),
             Ok(true) => {
                 self.send_pongs(key, &pongs);
@@ -467,7 +467,7 @@ impl<'s> SubscriberThread<'s> {
             Arrival { account, publisher_index: self.run_state.publisher_index.get(), now_ns };
         let mut pongs = Vec::new();
         let socket = &mut self.sockets[key];
-        let ended = socket.hear(&self.buffer[..filled], &mut self.context, arrival, &mut pongs);
+        let ended = socket.on_bytes(&self.buffer[..filled], &mut self.context, arrival, &mut pongs);
         self.send_pongs(key, &pongs);
         match ended {
             Ok(()) => true,

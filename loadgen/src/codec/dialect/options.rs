@@ -8,7 +8,7 @@ use crate::codec::dialect::dialect::Dialect;
 /// The options that are set; the dialect supplies defaults for the others.
 #[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
 #[command(next_help_heading = "Target")]
-pub struct Particulars {
+pub struct DialectOptions {
     /// Path of a publisher's WebSocket, with `{topic}`; of the dialects `raw`
     /// [default: /publish/{topic}] and `nchan` [default: /pub?id={topic}].
     #[arg(long, value_name = "PATH", value_parser = parse_path, requires = "dialect")]
@@ -58,14 +58,14 @@ pub const KEYS: [&str; 8] = [
 /// An option does not belong to this dialect, or has a bad value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}`: {reason}")]
-pub struct Unfit {
+pub struct UnsupportedOption {
     /// The key.
     pub key: &'static str,
     /// Why, and what to do.
     pub reason: String,
 }
 
-impl Particulars {
+impl DialectOptions {
     /// Every key, and its value if it is set.
     fn given(&self) -> impl Iterator<Item = (&'static str, bool)> {
         KEYS.into_iter().zip([
@@ -96,37 +96,37 @@ impl Dialect {
     ///
     /// # Errors
     /// When an option does not belong to the dialect or has a bad value.
-    pub fn with(mut self, said: &Particulars) -> Result<Dialect, Unfit> {
-        let own = self.particulars();
-        let strange = own.given().zip(said.given()).find(|((key, own), (_, said))| {
-            *said && !own && !(*key == "subscribe_message" && self.is_raw())
+    pub fn with(mut self, options: &DialectOptions) -> Result<Dialect, UnsupportedOption> {
+        let own = self.options();
+        let strange = own.given().zip(options.given()).find(|((key, own), (_, is_set))| {
+            *is_set && !own && !(*key == "subscribe_message" && self.is_raw())
         });
         if let Some(((key, _), _)) = strange {
             let reason = format!("only {} have it", owners(key));
-            return Err(Unfit { key, reason });
+            return Err(UnsupportedOption { key, reason });
         }
-        let set = |value: &mut String, said: &Option<String>| {
-            if let Some(said) = said {
-                value.clone_from(said);
+        let set = |value: &mut String, option: &Option<String>| {
+            if let Some(option) = option {
+                value.clone_from(option);
             }
         };
         match &mut self {
             Dialect::Gridcast | Dialect::Nats | Dialect::Mqtt => {}
             Dialect::Raw(templates) | Dialect::Nchan(templates) => {
-                set(&mut templates.publish_path, &said.publish_path);
-                set(&mut templates.subscribe_path, &said.subscribe_path);
-                templates.subscribe_message.clone_from(&said.subscribe_message);
+                set(&mut templates.publish_path, &options.publish_path);
+                set(&mut templates.subscribe_path, &options.subscribe_path);
+                templates.subscribe_message.clone_from(&options.subscribe_message);
             }
             Dialect::SocketIo(events) => {
-                set(&mut events.path, &said.path);
-                set(&mut events.namespace, &said.namespace);
-                set(&mut events.publish_event, &said.publish_event);
-                set(&mut events.subscribe_event, &said.subscribe_event);
-                events.subscribe_acks = said.subscribe_acks.unwrap_or(events.subscribe_acks);
+                set(&mut events.path, &options.path);
+                set(&mut events.namespace, &options.namespace);
+                set(&mut events.publish_event, &options.publish_event);
+                set(&mut events.subscribe_event, &options.subscribe_event);
+                events.subscribe_acks = options.subscribe_acks.unwrap_or(events.subscribe_acks);
             }
-            Dialect::Centrifugo { path } => set(path, &said.path),
+            Dialect::Centrifugo { path } => set(path, &options.path),
             Dialect::Pusher { path } => {
-                set(path, &said.path);
+                set(path, &options.path);
                 check_app(path)?;
             }
         }
@@ -134,17 +134,17 @@ impl Dialect {
     }
 
     /// The options of this dialect that differ from its defaults.
-    pub fn particulars(&self) -> Particulars {
-        let nothing = Particulars::default();
+    pub fn options(&self) -> DialectOptions {
+        let nothing = DialectOptions::default();
         match self {
             Dialect::Gridcast | Dialect::Nats | Dialect::Mqtt => nothing,
-            Dialect::Raw(templates) | Dialect::Nchan(templates) => Particulars {
+            Dialect::Raw(templates) | Dialect::Nchan(templates) => DialectOptions {
                 publish_path: Some(templates.publish_path.clone()),
                 subscribe_path: Some(templates.subscribe_path.clone()),
                 subscribe_message: templates.subscribe_message.clone(),
                 ..nothing
             },
-            Dialect::SocketIo(events) => Particulars {
+            Dialect::SocketIo(events) => DialectOptions {
                 path: Some(events.path.clone()),
                 namespace: Some(events.namespace.clone()),
                 publish_event: Some(events.publish_event.clone()),
@@ -153,7 +153,7 @@ impl Dialect {
                 ..nothing
             },
             Dialect::Centrifugo { path } | Dialect::Pusher { path } => {
-                Particulars { path: Some(path.clone()), ..nothing }
+                DialectOptions { path: Some(path.clone()), ..nothing }
             }
         }
     }
@@ -169,9 +169,9 @@ pub fn app_key(path: &str) -> Option<&str> {
     rest.split(['?', '/']).next().filter(|key| !key.is_empty())
 }
 
-fn check_app(path: &str) -> Result<(), Unfit> {
+fn check_app(path: &str) -> Result<(), UnsupportedOption> {
     let reason = || format!("`{path}` names no application; write e.g. `/app/KEY?protocol=7`");
-    app_key(path).map(drop).ok_or_else(|| Unfit { key: "path", reason: reason() })
+    app_key(path).map(drop).ok_or_else(|| UnsupportedOption { key: "path", reason: reason() })
 }
 
 /// A template of a request path.
@@ -204,22 +204,22 @@ mod tests {
     fn every_dialect_takes_what_it_says_of_itself() {
         for word in Dialect::WORDS {
             let dialect = Dialect::named(word).unwrap();
-            assert_eq!(dialect.clone().with(&dialect.particulars()), Ok(dialect));
+            assert_eq!(dialect.clone().with(&dialect.options()), Ok(dialect));
         }
     }
 
     #[test]
     fn what_is_not_for_a_dialect_is_refused_with_those_it_is_for() {
-        let given = |word: &str, said: &Particulars| {
-            Dialect::named(word).unwrap().with(said).unwrap_err().to_string()
+        let given = |word: &str, options: &DialectOptions| {
+            Dialect::named(word).unwrap().with(options).unwrap_err().to_string()
         };
         let some = || Some("/x".to_owned());
-        let path = Particulars { path: some(), ..Particulars::default() };
+        let path = DialectOptions { path: some(), ..DialectOptions::default() };
         assert!(given("nats", &path).contains("only the dialects `socketio`, `centrifugo` and"));
         assert!(given("pusher", &path).contains("names no application; write e.g. `/app/KEY"));
-        let message = Particulars { subscribe_message: some(), ..Particulars::default() };
+        let message = DialectOptions { subscribe_message: some(), ..DialectOptions::default() };
         assert!(given("nchan", &message).contains("only the dialect `raw`"));
-        let acks = Particulars { subscribe_acks: Some(false), ..Particulars::default() };
+        let acks = DialectOptions { subscribe_acks: Some(false), ..DialectOptions::default() };
         assert!(given("mqtt", &acks).contains("`subscribe_acks`: only the dialect `socketio`"));
     }
 

@@ -1,4 +1,4 @@
-//! The interface of every protocol inside messages: the client state, who connects, and the events
+//! The interface of every protocol inside messages: the client state, its setup, and the events
 //! it reports. Must not know any single protocol.
 
 use std::fmt;
@@ -9,29 +9,33 @@ use crate::codec::wire;
 use crate::codec::wire::{MASK, Message, Opcode};
 
 /// The client side of a protocol, on one socket.
-pub trait Conversation: fmt::Debug + Send {
+pub trait Protocol: fmt::Debug + Send {
     /// Whether the server has confirmed the connection and all subscriptions.
     fn is_confirmed(&self) -> bool;
 
     /// Handles a message.
     ///
     /// # Errors
-    /// Why the conversation is over.
-    fn hear(&mut self, message: Message<'_>, exchange: &mut Exchange<'_>) -> Result<(), String>;
+    /// Why the connection is over.
+    fn on_message(
+        &mut self,
+        message: Message<'_>,
+        context: &mut MessageContext<'_>,
+    ) -> Result<(), String>;
 
     /// Checks timers; called about once a second. Frames that a client must send on its own are
     /// appended to `out`.
     ///
     /// # Errors
     /// That the server has been silent for too long.
-    fn look(&mut self, _now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
+    fn check_timers(&mut self, _now_ns: u64, _out: &mut Vec<u8>) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// The client that connects.
+/// What a client subscribes to or publishes, and its credentials.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Introduction<'i> {
+pub struct ClientSetup<'i> {
     /// The topics of a subscriber, or the one topic of a publisher.
     pub topics: &'i [&'i str],
     /// The credentials of the client.
@@ -42,7 +46,7 @@ pub struct Introduction<'i> {
 
 /// An event reported to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConversationEvent<'p> {
+pub enum ProtocolEvent<'p> {
     /// A published payload, with the channel that the message names, if it names one.
     Payload(&'p [u8], Option<&'p [u8]>),
     /// A message with nothing of this run.
@@ -51,7 +55,7 @@ pub enum ConversationEvent<'p> {
 
 /// A payload as a text carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Carried {
+pub struct TextPayload {
     /// What was published.
     pub payload: Vec<u8>,
     /// The channel that the text names, if it names one.
@@ -59,34 +63,34 @@ pub struct Carried {
 }
 
 /// What a protocol needs while it handles a message.
-pub struct Exchange<'x> {
+pub struct MessageContext<'x> {
     /// When it arrived.
     pub now_ns: u64,
     /// Frames to send back.
     pub answers: &'x mut Vec<u8>,
     /// Cached payloads, by the texts that hold them.
-    pub texts: &'x mut Memo<Carried>,
+    pub texts: &'x mut Memo<TextPayload>,
     /// Receives the events.
-    pub told: &'x mut dyn FnMut(ConversationEvent<'_>),
+    pub on_event: &'x mut dyn FnMut(ProtocolEvent<'_>),
 }
 
-impl Exchange<'_> {
+impl MessageContext<'_> {
     /// Sends a text back.
-    pub fn say(&mut self, text: &str) {
+    pub fn reply(&mut self, text: &str) {
         push_text(text, self.answers);
     }
 
     /// Reports the payload in a text, or returns the other meaning of the text.
     #[inline]
-    pub fn understand<N>(
+    pub fn payload_or_notice<N>(
         &mut self,
         text: &[u8],
-        read: impl FnOnce(&[u8]) -> Result<Carried, N>,
+        read: impl FnOnce(&[u8]) -> Result<TextPayload, N>,
     ) -> Option<N> {
         match self.texts.of(text, read) {
-            Ok(Carried { payload, channel }) => {
+            Ok(TextPayload { payload, channel }) => {
                 let channel = channel.as_ref().map(String::as_bytes);
-                (self.told)(ConversationEvent::Payload(payload, channel));
+                (self.on_event)(ProtocolEvent::Payload(payload, channel));
                 None
             }
             Err(notice) => Some(notice),
@@ -95,7 +99,7 @@ impl Exchange<'_> {
 
     /// Reports that a message holds nothing of this run.
     pub fn reject(&mut self, reject: Reject) {
-        (self.told)(ConversationEvent::Rejected(reject));
+        (self.on_event)(ProtocolEvent::Rejected(reject));
     }
 }
 
