@@ -71,15 +71,15 @@ pub fn run(args: &AgentArgs) -> Result<Exit, AgentError> {
     }
     let failed = |cause| AgentError::Listen { address: args.listen, cause };
     let listener = TcpListener::bind(args.listen).map_err(failed)?;
-    tell(&format!("agent on {}", listener.local_addr().map_err(failed)?));
+    print(&format!("agent on {}", listener.local_addr().map_err(failed)?));
     loop {
         let (stream, conductor) = listener.accept().map_err(AgentError::Accept)?;
         // Each load has its own thread: the thread's CPU pinning ends with it, and the next load
         // may want other CPUs.
         let served = thread::scope(|scope| scope.spawn(|| serve(args, stream)).join());
         match served.unwrap_or_else(|_| Err("a thread panicked: a bug in the agent".to_owned())) {
-            Ok(()) => tell(&format!("{conductor}: done")),
-            Err(reason) => tell(&format!("{conductor}: {reason}")),
+            Ok(()) => print(&format!("{conductor}: done")),
+            Err(reason) => print(&format!("{conductor}: {reason}")),
         }
         if args.once {
             return Ok(Exit::Ok);
@@ -87,7 +87,7 @@ pub fn run(args: &AgentArgs) -> Result<Exit, AgentError> {
     }
 }
 
-fn tell(line: &str) {
+fn print(line: &str) {
     // The output may be closed; the agent continues.
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -110,13 +110,13 @@ fn serve(args: &AgentArgs, stream: TcpStream) -> Result<(), String> {
     let progress = Arc::new(Progress::default());
     message::write(&mut &stream, &FromAgent::Prepared).map_err(text)?;
     let mut member = Member::new(stream, utc, Arc::clone(&progress)).map_err(text)?;
-    let told = match carry(&share, &task, &progress, &member) {
+    let report = match carry(&share, &task, &progress, &member) {
         Ok(report) => FromAgent::Done(Box::new(report)),
         Err(reason) => FromAgent::Failed { reason },
     };
-    member.tell(&told).map_err(text)?;
+    member.send(&report).map_err(text)?;
     member.await_end();
-    match told {
+    match report {
         FromAgent::Failed { reason } => Err(reason),
         _ => Ok(()),
     }
@@ -135,7 +135,7 @@ fn greet(args: &AgentArgs, stream: &TcpStream) -> Result<(Plan, Task), String> {
     message::write(&mut &*stream, &welcome).map_err(|error| error.to_string())?;
     match message::read(&mut from, MESSAGE_BYTES_MAX).map_err(|error| error.to_string())? {
         ToAgent::Prepare(task) => Ok((plan(args, &task)?, *task)),
-        _ => Err("a conductor tells its plan next".to_owned()),
+        _ => Err("a conductor sends its plan next".to_owned()),
     }
 }
 

@@ -39,7 +39,7 @@ pub fn conduct(
     utc: UtcMap,
     progress: &Progress,
 ) -> Result<CollectedReports, AgentsError> {
-    let (sender, heard) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
     for (place, agent) in agents.iter_mut().enumerate() {
         agent.listen(place, utc, sender.clone()).map_err(AgentsError::System)?;
     }
@@ -52,13 +52,13 @@ pub fn conduct(
         plan,
         utc,
         progress,
-        heard,
+        events,
         windows,
         start_unix_ns: None,
-        asked_ns: 0,
+        time_asked_ns: 0,
         is_stopped: false,
     };
-    conductor.tell_all(&ToAgent::Ramp);
+    conductor.broadcast(&ToAgent::Ramp);
     while !conductor.is_over() {
         conductor.turn()?;
     }
@@ -71,10 +71,10 @@ struct Conductor<'c> {
     plan: &'c Plan,
     utc: UtcMap,
     progress: &'c Progress,
-    heard: Receiver<AgentEvent>,
+    events: Receiver<AgentEvent>,
     windows: Windows,
     start_unix_ns: Option<u64>,
-    asked_ns: u64,
+    time_asked_ns: u64,
     is_stopped: bool,
 }
 
@@ -91,8 +91,8 @@ struct Share {
 
 impl Conductor<'_> {
     fn turn(&mut self) -> Result<(), AgentsError> {
-        match self.heard.recv_timeout(LOOK) {
-            Ok(heard) => self.hear(heard)?,
+        match self.events.recv_timeout(POLL_INTERVAL) {
+            Ok(event) => self.on_event(event)?,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         self.ask_time();
@@ -103,17 +103,17 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    fn hear(&mut self, heard: AgentEvent) -> Result<(), AgentsError> {
-        let AgentEvent { agent, unix_ns, said } = heard;
+    fn on_event(&mut self, event: AgentEvent) -> Result<(), AgentsError> {
+        let AgentEvent { agent, unix_ns, message } = event;
         let (Some(part), Some(of)) = (self.parts.get_mut(agent), self.agents.get_mut(agent)) else {
             return Ok(());
         };
-        match said {
-            Ok(FromAgent::Probed { nonce, unix_ns: told_ns, counts }) => {
-                of.told_time(nonce, told_ns, unix_ns);
+        match message {
+            Ok(FromAgent::Probed { nonce, unix_ns: remote_ns, counts }) => {
+                of.on_time_answer(nonce, remote_ns, unix_ns);
                 let bounds = self.agents.iter().map(|agent| agent.clock.bound_ns());
                 self.progress.note_bound(clocks::two_worst_ns(bounds));
-                tell_change(self.progress, mem::replace(&mut part.counts, counts), counts);
+                add_change(self.progress, mem::replace(&mut part.counts, counts), counts);
             }
             Ok(FromAgent::Ready) => part.is_ready = true,
             Ok(FromAgent::Second(second)) => {
@@ -129,7 +129,7 @@ impl Conductor<'_> {
                 self.lose(agent, reason)?;
             }
             Ok(FromAgent::Welcome { .. } | FromAgent::Prepared) => {
-                self.lose(agent, "says what belongs elsewhere".to_owned())?;
+                self.lose(agent, "sent an unexpected message".to_owned())?;
             }
             Err(error) => self.lose(agent, silence(&error))?,
         }
@@ -142,7 +142,7 @@ impl Conductor<'_> {
             return Ok(());
         };
         if part.report.is_some() || part.lost.is_some() {
-            return Ok(()); // it had said everything
+            return Ok(()); // it had reported everything
         }
         if self.start_unix_ns.is_none() {
             return Err(AgentsError::Lost { name: of.name.clone(), reason });
@@ -153,10 +153,10 @@ impl Conductor<'_> {
     }
 
     fn ask_time(&mut self) {
-        if mono_ns() < self.asked_ns + ASK_EVERY_NS {
+        if mono_ns() < self.time_asked_ns + ASK_EVERY_NS {
             return;
         }
-        self.asked_ns = mono_ns();
+        self.time_asked_ns = mono_ns();
         for (agent, part) in self.agents.iter_mut().zip(&self.parts) {
             if part.is_live() {
                 // A lost agent is detected by the thread that reads from it.
@@ -174,7 +174,7 @@ impl Conductor<'_> {
         for agent in &*self.agents {
             let ahead_ns = agent.clock.used().ahead_ns;
             // A lost agent is detected by the thread that reads from it.
-            let _ = agent.tell(&ToAgent::Start { unix_ns, ahead_ns, sample_every });
+            let _ = agent.send(&ToAgent::Start { unix_ns, ahead_ns, sample_every });
         }
         self.start_unix_ns = Some(unix_ns);
     }
@@ -182,10 +182,10 @@ impl Conductor<'_> {
     /// Sends the combined values to all agents once the last agent has reported.
     fn agree(&mut self) {
         if let Some(written) = agreed(&mut self.parts, |part| &mut part.published) {
-            self.tell_all(&ToAgent::Published(written));
+            self.broadcast(&ToAgent::Published(written));
         }
         if let Some(ends) = agreed(&mut self.parts, |part| &mut part.seen) {
-            self.tell_all(&ToAgent::Seen(ends));
+            self.broadcast(&ToAgent::Seen(ends));
         }
     }
 
@@ -211,14 +211,14 @@ impl Conductor<'_> {
     fn stop_if_asked(&mut self) {
         if self.progress.is_stopped() && !self.is_stopped {
             self.is_stopped = true;
-            self.tell_all(&ToAgent::Stop);
+            self.broadcast(&ToAgent::Stop);
         }
     }
 
-    fn tell_all(&self, message: &ToAgent) {
+    fn broadcast(&self, message: &ToAgent) {
         for (agent, _) in self.agents.iter().zip(&self.parts).filter(|(_, part)| part.is_live()) {
             // A lost agent is detected by the thread that reads from it.
-            let _ = agent.tell(message);
+            let _ = agent.send(message);
         }
     }
 
@@ -234,7 +234,7 @@ impl Conductor<'_> {
             windows: self.windows.finish(),
         };
         for (place, (part, agent)) in self.parts.into_iter().zip(self.agents).enumerate() {
-            agent.part();
+            agent.disconnect();
             match (part.report, part.lost) {
                 (Some(report), _) => gathered.reports.push((place, report)),
                 (None, reason) => {
@@ -253,12 +253,12 @@ impl Share {
 }
 
 /// The maximum over the reports of all remaining agents; returned once.
-fn agreed(parts: &mut [Share], told: fn(&mut Share) -> &mut Option<Vec<u32>>) -> Option<Vec<u32>> {
+fn agreed(parts: &mut [Share], of: fn(&mut Share) -> &mut Option<Vec<u32>>) -> Option<Vec<u32>> {
     let mut live: Vec<_> = parts.iter_mut().filter(|part| part.is_live()).collect();
-    if live.is_empty() || live.iter_mut().any(|part| told(part).is_none()) {
+    if live.is_empty() || live.iter_mut().any(|part| of(part).is_none()) {
         return None;
     }
-    let all = live.into_iter().filter_map(|part| told(part).take());
+    let all = live.into_iter().filter_map(|part| of(part).take());
     all.reduce(|largest, more| {
         largest.into_iter().zip(more).map(|(known, found)| known.max(found)).collect()
     })
@@ -274,7 +274,7 @@ fn silence(error: &io::Error) -> String {
 }
 
 /// Adds the change since an agent's last report.
-fn tell_change(progress: &Progress, before: Counts, now: Counts) {
+fn add_change(progress: &Progress, before: Counts, now: Counts) {
     let add = |counter: &AtomicU64, before: u64, now: u64| {
         // Counts that may fall wrap alike in both places.
         counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
@@ -287,7 +287,7 @@ fn tell_change(progress: &Progress, before: Counts, now: Counts) {
     add(&progress.closed, before.closed, now.closed);
 }
 
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const ASK_EVERY_NS: u64 = SECOND_NS / 4;
 /// The lead time until the start: it must reach every agent, and every thread must get ready.
 const LEAD_NS: u64 = SECOND_NS;
@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_are_left_must_have_told() {
+    fn all_that_are_left_must_have_reported() {
         let mut parts = vec![Share::default(), Share::default(), Share::default()];
         parts[0].published = Some(vec![3, 0]);
         parts[1].published = Some(vec![0, 4]);

@@ -34,7 +34,7 @@ pub struct AgentEvent {
     /// The instant of receiving, on the conductor's clock, ns since the Unix epoch.
     pub unix_ns: u64,
     /// The message; `Err`: why no more will follow.
-    pub said: io::Result<FromAgent>,
+    pub message: io::Result<FromAgent>,
 }
 
 impl Agent {
@@ -80,12 +80,12 @@ impl Agent {
         &mut self,
         place: usize,
         utc: UtcMap,
-        heard: Sender<AgentEvent>,
+        events: Sender<AgentEvent>,
     ) -> io::Result<()> {
         self.stream.set_read_timeout(Some(SILENCE_MAX))?;
         let stream = self.stream.try_clone()?;
         let thread = thread::Builder::new().name(format!("agent-{place}"));
-        self.listener = Some(thread.spawn(move || listen(place, &stream, utc, &heard))?);
+        self.listener = Some(thread.spawn(move || listen(place, &stream, utc, &events))?);
         Ok(())
     }
 
@@ -93,29 +93,29 @@ impl Agent {
     ///
     /// # Errors
     /// When the connection is lost.
-    pub fn tell(&self, message: &ToAgent) -> io::Result<()> {
+    pub fn send(&self, message: &ToAgent) -> io::Result<()> {
         message::write(&mut &self.stream, message)
     }
 
-    /// Requests the time during the run; the answer goes to `told_time`.
+    /// Requests the time during the run; the answer goes to `on_time_answer`.
     ///
     /// # Errors
     /// When the connection is lost.
     pub fn ask_time(&mut self, utc: UtcMap) -> io::Result<()> {
         self.asked = (self.asked.0 + 1, utc.unix_of_mono(mono_ns()));
-        self.tell(&ToAgent::Probe { nonce: self.asked.0 })
+        self.send(&ToAgent::Probe { nonce: self.asked.0 })
     }
 
     /// Handles the answer to the last time request; answers to older requests are ignored.
-    pub fn told_time(&mut self, nonce: u64, told_ns: u64, answered_ns: u64) {
-        let (number, asked_ns) = self.asked;
+    pub fn on_time_answer(&mut self, nonce: u64, remote_ns: u64, received_ns: u64) {
+        let (number, sent_ns) = self.asked;
         if nonce == number {
-            self.clock.during(Probe { asked_ns, told_ns, answered_ns });
+            self.clock.during(Probe { sent_ns, remote_ns, received_ns });
         }
     }
 
     /// Closes the connection.
-    pub fn part(&mut self) {
+    pub fn disconnect(&mut self) {
         // The connection may be closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
         if let Some(listener) = self.listener.take() {
@@ -125,11 +125,11 @@ impl Agent {
     }
 
     fn probe_before(&mut self, utc: UtcMap) -> Result<(), AgentsError> {
-        let asked_ns = utc.unix_of_mono(mono_ns());
+        let sent_ns = utc.unix_of_mono(mono_ns());
         match self.ask(&ToAgent::Probe { nonce: 0 })? {
             FromAgent::Probed { unix_ns, .. } => {
-                let answered_ns = utc.unix_of_mono(mono_ns());
-                self.clock.before(Probe { asked_ns, told_ns: unix_ns, answered_ns });
+                let received_ns = utc.unix_of_mono(mono_ns());
+                self.clock.before(Probe { sent_ns, remote_ns: unix_ns, received_ns });
                 Ok(())
             }
             other => Err(self.unexpected(other)),
@@ -137,25 +137,25 @@ impl Agent {
     }
 
     fn ask(&self, message: &ToAgent) -> Result<FromAgent, AgentsError> {
-        let answer = self.tell(message);
+        let answer = self.send(message);
         let answer = answer.and_then(|()| message::read(&mut &self.stream, MESSAGE_BYTES_MAX));
         answer.map_err(|cause| AgentsError::Unreachable { name: self.name.clone(), cause })
     }
 
-    fn unexpected(&self, said: FromAgent) -> AgentsError {
+    fn unexpected(&self, message: FromAgent) -> AgentsError {
         let name = self.name.clone();
-        match said {
+        match message {
             FromAgent::Refused { reason } | FromAgent::Failed { reason } => {
                 AgentsError::Refused { name, reason }
             }
-            _ => AgentsError::Refused { name, reason: "answers what nobody asked".to_owned() },
+            _ => AgentsError::Refused { name, reason: "sent an unexpected message".to_owned() },
         }
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.part();
+        self.disconnect();
     }
 }
 
@@ -169,13 +169,13 @@ fn connect(name: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn listen(agent: usize, stream: &TcpStream, utc: UtcMap, heard: &Sender<AgentEvent>) {
+fn listen(agent: usize, stream: &TcpStream, utc: UtcMap, events: &Sender<AgentEvent>) {
     let mut from = BufReader::new(stream);
     loop {
-        let said = message::read(&mut from, MESSAGE_BYTES_MAX);
-        let is_over = said.is_err();
+        let message = message::read(&mut from, MESSAGE_BYTES_MAX);
+        let is_over = message.is_err();
         let unix_ns = utc.unix_of_mono(mono_ns());
-        if heard.send(AgentEvent { agent, unix_ns, said }).is_err() || is_over {
+        if events.send(AgentEvent { agent, unix_ns, message }).is_err() || is_over {
             return;
         }
     }

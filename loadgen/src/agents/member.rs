@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::agents::message;
 use crate::agents::message::{Counts, FromAgent, MESSAGE_BYTES_MAX, ToAgent};
-use crate::drive::coordinator::{Coordinator, Disbanded, Start};
+use crate::drive::coordinator::{CoordinationLost, Coordinator, Start};
 use crate::observe::progress::Progress;
 use crate::plan::plan::Plan;
 use crate::receive::windows::WindowPart;
@@ -21,13 +21,13 @@ use crate::time::clock::{UtcMap, mono_ns};
 
 /// An agent as a member of a shared run.
 pub struct Member {
-    line: Arc<Line>,
+    channel: Arc<Channel>,
     inbox: Mutex<Receiver<ToAgent>>,
     listener: Option<JoinHandle<()>>,
 }
 
 /// The state shared by the reading thread and the run.
-struct Line {
+struct Channel {
     stream: TcpStream,
     /// Locked for a whole message, because several threads write.
     writing: Mutex<()>,
@@ -44,19 +44,19 @@ impl Member {
     /// When the thread cannot be started.
     pub fn new(stream: TcpStream, utc: UtcMap, progress: Arc<Progress>) -> io::Result<Member> {
         stream.set_read_timeout(Some(SILENCE_MAX))?;
-        let line = Arc::new(Line { stream, writing: Mutex::new(()), utc, progress });
+        let channel = Arc::new(Channel { stream, writing: Mutex::new(()), utc, progress });
         let (sender, receiver) = mpsc::channel();
-        let listening = Arc::clone(&line);
+        let reading = Arc::clone(&channel);
         let thread = thread::Builder::new().name("conductor".into());
-        let listener = thread.spawn(move || listening.listen(&sender))?;
-        Ok(Member { line, inbox: Mutex::new(receiver), listener: Some(listener) })
+        let listener = thread.spawn(move || reading.listen(&sender))?;
+        Ok(Member { channel, inbox: Mutex::new(receiver), listener: Some(listener) })
     }
 
     /// Waits for the request to open the sockets.
     ///
     /// # Errors
     /// When the connection to the conductor is lost.
-    pub fn await_ramp(&self) -> Result<(), Disbanded> {
+    pub fn await_ramp(&self) -> Result<(), CoordinationLost> {
         self.await_message(|message| matches!(message, ToAgent::Ramp).then_some(()))
     }
 
@@ -64,8 +64,8 @@ impl Member {
     ///
     /// # Errors
     /// When the connection to the conductor is lost.
-    pub fn tell(&self, message: &FromAgent) -> io::Result<()> {
-        self.line.tell(message)
+    pub fn send(&self, message: &FromAgent) -> io::Result<()> {
+        self.channel.send(message)
     }
 
     /// Waits until the conductor has disconnected. Closing earlier could lose the last messages,
@@ -77,15 +77,18 @@ impl Member {
         }
     }
 
-    fn exchange(&self, message: &FromAgent) -> Result<(), Disbanded> {
-        self.tell(message).map_err(|error| Disbanded(format!("{GONE}: {error}")))
+    fn exchange(&self, message: &FromAgent) -> Result<(), CoordinationLost> {
+        self.send(message).map_err(|error| CoordinationLost(format!("{GONE}: {error}")))
     }
 
     /// The next message of this kind; other kinds are ignored.
-    fn await_message<T>(&self, mut take: impl FnMut(ToAgent) -> Option<T>) -> Result<T, Disbanded> {
+    fn await_message<T>(
+        &self,
+        mut take: impl FnMut(ToAgent) -> Option<T>,
+    ) -> Result<T, CoordinationLost> {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let message = inbox.recv().map_err(|_| Disbanded(GONE.to_owned()))?;
+            let message = inbox.recv().map_err(|_| CoordinationLost(GONE.to_owned()))?;
             if let Some(taken) = take(message) {
                 return Ok(taken);
             }
@@ -96,15 +99,15 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         // The connection may be closed already.
-        let _ = self.line.stream.shutdown(Shutdown::Both);
+        let _ = self.channel.stream.shutdown(Shutdown::Both);
         self.await_end();
     }
 }
 
 impl Coordinator for Member {
-    fn start(&self, _: &Plan) -> Result<Start, Disbanded> {
+    fn start(&self, _: &Plan) -> Result<Start, CoordinationLost> {
         self.exchange(&FromAgent::Ready)?;
-        let utc = self.line.utc;
+        let utc = self.channel.utc;
         self.await_message(|message| match message {
             ToAgent::Start { unix_ns, ahead_ns, sample_every } => {
                 Some(Start { unix_ns, utc: utc.behind(ahead_ns), sample_every })
@@ -113,7 +116,7 @@ impl Coordinator for Member {
         })
     }
 
-    fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, Disbanded> {
+    fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, CoordinationLost> {
         self.exchange(&FromAgent::Published(written))?;
         self.await_message(|message| match message {
             ToAgent::Published(written) => Some(written),
@@ -121,7 +124,7 @@ impl Coordinator for Member {
         })
     }
 
-    fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, Disbanded> {
+    fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, CoordinationLost> {
         self.exchange(&FromAgent::Seen(ends))?;
         self.await_message(|message| match message {
             ToAgent::Seen(ends) => Some(ends),
@@ -131,11 +134,11 @@ impl Coordinator for Member {
 
     fn second(&self, part: &WindowPart) {
         // A lost conductor is detected by the reading thread.
-        let _ = self.tell(&FromAgent::Second(Box::new(part.clone())));
+        let _ = self.send(&FromAgent::Second(Box::new(part.clone())));
     }
 }
 
-impl Line {
+impl Channel {
     /// Reads until the conductor disconnects.
     fn listen(&self, inbox: &Sender<ToAgent>) {
         let mut from = BufReader::new(&self.stream);
@@ -157,7 +160,7 @@ impl Line {
 
     fn answer(&self, nonce: u64) -> io::Result<()> {
         let unix_ns = self.utc.unix_of_mono(mono_ns());
-        self.tell(&FromAgent::Probed { nonce, unix_ns, counts: self.counts() })
+        self.send(&FromAgent::Probed { nonce, unix_ns, counts: self.counts() })
     }
 
     fn counts(&self) -> Counts {
@@ -176,7 +179,7 @@ impl Line {
         self.progress.stop.store(true, Ordering::Relaxed);
     }
 
-    fn tell(&self, message: &impl Serialize) -> io::Result<()> {
+    fn send(&self, message: &impl Serialize) -> io::Result<()> {
         let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         message::write(&mut &self.stream, message)
     }

@@ -10,11 +10,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// When the request was sent, on the sender's clock, ns.
-    pub asked_ns: u64,
+    pub sent_ns: u64,
     /// The time in the answer, ns.
-    pub told_ns: u64,
+    pub remote_ns: u64,
     /// When the answer arrived, on the sender's clock, ns.
-    pub answered_ns: u64,
+    pub received_ns: u64,
 }
 
 /// An offset with its error bound.
@@ -29,9 +29,9 @@ pub struct Offset {
 impl Probe {
     /// The offset in the middle of the round trip.
     pub fn offset(self) -> Offset {
-        let trip_ns = self.answered_ns.saturating_sub(self.asked_ns);
-        let middle_ns = self.asked_ns + trip_ns / 2;
-        let ahead_ns = self.told_ns.wrapping_sub(middle_ns).cast_signed();
+        let trip_ns = self.received_ns.saturating_sub(self.sent_ns);
+        let middle_ns = self.sent_ns + trip_ns / 2;
+        let ahead_ns = self.remote_ns.wrapping_sub(middle_ns).cast_signed();
         Offset { ahead_ns, bound_ns: trip_ns.div_ceil(2) }
     }
 }
@@ -94,16 +94,16 @@ mod tests {
             there in 0u64..1_000_000,
             back in 0u64..1_000_000,
         ) {
-            let asked_ns = 1_700_000_000_000_000_000;
-            let told_ns = (asked_ns + there).wrapping_add_signed(ahead);
-            let probe = Probe { asked_ns, told_ns, answered_ns: asked_ns + there + back };
+            let sent_ns = 1_700_000_000_000_000_000;
+            let remote_ns = (sent_ns + there).wrapping_add_signed(ahead);
+            let probe = Probe { sent_ns, remote_ns, received_ns: sent_ns + there + back };
             let offset = probe.offset();
             prop_assert!(offset.ahead_ns.abs_diff(ahead) <= offset.bound_ns);
         }
     }
 
-    fn probe(told_ns: u64, trip_ns: u64) -> Probe {
-        Probe { asked_ns: 1_000, told_ns, answered_ns: 1_000 + trip_ns }
+    fn probe(remote_ns: u64, trip_ns: u64) -> Probe {
+        Probe { sent_ns: 1_000, remote_ns, received_ns: 1_000 + trip_ns }
     }
 
     #[test]

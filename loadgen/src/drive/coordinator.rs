@@ -14,7 +14,7 @@ use crate::time::units::SECOND_NS;
 /// The other parts of the load have ended or do not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct Disbanded(pub String);
+pub struct CoordinationLost(pub String);
 
 /// When a run starts, and on which clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,21 +33,21 @@ pub trait Coordinator: Sync {
     ///
     /// # Errors
     /// When the others do not start.
-    fn start(&self, plan: &Plan) -> Result<Start, Disbanded>;
+    fn start(&self, plan: &Plan) -> Result<Start, CoordinationLost>;
 
     /// This part has published everything. Takes the number of frames each publisher wrote, zero
     /// for publishers of other parts; returns the same for all parts.
     ///
     /// # Errors
     /// When the others are gone.
-    fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, Disbanded>;
+    fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, CoordinationLost>;
 
     /// This part expects no more frames. Takes the last received frame of each publisher as far as
     /// this part knows; returns the last one that any part has received.
     ///
     /// # Errors
     /// When the others are gone.
-    fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, Disbanded>;
+    fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, CoordinationLost>;
 
     /// A thread of this part reports its second.
     fn second(&self, part: &WindowPart);
@@ -55,22 +55,22 @@ pub trait Coordinator: Sync {
 
 /// The coordinator of a run that is the whole load.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Solo;
+pub struct SingleHost;
 
-impl Coordinator for Solo {
+impl Coordinator for SingleHost {
     /// The next whole second that leaves enough time for every thread to get ready and for a sample
     /// of the idle sockets.
-    fn start(&self, plan: &Plan) -> Result<Start, Disbanded> {
+    fn start(&self, plan: &Plan) -> Result<Start, CoordinationLost> {
         let utc = UtcMap::sample();
         let unix_ns = second_after(utc, LEAD_NS);
         Ok(Start { unix_ns, utc, sample_every: sample_every(plan, unix_ns, utc) })
     }
 
-    fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, Disbanded> {
+    fn published(&self, written: Vec<u32>) -> Result<Vec<u32>, CoordinationLost> {
         Ok(written)
     }
 
-    fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, Disbanded> {
+    fn seen(&self, ends: Vec<u32>) -> Result<Vec<u32>, CoordinationLost> {
         Ok(ends)
     }
 

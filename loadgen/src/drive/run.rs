@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drive::coordinator::{Coordinator, Disbanded, Solo, Start};
+use crate::drive::coordinator::{CoordinationLost, Coordinator, SingleHost, Start};
 use crate::drive::publishers;
 use crate::drive::publishers::connect::{ConnectError, Connected};
 use crate::drive::publishers::{PublisherThreadResult, connect};
@@ -53,7 +53,7 @@ pub enum RunError {
     System(&'static str, #[source] io::Error),
     /// The hosts that share the load can no longer coordinate.
     #[error(transparent)]
-    Disbanded(#[from] Disbanded),
+    CoordinationLost(#[from] CoordinationLost),
     /// Stopped before anything was published.
     #[error("stopped before the start")]
     Stopped,
@@ -96,7 +96,7 @@ impl RunError {
 
 /// Executes a whole plan. `progress` shows how far it is, and can stop it.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Outcome, RunError> {
-    perform(plan, progress, &Solo).map(RunResult::whole)
+    perform(plan, progress, &SingleHost).map(RunResult::whole)
 }
 
 /// Executes this host's part of a plan.
@@ -278,7 +278,7 @@ fn agree_on_published(
     publisher_index: &PublisherIndex,
     part: Part,
     coordinator: &dyn Coordinator,
-) -> Result<(), Disbanded> {
+) -> Result<(), CoordinationLost> {
     let publishers = 0..publisher_index.publishers() as u32;
     let own =
         |publisher| if part.has(publisher) { publisher_index.log(publisher).written() } else { 0 };

@@ -36,7 +36,7 @@ pub struct Progress {
 
 /// The figures of the last second.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Glance {
+pub struct Snapshot {
     /// Its latencies, once a second has passed.
     pub window: Option<Window>,
     /// The largest lateness of a publish, ns.
@@ -103,8 +103,8 @@ impl Progress {
     }
 
     /// The figures since the last call; latencies stay until newer ones arrive.
-    pub fn glance(&self) -> Glance {
-        Glance {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
             window: self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             late_max_ns: self.late_max_ns.swap(0, Ordering::Relaxed),
             busy_max: self.busy_max_permille.swap(0, Ordering::Relaxed) as f64 / 1000.0,

@@ -149,7 +149,7 @@ const SECOND_MIN_NS: u64 = 900_000_000;
 /// The most threads listed one by one; the others count only in the sum of their process.
 const THREADS_MAX: usize = 64;
 /// The longest time until a change of phase is detected.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const CHECK_EVERY: Duration = Duration::from_millis(10);
 
 impl Samples {
     /// Starts with a sample of the idle system.
@@ -236,10 +236,10 @@ impl Sampler {
         let mut probe = Probe { page: Some(page), kernel, ..Probe::new(server_pid) };
         let mut samples = Samples::new(probe.take(0));
         let thread = thread::Builder::new().name("sampler".into()).spawn(move || {
-            while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                look(&mut samples, &mut probe, &progress);
+            while stopped.recv_timeout(CHECK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                sample_if_due(&mut samples, &mut probe, &progress);
             }
-            look(&mut samples, &mut probe, &progress);
+            sample_if_due(&mut samples, &mut probe, &progress);
             let missing = probe.kernel.as_ref().map(|kernel| kernel.missing().clone());
             samples.uncounted = missing.unwrap_or_default();
             samples
@@ -255,7 +255,7 @@ impl Sampler {
     }
 }
 
-fn look(samples: &mut Samples, probe: &mut Probe, progress: &Progress) {
+fn sample_if_due(samples: &mut Samples, probe: &mut Probe, progress: &Progress) {
     let phase = progress.phase();
     if samples.is_due(phase, mono_ns()) {
         let mut sample = probe.take(progress.received());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::observe::progress::{Glance, Phase, Progress};
+use crate::observe::progress::{Phase, Progress, Snapshot};
 use crate::report::screen::{Counted, Screen};
 use crate::time::clock::mono_ns;
 use crate::time::units::{format_count, format_exact};
@@ -37,7 +37,7 @@ impl ProgressView {
                     looks.pop_front();
                 }
                 let line = describe(&looks[0], &now, sockets);
-                display.show(&line, &now, sockets, &progress.glance());
+                display.show(&line, &now, sockets, &progress.snapshot());
             }
             display.close();
         })?;
@@ -144,13 +144,13 @@ impl Display {
         }
     }
 
-    fn show(&mut self, text: &str, now: &Reading, sockets: u64, glance: &Glance) {
+    fn show(&mut self, text: &str, now: &Reading, sockets: u64, snapshot: &Snapshot) {
         match self {
             Display::Terminal(bar, screen) => {
-                screen.note(glance);
+                screen.note(snapshot);
                 let missing = now.lost + now.closed;
                 let counted = Counted { missing, connected: (now.connected, sockets) };
-                bar.set_message(format!("{text}\n{}", screen.lines(glance, counted)));
+                bar.set_message(format!("{text}\n{}", screen.lines(snapshot, counted)));
             }
             // The output may be closed; the run continues.
             Display::Lines => drop(writeln!(io::stderr(), "{text}")),

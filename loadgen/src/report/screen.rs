@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use console::{StyledObject, style};
 
 use crate::observe::clocks;
-use crate::observe::progress::Glance;
+use crate::observe::progress::Snapshot;
 use crate::report::spark::spark;
 
 /// The values shown so far.
@@ -38,25 +38,25 @@ enum Lamp {
 
 impl Screen {
     /// Adds the figures since the last reading.
-    pub fn note(&mut self, glance: &Glance) {
-        let newer = glance.window.as_ref().filter(|window| self.shown_s < Some(window.t_s));
+    pub fn note(&mut self, snapshot: &Snapshot) {
+        let newer = snapshot.window.as_ref().filter(|window| self.shown_s < Some(window.t_s));
         let Some(window) = newer else {
-            self.late_max_ns = self.late_max_ns.max(glance.late_max_ns);
-            self.busy_max = self.busy_max.max(glance.busy_max);
+            self.late_max_ns = self.late_max_ns.max(snapshot.late_max_ns);
+            self.busy_max = self.busy_max.max(snapshot.busy_max);
             return;
         };
         self.shown_s = Some(window.t_s);
-        (self.late_max_ns, self.busy_max) = (glance.late_max_ns, glance.busy_max);
+        (self.late_max_ns, self.busy_max) = (snapshot.late_max_ns, snapshot.busy_max);
         push(&mut self.received, window.received);
         push(&mut self.p99_ns, u64::try_from(window.e2e_p99_ns).unwrap_or(0));
     }
 
     /// The lines after the first one; the caller writes the first.
-    pub fn lines(&self, glance: &Glance, counted: Counted) -> String {
+    pub fn lines(&self, snapshot: &Snapshot, counted: Counted) -> String {
         let mut lines = vec![self.lamps(counted)];
-        if let Some(window) = &glance.window {
+        if let Some(window) = &snapshot.window {
             let [p50, p99, max] = [window.e2e_p50_ns, window.e2e_p99_ns, window.e2e_max_ns]
-                .map(|ns| clocks::within(ns as f64, glance.bound_ns));
+                .map(|ns| clocks::within(ns as f64, snapshot.bound_ns));
             lines.push(format!("end to end, last second   p50 {p50}   p99 {p99}   max {max}"));
             let bars = |of: &VecDeque<u64>| spark(of.iter().map(|value| *value as f64));
             lines.push(format!("received {}   p99 {}", bars(&self.received), bars(&self.p99_ns)));
@@ -120,9 +120,9 @@ mod tests {
         Window { t_s, sent: 1, received, e2e_p50_ns, e2e_p99_ns, e2e_max_ns, ..Window::default() }
     }
 
-    fn shown(screen: &mut Screen, glance: &Glance, missing: u64) -> String {
-        screen.note(glance);
-        let text = screen.lines(glance, Counted { missing, connected: (9, 10) });
+    fn shown(screen: &mut Screen, snapshot: &Snapshot, missing: u64) -> String {
+        screen.note(snapshot);
+        let text = screen.lines(snapshot, Counted { missing, connected: (9, 10) });
         console::strip_ansi_codes(&text).into_owned()
     }
 
@@ -130,8 +130,8 @@ mod tests {
     fn lamps_tell_by_their_shape() {
         let mut screen = Screen::default();
         let window = Some(window(1, 100, 2_000_000));
-        let glance = Glance { window, busy_max: 0.7, ..Glance::default() };
-        let text = shown(&mut screen, &glance, 3);
+        let snapshot = Snapshot { window, busy_max: 0.7, ..Snapshot::default() };
+        let text = shown(&mut screen, &snapshot, 3);
         for part in [
             "● publishing on time",
             "◐ generator has CPU?",
@@ -146,8 +146,8 @@ mod tests {
     #[test]
     fn latencies_between_hosts_are_shown_with_what_the_clocks_leave_open() {
         let window = Some(window(1, 100, 2_000_000));
-        let glance = Glance { window, bound_ns: 84_000, ..Glance::default() };
-        let text = shown(&mut Screen::default(), &glance, 0);
+        let snapshot = Snapshot { window, bound_ns: 84_000, ..Snapshot::default() };
+        let text = shown(&mut Screen::default(), &snapshot, 0);
         assert!(text.contains("p50 (1.00 µs ±84.0 µs)   p99 2.00 ms ±84.0 µs"), "{text}");
     }
 
@@ -156,8 +156,8 @@ mod tests {
         let mut screen = Screen::default();
         for t_s in 0..70 {
             let window = Some(window(t_s, u64::from(t_s), 1_000));
-            let glance = Glance { window, ..Glance::default() };
-            (0..3).for_each(|_| screen.note(&glance));
+            let snapshot = Snapshot { window, ..Snapshot::default() };
+            (0..3).for_each(|_| screen.note(&snapshot));
         }
         assert_eq!((screen.received.len(), screen.received.back()), (HISTORY, Some(&69)));
     }
