@@ -28,7 +28,7 @@ use crate::capacity::plan::Prices;
 use crate::capacity::point::Purpose;
 use crate::capacity::record::{CAPACITY_FILE, Record};
 use crate::capacity::runner::Runner;
-use crate::capacity::search::{Asked, Found, Search, Step, Trial};
+use crate::capacity::search::{Found, Search, SearchParams, Step, Trial};
 use crate::capacity::text::Summary;
 use crate::capacity::variation::variations;
 use crate::cli::flags::capacity::CapacityArgs;
@@ -56,7 +56,7 @@ pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
         let cause = ScenarioError::Contradiction(NO_LAPS.to_owned());
         return Err(ResolveError::Wrong { origin: name.to_owned(), cause }.into());
     }
-    let mut search = Search::new(asked(args, &scenario)?);
+    let mut search = Search::new(params(args, &scenario)?);
     let mut runner = Runner::new(args, name, options, &scenario)?;
     note(text::head(args.control));
     let mut left_out = search_knee(&mut search, &mut runner, args.confirm)?;
@@ -75,7 +75,7 @@ pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
 const NO_LAPS: &str = "`capacity` has runs of its own for every load; leave out `profile` \
                        (--profile) and `repeat` (--repeat)";
 
-fn asked(args: &CapacityArgs, scenario: &Scenario) -> Result<Asked, CapacityError> {
+fn params(args: &CapacityArgs, scenario: &Scenario) -> Result<SearchParams, CapacityError> {
     let range = args.control.range(scenario);
     let most = args.to.map_or(*range.end(), |to| to.min(*range.end()));
     let start = args.from.unwrap_or_else(|| args.control.of(scenario).min(most));
@@ -83,7 +83,7 @@ fn asked(args: &CapacityArgs, scenario: &Scenario) -> Result<Asked, CapacityErro
         return Err(CapacityError::Range { from: start, to: most });
     }
     let (resolution, confirm) = (args.resolution, args.confirm);
-    Ok(Asked { start, least: *range.start(), most, resolution, confirm })
+    Ok(SearchParams { start, least: *range.start(), most, resolution, confirm })
 }
 
 /// Runs what the search asks for, until it ends or the time is over; returns what was left out.

@@ -244,12 +244,13 @@ mod tests {
             Some(Command::Run(args)) => args.options,
             other => panic!("{other:?}"),
         };
-        let told = host_flags(&parse([&own[..], &flags[..]].concat()));
-        assert_eq!(told, [&flags[..], &["--force"]].concat());
+        let flags_passed = host_flags(&parse([&own[..], &flags[..]].concat()));
+        assert_eq!(flags_passed, [&flags[..], &["--force"]].concat());
         let flags = ["--engine-cores", "2", "--engine-set", "a.b=1", "--engine-set", "c.d=2"];
-        let told = host_flags(&parse([&own[..], &flags[..]].concat()));
-        assert_eq!(told, [&flags[..], &["--force"]].concat());
-        let again = [&own[..], &told.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
+        let flags_passed = host_flags(&parse([&own[..], &flags[..]].concat()));
+        assert_eq!(flags_passed, [&flags[..], &["--force"]].concat());
+        let again =
+            [&own[..], &flags_passed.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
         assert!(parse(again).force, "a run takes them");
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// The parameters of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Asked {
+pub struct SearchParams {
     /// The first value.
     pub start: u64,
     /// The smallest value, at least 1.
@@ -97,36 +97,36 @@ const TRIES_DISTURBED: u32 = 4;
 /// A search under way.
 #[derive(Debug, Clone)]
 pub struct Search {
-    asked: Asked,
+    params: SearchParams,
     held: Option<u64>,
     above: Option<Above>,
     missed: Option<u64>,
-    stage: Stage,
+    phase: Phase,
     steps_down: u32,
     void_rounds: u32,
-    /// What was confirmed, and by which votes.
-    confirmed: Option<(u64, Votes)>,
-    /// How the runs at the present value came out.
-    votes: Votes,
+    /// The confirmed value, and the outcomes of its runs.
+    confirmed: Option<(u64, TrialCounts)>,
+    /// The outcomes of the runs at the current value.
+    trials: TrialCounts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     Bracket,
     Confirm(u64),
     End,
 }
 
-/// Runs of full length at one value.
+/// The outcomes of the runs at one value.
 #[derive(Debug, Clone, Copy, Default)]
-struct Votes {
+struct TrialCounts {
     held: u32,
     missed: u32,
     invalid: u32,
     disturbed: u32,
 }
 
-impl Votes {
+impl TrialCounts {
     fn count(&mut self, trial: Trial) {
         *match trial {
             Trial::Held => &mut self.held,
@@ -145,9 +145,9 @@ impl Votes {
     fn of_tries(&self) -> Option<Trial> {
         let is_over = self.missed + self.invalid >= TRIES || self.runs() >= TRIES_DISTURBED;
         match self {
-            Votes { held: 1.., .. } => Some(Trial::Held),
-            Votes { missed: 1.., .. } if is_over => Some(Trial::Missed),
-            Votes { invalid: 1.., .. } if is_over => Some(Trial::Invalid),
+            TrialCounts { held: 1.., .. } => Some(Trial::Held),
+            TrialCounts { missed: 1.., .. } if is_over => Some(Trial::Missed),
+            TrialCounts { invalid: 1.., .. } if is_over => Some(Trial::Invalid),
             _ => is_over.then_some(Trial::Disturbed),
         }
     }
@@ -173,61 +173,61 @@ impl Votes {
 
 impl Search {
     /// A search that has not begun.
-    pub fn new(asked: Asked) -> Search {
-        let least = asked.least.max(1);
-        let most = asked.most.max(least);
-        let asked = Asked { least, most, start: asked.start.clamp(least, most), ..asked };
+    pub fn new(params: SearchParams) -> Search {
+        let least = params.least.max(1);
+        let most = params.most.max(least);
+        let params = SearchParams { least, most, start: params.start.clamp(least, most), ..params };
         Search {
-            asked,
+            params,
             held: None,
             above: None,
             missed: None,
-            stage: Stage::Bracket,
+            phase: Phase::Bracket,
             steps_down: 0,
             void_rounds: 0,
             confirmed: None,
-            votes: Votes::default(),
+            trials: TrialCounts::default(),
         }
     }
 
     /// What to do next; the same until an outcome is told.
     pub fn step(&self) -> Step {
-        match self.stage {
-            Stage::Bracket => Step::Try(self.next_value()),
-            Stage::Confirm(value) => Step::Confirm(value),
-            Stage::End => Step::End,
+        match self.phase {
+            Phase::Bracket => Step::Try(self.next_value()),
+            Phase::Confirm(value) => Step::Confirm(value),
+            Phase::End => Step::End,
         }
     }
 
     /// Takes in how the run that [`Search::step`] asked for came out.
     pub fn take(&mut self, trial: Trial) {
-        match self.stage {
-            Stage::Bracket => self.take_try(trial),
-            Stage::Confirm(value) => self.take_vote(value, trial),
-            Stage::End => {}
+        match self.phase {
+            Phase::Bracket => self.take_try(trial),
+            Phase::Confirm(value) => self.take_confirmation(value, trial),
+            Phase::End => {}
         }
     }
 
     /// Time is short: what has held so far is to be confirmed.
     pub fn hurry(&mut self) {
-        if self.stage == Stage::Bracket {
-            self.stage = self.held.map_or(Stage::End, Stage::Confirm);
+        if self.phase == Phase::Bracket {
+            self.phase = self.held.map_or(Phase::End, Phase::Confirm);
         }
     }
 
     /// Time is up.
     pub fn end(&mut self) {
-        self.stage = Stage::End;
+        self.phase = Phase::End;
     }
 
     /// What is known by now.
     pub fn found(&self) -> Found {
-        let votes = self.confirmed.map_or(self.votes, |(_, votes)| votes);
+        let trials = self.confirmed.map_or(self.trials, |(_, trials)| trials);
         Found {
             confirmed: self.confirmed.map(|(value, _)| value),
             seen: self.held,
-            confirm_runs: votes.runs(),
-            confirm_held: votes.held,
+            confirm_runs: trials.runs(),
+            confirm_held: trials.held,
             above: self.above,
             missed: self.missed,
         }
@@ -235,7 +235,7 @@ impl Search {
 
     /// Doubles while all hold, halves while none does, and then goes for the middle, as ratios go.
     fn next_value(&self) -> u64 {
-        let Asked { start, least, most, .. } = self.asked;
+        let SearchParams { start, least, most, .. } = self.params;
         match (self.held, self.above) {
             (None, None) => start,
             (Some(held), None) => held.saturating_mul(2).min(most),
@@ -246,16 +246,16 @@ impl Search {
 
     fn take_try(&mut self, trial: Trial) {
         let value = self.next_value();
-        self.votes.count(trial);
+        self.trials.count(trial);
         let is_refused = trial == Trial::Refused;
-        let Some(trial) = is_refused.then_some(trial).or(self.votes.of_tries()) else { return };
-        self.votes = Votes::default();
+        let Some(trial) = is_refused.then_some(trial).or(self.trials.of_tries()) else { return };
+        self.trials = TrialCounts::default();
         match trial {
             Trial::Held => self.held = Some(value),
             trial => self.fails(value, trial),
         }
         if self.is_settled() {
-            self.stage = self.held.map_or(Stage::End, Stage::Confirm);
+            self.phase = self.held.map_or(Phase::End, Phase::Confirm);
         }
     }
 
@@ -267,7 +267,7 @@ impl Search {
     }
 
     fn is_settled(&self) -> bool {
-        let Asked { least, most, resolution, .. } = self.asked;
+        let SearchParams { least, most, resolution, .. } = self.params;
         match (self.held, self.above.map(|above| above.value)) {
             (None, None) => false,
             (Some(held), None) => held >= most,
@@ -278,14 +278,14 @@ impl Search {
         }
     }
 
-    fn take_vote(&mut self, value: u64, trial: Trial) {
-        self.votes.count(trial);
-        let Some(trial) = self.votes.of_confirmation(self.asked.confirm.max(1)) else { return };
+    fn take_confirmation(&mut self, value: u64, trial: Trial) {
+        self.trials.count(trial);
+        let Some(trial) = self.trials.of_confirmation(self.params.confirm.max(1)) else { return };
         match trial {
             Trial::Held => {
-                self.confirmed = Some((value, self.votes));
+                self.confirmed = Some((value, self.trials));
                 self.held = Some(value);
-                self.look_at_skipped(value);
+                self.revisit_skipped(value);
             }
             trial => match self.confirmed {
                 None => self.step_down(value, trial),
@@ -295,14 +295,14 @@ impl Search {
     }
 
     /// Goes for the middle of what steps down have skipped, if that is much.
-    fn look_at_skipped(&mut self, confirmed: u64) {
+    fn revisit_skipped(&mut self, confirmed: u64) {
         let above = self.above.filter(|_| self.steps_down > 0).map_or(0, |above| above.value);
-        let widest = confirmed as f64 * (1.0 + self.asked.resolution).powi(SKIPPED_MAX);
+        let widest = confirmed as f64 * (1.0 + self.params.resolution).powi(SKIPPED_MAX);
         if above > confirmed + 1 && above as f64 > widest {
-            self.votes = Votes::default();
-            self.stage = Stage::Confirm(middle(confirmed, above));
+            self.trials = TrialCounts::default();
+            self.phase = Phase::Confirm(middle(confirmed, above));
         } else {
-            self.stage = Stage::End;
+            self.phase = Phase::End;
         }
     }
 
@@ -310,35 +310,35 @@ impl Search {
     fn step_back(&mut self, confirmed: u64, value: u64, trial: Trial) {
         if trial == Trial::Missed {
             self.fails(value, trial);
-            self.look_at_skipped(confirmed);
+            self.revisit_skipped(confirmed);
         } else {
-            self.stage = Stage::End;
+            self.phase = Phase::End;
         }
     }
 
     fn step_down(&mut self, value: u64, trial: Trial) {
         let is_void = trial != Trial::Missed;
         self.void_rounds += u32::from(is_void);
-        let is_over = self.steps_down >= STEPS_DOWN_MAX || value <= self.asked.least;
+        let is_over = self.steps_down >= STEPS_DOWN_MAX || value <= self.params.least;
         if is_over || self.void_rounds >= VOID_ROUNDS_MAX {
-            self.stage = Stage::End;
+            self.phase = Phase::End;
         }
-        if is_void && self.stage == Stage::End {
+        if is_void && self.phase == Phase::End {
             // Nothing was proved, so nothing was refuted either.
             return;
         }
         self.fails(value, trial);
-        if self.stage == Stage::End {
+        if self.phase == Phase::End {
             self.held = None;
             return;
         }
-        let factor = (1.0 + self.asked.resolution).powi(1 << self.steps_down);
+        let factor = (1.0 + self.params.resolution).powi(1 << self.steps_down);
         let lower = (value as f64 / factor) as u64;
-        let lower = lower.clamp(self.asked.least, value - 1);
+        let lower = lower.clamp(self.params.least, value - 1);
         self.steps_down += 1;
         self.held = Some(lower);
-        self.votes = Votes::default();
-        self.stage = Stage::Confirm(lower);
+        self.trials = TrialCounts::default();
+        self.phase = Phase::Confirm(lower);
     }
 }
 
@@ -355,8 +355,8 @@ mod tests {
     use rand::rngs::Xoshiro256PlusPlus;
     use rand::{RngExt, SeedableRng};
 
-    fn asked(start: u64) -> Asked {
-        Asked { start, least: 1, most: 4_000_000, resolution: 0.05, confirm: 3 }
+    fn params(start: u64) -> SearchParams {
+        SearchParams { start, least: 1, most: 4_000_000, resolution: 0.05, confirm: 3 }
     }
 
     /// Runs a search to its end against an oracle; the values it tried, in order.
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn it_doubles_halves_the_gap_and_confirms() {
-        let mut search = Search::new(asked(50));
+        let mut search = Search::new(params(50));
         let steps = drive(&mut search, upto(310));
         let values: Vec<_> = steps.iter().map(|step| value(*step)).collect();
         assert_eq!(values, [50, 100, 200, 400, 400, 283, 336, 336, 308, 322, 322, 308, 308, 308]);
@@ -396,25 +396,25 @@ mod tests {
 
     #[test]
     fn a_start_beyond_the_knee_is_halved() {
-        let mut search = Search::new(asked(1_000));
+        let mut search = Search::new(params(1_000));
         drive(&mut search, upto(70));
         let found = search.found();
         assert!(found.confirmed.is_some_and(|value| (67..=70).contains(&value)), "{found:?}");
-        let mut search = Search::new(asked(8));
+        let mut search = Search::new(params(8));
         drive(&mut search, |_| Trial::Missed);
         assert_eq!((search.found().confirmed, search.found().seen), (None, None));
     }
 
     #[test]
     fn the_generators_own_limit_is_no_knee() {
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         drive(&mut search, |step| match value(step) {
             0..=700 => Trial::Held,
             _ => Trial::Invalid,
         });
         let found = search.found();
         assert!(!found.is_knee() && found.confirmed.is_some_and(|v| v > 660), "{found:?}");
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         drive(&mut search, |step| match value(step) {
             0..=300 => Trial::Held,
             301..=350 => Trial::Invalid,
@@ -424,7 +424,7 @@ mod tests {
         let above = found.above.unwrap();
         assert!(above.trial == Trial::Invalid && found.missed == Some(400), "{found:?}");
         assert!(found.is_knee(), "it lies between what was confirmed and what was missed");
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         let steps = drive(&mut search, |step| match value(step) {
             0..=300 => Trial::Held,
             _ => Trial::Refused,
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn what_holds_at_the_end_of_the_range_is_confirmed() {
-        let mut search = Search::new(Asked { most: 300, ..asked(100) });
+        let mut search = Search::new(SearchParams { most: 300, ..params(100) });
         drive(&mut search, upto(u64::MAX));
         let found = search.found();
         assert_eq!((found.confirmed, found.above), (Some(300), None));
@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_does_not_last_is_lowered_step_by_step() {
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         drive(&mut search, |step| match step {
             Step::Confirm(value) if value > 170 => Trial::Missed,
             step if value(step) <= 199 => Trial::Held,
@@ -451,7 +451,7 @@ mod tests {
         });
         let found = search.found();
         assert!(found.confirmed.is_some_and(|value| (150..=170).contains(&value)), "{found:?}");
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         drive(&mut search, |step| match step {
             Step::Try(value) if value <= 199 => Trial::Held,
             _ => Trial::Missed,
@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn what_steps_down_have_skipped_is_looked_at() {
         let found_where_runs_last_upto = |knee: u64| {
-            let mut search = Search::new(asked(100));
+            let mut search = Search::new(params(100));
             drive(&mut search, |step| match step {
                 Step::Confirm(value) if value > knee => Trial::Missed,
                 step if value(step) <= 199 => Trial::Held,
@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_host_that_proves_nothing_refutes_nothing() {
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         let steps = drive(&mut search, |step| match step {
             Step::Confirm(_) => Trial::Invalid,
             step if value(step) <= 199 => Trial::Held,
@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn disturbances_are_waited_out_but_not_for_ever() {
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         let (mut last, mut times) = (None, 0);
         drive(&mut search, |step| {
             times = if last == Some(step) { times + 1 } else { 0 };
@@ -512,7 +512,7 @@ mod tests {
         });
         let found = search.found();
         assert!(found.confirmed.is_some_and(|value| (295..=310).contains(&value)), "{found:?}");
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         let steps = drive(&mut search, |step| match value(step) {
             0..=300 => Trial::Held,
             _ => Trial::Disturbed,
@@ -526,10 +526,10 @@ mod tests {
 
     #[test]
     fn haste_confirms_what_has_held_so_far() {
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         search.hurry();
         assert_eq!(search.step(), Step::End, "nothing has held");
-        let mut search = Search::new(asked(100));
+        let mut search = Search::new(params(100));
         search.take(Trial::Held);
         search.hurry();
         assert_eq!(search.step(), Step::Confirm(100));
@@ -539,12 +539,12 @@ mod tests {
     }
 
     /// No more runs than this, whatever comes out: four at each value of doubling and of halving
-    /// the gap, and the votes of every step down and of what those skipped.
-    fn runs_max(asked: &Asked) -> usize {
-        let doublings = (asked.most as f64 / asked.least as f64).log2().ceil() as usize + 2;
-        let halvings = (2f64.ln() / asked.resolution.ln_1p()).log2().ceil() as usize + 2;
-        let votes = 4 * asked.confirm as usize + 4;
-        TRIES_DISTURBED as usize * (doublings + halvings) + (STEPS_DOWN_MAX as usize + 4) * votes
+    /// the gap, and the trials of every step down and of what those skipped.
+    fn runs_max(params: &SearchParams) -> usize {
+        let doublings = (params.most as f64 / params.least as f64).log2().ceil() as usize + 2;
+        let halvings = (2f64.ln() / params.resolution.ln_1p()).log2().ceil() as usize + 2;
+        let trials = 4 * params.confirm as usize + 4;
+        TRIES_DISTURBED as usize * (doublings + halvings) + (STEPS_DOWN_MAX as usize + 4) * trials
     }
 
     proptest! {
@@ -556,9 +556,9 @@ mod tests {
             resolution in 0.01f64..0.3,
             seed: u64,
         ) {
-            let asked = Asked { start, resolution, ..asked(1) };
+            let params = SearchParams { start, resolution, ..params(1) };
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-            let (mut search, mut last, mut confirmed_at) = (Search::new(asked), None, 0);
+            let (mut search, mut last, mut confirmed_at) = (Search::new(params), None, 0);
             let steps = drive(&mut search, |step| {
                 let is_spoiled = rng.random_bool(0.3) && last != Some(step);
                 last = Some(step);
@@ -575,7 +575,7 @@ mod tests {
             prop_assert!(confirmed <= knee);
             let next = (confirmed as f64 * (1.0 + resolution)).max(confirmed as f64 + 1.0);
             prop_assert!(knee as f64 <= next, "{} of {}: {:?}", confirmed, knee, steps);
-            prop_assert!(found.is_knee() && steps.len() <= runs_max(&asked));
+            prop_assert!(found.is_knee() && steps.len() <= runs_max(&params));
         }
 
         /// Whatever the runs say, the search ends, keeps to its range, and confirms nothing that
@@ -588,10 +588,10 @@ mod tests {
             confirm in 1u32..9,
             seed: u64,
         ) {
-            let asked = Asked { start, least, most: most.max(least), confirm, ..asked(1) };
+            let params = SearchParams { start, least, most: most.max(least), confirm, ..params(1) };
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
             let mut held = Vec::new();
-            let mut search = Search::new(asked);
+            let mut search = Search::new(params);
             let steps = drive(&mut search, |step| {
                 let trial =
                     [Trial::Held, Trial::Missed, Trial::Invalid, Trial::Disturbed, Trial::Refused]
@@ -601,11 +601,11 @@ mod tests {
                 }
                 trial
             });
-            prop_assert!(steps.len() <= runs_max(&asked), "{} runs", steps.len());
-            prop_assert!(steps.iter().all(|s| (asked.least..=asked.most).contains(&value(*s))));
+            prop_assert!(steps.len() <= runs_max(&params), "{} runs", steps.len());
+            prop_assert!(steps.iter().all(|s| (params.least..=params.most).contains(&value(*s))));
             if let Some(confirmed) = search.found().confirmed {
-                let votes = held.iter().filter(|value| **value == confirmed).count();
-                prop_assert!(votes > confirm as usize / 2);
+                let trials = held.iter().filter(|value| **value == confirmed).count();
+                prop_assert!(trials > confirm as usize / 2);
             }
         }
     }

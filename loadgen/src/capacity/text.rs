@@ -208,11 +208,11 @@ fn model_text(model: &Model) -> String {
         (model.write, " a socket write"),
         (model.megabyte, " a MB"),
     ];
-    let told = parts.iter().filter(|(cost, _)| *cost > 0.0);
-    let told: String =
-        told.map(|(cost, what)| format!(" + {}{what}", format_ns(cost * 1e9))).collect();
+    let terms = parts.iter().filter(|(cost, _)| *cost > 0.0);
+    let terms: String =
+        terms.map(|(cost, what)| format!(" + {}{what}", format_ns(cost * 1e9))).collect();
     let Model { constant, runs, fit_error, .. } = model;
-    format!("{constant:.3} CPUs{told} ({runs} runs, off by {:.1} % on average)", fit_error * 100.0)
+    format!("{constant:.3} CPUs{terms} ({runs} runs, off by {:.1} % on average)", fit_error * 100.0)
 }
 
 fn held_out_text(answer: &Answer) -> String {
@@ -294,7 +294,7 @@ mod tests {
         Found { confirmed, seen: confirmed, confirm_runs: 3, confirm_held: 2, above, missed }
     }
 
-    fn told(answer: &Answer) -> String {
+    fn summary_text(answer: &Answer) -> String {
         let goals = ["e2e_p99 <= 20ms".to_owned(), "loss <= 0".to_owned()];
         let control = Control::Subscribers;
         summary(&Summary { control, goals: &goals, answer, plan_cores: 8, left_out: None })
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_verdict_comes_first_and_says_what_it_rests_on() {
-        let of = |found| told(&answer(found));
+        let of = |found| summary_text(&answer(found));
         let text = of(found(Some(1_131), Some(Trial::Missed)));
         let knee = "\nKNEE: 1,131 subscribers hold e2e_p99 <= 20ms, loss <= 0 (2 of 3 full runs); \
                     1,189 do not\n";
@@ -345,7 +345,7 @@ mod tests {
         answer.limited_by = LimitedBy::ServerCpu("e2e_p99 30 ms (<= 20 ms)".to_owned());
         answer.held_out = Some(HeldOut { predicted: 0.22, found: 0.2, error: 0.1 });
         answer.footprint = Footprint { user_bytes_per_connection: 2048.0, ..answer.footprint };
-        let text = told(&answer);
+        let text = summary_text(&answer);
         for part in [
             "  headroom                 8.00 x the 50 of the scenario\n",
             "the server's CPUs, which are full: e2e_p99 30 ms (<= 20 ms)\n",
@@ -373,7 +373,7 @@ mod tests {
         answer.held_out = Some(HeldOut { predicted: 0.22, found: 0.2, error: 0.1 });
         assert_eq!(doubts(&needs(1.0), &answer), None);
         answer.plan = "5 subscribers x 10/s x 64B".parse().ok().map(|plan| (plan, needs(1.0)));
-        let text = told(&answer);
+        let text = summary_text(&answer);
         assert!(
             text.contains("± 10 % by the run above") && text.contains("1 of 8 cores"),
             "{text}"

@@ -111,7 +111,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = parse_measure, help_heading = PHASES)]
     pub duration: Option<Duration>,
     /// Measure so many times in a row, on the same sockets and without a break: each lap has
-    /// results of its own, and how much they differ is told [1..=100, scenario's default: 1].
+    /// results of its own, and how much they differ is set [1..=100, scenario's default: 1].
     #[arg(long, value_name = "N", value_parser = parse_repeat, help_heading = PHASES)]
     pub repeat: Option<u16>,
     /// Let the load grow during the measured phase: `5 steps of subscribers` (2 to 100) in as many
@@ -235,9 +235,9 @@ impl RunOptions {
 
     /// The connections that `--engine-set` lets the embedded engine take; the last one counts.
     fn engine_connections(&self) -> Option<u64> {
-        let told = self.engine_set.iter().rev();
-        let mut told = told.filter_map(|setting| setting.strip_prefix("limits.connections_max="));
-        told.next()?.trim().parse().ok()
+        let set = self.engine_set.iter().rev();
+        let mut set = set.filter_map(|setting| setting.strip_prefix("limits.connections_max="));
+        set.next()?.trim().parse().ok()
     }
 
     /// What a valid run must keep to; the flag wins over the scenario.

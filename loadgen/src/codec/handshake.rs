@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn subprotocol_and_compression_must_be_as_offered() {
         let offered = Offer { protocol: Some("gridcast.v1.json"), deflate: true, ..offer() };
-        let told = |more: &str| {
+        let checked = |more: &str| {
             let answer = offered.check(answer(RFC_ACCEPT, more).as_bytes());
             answer.map(|answer| answer.map(|answer| answer.is_deflated))
         };
@@ -277,10 +277,10 @@ mod tests {
         let deflate = |parameters: &str| {
             format!("{json}Sec-WebSocket-Extensions: permessage-deflate{parameters}\r\n")
         };
-        assert_eq!(told(json), Ok(Some(false)));
-        assert_eq!(told(&deflate("; server_no_context_takeover")), Ok(Some(true)));
-        assert_eq!(told(&deflate("")), Err(UpgradeError::Extension));
-        assert_eq!(told(""), Err(UpgradeError::Protocol));
+        assert_eq!(checked(json), Ok(Some(false)));
+        assert_eq!(checked(&deflate("; server_no_context_takeover")), Ok(Some(true)));
+        assert_eq!(checked(&deflate("")), Err(UpgradeError::Extension));
+        assert_eq!(checked(""), Err(UpgradeError::Protocol));
         let unasked = answer(RFC_ACCEPT, &deflate("; server_no_context_takeover"));
         assert_eq!(offer().check(unasked.as_bytes()), Err(UpgradeError::Protocol));
     }

@@ -91,8 +91,8 @@ fn identify_json(bytes: &[u8]) -> Result<Claim, Corrupt> {
     let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok()).ok_or(Corrupt)?;
     // The publisher writes lower case only; another spelling means that the bytes were changed.
     let spelled = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let told = u32::from_str_radix(hex, 16).map_err(|_| Corrupt)?;
-    if !spelled || CHECKSUM.checksum(covered) != told {
+    let sum = u32::from_str_radix(hex, 16).map_err(|_| Corrupt)?;
+    if !spelled || CHECKSUM.checksum(covered) != sum {
         return Err(Corrupt);
     }
     let (id, rest) = number_after(covered, b"{\"id\":").ok_or(Corrupt)?;

@@ -71,7 +71,7 @@ impl Side {
 pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
     let host = Environment::read().host_fingerprint;
     let pairing = if args.duet { Pairing::Together } else { Pairing::ByTurns };
-    let asked = compare::asked(&args.judge, &host, pairing)?;
+    let options = compare::options(&args.judge, &host, pairing)?;
     let session = Session::new(args)?;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(args.judge.seed);
     let (mut base, mut cand, mut aside) = (Vec::new(), Vec::new(), 0);
@@ -85,8 +85,9 @@ pub fn run(args: &AbArgs) -> Result<Exit, AbError> {
         }
         note(format_args!("{} valid pairs of {}, {aside} set aside", base.len(), args.pairs));
     }
-    compare::tell_uncounted(&base);
-    let comparison = Comparison { invalid_runs: 2 * aside, ..Comparison::of(&base, &cand, &asked) };
+    compare::note_uncounted(&base);
+    let comparison =
+        Comparison { invalid_runs: 2 * aside, ..Comparison::of(&base, &cand, &options) };
     let exit = compare::conclude(&comparison, &args.judge)?;
     if base.len() < args.pairs {
         note(format_args!(

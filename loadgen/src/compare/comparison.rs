@@ -19,7 +19,7 @@ pub const ALPHA: f64 = 0.05;
 
 /// The parameters of a comparison.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct ComparisonOptions {
     /// Gated metrics, each with the smallest change that matters if it is not the metric's default.
     /// If empty, the metrics gated by default are used.
     pub gates: Vec<Gate>,
@@ -31,7 +31,7 @@ pub struct Asked {
     pub seed: u64,
 }
 
-impl Asked {
+impl ComparisonOptions {
     /// Whether a change of a metric for the worse fails the comparison.
     fn gates_on(&self, metric: &Metric) -> bool {
         match self.gates.is_empty() {
@@ -115,16 +115,16 @@ pub struct Comparison {
     /// The metrics that both sides have.
     pub metrics: Vec<Compared>,
     /// Gated metrics that one side or both do not tell.
-    pub untold: Vec<&'static Metric>,
+    pub missing_metrics: Vec<&'static Metric>,
 }
 
 impl Comparison {
     /// Compares the valid runs of both sides.
-    pub fn of(base: &[RunFile], cand: &[RunFile], asked: &Asked) -> Comparison {
+    pub fn of(base: &[RunFile], cand: &[RunFile], options: &ComparisonOptions) -> Comparison {
         let (base_valid, cand_valid) = (valid(base), valid(cand));
         let mut metrics: Vec<_> = METRICS
             .iter()
-            .filter_map(|metric| Compared::of(metric, &base_valid, &cand_valid, asked))
+            .filter_map(|metric| Compared::of(metric, &base_valid, &cand_valid, options))
             .collect();
         correct(&mut metrics);
         metrics.iter_mut().for_each(|one| one.change = one.judge());
@@ -135,7 +135,7 @@ impl Comparison {
             invalid_runs: base.len() + cand.len() - base_valid.len() - cand_valid.len(),
             base_faults: faults_of(&base_valid),
             cand_faults: faults_of(&cand_valid),
-            untold: untold(&metrics, asked),
+            missing_metrics: missing_metrics(&metrics, options),
             metrics,
         }
     }
@@ -166,9 +166,9 @@ impl Comparison {
     }
 }
 
-fn untold(metrics: &[Compared], asked: &Asked) -> Vec<&'static Metric> {
-    let is_told = |metric: &Metric| metrics.iter().any(|one| one.metric == metric);
-    METRICS.iter().filter(|metric| asked.gates_on(metric) && !is_told(metric)).collect()
+fn missing_metrics(metrics: &[Compared], options: &ComparisonOptions) -> Vec<&'static Metric> {
+    let is_present = |metric: &Metric| metrics.iter().any(|one| one.metric == metric);
+    METRICS.iter().filter(|metric| options.gates_on(metric) && !is_present(metric)).collect()
 }
 
 impl Comparison {
@@ -195,8 +195,8 @@ fn valid(side: &[RunFile]) -> Vec<&RunFile> {
 fn correct(metrics: &mut [Compared]) {
     let tested: Vec<_> =
         metrics.iter_mut().filter(|one| one.is_gated && !one.is_settled()).collect();
-    let told: Vec<_> = tested.iter().map(|one| one.probability).collect();
-    for (one, adjusted) in tested.into_iter().zip(holm(&told)) {
+    let probabilities: Vec<_> = tested.iter().map(|one| one.probability).collect();
+    for (one, adjusted) in tested.into_iter().zip(holm(&probabilities)) {
         one.probability = adjusted;
     }
 }
@@ -206,7 +206,7 @@ impl Compared {
         metric: &'static Metric,
         base: &[&RunFile],
         cand: &[&RunFile],
-        asked: &Asked,
+        options: &ComparisonOptions,
     ) -> Option<Compared> {
         let values = |side: &[&RunFile]| -> Vec<f64> {
             side.iter().filter_map(|file| metric.of(&file.run)).collect()
@@ -215,15 +215,15 @@ impl Compared {
         if base.is_empty() || cand.is_empty() {
             return None;
         }
-        let gate = asked.gates.iter().find(|gate| gate.metric == metric);
+        let gate = options.gates.iter().find(|gate| gate.metric == metric);
         let effect_min = gate.and_then(|gate| gate.effect_min).unwrap_or(metric.effect_min);
-        let effect_min = effect_min.max(asked.floor.share(metric.key));
+        let effect_min = effect_min.max(options.floor.share(metric.key));
         let are_pairs = base.len() == cand.len();
-        let pairing = if are_pairs { asked.pairing } else { Pairing::None };
+        let pairing = if are_pairs { options.pairing } else { Pairing::None };
         let pairs: Vec<_> = base.iter().copied().zip(cand.iter().copied()).collect();
         let (ratio, interval) = match pairing {
-            Pairing::None => (ratio(&base, &cand), ratio_interval(&base, &cand, asked.seed)),
-            _ => (paired_ratio(&pairs), paired_interval(&pairs, asked.seed)),
+            Pairing::None => (ratio(&base, &cand), ratio_interval(&base, &cand, options.seed)),
+            _ => (paired_ratio(&pairs), paired_interval(&pairs, options.seed)),
         };
         let probability = match pairing {
             Pairing::Together => signed_rank(&pairs),
@@ -231,7 +231,7 @@ impl Compared {
         };
         Some(Compared {
             metric,
-            is_gated: asked.gates_on(metric),
+            is_gated: options.gates_on(metric),
             effect_min,
             ratio,
             interval,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     fn change(base: &[RunFile], cand: &[RunFile], key: &str) -> Change {
-        let comparison = Comparison::of(base, cand, &Asked::default());
+        let comparison = Comparison::of(base, cand, &ComparisonOptions::default());
         comparison.metrics.iter().find(|one| one.metric.key == key).unwrap().change
     }
 
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(change(&base, &cand, "syscalls_per_delivery"), Change::Inconclusive);
         let metric = Metric::find("syscalls_per_delivery").unwrap();
         let gates = vec![Gate { metric, effect_min: None }];
-        let alone = Asked { gates, ..Asked::default() };
+        let alone = ComparisonOptions { gates, ..ComparisonOptions::default() };
         assert!(Comparison::of(&base, &cand, &alone).has_regressed(), "one test needs no more");
     }
 
@@ -384,8 +384,9 @@ mod tests {
                 let mut near = || 1.5 * (deviation * normal(&mut rng)).exp();
                 counted(&[near(), near(), near(), near()])
             };
-            let alarms = (0..200)
-                .filter(|_| Comparison::of(&side(), &side(), &Asked::default()).has_regressed());
+            let alarms = (0..200).filter(|_| {
+                Comparison::of(&side(), &side(), &ComparisonOptions::default()).has_regressed()
+            });
             let alarms = alarms.count();
             assert!(alarms <= 4, "{alarms} of 200 where counts scatter by {deviation}");
         }
@@ -403,7 +404,7 @@ mod tests {
             side
         };
         let of = |base: &[RunFile], cand: &[RunFile]| {
-            let compared = Comparison::of(base, cand, &Asked::default()).metrics;
+            let compared = Comparison::of(base, cand, &ComparisonOptions::default()).metrics;
             compared.into_iter().find(|o| o.metric.key == "cpu_per_delivery").unwrap().probability
         };
         let plain = of(&side(500.0, 1), &side(550.0, 2));
@@ -414,7 +415,7 @@ mod tests {
     fn three_runs_show_nothing_however_different() {
         let (base, cand) = (side(500.0, 1), side(5000.0, 2));
         assert_eq!(change(&base[..3], &cand, "cpu_per_delivery"), Change::Inconclusive);
-        let comparison = Comparison::of(&base[..3], &cand, &Asked::default());
+        let comparison = Comparison::of(&base[..3], &cand, &ComparisonOptions::default());
         assert!(comparison.is_inconclusive() && !comparison.has_regressed());
     }
 
@@ -424,26 +425,26 @@ mod tests {
         let mut spoiled = run(9e9, 1.0, 7);
         spoiled.run["health"]["valid"] = json!(false);
         cand.push(spoiled);
-        let comparison = Comparison::of(&base, &cand, &Asked::default());
+        let comparison = Comparison::of(&base, &cand, &ComparisonOptions::default());
         assert_eq!((comparison.cand_runs, comparison.invalid_runs), (8, 1));
         assert!(!comparison.has_regressed());
-        assert!(Comparison::of(&base, &cand[8..], &Asked::default()).proves_nothing());
+        assert!(Comparison::of(&base, &cand[8..], &ComparisonOptions::default()).proves_nothing());
     }
 
     #[test]
     fn one_lost_frame_is_a_regression_where_there_was_none() {
         let (base, mut cand) = (side(500.0, 1), side(500.0, 2));
         cand.push(run(500.0, 1000.0, 1));
-        assert!(Comparison::of(&base, &cand, &Asked::default()).has_regressed());
-        assert!(!Comparison::of(&cand, &cand, &Asked::default()).has_regressed());
+        assert!(Comparison::of(&base, &cand, &ComparisonOptions::default()).has_regressed());
+        assert!(!Comparison::of(&cand, &cand, &ComparisonOptions::default()).has_regressed());
     }
 
     #[test]
     fn what_is_below_the_noise_of_the_host_is_no_regression() {
         let shares = [("cpu_per_delivery".to_owned(), 0.15)].into();
         let floor = Floor { shares, ..Floor::default() };
-        let asked = Asked { floor, ..Asked::default() };
-        let of = |cpu_ns| Comparison::of(&side(500.0, 1), &side(cpu_ns, 2), &asked);
+        let options = ComparisonOptions { floor, ..ComparisonOptions::default() };
+        let of = |cpu_ns| Comparison::of(&side(500.0, 1), &side(cpu_ns, 2), &options);
         assert!(!of(550.0).has_regressed(), "a tenth, where equals are that far apart");
         assert!(of(650.0).has_regressed());
     }
@@ -451,11 +452,12 @@ mod tests {
     #[test]
     fn only_what_is_gated_fails_a_comparison() {
         let (base, cand) = (side(500.0, 1), side(600.0, 2));
-        let gate = |key, effect_min| Asked {
+        let gate = |key, effect_min| ComparisonOptions {
             gates: vec![Gate { metric: Metric::find(key).unwrap(), effect_min }],
-            ..Asked::default()
+            ..ComparisonOptions::default()
         };
-        let of = |asked: &Asked| Comparison::of(&base, &cand, asked).has_regressed();
+        let of =
+            |options: &ComparisonOptions| Comparison::of(&base, &cand, options).has_regressed();
         assert!(of(&gate("cpu_per_delivery", None)));
         assert!(!of(&gate("cpu_per_delivery", Some(0.5))), "half as much again is allowed");
         assert!(!of(&gate("deliveries", None)));
@@ -470,8 +472,8 @@ mod tests {
             (0..8).map(|i| run(factor * (speed(i) + f64::from(i)), 1000.0, 0)).collect()
         };
         let of = |pairing| {
-            let asked = Asked { pairing, ..Asked::default() };
-            let comparison = Comparison::of(&taken(1.0), &taken(1.1), &asked);
+            let options = ComparisonOptions { pairing, ..ComparisonOptions::default() };
+            let comparison = Comparison::of(&taken(1.0), &taken(1.1), &options);
             comparison.metrics.into_iter().find(|o| o.metric.key == "cpu_per_delivery").unwrap()
         };
         let width = |one: &Compared| one.interval.1 - one.interval.0;
@@ -525,12 +527,16 @@ mod tests {
     fn sessions(
         noise: &Noise,
         factor: f64,
-        asked: &Asked,
+        options: &ComparisonOptions,
         is_there: fn(&Comparison) -> bool,
     ) -> usize {
         let seen = |seed: &u64| {
             let [base, cand] = pairs(*seed, noise, factor);
-            is_there(&Comparison::of(&base, &cand, &Asked { seed: *seed, ..asked.clone() }))
+            is_there(&Comparison::of(
+                &base,
+                &cand,
+                &ComparisonOptions { seed: *seed, ..options.clone() },
+            ))
         };
         (0..100).filter(seen).count()
     }
@@ -545,10 +551,11 @@ mod tests {
     #[test]
     fn ab_finds_a_tenth_more_cpu_nine_times_in_ten_and_nothing_between_equals() {
         let noise = Noise { hour: 0.035, own: 0.02 };
-        let asked = Asked { pairing: Pairing::ByTurns, ..Asked::default() };
-        let found = sessions(&noise, 1.1, &asked, finds_cpu);
+        let options =
+            ComparisonOptions { pairing: Pairing::ByTurns, ..ComparisonOptions::default() };
+        let found = sessions(&noise, 1.1, &options, finds_cpu);
         assert!(found >= 90, "{found} of 100 found");
-        let false_alarms = sessions(&noise, 1.0, &asked, Comparison::has_regressed);
+        let false_alarms = sessions(&noise, 1.0, &options, Comparison::has_regressed);
         assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 
@@ -558,7 +565,7 @@ mod tests {
     fn ab_of_both_at_once_finds_a_tenth_where_moments_are_as_far_apart() {
         let noise = Noise { hour: 0.10, own: 0.02 };
         let [at_once, by_turns] = [Pairing::Together, Pairing::ByTurns]
-            .map(|pairing| Asked { pairing, ..Asked::default() });
+            .map(|pairing| ComparisonOptions { pairing, ..ComparisonOptions::default() });
         let found = sessions(&noise, 1.1, &at_once, finds_cpu);
         assert!(found >= 90, "{found} of 100 found");
         let hidden = sessions(&noise, 1.1, &by_turns, finds_cpu);
@@ -574,10 +581,11 @@ mod tests {
         let noise = Noise { hour: 0.0, own: 0.05 };
         let metric = Metric::find("cpu_per_delivery").unwrap();
         let gates = vec![Gate { metric, effect_min: Some(0.001) }];
-        let asked = Asked { gates, pairing: Pairing::ByTurns, ..Asked::default() };
-        let found = sessions(&noise, 1.1, &asked, finds_cpu);
+        let options =
+            ComparisonOptions { gates, pairing: Pairing::ByTurns, ..ComparisonOptions::default() };
+        let found = sessions(&noise, 1.1, &options, finds_cpu);
         assert!(found >= 90, "{found} of 100 found");
-        let false_alarms = sessions(&noise, 1.0, &asked, Comparison::has_regressed);
+        let false_alarms = sessions(&noise, 1.0, &options, Comparison::has_regressed);
         assert!(false_alarms <= 5, "{false_alarms} of 100 called worse than itself");
     }
 
@@ -588,8 +596,12 @@ mod tests {
         let alarms = (0..60).filter(|seed| {
             let (base, cand) = (side(500.0, 2 * seed), side(500.0, 2 * seed + 1));
             let gate = Gate { metric: &METRICS[4], effect_min: Some(0.0) };
-            Comparison::of(&base, &cand, &Asked { gates: vec![gate], ..Asked::default() })
-                .has_regressed()
+            Comparison::of(
+                &base,
+                &cand,
+                &ComparisonOptions { gates: vec![gate], ..ComparisonOptions::default() },
+            )
+            .has_regressed()
         });
         assert!(alarms.count() <= 6, "of 60");
     }

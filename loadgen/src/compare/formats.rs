@@ -60,8 +60,8 @@ pub fn junit(comparison: &Comparison) -> Result<String, quick_junit::SerializeEr
         suite.add_test_case(test_case(one.metric.key, status_of(one)));
     }
     let is_empty = !comparison.metrics.iter().any(|one| one.is_gated);
-    for metric in &comparison.untold {
-        let why = "a side does not tell it";
+    for metric in &comparison.missing_metrics {
+        let why = "one side has no value";
         let status = if is_empty { errored(why) } else { skipped(why) };
         suite.add_test_case(test_case(metric.key, status));
     }
@@ -71,13 +71,13 @@ pub fn junit(comparison: &Comparison) -> Result<String, quick_junit::SerializeEr
 }
 
 fn status_of(one: &Compared) -> TestCaseStatus {
-    let told = || {
+    let text = || {
         let (low, high) = one.interval;
         format!("{}: x {:.3} ({low:.3}..{high:.3})", one.change.name(), one.ratio)
     };
     match one.change {
-        Change::Regressed => failed(&told()),
-        Change::Inconclusive => skipped(&told()),
+        Change::Regressed => failed(&text()),
+        Change::Inconclusive => skipped(&text()),
         Change::Improved | Change::Unchanged => TestCaseStatus::success(),
     }
 }
@@ -142,15 +142,18 @@ mod tests {
 
     #[test]
     fn where_nothing_was_compared_every_test_case_is_an_error() {
-        let untold = vec![Metric::find("e2e_p99").unwrap(), Metric::find("deliveries").unwrap()];
+        let missing_metrics =
+            vec![Metric::find("e2e_p99").unwrap(), Metric::find("deliveries").unwrap()];
         for (base_runs, cand_runs) in [(0, 8), (8, 0), (0, 0)] {
-            let untold = untold.clone();
-            let comparison = Comparison { base_runs, cand_runs, untold, ..Comparison::default() };
+            let missing_metrics = missing_metrics.clone();
+            let comparison =
+                Comparison { base_runs, cand_runs, missing_metrics, ..Comparison::default() };
             let text = junit(&comparison).unwrap();
             assert_eq!(text.matches("<error message=").count(), 3, "{text}");
             assert!(text.contains("tests=\"3\"") && text.contains("errors=\"3\""), "{text}");
         }
-        let empty = Comparison { base_runs: 8, cand_runs: 8, untold, ..Comparison::default() };
+        let empty =
+            Comparison { base_runs: 8, cand_runs: 8, missing_metrics, ..Comparison::default() };
         let text = junit(&empty).unwrap();
         assert!(text.contains("errors=\"2\""), "no gated metric was told: {text}");
         assert_eq!(text.matches("classname=\"gridload.compare\"").count(), 3, "{text}");

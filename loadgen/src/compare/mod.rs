@@ -24,7 +24,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::cli::flags::compare::{CompareArgs, JudgeArgs};
-use crate::compare::comparison::{Asked, Comparison};
+use crate::compare::comparison::{Comparison, ComparisonOptions};
 use crate::compare::floor::{Floor, FloorError};
 use crate::compare::pairing::Pairing;
 use crate::judge::exit::Exit;
@@ -74,16 +74,16 @@ pub fn run(args: &CompareArgs) -> Result<Exit, CompareError> {
             first.comparable(other, args.host_mismatch)?;
         }
     }
-    tell_uncounted(&base);
+    note_uncounted(&base);
     let host = base.first().map_or("", RunFile::host_fingerprint);
-    let asked = asked(&args.judge, host, Pairing::None)?;
-    conclude(&Comparison::of(&base, &cand, &asked), &args.judge)
+    let options = options(&args.judge, host, Pairing::None)?;
+    conclude(&Comparison::of(&base, &cand, &options), &args.judge)
 }
 
 /// Prints which requested kernel counters are missing, so that nobody looks for their rows.
-pub fn tell_uncounted(runs: &[RunFile]) {
-    for told in runs.first().into_iter().flat_map(RunFile::uncounted) {
-        note(format_args!("not counted: {told}"));
+pub fn note_uncounted(runs: &[RunFile]) {
+    for counter in runs.first().into_iter().flat_map(RunFile::uncounted) {
+        note(format_args!("not counted: {counter}"));
     }
 }
 
@@ -91,11 +91,15 @@ pub fn tell_uncounted(runs: &[RunFile]) {
 ///
 /// # Errors
 /// When its noise floor cannot be read.
-pub fn asked(judge: &JudgeArgs, host: &str, pairing: Pairing) -> Result<Asked, CompareError> {
+pub fn options(
+    judge: &JudgeArgs,
+    host: &str,
+    pairing: Pairing,
+) -> Result<ComparisonOptions, CompareError> {
     let read = |path| Floor::read(path, host, pairing);
     let floor = judge.floor.as_deref().map(read).transpose()?;
     let floor = floor.unwrap_or_default();
-    Ok(Asked { gates: judge.gate.clone(), floor, pairing, seed: judge.seed })
+    Ok(ComparisonOptions { gates: judge.gate.clone(), floor, pairing, seed: judge.seed })
 }
 
 /// Prints a comparison, writes the requested files, and returns the exit code.

@@ -40,7 +40,7 @@ fn headline(comparison: &Comparison) -> String {
     } else if !regressed.is_empty() {
         format!("REGRESSION: {}", regressed.join(", "))
     } else if comparison.is_inconclusive() {
-        "no regression found, but not all that is gated could be told".to_owned()
+        "no regression found, but not every gated metric could be decided".to_owned()
     } else {
         "no regression".to_owned()
     }
@@ -95,7 +95,7 @@ mod tests {
             change,
         };
         Comparison {
-            untold: Vec::new(),
+            missing_metrics: Vec::new(),
             base_runs: 5,
             cand_runs: 5,
             invalid_runs: 1,
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said() {
         let text = terminal(&comparison(Change::Inconclusive));
-        assert!(text.contains("not all that is gated could be told"), "{text}");
+        assert!(text.contains("not every gated metric could be decided"), "{text}");
         let nothing = Comparison { base_runs: 0, ..comparison(Change::Unchanged) };
         assert!(terminal(&nothing).contains("NOTHING TO COMPARE"));
         let few = Comparison { base_runs: 3, ..comparison(Change::Inconclusive) };

@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    fn told(values: &[f64]) -> String {
+    fn advice_on(values: &[f64]) -> String {
         let entries: Vec<_> = values.iter().copied().map(entry).collect();
         render(&entries.iter().collect::<Vec<_>>())
     }
@@ -213,11 +213,11 @@ mod tests {
     #[test]
     fn what_is_out_of_line_is_said_and_what_scatters_is_not() {
         let usual = [500.0, 505.0, 498.0, 502.0, 501.0, 499.0];
-        let with = |last: f64| told(&[&usual[..], &[last]].concat());
+        let with = |last: f64| advice_on(&[&usual[..], &[last]].concat());
         assert!(with(560.0).contains("WORSE than usual"));
         assert!(with(440.0).contains("better than usual"));
         assert!(with(506.0).contains("in line"));
-        assert!(told(&usual[..3]).contains("too few to tell"));
+        assert!(advice_on(&usual[..3]).contains("too few to tell"));
     }
 
     #[test]

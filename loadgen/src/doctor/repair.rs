@@ -9,8 +9,8 @@ use crate::observe::kernel_files::KernelFiles;
 /// Applies every permitted remedy, and reports the result of each.
 pub fn repair(limits: &[Limit], files: &KernelFiles) -> Vec<String> {
     let cures = limits.iter().filter_map(|limit| limit.cure.as_ref());
-    let told: Vec<_> = cures.map(|cure| apply(cure, files)).collect();
-    if told.is_empty() { vec!["nothing to mend".to_owned()] } else { told }
+    let results: Vec<_> = cures.map(|cure| apply(cure, files)).collect();
+    if results.is_empty() { vec!["nothing to mend".to_owned()] } else { results }
 }
 
 fn apply(cure: &Cure, files: &KernelFiles) -> String {

@@ -43,10 +43,10 @@ fn cures(limits: &[Limit]) -> String {
     if cured.is_empty() {
         return String::new();
     }
-    let told = |(limit, cure): &(&Limit, &Cure)| {
+    let line = |(limit, cure): &(&Limit, &Cure)| {
         let (name, state) = (limit.name, limit.state.word());
         format!("\n  # {name} ({state}): {}\n  {}\n", limit.why, cure.command())
     };
-    let lines: String = cured.iter().map(told).collect();
+    let lines: String = cured.iter().map(line).collect();
     format!("\nWhat mends it, as root (--fix does the sysctls and soft limits):\n{lines}")
 }

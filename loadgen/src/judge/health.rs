@@ -224,8 +224,8 @@ fn connecting(errors: &BTreeMap<String, u64>) -> Cause {
 }
 
 fn listed(reasons: &BTreeMap<String, u64>) -> String {
-    let told: Vec<_> = reasons.iter().map(|(why, count)| format!("{count} x {why}")).collect();
-    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
+    let parts: Vec<_> = reasons.iter().map(|(why, count)| format!("{count} x {why}")).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 fn all_threads(plan: &Plan, outcome: &Outcome) -> Gate {

@@ -82,7 +82,7 @@ pub struct LappedRun<'r> {
 /// The laps of a run as far as it got; none where the measured phase is one.
 pub fn rows(run: &LappedRun<'_>) -> Vec<LapRow> {
     let LappedRun { plan, outcome, .. } = run;
-    let laps = plan.course.told() as u16;
+    let laps = plan.course.reported_laps() as u16;
     let length = plan.measure / u32::from(laps.max(1));
     let begun = (0..laps).filter(|lap| outcome.measured > length * u32::from(*lap));
     begun.map(|lap| row(run, lap, length)).collect()

@@ -95,11 +95,11 @@ impl Verdict {
     pub fn reasons(&self) -> Vec<String> {
         let mut breached: Vec<_> = self.gates.iter().filter(|gate| !gate.pass).collect();
         breached.sort_by_key(|gate| gate.cause != Cause::Server);
-        let told = |gate: &Gate| {
+        let reason = |gate: &Gate| {
             let Gate { name, measured, allowed, why, cause, .. } = gate;
             format!("{name}: {measured} (allowed {allowed}): {why}; by {}", cause.name())
         };
-        breached.into_iter().map(told).collect()
+        breached.into_iter().map(reason).collect()
     }
 }
 

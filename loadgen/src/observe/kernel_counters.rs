@@ -289,10 +289,10 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_do() {
-        let told = |code| refusal(&io::Error::from_raw_os_error(code));
-        assert!(told(libc::ENOENT).contains("no such counter"));
-        assert!(told(libc::EACCES).contains("be root"));
-        assert!(told(libc::EMFILE).contains("open files"));
+        let text = |code| refusal(&io::Error::from_raw_os_error(code));
+        assert!(text(libc::ENOENT).contains("no such counter"));
+        assert!(text(libc::EACCES).contains("be root"));
+        assert!(text(libc::EMFILE).contains("open files"));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl CounterPage {
             Ok(text) if text.starts_with("HTTP/1.1 200") => Some(counters(&text)),
             Ok(_) => None,
             Err(error) => {
-                tracing::debug!(%error, "the server tells no counters");
+                tracing::debug!(%error, "the server serves no counters");
                 None
             }
         }

@@ -266,7 +266,7 @@ impl Budget {
             ("descriptors", format!("{} per thread", format_exact(self.descriptors_per_thread))),
             ("source addresses", sources),
             ("histograms", format_bytes(self.histogram_bytes as f64)),
-            ("memory, all told", format!("about {}", format_bytes(self.memory_bytes as f64))),
+            ("memory, in all", format!("about {}", format_bytes(self.memory_bytes as f64))),
             ("generator", self.generator_line()),
             ("engine", engine_line(layout)),
         ]
@@ -508,7 +508,7 @@ fn loopback_sources(count: u64) -> Vec<IpAddr> {
 
 fn histogram_bytes(scenario: &Scenario, layout: &Layout) -> u64 {
     let classes = overlaid::audience(scenario).len() as u64;
-    let of_classes = classes * (2 + Course::of(scenario).told() as u64);
+    let of_classes = classes * (2 + Course::of(scenario).reported_laps() as u64);
     // Two histograms per class (service and end-to-end), one per window, and three merged ones of
     // the spread.
     let per_subscriber_thread = of_classes + 1;
@@ -653,15 +653,15 @@ mod tests {
     #[test]
     fn an_engine_that_is_told_to_take_too_few_connections_is_refused_with_the_cure() {
         let scenario = scenario("quickstart");
-        let told = |connections| LayoutRequest {
+        let request = |connections| LayoutRequest {
             engine_connections: Some(connections),
             ..LayoutRequest::default()
         };
-        let found = refusals(&scenario, &host(), &told(2_019));
+        let found = refusals(&scenario, &host(), &request(2_019));
         assert!(found[0].contains("use --engine-set limits.connections_max="), "{found:?}");
-        assert!(fit(&scenario, &host(), &told(2_020), TargetKind::Embedded).is_ok());
+        assert!(fit(&scenario, &host(), &request(2_020), TargetKind::Embedded).is_ok());
         let elsewhere = TargetKind::Server([10, 0, 0, 1].into());
-        assert!(fit(&scenario, &host(), &told(1), elsewhere).is_ok(), "its limits are its own");
+        assert!(fit(&scenario, &host(), &request(1), elsewhere).is_ok(), "its limits are its own");
         let budget =
             fit(&scenario, &host(), &LayoutRequest::default(), TargetKind::Embedded).unwrap();
         assert_eq!(budget.engine_connections(), 2_020 + 505 + 64);

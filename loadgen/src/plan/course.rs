@@ -21,7 +21,7 @@ impl Course {
     }
 
     /// The number of laps with results of their own; none if there is only one lap.
-    pub fn told(self) -> usize {
+    pub fn reported_laps(self) -> usize {
         if self.laps > 1 { usize::from(self.laps) } else { 0 }
     }
 

@@ -53,8 +53,11 @@ mod tests {
     }
 
     #[test]
-    fn one_lap_is_the_whole_and_not_told() {
-        assert_eq!((Course::default().told(), Course { laps: 1, profile: None }.told()), (0, 0));
-        assert_eq!(Course { laps: 2, profile: None }.told(), 2);
+    fn one_lap_is_the_whole_and_not_reported() {
+        assert_eq!(
+            (Course::default().reported_laps(), Course { laps: 1, profile: None }.reported_laps()),
+            (0, 0)
+        );
+        assert_eq!(Course { laps: 2, profile: None }.reported_laps(), 2);
     }
 }

@@ -456,7 +456,7 @@ pub fn settle(
 /// The classes of a plan of which nothing was heard yet.
 fn classes(plan: &Plan) -> Vec<ClassOutcome> {
     // Each made anew: a copy would touch memory of which a lap needs little.
-    let laps = || (0..plan.course.told()).map(|_| LapOutcome::default()).collect();
+    let laps = || (0..plan.course.reported_laps()).map(|_| LapOutcome::default()).collect();
     let class = |of| ClassOutcome { laps: laps(), ..ClassOutcome::of(of) };
     plan.classes.iter().map(class).collect()
 }

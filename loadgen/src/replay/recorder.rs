@@ -91,29 +91,29 @@ pub fn run(args: &RecordArgs) -> Result<Exit, RecorderError> {
     let progress = Arc::new(Progress::default());
     let interrupt = watch_signals(&progress)
         .map_err(|error| RecorderError::System("watching for signals", error))?;
-    let mut line = Line::open(args, &progress)?;
+    let mut subscription = Subscription::open(args, &progress)?;
     let failed = |cause| RecorderError::File { path: args.pcap.clone(), cause };
     let out = BufWriter::new(File::create(&args.pcap).map_err(failed)?);
-    let mut tape = Tape::new(PacketWriter::new(out).map_err(failed)?);
+    let mut recorder = FrameRecorder::new(PacketWriter::new(out).map_err(failed)?);
     note(format_args!("recording to {}; Ctrl-C ends it in order", args.pcap.display()));
     let bar = bar(args.seconds);
     let until_ns = mono_ns() + args.seconds * SECOND_NS;
     let mut ended = Ok(());
-    while mono_ns() < until_ns && !progress.is_stopped() && tape.failure.is_none() {
-        ended = line.hear(&mut |message, at_ns| tape.take(message, at_ns));
+    while mono_ns() < until_ns && !progress.is_stopped() && recorder.failure.is_none() {
+        ended = subscription.receive(&mut |message, at_ns| recorder.take(message, at_ns));
         bar.set_position(args.seconds - until_ns.saturating_sub(mono_ns()) / SECOND_NS);
-        bar.set_message(format!("{} frames", format_exact(tape.frames)));
+        bar.set_message(format!("{} frames", format_exact(recorder.frames)));
         if ended.is_err() {
             break;
         }
     }
     bar.finish_and_clear();
-    line.connection.send_close();
+    subscription.connection.send_close();
     interrupt.finish();
-    let told = tape.told();
-    tape.finish().map_err(failed)?;
-    say(format_args!("{told} in {}", args.pcap.display()));
-    line.tell_gaps();
+    let summary = recorder.summary();
+    recorder.finish().map_err(failed)?;
+    say(format_args!("{summary} in {}", args.pcap.display()));
+    subscription.report_gaps();
     ended.map(|()| Exit::Ok).map_err(RecorderError::Ended)
 }
 
@@ -124,7 +124,7 @@ fn bar(seconds: u64) -> ProgressBar {
 }
 
 /// The subscription: one multiplexed WebSocket.
-struct Line {
+struct Subscription {
     connection: Connection,
     poll: Poll,
     buffer: Vec<u8>,
@@ -137,9 +137,9 @@ struct Line {
     utc: UtcMap,
 }
 
-impl Line {
+impl Subscription {
     /// Connects and subscribes, and waits until the server has confirmed everything.
-    fn open(args: &RecordArgs, progress: &Progress) -> Result<Line, RecorderError> {
+    fn open(args: &RecordArgs, progress: &Progress) -> Result<Subscription, RecorderError> {
         let authority = &args.target.authority;
         let refused = |reason| RecorderError::Refused { authority: authority.clone(), reason };
         let connection = connect(args)?;
@@ -147,16 +147,17 @@ impl Line {
         let (buffer, utc) = (vec![0; 2 * MESSAGE_BYTES_MAX], UtcMap::sample());
         let awaited = args.topic.len();
         let (is_behind, gap_frames) = (false, 0);
-        let mut line = Line { connection, poll, buffer, is_behind, awaited, gap_frames, utc };
-        line.subscribe(&args.topic).map_err(|error| refused(error.to_string()))?;
+        let mut subscription =
+            Subscription { connection, poll, buffer, is_behind, awaited, gap_frames, utc };
+        subscription.subscribe(&args.topic).map_err(|error| refused(error.to_string()))?;
         let until_ns = mono_ns() + CONFIRM_NS_MAX;
-        while line.awaited > 0 {
-            line.hear(&mut |_, _| ()).map_err(refused)?;
+        while subscription.awaited > 0 {
+            subscription.receive(&mut |_, _| ()).map_err(refused)?;
             if mono_ns() > until_ns || progress.is_stopped() {
                 return Err(refused("the subscription was not confirmed".to_owned()));
             }
         }
-        Ok(line)
+        Ok(subscription)
     }
 
     fn subscribe(&mut self, topics: &[String]) -> io::Result<()> {
@@ -174,7 +175,7 @@ impl Line {
 
     /// Waits for data and passes on the binary messages, each with the instant of reading, ns since
     /// the Unix epoch. `Err`: why the connection is over.
-    fn hear(&mut self, take: &mut dyn FnMut(Message<'_>, u64)) -> Result<(), String> {
+    fn receive(&mut self, take: &mut dyn FnMut(Message<'_>, u64)) -> Result<(), String> {
         let mut events = Events::with_capacity(4);
         let pause = if self.is_behind { Duration::ZERO } else { PAUSE };
         socket::poll_interruptible(&mut self.poll, &mut events, pause)
@@ -182,12 +183,12 @@ impl Line {
         self.connection.flush();
         self.is_behind = false;
         for _ in 0..READS_PER_TURN {
-            let Line { connection, buffer, awaited, gap_frames, utc, .. } = self;
+            let Subscription { connection, buffer, awaited, gap_frames, utc, .. } = self;
             let Some(filled) = connection.fill(buffer, usize::MAX)? else { return Ok(()) };
             let at_unix_ns = utc.unix_of_mono(mono_ns());
             let bytes = buffer.get(..filled.total).unwrap_or_default();
             let (mut pongs, mut refusal) = (Vec::new(), None);
-            connection.scan(bytes, MESSAGE_BYTES_MAX, &mut pongs, |heard| match heard {
+            connection.scan(bytes, MESSAGE_BYTES_MAX, &mut pongs, |event| match event {
                 ServerEvent::Gap(gap) => *gap_frames = gap_frames.saturating_add(gap.frames()),
                 ServerEvent::Message(message) if !message.is_text => take(message, at_unix_ns),
                 ServerEvent::Message(message) => match envelope::read_text(message.bytes) {
@@ -208,10 +209,12 @@ impl Line {
         Ok(())
     }
 
-    fn tell_gaps(&self) {
+    fn report_gaps(&self) {
         if self.gap_frames > 0 {
             let frames = format_exact(self.gap_frames);
-            say(format_args!("{frames} frames are missing: the server told that it skipped them"));
+            say(format_args!(
+                "{frames} frames are missing: the server reported that it skipped them"
+            ));
         }
     }
 }
@@ -237,7 +240,7 @@ fn connect(args: &RecordArgs) -> Result<Connection, RecorderError> {
 }
 
 /// Counts of written and omitted frames.
-struct Tape<W: io::Write> {
+struct FrameRecorder<W: io::Write> {
     writer: PacketWriter<W>,
     frames: u64,
     streams: FxHashMap<(u64, u16), Sender>,
@@ -250,12 +253,12 @@ struct Tape<W: io::Write> {
     failure: Option<io::Error>,
 }
 
-impl<W: io::Write> Tape<W> {
-    fn new(writer: PacketWriter<W>) -> Tape<W> {
+impl<W: io::Write> FrameRecorder<W> {
+    fn new(writer: PacketWriter<W>) -> FrameRecorder<W> {
         let (streams, ranks) = (FxHashMap::default(), FxHashMap::default());
         let (frames, others, other_bytes, unfit) = (0, 0, 0, 0);
         let failure = None;
-        Tape { writer, frames, streams, ranks, others, other_bytes, unfit, failure }
+        FrameRecorder { writer, frames, streams, ranks, others, other_bytes, unfit, failure }
     }
 
     fn take(&mut self, message: Message<'_>, at_unix_ns: u64) {
@@ -296,11 +299,11 @@ impl<W: io::Write> Tape<W> {
         Some(sender)
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let [frames, streams] = [self.frames, self.streams.len() as u64].map(format_exact);
-        let mut told = format!("{frames} frames of {streams} streams");
+        let mut summary = format!("{frames} frames of {streams} streams");
         if self.others > 0 {
-            told.push_str(&format!(
+            summary.push_str(&format!(
                 " (without {} messages of {} that are no C37.118 frame)",
                 format_exact(self.others),
                 format_bytes(self.other_bytes as f64),
@@ -308,11 +311,11 @@ impl<W: io::Write> Tape<W> {
         }
         if self.unfit > 0 {
             let count = format_exact(self.unfit);
-            told.push_str(&format!(
+            summary.push_str(&format!(
                 " (without {count} frames too long for a packet or of too many streams)"
             ));
         }
-        told
+        summary
     }
 
     fn finish(self) -> io::Result<()> {
@@ -337,11 +340,11 @@ mod tests {
     #[test]
     fn frames_are_written_by_topic_and_the_rest_is_counted() {
         let mut out = Vec::new();
-        let mut tape = Tape::new(PacketWriter::new(&mut out).unwrap());
+        let mut recorder = FrameRecorder::new(PacketWriter::new(&mut out).unwrap());
         let mut take = |feed: u8, payload: &[u8]| {
             let bytes = [&[feed, 1, 0][..], payload].concat();
             let message = Message { bytes: &bytes, is_text: false, is_deflated: false };
-            tape.take(message, u64::from(feed));
+            recorder.take(message, u64::from(feed));
         };
         let frame = data_frame(7, 5, 0, 1);
         take(1, &frame);
@@ -349,9 +352,10 @@ mod tests {
         take(2, &data_frame(7, 5, 1, 1));
         take(3, b"{}");
         take(3, &[&frame[..], &frame].concat());
-        let told = "3 frames of 2 streams (without 2 messages of 56 B that are no C37.118 frame)";
-        assert_eq!(tape.told(), told);
-        tape.finish().unwrap();
+        let summary =
+            "3 frames of 2 streams (without 2 messages of 56 B that are no C37.118 frame)";
+        assert_eq!(recorder.summary(), summary);
+        recorder.finish().unwrap();
         let recording = Recording::read(&out[..]).unwrap();
         let lengths: Vec<_> = recording.streams().iter().map(|s| (s.id, s.track.len())).collect();
         assert_eq!(lengths, [(7, 1), (7, 2)]);

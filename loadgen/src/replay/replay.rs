@@ -87,7 +87,7 @@ pub fn run(args: &ReplayArgs, command: &str) -> Result<Exit, ReplayError> {
     let file = File::open(&args.file).map_err(|cause| ReplayError::File { path: path(), cause })?;
     let mut recording =
         Recording::read(file).map_err(|cause| ReplayError::Recording { path: path(), cause })?;
-    note(format_args!("{}: {}", path(), told(&recording)));
+    note(format_args!("{}: {}", path(), summary(&recording)));
     if args.restamp {
         recording.restamp(args.speed);
     }
@@ -96,7 +96,7 @@ pub fn run(args: &ReplayArgs, command: &str) -> Result<Exit, ReplayError> {
 }
 
 /// Prints what a recording holds, and what was left out of the file.
-fn told(recording: &Recording) -> String {
+fn summary(recording: &Recording) -> String {
     let (first_ns, last_ns) = recording.span_ns();
     let length_s = (last_ns - first_ns) as f64 / SECOND_NS as f64;
     let streams = recording.streams();

@@ -84,11 +84,12 @@ impl Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = self.counts.iter();
-        let told = told.map(|(skip, count)| format!("{} x {}", format_exact(*count), skip.text()));
+        let parts = self.counts.iter();
+        let parts =
+            parts.map(|(skip, count)| format!("{} x {}", format_exact(*count), skip.text()));
         match self.counts.is_empty() {
             true => f.write_str("nothing"),
-            false => f.write_str(&told.collect::<Vec<_>>().join(", ")),
+            false => f.write_str(&parts.collect::<Vec<_>>().join(", ")),
         }
     }
 }

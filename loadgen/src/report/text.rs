@@ -281,13 +281,13 @@ fn rates(outcome: &Outcome) -> Option<String> {
 
 /// The spread, for the classes that follow several publishers of a rate.
 fn whole_ticks(outcome: &Outcome) -> Option<String> {
-    let told = outcome.classes.iter().filter_map(|class| {
+    let parts = outcome.classes.iter().filter_map(|class| {
         let ticks = class.ticks.as_ref()?;
         let (whole, expected) = (format_exact(ticks.whole), format_exact(ticks.expected));
         Some(format!("{whole} of {expected} ({:.3} %)", ticks.share()? * 100.0))
     });
-    let told: Vec<String> = told.collect();
-    (!told.is_empty()).then(|| told.join(", "))
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// The requested kernel counters that are missing, and why.
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_on_purpose_is_told() {
+    fn what_was_done_on_purpose_is_reported() {
         let mut outcome = fixtures::outcome();
         assert!(!rendered(&outcome).contains("on purpose"));
         outcome.publishers.deviations.withheld = 1_234;

@@ -444,8 +444,8 @@ mod tests {
             mark.as_mut().unwrap().kernel = Some([("syscalls", count)].into());
         }
         samples.uncounted.insert("instructions", "why".to_owned());
-        let told = json!({"counted": {"syscalls": 7}, "missing": {"instructions": "why"}});
-        assert_eq!(kernel_json(&samples), Some(told));
+        let expected = json!({"counted": {"syscalls": 7}, "missing": {"instructions": "why"}});
+        assert_eq!(kernel_json(&samples), Some(expected));
     }
 
     #[test]

@@ -153,10 +153,10 @@ impl RunFile {
     /// The requested kernel counters that are missing, each with the reason.
     pub fn uncounted(&self) -> Vec<String> {
         let missing = self.run["server"]["kernel"]["missing"].as_object();
-        let told = |(what, reason): (&String, &Value)| {
+        let line = |(what, reason): (&String, &Value)| {
             format!("{what}: {}", reason.as_str().unwrap_or_default())
         };
-        missing.into_iter().flatten().map(told).collect()
+        missing.into_iter().flatten().map(line).collect()
     }
 
     /// Whether this run and one of the other side used the same scenario, host and method.

@@ -41,9 +41,9 @@ impl Target {
         let source_ips: Result<_, _> =
             section.texts("source_ips")?.into_iter().map(parse_range).collect();
         let url = section.parsed("url", parse_target_url)?;
-        let told = section.flag("tls")?;
-        let tls = url.as_ref().map_or(told, |url| url.tls);
-        if told && !tls {
+        let is_set = section.flag("tls")?;
+        let tls = url.as_ref().map_or(is_set, |url| url.tls);
+        if is_set && !tls {
             return Err(section.bad("tls", "the URL says otherwise; write `wss://host:port`"));
         }
         let authority = url.map(|url| url.authority);

@@ -7,7 +7,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::compare::comparison::{ALPHA, Asked, Comparison, Gate};
+use crate::compare::comparison::{ALPHA, Comparison, ComparisonOptions, Gate};
 use crate::compare::metric::Metric;
 use crate::receive::histograms::SignedHistogram;
 use crate::result::run_file::RunFile;
@@ -34,9 +34,9 @@ pub fn comparisons() -> Row {
 fn is_alarm(seed: u64, factor: f64) -> bool {
     let Some(metric) = Metric::find("cpu_per_delivery") else { return false };
     let gate = Gate { metric, effect_min: Some(0.0) };
-    let asked = Asked { gates: vec![gate], seed, ..Asked::default() };
+    let options = ComparisonOptions { gates: vec![gate], seed, ..ComparisonOptions::default() };
     let (base, cand) = (side(1.0, 2 * seed), side(factor, 2 * seed + 1));
-    Comparison::of(&base, &cand, &asked).has_regressed()
+    Comparison::of(&base, &cand, &options).has_regressed()
 }
 
 /// Eight runs that scatter around a value.

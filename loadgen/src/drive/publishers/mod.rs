@@ -115,7 +115,7 @@ impl<'s> PublisherThread<'s> {
             poll,
             outcome: PublisherOutcome {
                 count: sockets.len() as u64,
-                laps: vec![0; run_state.plan.course.told()],
+                laps: vec![0; run_state.plan.course.reported_laps()],
                 ..PublisherOutcome::default()
             },
             sockets,

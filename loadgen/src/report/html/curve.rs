@@ -104,12 +104,12 @@ fn percentile_name(nines: f64) -> String {
 }
 
 fn in_words(title: &str, curves: &[Curve]) -> String {
-    let told = curves.iter().map(|curve| {
+    let parts = curves.iter().map(|curve| {
         let at = |quantile| curve.at(nines_of(quantile)).map_or("unknown".to_owned(), format_ns);
         let max = format_ns(curve.latencies.max() as f64);
         format!("{}: median {}, 99 % {}, largest {max}", curve.name, at(0.5), at(0.99))
     });
-    format!("{title}, a curve each for {}.", told.collect::<Vec<_>>().join("; "))
+    format!("{title}, a curve each for {}.", parts.collect::<Vec<_>>().join("; "))
 }
 
 const STEPS_PER_NINE: f64 = 50.0;

@@ -52,8 +52,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// The classes whose latencies count: the healthy ones, or all if there is none.
-    pub fn telling(&self) -> Vec<&ClassOutcome> {
+    /// The classes whose latencies are scored: the healthy ones, or all if there is none.
+    pub fn scored(&self) -> Vec<&ClassOutcome> {
         let classes = || self.totals.classes.iter();
         let healthy: Vec<_> = classes().filter(|class| class.kind == ClassKind::Healthy).collect();
         if healthy.is_empty() { classes().collect() } else { healthy }
@@ -62,8 +62,8 @@ impl Document {
     /// Their latencies of one kind, all together; of frames that did not come, from below.
     pub fn latencies(&self, of: fn(&ClassOutcome) -> &SignedHistogram) -> Censored {
         let mut all = Censored::default();
-        let telling = self.telling().into_iter();
-        telling.for_each(|class| all.add(of(class), class.waiting.as_deref()));
+        let scored = self.scored().into_iter();
+        scored.for_each(|class| all.add(of(class), class.waiting.as_deref()));
         all
     }
 }

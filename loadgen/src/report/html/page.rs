@@ -114,14 +114,14 @@ impl Page<'_> {
 impl Verdict<'_> {
     fn of(run: &Document) -> Verdict<'_> {
         let unmet = || run.slo.iter().filter(|goal| !goal.pass);
-        let told = |g: &Condition| format!("{}: {} (allowed {})", g.name, g.measured, g.allowed);
+        let text_of = |g: &Condition| format!("{}: {} (allowed {})", g.name, g.measured, g.allowed);
         let (class, text, points) = match run.verdict.as_str() {
             "ok" => ("good", "Valid run, all goals met", Vec::new()),
             "slo-violated" if unmet().all(Condition::is_open) => {
                 let text = "Valid run, but the clocks cannot tell whether goals were met";
-                ("missed", text, unmet().map(told).collect())
+                ("missed", text, unmet().map(text_of).collect())
             }
-            "slo-violated" => ("missed", "Valid run, goals missed", unmet().map(told).collect()),
+            "slo-violated" => ("missed", "Valid run, goals missed", unmet().map(text_of).collect()),
             "server-failed" => {
                 ("missed", "The server failed during the run", run.health.reasons.clone())
             }

@@ -110,8 +110,8 @@ fn names(run: &Document) -> BTreeMap<i32, (String, u64)> {
 
 fn others(total: &[Option<f64>], lines: &[Line]) -> Line {
     let rest = |(column, total): (usize, &Option<f64>)| {
-        let told = lines.iter().filter_map(|line| line.values.get(column).copied().flatten());
-        total.map(|total| (total - told.sum::<f64>()).max(0.0))
+        let known = lines.iter().filter_map(|line| line.values.get(column).copied().flatten());
+        total.map(|total| (total - known.sum::<f64>()).max(0.0))
     };
     line("others", total.iter().enumerate().map(rest).collect())
 }

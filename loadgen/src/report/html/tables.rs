@@ -47,10 +47,10 @@ pub fn headlines(run: &Document) -> Vec<Headline> {
         (true, _) => UNKNOWN.to_owned(),
         (_, Latency { ns, is_least }) => clocks::latency(ns, is_least, run.clock.bound_ns),
     };
-    let telling = run.telling();
-    let expected = sum(&telling, |class| class.expected);
-    let lost = sum(&telling, |class| class.lost);
-    let tail = sum(&telling, ClassOutcome::tail);
+    let scored = run.scored();
+    let expected = sum(&scored, |class| class.expected);
+    let lost = sum(&scored, |class| class.lost);
+    let tail = sum(&scored, ClassOutcome::tail);
     let classes = &run.totals.classes;
     let measured: u64 = classes.iter().map(|class| class.e2e.len()).sum();
     let seconds = run.totals.measured_s;
