@@ -35,7 +35,7 @@ pub enum Fault {
 
 /// What the server does with one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum FrameAction {
     /// It is sent this long after its arrival.
     Hold(Duration),
     /// The server stalls for this long.
@@ -50,20 +50,20 @@ pub enum Deed {
 
 impl Fault {
     /// What happens to frame `number` since the start of the server, from 0.
-    pub fn deed(self, number: u64) -> Deed {
+    pub fn action(self, number: u64) -> FrameAction {
         match self {
-            Fault::None => Deed::Hold(Duration::ZERO),
-            Fault::Delay(delay) => Deed::Hold(delay),
+            Fault::None => FrameAction::Hold(Duration::ZERO),
+            Fault::Delay(delay) => FrameAction::Hold(delay),
             Fault::Mixture { short, long, every } => {
-                Deed::Hold(if number % every == every - 1 { long } else { short })
+                FrameAction::Hold(if number % every == every - 1 { long } else { short })
             }
-            Fault::Stop { at, length } if number == at => Deed::Stop(length),
-            Fault::Stop { .. } => Deed::Hold(Duration::ZERO),
+            Fault::Stop { at, length } if number == at => FrameAction::Stop(length),
+            Fault::Stop { .. } => FrameAction::Hold(Duration::ZERO),
             Fault::Mangle { every } => match number % every {
-                place if place == every / 4 => Deed::Drop,
-                place if place == every / 2 => Deed::Repeat,
-                place if place == every / 4 * 3 => Deed::Swap,
-                _ => Deed::Hold(Duration::ZERO),
+                place if place == every / 4 => FrameAction::Drop,
+                place if place == every / 2 => FrameAction::Repeat,
+                place if place == every / 4 * 3 => FrameAction::Swap,
+                _ => FrameAction::Hold(Duration::ZERO),
             },
         }
     }
@@ -75,20 +75,20 @@ mod tests {
 
     #[test]
     fn of_a_thousand_one_is_lost_one_repeated_and_one_swapped() {
-        let deeds: Vec<_> = (0..3000).map(|n| Fault::Mangle { every: 1000 }.deed(n)).collect();
-        for deed in [Deed::Drop, Deed::Repeat, Deed::Swap] {
-            assert_eq!(deeds.iter().filter(|done| **done == deed).count(), 3, "{deed:?}");
+        let actions: Vec<_> = (0..3000).map(|n| Fault::Mangle { every: 1000 }.action(n)).collect();
+        for action in [FrameAction::Drop, FrameAction::Repeat, FrameAction::Swap] {
+            assert_eq!(actions.iter().filter(|found| **found == action).count(), 3, "{action:?}");
         }
         // The successor of a swapped frame is sent when it arrives.
-        let swap = deeds.iter().position(|deed| *deed == Deed::Swap).unwrap();
-        assert_eq!(deeds[swap + 1], Deed::Hold(Duration::ZERO));
+        let swap = actions.iter().position(|action| *action == FrameAction::Swap).unwrap();
+        assert_eq!(actions[swap + 1], FrameAction::Hold(Duration::ZERO));
     }
 
     #[test]
     fn a_mixture_has_one_of_so_many() {
         let [short, long] = [1, 50].map(Duration::from_millis);
         let fault = Fault::Mixture { short, long, every: 100 };
-        let held = (0..500).filter(|n| fault.deed(*n) == Deed::Hold(long)).count();
+        let held = (0..500).filter(|n| fault.action(*n) == FrameAction::Hold(long)).count();
         assert_eq!(held, 5);
     }
 
@@ -96,7 +96,7 @@ mod tests {
     fn a_stop_comes_once() {
         let length = Duration::from_secs(1);
         let fault = Fault::Stop { at: 7, length };
-        let stops = (0..100).filter(|n| fault.deed(*n) == Deed::Stop(length));
+        let stops = (0..100).filter(|n| fault.action(*n) == FrameAction::Stop(length));
         assert_eq!(stops.collect::<Vec<_>>(), [7]);
     }
 }

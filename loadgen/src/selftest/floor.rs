@@ -51,7 +51,7 @@ impl TimingFloor {
     ///
     /// # Errors
     /// The error of the file system, or when there is no home directory.
-    pub fn leave(&self) -> io::Result<PathBuf> {
+    pub fn store(&self) -> io::Result<PathBuf> {
         let homeless =
             || io::Error::new(io::ErrorKind::NotFound, "neither XDG_STATE_HOME nor HOME");
         let path = path().ok_or_else(homeless)?;

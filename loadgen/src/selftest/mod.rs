@@ -41,48 +41,48 @@ pub fn run(args: &SelftestArgs) -> Result<Exit, SelftestError> {
     }
     say(format_args!("\n{passed} of {} within their bounds", rows.len()));
     if rows.iter().any(|row| row.verdict == RowVerdict::Wrong) {
-        note(format_args!("do not trust what this instrument says here before this is mended"));
+        note(format_args!("do not trust what gridload measures on this host until this is fixed"));
         return Ok(Exit::InvalidRun);
     }
     if passed < rows.len() {
-        note(format_args!("the host was in the way: try again when it is quiet"));
+        note(format_args!("other work disturbed the host: repeat this when it is idle"));
         return Ok(Exit::InvalidRun);
     }
-    leave(&floor);
+    store(&floor);
     Ok(Exit::Ok)
 }
 
 fn all(extent: Extent) -> Result<(Vec<Row>, TimingFloor), SelftestError> {
     let (rows, floor) = Rows::begin(extent)?;
-    let mut told = Told::default();
-    told.add([floor]);
-    told.add(rows.fixed_delays()?);
-    told.add([rows.mixture()?]);
-    told.add([rows.server_stop()?]);
-    told.add([rows.publisher_stop()?]);
-    told.add(rows.clock_shifts()?);
-    told.add([rows.mangled()?]);
-    told.add([rows.stopped_reader()?]);
-    told.add([rows.saturated()?]);
-    told.add([offline::comparisons()]);
-    told.add([offline::merged()]);
-    Ok((told.rows, rows.floor))
+    let mut log = RowLog::default();
+    log.add([floor]);
+    log.add(rows.fixed_delays()?);
+    log.add([rows.mixture()?]);
+    log.add([rows.server_stop()?]);
+    log.add([rows.publisher_stop()?]);
+    log.add(rows.clock_shifts()?);
+    log.add([rows.mangled()?]);
+    log.add([rows.stopped_reader()?]);
+    log.add([rows.saturated()?]);
+    log.add([offline::comparisons()]);
+    log.add([offline::merged()]);
+    Ok((log.rows, rows.floor))
 }
 
 /// The rows so far; each is printed when it is complete.
 #[derive(Default)]
-struct Told {
+struct RowLog {
     rows: Vec<Row>,
 }
 
-impl Told {
+impl RowLog {
     fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
         for row in rows {
             let Row { number, what, truth, measured, allowed, verdict } = &row;
             say(format_args!("{} {number:>2}  {what}", verdict.name()));
             say(format_args!(
                 "{:>20} {truth}\n{:>20} {measured}\n{:>20} {allowed}",
-                "truth", "measured", "may be off"
+                "expected", "measured", "tolerance"
             ));
             self.rows.push(row);
         }
@@ -90,9 +90,13 @@ impl Told {
 }
 
 /// Reports work without a floor, so an unwritable home directory only causes a message.
-fn leave(floor: &TimingFloor) {
-    match floor.leave() {
-        Ok(path) => note(format_args!("the floor is kept for later reports in {}", path.display())),
-        Err(error) => note(format_args!("the floor could not be kept for later reports: {error}")),
+fn store(floor: &TimingFloor) {
+    match floor.store() {
+        Ok(path) => {
+            note(format_args!("latency floor stored for later reports: {}", path.display()))
+        }
+        Err(error) => {
+            note(format_args!("the latency floor could not be stored for later reports: {error}"))
+        }
     }
 }

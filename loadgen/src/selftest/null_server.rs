@@ -19,7 +19,7 @@ use tungstenite::{Message, WebSocket};
 
 use crate::observe::host;
 use crate::receive::histograms::SignedHistogram;
-use crate::selftest::fault::{Deed, Fault};
+use crate::selftest::fault::{Fault, FrameAction};
 use crate::time::clock::mono_ns;
 
 /// What the server has done; the correct result of a trial.
@@ -193,9 +193,9 @@ impl Broadcaster {
 
     fn run(mut self) {
         loop {
-            let ping_timeout = self.ping_timeout();
-            let until_ns = mono_ns() + ping_timeout.as_nanos() as u64;
-            match self.inbox.recv_timeout(ping_timeout) {
+            let wait = self.wait();
+            let until_ns = mono_ns() + wait.as_nanos() as u64;
+            match self.inbox.recv_timeout(wait) {
                 Ok(job) => self.take(job),
                 Err(RecvTimeoutError::Timeout) => self.note_jitter(until_ns),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -213,9 +213,9 @@ impl Broadcaster {
         self.shared.jitter.lock().unwrap_or_else(PoisonError::into_inner).record(late_ns.max(0));
     }
 
-    fn ping_timeout(&self) -> Duration {
+    fn wait(&self) -> Duration {
         let due_ns = self.held.peek().map_or(u64::MAX, |Reverse((due_ns, ..))| *due_ns);
-        Duration::from_nanos(due_ns.saturating_sub(mono_ns() + SPIN_NS)).min(PATIENCE)
+        Duration::from_nanos(due_ns.saturating_sub(mono_ns() + SPIN_NS)).min(RETRY_INTERVAL)
     }
 
     fn take(&mut self, job: Job) {
@@ -230,24 +230,24 @@ impl Broadcaster {
     }
 
     fn take_frame(&mut self, at_ns: u64, bytes: Vec<u8>) {
-        let deed = self.fault.deed(self.seen);
+        let action = self.fault.action(self.seen);
         self.seen += 1;
-        match deed {
-            Deed::Hold(delay) => {
+        match action {
+            FrameAction::Hold(delay) => {
                 let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
                 self.hold(at_ns.saturating_add(delay_ns), bytes);
             }
-            Deed::Stop(length) => {
-                self.stand_still(length);
+            FrameAction::Stop(length) => {
+                self.stall(length);
                 self.hold(at_ns, bytes);
             }
-            Deed::Drop => count(&self.shared.dropped, 1),
-            Deed::Repeat => {
+            FrameAction::Drop => count(&self.shared.dropped, 1),
+            FrameAction::Repeat => {
                 count(&self.shared.repeated, 1);
                 self.hold(at_ns, bytes.clone());
                 self.hold(at_ns, bytes);
             }
-            Deed::Swap => {
+            FrameAction::Swap => {
                 count(&self.shared.swapped, 1);
                 self.swapped = Some(bytes);
             }
@@ -263,7 +263,7 @@ impl Broadcaster {
         }
     }
 
-    fn stand_still(&self, length: Duration) {
+    fn stall(&self, length: Duration) {
         let from_ns = mono_ns();
         thread::sleep(length);
         count(&self.shared.stopped_ns, mono_ns() - from_ns);
@@ -335,6 +335,6 @@ fn count(counter: &AtomicU64, more: u64) {
 /// The lateness allowed for a sleep; the thread spins for the remaining time.
 const SPIN_NS: u64 = 80_000;
 /// The interval in which a full socket is tried again.
-const PATIENCE: Duration = Duration::from_millis(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// A subscriber with more unsent bytes than this has stopped reading and is ignored.
 const PENDING_BYTES_MAX: usize = 64 << 20;

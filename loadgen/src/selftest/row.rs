@@ -53,20 +53,20 @@ impl RowVerdict {
 
 impl Row {
     /// Adds a further condition to the row.
-    pub fn also(self, holds: bool) -> Row {
+    pub fn and(self, holds: bool) -> Row {
         if holds { self } else { Row { verdict: RowVerdict::Wrong, ..self } }
     }
 
     /// The row of a trial that the host may have disturbed; if it did, a failure proves nothing.
-    pub fn on(self, is_calm: bool) -> Row {
-        let is_spoiled = self.verdict == RowVerdict::Wrong && !is_calm;
+    pub fn unless_disturbed(self, is_undisturbed: bool) -> Row {
+        let is_spoiled = self.verdict == RowVerdict::Wrong && !is_undisturbed;
         if is_spoiled { Row { verdict: RowVerdict::Spoiled, ..self } } else { self }
     }
 }
 
 /// A measured value and the correct one.
 #[derive(Debug, Clone, Copy)]
-pub struct Near {
+pub struct Approx {
     /// The correct value, ns.
     pub truth_ns: f64,
     /// The measured value, ns.
@@ -75,7 +75,7 @@ pub struct Near {
     pub off_max_ns: f64,
 }
 
-impl Near {
+impl Approx {
     /// Whether the difference is within the bound.
     pub fn holds(self) -> bool {
         (self.measured_ns - self.truth_ns).abs() <= self.off_max_ns
@@ -83,18 +83,18 @@ impl Near {
 }
 
 /// Values by name, each compared within its bound.
-pub fn near(number: u8, what: &str, values: &[(&str, Near)]) -> Row {
-    let listed = |of: fn(&Near) -> f64| {
-        let each = values.iter().map(|(name, near)| format!("{name} {}", format_ns(of(near))));
+pub fn approx(number: u8, what: &str, values: &[(&str, Approx)]) -> Row {
+    let listed = |of: fn(&Approx) -> f64| {
+        let each = values.iter().map(|(name, approx)| format!("{name} {}", format_ns(of(approx))));
         each.collect::<Vec<_>>().join(", ")
     };
     Row {
         number,
         what: what.to_owned(),
-        truth: listed(|near| near.truth_ns),
-        measured: listed(|near| near.measured_ns),
-        allowed: listed(|near| near.off_max_ns),
-        verdict: RowVerdict::of(values.iter().all(|(_, near)| near.holds())),
+        truth: listed(|approx| approx.truth_ns),
+        measured: listed(|approx| approx.measured_ns),
+        allowed: listed(|approx| approx.off_max_ns),
+        verdict: RowVerdict::of(values.iter().all(|(_, approx)| approx.holds())),
     }
 }
 
@@ -120,22 +120,22 @@ mod tests {
 
     #[test]
     fn a_value_off_by_more_than_its_bound_fails_the_row() {
-        let value = |measured_ns| Near { truth_ns: 5e6, measured_ns, off_max_ns: 1e5 };
+        let value = |measured_ns| Approx { truth_ns: 5e6, measured_ns, off_max_ns: 1e5 };
         let verdict =
-            |p50, p99| near(2, "delay", &[("p50", value(p50)), ("p99", value(p99))]).verdict;
+            |p50, p99| approx(2, "delay", &[("p50", value(p50)), ("p99", value(p99))]).verdict;
         assert_eq!(verdict(5.1e6, 4.9e6), RowVerdict::Ok);
         assert_eq!(verdict(5.0e6, 5.2e6), RowVerdict::Wrong);
-        let row = near(2, "delay", &[("p50", value(5.2e6))]);
+        let row = approx(2, "delay", &[("p50", value(5.2e6))]);
         assert_eq!(row.allowed, "p50 100 µs");
-        assert_eq!(row.clone().on(true).verdict, RowVerdict::Wrong);
-        assert_eq!(row.on(false).verdict, RowVerdict::Spoiled);
+        assert_eq!(row.clone().unless_disturbed(true).verdict, RowVerdict::Wrong);
+        assert_eq!(row.unless_disturbed(false).verdict, RowVerdict::Spoiled);
     }
 
     #[test]
     fn one_count_off_by_one_fails_the_row() {
         let row = exact(7, "counts", &[("lost", 8, 8), ("twice", 8, 8)]);
-        assert_eq!(row.clone().also(true).verdict, RowVerdict::Ok);
-        assert_eq!(row.also(false).verdict, RowVerdict::Wrong);
+        assert_eq!(row.clone().and(true).verdict, RowVerdict::Ok);
+        assert_eq!(row.and(false).verdict, RowVerdict::Wrong);
         let row = exact(7, "counts", &[("lost", 8, 8), ("twice", 8, 9)]);
         assert_eq!((row.verdict, row.measured.as_str()), (RowVerdict::Wrong, "lost 8, twice 9"));
     }

@@ -18,8 +18,8 @@ use crate::receive::histograms::SignedHistogram;
 use crate::selftest::error::SelftestError;
 use crate::selftest::fault::Fault;
 use crate::selftest::floor::TimingFloor;
-use crate::selftest::row::{Near, Row, RowVerdict, exact, near};
-use crate::selftest::trial::{Bench, Found, Trial};
+use crate::selftest::row::{Approx, Row, RowVerdict, approx, exact};
+use crate::selftest::trial::{Bench, Trial, TrialResult};
 use crate::time::clock::{UtcMap, mono_ns};
 use crate::time::units::{SECOND_NS, format_ns};
 
@@ -43,7 +43,7 @@ pub struct Rows {
     pub floor: TimingFloor,
 }
 
-type Tested = Result<Row, SelftestError>;
+type RowResult = Result<Row, SelftestError>;
 
 impl Rows {
     /// Row 1: measures the floor, and creates the state that the other rows need.
@@ -52,7 +52,7 @@ impl Rows {
     /// When the trial cannot be run.
     pub fn begin(extent: Extent) -> Result<(Rows, Row), SelftestError> {
         let bench = Bench::new(extent.of(4, 2) as usize);
-        let found = bench.calm(Trial::of(&quiet(extent.of(6, 3)), Fault::None))?;
+        let found = bench.run_undisturbed(Trial::of(&light(extent.of(6, 3)), Fault::None))?;
         let fingerprint = Environment::read().host_fingerprint;
         let taken_unix_s = UtcMap::sample().unix_of_mono(mono_ns()) / SECOND_NS;
         let healthy = found.healthy();
@@ -71,7 +71,7 @@ impl Rows {
             allowed: "none lost, p99 <= 5 ms".to_owned(),
             verdict: RowVerdict::of(complete && floor.p99_ns <= FLOOR_P99_MAX_NS),
         };
-        Ok((Rows { bench, extent, floor }, row.on(found.is_calm())))
+        Ok((Rows { bench, extent, floor }, row.unless_disturbed(found.is_undisturbed())))
     }
 
     /// Row 2: every frame is delayed by a fixed time.
@@ -83,45 +83,46 @@ impl Rows {
         delays.iter().map(|ms| self.fixed_delay(Duration::from_millis(*ms))).collect()
     }
 
-    fn fixed_delay(&self, delay: Duration) -> Tested {
-        let load = quiet(self.extent.of(4, 3));
-        let found = self.bench.calm(Trial::of(&load, Fault::Delay(delay)))?;
+    fn fixed_delay(&self, delay: Duration) -> RowResult {
+        let load = light(self.extent.of(4, 3));
+        let found = self.bench.run_undisturbed(Trial::of(&load, Fault::Delay(delay)))?;
         let e2e = found.healthy().e2e;
-        let what = format!("every frame held back {} ms", delay.as_millis());
+        let what = format!("every frame delayed by {} ms", delay.as_millis());
         let at = |quantile: f64, floor_ns: i64| {
             let truth_ns = floor_ns as f64 + delay.as_nanos() as f64;
-            self.near(&found, truth_ns, e2e.quantile(quantile))
+            self.approx(&found, truth_ns, e2e.quantile(quantile))
         };
         let values = [("p50", at(0.5, self.floor.p50_ns)), ("p99", at(0.99, self.floor.p99_ns))];
-        Ok(near(2, &what, &values).on(found.is_calm()))
+        Ok(approx(2, &what, &values).unless_disturbed(found.is_undisturbed()))
     }
 
     /// One thousandth, which is the histograms' precision, plus what the host adds in any run and
     /// in this one.
-    fn near(&self, found: &Found, truth_ns: f64, measured_ns: i64) -> Near {
+    fn approx(&self, found: &TrialResult, truth_ns: f64, measured_ns: i64) -> Approx {
         let host_ns = self.floor.p99_ns + found.jitter_ns();
         let off_max_ns = truth_ns.abs() / 1000.0 + host_ns as f64;
-        Near { truth_ns, measured_ns: measured_ns as f64, off_max_ns }
+        Approx { truth_ns, measured_ns: measured_ns as f64, off_max_ns }
     }
 
     /// Row 3: 99 % of the frames are delayed by 1 ms, 1 % by 50 ms.
     ///
     /// # Errors
     /// When the trial cannot be run.
-    pub fn mixture(&self) -> Tested {
+    pub fn mixture(&self) -> RowResult {
         let [short, long] = [1, 50].map(Duration::from_millis);
         let fault = Fault::Mixture { short, long, every: 100 };
         let load =
-            load(&Shape { publishers: 20, fps: 10, seconds: self.extent.of(10, 5), ..QUIET });
-        let found = self.bench.calm(Trial::of(&load, fault))?;
+            load(&LoadShape { publishers: 20, fps: 10, seconds: self.extent.of(10, 5), ..LIGHT });
+        let found = self.bench.run_undisturbed(Trial::of(&load, fault))?;
         let e2e = found.healthy().e2e;
         let at = |quantile: f64, delay: Duration| {
             let truth_ns = self.floor.p50_ns as f64 + delay.as_nanos() as f64;
-            self.near(&found, truth_ns, e2e.quantile(quantile))
+            self.approx(&found, truth_ns, e2e.quantile(quantile))
         };
         let values =
             [("p50", at(0.5, short)), ("p98", at(0.98, short)), ("p99.5", at(0.995, long))];
-        Ok(near(3, "99 % held back 1 ms, 1 % 50 ms", &values).on(found.is_calm()))
+        Ok(approx(3, "99 % delayed by 1 ms, 1 % by 50 ms", &values)
+            .unless_disturbed(found.is_undisturbed()))
     }
 
     /// Row 4: the server stalls for a second. The publisher keeps its schedule, so service and
@@ -129,20 +130,21 @@ impl Rows {
     ///
     /// # Errors
     /// When the trial cannot be run.
-    pub fn server_stop(&self) -> Tested {
-        let rate = QUIET.publishers * QUIET.fps;
+    pub fn server_stop(&self) -> RowResult {
+        let rate = LIGHT.publishers * LIGHT.fps;
         let fault = Fault::Stop { at: rate * 2, length: Duration::from_secs(1) };
-        let found = self.bench.calm(Trial::of(&quiet(self.extent.of(5, 4)), fault))?;
+        let found = self.bench.run_undisturbed(Trial::of(&light(self.extent.of(5, 4)), fault))?;
         let healthy = found.healthy();
         let stopped_ns = found.tally.stopped_ns as f64;
         let truth_ns = area_of_stop(rate, stopped_ns) * healthy.sockets as f64;
-        let value = |measured: &SignedHistogram| Near {
+        let value = |measured: &SignedHistogram| Approx {
             truth_ns,
             measured_ns: area(measured),
             off_max_ns: truth_ns * AREA_OFF_MAX,
         };
         let values = [("e2e area", value(&healthy.e2e)), ("service", value(&healthy.service))];
-        Ok(near(4, "the server stops for a second", &values).on(found.is_calm()))
+        Ok(approx(4, "the server stalls for a second", &values)
+            .unless_disturbed(found.is_undisturbed()))
     }
 
     /// Row 5: the publisher stalls for a second. End-to-end latency shows it, because it counts
@@ -150,33 +152,33 @@ impl Rows {
     ///
     /// # Errors
     /// When the trial cannot be run.
-    pub fn publisher_stop(&self) -> Tested {
+    pub fn publisher_stop(&self) -> RowResult {
         let length = Duration::from_secs(1);
         let disturbance =
             Disturbance { publisher_stop: Some((length, length)), ..Disturbance::default() };
-        let load = quiet(self.extent.of(5, 4));
-        let found = self.bench.once(Trial { disturbance, ..Trial::of(&load, Fault::None) })?;
+        let load = light(self.extent.of(5, 4));
+        let found = self.bench.run_once(Trial { disturbance, ..Trial::of(&load, Fault::None) })?;
         let healthy = found.healthy();
         let slip = &found.outcome.publishers.slip;
-        let rate = QUIET.publishers * QUIET.fps;
+        let rate = LIGHT.publishers * LIGHT.fps;
         let truth_ns = area_of_stop(rate, length.as_nanos() as f64) * healthy.sockets as f64;
         let off_max_ns = truth_ns * AREA_OFF_MAX;
         let second_ns = SECOND_NS as f64;
         let values = [
-            ("e2e area", Near { truth_ns, measured_ns: area(&healthy.e2e), off_max_ns }),
-            ("service", Near { truth_ns: 0.0, measured_ns: area(&healthy.service), off_max_ns }),
+            ("e2e area", Approx { truth_ns, measured_ns: area(&healthy.e2e), off_max_ns }),
+            ("service", Approx { truth_ns: 0.0, measured_ns: area(&healthy.service), off_max_ns }),
             (
                 "slip max",
-                Near {
+                Approx {
                     truth_ns: second_ns,
                     measured_ns: slip.max() as f64,
                     off_max_ns: second_ns * AREA_OFF_MAX,
                 },
             ),
         ];
-        let row = near(5, "the publisher stops for a second", &values);
-        let is_void = found.gates.iter().any(|gate| gate.name.starts_with("slip") && !gate.pass);
-        Ok(row.also(is_void))
+        let row = approx(5, "the publisher stalls for a second", &values);
+        let is_flagged = found.gates.iter().any(|gate| gate.name.starts_with("slip") && !gate.pass);
+        Ok(row.and(is_flagged))
     }
 
     /// Row 6: the receivers' clock is wrong. No value is dropped: latencies below zero are counted
@@ -188,42 +190,46 @@ impl Rows {
         [-5_000_000, 5_000_000].into_iter().map(|shift_ns| self.clock_shift(shift_ns)).collect()
     }
 
-    fn clock_shift(&self, shift_ns: i64) -> Tested {
+    fn clock_shift(&self, shift_ns: i64) -> RowResult {
         let disturbance = Disturbance { receiver_shift_ns: shift_ns, ..Disturbance::default() };
-        let load = quiet(self.extent.of(3, 2));
-        let found = self.bench.once(Trial { disturbance, ..Trial::of(&load, Fault::None) })?;
+        let load = light(self.extent.of(3, 2));
+        let found = self.bench.run_once(Trial { disturbance, ..Trial::of(&load, Fault::None) })?;
         let e2e = found.healthy().e2e;
         let is_flagged = found.gates.iter().any(|g| g.name == "negative latencies" && !g.pass);
         let what = format!("the receivers' clock is {:+} ms off", shift_ns / 1_000_000);
         if shift_ns > 0 {
             let truth_ns = (self.floor.p50_ns + shift_ns) as f64;
-            return Ok(near(6, &what, &[("p50", self.near(&found, truth_ns, e2e.quantile(0.5)))]));
+            return Ok(approx(
+                6,
+                &what,
+                &[("p50", self.approx(&found, truth_ns, e2e.quantile(0.5)))],
+            ));
         }
         // A frame that the host delayed by more than the shift is not below zero.
         let late = e2e.len() - e2e.negatives();
         let row = Row {
             number: 6,
             what,
-            truth: format!("{} samples below zero, run void", e2e.len()),
+            truth: format!("{} samples below zero, run invalid", e2e.len()),
             measured: format!(
                 "{}, run {}",
                 e2e.negatives(),
-                if is_flagged { "void" } else { "called valid" }
+                if is_flagged { "invalid" } else { "called valid" }
             ),
-            allowed: "1 % (held up by the host)".to_owned(),
+            allowed: "1 % (delayed by the host)".to_owned(),
             verdict: RowVerdict::of(is_flagged && late * 100 <= e2e.len() && !e2e.is_empty()),
         };
-        Ok(row.on(found.is_calm_but(&["negative latencies"])))
+        Ok(row.unless_disturbed(found.is_undisturbed_except(&["negative latencies"])))
     }
 
     /// Row 7: lost, duplicated and swapped frames must be detected at every subscriber.
     ///
     /// # Errors
     /// When the trial cannot be run.
-    pub fn mangled(&self) -> Tested {
+    pub fn mangled(&self) -> RowResult {
         let seconds = self.extent.of(8, 3);
-        let load = load(&Shape { publishers: 1, fps: 1000, seconds, ..QUIET });
-        let found = self.bench.once(Trial::of(&load, Fault::Mangle { every: 1000 }))?;
+        let load = load(&LoadShape { publishers: 1, fps: 1000, seconds, ..LIGHT });
+        let found = self.bench.run_once(Trial::of(&load, Fault::Mangle { every: 1000 }))?;
         let (healthy, tally) = (found.healthy(), found.tally);
         let counts = [
             ("lost", tally.dropped * healthy.sockets, healthy.lost),
@@ -231,49 +237,54 @@ impl Rows {
             ("out of order", tally.swapped * healthy.sockets, healthy.reordered),
             ("damaged", 0, healthy.corrupt + healthy.misdelivered),
         ];
-        let what = "of 1000 frames one lost, one repeated, one swapped";
+        let what = "of 1000 frames one lost, one duplicated, one reordered";
         let row = exact(7, what, &counts);
-        Ok(row.also(tally.dropped > 0))
+        Ok(row.and(tally.dropped > 0))
     }
 
     /// Row 8: one subscriber stops reading, the others continue.
     ///
     /// # Errors
     /// When a trial cannot be run.
-    pub fn stopped_reader(&self) -> Tested {
-        let shape = Shape { payload: "bytes:4096", seconds: self.extent.of(5, 3), ..QUIET };
-        let calm = self.bench.calm(Trial::of(&load(&shape), Fault::None))?;
-        let beset = load(&Shape { stalled: 1, ..shape });
-        let beset = self.bench.calm(Trial::of(&beset, Fault::None))?;
-        let p99 = |found: &Found| found.healthy().e2e.quantile(0.99);
-        let worse = if calm.jitter_ns() > beset.jitter_ns() { &calm } else { &beset };
-        let value = self.near(worse, p99(&calm) as f64, p99(&beset));
-        let row = near(8, "one reader stops reading: p99 of the others", &[("p99", value)]);
-        let healthy = beset.healthy();
-        let row = row.on(calm.is_calm() && beset.is_calm());
-        Ok(row.also(healthy.received == healthy.expected))
+    pub fn stopped_reader(&self) -> RowResult {
+        let shape = LoadShape { payload: "bytes:4096", seconds: self.extent.of(5, 3), ..LIGHT };
+        let healthy_run = self.bench.run_undisturbed(Trial::of(&load(&shape), Fault::None))?;
+        let stalled_run = load(&LoadShape { stalled: 1, ..shape });
+        let stalled_run = self.bench.run_undisturbed(Trial::of(&stalled_run, Fault::None))?;
+        let p99 = |found: &TrialResult| found.healthy().e2e.quantile(0.99);
+        let worse = if healthy_run.jitter_ns() > stalled_run.jitter_ns() {
+            &healthy_run
+        } else {
+            &stalled_run
+        };
+        let value = self.approx(worse, p99(&healthy_run) as f64, p99(&stalled_run));
+        let row = approx(8, "one reader stops reading: p99 of the others", &[("p99", value)]);
+        let healthy = stalled_run.healthy();
+        let row =
+            row.unless_disturbed(healthy_run.is_undisturbed() && stalled_run.is_undisturbed());
+        Ok(row.and(healthy.received == healthy.expected))
     }
 
     /// Row 9: another process uses the generator's CPUs.
     ///
     /// # Errors
     /// When the trial cannot be run.
-    pub fn saturated(&self) -> Tested {
+    pub fn saturated(&self) -> RowResult {
         let found = {
-            let _busy = Busy::start(self.bench.generator_cpus());
-            self.bench.once(Trial::of(&quiet(self.extent.of(4, 3)), Fault::None))?
+            let _busy = BusyThreads::start(self.bench.generator_cpus());
+            self.bench.run_once(Trial::of(&light(self.extent.of(4, 3)), Fault::None))?
         };
         let breaches = found.breaches();
         Ok(Row {
             number: 9,
-            what: "the generator on a CPU that somebody else keeps busy".to_owned(),
-            truth: "run void, exit 5".to_owned(),
+            what: "another process keeps the CPUs of the generator busy".to_owned(),
+            truth: "run invalid, exit 5".to_owned(),
             measured: match breaches.as_slice() {
                 [] => "run called valid".to_owned(),
-                [first, ..] => format!("run void ({first})"),
+                [first, ..] => format!("run invalid ({first})"),
             },
             allowed: "exact".to_owned(),
-            verdict: RowVerdict::of(found.is_void()),
+            verdict: RowVerdict::of(found.is_invalid()),
         })
     }
 }
@@ -289,7 +300,7 @@ impl Extent {
 
 /// A load for the null server: every subscriber follows everything.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
+struct LoadShape {
     publishers: u64,
     fps: u64,
     subscribers: u64,
@@ -299,15 +310,21 @@ struct Shape {
 }
 
 /// A load so small that it hardly uses two CPUs.
-const QUIET: Shape =
-    Shape { publishers: 5, fps: 20, subscribers: 10, stalled: 0, payload: "c37118", seconds: 5 };
+const LIGHT: LoadShape = LoadShape {
+    publishers: 5,
+    fps: 20,
+    subscribers: 10,
+    stalled: 0,
+    payload: "c37118",
+    seconds: 5,
+};
 
-fn quiet(seconds: u64) -> String {
-    load(&Shape { seconds, ..QUIET })
+fn light(seconds: u64) -> String {
+    load(&LoadShape { seconds, ..LIGHT })
 }
 
-fn load(shape: &Shape) -> String {
-    let Shape { publishers, fps, subscribers, stalled, payload, seconds } = shape;
+fn load(shape: &LoadShape) -> String {
+    let LoadShape { publishers, fps, subscribers, stalled, payload, seconds } = shape;
     let mut text = format!(
         r#"
         name = "selftest"
@@ -348,12 +365,12 @@ fn area(latencies: &SignedHistogram) -> f64 {
 }
 
 /// Threads that keep CPUs busy until they are dropped.
-struct Busy {
+struct BusyThreads {
     is_over: Arc<AtomicBool>,
 }
 
-impl Busy {
-    fn start(cpus: &[usize]) -> Busy {
+impl BusyThreads {
+    fn start(cpus: &[usize]) -> BusyThreads {
         let is_over = Arc::new(AtomicBool::new(false));
         for cpu in cpus.iter().copied() {
             for _ in 0..BUSY_THREADS_PER_CPU {
@@ -368,11 +385,11 @@ impl Busy {
                 });
             }
         }
-        Busy { is_over }
+        BusyThreads { is_over }
     }
 }
 
-impl Drop for Busy {
+impl Drop for BusyThreads {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
     }

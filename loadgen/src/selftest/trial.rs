@@ -46,7 +46,7 @@ pub struct Trial<'t> {
 
 /// The results of a trial.
 #[derive(Debug)]
-pub struct Found {
+pub struct TrialResult {
     /// The outcome measured by the instrument.
     pub outcome: Outcome,
     /// The counts of the server.
@@ -62,7 +62,7 @@ impl<'t> Trial<'t> {
     }
 }
 
-impl Found {
+impl TrialResult {
     /// The class of the subscribers that read.
     pub fn healthy(&self) -> ClassOutcome {
         let classes = self.outcome.classes.iter();
@@ -72,18 +72,18 @@ impl Found {
     }
 
     /// Whether the numbers are valid, that is, caused by the server and not by the host.
-    pub fn is_calm(&self) -> bool {
-        self.is_calm_but(&[])
+    pub fn is_undisturbed(&self) -> bool {
+        self.is_undisturbed_except(&[])
     }
 
     /// The same, if the trial breaches these gates on purpose.
-    pub fn is_calm_but(&self, breached: &[&str]) -> bool {
+    pub fn is_undisturbed_except(&self, breached: &[&str]) -> bool {
         let holds = |gate: &Gate| gate.pass || breached.contains(&gate.name.as_ref());
         self.gates.iter().all(holds) && self.jitter_ns() <= JITTER_MAX_NS
     }
 
     /// Whether only these gates make it invalid.
-    pub fn is_void(&self) -> bool {
+    pub fn is_invalid(&self) -> bool {
         !health::is_valid(&self.gates)
     }
 
@@ -118,30 +118,30 @@ impl Bench {
     ///
     /// # Errors
     /// When the trial cannot be run at all.
-    pub fn calm(&self, trial: Trial<'_>) -> Result<Found, SelftestError> {
+    pub fn run_undisturbed(&self, trial: Trial<'_>) -> Result<TrialResult, SelftestError> {
         for _ in 1..self.tries {
-            let found = self.once(trial)?;
-            if found.is_calm() {
+            let found = self.run_once(trial)?;
+            if found.is_undisturbed() {
                 return Ok(found);
             }
             note(format_args!(
-                "      again, the host was in the way: {}",
+                "      repeated, because other work disturbed the host: {}",
                 found.breaches().join("; ")
             ));
         }
-        self.once(trial)
+        self.run_once(trial)
     }
 
     /// Runs a trial.
     ///
     /// # Errors
     /// When the trial cannot be run at all.
-    pub fn once(&self, trial: Trial<'_>) -> Result<Found, SelftestError> {
+    pub fn run_once(&self, trial: Trial<'_>) -> Result<TrialResult, SelftestError> {
         let server = NullServer::start(trial.fault, &self.partition.server)
             .map_err(|cause| SelftestError::System { action: "starting a null server", cause })?;
         let plan = self.plan(trial, &server)?;
         let (outcome, gates) = measured(&plan)?;
-        Ok(Found { outcome, gates, tally: server.tally() })
+        Ok(TrialResult { outcome, gates, tally: server.tally() })
     }
 
     fn plan(&self, trial: Trial<'_>, server: &NullServer) -> Result<Plan, SelftestError> {
