@@ -57,21 +57,21 @@ impl Default for HealthLimits {
     }
 }
 
-/// Whose doing it is that a condition does not hold.
+/// Who caused a breach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// The generator did less than it should, or somebody ended it.
+    /// The generator did less than planned, or was stopped.
     #[default]
     Generator,
-    /// Something else on the host, or the way to the server.
+    /// Other work on the host, or the network.
     Host,
     /// The measured server.
     Server,
 }
 
 impl Cause {
-    /// Who that is, for people.
+    /// The name, for people.
     pub fn name(self) -> &'static str {
         match self {
             Cause::Generator => "the generator",
@@ -98,7 +98,7 @@ pub struct Gate {
     pub pass: bool,
     /// What a breach means.
     pub why: Cow<'static, str>,
-    /// Whose doing a breach is.
+    /// Who caused a breach.
     #[serde(default)]
     pub cause: Cause,
 }
@@ -144,7 +144,7 @@ pub fn all_agents(reported: usize, planned: usize) -> Gate {
         reported as f64,
         planned as f64,
         text(format!("{reported} of {planned} reported"), "all"),
-        "what a lost agent did is not in the numbers",
+        "the results of a lost agent are missing",
     )
 }
 
@@ -198,7 +198,7 @@ fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
     };
     let subscribers = plan.subscribers.iter().filter(|subscriber| !is_late(subscriber.class));
     let planned = (subscribers.count() + plan.own_publishers().count()) as u64;
-    // Sockets with whom the load grows are of the load, and no ramp has opened them.
+    // Sockets that join as the load grows are part of the load, but the ramp does not open them.
     let growing = outcome.classes.iter().filter(|class| class.lifecycle.joins.is_none());
     let subscribed = match plan.course.of_subscribers() {
         Some(_) => growing.map(|class| class.sockets).sum(),
@@ -215,7 +215,7 @@ fn connected(plan: &Plan, outcome: &Outcome) -> Gate {
     .caused_by(connecting(&outcome.ramp.errors))
 }
 
-/// Who kept sockets from being opened: the server, unless this host lacked something itself.
+/// Who caused that sockets were not opened: the server, unless this host lacked a resource.
 fn connecting(errors: &BTreeMap<String, u64>) -> Cause {
     match errors.is_empty() || errors.keys().any(|reason| socket::is_local(reason)) {
         true => Cause::Generator,
@@ -236,13 +236,13 @@ fn all_threads(plan: &Plan, outcome: &Outcome) -> Gate {
         reported as f64,
         planned as f64,
         text(format!("{reported} reported"), format!("{planned}")),
-        "what a thread did that never reported is not in the numbers",
+        "the results of a thread that never reported are missing",
     )
 }
 
 fn published(plan: &Plan, outcome: &Outcome, limits: &HealthLimits) -> Gate {
     let publishers = &outcome.publishers;
-    // A part of a load without publishers of its own has published all that it should.
+    // An agent without publishers has nothing to publish.
     let share = match plan.own_publishers().next() {
         Some(_) => ratio(publishers.sent, publishers.intended),
         None => 1.0,
@@ -283,7 +283,7 @@ fn slip(plan: &Plan, outcome: &Outcome, name: &'static str, quantile: f64, share
         slip_ns,
         limit_ns,
         text(format_ns(slip_ns), allowed),
-        "frames left late by more than a server could be blamed for",
+        "frames were sent too late for their latency to be the server's",
     )
 }
 
@@ -310,7 +310,7 @@ fn jitter(plan: &Plan, outcome: &Outcome, limits: &HealthLimits) -> Gate {
         latest_ns,
         limit_ns,
         text(format_ns(latest_ns), format!("<= {}", format_ns(limit_ns))),
-        "the host woke the generator late: it would have woken a server as late",
+        "the host woke the generator late, and would wake a server as late",
     )
     .caused_by(Cause::Host)
 }
@@ -339,14 +339,14 @@ pub fn negatives(outcome: &Outcome, bound_ns: u64) -> Gate {
         negatives as f64,
         0.0,
         text(negatives.to_string(), "0"),
-        "nothing arrives before it was sent: the clock or the arithmetic is wrong",
+        "nothing can arrive before it was sent: a clock is wrong",
     )
 }
 
 /// The name of that gate.
 pub const NEGATIVES: &str = "negative latencies";
 
-/// Judges the host alone, and whether the server it may carry lived.
+/// The gates of the host, and whether a server on it stayed alive.
 pub fn of_host(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Vec<Gate> {
     let Some((start, end)) = samples.measured() else {
         return vec![at_least(
@@ -392,7 +392,7 @@ fn cpu_busy(plan: &Plan, samples: &Samples, limits: &HealthLimits) -> Gate {
         busy,
         limits.cpu_busy,
         text(measured, format!("<= {}", percent(limits.cpu_busy))),
-        "whoever else used the generator's CPU made it late",
+        "other processes used the generator's CPUs and delayed it",
     )
     .caused_by(Cause::Host)
 }
@@ -444,7 +444,7 @@ fn kernel_counters(
             "pruned queues",
             start.prunes,
             end.prunes,
-            "the kernel threw away what it had received, for lack of buffer",
+            "the kernel discarded received data for lack of buffer memory",
         ));
         gates.push(retransmits(start, end, deliveries, limits));
     }
@@ -464,7 +464,7 @@ fn retransmits(start: &HostUsage, end: &HostUsage, deliveries: u64, limits: &Hea
             format!("{count} ({:.4} % of deliveries)", share * 100.0),
             format!("<= {:.4} %", limit * 100.0),
         ),
-        "lost segments wait for a timer of the kernel, not for the server",
+        "lost segments wait for a retransmission timer, not for the server",
     )
     .caused_by(Cause::Host)
 }
@@ -565,10 +565,7 @@ mod tests {
                 end_host(s).needless_retransmits += needless;
             })
         };
-        assert!(
-            acknowledged_twice(101).is_empty(),
-            "an acknowledgement that is late is no segment lost"
-        );
+        assert!(acknowledged_twice(101).is_empty(), "a late acknowledgement is no lost segment");
         assert_eq!(acknowledged_twice(100), ["retransmits"]);
     }
 

@@ -1,5 +1,5 @@
-//! The laps of a run as rows for `run.json`. The goals are checked for every lap by itself; the
-//! verdict is on the whole run. Must not lay them out.
+//! The laps of a run as rows for `run.json`. The goals are checked for each lap; the verdict is
+//! about the whole run. Must not format tables.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::receive::outcome::lap::LapOutcome;
 use crate::scenario::slo::Slo;
 use crate::time::units::nanoseconds;
 
-/// One lap. Frames are of the lap in which they were due; of all classes, but for latencies.
+/// One lap. A frame belongs to the lap in which it was due. Counts are of all classes, latencies of
+/// the scored ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LapRow {
@@ -32,7 +33,7 @@ pub struct LapRow {
     pub publishes_per_s: f64,
     /// Frames received per second.
     pub deliveries_per_s: f64,
-    /// Frames of those whose latency is the score; the latencies below are theirs, end to end.
+    /// Frames of the scored classes, whose end-to-end latencies follow.
     pub scored: u64,
     /// Median, ns.
     pub e2e_p50_ns: i64,
@@ -42,29 +43,29 @@ pub struct LapRow {
     pub e2e_p999_ns: i64,
     /// Largest, ns.
     pub e2e_max_ns: i64,
-    /// The least time that a frame which did not come had been under way, ns; percentiles from
-    /// there on may be larger.
+    /// The smallest age of an undelivered frame, ns; percentiles from there on are lower bounds.
     pub at_least_from_ns: Option<i64>,
-    /// Frames lost: jumped over and not seen since.
+    /// Frames lost: skipped in the sequence and not received since.
     pub missing: u64,
-    /// Frames that had not come by the end of the drain.
+    /// Frames that had not arrived by the end of the drain.
     pub undelivered: u64,
-    /// Gaps the server told of.
+    /// Gaps that the server reported.
     pub gaps: u64,
     /// CPUs the server used, if it was sampled.
     pub server_cpus_busy: Option<f64>,
-    /// Whether these latencies meet the goals, if there are any for latencies; none at all do not.
+    /// Whether these latencies meet the latency goals, if there are any; without a measured frame
+    /// they do not.
     pub meets_goals: Option<bool>,
 }
 
 impl LapRow {
-    /// Whether a latency may be larger, because frames had not come by the end.
+    /// Whether a latency is only a lower bound, because frames had not arrived by the end.
     pub fn is_least(&self, ns: i64) -> bool {
         self.at_least_from_ns.is_some_and(|from_ns| ns >= from_ns || ns == self.e2e_max_ns)
     }
 }
 
-/// What the rows are made of.
+/// The run that the rows are made from.
 #[derive(Clone, Copy)]
 pub struct LappedRun<'r> {
     /// The plan.
@@ -79,7 +80,7 @@ pub struct LappedRun<'r> {
     pub bound_ns: u64,
 }
 
-/// The laps of a run as far as it got; none where the measured phase is one.
+/// The laps that were measured; none if there is only one.
 pub fn rows(run: &LappedRun<'_>) -> Vec<LapRow> {
     let LappedRun { plan, outcome, .. } = run;
     let laps = plan.course.reported_laps() as u16;
@@ -133,7 +134,7 @@ fn latencies(outcome: &Outcome, lap: u16) -> Censored {
     e2e
 }
 
-/// Between the samples nearest to its start and its end.
+/// Measured between the samples nearest to the start and the end of the lap.
 pub(crate) fn server_cpus_busy(samples: &Samples, from: Duration, length: Duration) -> Option<f64> {
     let (start, end) = samples.measured()?;
     let looks = || samples.points.iter().chain([start, end]);

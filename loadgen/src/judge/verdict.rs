@@ -20,7 +20,7 @@ use crate::time::units::format_ns;
 /// One goal of a scenario and its result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Goal {
-    /// The key in the scenario's `[slo]`, or what is demanded wherever it applies.
+    /// The key in the scenario's `[slo]`, or the name of a goal that always applies.
     pub goal: &'static str,
     /// The value found: nanoseconds or a count.
     pub value: f64,
@@ -38,19 +38,19 @@ pub struct Goal {
 
 impl Goal {
     /// Whether the error of several hosts' clocks leaves the goal undecided.
-    pub fn is_open(&self) -> bool {
+    pub fn is_undecided(&self) -> bool {
         !self.pass && self.result != MISSED
     }
 
-    /// Nothing can be said to be met of a server that failed.
-    fn leave_open(&mut self) {
-        (self.pass, self.result) = (false, "cannot be told: the server failed".to_owned());
+    /// No goal counts as met if the server failed.
+    fn mark_undecided(&mut self) {
+        (self.pass, self.result) = (false, "undecided: the server failed".to_owned());
     }
 
-    /// What was not met, and if that is certain.
+    /// The missed goal as text, and whether that is certain.
     pub fn shortfall(&self) -> String {
         let Goal { goal, measured, allowed, result, .. } = self;
-        match self.is_open() {
+        match self.is_undecided() {
             true => format!("{goal} {measured} (allowed {allowed}) {result}"),
             false => format!("{goal} {measured} (allowed {allowed})"),
         }
@@ -69,19 +69,18 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Judges a run by its gates and the goals of its scenario. `bound_ns` is by how much a latency
-    /// may be wrong, either way, where several hosts took part.
+    /// Judges a run by its gates and the goals of its scenario. `bound_ns` is the largest error of
+    /// a latency between hosts, in either direction.
     pub fn of(gates: Vec<Gate>, slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Verdict {
         let mut goals = goals(slo, outcome, bound_ns);
         if has_server_failed(&gates) {
-            goals.iter_mut().filter(|goal| goal.pass).for_each(Goal::leave_open);
+            goals.iter_mut().filter(|goal| goal.pass).for_each(Goal::mark_undecided);
         }
         Verdict { valid: health::is_valid(&gates), goals, gates }
     }
 
-    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say, unless it
-    /// is the server that failed. A goal of which nobody can tell is not met: who states one wants
-    /// it proved.
+    /// The exit code: an invalid run is neither good nor bad, whatever its numbers say, unless the
+    /// server failed. An undecided goal counts as missed: a stated goal must be proved.
     pub fn exit(&self) -> Exit {
         match (self.valid, self.goals.iter().all(|goal| goal.pass)) {
             (false, _) if has_server_failed(&self.gates) => Exit::ServerFailed,
@@ -91,7 +90,7 @@ impl Verdict {
         }
     }
 
-    /// Why a run is void and whose doing that is, a sentence for each breach; the server's first.
+    /// Why a run is invalid and who caused it, a sentence per breach; those of the server first.
     pub fn reasons(&self) -> Vec<String> {
         let mut breached: Vec<_> = self.gates.iter().filter(|gate| !gate.pass).collect();
         breached.sort_by_key(|gate| gate.cause != Cause::Server);
@@ -136,7 +135,7 @@ fn goals(slo: &Slo, outcome: &Outcome, bound_ns: u64) -> Vec<Goal> {
     counts.map(count_goal).chain(latency_goals(slo, &e2e, bound_ns)).collect()
 }
 
-/// The latency goals, held against these latencies.
+/// The latency goals, compared with these latencies.
 pub fn latency_goals(slo: &Slo, e2e: &Censored, bound_ns: u64) -> Vec<Goal> {
     let goal = |(goal, quantile, limit): (&'static str, f64, Duration)| {
         let limit_ns = limit.as_nanos() as f64;
@@ -148,14 +147,14 @@ pub fn latency_goals(slo: &Slo, e2e: &Censored, bound_ns: u64) -> Vec<Goal> {
     slo.latencies().map(goal).collect()
 }
 
-/// The classes whose latency is the score.
+/// The classes whose latency is scored.
 pub fn scored(outcome: &Outcome) -> Vec<&ClassOutcome> {
     let is_healthy = |class: &&ClassOutcome| class.kind == ClassKind::Healthy;
     let healthy: Vec<_> = outcome.classes.iter().filter(is_healthy).collect();
     judged(&healthy).collect()
 }
 
-/// Whose latency is the score: of those that are there all the time, if anybody is.
+/// The scored classes: those whose sockets stay connected, if there are any.
 fn judged<'s, 'o>(
     healthy: &'s [&'o ClassOutcome],
 ) -> impl Iterator<Item = &'o ClassOutcome> + use<'s, 'o> {
@@ -177,7 +176,7 @@ fn count_goal((goal, value, limit): (&'static str, u64, u64)) -> Goal {
     }
 }
 
-/// A latency of which nothing was measured: that is never good.
+/// A latency goal without any measured frame: it is never met.
 fn unmeasured(goal: &'static str, limit_ns: f64) -> Goal {
     Goal {
         goal,
@@ -190,15 +189,15 @@ fn unmeasured(goal: &'static str, limit_ns: f64) -> Goal {
     }
 }
 
-/// A latency, which may be larger or smaller by a bound, and larger by anything if it is the least.
+/// A latency with its error bound; if it is a lower bound, it may be any amount larger.
 fn latency_goal(goal: &'static str, latency: Latency, bound_ns: u64, limit_ns: f64) -> Goal {
     let value_ns = latency.ns as f64;
     let (least_ns, most_ns) = (value_ns - bound_ns as f64, value_ns + bound_ns as f64);
     let result = match (most_ns <= limit_ns, least_ns > limit_ns) {
         (_, true) => MISSED.to_owned(),
         (true, _) if !latency.is_least => MET.to_owned(),
-        _ if latency.is_least => "cannot be told: frames did not come".to_owned(),
-        _ => format!("cannot be told: ±{}", format_ns(bound_ns as f64)),
+        _ if latency.is_least => "undecided: frames did not arrive".to_owned(),
+        _ => format!("undecided: ±{}", format_ns(bound_ns as f64)),
     };
     Goal {
         goal,
@@ -372,12 +371,12 @@ mod tests {
 
     #[test]
     fn a_latency_that_is_open_upwards_is_never_met() {
-        // A thousand frames came within 1.2 ms; twenty had been under way for two seconds.
+        // A thousand frames arrived within 1.2 ms; twenty were two seconds old at the end.
         let waited = |outcome: &mut Outcome| {
             outcome.classes[0].note_waiting(0, 2_000_000_000, 20);
         };
         for (limit_ms, result) in
-            [(1, "missed"), (1_999, "missed"), (2_500, "cannot be told: frames did not come")]
+            [(1, "missed"), (1_999, "missed"), (2_500, "undecided: frames did not arrive")]
         {
             let e2e_p99 = Some(Duration::from_millis(limit_ms));
             let found = verdict(Slo { e2e_p99, ..Slo::default() }, waited);
@@ -386,7 +385,11 @@ mod tests {
             assert!(goal.measured.starts_with(">= 2.00"), "{goal:?}");
         }
         let below = Slo { e2e_p50: Some(Duration::from_millis(2)), ..Slo::default() };
-        assert_eq!(verdict(below, waited).exit(), Exit::Ok, "what came tells of the middle");
+        assert_eq!(
+            verdict(below, waited).exit(),
+            Exit::Ok,
+            "the frames that arrived decide the median"
+        );
     }
 
     #[test]
@@ -413,10 +416,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_clocks_leave_open_is_not_met_and_said_to_be_open() {
+    fn what_the_clocks_leave_undecided_is_not_met_and_reported_so() {
         let slo = Slo { e2e_max: Some(Duration::from_micros(1_200)), ..Slo::default() };
         // The maximum is 1,119 µs, and open is what it and the bound span.
-        for (bound_ns, limit_us, is_open, exit) in [
+        for (bound_ns, limit_us, is_undecided, exit) in [
             (84_000, 1_203, false, Exit::Ok),
             (84_000, 1_202, true, Exit::SloViolated),
             (84_000, 1_119, true, Exit::SloViolated),
@@ -428,14 +431,18 @@ mod tests {
             let slo = Slo { e2e_max: Some(Duration::from_micros(limit_us)), ..slo };
             let verdict = verdict_within(bound_ns, slo, |_| {});
             let goal = verdict.goals.iter().find(|goal| goal.goal == "e2e_max").unwrap();
-            assert_eq!((goal.is_open(), verdict.exit()), (is_open, exit), "{limit_us}: {goal:?}");
+            assert_eq!(
+                (goal.is_undecided(), verdict.exit()),
+                (is_undecided, exit),
+                "{limit_us}: {goal:?}"
+            );
         }
         let open = verdict_within(84_000, slo, |_| {});
         let goal = open.goals.iter().find(|goal| !goal.pass).unwrap();
-        assert_eq!(goal.result, "cannot be told: ±84.0 µs");
+        assert_eq!(goal.result, "undecided: ±84.0 µs");
         assert_eq!(
             goal.shortfall(),
-            "e2e_max 1.12 ms ±84.0 µs (allowed <= 1.20 ms) cannot be told: ±84.0 µs"
+            "e2e_max 1.12 ms ±84.0 µs (allowed <= 1.20 ms) undecided: ±84.0 µs"
         );
         let lost = verdict_within(84_000, Slo::default(), |o| o.classes[0].lost = 1);
         let goal = lost.goals.iter().find(|goal| !goal.pass).unwrap();

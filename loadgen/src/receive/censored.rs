@@ -1,19 +1,19 @@
-//! Latencies of which some are known only from below: a frame that had not come by the end of the
-//! drain took at least as long as it had been under way then. Owns the percentiles of both
-//! together. Must not know frames, classes or clocks.
+//! Right-censored latencies: of a frame that had not arrived by the end of the drain only a lower
+//! bound is known, its age at that time. Owns the percentiles over exact and censored values. Must
+//! not know frames, classes or clocks.
 
 use crate::receive::histograms::SignedHistogram;
 
-/// Latencies of frames that came, and of frames that had not come yet.
+/// Latencies of frames that arrived, and lower bounds for frames that had not arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Censored {
     all: SignedHistogram,
     came: u64,
-    /// The least time that a missing frame had been under way, ns; none if all came.
+    /// The smallest of the lower bounds, ns; `None` if all frames arrived.
     least_wait_ns: Option<i64>,
 }
 
-/// A latency, or the least that it can be.
+/// A latency, or a lower bound of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Latency {
     /// Nanoseconds.
@@ -23,7 +23,7 @@ pub struct Latency {
 }
 
 impl Censored {
-    /// The latencies of frames that came, and how long others had been under way at the end.
+    /// The latencies of frames that arrived, and the ages of the others at the end of the drain.
     pub fn of(came: &SignedHistogram, waiting: Option<&SignedHistogram>) -> Censored {
         let mut censored = Censored::default();
         censored.add(came, waiting);
@@ -40,31 +40,30 @@ impl Censored {
         self.least_wait_ns = Some(self.least_wait_ns.map_or(least_ns, |ns| ns.min(least_ns)));
     }
 
-    /// All of them: of frames that did not come, the least it can be.
+    /// All values; those of frames that did not arrive are lower bounds.
     pub fn all(&self) -> &SignedHistogram {
         &self.all
     }
 
-    /// The least time that a missing frame had been under way, ns; none if all came.
+    /// The smallest of the lower bounds, ns; `None` if all frames arrived.
     pub fn least_wait_ns(&self) -> Option<i64> {
         self.least_wait_ns
     }
 
-    /// Frames that came.
+    /// Frames that arrived.
     pub fn came(&self) -> u64 {
         self.came
     }
 
-    /// Whether there is nothing to tell, not even from below.
+    /// Whether there is no value, not even a lower bound.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// The latency at a quantile (0 to 1). It is exact as long as every frame that did not come had
-    /// been under way for longer than that.
+    /// The latency at a quantile (0 to 1). It is exact if it lies below every lower bound.
     pub fn quantile(&self, quantile: f64) -> Latency {
         let ns = if quantile < 1.0 { self.all.quantile(quantile) } else { self.all.max() };
-        // The last frame to come may be one that has not.
+        // The largest latency may be that of a frame that has not arrived.
         let is_least = self.least_wait_ns.is_some_and(|least_ns| ns >= least_ns || quantile >= 1.0);
         Latency { ns, is_least }
     }

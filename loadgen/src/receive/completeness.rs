@@ -1,7 +1,7 @@
 //! Whether and when a tick is complete. Publishers with the same rate on the grid send for the same
 //! instants; for a socket that follows several of them, a tick is complete when the last of its
-//! frames has arrived. Keeps a short row of open ticks per socket and rhythm (group of such
-//! publishers). Must not know sockets or time.
+//! frames has arrived. Keeps the open ticks of each socket and tick group (the publishers with one
+//! rate). Must not know sockets or time.
 
 use crate::plan::plan::Plan;
 use crate::plan::publisher::PublisherPlan;
@@ -9,26 +9,26 @@ use crate::time::rate::Rate;
 
 /// The publishers that share their ticks.
 #[derive(Debug, Clone, Default)]
-pub struct Rhythms {
+pub struct TickGroups {
     /// By publisher; `None` for those off the grid, even if on purpose.
     of: Vec<Option<u8>>,
     count: usize,
 }
 
-impl Rhythms {
-    /// The rhythms of a plan: its first `RHYTHMS_MAX` rates.
-    pub fn of(plan: &Plan) -> Rhythms {
+impl TickGroups {
+    /// The tick groups of a plan: its first `TICK_GROUPS_MAX` rates.
+    pub fn of(plan: &Plan) -> TickGroups {
         let mut rates: Vec<Rate> = Vec::new();
         let of = plan.publishers.iter().map(|publisher| {
             let place = place(&mut rates, publisher)?;
             u8::try_from(place).ok()
         });
         let of = of.collect();
-        Rhythms { of, count: rates.len() }
+        TickGroups { of, count: rates.len() }
     }
 
-    /// The number of ticks that a socket could have completed. For each rhythm of which it follows
-    /// several publishers, this is the number of the publisher that published least. `followed`
+    /// The number of ticks that a socket could have completed: for each tick group of which it
+    /// follows several publishers, the frames of the publisher that published least. `followed`
     /// holds publishers and their measured frames.
     pub fn whole_ticks(&self, followed: impl Iterator<Item = (u32, u32)>) -> u64 {
         let mut least = vec![(0u32, u32::MAX); self.count];
@@ -59,7 +59,7 @@ fn place(rates: &mut Vec<Rate>, publisher: &PublisherPlan) -> Option<usize> {
         return None;
     }
     let known = rates.iter().position(|rate| *rate == publisher.rate);
-    if known.is_none() && rates.len() < RHYTHMS_MAX {
+    if known.is_none() && rates.len() < TICK_GROUPS_MAX {
         rates.push(publisher.rate);
         return Some(rates.len() - 1);
     }
@@ -68,16 +68,16 @@ fn place(rates: &mut Vec<Rate>, publisher: &PublisherPlan) -> Option<usize> {
 
 /// The open ticks of one thread's sockets.
 #[derive(Debug)]
-pub struct TickBoard {
-    rhythms: Rhythms,
+pub struct TickTracker {
+    groups: TickGroups,
     /// By account; may be shorter than the accounts if the last ones do not follow several
     /// publishers.
     first_row_of: Vec<Option<u32>>,
-    /// One per rhythm of each such account.
+    /// One per tick group of each such account.
     rows: Vec<Row>,
 }
 
-/// The newest ticks of one rhythm at one socket.
+/// The newest ticks of one tick group at one socket.
 #[derive(Debug, Clone)]
 struct Row {
     /// The number of frames of a complete tick.
@@ -91,16 +91,16 @@ struct OpenTick {
     arrived: u32,
 }
 
-impl TickBoard {
+impl TickTracker {
     /// The state without sockets.
-    pub fn new(plan: &Plan) -> TickBoard {
-        TickBoard { rhythms: Rhythms::of(plan), first_row_of: Vec::new(), rows: Vec::new() }
+    pub fn new(plan: &Plan) -> TickTracker {
+        TickTracker { groups: TickGroups::of(plan), first_row_of: Vec::new(), rows: Vec::new() }
     }
 
-    /// Creates the rows of a socket, if it follows several publishers of a rhythm.
+    /// Creates the rows of a socket, if it follows several publishers of a tick group.
     pub fn open(&mut self, account: u32, followed: impl Iterator<Item = u32>) {
-        let mut members = vec![0u32; self.rhythms.count];
-        for place in followed.filter_map(|publisher| self.rhythms.place_of(publisher)) {
+        let mut members = vec![0u32; self.groups.count];
+        for place in followed.filter_map(|publisher| self.groups.place_of(publisher)) {
             members[place] += 1;
         }
         if members.iter().all(|members| *members < 2) {
@@ -117,7 +117,7 @@ impl TickBoard {
     #[inline]
     pub fn arrived(&mut self, account: u32, publisher: u32, seq: u32) -> bool {
         let first = self.first_row_of.get(account as usize).copied().flatten();
-        let (Some(first), Some(place)) = (first, self.rhythms.place_of(publisher)) else {
+        let (Some(first), Some(place)) = (first, self.groups.place_of(publisher)) else {
             return false;
         };
         self.rows.get_mut(first as usize + place).is_some_and(|row| row.arrived(seq))
@@ -138,10 +138,10 @@ impl Row {
     }
 }
 
-/// The most ticks of a rhythm that a socket may wait for at once: a second at 60 frames/s.
+/// The most ticks of a tick group that a socket may wait for at once: a second at 60 frames/s.
 const OPEN_TICKS: usize = 64;
 /// More rates than any scenario has.
-const RHYTHMS_MAX: usize = 16;
+const TICK_GROUPS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -157,39 +157,41 @@ mod tests {
 
     #[test]
     fn a_tick_is_whole_with_its_last_frame() {
-        let mut board = TickBoard::new(&plan());
-        board.open(4, [0, 1, 2].into_iter());
-        assert!(!board.arrived(4, 0, 9) && !board.arrived(4, 2, 9));
-        assert!(!board.arrived(4, 0, 10), "the next tick may begin before");
-        assert!(board.arrived(4, 1, 9));
-        assert!(!board.arrived(4, 1, 10) && board.arrived(4, 2, 10));
+        let mut tracker = TickTracker::new(&plan());
+        tracker.open(4, [0, 1, 2].into_iter());
+        assert!(!tracker.arrived(4, 0, 9) && !tracker.arrived(4, 2, 9));
+        assert!(!tracker.arrived(4, 0, 10), "the next tick may begin before");
+        assert!(tracker.arrived(4, 1, 9));
+        assert!(!tracker.arrived(4, 1, 10) && tracker.arrived(4, 2, 10));
     }
 
     #[test]
     fn rhythms_do_not_mix() {
-        let mut board = TickBoard::new(&plan());
-        board.open(0, [0, 3, 4].into_iter());
-        assert!(!board.arrived(0, 0, 0), "one of a rhythm is no tick");
-        board.open(1, [0, 1, 3, 4].into_iter());
-        assert!(!board.arrived(1, 0, 0) && !board.arrived(1, 3, 0) && !board.arrived(1, 4, 0));
-        assert!(board.arrived(1, 1, 0));
-        assert!(!board.arrived(7, 0, 0), "a socket without rows");
+        let mut tracker = TickTracker::new(&plan());
+        tracker.open(0, [0, 3, 4].into_iter());
+        assert!(!tracker.arrived(0, 0, 0), "one of a group is no tick");
+        tracker.open(1, [0, 1, 3, 4].into_iter());
+        assert!(
+            !tracker.arrived(1, 0, 0) && !tracker.arrived(1, 3, 0) && !tracker.arrived(1, 4, 0)
+        );
+        assert!(tracker.arrived(1, 1, 0));
+        assert!(!tracker.arrived(7, 0, 0), "a socket without rows");
     }
 
     #[test]
     fn a_tick_too_far_behind_is_given_up() {
-        let mut board = TickBoard::new(&plan());
-        board.open(0, [0, 1].into_iter());
+        let mut tracker = TickTracker::new(&plan());
+        tracker.open(0, [0, 1].into_iter());
         let late = OPEN_TICKS as u32;
-        assert!(!board.arrived(0, 0, 0) && !board.arrived(0, 0, late));
-        assert!(!board.arrived(0, 1, 0), "its place is taken");
-        assert!(board.arrived(0, 1, late));
+        assert!(!tracker.arrived(0, 0, 0) && !tracker.arrived(0, 0, late));
+        assert!(!tracker.arrived(0, 1, 0), "its place is taken");
+        assert!(tracker.arrived(0, 1, late));
     }
 
     #[test]
     fn there_are_as_many_ticks_as_the_slowest_has_frames() {
-        let rhythms = Rhythms::of(&plan());
-        let ticks = |followed: &[(u32, u32)]| rhythms.whole_ticks(followed.iter().copied());
+        let groups = TickGroups::of(&plan());
+        let ticks = |followed: &[(u32, u32)]| groups.whole_ticks(followed.iter().copied());
         assert_eq!(ticks(&[(0, 100), (1, 90), (2, 100), (3, 20), (4, 100)]), 90);
         assert_eq!(ticks(&[(0, 100), (3, 20)]), 0);
     }

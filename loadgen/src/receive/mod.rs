@@ -3,10 +3,10 @@
 
 pub mod censored;
 pub mod completeness;
+pub mod expected;
 pub mod histograms;
 pub mod latency_map;
 pub mod outcome;
-pub mod owed;
 pub mod rates;
 pub mod reception;
 pub mod sessions;

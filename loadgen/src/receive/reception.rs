@@ -1,6 +1,6 @@
 //! The processing of a message: checked, matched with its publisher's tick, counted and timed. Each
-//! subscriber thread has one `Reception`; the ledgers of all threads are settled at the end of the
-//! run. Must not know sockets and reads no clock.
+//! subscriber thread has one `Reception`; those of all threads are added up at the end of the run.
+//! Must not know sockets and reads no clock.
 
 use std::mem;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::codec::wire::{Gap, GapReason};
 use crate::plan::follows::Follows;
 use crate::plan::part::Part;
 use crate::plan::plan::Plan;
-use crate::receive::completeness::{Rhythms, TickBoard};
+use crate::receive::completeness::{TickGroups, TickTracker};
+use crate::receive::expected::{End, Expected, count_missing, hold_ns_max};
 use crate::receive::histograms::SecondHistogram;
 use crate::receive::outcome::class;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::outcome::lap::LapOutcome;
-use crate::receive::owed::{End, Owed, charge, patience_ns};
 use crate::receive::sessions::{Sessions, Waited};
 use crate::receive::spread::SpreadSamples;
 use crate::receive::stamp::{PublisherIndex, Stamp};
@@ -36,7 +36,7 @@ pub struct Reception {
     classes: Vec<ClassOutcome>,
     accounts: Vec<Account>,
     trackers: Vec<Tracker>,
-    ticks: TickBoard,
+    ticks: TickTracker,
     sessions: Sessions,
     /// Class and instant of the sockets that joined during the run.
     joined: Vec<(u16, u64)>,
@@ -82,7 +82,7 @@ impl Reception {
             classes: classes(plan),
             accounts: Vec::new(),
             trackers: Vec::new(),
-            ticks: TickBoard::new(plan),
+            ticks: TickTracker::new(plan),
             sessions: Sessions::default(),
             joined: Vec::new(),
             lap: None,
@@ -140,8 +140,8 @@ impl Reception {
         account
     }
 
-    /// A socket disconnected on purpose: what it received until then is counted, and nothing is expected
-    /// of the time until it is back.
+    /// A socket disconnected on purpose: what it received is counted, and nothing is expected until
+    /// it has reconnected.
     pub fn disconnect(&mut self, account: u32, reason: &str) {
         let Account { class, follows, tracker: from, .. } = self.accounts[account as usize];
         let class = &mut self.classes[usize::from(class)];
@@ -150,9 +150,9 @@ impl Reception {
         let count = follows.count(self.publishers) as u32;
         for index in from..from + count {
             let tracker = &mut self.trackers[index as usize];
-            let owed = Owed { missed: self.sessions.missed(index), ..Owed::default() };
-            // Nothing is owed beyond the newest frame, so there is no tail.
-            let _ = charge(class, End::Killed, tracker, owed);
+            let expected = Expected { missed: self.sessions.missed(index), ..Expected::default() };
+            // Nothing is expected after the newest frame, so there is no tail.
+            let _ = count_missing(class, End::Killed, tracker, expected);
             *tracker = Tracker::joining();
             self.sessions.forget(index);
         }
@@ -201,7 +201,7 @@ impl Reception {
         class.bytes += bytes as u64;
     }
 
-    /// Counts a gap the server told of.
+    /// Counts a gap that the server reported.
     pub fn gap(&mut self, account: u32, gap: Gap) {
         let is_loss = gap.reason == GapReason::Lost;
         self.second_gaps += u64::from(is_loss);
@@ -265,13 +265,13 @@ impl Reception {
         let class = self.class(arrival.account);
         match reject {
             Reject::Corrupt => class.corrupt += 1,
-            // Before the start nothing is of this run: a server may send what it has kept.
+            // Nothing before the start belongs to this run: a server may send retained messages.
             Reject::Foreign if arrival.publisher_index.is_none() => {}
             Reject::Foreign => class.misdelivered += 1,
         }
     }
 
-    /// Takes a frame; whether it is newer than all before it.
+    /// Counts a frame; returns whether it is newer than all before it.
     #[inline]
     pub fn frame(&mut self, arrival: Arrival<'_>, mut stamp: Stamp, payload_bytes: usize) -> bool {
         let Arrival { account, now_ns, .. } = arrival;
@@ -320,7 +320,7 @@ impl Reception {
         verdict != Verdict::Reordered
     }
 
-    /// Takes the latencies of a frame of the measured phase.
+    /// Records the latencies of a frame of the measured phase.
     #[inline]
     fn measured(&mut self, arrival: Arrival<'_>, stamp: Stamp, verdict: Verdict, e2e_ns: i64) {
         let Arrival { account, now_ns, .. } = arrival;
@@ -368,7 +368,7 @@ impl Reception {
         })
     }
 
-    /// Takes what was received since the last call, as the window of a second.
+    /// Returns what was received since the last call, as the window of a second.
     pub fn take_second(&mut self, t_s: u32) -> WindowPart {
         WindowPart {
             t_s,
@@ -397,9 +397,8 @@ impl Reception {
     }
 }
 
-/// Settles the ledgers of all threads: what every socket should have, against what it has. `ends`
-/// has the number of frames of each publisher, see `ends`; `ended_ns` is when nothing more was
-/// read.
+/// Adds up all threads: what every socket should have received, and what it did receive. `ends` has
+/// the number of frames of each publisher, see [`ends`]; `ended_ns` is when reading stopped.
 pub fn settle(
     receptions: Vec<Reception>,
     publisher_index: &PublisherIndex,
@@ -407,7 +406,7 @@ pub fn settle(
     plan: &Plan,
     ended_ns: u64,
 ) -> (Vec<ClassOutcome>, SpreadSamples) {
-    let rhythms = Rhythms::of(plan);
+    let groups = TickGroups::of(plan);
     let mut classes = classes(plan);
     let (mut spread, mut tails) = (SpreadSamples::default(), Tails::default());
     for mut reception in receptions {
@@ -422,9 +421,9 @@ pub fn settle(
                 let last_ns = published
                     .checked_sub(1)
                     .map(|last| publisher_index.intended_ns(publisher, last));
-                let is_overdue = last_ns.is_some_and(|ns| ns + patience_ns(class.pace) <= ended_ns);
-                let owed = Owed { published, missed, is_overdue };
-                if let Some(from) = charge(class, account.end, tracker, owed) {
+                let is_overdue = last_ns.is_some_and(|ns| ns + hold_ns_max(class.pace) <= ended_ns);
+                let expected = Expected { published, missed, is_overdue };
+                if let Some(from) = count_missing(class, account.end, tracker, expected) {
                     tails.note(account.class, publisher, from);
                     class.unserved += u64::from(tracker.head() == 0 && account.end == End::Open);
                 }
@@ -442,7 +441,7 @@ pub fn settle(
                 (is_prompt && class.lifecycle.is_steady(), &mut class.ticks)
             {
                 let due = due(trackers, account, ends, publisher_index, plan);
-                ticks.expected += rhythms.whole_ticks(due);
+                ticks.expected += groups.whole_ticks(due);
             }
         }
         class::count_sockets(&mut reception.classes, &reception.joined, publisher_index.laps());
@@ -453,16 +452,16 @@ pub fn settle(
     (classes, spread)
 }
 
-/// The classes of a plan of which nothing was heard yet.
+/// The classes of a plan, before anything was received.
 fn classes(plan: &Plan) -> Vec<ClassOutcome> {
-    // Each made anew: a copy would touch memory of which a lap needs little.
+    // Each is created and not cloned: a clone would touch all of a histogram's memory.
     let laps = || (0..plan.course.reported_laps()).map(|_| LapOutcome::default()).collect();
     let class = |of| ClassOutcome { laps: laps(), ..ClassOutcome::of(of) };
     plan.classes.iter().map(class).collect()
 }
 
-/// Which of two frames alike, sent twice on purpose, one is: the second has a number of its own.
-/// `None` where nobody could say.
+/// The stamp of a received frame that was sent twice on purpose; the second copy has its own
+/// number. `None` if the copies cannot be told apart.
 #[cold]
 fn of_two(tracker: &mut Tracker, verdict: Verdict, stamp: &mut Stamp) -> Option<Verdict> {
     match verdict {
@@ -479,7 +478,7 @@ fn of_two(tracker: &mut Tracker, verdict: Verdict, stamp: &mut Stamp) -> Option<
     }
 }
 
-/// What a measured frame adds to its lap, where there are several.
+/// Adds a measured frame to its lap, if there are several laps.
 fn note_lap(class: &mut ClassOutcome, stamp: Stamp, verdict: Verdict, e2e_ns: i64) {
     let Some(lap) = class.laps.get_mut(usize::from(stamp.lap)) else { return };
     lap.e2e.record(e2e_ns);
@@ -491,7 +490,7 @@ fn note_lap(class: &mut ClassOutcome, stamp: Stamp, verdict: Verdict, e2e_ns: i6
     }
 }
 
-/// The publishers an account follows, with the measured frames of each that were its to get.
+/// The publishers an account follows, with the measured frames of each that it had to receive.
 fn due<'s>(
     trackers: &'s [Tracker],
     account: &'s Account,
@@ -511,7 +510,7 @@ fn due<'s>(
 
 /// The number of frames of each publisher, as far as this process knows: those its own publishers
 /// wrote, and the newest of others that anybody received. `cut` marks own publishers whose socket
-/// ended early: nobody can say which of their last frames the server still read, so they count up
+/// ended early: it is unknown which of their last frames the server still read, so these count up
 /// to the newest received, too.
 pub fn ends(
     receptions: &[Reception],
@@ -818,7 +817,7 @@ mod tests {
         run.reception.rejoin(account, left_ns, came_ns);
         assert!(
             run.reception.is_complete(&run.publisher_index),
-            "nothing is owed before a frame came"
+            "nothing is expected before the first frame"
         );
         run.receive(account, 1, (60..90).chain(91..100));
         let class = run.settle(&[]);

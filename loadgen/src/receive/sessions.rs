@@ -4,7 +4,7 @@
 
 use rustc_hash::FxHashMap;
 
-/// The visits of one thread's sockets.
+/// The sessions of one thread's sockets.
 #[derive(Debug, Default)]
 pub struct Sessions {
     sessions: FxHashMap<u32, Session>,
@@ -17,22 +17,22 @@ struct Session {
     came_ns: u64,
     since_ns: u64,
     has_frame: bool,
-    /// Topics that have not brought a frame yet.
+    /// Topics without a frame so far.
     topics_left: u32,
 }
 
-/// Since when a socket has waited for what a frame brings it, ns.
+/// Since when a socket has waited for its first frames, ns; `None` if this frame ends no wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waited {
     /// For its first frame.
     pub first: Option<u64>,
-    /// For a frame of the last of its topics.
+    /// For a frame of every topic: this one belongs to the last topic without any.
     pub all: Option<u64>,
 }
 
 impl Sessions {
-    /// A socket with so many topics came at `came_ns`; it has waited for frames since it left, or
-    /// first tried.
+    /// A socket with so many topics connected at `came_ns`; it has waited for frames since it
+    /// disconnected or first tried.
     pub fn begin(&mut self, account: u32, since_ns: u64, came_ns: u64, topics_left: u32) {
         self.sessions.insert(account, Session { came_ns, since_ns, has_frame: false, topics_left });
     }
@@ -42,8 +42,8 @@ impl Sessions {
         self.sessions.remove(&account);
     }
 
-    /// The first frame of a topic has come. Answers since when the socket has waited, if it is the
-    /// first of all, or that of the last topic.
+    /// The first frame of a topic has arrived. Returns since when the socket has waited, if it is
+    /// the first of all topics, or that of the last topic.
     pub fn first_frame(&mut self, account: u32, tracker: u32, number: u32) -> Waited {
         let is_new = self.first.insert(tracker, number).is_none();
         let Some(session) = self.sessions.get_mut(&account) else { return Waited::default() };
@@ -53,7 +53,7 @@ impl Sessions {
         Waited { first: since(is_first), all: since(is_new && session.topics_left == 0) }
     }
 
-    /// Frames of a topic that were before the socket came.
+    /// Frames of a topic from before the socket connected.
     pub fn missed(&self, tracker: u32) -> u32 {
         self.first.get(&tracker).copied().unwrap_or(0)
     }
@@ -63,13 +63,13 @@ impl Sessions {
         self.first.remove(&tracker);
     }
 
-    /// Whether a socket had a fair chance of a frame that was due at an instant.
+    /// Whether a socket was connected early enough to receive a frame that was due at an instant.
     pub fn should_have(&self, account: u32, due_ns: u64) -> bool {
         self.sessions.get(&account).is_some_and(|session| due_ns >= session.came_ns + GRACE_NS)
     }
 }
 
-/// A frame that is due this long after a socket came must reach it.
+/// A frame that is due this long after a socket connected must reach it.
 const GRACE_NS: u64 = crate::time::units::SECOND_NS;
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
-//! Frames that had not come by the end of the drain, and how long each had been under way then.
+//! Frames that had not arrived by the end of the drain, and their ages at that time.
 //! Sockets that stopped at the same frame are counted together: there may be 100,000 of them. Must
-//! not decide which sockets owe what.
+//! not decide which sockets miss what.
 
 use std::collections::BTreeMap;
 
 use crate::receive::outcome::class::ClassOutcome;
 use crate::receive::stamp::PublisherIndex;
 
-/// The tails of sockets, by class, publisher and the first frame that did not come.
+/// The undelivered tails of sockets, by class, publisher and first undelivered frame.
 #[derive(Debug, Default)]
 pub struct Tails {
     sockets: BTreeMap<(u16, u32), BTreeMap<u32, u64>>,
 }
 
 impl Tails {
-    /// A socket has none of a publisher's frames from this number on.
+    /// A socket received none of a publisher's frames from this number on.
     pub fn note(&mut self, class: u16, publisher: u32, from: u32) {
         *self.sockets.entry((class, publisher)).or_default().entry(from).or_default() += 1;
     }
 
-    /// Tells the classes how long the measured frames of these tails had been under way at an
-    /// instant. `ends` has the number of frames of each publisher.
+    /// Adds the ages of the measured frames in these tails to their classes, at an instant. `ends`
+    /// has the number of frames of each publisher.
     pub fn settle(
         self,
         ends: &[u32],

@@ -6,7 +6,7 @@ use crate::observe::clocks;
 use crate::scenario::profile::{Growing, Profile};
 use crate::time::units::{format_count, format_exact, format_ns};
 
-/// What is told of each lap, on a terminal and on a page.
+/// The columns of each lap, on a terminal and on a page.
 pub const LAP_COLUMNS: [&str; 14] = [
     "lap",
     "load",
@@ -20,7 +20,7 @@ pub const LAP_COLUMNS: [&str; 14] = [
     "max",
     "lost",
     "undelivered",
-    "gaps told",
+    "gaps",
     "server CPUs",
 ];
 

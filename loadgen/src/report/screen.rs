@@ -1,5 +1,5 @@
-//! The terminal lines of a run in progress: status lamps, rates, latencies of the last second, and
-//! bars of their recent history. Pure text; must not draw or read counters.
+//! The terminal lines of a run in progress: status, rates, latencies of the last second, and bars
+//! of their recent history. Pure text; must not draw or read counters.
 
 use std::collections::VecDeque;
 
@@ -28,9 +28,9 @@ pub struct Counted {
     pub connected: (u64, u64),
 }
 
-/// The state of a lamp.
+/// The state of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lamp {
+enum Status {
     Good,
     Doubtful,
     Bad,
@@ -53,7 +53,7 @@ impl Screen {
 
     /// The lines after the first one; the caller writes the first.
     pub fn lines(&self, snapshot: &Snapshot, counted: Counted) -> String {
-        let mut lines = vec![self.lamps(counted)];
+        let mut lines = vec![self.statuses(counted)];
         if let Some(window) = &snapshot.window {
             let [p50, p99, max] = [window.e2e_p50_ns, window.e2e_p99_ns, window.e2e_max_ns]
                 .map(|ns| clocks::within(ns as f64, snapshot.bound_ns));
@@ -64,34 +64,34 @@ impl Screen {
         lines.join("\n")
     }
 
-    fn lamps(&self, counted: Counted) -> String {
+    fn statuses(&self, counted: Counted) -> String {
         let (connected, planned) = counted.connected;
-        let lamps = [
-            (lamp(self.late_max_ns as f64, LATE_NS), "publishing on time"),
-            (lamp(self.busy_max, BUSY), "generator has CPU"),
-            (if counted.missing == 0 { Lamp::Good } else { Lamp::Bad }, "nothing missing"),
-            (if connected == planned { Lamp::Good } else { Lamp::Doubtful }, "all connected"),
+        let statuses = [
+            (status(self.late_max_ns as f64, LATE_NS), "publishing on time"),
+            (status(self.busy_max, BUSY), "generator has CPU"),
+            (if counted.missing == 0 { Status::Good } else { Status::Bad }, "nothing missing"),
+            (if connected == planned { Status::Good } else { Status::Doubtful }, "all connected"),
         ];
-        lamps.map(|(lamp, what)| lamp.show(what).to_string()).join("   ")
+        statuses.map(|(status, what)| status.show(what).to_string()).join("   ")
     }
 }
 
-impl Lamp {
+impl Status {
     /// The state is shown by shape as well as by colour.
     fn show(self, what: &str) -> StyledObject<String> {
         match self {
-            Lamp::Good => style(format!("● {what}")).green(),
-            Lamp::Doubtful => style(format!("◐ {what}?")).yellow(),
-            Lamp::Bad => style(format!("○ NOT {what}")).red(),
+            Status::Good => style(format!("● {what}")).green(),
+            Status::Doubtful => style(format!("◐ {what}?")).yellow(),
+            Status::Bad => style(format!("○ NOT {what}")).red(),
         }
     }
 }
 
-fn lamp(value: f64, (doubtful, bad): (f64, f64)) -> Lamp {
+fn status(value: f64, (doubtful, bad): (f64, f64)) -> Status {
     match value {
-        _ if value > bad => Lamp::Bad,
-        _ if value > doubtful => Lamp::Doubtful,
-        _ => Lamp::Good,
+        _ if value > bad => Status::Bad,
+        _ if value > doubtful => Status::Doubtful,
+        _ => Status::Good,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::time::units::{format_bytes, format_count, format_exact, format_ns};
 
 /// The columns for each latency, here and on a page.
 pub const LATENCY_COLUMNS: [&str; 7] = ["latency", "p50", "p90", "p99", "p99.9", "max", "frames"];
-/// What is told of each class, here and on a page.
+/// The columns of each class, here and on a page.
 pub const CLASS_COLUMNS: [&str; 15] = [
     "class",
     "kind",
@@ -38,7 +38,7 @@ pub const CLASS_COLUMNS: [&str; 15] = [
     "twice",
     "disordered",
     "damaged",
-    "gaps told",
+    "gaps",
     "left out",
     "closed",
 ];
@@ -84,7 +84,7 @@ fn headline(verdict: &Verdict, name: &str) -> String {
         }
         Exit::SloViolated => {
             let unmet = || verdict.goals.iter().filter(|goal| !goal.pass);
-            let what = if unmet().all(Goal::is_open) { "OPEN" } else { "MISSED" };
+            let what = if unmet().all(Goal::is_undecided) { "UNDECIDED" } else { "MISSED" };
             let unmet: Vec<_> = unmet().map(Goal::shortfall).collect();
             format!("valid run of {name}, GOALS {what}: {}", unmet.join(", "))
         }
@@ -157,7 +157,7 @@ fn write_clocks(clocks: &Clocks, out: &mut String) -> std::fmt::Result {
         writeln!(out, "clock of {agent}: ahead by {ahead} ±{bound}, which is taken out")?;
     }
     if clocks.bound_ns() > 0 {
-        writeln!(out, "in parentheses: less than the clocks can tell\n")?;
+        writeln!(out, "in parentheses: below the error of the clocks\n")?;
     }
     Ok(())
 }
@@ -439,7 +439,7 @@ mod tests {
         let slo = Slo { e2e_max: Some(Duration::from_micros(1_100)), ..Slo::default() };
         let verdict = Verdict::of(Vec::new(), &slo, &outcome, 84_000);
         let text = of_merged(&outcome, 84_000, &verdict, 2);
-        let said = "GOALS OPEN: e2e_max 1.12 ms ±84.0 µs (allowed <= 1.10 ms) cannot be told";
+        let said = "GOALS UNDECIDED: e2e_max 1.12 ms ±84.0 µs (allowed <= 1.10 ms) undecided";
         assert!(text.contains(said), "{text}");
     }
 

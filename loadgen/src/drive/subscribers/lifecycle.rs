@@ -12,7 +12,7 @@ use crate::drive::run_state::KILLED;
 use crate::drive::subscriber::{State, Subscriber};
 use crate::drive::subscribers::worker::{OpenedBy, SubscriberThread};
 use crate::os::socket;
-use crate::receive::owed::End;
+use crate::receive::expected::End;
 use crate::scenario::kill::KillPlan;
 use crate::scenario::lifecycle::{CutEnd, Lifecycle, Wait};
 use crate::time::clock::mono_ns;

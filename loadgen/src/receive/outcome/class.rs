@@ -23,7 +23,7 @@ use crate::scenario::lifecycle::Lifecycle;
 pub struct ClassOutcome {
     /// Name in the plan.
     pub name: String,
-    /// How its sockets read; written as its word alone.
+    /// How its sockets read; written as its name alone.
     #[serde(with = "kind_word")]
     pub kind: ClassKind,
     /// In which form they get frames.
@@ -37,7 +37,7 @@ pub struct ClassOutcome {
     pub lifecycle: Lifecycle,
     /// Sockets that were connected.
     pub sockets: u64,
-    /// Those of them to which the server sends compressed messages.
+    /// Sockets on which the server sends compressed messages.
     #[serde(default)]
     pub deflated_sockets: u64,
     /// Frames these sockets had to receive: all that were published. Of a slow or stalled socket
@@ -52,28 +52,28 @@ pub struct ClassOutcome {
     /// that were still open.
     #[serde(default)]
     pub undelivered: u64,
-    /// Topics of sockets, open to the end, that brought nothing though frames were published;
-    /// sockets that came while the run was on are in `returns`.
+    /// Topics that delivered nothing although frames were published, of sockets that were open to
+    /// the end; sockets that connected during the run are in `returns`.
     #[serde(default)]
     pub unserved: u64,
     /// Frames received again.
     pub duplicated: u64,
     /// Frames received after a later one.
     pub reordered: u64,
-    /// Messages whose checksum did not hold. The frame that such a message was is missing, too.
+    /// Messages with a wrong checksum. The frames in them count as missing, too.
     pub corrupt: u64,
     /// Whole frames that this socket never asked for: of a publisher that it does not follow, on
     /// the channel of another, or of no publisher of this run.
     #[serde(alias = "foreign")]
     pub misdelivered: u64,
-    /// Gaps the server told of.
+    /// Gaps that the server reported.
     pub gap_notices: u64,
-    /// Frames those gaps spanned.
+    /// Frames in those gaps.
     pub gap_frames: u64,
-    /// Times the server told of frames left out because only the newest was asked for.
+    /// Gaps the server reported because only the newest frame was asked for.
     #[serde(default)]
     pub conflations: u64,
-    /// Frames those spanned.
+    /// Frames in those gaps.
     #[serde(default)]
     pub conflated_frames: u64,
     /// Frames left out of a feed that was asked for with a rate or for the newest only: not lost.
@@ -82,7 +82,7 @@ pub struct ClassOutcome {
     /// Envelopes whose number was not above that of the frame before.
     #[serde(default)]
     pub misnumbered: u64,
-    /// Frames a second and topic, where a rate was asked for; written as nothing elsewhere.
+    /// Frames per second and topic, if a rate was asked for; not written otherwise.
     #[serde(default, with = "asked_rates")]
     pub rates: Rates,
     /// Frames above the newest frame received of sockets that the server closed; see `closes`.
@@ -91,8 +91,7 @@ pub struct ClassOutcome {
     /// How sockets ended early: close code, `eof`, `reset`, `killed`, … A close in order that waits
     /// behind data a stalled socket does not take never reaches it; a reset does.
     pub closes: BTreeMap<String, u64>,
-    /// Sockets that left and came back, or came late. What they missed meanwhile is not theirs to
-    /// receive.
+    /// Sockets that reconnected or joined late. Frames from while they were away are not expected.
     #[serde(default, deserialize_with = "or_none")]
     pub returns: Returns,
     /// Bytes taken from the sockets.
@@ -106,12 +105,12 @@ pub struct ClassOutcome {
     pub service: SignedHistogram,
     /// Receive minus intended send instant of measured frames, ns.
     pub e2e: SignedHistogram,
-    /// How long the measured frames that were not delivered had been under way at the end of the
-    /// drain, ns: their latencies are at least that.
+    /// The ages of undelivered measured frames at the end of the drain, ns: lower bounds of their
+    /// latencies.
     #[serde(default)]
     pub waiting: Option<Box<SignedHistogram>>,
-    /// Measured ticks of the grid, where sockets follow several publishers. Its histogram would be
-    /// too much where they do not.
+    /// Measured ticks of the grid, if sockets follow several publishers; otherwise the histogram
+    /// would waste memory.
     #[serde(default)]
     pub ticks: Option<Box<TickOutcome>>,
     /// Measured frames by the lap in which they were due, where there are several.
@@ -120,7 +119,7 @@ pub struct ClassOutcome {
 }
 
 impl ClassOutcome {
-    /// A class of which nothing was heard yet.
+    /// A class that has received nothing yet.
     pub fn new(name: String, kind: ClassKind) -> ClassOutcome {
         ClassOutcome {
             name,
@@ -176,18 +175,17 @@ impl ClassOutcome {
         (self.payload_bytes > 0).then(|| self.bytes as f64 / self.payload_bytes as f64)
     }
 
-    /// Frames that had not come by the end of the drain, whether or not the socket was still open.
+    /// Frames that had not arrived by the end of the drain, whether or not the socket was open.
     pub fn tail(&self) -> u64 {
         self.undelivered + self.undelivered_after_close
     }
 
-    /// End-to-end latencies, those of frames that did not come from below.
+    /// End-to-end latencies; those of undelivered frames are lower bounds.
     pub fn latencies(&self) -> Censored {
         Censored::of(&self.e2e, self.waiting.as_deref())
     }
 
-    /// Notes how long a measured frame of a lap had been under way, at so many sockets to which it
-    /// had not come by the end.
+    /// Records the age of a measured frame of a lap for so many sockets that had not received it.
     pub fn note_waiting(&mut self, lap: u16, age_ns: i64, sockets: u64) {
         self.waiting.get_or_insert_default().record_many(age_ns, sockets);
         if let Some(lap) = self.laps.get_mut(usize::from(lap)) {
@@ -255,7 +253,7 @@ impl TickOutcome {
     }
 }
 
-/// How sockets read, without at which rate.
+/// How sockets read, without the rate.
 mod kind_word {
     use std::time::Duration;
 
@@ -281,7 +279,7 @@ mod kind_word {
     }
 }
 
-/// What is not written where there is nothing.
+/// Values that are not written if they are empty.
 fn or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Returns, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
@@ -302,7 +300,7 @@ mod asked_rates {
 }
 
 /// Counts the sockets of each class lap by lap; `joined` has the class and the instant of those
-/// that came while the run was on.
+/// that connected during the run.
 pub fn count_sockets(classes: &mut [ClassOutcome], joined: &[(u16, u64)], laps: &Laps) {
     for (number, class) in (0u16..).zip(classes) {
         let of_class = joined.iter().filter(|(class, _)| *class == number);

@@ -7,16 +7,16 @@ use crate::receive::histograms::{SignedHistogram, merge_some};
 /// What the sockets of one class received of the frames that were due in one lap.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LapOutcome {
-    /// Sockets that had come by its end.
+    /// Sockets that had connected by its end.
     pub sockets: u64,
     /// Receive minus intended send instant, ns.
     pub e2e: SignedHistogram,
-    /// How long its frames that were not delivered had been under way at the end of the drain, ns.
+    /// The ages of its undelivered frames at the end of the drain, ns.
     #[serde(default)]
     pub waiting: Option<Box<SignedHistogram>>,
-    /// Frames jumped over and not seen since, by the frames that came after them.
+    /// Frames skipped in the sequence and not received since, by the lap of the frames after them.
     pub missing: u64,
-    /// Gaps the server told of while its frames came.
+    /// Gaps that the server reported while the frames of this lap arrived.
     pub gaps: u64,
 }
 

@@ -9,21 +9,21 @@ use crate::receive::outcome::counts::merge_counts;
 /// The results of sockets that reconnected or joined late.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Returns {
-    /// Times a socket left on purpose, or was cut off.
+    /// Disconnects on purpose, in order or cut off.
     pub left: u64,
-    /// Times one reconnected or joined.
+    /// Times a socket reconnected or joined.
     pub came: u64,
     /// Sockets that were still absent at the end after an attempt.
     pub shut_out: u64,
-    /// Topics of sockets that came and are there, of which no frame has come though one was due a
-    /// second or more afterwards.
+    /// Topics of reconnected sockets without any frame, although one was due a second or more after
+    /// the socket had connected.
     pub unserved: u64,
-    /// Failed tries by kind, those that a later try made good included.
+    /// Failed attempts by kind, including those that a later attempt made good.
     pub errors: BTreeMap<String, u64>,
-    /// From leaving (of those who come late, from the first try) to the first frame, ns; `None` as
-    /// long as there was none, because it is large.
+    /// From the disconnect (or the first attempt of a socket that joins) to the first frame, ns;
+    /// `None` until there is one, because it is large.
     pub first_frame: Option<Box<SignedHistogram>>,
-    /// The same until each of a socket's topics has brought a frame, ns.
+    /// The same until every topic of the socket has delivered a frame, ns.
     #[serde(default)]
     pub all_topics: Option<Box<SignedHistogram>>,
 }
@@ -39,7 +39,7 @@ impl Returns {
         self.first_frame.get_or_insert_default().record(waited_ns);
     }
 
-    /// Notes how long a socket has waited until each of its topics had brought a frame, ns.
+    /// Notes how long a socket has waited until every topic had delivered a frame, ns.
     pub fn note_all_topics(&mut self, waited_ns: i64) {
         self.all_topics.get_or_insert_default().record(waited_ns);
     }

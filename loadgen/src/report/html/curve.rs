@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use crate::report::html::heatmap::latency_axis;
 use crate::report::html::over_time::key;
 use crate::report::html::plot;
-use crate::report::html::plot::{Axis, Figure, Room};
+use crate::report::html::plot::{Axis, Figure, PlotArea};
 use crate::report::html::scale::{Scale, nines_of, nines_ticks, quantile_of};
 use crate::report::html::svg::{Point, Svg};
 use crate::time::units::format_ns;
@@ -22,7 +22,7 @@ pub struct Curve {
 
 /// The texts above and below a plot.
 #[derive(Debug)]
-pub struct Words {
+pub struct Labels {
     /// Its name in links and tests.
     pub id: &'static str,
     /// Its heading.
@@ -32,29 +32,29 @@ pub struct Words {
 }
 
 /// One plot with all curves.
-pub fn figure(words: Words, room: Room, curves: &[Curve]) -> Figure {
+pub fn figure(labels: Labels, area: PlotArea, curves: &[Curve]) -> Figure {
     let nines_max = curves.iter().map(Curve::nines_max).fold(1.0, f64::max);
     let x = Axis {
-        scale: Scale::linear((0.0, nines_max), room.across()),
+        scale: Scale::linear((0.0, nines_max), area.x_range()),
         ticks: nines_ticks(nines_max),
         caption: "percentile, %",
     };
     let lowest = curves.iter().map(Curve::lowest_ns).fold(f64::INFINITY, f64::min);
     let highest = curves.iter().map(|curve| curve.latencies.max() as f64).fold(0.0, f64::max);
-    let y = latency_axis((lowest, highest), room);
-    let svg = plot::draw(room, [&x, &y], &in_words(words.title, curves), |svg| {
+    let y = latency_axis((lowest, highest), area);
+    let svg = plot::draw(area, [&x, &y], &description(labels.title, curves), |svg| {
         for (value, _) in &x.ticks {
-            let (at, (bottom, top)) = (x.scale.place(*value), room.upwards());
+            let (at, (bottom, top)) = (x.scale.place(*value), area.y_range());
             svg.line("grid", (at, bottom), (at, top));
         }
         for (at, curve) in curves.iter().enumerate() {
             svg.curve(&format!("line c{at}"), &curve.points(&x.scale, &y.scale));
         }
-        hints(svg, room, &x.scale, curves);
+        hints(svg, area, &x.scale, curves);
     });
     let keys = curves.iter().enumerate();
     let legend = keys.map(|(at, curve)| key(format!("line c{at}"), curve.name)).collect();
-    Figure { id: words.id, title: words.title, note: words.note.to_owned(), legend, svg }
+    Figure { id: labels.id, title: labels.title, note: labels.note.to_owned(), legend, svg }
 }
 
 impl Curve {
@@ -82,13 +82,13 @@ impl Curve {
     }
 }
 
-fn hints(svg: &mut Svg, room: Room, x: &Scale, curves: &[Curve]) {
+fn hints(svg: &mut Svg, area: PlotArea, x: &Scale, curves: &[Curve]) {
     let (_, max) = x.values();
     let steps = (max * HINTS_PER_NINE).floor() as u32;
     for step in 0..=steps {
         let nines = f64::from(step) / HINTS_PER_NINE;
         let half = 0.5 / HINTS_PER_NINE;
-        let area = room.column(x.place(nines - half), x.place(nines + half));
+        let area = area.column(x.place(nines - half), x.place(nines + half));
         let known = curves
             .iter()
             .filter_map(|curve| Some(format!("{} {}", curve.name, format_ns(curve.at(nines)?))));
@@ -103,7 +103,7 @@ fn percentile_name(nines: f64) -> String {
     format!("{:.decimals$}", quantile_of(nines) * 100.0)
 }
 
-fn in_words(title: &str, curves: &[Curve]) -> String {
+fn description(title: &str, curves: &[Curve]) -> String {
     let parts = curves.iter().map(|curve| {
         let at = |quantile| curve.at(nines_of(quantile)).map_or("unknown".to_owned(), format_ns);
         let max = format_ns(curve.latencies.max() as f64);
@@ -128,8 +128,8 @@ mod tests {
     }
 
     fn drawn(curves: &[Curve]) -> Figure {
-        let words = Words { id: "x", title: "X", note: "" };
-        figure(words, Room::half(300.0), curves)
+        let labels = Labels { id: "x", title: "X", note: "" };
+        figure(labels, PlotArea::half(300.0), curves)
     }
 
     #[test]

@@ -121,12 +121,12 @@ pub struct Condition {
 
 impl Condition {
     /// Whether it is a goal that the precision of the clocks cannot decide.
-    pub fn is_open(&self) -> bool {
+    pub fn is_undecided(&self) -> bool {
         !self.pass && !matches!(self.result.as_str(), "" | "missed")
     }
 
     /// The outcome of the run.
-    pub fn said(&self) -> &str {
+    pub fn outcome(&self) -> &str {
         match (self.result.as_str(), self.pass) {
             ("", true) => "ok",
             ("", false) => "BREACHED",

@@ -8,7 +8,7 @@ use crate::receive::latency_map::{BucketCounts, bucket_from_ns};
 use crate::receive::outcome::window::Window;
 use crate::report::html::document::Document;
 use crate::report::html::over_time::key;
-use crate::report::html::plot::{Axis, Figure, Key, Room};
+use crate::report::html::plot::{Axis, Figure, Key, PlotArea};
 use crate::report::html::scale::{Scale, log_ticks, round_down, round_up};
 use crate::report::html::svg::{Area, Svg};
 use crate::report::html::timeline::{Reading, Timeline};
@@ -20,14 +20,14 @@ pub fn figure(run: &Document, timeline: &Timeline) -> Figure {
     let columns = columns(run, timeline);
     let (p50, p99) = (line(run, timeline, |w| w.e2e_p50_ns), line(run, timeline, |w| w.e2e_p99_ns));
     let axis = axis(run, &columns);
-    let x = over_time::axis(timeline, ROOM);
-    let svg = plot::draw(ROOM, [&x, &axis], &in_words(run), |svg| {
-        over_time::phases(svg, timeline, ROOM);
+    let x = over_time::axis(timeline, AREA);
+    let svg = plot::draw(AREA, [&x, &axis], &description(run), |svg| {
+        over_time::phases(svg, timeline, AREA);
         cells(svg, timeline, &axis.scale, &columns);
         for (class, values) in [("median", &p50), ("p99", &p99)] {
-            svg.curve(class, &over_time::points(timeline, ROOM, &axis.scale, values));
+            svg.curve(class, &over_time::points(timeline, AREA, &axis.scale, values));
         }
-        over_time::hints(svg, timeline, ROOM, |column| hint(run, timeline, column));
+        over_time::hints(svg, timeline, AREA, |column| hint(run, timeline, column));
     });
     let (id, title) = ("heatmap", "Latency over time");
     Figure { id, title, note: note(&columns, timeline), legend: legend(&columns), svg }
@@ -62,7 +62,7 @@ fn legend(columns: &[BucketCounts]) -> Vec<Key> {
     legend
 }
 
-fn in_words(run: &Document) -> String {
+fn description(run: &Document) -> String {
     let of = |value: fn(&Window) -> i64| run.windows.iter().map(value).max().unwrap_or(0) as f64;
     format!(
         "Heat map of end-to-end latency over {} seconds; the largest median of a second is {}, the \
@@ -108,18 +108,18 @@ fn axis(run: &Document, columns: &[BucketCounts]) -> Axis {
         Some(bucket) => bucket_from_ns(bucket.saturating_add(1)),
         None => run.windows.iter().map(|window| window.e2e_p99_ns as f64).fold(0.0, f64::max),
     };
-    latency_axis((lowest, highest), ROOM)
+    latency_axis((lowest, highest), AREA)
 }
 
 /// An axis of latencies that begins and ends with round values. If there are no latencies, the
 /// minimum is infinite and the axis is the smallest possible.
-pub fn latency_axis((lowest_ns, highest_ns): (f64, f64), room: Room) -> Axis {
+pub fn latency_axis((lowest_ns, highest_ns): (f64, f64), area: PlotArea) -> Axis {
     let is_known = lowest_ns.is_finite();
     let from = if is_known { round_down(lowest_ns.max(LEAST_NS)) } else { LEAST_NS };
     let to = round_up(highest_ns.max(2.0 * from));
     let ticks = log_ticks(from, to, LATENCY_TICKS).into_iter();
     let ticks = ticks.map(|ns| (ns, tick_name(ns))).collect();
-    Axis { scale: Scale::log((from, to), room.upwards()), ticks, caption: "latency" }
+    Axis { scale: Scale::log((from, to), area.y_range()), ticks, caption: "latency" }
 }
 
 /// A round latency without needless digits: `20 µs`, not `20.0 µs`.
@@ -137,7 +137,7 @@ fn cells(svg: &mut Svg, timeline: &Timeline, y: &Scale, columns: &[BucketCounts]
     let mut levels = vec![Vec::new(); LEVELS.len()];
     for (column, counts) in columns.iter().enumerate() {
         let total: u64 = counts.values().sum();
-        let (from, to) = over_time::places(timeline, ROOM, column);
+        let (from, to) = over_time::places(timeline, AREA, column);
         // Whole units, so that no background line shows between neighbouring cells.
         let (from, to) = (from.round(), to.round());
         for (bucket, count) in counts {
@@ -175,7 +175,7 @@ fn hint(run: &Document, timeline: &Timeline, column: usize) -> Option<String> {
     })
 }
 
-const ROOM: Room = Room::wide(380.0);
+const AREA: PlotArea = PlotArea::wide(380.0);
 /// The lower bound of each colour, as a share of a column's frames.
 const LEVELS: [f64; 8] = [0.0, 0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3];
 /// Lower latencies do not matter, and on a logarithmic axis they would take as much room as higher

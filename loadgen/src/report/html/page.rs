@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::receive::histograms::SignedHistogram;
-use crate::report::html::curve::{Curve, Words};
+use crate::report::html::curve::{Curve, Labels};
 use crate::report::html::document::{Condition, Document};
-use crate::report::html::plot::{Figure, Room};
+use crate::report::html::plot::{Figure, PlotArea};
 use crate::report::html::tables::{Headline, Table};
 use crate::report::html::timeline::Timeline;
 use crate::report::html::{curve, heatmap, quantities, tables};
@@ -117,8 +117,8 @@ impl Verdict<'_> {
         let text_of = |g: &Condition| format!("{}: {} (allowed {})", g.name, g.measured, g.allowed);
         let (class, text, points) = match run.verdict.as_str() {
             "ok" => ("good", "Valid run, all goals met", Vec::new()),
-            "slo-violated" if unmet().all(Condition::is_open) => {
-                let text = "Valid run, but the clocks cannot tell whether goals were met";
+            "slo-violated" if unmet().all(Condition::is_undecided) => {
+                let text = "Valid run, but the clocks leave goals undecided";
                 ("missed", text, unmet().map(text_of).collect())
             }
             "slo-violated" => ("missed", "Valid run, goals missed", unmet().map(text_of).collect()),
@@ -140,26 +140,26 @@ fn percentiles(run: &Document) -> Figure {
         curve("service", run.latencies(|class| &class.service).all()),
         curve("schedule slip", &run.totals.publishers.slip),
     ];
-    let words = Words {
+    let labels = Labels {
         id: "percentiles",
         title: "Latency by percentile",
         note: "Healthy subscribers, measured phase. End to end counts from the intended instant, \
                service from the actual one; slip is the difference.",
     };
-    figure(words, curves)
+    figure(labels, curves)
 }
 
 fn spread(run: &Document) -> Figure {
     let spread = &run.totals.spread;
     let ranks = [("first", &spread.first), ("median", &spread.median), ("last", &spread.last)];
     let curves = ranks.map(|(name, latencies)| curve(name, latencies));
-    let words = Words {
+    let labels = Labels {
         id: "spread",
         title: "Spread by rank of receiver",
         note: "From the sending of a sampled frame until the first, the median and the last \
                healthy subscriber had it.",
     };
-    figure(words, curves)
+    figure(labels, curves)
 }
 
 /// A curve of all latencies that are not negative, if there are any.
@@ -168,9 +168,9 @@ fn curve(name: &'static str, latencies: &SignedHistogram) -> Option<Curve> {
     (!latencies.is_empty()).then(|| Curve { name, latencies: latencies.clone() })
 }
 
-fn figure(words: Words, curves: [Option<Curve>; 3]) -> Figure {
+fn figure(labels: Labels, curves: [Option<Curve>; 3]) -> Figure {
     let curves: Vec<_> = curves.into_iter().flatten().collect();
-    curve::figure(words, Room::half(CURVE_HEIGHT), &curves)
+    curve::figure(labels, PlotArea::half(CURVE_HEIGHT), &curves)
 }
 
 fn conditions(run: &Document) -> Vec<Row<'_>> {
@@ -180,7 +180,7 @@ fn conditions(run: &Document) -> Vec<Row<'_>> {
 
 fn row<'d>(kind: &'static str, condition: &'d Condition) -> Row<'d> {
     let Condition { name, measured, allowed, pass, why, .. } = condition;
-    Row { kind, name, measured, allowed, pass: *pass, result: condition.said(), why }
+    Row { kind, name, measured, allowed, pass: *pass, result: condition.outcome(), why }
 }
 
 fn text(value: Option<&Value>) -> &str {
@@ -263,10 +263,10 @@ mod tests {
         assert!(text.contains("Valid run, goals missed"));
         assert!(text.contains("class=\"verdict missed\"") && text.contains("exit code 4"));
         assert!(text.contains("loss: 0 (allowed &lt;= 0)"), "{text}");
-        run["slo"][0]["result"] = json!("cannot be told: ±84.0 µs");
+        run["slo"][0]["result"] = json!("undecided: ±84.0 µs");
         let text = page(&run);
         assert!(
-            text.contains("the clocks cannot tell") && text.contains("<td>cannot be told: ±84")
+            text.contains("clocks leave goals undecided") && text.contains("<td>undecided: ±84")
         );
         run["verdict"] = json!("invalid");
         run["health"]["reasons"] = json!(["thread busy: 97 %"]);

@@ -43,56 +43,56 @@ pub struct Axis {
 
 /// The size of a drawing and of the plot area inside it.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct PlotArea {
     width: f64,
     height: f64,
 }
 
-impl Room {
+impl PlotArea {
     /// A plot as wide as the page.
-    pub const fn wide(height: f64) -> Room {
-        Room { width: WIDE, height }
+    pub const fn wide(height: f64) -> PlotArea {
+        PlotArea { width: WIDE, height }
     }
 
     /// One of two plots side by side.
-    pub const fn half(height: f64) -> Room {
-        Room { width: (WIDE - GUTTER) / 2.0, height }
+    pub const fn half(height: f64) -> PlotArea {
+        PlotArea { width: (WIDE - GUTTER) / 2.0, height }
     }
 
     /// The ends of a horizontal axis.
-    pub fn across(self) -> (f64, f64) {
+    pub fn x_range(self) -> (f64, f64) {
         (LEFT, self.width - RIGHT)
     }
 
     /// The ends of a vertical axis, the lower one first.
-    pub fn upwards(self) -> (f64, f64) {
+    pub fn y_range(self) -> (f64, f64) {
         (self.height - BOTTOM, TOP)
     }
 
     /// The plot area between two horizontal positions.
     pub fn column(self, from: f64, to: f64) -> Area {
-        let (bottom, top) = self.upwards();
+        let (bottom, top) = self.y_range();
         Area { x: from, y: top, width: to - from, height: bottom - top }
     }
 }
 
 /// Draws the axes and what `marks` adds, and returns the drawing with a text for screen readers.
 pub fn draw(
-    room: Room,
+    area: PlotArea,
     [x, y]: [&Axis; 2],
-    in_words: &str,
+    description: &str,
     marks: impl FnOnce(&mut Svg),
 ) -> String {
     let mut svg = Svg::default();
-    grid(&mut svg, room, y);
+    grid(&mut svg, area, y);
     marks(&mut svg);
-    horizontal(&mut svg, room, x);
+    horizontal(&mut svg, area, x);
     svg.text("caption", (0.0, TOP - 10.0), y.caption);
-    svg.finish((room.width, room.height), in_words)
+    svg.finish((area.width, area.height), description)
 }
 
-fn grid(svg: &mut Svg, room: Room, axis: &Axis) {
-    let (left, right) = room.across();
+fn grid(svg: &mut Svg, area: PlotArea, axis: &Axis) {
+    let (left, right) = area.x_range();
     for (value, name) in &axis.ticks {
         let y = axis.scale.place(*value);
         svg.line("grid", (left, y), (right, y));
@@ -100,8 +100,8 @@ fn grid(svg: &mut Svg, room: Room, axis: &Axis) {
     }
 }
 
-fn horizontal(svg: &mut Svg, room: Room, axis: &Axis) {
-    let ((left, right), (bottom, _)) = (room.across(), room.upwards());
+fn horizontal(svg: &mut Svg, area: PlotArea, axis: &Axis) {
+    let ((left, right), (bottom, _)) = (area.x_range(), area.y_range());
     svg.line("axis", (left, bottom), (right, bottom));
     for (value, name) in &axis.ticks {
         let x = axis.scale.place(*value);
@@ -127,13 +127,13 @@ mod tests {
 
     #[test]
     fn axes_have_units_and_every_tick_a_name() {
-        let room = Room::wide(200.0);
+        let area = PlotArea::wide(200.0);
         let ticks = vec![(0.0, "0".to_owned()), (10.0, "ten".to_owned())];
-        let scale = Scale::linear((0.0, 10.0), room.across());
+        let scale = Scale::linear((0.0, 10.0), area.x_range());
         let x = Axis { scale, ticks: ticks.clone(), caption: "time, s" };
-        let scale = Scale::linear((0.0, 10.0), room.upwards());
+        let scale = Scale::linear((0.0, 10.0), area.y_range());
         let y = Axis { scale, ticks, caption: "frames" };
-        let text = draw(room, [&x, &y], "in words", |svg| svg.line("mark", (0.0, 0.0), (1.0, 1.0)));
+        let text = draw(area, [&x, &y], "in words", |svg| svg.line("mark", (0.0, 0.0), (1.0, 1.0)));
         for part in ["aria-label=\"in words\"", "time, s", "frames", "class=\"mark\""] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }

@@ -51,7 +51,7 @@ fn loss(run: &Document, timeline: &Timeline) -> Series {
     };
     let lines = vec![
         line("frames lost", sums(|window| window.missing)),
-        line("gaps told", sums(|window| window.gaps)),
+        line("gaps reported", sums(|window| window.gaps)),
     ];
     let note = match run.windows.iter().any(|window| window.missing + window.gaps > 0) {
         true => "When a subscriber noticed, with the next frame that it did get.",

@@ -2,7 +2,7 @@
 //! `quantities` does.
 
 use crate::report::html::over_time::key;
-use crate::report::html::plot::{Axis, Figure, Room};
+use crate::report::html::plot::{Axis, Figure, PlotArea};
 use crate::report::html::scale::{Scale, byte_ticks_to, ticks_to};
 use crate::report::html::svg::{Area, Svg};
 use crate::report::html::timeline::Timeline;
@@ -65,15 +65,15 @@ impl Series {
     /// The plot.
     pub fn figure(self, timeline: &Timeline) -> Figure {
         let y = self.axis();
-        let x = over_time::axis(timeline, ROOM);
-        let svg = plot::draw(ROOM, [&x, &y], &self.in_words(), |svg| {
-            over_time::phases(svg, timeline, ROOM);
+        let x = over_time::axis(timeline, AREA);
+        let svg = plot::draw(AREA, [&x, &y], &self.description(), |svg| {
+            over_time::phases(svg, timeline, AREA);
             match self.shape {
                 Shape::Lines => self.lines(svg, timeline, &y.scale),
                 Shape::Stack => self.stack(svg, timeline, &y.scale),
                 Shape::Bars => self.bars(svg, timeline, &y.scale),
             }
-            over_time::hints(svg, timeline, ROOM, |column| self.hint(column));
+            over_time::hints(svg, timeline, AREA, |column| self.hint(column));
         });
         let kind = if self.shape == Shape::Lines { "line" } else { "area" };
         // A single line needs no legend, because the heading names it.
@@ -92,13 +92,13 @@ impl Series {
         let ticks = self.unit.ticks_to(max);
         let top = ticks.last().copied().unwrap_or(1.0);
         Axis {
-            scale: Scale::linear((0.0, top), ROOM.upwards()),
+            scale: Scale::linear((0.0, top), AREA.y_range()),
             ticks: ticks.into_iter().map(|tick| (tick, self.unit.tick_name(tick, top))).collect(),
             caption: self.unit.caption(),
         }
     }
 
-    fn in_words(&self) -> String {
+    fn description(&self) -> String {
         let largest = self.lines.iter().map(|line| {
             format!("{} at most {}", line.name, self.unit.format(largest(&line.values)))
         });
@@ -109,7 +109,7 @@ impl Series {
     fn lines(&self, svg: &mut Svg, timeline: &Timeline, y: &Scale) {
         let bottom = y.places().0;
         for (at, line) in self.lines.iter().enumerate() {
-            let points = over_time::points(timeline, ROOM, y, &line.values);
+            let points = over_time::points(timeline, AREA, y, &line.values);
             if let (1, Some(first), Some(last)) = (self.lines.len(), points.first(), points.last())
             {
                 let foot = [(last.0, bottom), (first.0, bottom)];
@@ -124,8 +124,8 @@ impl Series {
         let lowest = heights.first().into_iter().flatten();
         let mut floor: Vec<_> = lowest.map(|height| height.and(Some(0.0))).collect();
         for (at, top) in heights.into_iter().enumerate() {
-            let mut outline = over_time::points(timeline, ROOM, y, &top);
-            outline.extend(over_time::points(timeline, ROOM, y, &floor).into_iter().rev());
+            let mut outline = over_time::points(timeline, AREA, y, &top);
+            outline.extend(over_time::points(timeline, AREA, y, &floor).into_iter().rev());
             svg.polygon(&format!("area c{at}"), &outline);
             floor = top;
         }
@@ -152,7 +152,7 @@ impl Series {
         let (bottom, share) = (y.places().0, self.lines.len().max(1) as f64);
         for (at, line) in self.lines.iter().enumerate() {
             let bar = |(column, value): (usize, &Option<f64>)| {
-                let (from, to) = over_time::places(timeline, ROOM, column);
+                let (from, to) = over_time::places(timeline, AREA, column);
                 let (width, top) = ((to - from) * BAR / share, y.place((*value)?));
                 let x = from + (to - from) * (1.0 - BAR) / 2.0 + width * at as f64;
                 Some(Area { x, y: top, width, height: bottom - top }).filter(|bar| bar.height > 0.0)
@@ -219,7 +219,7 @@ fn largest(values: &[Option<f64>]) -> f64 {
     values.iter().flatten().copied().fold(0.0, f64::max)
 }
 
-const ROOM: Room = Room::wide(170.0);
+const AREA: PlotArea = PlotArea::wide(170.0);
 const KIB: f64 = 1_024.0;
 const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1_073_741_824.0;

@@ -76,8 +76,8 @@ impl Svg {
     }
 
     /// The drawing as an SVG element, with a description for screen readers.
-    pub fn finish(self, (width, height): Point, in_words: &str) -> String {
-        let ([width, height], label) = ([width, height].map(number), escape(in_words));
+    pub fn finish(self, (width, height): Point, description: &str) -> String {
+        let ([width, height], label) = ([width, height].map(number), escape(description));
         let shapes = self.shapes;
         format!(
             "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">{shapes}\

@@ -1,5 +1,5 @@
-//! What a socket was owed of one publisher, and what is missing of it once the run is over: lost,
-//! undelivered, left out on purpose. Must not know other sockets, or who is to blame.
+//! The frames of one publisher that a socket had to receive, and which of them are missing once the
+//! run is over: lost, undelivered, or left out on purpose. Must not know other sockets or causes.
 
 use crate::codec::form::Pace;
 use crate::receive::outcome::class::ClassOutcome;
@@ -10,39 +10,45 @@ use crate::time::units::SECOND_NS;
 /// How a socket ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Still open when the run was over.
+    /// It was still open when the run was over.
     Open,
-    /// The server ended it, or broke the protocol.
+    /// The server closed it, or violated the protocol.
     Closed,
-    /// The run's own fault plan.
+    /// The scenario's own fault killed it.
     Killed,
 }
 
-/// What a publisher has for a socket.
+/// The frames of a publisher that a socket has to receive.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Owed {
-    /// Its frames.
+pub struct Expected {
+    /// All frames that the publisher published.
     pub published: u32,
-    /// Those of before the socket came, which the tracker counts as received.
+    /// Those from before the socket connected, which the tracker counts as received.
     pub missed: u32,
-    /// Whether the last has been due for so long that nothing excuses its absence.
+    /// Whether the last one was due so long ago that a rate limit cannot be holding it back.
     pub is_overdue: bool,
 }
 
-/// How long a feed may hold the newest frame back, and a second for the way, ns.
-pub fn patience_ns(pace: Pace) -> u64 {
+/// The longest that a rate limit may hold back the newest frame, plus a second of transit, ns.
+pub fn hold_ns_max(pace: Pace) -> u64 {
     SECOND_NS + pace.rate.map_or(0, |rate| SECOND_NS / u64::from(rate.max(1)))
 }
 
-/// Settles what a socket was owed; the first frame of the tail that did not come, if there is one.
-pub fn charge(class: &mut ClassOutcome, end: End, tracker: &Tracker, owed: Owed) -> Option<u32> {
-    let Owed { published, missed, is_overdue } = owed;
+/// Counts what a socket should have received and did not. Returns the first frame of the
+/// undelivered tail, if there is one.
+pub fn count_missing(
+    class: &mut ClassOutcome,
+    end: End,
+    tracker: &Tracker,
+    expected: Expected,
+) -> Option<u32> {
+    let Expected { published, missed, is_overdue } = expected;
     let is_thinned = class.pace.is_thinned();
     let tail = match (end, class.kind) {
         (End::Killed, _) => 0,
         (End::Closed, _) => tracker.tail(published),
         (End::Open, ClassKind::Healthy) if !is_thinned => tracker.tail(published),
-        // Any frame may be left out, but not the newest for ever.
+        // Any frame may be left out, except the newest one.
         (End::Open, ClassKind::Healthy) if is_overdue => tracker.tail(published).min(1),
         (End::Open, _) => 0,
     };
