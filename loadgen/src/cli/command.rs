@@ -33,37 +33,37 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a scenario and report what every subscriber received, and when.
+    /// Run a scenario and report what every subscriber received, and its latency.
     Run(RunArgs),
-    /// Print a scenario as it would be run, what it amounts to, and whether this host can carry it.
+    /// Print a scenario, the load it implies, and whether this host can carry it.
     Check(RunArgs),
-    /// Show results as a page for a browser, with plots over time.
+    /// Write an HTML report with plots over time.
     Report(ReportArgs),
-    /// Add up repeated runs of one load, exactly.
+    /// Merge repeated runs of one load, exactly.
     Merge(MergeArgs),
     /// Compare the results of two versions of a server, and fail if the second is worse.
     Compare(CompareArgs),
-    /// Measure two servers by turns, and fail if the second is worse.
+    /// Measure two servers alternately, and fail if the second is worse.
     Ab(AbArgs),
-    /// Show how a server has been over its versions; advisory.
+    /// Show the results of a server over its versions; advisory.
     Trend(TrendArgs),
     /// Write the C37.118 frames a scenario would publish as a packet capture.
     Capture(CaptureArgs),
     /// Write the C37.118 frames that a server broadcasts as a packet capture.
     Record(RecordArgs),
-    /// Publish the C37.118 frames of a packet capture again, up to 100 times faster, and measure.
+    /// Replay the C37.118 frames of a packet capture, up to 100 times faster, and measure.
     Replay(ReplayArgs),
-    /// Prove this instrument's accuracy against a server whose faults are known.
+    /// Verify the accuracy of gridload against a server with known faults.
     Selftest(SelftestArgs),
-    /// Find the largest load at which the goals hold, what limits it, and what it costs.
+    /// Find the largest load that meets the goals, what limits it, and what it costs.
     Capacity(Box<CapacityArgs>),
-    /// Show what of this host stands in the way of a load, and mend it.
+    /// Show which limits of this host are too low for a load, and raise them.
     Doctor(DoctorArgs),
-    /// Carry a share of a load that `run --agents` conducts from another host.
+    /// Run a share of a load for `run --agents` on another host.
     Agent(AgentArgs),
     /// List the built-in scenarios.
     Scenarios,
-    /// A page of help: every flag of a load.
+    /// Help page: every flag of a load.
     Load(Box<LoadArgs>),
     /// The embedded engine's own process.
     #[command(hide = true)]

@@ -63,7 +63,7 @@ pub struct RunOptions {
     /// Where publishers send on the common UTC grid: `aligned`, `staggered` or `jitter=5ms`.
     #[arg(long, value_name = "PHASE", value_parser = Phase::from_str, help_heading = LOAD)]
     pub phase: Option<Phase>,
-    /// What frames carry: `c37118` (92 bytes), `json` (about 240), `json-verbose` (about 750) or
+    /// Payload of a frame: `c37118` (92 bytes), `json` (about 240), `json-verbose` (about 750) or
     /// `bytes:N` (48..=1048576).
     #[arg(long, value_name = "KIND", value_parser = Payload::from_str, help_heading = LOAD)]
     pub payload: Option<Payload>,
@@ -74,25 +74,24 @@ pub struct RunOptions {
     /// Subscribe to this many frames per second and topic instead of all of them [1..=1000].
     #[arg(long, value_name = "FPS", value_parser = parse_subscriber_rate, help_heading = LOAD)]
     pub subscriber_rate: Option<u32>,
-    /// Offer permessage-deflate, whatever the dialect, and inflate what comes compressed.
+    /// Offer permessage-deflate, with any dialect, and decompress messages.
     #[arg(long, help_heading = LOAD)]
     pub deflate: bool,
     /// Number of dashboards that stop reading once connected [0..=4000000].
     #[arg(long, value_name = "N", value_parser = parse_dashboards_or_none,
           help_heading = LOAD)]
     pub stalled: Option<u32>,
-    /// Number of dashboards that read at half the rate at which they are sent to [0..=4000000].
+    /// Number of dashboards that read at half the rate they are sent [0..=4000000].
     #[arg(long, value_name = "N", value_parser = parse_dashboards_or_none,
           help_heading = LOAD)]
     pub slow: Option<u32>,
-    /// Subscriber sockets opened per second, every group at most that fast
-    /// [scenario's default: 2000].
+    /// Subscriber sockets opened per second, for every group [scenario's default: 2000].
     #[arg(long, value_name = "N", value_parser = parse_per_second, help_heading = LOAD)]
     pub connect_rate: Option<u32>,
-    /// Lay a trouble over the scenario; the score is the latency of everybody else. Several with
-    /// commas, or repeated: `fault-event`, `flap-reconnect`, `slow-consumers`, `late-frames`,
-    /// `gps-loss`, `leap-second`, `config-change`. Values that differ follow the name, each behind
-    /// a colon: `flap-reconnect:share_percent=50:at=5s`; the keys, which are those of a scenario
+    /// Add a fault to the scenario; only the latency of unaffected subscribers is scored. Several
+    /// with commas, or repeated: `fault-event`, `flap-reconnect`, `slow-consumers`, `late-frames`,
+    /// `gps-loss`, `leap-second`, `config-change`. Other values follow the name, each after a
+    /// colon: `flap-reconnect:share_percent=50:at=5s`; the keys, which are those of a scenario
     /// file's `[[overlays]]`, are below [default: the values of the scenario's own overlay of that
     /// name, else of the overlay].
     #[arg(long, value_name = "NAME", value_parser = OverlayFlag::from_str, value_delimiter = ',',
@@ -110,74 +109,74 @@ pub struct RunOptions {
     /// Length of the measured phase, once [1s..=7days].
     #[arg(long, value_name = "TIME", value_parser = parse_measure, help_heading = PHASES)]
     pub duration: Option<Duration>,
-    /// Measure so many times in a row, on the same sockets and without a break: each lap has
-    /// results of its own, and how much they differ is set [1..=100, scenario's default: 1].
+    /// Number of measured phases in a row, on the same sockets and without a break; each lap has
+    /// its own results, and their spread is reported [1..=100, scenario's default: 1].
     #[arg(long, value_name = "N", value_parser = parse_repeat, help_heading = PHASES)]
     pub repeat: Option<u16>,
-    /// Let the load grow during the measured phase: `5 steps of subscribers` (2 to 100) in as many
-    /// laps, or `ramp of publishers` evenly until the last of 10 laps; with ` from 20%` that share
-    /// is there from the start [scenario's default: the full load from the start].
+    /// Increase the load during the measured phase: `5 steps of subscribers` (2 to 100) in as many
+    /// laps, or `ramp of publishers`, evenly over 10 laps; with ` from 20%` that share is present
+    /// from the start [scenario's default: the full load from the start].
     #[arg(long, value_name = "TEXT", value_parser = Profile::from_str, help_heading = PHASES)]
     pub profile: Option<Profile>,
-    /// Published and verified before that, but kept out of the latencies [0s..=7days].
+    /// Warm-up before the measured phase: frames are verified, but excluded from the latencies
+    /// [0s..=7days].
     #[arg(long, value_name = "TIME", value_parser = parse_phase, help_heading = PHASES)]
     pub warmup: Option<Duration>,
-    /// The longest wait for frames still under way at the end [0s..=7days].
+    /// Longest wait for frames in transit at the end [0s..=7days].
     #[arg(long, value_name = "TIME", value_parser = parse_phase, help_heading = PHASES)]
     pub drain: Option<Duration>,
 
     /// The server to measure, e.g. `ws://10.0.0.5:9400` or `wss://…`
-    /// [default: an engine of our own].
+    /// [default: the embedded engine].
     #[arg(long, value_name = "URL", value_parser = parse_target_url, help_heading = TARGET)]
     pub target: Option<TargetUrl>,
-    /// What is spoken there, over WebSocket: `gridcast`, `nats`, `mqtt`, `socketio`, `centrifugo`
+    /// Protocol of the server, over WebSocket: `gridcast`, `nats`, `mqtt`, `socketio`, `centrifugo`
     /// (JSON), `pusher` (private channels), `nchan`, or `raw` for any server that passes messages
     /// on as they are [default: gridcast].
     #[arg(long, value_name = "WORD", value_parser = Dialect::named, requires = "target",
           conflicts_with = "form", help_heading = TARGET)]
     pub dialect: Option<Dialect>,
-    /// What else is to be said of it.
+    /// Options of the dialect.
     #[command(flatten)]
     pub dialect_options: DialectOptions,
-    /// Process of that server, if it runs on this host: its CPU time and memory are sampled.
+    /// Process ID of the server, if it runs on this host: its CPU time and memory are sampled.
     #[arg(long, value_name = "PID", requires = "target", help_heading = TARGET)]
     pub target_pid: Option<u32>,
-    /// Have the kernel count what the server's process does: its system calls, its calls for memory
-    /// (of the C library, or of what is loaded in its place), and its instructions in user space.
-    /// They are reported per delivery, and are tight gates of `compare`. What cannot be counted
-    /// is left out, with the reason: system calls take root and tracefs, allocations root and a
-    /// server that starts no threads meanwhile, instructions a machine that counts them [default:
-    /// not counted, since that costs the server some 0.1 µs of CPU time at every system call, and
-    /// 2 µs at every allocation].
+    /// Count the server's system calls, memory allocations (by the C library or its replacement)
+    /// and user-space instructions with the kernel's performance counters. They are reported per
+    /// delivery, and are precise metrics for `compare`. Counters that are unavailable are left out
+    /// with the reason: system calls need root and tracefs, allocations need root and a server that
+    /// starts no threads meanwhile, instructions need hardware counters [default: off, because
+    /// counting costs the server about 0.1 µs per system call and 2 µs per allocation].
     #[arg(long, help_heading = TARGET)]
     pub count: bool,
-    /// What shows the server who is asking, publishers and subscribers alike: a bearer token in a
-    /// header; with `nats`, `socketio` (`auth.token`) and `centrifugo` inside messages; with
-    /// `pusher` the application's secret, which signs its channels.
+    /// Credentials of publishers and subscribers: a bearer token in a header; with `nats`,
+    /// `socketio` (`auth.token`) and `centrifugo` inside messages; with `pusher` the application's
+    /// secret, which signs its channels.
     #[arg(long, value_name = "TOKEN", value_parser = parse_token, help_heading = TARGET)]
     pub token: Option<String>,
-    /// File with the authorities, in PEM form, that vouch for the server's certificate
+    /// CA certificates (PEM) that the server's certificate is verified with
     /// [default: those of this host].
     #[arg(long, value_name = "FILE", requires = "target", help_heading = TARGET)]
     pub tls_ca: Option<PathBuf>,
-    /// Take any certificate the server shows.
+    /// Accept any certificate of the server.
     #[arg(long, conflicts_with = "tls_ca", help_heading = TARGET)]
     pub tls_insecure: bool,
-    /// Encrypt all connections to the embedded engine, with a certificate made for the run.
+    /// Use TLS for all connections to the embedded engine, with a certificate created for the run.
     #[arg(long, conflicts_with = "target", help_heading = TARGET)]
     pub tls: bool,
-    /// Cores of the embedded engine [default: half of the CPUs, more if descriptors ask for it].
+    /// Cores of the embedded engine [default: half of the CPUs, more if descriptors require it].
     #[arg(long, value_name = "N", value_parser = parse_threads, conflicts_with = "target",
           help_heading = TARGET)]
     pub engine_cores: Option<usize>,
-    /// Settings of the embedded engine, as in `flush.send_buffer_bytes=65536`; may be repeated.
+    /// A setting of the embedded engine, e.g. `flush.send_buffer_bytes=65536`; may be repeated.
     #[arg(long, value_name = "SECTION.KEY=VALUE", conflicts_with = "target", help_heading = TARGET)]
     pub engine_set: Vec<String>,
 
     /// Subscriber threads, each with a descriptor table of its own [default: as many as needed].
     #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = HOST)]
     pub threads: Option<usize>,
-    /// CPUs of the generator, e.g. `2,4-7` [default: those the embedded engine leaves].
+    /// CPUs of the generator, e.g. `2,4-7` [default: those not used by the embedded engine].
     #[arg(long, value_name = "LIST", value_parser = CpuList::from_str, help_heading = HOST)]
     pub cpus: Option<CpuList>,
     /// Local addresses to connect from, one or a CIDR block; may be repeated
@@ -185,32 +184,32 @@ pub struct RunOptions {
     #[arg(long, value_name = "IP", value_parser = SourceRange::from_str, value_delimiter = ',',
           help_heading = HOST)]
     pub source_ip: Vec<SourceRange>,
-    /// Start even if the embedded engine is not expected to carry the load.
+    /// Start even if the load is probably too large for the embedded engine.
     #[arg(long, help_heading = HOST)]
     pub force: bool,
 
-    /// Agents that carry the load together, each an equal share; see `gridload agent --help`.
+    /// Agents that share the load equally; see `gridload agent --help`.
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_agent, value_delimiter = ',',
           conflicts_with_all = ["threads", "cpus", "source_ip"],
           help_heading = HOST)]
     pub agents: Vec<String>,
-    /// What lets this conductor in at its agents.
+    /// Secret that the agents require.
     #[arg(long, value_name = "TEXT", value_parser = parse_secret, env = "GRIDLOAD_AGENT_SECRET",
           hide_env_values = true, help_heading = HOST)]
     pub agent_secret: Option<String>,
 
-    /// Directory of the results; must not hold any yet
+    /// Result directory; must not contain a result
     /// [default: gridload-results/{UTC time}-{scenario}].
     #[arg(long, value_name = "DIR", help_heading = RESULT)]
     pub out: Option<PathBuf>,
-    /// Write a page for a browser, too: `report.html`.
+    /// Also write an HTML report: `report.html`.
     #[arg(long, help_heading = RESULT)]
     pub html: bool,
-    /// How late publishes may be at p99.9 before the run is invalid, in percent of a period
-    /// [0.1..=100, default: the scenario's, else 5]; at p99, twice as much.
+    /// Largest schedule slip of a valid run at p99.9, in percent of a period [0.1..=100, default:
+    /// the scenario's, else 5]; twice as much at p99.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, help_heading = RESULT)]
     pub slip_limit: Option<f64>,
-    /// The process to end with, that of a search or a comparison.
+    /// Process of the search or comparison; this run ends when it ends.
     #[arg(long, value_name = "PID", hide = true)]
     pub parent: Option<i32>,
 }
@@ -222,7 +221,7 @@ pub(crate) const HOST: &str = "Host";
 pub(crate) const RESULT: &str = "Result";
 
 impl RunOptions {
-    /// What the budget must respect.
+    /// The requests to the budget.
     pub fn layout_request(&self) -> LayoutRequest {
         LayoutRequest {
             threads: self.threads,
@@ -240,7 +239,7 @@ impl RunOptions {
         set.next()?.trim().parse().ok()
     }
 
-    /// What a valid run must keep to; the flag wins over the scenario.
+    /// The limits of a valid run; the flag overrides the scenario.
     pub fn health_limits(&self, scenario: &Scenario) -> HealthLimits {
         let mut limits = HealthLimits::default();
         if let Some(percent) = self.slip_limit.or(scenario.slip_percent) {

@@ -28,7 +28,7 @@ pub struct Counted {
     pub connected: (u64, u64),
 }
 
-/// The state of a status.
+/// The state of a condition of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Good,

@@ -10,32 +10,33 @@ use crate::scenario::source::SourceRange;
 
 const AGENT_HELP: &str = "\
 An agent carries its share of a load for `gridload run --target … --agents
-HOST:PORT,…`, one load at a time, until it is ended. All agents and the
-conductor must be of the same version. Clocks need not agree: how far they are
-apart is measured, taken out, and what is left is told beside each latency.
+HOST:PORT,…`, one load at a time, until it is stopped. All agents and the
+conductor must have the same version. Clocks need not agree: their offsets are
+measured and subtracted, and the remaining error is shown with each latency.
 
-Whoever is let in decides which server this host sends its load to. What is
-said between conductor and agent, the secret and a token among it, is not
-encrypted: keep it to a network you trust.";
+A conductor decides which server this host sends its load to. Messages between
+conductor and agent, including the secret and tokens, are not encrypted: use
+agents only on a network you trust.";
 
-/// How to be an agent.
+/// Where an agent listens, and what it may use.
 #[derive(Debug, Args)]
 #[command(after_help = AGENT_HELP)]
 pub struct AgentArgs {
-    /// Address to be reached at; port 0 takes a free one.
+    /// Address to listen on; port 0 chooses a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9500")]
     pub listen: SocketAddr,
-    /// What a conductor must show with --agent-secret; needed where other hosts reach the address.
+    /// Secret that a conductor must present with --agent-secret; required if other hosts can reach
+    /// the address.
     #[arg(long, value_name = "TEXT", value_parser = parse_secret, env = "GRIDLOAD_AGENT_SECRET",
           hide_env_values = true)]
     pub secret: Option<String>,
-    /// Do without a secret where other hosts reach the address: let in whoever does.
+    /// Accept any conductor without a secret, even if other hosts can reach the address.
     #[arg(long)]
     pub insecure: bool,
-    /// Pretend that the clock is ahead by so much, to show that it is noticed, ms.
+    /// Run with a clock that is ahead by this much, to test that it is detected, ms.
     #[arg(long, value_name = "MS", default_value = "0", hide = true)]
     pub clock_ahead_ms: u32,
-    /// End after one load.
+    /// Exit after one load.
     #[arg(long)]
     pub once: bool,
     /// Subscriber threads, each with a descriptor table of its own [default: as many as needed].

@@ -15,22 +15,22 @@ use crate::scenario::limits::SOCKETS_MAX;
 use crate::time::units::parse_duration;
 
 const CAPACITY_HELP: &str = "\
-From the least value on, the control is doubled until a goal is missed or a
-run is invalid, then the gap is halved until it is as narrow as --resolution,
-and what is found is confirmed by whole runs. A run that is invalid twice
-bounds the search as well, but then the answer is `at least`: it was the
-generator that gave up, not the server. All flags of a load are taken and go
-to every run: `gridload help load`.
+The control is doubled until a goal is missed or a run is invalid. Then the
+gap is bisected down to --resolution, and the result is confirmed by runs of
+full length. A value whose runs are invalid twice also ends the search, but
+then the answer is a lower bound (`>= N`): the limit is the generator's, not
+the server's. All flags of a load are accepted and apply to every run:
+`gridload help load`.
 
-Ends with 0 if a value was confirmed, 4 if the goals are missed by the least
-load already, 5 if nothing was proved.
+Exits with 0 if a value was confirmed, 4 if even the smallest load misses a
+goal, 5 if nothing was proved.
 
   gridload capacity control-room --slo e2e_p99=20ms --slo loss=0
   gridload capacity substation --slo e2e_p99=50ms --price 0.04 \\
                     --plan '200000 subscribers x 10/s x 64B'
   gridload capacity dashboards --server './server --port {port}'";
 
-/// What is searched for, and what is wanted of it.
+/// The search, and what to compute from its result.
 #[derive(Debug, Args)]
 #[command(after_help = CAPACITY_HELP)]
 pub struct CapacityArgs {
@@ -38,17 +38,17 @@ pub struct CapacityArgs {
     /// scenario's own].
     #[arg(long, value_name = "GOAL=LIMIT", value_parser = parse_goal, help_heading = SEARCH)]
     pub slo: Vec<Setting>,
-    /// What is varied: `subscribers`, `rate` (of a publisher), `topics` or `payload` (bytes).
+    /// The quantity to vary: `subscribers`, `rate` (of a publisher), `topics` or `payload` (bytes).
     #[arg(long, value_name = "WHAT", default_value = "subscribers",
           value_parser = Control::from_str, help_heading = SEARCH)]
     pub control: Control,
-    /// Where the search starts [1..=4000000, default: the scenario's own value].
+    /// First value of the search [1..=4000000, default: the scenario's own value].
     #[arg(long, value_name = "N", value_parser = parse_value, help_heading = SEARCH)]
     pub from: Option<u64>,
-    /// Where it ends [1..=4000000, default: all there can be].
+    /// Largest value of the search [1..=4000000, default: the largest possible].
     #[arg(long, value_name = "N", value_parser = parse_value, help_heading = SEARCH)]
     pub to: Option<u64>,
-    /// How close to the knee the answer has to be [1..=50].
+    /// Largest distance between the answer and the knee, in percent [1..=50].
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_resolution,
           help_heading = SEARCH)]
     pub resolution: f64,
@@ -56,37 +56,38 @@ pub struct CapacityArgs {
     #[arg(long, value_name = "TIME", default_value = "6s", value_parser = parse_measure,
           help_heading = SEARCH)]
     pub point: Duration,
-    /// Runs of full length to confirm what was found [1..=9].
+    /// Runs of full length that confirm the result [1..=9].
     #[arg(long, value_name = "N", default_value = "3", value_parser = parse_confirm,
           help_heading = SEARCH)]
     pub confirm: u32,
-    /// Time after which no more runs are begun [10s..=7days].
+    /// Time after which no further run is started [10s..=7days].
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_budget,
           help_heading = SEARCH)]
     pub budget: Duration,
 
-    /// A server to start for every run, on half of the CPUs; {port} stands for where to listen
-    /// [default: an engine of our own].
+    /// A server to start for every run, on half of the CPUs; {port} is replaced by the port to
+    /// listen on [default: the embedded engine].
     #[arg(long, value_name = "COMMAND", value_parser = parse_server, help_heading = SEARCH,
           conflicts_with_all = ["target", "cpus", "tls", "engine_cores", "engine_set"])]
     pub server: Option<String>,
 
-    /// Price of a core for an hour [0..=1000].
+    /// Price of one core for one hour [0..=1000].
     #[arg(long, value_name = "DOLLARS", value_parser = parse_price, help_heading = PLANNING)]
     pub price: Option<f64>,
-    /// Price of a gigabyte that leaves [0..=1000].
+    /// Price of one gigabyte of egress [0..=1000].
     #[arg(long, value_name = "DOLLARS", value_parser = parse_price, requires = "price",
           help_heading = PLANNING)]
     pub price_egress: Option<f64>,
-    /// A load to plan for, e.g. `200000 subscribers x 10/s x 64B`, perhaps ` x 20 publishers`.
+    /// A load to plan for, e.g. `200000 subscribers x 10/s x 64B`, optionally with
+    /// ` x 20 publishers`.
     #[arg(long, value_name = "LOAD", value_parser = Planned::from_str, help_heading = PLANNING)]
     pub plan: Option<Planned>,
-    /// Cores of a machine of that plan [1..=1024].
+    /// Cores per machine in that plan [1..=1024].
     #[arg(long, value_name = "N", default_value = "8", value_parser = parse_cores,
           help_heading = PLANNING)]
     pub plan_cores: u32,
 
-    /// Write capacity.json here too.
+    /// Write a copy of capacity.json to this file.
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub json: Option<PathBuf>,
 

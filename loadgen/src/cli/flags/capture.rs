@@ -8,21 +8,21 @@ use clap::Args;
 
 use crate::cli::options::{RunArgs, parse_within};
 
-/// What to capture, and where to.
+/// What to capture, and the output file.
 #[derive(Debug, Args)]
 pub struct CaptureArgs {
     /// Scenario, and flags that change what is published.
     #[command(flatten)]
     pub run: RunArgs,
-    /// File to write.
+    /// The packet capture to write.
     #[arg(long, value_name = "FILE")]
     pub pcap: PathBuf,
     /// Length [1..=3600 s].
     #[arg(long, value_name = "SECONDS", default_value = "1",
           value_parser = |text: &str| parse_within(text, 1..=3600))]
     pub seconds: u64,
-    /// When the capture begins, as in `2026-01-01T00:00:00Z`: the same instant and seed give the
-    /// same bytes.
+    /// Start of the capture, e.g. `2026-01-01T00:00:00Z`; the same instant and seed give the same
+    /// bytes.
     #[arg(long, value_name = "UTC", default_value = "2026-01-01T00:00:00Z")]
     pub from: UtcSecond,
 }

@@ -12,30 +12,32 @@ use crate::result::run_file::RUNS_MAX;
 use crate::server::external::PORT;
 
 const COMPARE_HELP: &str = "\
-A run is one observation: take eight a side, by turns and on one host. With
-all metrics that are gated by default, fewer than six a side can show nothing
-but counts, with a single gate fewer than four.
+A run is one observation: take eight per side, alternating, on one host. With
+the default gates, fewer than six per side can decide nothing but counts, with
+a single gate fewer than four.
 
-A metric has regressed if the exact test of Mann and Whitney, corrected by
-Holm for the number of gated metrics, leaves less than 5 % to chance, and the
-95 % interval of the ratio lies whole beyond the least change that matters;
-where it straddles that, it is inconclusive. Counts (writes, bytes, encodes,
-system calls, allocations, instructions) are judged by the interval alone
-where the runs of a side agree. One frame lost, undelivered, misdelivered,
-damaged or out of order is a regression where the base has none.
+A metric has regressed if the exact Mann-Whitney test, with Holm's correction
+for the number of gated metrics, gives p < 5 %, and the 95 % confidence
+interval of the ratio lies entirely beyond the smallest change that matters;
+if the interval includes that change, the metric is inconclusive. Counts
+(writes, bytes, encodes, system calls, allocations, instructions) are judged
+by the interval alone if the runs of a side agree. A percentile of which one
+side has only a lower bound (`>=`) can be better or worse only as far as that
+bound proves it. One frame lost, undelivered, misdelivered, damaged or out of
+order is a regression if the base has none.
 
   gridload compare results/main results/branch
   gridload compare base/ cand/ --gate cpu_per_delivery=3% --junit compare.xml";
 
-/// Two sides, and what is wanted of them.
+/// The two sides to compare.
 #[derive(Debug, Args)]
 #[command(after_help = COMPARE_HELP)]
 pub struct CompareArgs {
-    /// Runs to compare with: a run.json, a result directory, or a directory of those.
+    /// Runs of the baseline: a run.json, a result directory, or a directory of those.
     pub base: PathBuf,
-    /// Runs that are compared, likewise.
+    /// Runs of the candidate, likewise.
     pub cand: PathBuf,
-    /// Compare runs of different hosts all the same.
+    /// Compare runs of different hosts.
     #[arg(long)]
     pub host_mismatch: bool,
     /// How.
@@ -43,22 +45,22 @@ pub struct CompareArgs {
     pub judge: JudgeArgs,
 }
 
-/// How runs are compared, and where that goes.
+/// How runs are compared, and the output files.
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
-    /// Metrics that fail the comparison, with the least change that matters; may be repeated
+    /// Metrics that fail the comparison, with the smallest change that matters; may be repeated
     /// [default: e2e_p50=10%, e2e_p99=10%, cpu_per_delivery=5%, writes_per_delivery=2%,
     /// bytes_per_delivery=1%, encodes_per_publish=2%, syscalls_per_delivery=2%,
     /// allocations_per_delivery=2%, instructions_per_delivery=1%, deliveries=2%].
     #[arg(long, value_name = "METRIC[=PERCENT]", value_parser = parse_gate)]
     pub gate: Vec<Gate>,
-    /// The noise of this host, from `ab --calibrate`: less is no change.
+    /// Noise floor of this host, from `ab --calibrate`; smaller changes are ignored.
     #[arg(long, value_name = "FILE")]
     pub floor: Option<PathBuf>,
-    /// End with 6 if a gated metric is inconclusive.
+    /// Exit with 6 if a gated metric is inconclusive.
     #[arg(long)]
     pub require_conclusive: bool,
-    /// Seed of the resampling behind the intervals.
+    /// Seed of the bootstrap for the confidence intervals.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Write the table as Markdown, e.g. to `$GITHUB_STEP_SUMMARY`.
@@ -76,49 +78,50 @@ pub struct JudgeArgs {
     /// For github-action-benchmark: customSmallerIsBetter.
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub benchmark_smaller: Option<PathBuf>,
-    /// The same of what is better when more: customBiggerIsBetter.
+    /// The same for metrics where more is better: customBiggerIsBetter.
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub benchmark_bigger: Option<PathBuf>,
 }
 
 const AB_HELP: &str = "\
-Without --base or --cand that side is the engine in this gridload. A command
-line is read as a shell does; {port} stands for where to listen on 127.0.0.1.
-What is after `--` goes to `gridload run`, both sides alike. A pair with an
-invalid run is set aside, and another taken.
+Without --base or --cand that side is the embedded engine. A command line is
+parsed by a shell; {port} is replaced by the port to listen on at 127.0.0.1.
+Arguments after `--` go to `gridload run` for both sides. A pair with an
+invalid run is discarded and repeated.
 
-With --duet both runs of a pair are had at once, on the same CPUs, and pairs
-are tested: for hosts that are faster or slower from one moment to the next.
-It needs six pairs for one gate, eight for all, and a load that fills a third
-of the CPUs; latencies are then of servers that wait for each other.
+With --duet both runs of a pair run at the same time on the same CPUs, and a
+paired test is used: for hosts whose speed changes from moment to moment. It
+needs six pairs for one gate, eight for all, and a load that uses a third of
+the CPUs. Latencies are then those of servers that wait for each other.
 
   gridload ab --base './old/gridcast --listen 127.0.0.1:{port}' \\
               --cand './new/gridcast --listen 127.0.0.1:{port}' \\
               -- substation --duration 10s";
 
-/// Two servers to be measured by turns.
+/// Two servers to measure alternately.
 #[derive(Debug, Args)]
 #[command(after_help = AB_HELP)]
 pub struct AbArgs {
-    /// Command line of the server to compare with.
+    /// Command line of the baseline server.
     #[arg(long, value_name = "COMMAND", value_parser = parse_server)]
     pub base: Option<String>,
-    /// Command line of the server that is compared.
+    /// Command line of the candidate server.
     #[arg(long, value_name = "COMMAND", value_parser = parse_server)]
     pub cand: Option<String>,
-    /// Valid pairs of runs to take [4..=64].
+    /// Valid pairs of runs to measure [4..=64].
     #[arg(long, value_name = "N", default_value = "8", value_parser = parse_pairs)]
     pub pairs: usize,
-    /// Take both runs of a pair at the same time, on the same CPUs; see below.
+    /// Run both sides of a pair at the same time on the same CPUs; see below.
     #[arg(long)]
     pub duet: bool,
-    /// Have the kernel count what the servers do, both sides alike; see `gridload help load`.
+    /// Count system calls, allocations and instructions of both servers; see
+    /// `gridload help load`.
     #[arg(long)]
     pub count: bool,
-    /// Directory of the results; must not exist.
+    /// Result directory; must not exist.
     #[arg(long, value_name = "DIR", default_value = "gridload-ab", help_heading = RESULT)]
     pub out: PathBuf,
-    /// Compare a server with itself, and write how far apart it is.
+    /// Compare a server with itself, and write its noise floor to this file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cand", "floor"], help_heading = RESULT)]
     pub calibrate: Option<PathBuf>,
     /// How.
@@ -130,7 +133,7 @@ pub struct AbArgs {
 }
 
 impl AbArgs {
-    /// What every run is told, on both sides.
+    /// The arguments of every run, on both sides.
     pub fn run_args(&self) -> Vec<String> {
         let flag = self.count.then(|| "--count".to_owned());
         // It may stand among them already.
@@ -140,23 +143,23 @@ impl AbArgs {
 }
 
 const TREND_HELP: &str = "\
-The history is a file of JSON lines, one for each version, of which only those
-of the last one's host and scenario are shown. It is advisory: a value is
-called out of line if it is further from the median of those before it than
-three robust deviations, and than what matters of that metric.
+The history is a file of JSON lines, one per version. Only the versions with
+the host and scenario of the last one are shown. It is advisory: a value is
+marked as an outlier if its distance from the median of the versions before
+exceeds three robust standard deviations and the smallest change that matters.
 
   gridload trend history.jsonl --add results/today --label $(git rev-parse --short HEAD)";
 
-/// A history, and what to add to it.
+/// A history, and runs to add to it.
 #[derive(Debug, Args)]
 #[command(after_help = TREND_HELP)]
 pub struct TrendArgs {
-    /// The history; made if there is none.
+    /// The history file; created if it does not exist.
     pub history: PathBuf,
     /// Runs of one version to add: a run.json, a result directory, or a directory of those.
     #[arg(long, value_name = "DIR")]
     pub add: Option<PathBuf>,
-    /// What to call that version [default: when it was measured].
+    /// Label of that version [default: the time of the measurement].
     #[arg(long, value_name = "TEXT", requires = "add")]
     pub label: Option<String>,
 }
@@ -164,7 +167,7 @@ pub struct TrendArgs {
 pub(super) fn parse_server(text: &str) -> Result<String, String> {
     let names_port = text.contains(PORT);
     names_port.then(|| text.to_owned()).ok_or_else(|| {
-        format!("`{text}` does not say where to listen: write {PORT} where the port goes")
+        format!("`{text}` does not contain the port: write {PORT} where the port goes")
     })
 }
 

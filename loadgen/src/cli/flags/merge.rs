@@ -6,20 +6,20 @@ use clap::Args;
 
 const MERGE_HELP: &str = "\
 Counts are added and histograms merged exactly, so percentiles are those of
-all frames together. The runs must be of one scenario; seeds and targets may
-differ. The result is valid if every run is.
+all frames together. The runs must have the same scenario; seeds and targets
+may differ. The result is valid if every run is.
 
-Runs that several hosts carry at the same time are merged by `gridload run
---agents` already.";
+Runs on several hosts at the same time (`gridload run --agents`) are merged
+already.";
 
-/// What to merge, and where to.
+/// The runs to merge, and the output directory.
 #[derive(Debug, Args)]
 #[command(after_help = MERGE_HELP)]
 pub struct MergeArgs {
     /// Runs: run.json files, result directories, or directories of those.
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
-    /// Directory of the merged result; must not hold any yet.
+    /// Directory of the merged result; must not contain a result.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 }

@@ -9,25 +9,25 @@ use crate::scenario::publishers::parse_topic_prefix;
 
 const REPLAY_HELP: &str = "\
 Reads pcap and pcapng with Ethernet (VLAN tags too), Linux cooked or plain IP:
-UDP datagrams, and TCP streams put together from their segments. Each stream,
-which is one source's frames under one IDCODE, becomes a publisher of
-{topic}/{IDCODE}. Configuration frames are not published. All that is left out
-is counted and told. At most 1 GiB of frames is kept, and 64,534 streams.
+UDP datagrams and reassembled TCP streams. Each stream, that is the frames of
+one source with one IDCODE, becomes a publisher of {topic}/{IDCODE}.
+Configuration frames are not published. Everything left out is counted and
+reported. The limits are 1 GiB of frames and 64,534 streams.
 
 The first frame is published on a whole UTC second, the others in the spacing
 in which they were captured, divided by --speed. Frames are not changed;
---restamp gives each the SOC and FRACSEC of now, in the TIME_BASE of the
+--restamp sets SOC and FRACSEC to the current time, in the TIME_BASE of the
 stream's configuration, for readers that discard old frames.
 
-All flags of a load are taken (`gridload help load`) but --publishers, --rate,
---phase and --payload. By default 100 dashboards follow a stream each and one
-follows them all. --slip-limit is by default five times the speed, up to a
-period.
+All flags of a load are accepted (`gridload help load`) except --publishers,
+--rate, --phase and --payload. By default 100 dashboards follow one stream each
+and one follows all. The default of --slip-limit is five times the speed, at
+most one period.
 
   gridload replay frames.pcap --speed 10
   gridload replay frames.pcapng --subscribers 1000 --duration 30s";
 
-/// What to replay, and how.
+/// The capture to replay, and how.
 #[derive(Debug, Args)]
 #[command(after_help = REPLAY_HELP)]
 pub struct ReplayArgs {
@@ -38,10 +38,10 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "TIMES", default_value = "1", value_parser = parse_speed,
           help_heading = LOAD)]
     pub speed: f64,
-    /// Give frames the time stamps of now instead of those of the recording, byte for byte.
+    /// Set the time stamps of the frames to the current time instead of the recorded one.
     #[arg(long, help_heading = LOAD)]
     pub restamp: bool,
-    /// Topics are this and the IDCODE: `pmu/1001`.
+    /// Prefix of the topics, before the IDCODE: `pmu/1001`.
     #[arg(long, value_name = "PREFIX", default_value = "pmu", value_parser = parse_topic_prefix,
           help_heading = LOAD)]
     pub topic: String,

@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 const SELFTEST_HELP: &str = "\
-Each row puts something into a run of which the truth is known: a server that
-holds frames back, stops, loses, repeats or swaps them, a publisher that
-stops, a clock that is off, a CPU that is not free. Then it says what the
-instrument made of it, and how far off that may be.
+Each row runs against a server, publisher or host with a known fault (delays,
+stalls, lost, duplicated or reordered frames, a wrong clock, a busy CPU) and
+compares the measured result with the known one, within a tolerance.
 
-Exits with 0 if every row is within its bound, and leaves the floor (what is
-measured where there is nothing to measure) for the reports of later runs on
-this host; with 5 if one is not.";
+Exits with 0 if every row is within its tolerance, and stores the latency floor
+(the latency measured with a server that does nothing) for the reports of later
+runs on this host; with 5 if one is not.";
 
-/// How thorough to be.
+/// The length of the trials, and the output.
 #[derive(Debug, Args)]
 #[command(after_help = SELFTEST_HELP)]
 pub struct SelftestArgs {
