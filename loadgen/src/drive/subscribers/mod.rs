@@ -1,9 +1,12 @@
-//! Subscriber threads: `worker` opens sockets and reads them; `pace`, `lifecycle` and `timers`
-//! handle the sockets that behave differently.
+//! Subscriber threads: `worker` has the loop, `opening` and `reading` the life of a socket, `pace`,
+//! `lifecycle` and `timers` those that behave differently, `reporting` what is shown meanwhile.
 
 mod lifecycle;
+mod opening;
 mod pace;
 mod paced;
+mod reading;
 mod reconnects;
+mod reporting;
 mod timers;
 pub mod worker;

@@ -1,42 +1,31 @@
-//! One subscriber thread: opens its share of the sockets, then only reads, passes the bytes to the
-//! reception, and answers pings. Healthy sockets are read at once, stalled ones never; `pace`
-//! handles the slow ones, and `lifecycle` those that disconnect and join. Must not judge messages:
-//! the reception does.
-//!
-//! Readiness is edge-triggered, so a socket must be read until it is empty or put on the backlog.
-//! Empty means that a read returned less than was asked for, or would block; after a hang-up only
-//! an end or an error counts, because the edge of the hang-up has passed.
+//! One subscriber thread: its state and its loop, in which sockets are opened (`opening`), read
+//! (`reading`, `pace`), disconnected and reconnected (`lifecycle`, `timers`). Must not judge
+//! messages: the reception does.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use mio::event::Event as Readiness;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use crate::codec::handshake;
-use crate::drive::connection::{Connection, Filled};
 use crate::drive::ramp::{Attempt, Ramp};
 use crate::drive::run_state::RunState;
+use crate::drive::subscriber;
 use crate::drive::subscriber::{ReceiveContext, State, Subscriber};
 use crate::drive::subscribers::paced::{Paced, Pausing};
 use crate::drive::subscribers::reconnects::Reconnects;
-use crate::drive::{link, ramp, subscriber};
 use crate::observe::meter::Meter;
 use crate::os::socket;
 use crate::plan::audience::SubscriberPlan;
 use crate::plan::plan::Plan;
-use crate::receive::expected::End;
 use crate::receive::outcome::{RampOutcome, ThreadHealth};
-use crate::receive::reception::{Arrival, Reception};
+use crate::receive::reception::Reception;
 use crate::receive::windows::WindowPart;
 use crate::scenario::groups::ClassKind;
 use crate::time::clock::mono_ns;
-use crate::time::draw::mix;
 use crate::time::units::SECOND_NS;
 
 /// The results of a subscriber thread.
@@ -108,9 +97,9 @@ pub(super) enum OpenedBy {
 /// The values last added to the progress counters.
 #[derive(Default)]
 pub(super) struct Reported {
-    received: u64,
-    missing: u64,
-    errors: u64,
+    pub(super) received: u64,
+    pub(super) missing: u64,
+    pub(super) errors: u64,
 }
 
 impl<'s> SubscriberThread<'s> {
@@ -208,293 +197,6 @@ impl<'s> SubscriberThread<'s> {
         if self.is_ramped { PAUSE } else { PAUSE_IN_RAMP }
     }
 
-    // ---- opening ----
-
-    fn open_due(&mut self, now_ns: u64) {
-        if self.is_ramped {
-            return;
-        }
-        if self.run_state.progress.is_stopped() {
-            self.ramp.abandon();
-        }
-        while let Some(attempt) = self.ramp.due(now_ns) {
-            if let Err(error) = self.open(attempt.subscriber, OpenedBy::First(attempt)) {
-                self.ramp.failed(attempt, socket::failure_name(&error), now_ns);
-            }
-        }
-        while let Some(subscriber) = self.ramp.overdue(now_ns) {
-            if let Some((key, _)) = self.opening.get(&subscriber) {
-                self.give_up(*key, ramp::TIMEOUT);
-            }
-        }
-        if self.ramp.is_done() {
-            self.is_ramped = true;
-            self.run_state.ramped.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    pub(super) fn open(&mut self, subscriber: u32, way: OpenedBy) -> io::Result<()> {
-        let plan = &self.run_state.plan.subscribers[subscriber as usize];
-        let is_throttled =
-            matches!(self.kind_of(plan), ClassKind::Slow { .. } | ClassKind::Stalled);
-        let throttled = is_throttled.then_some(SLOW_RECEIVE_BYTES);
-        let stream = socket::connect(self.run_state.plan.target, plan.source, throttled)?;
-        let connection = Connection::encrypted(stream, self.run_state.tls.as_ref())?;
-        let entry = self.sockets.vacant_entry();
-        let key = entry.key();
-        let socket = entry.insert(Subscriber::new(connection, subscriber));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) =
-            self.poll.registry().register(socket.connection.link.socket_mut(), Token(key), interest)
-        {
-            self.sockets.remove(key);
-            return Err(error);
-        }
-        self.opening.insert(subscriber, (key, way));
-        Ok(())
-    }
-
-    fn finish_connect(&mut self, key: usize) {
-        let socket = &mut self.sockets[key];
-        match socket::is_connected(socket.connection.link.socket()) {
-            Ok(false) => {}
-            Ok(true) => {
-                if let Err(error) = self.send_request(key) {
-                    self.give_up(key, &link::failure(&error));
-                }
-            }
-            Err(error) => self.give_up(key, socket::failure_name(&error)),
-        }
-    }
-
-    /// Sends the request of a connected socket.
-    fn send_request(&mut self, key: usize) -> io::Result<()> {
-        let (run_state, nonce) = (self.run_state, self.nonce_of(key));
-        let socket = &mut self.sockets[key];
-        socket.state = State::Upgrading;
-        let subscriber = &run_state.plan.subscribers[socket.plan as usize];
-        let request = subscriber::offer(run_state.plan, subscriber, &nonce).request();
-        socket.connection.send(request.as_bytes())
-    }
-
-    /// Reads from a socket that is being opened; returns the number of bytes to handle.
-    fn fill(&mut self, key: usize) -> Option<usize> {
-        match self.sockets[key].connection.fill(&mut self.buffer, usize::MAX) {
-            Ok(filled) => filled.map(|filled| filled.total),
-            Err(reason) => {
-                self.give_up(key, &reason);
-                None
-            }
-        }
-    }
-
-    fn finish_upgrade(&mut self, key: usize) {
-        let Some(filled) = self.fill(key) else { return };
-        let (plan, nonce) = (self.run_state.plan, self.nonce_of(key));
-        let socket = &mut self.sockets[key];
-        let subscriber = &plan.subscribers[socket.plan as usize];
-        let offer = subscriber::offer(plan, subscriber, &nonce);
-        match socket.answered(&self.buffer[..filled], &offer, plan) {
-            Ok(None) => {}
-            Ok(Some(answer)) => {
-                self.buffer.copy_within(answer.head_bytes..filled, 0);
-                let left = filled - answer.head_bytes;
-                match self.sockets[key].state {
-                    State::Subscribing => self.take_replies(key, left),
-                    _ => self.finish_opening(key, left),
-                }
-            }
-            Err(reason) => {
-                self.ramp.note_refusal(handshake::refusal_text(&self.buffer[..filled]));
-                self.give_up(key, &reason);
-            }
-        }
-    }
-
-    fn finish_subscribing(&mut self, key: usize) {
-        // Requests that a full socket did not accept are sent first, because their replies are
-        // awaited.
-        self.sockets[key].connection.flush();
-        // At most as many reads as replies: each read returns at least one reply, or nothing is
-        // left to read.
-        while self.sockets.get(key).is_some_and(|socket| socket.state == State::Subscribing) {
-            let Some(filled) = self.fill(key) else { return };
-            self.take_replies(key, filled);
-        }
-    }
-
-    fn take_replies(&mut self, key: usize, filled: usize) {
-        let (mut pongs, now_ns) = (Vec::new(), self.arrival_ns());
-        let socket = &mut self.sockets[key];
-        match socket.on_replies(&self.buffer[..filled], &mut self.context, now_ns, &mut pongs) {
-            Ok(false) => self.send_pongs(key, &pongs),
-            Ok(true) => {
-                self.send_pongs(key, &pongs);
-                self.finish_opening(key, 0);
-            }
-            Err(reason) => self.give_up(key, &reason),
-        }
-    }
-
-    /// The socket is open, and the buffer begins with this many bytes that arrived with the
-    /// replies.
-    fn finish_opening(&mut self, key: usize, filled: usize) {
-        let account = self.opened(key);
-        let is_open = filled == 0 || self.take(key, account, filled, self.arrival_ns());
-        if is_open && self.kind_of_account(account) == ClassKind::Healthy {
-            self.read_all(key, account, true);
-        }
-    }
-
-    fn opened(&mut self, key: usize) -> u32 {
-        let subscriber = self.sockets[key].plan;
-        let (account, is_new) = match self.opening.remove(&subscriber) {
-            Some((_, OpenedBy::Again)) => self.connected_again(subscriber),
-            _ => (self.ramped(subscriber), true),
-        };
-        let socket = &mut self.sockets[key];
-        socket.state = State::Open(account);
-        if is_new {
-            if socket.connection.takes_deflated() {
-                self.context.reception.deflated(account);
-            }
-            self.run_state.progress.connected.fetch_add(1, Ordering::Relaxed);
-        }
-        self.note_pace(key, subscriber);
-        account
-    }
-
-    fn ramped(&mut self, subscriber: u32) -> u32 {
-        self.ramp.succeeded(mono_ns());
-        let plan = &self.run_state.plan.subscribers[subscriber as usize];
-        let publishers = self.run_state.plan.publishers.len();
-        self.context.reception.open(plan.class, plan.follows, publishers)
-    }
-
-    pub(super) fn give_up(&mut self, key: usize, reason: &str) {
-        if let Some(socket) = self.sockets.try_remove(key)
-            && let Some((_, way)) = self.opening.remove(&socket.plan)
-        {
-            match way {
-                OpenedBy::First(attempt) => self.ramp.failed(attempt, reason, mono_ns()),
-                OpenedBy::Again => self.connect_failed(socket.plan, reason),
-            }
-        }
-    }
-
-    // ---- reading ----
-
-    fn on_event(&mut self, event: &Readiness) {
-        let Token(key) = event.token();
-        let Some(socket) = self.sockets.get(key) else { return };
-        match socket.state {
-            State::Connecting => self.finish_connect(key),
-            State::Upgrading => self.finish_upgrade(key),
-            State::Subscribing => self.finish_subscribing(key),
-            State::Open(account) => self.on_open_event(key, account, event),
-        }
-    }
-
-    fn on_open_event(&mut self, key: usize, account: u32, event: &Readiness) {
-        let hung_up = event.is_read_closed() || event.is_error();
-        if event.is_writable() {
-            self.sockets[key].connection.flush();
-        }
-        let has_news = event.is_readable() || hung_up;
-        match self.kind_of_account(account) {
-            ClassKind::Pausing { .. } if self.is_paused(self.sockets[key].plan, mono_ns()) => {}
-            ClassKind::Healthy | ClassKind::Pausing { .. } if has_news => {
-                self.health.wakeups += 1;
-                self.read_all(key, account, hung_up);
-            }
-            // A stalled reader reads only now, to learn the close reason.
-            ClassKind::Stalled if hung_up => self.read_all(key, account, true),
-            _ => {}
-        }
-    }
-
-    fn work_off_backlog(&mut self) {
-        for _ in 0..self.backlog.len() {
-            let Some(key) = self.backlog.pop_front() else { return };
-            if let Some(&Subscriber { state: State::Open(account), .. }) = self.sockets.get(key) {
-                self.health.wakeups += 1;
-                // The wake-up whose read budget ran out may also have reported a hang-up.
-                self.read_all(key, account, true);
-            }
-        }
-    }
-
-    /// Reads a socket until it is empty or its budget is used up.
-    pub(super) fn read_all(&mut self, key: usize, account: u32, until_blocked: bool) {
-        for _ in 0..READS_PER_WAKEUP {
-            match self.read_once(key, account, usize::MAX) {
-                Ok(Some(filled)) if filled.is_full || until_blocked => {}
-                Ok(_) | Err(Ended) => return,
-            }
-        }
-        self.health.budget_hits += 1;
-        self.backlog.push_back(key);
-    }
-
-    /// One read of at most `limit` bytes; `Ok(None)` if there was nothing.
-    pub(super) fn read_once(
-        &mut self,
-        key: usize,
-        account: u32,
-        limit: usize,
-    ) -> Result<Option<Filled>, Ended> {
-        let filled = match self.sockets[key].connection.fill(&mut self.buffer, limit) {
-            Ok(Some(filled)) => filled,
-            Ok(None) => return Ok(None),
-            Err(reason) => {
-                self.close(key, account, reason);
-                return Err(Ended);
-            }
-        };
-        let now_ns = self.arrival_ns();
-        self.context.reception.read(account, filled.wire);
-        if self.take(key, account, filled.total, now_ns) { Ok(Some(filled)) } else { Err(Ended) }
-    }
-
-    pub(super) fn arrival_ns(&self) -> u64 {
-        mono_ns().wrapping_add_signed(self.run_state.plan.disturbance.receiver_shift_ns)
-    }
-
-    /// Handles the bytes in the filled part of the buffer; returns whether the socket is still
-    /// open.
-    pub(super) fn take(&mut self, key: usize, account: u32, filled: usize, now_ns: u64) -> bool {
-        let arrival =
-            Arrival { account, publisher_index: self.run_state.publisher_index.get(), now_ns };
-        let mut pongs = Vec::new();
-        let socket = &mut self.sockets[key];
-        let ended = socket.on_bytes(&self.buffer[..filled], &mut self.context, arrival, &mut pongs);
-        self.send_pongs(key, &pongs);
-        match ended {
-            Ok(()) => true,
-            Err(reason) => {
-                self.close(key, account, reason);
-                false
-            }
-        }
-    }
-
-    pub(super) fn send_pongs(&mut self, key: usize, pongs: &[u8]) {
-        if !pongs.is_empty()
-            && let Err(error) = self.sockets[key].connection.send(pongs)
-        {
-            // A write error means that the connection is over; the read side gives a better reason.
-            tracing::debug!(%error, "pong not sent");
-        }
-    }
-
-    // ---- ending ----
-
-    pub(super) fn close(&mut self, key: usize, account: u32, reason: String) {
-        self.context.reception.close(account, End::Closed, reason);
-        self.run_state.progress.closed.fetch_add(1, Ordering::Relaxed);
-        self.sockets.remove(key);
-    }
-
     /// Closes all open sockets in order, without waiting for answers.
     fn close_all(&mut self) {
         for (_, socket) in &mut self.sockets {
@@ -502,66 +204,6 @@ impl<'s> SubscriberThread<'s> {
                 socket.connection.send_close();
             }
         }
-    }
-
-    // ---- reporting ----
-
-    fn note_second(&mut self, now_ns: u64) {
-        if self.meter.is_none() {
-            self.meter = self
-                .run_state
-                .publisher_index
-                .get()
-                .map(|publisher_index| self.run_state.meter(publisher_index));
-        }
-        let Some(meter) = &mut self.meter else { return };
-        if let Some(second) = meter.passed(now_ns) {
-            self.run_state.progress.note_busy(meter.busy_last());
-            self.send_second(second);
-        }
-    }
-
-    fn send_second(&mut self, second: u32) {
-        // The receiver may have ended already; the totals do not depend on windows.
-        let _ = self.windows.send(self.context.reception.take_second(second));
-    }
-
-    fn report_progress(&mut self) {
-        let progress = self.run_state.progress;
-        let received = self.context.reception.received();
-        progress.received.fetch_add(received - self.reported.received, Ordering::Relaxed);
-        self.reported.received = received;
-        let missing = self.context.reception.missing();
-        // Both counters wrap alike when a late frame fills a gap.
-        let change = missing.wrapping_sub(self.reported.missing);
-        progress.lost.fetch_add(change, Ordering::Relaxed);
-        self.reported.missing = missing;
-        if !self.is_ramped || self.reported.errors != self.ramp.errors() {
-            let errors = self.ramp.errors();
-            progress.errors.fetch_add(errors - self.reported.errors, Ordering::Relaxed);
-            self.reported.errors = errors;
-        }
-    }
-
-    fn report_if_drained(&mut self) {
-        if self.is_drained || !self.run_state.draining.load(Ordering::Acquire) {
-            return;
-        }
-        let publisher_index = self.run_state.publisher_index.get();
-        if publisher_index
-            .is_none_or(|publisher_index| self.context.reception.is_complete(publisher_index))
-        {
-            self.is_drained = true;
-            self.run_state.drained.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    // ---- looking up ----
-
-    pub(super) fn nonce_of(&self, key: usize) -> String {
-        let subscriber = u64::from(self.sockets[key].plan);
-        let word = |half| u128::from(mix(self.run_state.plan.seed, subscriber, half));
-        handshake::key(word(0) << 64 | word(1))
     }
 
     /// Uses data that is in the cache when a socket is read; the plan is not.
@@ -580,9 +222,6 @@ impl<'s> SubscriberThread<'s> {
     }
 }
 
-/// The socket is closed and its key no longer valid.
-pub(super) struct Ended;
-
 /// Whether a subscriber is absent at the start.
 fn joins_late(plan: &Plan, number: u32) -> bool {
     let subscriber = plan.subscribers.get(number as usize);
@@ -592,8 +231,6 @@ fn joins_late(plan: &Plan, number: u32) -> bool {
 
 const EVENTS: usize = 4096;
 const BUFFER_BYTES_MIN: usize = 256 * 1024;
-const READS_PER_WAKEUP: usize = 4;
-const SLOW_RECEIVE_BYTES: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The precision of everything timed that is not a frame.
 const TIMERS_NS: u64 = SECOND_NS / 1000;
