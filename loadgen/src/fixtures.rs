@@ -15,6 +15,7 @@ use crate::observe::host::Environment;
 use crate::observe::sampler::{CpuUsage, ProcessUsage, Sample, Samples};
 use crate::plan::course::Course;
 use crate::plan::deviation::Deviation;
+use crate::plan::laps::Laps;
 use crate::plan::layout::Layout;
 use crate::plan::part::Part;
 use crate::plan::plan::{Destination, Disturbance, Plan};
@@ -28,6 +29,7 @@ use crate::result::record::Record;
 use crate::scenario::groups::ClassKind;
 use crate::scenario::scenario::Scenario;
 use crate::time::rate::Rate;
+use crate::time::units::SECOND_NS;
 
 /// 20 publishers at 30/s and 2,000 dashboards, ten seconds.
 pub fn scenario() -> Scenario {
@@ -47,6 +49,13 @@ pub fn plan() -> Plan {
         run_id: 1,
     };
     Plan::build(&scenario(), &layout, destination)
+}
+
+/// Three laps of two seconds; the measured phase begins at second 100.
+pub fn laps() -> Laps {
+    let course = Course { laps: 3, profile: None };
+    let plan = Plan { measure: Duration::from_secs(6), course, ..plan_of(vec![]) };
+    Laps::of(&plan, 100 * SECOND_NS)
 }
 
 /// A C37.118 data frame with so many digital words.

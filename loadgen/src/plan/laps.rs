@@ -35,19 +35,13 @@ mod tests {
     use crate::fixtures;
     use crate::plan::course::Course;
     use crate::time::units::SECOND_NS;
-    use std::time::Duration;
-
-    fn laps() -> Laps {
-        let course = Course { laps: 3, profile: None };
-        let plan = Plan { measure: Duration::from_secs(6), course, ..fixtures::plan_of(vec![]) };
-        Laps::of(&plan, 100 * SECOND_NS)
-    }
 
     #[test]
     fn an_instant_is_of_the_lap_it_lies_in_or_is_nearest_to() {
-        let found = [99, 100, 101, 102, 104, 105, 106, 900].map(|s| laps().at(s * SECOND_NS));
+        let laps = fixtures::laps();
+        let found = [99, 100, 101, 102, 104, 105, 106, 900].map(|s| laps.at(s * SECOND_NS));
         assert_eq!(found, [0, 0, 0, 1, 2, 2, 2, 2]);
-        assert_eq!((laps().at(102 * SECOND_NS - 1), laps().at(u64::MAX)), (0, 2));
+        assert_eq!((laps.at(102 * SECOND_NS - 1), laps.at(u64::MAX)), (0, 2));
         let one = Laps::of(&fixtures::plan_of(vec![]), 0);
         assert_eq!((one.at(0), one.at(u64::MAX)), (0, 0));
     }

@@ -48,19 +48,9 @@ pub fn add(into: &mut Vec<u64>, from: &[u64]) {
 mod tests {
     use super::*;
     use crate::fixtures;
-    use crate::plan::course::Course;
-    use crate::plan::laps::Laps;
-    use crate::plan::plan::Plan;
     use crate::receive::outcome::class::{ClassOutcome, count_sockets};
     use crate::scenario::groups::ClassKind;
     use crate::time::units::SECOND_NS;
-    use std::time::Duration;
-
-    fn laps() -> Laps {
-        let course = Course { laps: 3, profile: None };
-        let plan = Plan { measure: Duration::from_secs(6), course, ..fixtures::plan_of(vec![]) };
-        Laps::of(&plan, 100 * SECOND_NS)
-    }
 
     #[test]
     fn laps_of_threads_add_up() {
@@ -90,7 +80,7 @@ mod tests {
         };
         let mut classes = [class("a", 10), class("b", 4)];
         let joined = [(0, 100), (0, 103), (0, 103), (1, 104)].map(|(c, s)| (c, s * SECOND_NS));
-        count_sockets(&mut classes, &joined, &laps());
+        count_sockets(&mut classes, &joined, &fixtures::laps());
         let found = classes.map(|class| [0, 1, 2].map(|lap| class.laps[lap].sockets));
         assert_eq!(found, [[8, 10, 10], [3, 3, 4]]);
     }
