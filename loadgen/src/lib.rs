@@ -1,7 +1,8 @@
 //! The load generator: publishers on one UTC grid, and subscribers that verify and time every frame
 //! from its *intended* instant. The path of a measurement by folders: a [`scenario`] becomes a
-//! [`plan`], [`drive`] carries it out, [`receive`] and [`observe`] keep what happened, [`judge`]
-//! says what it is worth, [`result`] and [`report`] tell it.
+//! [`plan`], [`drive`] carries it out, [`receive`] and [`observe`] record what happened, [`judge`]
+//! decides whether it is valid and meets its goals, `result` and `report` write it. What is `pub`
+//! is what the program, the tests and the benchmarks use.
 
 pub mod agents;
 pub mod capacity;
@@ -18,8 +19,8 @@ pub mod os;
 pub mod plan;
 pub mod receive;
 pub mod replay;
-pub mod report;
-pub mod result;
+pub(crate) mod report;
+pub(crate) mod result;
 pub mod scenario;
 pub mod selftest;
 pub mod server;

@@ -6,7 +6,7 @@
 pub mod agent;
 mod conductor;
 mod connection;
-pub mod error;
+pub(crate) mod error;
 mod member;
 mod message;
 mod offset;

@@ -6,19 +6,19 @@
 //! `least_squares`, and `plan` compute costs from the points; `answer` combines everything; `text`
 //! and `record` present it.
 
-pub mod answer;
-pub mod control;
-pub mod error;
-pub mod least_squares;
-pub mod load;
-pub mod model;
-pub mod plan;
-pub mod point;
-pub mod record;
-pub mod runner;
-pub mod search;
-pub mod text;
-pub mod variation;
+pub(crate) mod answer;
+pub(crate) mod control;
+pub(crate) mod error;
+pub(crate) mod least_squares;
+pub(crate) mod load;
+pub(crate) mod model;
+pub(crate) mod plan;
+pub(crate) mod point;
+pub(crate) mod record;
+pub(crate) mod runner;
+pub(crate) mod search;
+pub(crate) mod text;
+pub(crate) mod variation;
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ use crate::time::units::format_duration;
 /// Searches, confirms, fits the model, prints and writes.
 ///
 /// # Errors
-/// [`CapacityError`] when a run fails completely.
+/// When a run fails completely.
 pub fn run(args: &CapacityArgs) -> Result<Exit, CapacityError> {
     let name = args.run.scenario.as_deref().unwrap_or(builtin::DEFAULT);
     let mut options = args.run.options.clone();

@@ -7,6 +7,6 @@ pub mod help;
 pub mod merge;
 pub mod options;
 pub mod overrides;
-pub mod pages;
+pub(crate) mod pages;
 pub mod report;
 pub mod session;

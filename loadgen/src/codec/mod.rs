@@ -2,16 +2,16 @@
 //! Pure; must not know sockets or clocks, and shares no code with the engine.
 
 pub mod c37118;
-pub mod claim;
+pub(crate) mod claim;
 pub mod dialect;
-pub mod envelope;
-pub mod events;
+pub(crate) mod envelope;
+pub(crate) mod events;
 pub mod form;
 pub mod handshake;
-pub mod incoming;
-pub mod inflate;
-pub mod memo;
+pub(crate) mod incoming;
+pub(crate) mod inflate;
+pub(crate) mod memo;
 pub mod payload;
-pub mod restamped;
+pub(crate) mod restamped;
 pub mod track;
 pub mod wire;

@@ -5,15 +5,15 @@
 //! run. The path: `run_file` → `metric` → `comparison` with `statistics` → `text` or `formats`.
 
 pub mod ab;
-pub mod child;
-pub mod comparison;
-pub mod floor;
-pub mod formats;
-pub mod metric;
+pub(crate) mod child;
+pub(crate) mod comparison;
+pub(crate) mod floor;
+pub(crate) mod formats;
+pub(crate) mod metric;
 
-pub mod pairing;
-pub mod statistics;
-pub mod text;
+pub(crate) mod pairing;
+pub(crate) mod statistics;
+pub(crate) mod text;
 pub mod trend;
 
 use std::fs;

@@ -3,6 +3,6 @@
 
 pub mod exit;
 pub mod health;
-pub mod interrupt;
-pub mod laps;
-pub mod verdict;
+pub(crate) mod interrupt;
+pub(crate) mod laps;
+pub(crate) mod verdict;

@@ -1,7 +1,7 @@
 //! The operating system: socket options, waiting, signals. Must not know WebSocket or what is
 //! measured.
 
-pub mod interrupt;
+pub(crate) mod interrupt;
 pub mod output;
 pub mod socket;
 pub mod tls;

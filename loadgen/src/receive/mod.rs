@@ -1,17 +1,17 @@
 //! The processing of messages: checked, matched, counted and timed. Must not know sockets, and
 //! reads no clock.
 
-pub mod censored;
-pub mod completeness;
-pub mod expected;
-pub mod histograms;
-pub mod latency_map;
+pub(crate) mod censored;
+pub(crate) mod completeness;
+pub(crate) mod expected;
+pub(crate) mod histograms;
+pub(crate) mod latency_map;
 pub mod outcome;
-pub mod rates;
+pub(crate) mod rates;
 pub mod reception;
-pub mod sessions;
-pub mod spread;
+pub(crate) mod sessions;
+pub(crate) mod spread;
 pub mod stamp;
-pub mod tail;
-pub mod verify;
-pub mod windows;
+pub(crate) mod tail;
+pub(crate) mod verify;
+pub(crate) mod windows;

@@ -72,11 +72,6 @@ impl Tracker {
         end.saturating_sub(self.next)
     }
 
-    /// Whether every one of `end` published frames was received.
-    pub fn is_complete(&self, end: u32) -> bool {
-        self.holes() == 0 && self.tail(end) == 0
-    }
-
     #[inline]
     fn advance(&mut self, seq: u32) -> Verdict {
         let skipped = seq - self.next;
@@ -160,6 +155,11 @@ mod tests {
         tracker.holes() + tracker.tail(end)
     }
 
+    /// Whether each of `end` published frames was received.
+    fn is_complete(tracker: &Tracker, end: u32) -> bool {
+        tracker.holes() == 0 && tracker.tail(end) == 0
+    }
+
     #[test]
     fn the_first_frames_count_if_they_never_came() {
         let mut tracker = Tracker::new();
@@ -186,14 +186,14 @@ mod tests {
         }
         assert_eq!(tracker.holes(), 1);
         assert_eq!(tracker.accept(10), Verdict::Reordered);
-        assert!(tracker.is_complete(300));
+        assert!(is_complete(&tracker, 300));
         assert_eq!(tracker.accept(10), Verdict::Duplicate);
     }
 
     #[test]
     fn who_joins_is_owed_nothing_before_the_first_frame() {
         let mut tracker = Tracker::joining();
-        assert!(tracker.is_complete(50) && tracker.is_joining());
+        assert!(is_complete(&tracker, 50) && tracker.is_joining());
         assert_eq!((tracker.head(), tracker.received()), (0, 0));
         assert_eq!(tracker.accept(40), Verdict::Joined);
         assert_eq!(tracker.accept(42), Verdict::InOrder { skipped: 1 });
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn nothing_received_is_everything_lost() {
         assert_eq!(missing(&Tracker::new(), 77), 77);
-        assert!(!Tracker::new().is_complete(77) && Tracker::new().is_complete(0));
+        assert!(!is_complete(&Tracker::new(), 77) && is_complete(&Tracker::new(), 0));
     }
 
     proptest! {

@@ -2,13 +2,13 @@
 //! captures. Must not measure.
 
 pub mod capture;
-pub mod capture_file;
-pub mod dissection;
-pub mod framing;
-pub mod packets;
-pub mod reassembly;
+pub(crate) mod capture_file;
+pub(crate) mod dissection;
+pub(crate) mod framing;
+pub(crate) mod packets;
+pub(crate) mod reassembly;
 pub mod recorder;
 pub mod recording;
 #[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
 pub mod replay;
-pub mod skipped;
+pub(crate) mod skipped;

@@ -1,6 +1,6 @@
 //! Results: written to files and read back. Must not judge or compute their contents.
 
-pub mod json_text;
-pub mod record;
-pub mod run_file;
-pub mod stored_histogram;
+pub(crate) mod json_text;
+pub(crate) mod record;
+pub(crate) mod run_file;
+pub(crate) mod stored_histogram;

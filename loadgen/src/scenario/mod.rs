@@ -2,19 +2,19 @@
 //! know the host or any single socket.
 
 pub mod builtin;
-pub mod burst;
-pub mod dialect_keys;
+pub(crate) mod burst;
+pub(crate) mod dialect_keys;
 pub mod groups;
 pub mod kill;
 pub mod lifecycle;
-pub mod limits;
-pub mod overlay;
-pub mod overlay_flag;
-pub mod profile;
-pub mod publishers;
+pub(crate) mod limits;
+pub(crate) mod overlay;
+pub(crate) mod overlay_flag;
+pub(crate) mod profile;
+pub(crate) mod publishers;
 #[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
 pub mod scenario;
-pub mod section;
-pub mod slo;
-pub mod source;
+pub(crate) mod section;
+pub(crate) mod slo;
+pub(crate) mod source;
 pub mod target;

@@ -1,9 +1,9 @@
 //! `gridload selftest`: verifies the accuracy of the instrument against a server with known faults.
 //! Owns the order of the rows, the output and the stored floor. Must not measure.
 
-pub mod error;
+pub(crate) mod error;
 mod fault;
-pub mod floor;
+pub(crate) mod floor;
 mod null_server;
 mod offline;
 mod row;

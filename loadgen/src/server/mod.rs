@@ -1,6 +1,6 @@
 //! The servers that a run starts. Must not know what is measured.
 
-pub mod certificate;
+pub(crate) mod certificate;
 pub mod embedded;
 pub mod external;
-pub mod process;
+pub(crate) mod process;

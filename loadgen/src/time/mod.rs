@@ -2,6 +2,6 @@
 
 pub mod clock;
 pub mod draw;
-pub mod grid;
+pub(crate) mod grid;
 pub mod rate;
 pub mod units;

@@ -1,12 +1,12 @@
 //! Flags of single commands, with defaults, units and ranges. Must not act on any of them.
 
-pub mod agent;
-pub mod capacity;
-pub mod capture;
-pub mod compare;
-pub mod doctor;
+pub(crate) mod agent;
+pub(crate) mod capacity;
+pub(crate) mod capture;
+pub(crate) mod compare;
+pub(crate) mod doctor;
 pub mod merge;
-pub mod record;
-pub mod replay;
-pub mod report;
-pub mod selftest;
+pub(crate) mod record;
+pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod selftest;

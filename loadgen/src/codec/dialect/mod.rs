@@ -1,21 +1,21 @@
 //! The protocols of gridcast and of other servers: publish and subscribe paths, and the protocols
 //! inside messages. Pure; must not know sockets or threads.
 
-pub mod broker;
+pub(crate) mod broker;
 mod centrifugo;
-pub mod channel;
+pub(crate) mod channel;
 #[allow(clippy::module_inception, reason = "the rest of the folder serves this noun")]
 pub mod dialect;
-pub mod events;
+pub(crate) mod events;
 mod json;
 mod mqtt;
 mod nats;
-pub mod options;
-pub mod packet;
+pub(crate) mod options;
+pub(crate) mod packet;
 mod ping_timeout;
-pub mod protocol;
-pub mod publish_encoder;
+pub(crate) mod protocol;
+pub(crate) mod publish_encoder;
 mod pusher;
 mod socketio;
 mod stream;
-pub mod templates;
+pub(crate) mod templates;

@@ -4,7 +4,7 @@
 //! tick costs one clock read and one write per publisher. Must not wait for any reply, and must not
 //! spin, because receivers may share the CPU.
 
-pub mod connect;
+pub(crate) mod connect;
 mod publisher_socket;
 
 use std::cmp::Reverse;

@@ -9,4 +9,4 @@ mod reading;
 mod reconnects;
 mod reporting;
 mod timers;
-pub mod worker;
+pub(crate) mod worker;

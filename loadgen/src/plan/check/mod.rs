@@ -1,8 +1,8 @@
 //! Checks of a whole scenario that need the audience with its overlays. Pure: must not read files
 //! or ask the host anything.
 
-pub mod laps;
-pub mod overlays;
+pub(crate) mod laps;
+pub(crate) mod overlays;
 
 use std::collections::HashSet;
 

@@ -2,12 +2,12 @@
 //! Must not know sockets, threads or files.
 
 pub mod class;
-pub mod counts;
-pub mod deviations;
+pub(crate) mod counts;
+pub(crate) mod deviations;
 pub mod lap;
-pub mod returns;
-pub mod spread;
-pub mod window;
+pub(crate) mod returns;
+pub(crate) mod spread;
+pub(crate) mod window;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

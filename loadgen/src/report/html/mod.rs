@@ -2,20 +2,20 @@
 //! anything itself. The path: `document` → `timeline` → `heatmap`, `curve` and `quantities` with
 //! `series` → `plot` with `scale` and `svg` → `page` with `tables`.
 
-pub mod curve;
-pub mod document;
+pub(crate) mod curve;
+pub(crate) mod document;
 #[cfg(test)]
 mod fixtures;
-pub mod heatmap;
-pub mod over_time;
-pub mod page;
-pub mod plot;
-pub mod quantities;
-pub mod scale;
-pub mod series;
-pub mod svg;
-pub mod tables;
-pub mod timeline;
+pub(crate) mod heatmap;
+pub(crate) mod over_time;
+pub(crate) mod page;
+pub(crate) mod plot;
+pub(crate) mod quantities;
+pub(crate) mod scale;
+pub(crate) mod series;
+pub(crate) mod svg;
+pub(crate) mod tables;
+pub(crate) mod timeline;
 
 use std::fs;
 use std::io;
