@@ -501,7 +501,24 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_run_is_void() {
+    fn the_manual_has_every_gate() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/load-generator.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (_, table) = page.split_once("<!-- gates -->\n\n").unwrap();
+        let rows = table.lines().take_while(|line| line.starts_with('|')).skip(2);
+        let names = rows
+            .flat_map(|row| row.split(" | ").take(1).flat_map(|c| c.split('`').skip(1).step_by(2)));
+        let mut shown: Vec<&str> = names.collect();
+        let unsampled = of_host(&fixtures::plan(), &Samples::default(), &HealthLimits::default());
+        let all = [judged(|_, _, _| {}), unsampled, vec![all_agents(1, 1)]].concat();
+        let mut names: Vec<&str> = all.iter().map(|gate| gate.name.as_ref()).collect();
+        shown.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(shown, names);
+    }
+
+    #[test]
+    fn an_interrupted_run_is_invalid() {
         assert_eq!(breached(|_, o, _| o.measured = Duration::from_millis(9_900)), ["complete"]);
     }
 

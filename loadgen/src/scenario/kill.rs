@@ -20,7 +20,7 @@ pub struct KillPlan {
     pub publishers: u32,
 }
 
-const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
+pub(crate) const FAULT_KEYS: &[&str] = &["kind", "at", "subscriber_fraction", "publishers"];
 
 pub(crate) fn write_kill(kill: &KillPlan, out: &mut String) -> fmt::Result {
     writeln!(out, "[[faults]]\nkind = \"kill\"")?;

@@ -5,6 +5,7 @@ pub mod builtin;
 pub(crate) mod burst;
 pub(crate) mod dialect_keys;
 pub mod groups;
+pub mod keys;
 pub mod kill;
 pub mod lifecycle;
 pub(crate) mod limits;

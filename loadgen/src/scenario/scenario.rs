@@ -65,7 +65,7 @@ pub struct Phases {
     pub drain: Duration,
 }
 
-const ROOT_KEYS: &[&str] = &[
+pub(crate) const ROOT_KEYS: &[&str] = &[
     "name",
     "about",
     "seed",
@@ -80,8 +80,9 @@ const ROOT_KEYS: &[&str] = &[
     "slo",
     "health",
 ];
-const PHASE_KEYS: &[&str] = &["warmup", "measure", "repeat", "drain"];
-const HEALTH_KEYS: &[&str] = &["slip_percent"];
+pub(crate) const PHASE_KEYS: &[&str] = &["warmup", "measure", "repeat", "drain"];
+pub(crate) const HEALTH_KEYS: &[&str] = &["slip_percent"];
+pub(crate) const CLOCK_KEYS: &[&str] = &["mode"];
 
 impl Scenario {
     /// Reads a scenario file.
@@ -275,12 +276,12 @@ fn parse_each<'t, T>(
 }
 
 fn check_clock(root: &Section<'_>) -> Result<(), ScenarioError> {
-    let Some(clock) = root.table("clock", &["mode"])? else { return Ok(()) };
+    let Some(clock) = root.table("clock", CLOCK_KEYS)? else { return Ok(()) };
     match clock.text("mode")? {
         None | Some("single") => Ok(()),
         Some(other) => Err(clock.bad(
             "mode",
-            format!("`{other}` is not supported; publishers and subscribers share `single` clock"),
+            format!("`{other}` is no mode; publishers and subscribers share one clock: `single`"),
         )),
     }
 }
@@ -419,7 +420,7 @@ mod tests {
                 "is no target; write e.g. `ws://10.0.0.5:9400`",
             ),
             ("127.1.0.0/24", "127.1.0.0/99", "is no address range"),
-            ("\"single\"", "\"ntp\"", "`ntp` is not supported"),
+            ("\"single\"", "\"ntp\"", "`ntp` is no mode"),
             ("fps = 59.94", "fps = 0", "`0` is no frame rate"),
             ("fps = 59.94", "fps = 'fast'", "`fast` is no frame rate"),
             ("fps = 59.94, ", "", "`fps` is missing in publishers[0]; write e.g. `fps = 30`"),

@@ -80,7 +80,7 @@ impl Slo {
     }
 }
 
-const SLO_KEYS: &[&str] = &[
+pub(crate) const SLO_KEYS: &[&str] = &[
     "e2e_p50",
     "e2e_p99",
     "e2e_p999",

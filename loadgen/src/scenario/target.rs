@@ -34,8 +34,7 @@ pub struct TargetUrl {
 impl Target {
     /// Reads `[target]` of a scenario.
     pub fn of(root: &Section<'_>) -> Result<Target, ScenarioError> {
-        let keys = [&KEYS[..], &options::KEYS[..]].concat();
-        let Some(section) = root.table("target", &keys)? else { return Ok(Target::default()) };
+        let Some(section) = root.table("target", &keys())? else { return Ok(Target::default()) };
         let parse_range =
             |text: &str| text.parse().map_err(|e: String| section.bad("source_ips", e));
         let source_ips: Result<_, _> =
@@ -87,6 +86,11 @@ pub fn parse_target_url(url: &str) -> Result<TargetUrl, String> {
     let host_fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && c != '/');
     let authority = authority.to_owned();
     if port_fits && host_fits { Ok(TargetUrl { authority, tls }) } else { Err(wrong()) }
+}
+
+/// The keys of `[target]`.
+pub(crate) fn keys() -> Vec<&'static str> {
+    [&KEYS[..], &options::KEYS[..]].concat()
 }
 
 const KEYS: [&str; 4] = ["url", "tls", "source_ips", "dialect"];
