@@ -1,8 +1,12 @@
-//! The page docs/settings.md, written from the table of settings. Owns how the page looks. Must not
-//! say anything of a setting that the table does not.
+//! The pages that list what the engine has: docs/settings.md, written from the table of settings,
+//! and the metrics of docs/operations.md, compared with a scrape. Owns how the former looks. Must
+//! not say anything of a setting that the table does not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
+mod harness;
+
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -10,6 +14,7 @@ use std::path::Path;
 use gridcast::settings::layers::Settings;
 use gridcast::settings::restart;
 use gridcast::settings::table::{KNOBS, Knob, ROWS, Rows};
+use harness::{Server, http};
 
 const HEAD: &str = "\
 # Settings
@@ -34,6 +39,19 @@ fn the_page_of_settings_is_that_of_the_table() {
     }
     let page = fs::read_to_string(&path).unwrap();
     assert_eq!(page, expected, "UPDATE_SAMPLE=1 cargo test -p gridcast writes it anew");
+}
+
+#[test]
+fn the_metrics_on_the_page_are_those_that_are_served() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let codes = page.split('`').skip(1).step_by(2);
+    let names = codes.filter(|code| ["gridcast_", "process_"].iter().any(|p| code.starts_with(p)));
+    let shown: BTreeSet<&str> = names.map(|code| code.split('{').next().unwrap()).collect();
+    let scrape = http::get(&Server::start(&[]), "/metrics").body;
+    let families = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let served: BTreeSet<&str> = families.map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(shown, served, "docs/operations.md, on the left");
 }
 
 fn page() -> String {
