@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod imports;
+mod pages;
 mod source;
 
 use source::{Source, is_comment, root, sources};
