@@ -89,6 +89,10 @@ pub struct Compared {
     pub base: Vec<f64>,
     /// The values of the candidate, one per run.
     pub cand: Vec<f64>,
+    /// Whether the median of the base is only a lower bound.
+    pub base_is_least: bool,
+    /// Whether the median of the candidate is only a lower bound.
+    pub cand_is_least: bool,
     /// The ratio of candidate to base; NaN if a side has no value.
     pub ratio: f64,
     /// The 95 % confidence interval of the ratio.
@@ -211,6 +215,8 @@ impl Compared {
         let values = |side: &[&RunFile]| -> Vec<f64> {
             side.iter().filter_map(|file| metric.of(&file.run)).collect()
         };
+        let is_least = |side: &[&RunFile]| has_least_median(metric, side);
+        let (base_is_least, cand_is_least) = (is_least(base), is_least(cand));
         let (base, cand) = (values(base), values(cand));
         if base.is_empty() || cand.is_empty() {
             return None;
@@ -239,6 +245,8 @@ impl Compared {
             change: Change::Inconclusive,
             base,
             cand,
+            base_is_least,
+            cand_is_least,
         })
     }
 
@@ -252,7 +260,17 @@ impl Compared {
         median(self.cand.clone())
     }
 
+    /// The change that is certain even if the true value of a lower bound is much larger.
     fn judge(&self) -> Change {
+        match self.measured_change() {
+            Change::Regressed if self.base_is_least => Change::Inconclusive,
+            Change::Improved if self.cand_is_least => Change::Inconclusive,
+            Change::Unchanged if self.base_is_least || self.cand_is_least => Change::Inconclusive,
+            change => change,
+        }
+    }
+
+    fn measured_change(&self) -> Change {
         if self.base.len().min(self.cand.len()) < RUNS_MIN {
             return Change::Inconclusive;
         }
@@ -282,6 +300,16 @@ impl Compared {
         };
         self.metric.is_count && agree(&self.base) && agree(&self.cand)
     }
+}
+
+/// Whether a lower bound of one run is among the values that the median depends on.
+fn has_least_median(metric: &Metric, side: &[&RunFile]) -> bool {
+    let mut values: Vec<(f64, bool)> = side
+        .iter()
+        .filter_map(|file| Some((metric.of(&file.run)?, metric.is_least(&file.run))))
+        .collect();
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    values.iter().take(values.len() / 2 + 1).any(|(_, is_least)| *is_least)
 }
 
 #[cfg(test)]
@@ -323,6 +351,53 @@ mod tests {
         assert_eq!(change(&base, &side(505.0, 3), "cpu_per_delivery"), Change::Unchanged);
         assert_eq!(change(&base, &side(400.0, 4), "cpu_per_delivery"), Change::Improved);
         assert_eq!(change(&base, &side(525.0, 5), "cpu_per_delivery"), Change::Inconclusive);
+    }
+
+    /// Eight runs with about this p99, exact or a lower bound.
+    fn latencies(p99_ns: f64, is_least: bool) -> Vec<RunFile> {
+        let open = if is_least { json!(["p99_ns"]) } else { json!([]) };
+        let of = |at: u32| {
+            let e2e = json!({"p99_ns": p99_ns + f64::from(at), "at_least": open});
+            let classes = json!([{"kind": "healthy", "e2e": e2e}]);
+            let run = json!({"health": {"valid": true}, "totals": {"classes": classes}});
+            RunFile { path: PathBuf::new(), run }
+        };
+        (0..8).map(of).collect()
+    }
+
+    #[test]
+    fn a_lower_bound_decides_only_what_a_larger_value_would_decide_as_well() {
+        let of = |(base_ns, base_is_least): (f64, bool), (cand_ns, cand_is_least): (f64, bool)| {
+            let (base, cand) =
+                (latencies(base_ns, base_is_least), latencies(cand_ns, cand_is_least));
+            change(&base, &cand, "e2e_p99")
+        };
+        let (exact, least) = (|ns: f64| (ns, false), |ns: f64| (ns, true));
+        assert_eq!(of(exact(1e7), exact(2e7)), Change::Regressed);
+        assert_eq!(of(exact(1e7), least(2e7)), Change::Regressed, "at least twice as much");
+        assert_eq!(of(least(2e7), exact(1e7)), Change::Improved, "at most half as much");
+        assert_eq!(of(exact(1e7), exact(1e7)), Change::Unchanged);
+        for (base, cand) in [
+            (least(1e7), exact(2e7)),
+            (least(1e7), least(2e7)),
+            (least(2e7), least(1e7)),
+            (exact(2e7), least(1e7)),
+            (least(1e7), least(1e7)),
+            (exact(1e7), least(1e7)),
+        ] {
+            assert_eq!(of(base, cand), Change::Inconclusive, "{base:?} {cand:?}");
+        }
+    }
+
+    #[test]
+    fn a_lower_bound_above_the_median_leaves_it_exact() {
+        let metric = Metric::find("e2e_p99").unwrap();
+        let is_least = |bounds: usize| {
+            let runs = [latencies(1e7, false), latencies(9e7, true)].concat();
+            let side: Vec<&RunFile> = runs.iter().skip(bounds).take(8).collect();
+            has_least_median(metric, &side)
+        };
+        assert_eq!([0, 3, 4, 8].map(is_least), [false, false, true, true]);
     }
 
     #[test]

@@ -110,6 +110,8 @@ mod tests {
             effect_min: 0.05,
             base: vec![1.0],
             cand: vec![1.0],
+            base_is_least: false,
+            cand_is_least: false,
             ratio: 1.0,
             interval: (0.8, 1.1),
             probability: 1.0,

@@ -32,6 +32,8 @@ fn metric_json(one: &Compared) -> Value {
         "effect_min": one.effect_min,
         "base": one.base,
         "cand": one.cand,
+        "base_at_least": one.base_is_least,
+        "cand_at_least": one.cand_is_least,
         "ratio": one.ratio,
         "ratio_low": one.interval.0,
         "ratio_high": one.interval.1,

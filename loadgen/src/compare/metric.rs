@@ -24,6 +24,7 @@ pub struct Metric {
     /// chance plays no part.
     pub is_count: bool,
     read: fn(&Value) -> Option<f64>,
+    is_least: fn(&Value) -> bool,
 }
 
 /// The unit of a metric.
@@ -63,9 +64,12 @@ impl Unit {
 
 /// All metrics, in display order.
 pub const METRICS: [Metric; 16] = [
-    gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "e2e", "p50_ns")),
-    gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "e2e", "p99_ns")),
+    gated("e2e_p50", "end to end, p50", Unit::Ns, 0.10, |run| latency(run, "e2e", "p50_ns"))
+        .censored(|run| is_least(run, "p50_ns")),
+    gated("e2e_p99", "end to end, p99", Unit::Ns, 0.10, |run| latency(run, "e2e", "p99_ns"))
+        .censored(|run| is_least(run, "p99_ns")),
     gated("e2e_p999", "end to end, p99.9", Unit::Ns, 0.20, |run| latency(run, "e2e", "p999_ns"))
+        .censored(|run| is_least(run, "p999_ns"))
         .only_shown(),
     gated("service_p99", "service, p99", Unit::Ns, 0.10, |run| latency(run, "service", "p99_ns"))
         .only_shown(),
@@ -144,6 +148,10 @@ impl Metric {
         Metric { is_count: true, ..self }
     }
 
+    const fn censored(self, is_least: fn(&Value) -> bool) -> Metric {
+        Metric { is_least, ..self }
+    }
+
     /// The metric with this name.
     pub fn find(key: &str) -> Option<&'static Metric> {
         METRICS.iter().find(|metric| metric.key == key)
@@ -152,6 +160,11 @@ impl Metric {
     /// Its value in a run; `None` if the run lacks it or no ratio can be formed.
     pub fn of(&self, run: &Value) -> Option<f64> {
         (self.read)(run).filter(|value| value.is_finite() && *value > 0.0)
+    }
+
+    /// Whether its value in a run is only a lower bound, because frames were undelivered.
+    pub fn is_least(&self, run: &Value) -> bool {
+        (self.is_least)(run)
     }
 }
 
@@ -163,7 +176,8 @@ const fn gated(
     read: fn(&Value) -> Option<f64>,
 ) -> Metric {
     let (more_is_better, is_gated, is_count) = (false, true, false);
-    Metric { key, title, unit, more_is_better, effect_min, is_gated, is_count, read }
+    let is_least: fn(&Value) -> bool = |_| false;
+    Metric { key, title, unit, more_is_better, effect_min, is_gated, is_count, read, is_least }
 }
 
 /// The classes whose latency counts.
@@ -172,13 +186,28 @@ fn healthy(run: &Value) -> impl Iterator<Item = &Value> {
     classes.filter(|class| class["kind"] == "healthy")
 }
 
-/// The value of the class with the worst latency, among the classes whose sockets stay connected if
-/// there are any.
+/// The classes with a latency at this quantile: if there are any, those whose sockets stay
+/// connected.
+fn scored<'r>(run: &'r Value, histogram: &str, quantile: &str) -> Vec<&'r Value> {
+    let measured: Vec<_> =
+        healthy(run).filter(|class| class[histogram][quantile].is_number()).collect();
+    let steady: Vec<_> =
+        measured.iter().copied().filter(|class| class["stirred"] != true).collect();
+    if steady.is_empty() { measured } else { steady }
+}
+
+/// The value of the class with the worst latency.
 fn latency(run: &Value, histogram: &str, quantile: &str) -> Option<f64> {
-    let of = |class: &Value| class[histogram][quantile].as_f64();
-    let steady = healthy(run).filter(|class| class["stirred"] != true);
-    let worst = steady.filter_map(of).max_by(f64::total_cmp);
-    worst.or_else(|| healthy(run).filter_map(of).max_by(f64::total_cmp))
+    let classes = scored(run, histogram, quantile).into_iter();
+    classes.filter_map(|class| class[histogram][quantile].as_f64()).max_by(f64::total_cmp)
+}
+
+/// Whether the end-to-end latency of any of these classes is only a lower bound.
+fn is_least(run: &Value, quantile: &str) -> bool {
+    let named = |class: &Value| {
+        class["e2e"]["at_least"].as_array().is_some_and(|open| open.iter().any(|k| k == quantile))
+    };
+    scored(run, "e2e", quantile).into_iter().any(named)
 }
 
 fn cost(run: &Value, key: &str) -> Option<f64> {

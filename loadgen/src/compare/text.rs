@@ -28,7 +28,7 @@ fn headline(comparison: &Comparison) -> String {
         .metrics
         .iter()
         .filter(|one| one.is_gated && one.change == Change::Regressed)
-        .map(|one| format!("{} x {:.3}", one.metric.title, one.ratio))
+        .map(|one| format!("{} x {}", one.metric.title, ratio(one)))
         .collect();
     if comparison.proves_nothing() {
         "NOTHING TO COMPARE: a side has no valid run".to_owned()
@@ -55,13 +55,26 @@ fn row(one: &Compared) -> Vec<String> {
     };
     vec![
         one.metric.title.to_owned(),
-        unit.format(one.base_median()),
-        unit.format(one.cand_median()),
-        format!("{:.3}", one.ratio),
+        with_bound(one.base_is_least, unit.format(one.base_median())),
+        with_bound(one.cand_is_least, unit.format(one.cand_median())),
+        ratio(one),
         format!("{low:.3}..{high:.3}"),
         format!("{:.4}", one.probability),
         change,
     ]
+}
+
+fn with_bound(is_least: bool, value: String) -> String {
+    if is_least { format!(">= {value}") } else { value }
+}
+
+/// The ratio of candidate to base, as far as lower bounds leave it known.
+fn ratio(one: &Compared) -> String {
+    match (one.base_is_least, one.cand_is_least) {
+        (false, is_least) => with_bound(is_least, format!("{:.3}", one.ratio)),
+        (true, false) => format!("<= {:.3}", one.ratio),
+        (true, true) => "unknown".to_owned(),
+    }
 }
 
 fn notes(comparison: &Comparison) -> String {
@@ -73,6 +86,9 @@ fn notes(comparison: &Comparison) -> String {
     let few = (*base_runs).min(*cand_runs) < crate::compare::comparison::RUNS_MIN;
     if few && !comparison.proves_nothing() {
         text += " Fewer than four valid runs a side show nothing: run more.";
+    }
+    if comparison.metrics.iter().any(|one| one.base_is_least || one.cand_is_least) {
+        text += " With `>=` the true latency may be larger: frames were undelivered.";
     }
     text
 }
@@ -89,6 +105,8 @@ mod tests {
             effect_min: 0.05,
             base: vec![500.0; 5],
             cand: vec![600.0; 5],
+            base_is_least: false,
+            cand_is_least: false,
             ratio: 1.2,
             interval: (1.15, 1.25),
             probability: 0.0079,
@@ -114,6 +132,22 @@ mod tests {
         assert!(text.contains(row), "{text}");
         assert!(text.contains("5 valid runs of the base, 5 of the candidate, 1 invalid"), "{text}");
         assert!(terminal(&comparison(Change::Unchanged)).contains("no regression"));
+    }
+
+    #[test]
+    fn a_lower_bound_is_shown_as_one() {
+        let shown = |base_is_least, cand_is_least| {
+            let mut comparison = comparison(Change::Inconclusive);
+            let one = &mut comparison.metrics[0];
+            (one.base_is_least, one.cand_is_least) = (base_is_least, cand_is_least);
+            markdown(&comparison)
+        };
+        let text = shown(false, true);
+        assert!(text.contains("| 500 ns | >= 600 ns | >= 1.200 |"), "{text}");
+        assert!(text.contains("the true latency may be larger"), "{text}");
+        assert!(shown(true, false).contains("| >= 500 ns | 600 ns | <= 1.200 |"));
+        assert!(shown(true, true).contains("| >= 500 ns | >= 600 ns | unknown |"));
+        assert!(!shown(false, false).contains(">= "));
     }
 
     #[test]
