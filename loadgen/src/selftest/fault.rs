@@ -26,6 +26,8 @@ pub enum Fault {
         /// The length of the stall.
         length: Duration,
     },
+    /// Every frame is lost.
+    Silence,
     /// Of this many frames, one is lost, one is duplicated and one is swapped with its successor.
     Mangle {
         /// The number of frames; at least 4.
@@ -54,6 +56,7 @@ impl Fault {
         match self {
             Fault::None => FrameAction::Hold(Duration::ZERO),
             Fault::Delay(delay) => FrameAction::Hold(delay),
+            Fault::Silence => FrameAction::Drop,
             Fault::Mixture { short, long, every } => {
                 FrameAction::Hold(if number % every == every - 1 { long } else { short })
             }

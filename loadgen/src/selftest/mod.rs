@@ -66,6 +66,9 @@ fn all(extent: Extent) -> Result<(Vec<Row>, TimingFloor), SelftestError> {
     log.add([rows.saturated()?]);
     log.add([offline::comparisons()]);
     log.add([offline::merged()]);
+    log.add([rows.slow_server()?]);
+    log.add([rows.misdelivering_server()?]);
+    log.add([rows.silent_server()?]);
     Ok((log.rows, rows.floor))
 }
 

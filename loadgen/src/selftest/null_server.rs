@@ -25,6 +25,8 @@ use crate::time::clock::mono_ns;
 /// What the server has done; the correct result of a trial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Frames received from publishers.
+    pub received: u64,
     /// Frames lost on purpose, each for every subscriber.
     pub dropped: u64,
     /// Frames sent twice.
@@ -47,6 +49,7 @@ pub struct NullServer {
 #[derive(Debug, Default)]
 struct Shared {
     is_over: AtomicBool,
+    received: AtomicU64,
     dropped: AtomicU64,
     repeated: AtomicU64,
     swapped: AtomicU64,
@@ -79,9 +82,10 @@ impl NullServer {
     /// The counts so far.
     pub fn tally(&self) -> Tally {
         let of = |counter: &AtomicU64| counter.load(Ordering::Acquire);
-        let Shared { dropped, repeated, swapped, stopped_ns, jitter, .. } = &*self.shared;
+        let Shared { received, dropped, repeated, swapped, stopped_ns, jitter, .. } = &*self.shared;
         let jitter = jitter.lock().unwrap_or_else(PoisonError::into_inner);
         Tally {
+            received: of(received),
             dropped: of(dropped),
             repeated: of(repeated),
             swapped: of(swapped),
@@ -232,6 +236,7 @@ impl Broadcaster {
     fn take_frame(&mut self, at_ns: u64, bytes: Vec<u8>) {
         let action = self.fault.action(self.seen);
         self.seen += 1;
+        count(&self.shared.received, 1);
         match action {
             FrameAction::Hold(delay) => {
                 let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);

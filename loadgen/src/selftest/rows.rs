@@ -287,6 +287,86 @@ impl Rows {
             verdict: RowVerdict::of(found.is_invalid()),
         })
     }
+
+    /// Row 12: the server is slow, so that frames of the last second are on their way when the
+    /// drain ends: undelivered, not lost, and the percentiles are lower bounds.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn slow_server(&self) -> RowResult {
+        let load = load(&LoadShape { seconds: 3, drain: "500ms", ..LIGHT });
+        let delay = Duration::from_millis(1_500);
+        let found = self.bench.run_undisturbed(Trial::of(&load, Fault::Delay(delay)))?;
+        let healthy = found.healthy();
+        let truth = LIGHT.publishers * LIGHT.fps * healthy.sockets;
+        let is_near = healthy.undelivered.abs_diff(truth) as f64 <= truth as f64 * TAIL_OFF_MAX;
+        let is_least = healthy.latencies().quantile(0.99).is_least;
+        let missed = found.missed_goals();
+        let row = Row {
+            number: 12,
+            what: "a server that delivers 1.5 s late, with half a second to drain".to_owned(),
+            truth: format!("{truth} undelivered, 0 lost, p99 a lower bound"),
+            measured: format!(
+                "{} undelivered, {} lost, p99 {}; goals missed: {}",
+                healthy.undelivered,
+                healthy.lost,
+                if is_least { "a lower bound" } else { "exact" },
+                missed.join(", ")
+            ),
+            allowed: "5 % of the undelivered".to_owned(),
+            verdict: RowVerdict::of(
+                is_near && is_least && healthy.lost == 0 && missed == ["undelivered"],
+            ),
+        };
+        Ok(row.unless_disturbed(found.is_undisturbed()))
+    }
+
+    /// Row 13: every subscriber follows one topic and gets them all.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn misdelivering_server(&self) -> RowResult {
+        let seconds = self.extent.of(3, 2);
+        let shape = LoadShape { publishers: 2, topics_each: "1", seconds, ..LIGHT };
+        let found = self.bench.run_once(Trial::of(&load(&shape), Fault::None))?;
+        let healthy = found.healthy();
+        let truth = (found.tally.received * healthy.sockets).saturating_sub(healthy.expected);
+        let missed = found.missed_goals();
+        // A socket that has all of its own frames may be closed before the last of the others.
+        let least = truth.saturating_sub(healthy.sockets);
+        let is_near = (least..=truth).contains(&healthy.misdelivered) && truth > 0;
+        Ok(Row {
+            number: 13,
+            what: "a server that delivers every topic to everybody".to_owned(),
+            truth: format!("{truth} misdelivered, 0 lost"),
+            measured: format!(
+                "{} misdelivered, {} lost; goals missed: {}",
+                healthy.misdelivered,
+                healthy.lost,
+                missed.join(", ")
+            ),
+            allowed: "the last frame of a socket".to_owned(),
+            verdict: RowVerdict::of(is_near && healthy.lost == 0 && missed == ["misdelivered"]),
+        })
+    }
+
+    /// Row 14: the server accepts everything and delivers nothing.
+    ///
+    /// # Errors
+    /// When the trial cannot be run.
+    pub fn silent_server(&self) -> RowResult {
+        let load = load(&LoadShape { seconds: 2, drain: "500ms", ..LIGHT });
+        let found = self.bench.run_once(Trial::of(&load, Fault::Silence))?;
+        let (healthy, sockets) = (found.healthy(), found.healthy().sockets);
+        let counts = [
+            ("received", 0, healthy.received),
+            ("lost", 0, healthy.lost),
+            ("undelivered", found.tally.dropped * sockets, healthy.undelivered),
+            ("unserved", LIGHT.publishers * sockets, healthy.unserved),
+        ];
+        let row = exact(14, "a server that accepts everything and delivers nothing", &counts);
+        Ok(row.and(found.missed_goals() == ["undelivered", "unserved"] && sockets > 0))
+    }
 }
 
 impl Extent {
@@ -298,7 +378,7 @@ impl Extent {
     }
 }
 
-/// A load for the null server: every subscriber follows everything.
+/// A load for the null server.
 #[derive(Debug, Clone, Copy)]
 struct LoadShape {
     publishers: u64,
@@ -306,7 +386,10 @@ struct LoadShape {
     subscribers: u64,
     stalled: u64,
     payload: &'static str,
+    /// What each subscriber follows; the null server sends everything to everybody.
+    topics_each: &'static str,
     seconds: u64,
+    drain: &'static str,
 }
 
 /// A load so small that it hardly uses two CPUs.
@@ -316,7 +399,9 @@ const LIGHT: LoadShape = LoadShape {
     subscribers: 10,
     stalled: 0,
     payload: "c37118",
+    topics_each: "'all'",
     seconds: 5,
+    drain: "3s",
 };
 
 fn light(seconds: u64) -> String {
@@ -324,17 +409,18 @@ fn light(seconds: u64) -> String {
 }
 
 fn load(shape: &LoadShape) -> String {
-    let LoadShape { publishers, fps, subscribers, stalled, payload, seconds } = shape;
+    let LoadShape { publishers, fps, subscribers, stalled, payload, topics_each, .. } = shape;
+    let LoadShape { seconds, drain, .. } = shape;
     let mut text = format!(
         r#"
         name = "selftest"
         publishers = [{{ name = "p", count = {publishers}, fps = {fps}, phase = "staggered",
                          payload = "{payload}" }}]
-        phases = {{ warmup = "1s", measure = "{seconds}s", drain = "3s" }}
+        phases = {{ warmup = "1s", measure = "{seconds}s", drain = "{drain}" }}
         [[subscribers]]
         name = "reader"
         count = {subscribers}
-        topics_each = "all"
+        topics_each = {topics_each}
         "#
     );
     if *stalled > 0 {
@@ -400,6 +486,9 @@ const BUSY_THREADS_PER_CPU: usize = 2;
 const FLOOR_P99_MAX_NS: i64 = 5_000_000;
 /// Shorter waits than this are caused by the host.
 const STOP_MIN_NS: u64 = 30_000_000;
+/// The permitted difference as a share of the undelivered frames, because the end of the drain is
+/// an instant of the host.
+const TAIL_OFF_MAX: f64 = 0.05;
 /// The permitted difference as a share of the stall's total waiting time, because a stall begins
 /// and ends between two frames.
 const AREA_OFF_MAX: f64 = 0.05;

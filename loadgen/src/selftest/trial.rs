@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::drive::run;
 use crate::judge::health;
 use crate::judge::health::{Gate, HealthLimits};
+use crate::judge::verdict::Verdict;
 use crate::observe::host;
 use crate::observe::host::Partition;
 use crate::observe::progress::Progress;
@@ -19,6 +20,7 @@ use crate::plan::{budget, check};
 use crate::receive::outcome::Outcome;
 use crate::receive::outcome::class::ClassOutcome;
 use crate::scenario::groups::ClassKind;
+use crate::scenario::slo::Slo;
 use crate::selftest::error::SelftestError;
 use crate::selftest::fault::Fault;
 use crate::selftest::null_server::{NullServer, Tally};
@@ -82,7 +84,13 @@ impl TrialResult {
         self.gates.iter().all(holds) && self.jitter_ns() <= JITTER_MAX_NS
     }
 
-    /// Whether only these gates make it invalid.
+    /// The goals that the run misses although none is stated.
+    pub fn missed_goals(&self) -> Vec<&'static str> {
+        let verdict = Verdict::of(self.gates.clone(), &Slo::default(), &self.outcome, 0);
+        verdict.goals.iter().filter(|goal| !goal.pass).map(|goal| goal.goal).collect()
+    }
+
+    /// Whether its gates make it invalid.
     pub fn is_invalid(&self) -> bool {
         !health::is_valid(&self.gates)
     }

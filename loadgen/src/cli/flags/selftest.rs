@@ -6,8 +6,9 @@ use clap::Args;
 
 const SELFTEST_HELP: &str = "\
 Each row runs against a server, publisher or host with a known fault (delays,
-stalls, lost, duplicated or reordered frames, a wrong clock, a busy CPU) and
-compares the measured result with the known one, within a tolerance.
+stalls, frames lost, duplicated, reordered, misdelivered or never delivered, a
+wrong clock, a busy CPU) and compares the measured result with the known one,
+within a tolerance.
 
 Exits with 0 if every row is within its tolerance, and stores the latency floor
 (the latency measured with a server that does nothing) for the reports of later
@@ -17,7 +18,7 @@ runs on this host; with 5 if one is not.";
 #[derive(Debug, Args)]
 #[command(after_help = SELFTEST_HELP)]
 pub struct SelftestArgs {
-    /// Shorter trials: about a minute instead of a minute and a half, for test suites.
+    /// Shorter trials, for test suites: a good minute instead of two.
     #[arg(long)]
     pub short: bool,
     /// Write the rows and the floor as JSON.
