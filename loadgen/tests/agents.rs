@@ -68,7 +68,7 @@ fn record(out: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).unwrap()).unwrap()
 }
 
-fn told(output: &Output) -> String {
+fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -81,7 +81,7 @@ fn two_agents_find_what_one_generator_would() {
     let record = record(out.path());
     let valid = record["health"]["valid"].as_bool().unwrap();
     let expected = if valid { 4 } else { 5 };
-    assert_eq!(output.status.code(), Some(expected), "{} {record}", told(&output));
+    assert_eq!(output.status.code(), Some(expected), "{} {record}", text_of(&output));
     let class = &record["totals"]["classes"][0];
     let (lost, delivered) = (Done::of(&server.done.lost), Done::of(&server.done.delivered));
     assert!(lost > 0);
@@ -110,7 +110,7 @@ fn an_agent_without_a_publisher_hears_those_of_the_others() {
     let agents = [Agent::start(&[]), Agent::start(&[])];
     let mut conductor = conductor(&server, &[&agents[0], &agents[1]], "1", out.path());
     let output = conductor.args(["--set", "slo.e2e_max=1h"]).output().unwrap();
-    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", told(&output));
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", text_of(&output));
     let record = record(out.path());
     let goals = record["slo"].as_array().unwrap();
     let goal = goals.iter().find(|goal| goal["goal"] == "e2e_max").unwrap();
@@ -131,7 +131,7 @@ fn laps_of_agents_add_up() {
     let agents = [Agent::start(&[]), Agent::start(&[])];
     let mut conductor = conductor(&server, &[&agents[0], &agents[1]], "2", out.path());
     let output = conductor.args(["--profile", "2 steps of publishers"]).output().unwrap();
-    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", told(&output));
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", text_of(&output));
     let record = record(out.path());
     let laps = record["laps"].as_array().unwrap();
     let each = |key: &str| laps.iter().map(|lap| lap[key].as_f64().unwrap()).collect::<Vec<_>>();
@@ -149,7 +149,7 @@ fn a_clock_that_is_ahead_is_measured_and_taken_out() {
     let server = Server::start(Faults::default());
     let agents = [Agent::start(&[]), Agent::start(&["--clock-ahead-ms", "60000"])];
     let output = conductor(&server, &[&agents[0], &agents[1]], "3", out.path()).output().unwrap();
-    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", told(&output));
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", text_of(&output));
     let record = record(out.path());
     let clocks = &record["clock"]["agents"];
     let ahead_ns = |agent: usize| clocks[agent]["ahead_ns"].as_i64().unwrap();
@@ -173,8 +173,8 @@ fn a_lost_agent_voids_the_run_and_is_named() {
     }
     leaves.process.kill().unwrap();
     let output = running.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(5), "{}", told(&output));
-    assert!(told(&output).contains(&format!("agent {} was lost", leaves.address)));
+    assert_eq!(output.status.code(), Some(5), "{}", text_of(&output));
+    assert!(text_of(&output).contains(&format!("agent {} was lost", leaves.address)));
     let record = record(out.path());
     let reasons = record["health"]["reasons"].to_string();
     assert!(reasons.contains("agents: 1 of 2 reported"), "{reasons}");
@@ -188,11 +188,15 @@ fn strangers_are_not_let_in() {
     let mut conductor = conductor(&server, &[&agent], "3", out.path());
     let output = conductor.args(["--agent-secret", "wrong horse"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(told(&output).contains("the secret is not the one of this agent"), "{}", told(&output));
+    assert!(
+        text_of(&output).contains("the secret is not the one of this agent"),
+        "{}",
+        text_of(&output)
+    );
     let mut open = Command::new(env!("CARGO_BIN_EXE_gridload"));
     let output = open.args(["agent", "--listen", "0.0.0.0:0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(told(&output).contains("can be reached from other hosts: give --secret"));
+    assert!(text_of(&output).contains("can be reached from other hosts: give --secret"));
 }
 
 #[test]
@@ -205,5 +209,5 @@ fn nobody_at_the_address_is_told_with_the_cure() {
     let nobody = Agent { process: Command::new("true").spawn().unwrap(), address };
     let output = conductor(&server, &[&nobody], "3", out.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(told(&output).contains("gridload agent --listen"), "{}", told(&output));
+    assert!(text_of(&output).contains("gridload agent --listen"), "{}", text_of(&output));
 }

@@ -158,8 +158,8 @@ fn plan(args: &AgentArgs, task: &Task) -> Result<Plan, String> {
     if !args.source_ip.is_empty() {
         share.target.source_ips.clone_from(&args.source_ip);
     }
-    let destined = TargetKind::Server(task.target.ip());
-    let budget = budget::fit(&share, &host::limits(), &args.layout_request(), destined);
+    let target_kind = TargetKind::Server(task.target.ip());
+    let budget = budget::fit(&share, &host::limits(), &args.layout_request(), target_kind);
     let budget = budget.map_err(|refusals| {
         let listed = refusals.iter().map(ToString::to_string).collect::<Vec<_>>();
         listed.join("; ")

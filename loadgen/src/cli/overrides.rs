@@ -84,7 +84,7 @@ pub fn resolve_text(
     let written = scenario.clone();
     apply_flags(&mut scenario, options);
     let overlays = &mut scenario.overlays;
-    options.overlay.iter().try_for_each(|flag| flag.lay(overlays)).map_err(wrong)?;
+    options.overlay.iter().try_for_each(|flag| flag.apply(overlays)).map_err(wrong)?;
     apply_dialect(&mut scenario, options).map_err(wrong)?;
     check::check(&scenario).map_err(wrong)?;
     let same_groups =

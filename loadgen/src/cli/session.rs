@@ -137,20 +137,20 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> SessionError {
 }
 
 /// A scenario that fits this host.
-struct Fitted {
+struct FittedScenario {
     scenario: Scenario,
     budget: Budget,
 }
 
-impl Fitted {
-    fn new(scenario: Scenario, options: &RunOptions) -> Result<Fitted, SessionError> {
+impl FittedScenario {
+    fn new(scenario: Scenario, options: &RunOptions) -> Result<FittedScenario, SessionError> {
         let server = server_of(&scenario)?;
-        let destined = destined(server);
+        let target_kind = target_kind(server);
         host::raise_descriptor_limit().map_err(system("raising the limit of open files"))?;
         let layout_request = options.layout_request();
-        let budget = budget::fit(&scenario, &host::limits(), &layout_request, destined)
+        let budget = budget::fit(&scenario, &host::limits(), &layout_request, target_kind)
             .map_err(SessionError::Refused)?;
-        Ok(Fitted { scenario, budget })
+        Ok(FittedScenario { scenario, budget })
     }
 }
 
@@ -163,7 +163,7 @@ pub fn server_of(scenario: &Scenario) -> Result<Option<SocketAddr>, SessionError
 }
 
 /// The data about a server that the budget needs.
-pub fn destined(server: Option<SocketAddr>) -> TargetKind {
+pub fn target_kind(server: Option<SocketAddr>) -> TargetKind {
     server.map_or(TargetKind::Embedded, |server| TargetKind::Server(server.ip()))
 }
 
@@ -179,7 +179,7 @@ pub fn address_of(authority: &str) -> Result<SocketAddr, SessionError> {
 
 /// Prints a scenario as it would be run, and the load it implies.
 pub fn check(args: &RunArgs) -> Result<Exit, SessionError> {
-    let fitted = Fitted::new(resolved(args)?, &args.options)?;
+    let fitted = FittedScenario::new(resolved(args)?, &args.options)?;
     say(format_args!("{}\n{}", fitted.scenario.to_toml(), implied(&fitted.budget)));
     Ok(Exit::Ok)
 }
@@ -224,7 +224,7 @@ pub fn run_scenario(
     options: &RunOptions,
     command: &str,
 ) -> Result<Exit, SessionError> {
-    let fitted = Fitted::new(scenario, options)?;
+    let fitted = FittedScenario::new(scenario, options)?;
     note(format_args!(
         "{}: {}\n{}",
         fitted.scenario.name,
@@ -232,7 +232,7 @@ pub fn run_scenario(
         implied(&fitted.budget)
     ));
     into_directory(options, &fitted.scenario.name.clone(), |directory, unix_ns| {
-        run_into(directory, fitted, Call { options, command }, unix_ns)
+        run_into(directory, fitted, Invocation { options, command }, unix_ns)
     })
 }
 
@@ -254,7 +254,7 @@ fn into_directory(
 
 /// The scenario to run.
 #[derive(Clone, Copy)]
-struct Call<'c> {
+struct Invocation<'c> {
     options: &'c RunOptions,
     command: &'c str,
 }
@@ -277,41 +277,41 @@ fn run_shared(args: &RunArgs, command: &str) -> Result<Exit, SessionError> {
         let load = Load { scenario: &scenario, plan: &plan, limits };
         let pool = AgentPool::enlist(&options.agents, options.agent_secret.as_deref(), &load)?;
         let carry = |progress: &Progress| pool.run(&plan, progress);
-        let watched = Watched { pid: target.pid, is_counted: options.count };
-        let (shared, samples) = measure(&plan, watched, carry)?;
+        let process = MeasuredProcess { pid: target.pid, is_counted: options.count };
+        let (shared, samples) = measure(&plan, process, carry)?;
         let Shared { outcome, mut gates, clocks } = shared;
         gates.extend(health::of_host(&plan, &samples, &limits));
         let pid = target.pid;
-        target.leave();
-        let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
-        conclude(Call { options, command }, &judged, directory)
+        target.stop();
+        let finished = FinishedRun { scenario, layout, plan, outcome, samples, gates, clocks, pid };
+        conclude(Invocation { options, command }, &finished, directory)
     })
 }
 
 fn run_into(
     directory: &ResultDir,
-    fitted: Fitted,
-    call: Call<'_>,
+    fitted: FittedScenario,
+    invocation: Invocation<'_>,
     unix_ns: u64,
 ) -> Result<Exit, SessionError> {
-    let options = call.options;
-    let mut target = Target::reach(&fitted, options, directory)?;
+    let options = invocation.options;
+    let mut target = Target::start(&fitted, options, directory)?;
     // Done after the engine has its own CPUs, so that it does not inherit these.
     if let Some(cpus) = &fitted.budget.layout.generator_cpus {
         host::pin(cpus).map_err(system("pinning the generator"))?;
     }
     let destination = target.destination(options, unix_ns);
-    let Fitted { scenario, budget, .. } = fitted;
+    let FittedScenario { scenario, budget, .. } = fitted;
     let layout = budget.layout;
     let plan = Plan::build(&scenario, &layout, destination);
-    let watched = Watched { pid: target.pid, is_counted: options.count };
-    let (outcome, samples) = measure(&plan, watched, |progress| run::run(&plan, progress))?;
-    target.leave();
+    let process = MeasuredProcess { pid: target.pid, is_counted: options.count };
+    let (outcome, samples) = measure(&plan, process, |progress| run::run(&plan, progress))?;
+    target.stop();
     let limits = options.health_limits(&scenario);
     let gates = health::gates(&plan, &outcome, &samples, &limits);
     let (clocks, pid) = (Clocks::default(), target.pid);
-    let judged = Judged { scenario, layout, plan, outcome, samples, gates, clocks, pid };
-    conclude(call, &judged, directory)
+    let finished = FinishedRun { scenario, layout, plan, outcome, samples, gates, clocks, pid };
+    conclude(invocation, &finished, directory)
 }
 
 /// The measured server.
@@ -326,8 +326,8 @@ struct Target {
 }
 
 impl Target {
-    fn reach(
-        fitted: &Fitted,
+    fn start(
+        fitted: &FittedScenario,
         options: &RunOptions,
         directory: &ResultDir,
     ) -> Result<Target, SessionError> {
@@ -374,7 +374,7 @@ impl Target {
     }
 
     /// Stops the embedded engine. The results are complete already, so a failure is only reported.
-    fn leave(&mut self) {
+    fn stop(&mut self) {
         let stopped = self.engine.take().map(ServerProcess::stop);
         self.certificate = None;
         match stopped {
@@ -392,7 +392,7 @@ impl Target {
 
 /// The settings of the embedded engine for the scenario; the user's settings come last.
 fn engine_settings(
-    fitted: &Fitted,
+    fitted: &FittedScenario,
     certificate: Option<&Certificate>,
     options: &RunOptions,
 ) -> Vec<String> {
@@ -432,7 +432,7 @@ pub fn trust(authorities: Option<&Path>, is_insecure: bool) -> Result<Trust, Ses
 }
 
 /// The measured process, if it runs on this host.
-struct Watched {
+struct MeasuredProcess {
     pid: Option<u32>,
     /// Whether the kernel must count its work.
     is_counted: bool,
@@ -441,15 +441,15 @@ struct Watched {
 /// Runs a load, and samples the host and the server meanwhile.
 fn measure<T, E: Into<SessionError>>(
     plan: &Plan,
-    watched: Watched,
+    process: MeasuredProcess,
     carry: impl FnOnce(&Progress) -> Result<T, E>,
 ) -> Result<(T, Samples), SessionError> {
     let progress = Arc::new(Progress::default());
     let interrupt = watch_signals(&progress).map_err(system("watching for signals"))?;
     // Done before the first connection, because starting the counters disturbs the server.
-    let kernel = watched.is_counted.then(|| KernelCounters::of(watched.pid));
+    let kernel = process.is_counted.then(|| KernelCounters::of(process.pid));
     let page = CounterPage::of(plan);
-    let sampler = Sampler::start(watched.pid, page, kernel, Arc::clone(&progress))
+    let sampler = Sampler::start(process.pid, page, kernel, Arc::clone(&progress))
         .map_err(system("starting the sampler"))?;
     let view = ProgressView::start(Arc::clone(&progress), plan.subscribers.len() as u64)
         .map_err(system("starting the display"))?;
@@ -461,7 +461,7 @@ fn measure<T, E: Into<SessionError>>(
 }
 
 /// A finished run and the conditions of its validity.
-struct Judged {
+struct FinishedRun {
     scenario: Scenario,
     layout: Layout,
     plan: Plan,
@@ -473,14 +473,18 @@ struct Judged {
 }
 
 /// Judges, prints and writes a finished run.
-fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit, SessionError> {
-    let Judged { scenario, plan, outcome, samples, .. } = run;
-    let limits = call.options.health_limits(scenario);
+fn conclude(
+    invocation: Invocation<'_>,
+    run: &FinishedRun,
+    directory: &ResultDir,
+) -> Result<Exit, SessionError> {
+    let FinishedRun { scenario, plan, outcome, samples, .. } = run;
+    let limits = invocation.options.health_limits(scenario);
     let bound_ns = run.clocks.bound_ns();
     let verdict = Verdict::of(run.gates.clone(), &scenario.slo, outcome, bound_ns);
     let connections = outcome.ramp.connected;
     let record = Record {
-        command: call.command,
+        command: invocation.command,
         scenario,
         plan,
         layout: &run.layout,
@@ -499,7 +503,7 @@ fn conclude(call: Call<'_>, run: &Judged, directory: &ResultDir) -> Result<Exit,
     written.map_err(SessionError::Directory)?;
     let path = directory.path();
     say(format_args!("result: {}", path.display()));
-    if call.options.html {
+    if invocation.options.html {
         let page = html::page_in(path);
         html::write(RunFile { path: path.join(RUN_FILE), run: run_json(&record) }, &page)?;
         say(format_args!("report: {}", page.display()));

@@ -56,9 +56,9 @@ pub fn examine(
     options: &RunOptions,
     facts: &Facts,
 ) -> Result<Vec<Limit>, SessionError> {
-    let destined = session::destined(session::server_of(scenario)?);
+    let target_kind = session::target_kind(session::server_of(scenario)?);
     let (budget, refusals) =
-        budget::assess(scenario, &facts.limits, &options.layout_request(), destined);
+        budget::assess(scenario, &facts.limits, &options.layout_request(), target_kind);
     let case = Case { scenario, facts, budget, refusals };
     Ok([network::limits(&case), memory::limits(&case), processors::limits(&case)].concat())
 }

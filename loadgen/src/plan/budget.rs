@@ -201,9 +201,9 @@ pub fn fit(
     scenario: &Scenario,
     host: &HostLimits,
     layout_request: &LayoutRequest,
-    destined: TargetKind,
+    target_kind: TargetKind,
 ) -> Result<Budget, Vec<Refusal>> {
-    let (budget, refusals) = assess(scenario, host, layout_request, destined);
+    let (budget, refusals) = assess(scenario, host, layout_request, target_kind);
     if refusals.is_empty() { Ok(budget) } else { Err(refusals) }
 }
 
@@ -212,11 +212,11 @@ pub fn assess(
     scenario: &Scenario,
     host: &HostLimits,
     layout_request: &LayoutRequest,
-    destined: TargetKind,
+    target_kind: TargetKind,
 ) -> (Budget, Vec<Refusal>) {
     let implied = Implied::of(scenario);
     let mut refusals = Vec::new();
-    let case = Case { scenario, implied: &implied, host, layout_request, destined };
+    let case = Case { scenario, implied: &implied, host, layout_request, target_kind };
     let layout = case.lay_out(&mut refusals);
     let histogram_bytes = histogram_bytes(scenario, &layout);
     let memory_bytes = memory_bytes(&implied) + histogram_bytes;
@@ -317,7 +317,7 @@ struct Case<'c> {
     implied: &'c Implied,
     host: &'c HostLimits,
     layout_request: &'c LayoutRequest,
-    destined: TargetKind,
+    target_kind: TargetKind,
 }
 
 type Cpus = Option<Vec<usize>>;
@@ -340,7 +340,7 @@ impl Case<'_> {
     /// CPUs of the generator and of the embedded engine; they do not overlap if there are enough.
     fn split_cpus(&self, refusals: &mut Vec<Refusal>) -> (Cpus, Cpus) {
         let cpus = &self.host.cpus;
-        let embedded = self.destined == TargetKind::Embedded;
+        let embedded = self.target_kind == TargetKind::Embedded;
         if let Some(wanted) = &self.layout_request.cpus {
             let absent = wanted.iter().filter(|cpu| !cpus.contains(cpu));
             refusals.extend(absent.map(|cpu| Refusal::NoSuchCpu(*cpu)));
@@ -391,7 +391,7 @@ impl Case<'_> {
 
     fn engine_cores(&self, engine_cpus: Option<&[usize]>) -> usize {
         let sockets = self.implied.subscriber_sockets + self.implied.publisher_sockets;
-        match self.destined {
+        match self.target_kind {
             TargetKind::Server(_) => 0,
             TargetKind::Embedded => self
                 .layout_request
@@ -406,7 +406,7 @@ impl Case<'_> {
         let needed_at = |share: f64| sockets.div_ceil(((ports as f64 * share) as u64).max(1));
         let needed = needed_at(PORTS_USED_MAX);
         let named = self.named_sources();
-        let on_loopback = match self.destined {
+        let on_loopback = match self.target_kind {
             TargetKind::Embedded => true,
             TargetKind::Server(address) => address.is_ipv4() && address.is_loopback(),
         };
@@ -433,7 +433,7 @@ impl Case<'_> {
     fn check_connections(&self, refusals: &mut Vec<Refusal>) {
         let sockets = self.implied.subscriber_sockets + self.implied.publisher_sockets;
         let Some(allowed) = self.layout_request.engine_connections else { return };
-        if self.destined == TargetKind::Embedded && allowed < sockets {
+        if self.target_kind == TargetKind::Embedded && allowed < sockets {
             let needed = engine_connections(sockets);
             refusals.push(Refusal::EngineConnections { sockets, allowed, needed });
         }

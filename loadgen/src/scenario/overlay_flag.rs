@@ -23,7 +23,7 @@ impl OverlayFlag {
     ///
     /// # Errors
     /// When a value does not fit the overlay that the scenario has.
-    pub fn lay(&self, overlays: &mut Vec<Overlay>) -> Result<(), ScenarioError> {
+    pub fn apply(&self, overlays: &mut Vec<Overlay>) -> Result<(), ScenarioError> {
         let OverlayFlag { overlay, said } = self;
         match overlays.iter_mut().find(|other| other.name() == overlay.name()) {
             None => overlays.push(*overlay),
@@ -89,7 +89,7 @@ mod tests {
     fn laid(texts: &[&str]) -> Vec<Overlay> {
         let mut overlays = Vec::new();
         for text in texts {
-            text.parse::<OverlayFlag>().unwrap().lay(&mut overlays).unwrap();
+            text.parse::<OverlayFlag>().unwrap().apply(&mut overlays).unwrap();
         }
         overlays
     }
@@ -151,7 +151,7 @@ mod tests {
     fn a_value_that_does_not_go_with_one_that_is_there_is_refused() {
         let mut overlays = laid(&["late-frames:delay_min=1s"]);
         let flag: OverlayFlag = "late-frames:delay_max=500ms".parse().unwrap();
-        let error = flag.lay(&mut overlays).unwrap_err().to_string();
+        let error = flag.apply(&mut overlays).unwrap_err().to_string();
         assert!(error.contains("`delay_min` in --overlay late-frames: longer than"), "{error}");
     }
 
@@ -205,7 +205,7 @@ mod tests {
             for overlay in written {
                 let flag: OverlayFlag = overlay.to_string().parse().unwrap();
                 for mut there in [Vec::new(), vec![overlay]] {
-                    flag.lay(&mut there).unwrap();
+                    flag.apply(&mut there).unwrap();
                     prop_assert_eq!(&there, &vec![overlay]);
                 }
             }

@@ -158,8 +158,8 @@ impl Bench {
             cpus: Some(self.partition.generator.clone()),
             ..LayoutRequest::default()
         };
-        let destined = TargetKind::Server(server.address().ip());
-        let budget = budget::fit(&scenario, &host::limits(), &layout_request, destined);
+        let target_kind = TargetKind::Server(server.address().ip());
+        let budget = budget::fit(&scenario, &host::limits(), &layout_request, target_kind);
         let layout = budget.map_err(SelftestError::Refused)?.layout;
         let destination = Destination {
             target: server.address(),
