@@ -8,7 +8,7 @@ use std::process::Command;
 use gridload::cli::options::RunOptions;
 use gridload::cli::overrides;
 use gridload::doctor::facts::Facts;
-use gridload::doctor::limit::{Cure, Limit, State};
+use gridload::doctor::limit::{Limit, Remedy, State};
 use gridload::doctor::{examine, fits, repair, text};
 use gridload::observe::kernel_files::KernelFiles;
 use gridload::scenario::scenario::Scenario;
@@ -90,7 +90,7 @@ fn a_usual_host_carries_a_few_thousand() {
     let wrong: Vec<_> = limits.iter().filter(|limit| limit.state != State::Ok).collect();
     let [soft] = wrong[..] else { panic!("{wrong:?}") };
     assert_eq!((soft.name, soft.state), ("open files, soft", State::Advice));
-    assert_eq!(soft.cure, Some(Cure::SoftLimit { files: 20_000 }));
+    assert_eq!(soft.remedy, Some(Remedy::SoftLimit { files: 20_000 }));
     assert!(fits(&limits), "a run raises the soft limit itself");
     let names: Vec<_> = limits.iter().map(|limit| limit.name).collect();
     assert!(!names.contains(&"net.netfilter.nf_conntrack_max"), "nothing is tracked: {names:?}");
@@ -105,7 +105,7 @@ fn what_many_need_is_said_with_the_command_that_gives_it() {
     host.set("proc/sys/net/ipv4/tcp_mem", "1000 2000 300000");
     let limits = host.examine(100_000);
     assert!(!fits(&limits));
-    let command = |name: &str| named(&limits, name).cure.as_ref().unwrap().command();
+    let command = |name: &str| named(&limits, name).remedy.as_ref().unwrap().command();
     assert_eq!(state(&limits, "fs.file-max"), State::TooLow);
     // Both ends of 100,000 subscribers and a publisher, the files of now, and as much again.
     assert_eq!(command("fs.file-max"), "sysctl -w fs.file-max=404804");
@@ -129,11 +129,11 @@ fn a_distant_server_takes_ports_of_ours() {
     let limits = examine(&scenario, &options, &Host::usual().facts()).unwrap();
     let ports = named(&limits, "net.ipv4.ip_local_port_range");
     assert_eq!((ports.state, ports.current.as_str()), (State::TooLow, "28,232 ports"));
-    let command = ports.cure.as_ref().unwrap().command();
+    let command = ports.remedy.as_ref().unwrap().command();
     assert_eq!(command, "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"");
     assert_eq!(named(&limits, "source addresses").needed, "3");
     let cpus = named(&limits, "CPUs of server and generator");
-    assert!(cpus.cure.as_ref().unwrap().command().contains("--cpus"), "{cpus:?}");
+    assert!(cpus.remedy.as_ref().unwrap().command().contains("--cpus"), "{cpus:?}");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn what_makes_results_unsteady_is_advice() {
         "net.ipv4.tcp_wmem",
     ] {
         let limit = named(&limits, name);
-        assert!(limit.state == State::Advice && limit.cure.is_some(), "{limit:?}");
+        assert!(limit.state == State::Advice && limit.remedy.is_some(), "{limit:?}");
     }
     assert_eq!(named(&limits, "clocksource").needed, "kvm-clock");
     assert!(fits(&limits), "advice does not stop a run");
@@ -208,20 +208,20 @@ fn a_repair_changes_settings_and_says_what_it_left() {
     limits.push(
         Limit::ok("turbo", "on", "off")
             .rated(State::Advice)
-            .cured(Cure::Command("echo 1 > no_turbo".to_owned()), ""),
+            .with_remedy(Remedy::Command("echo 1 > no_turbo".to_owned()), ""),
     );
     limits.push(
         Limit::ok("fs.nr_open", "1", "2")
             .rated(State::TooLow)
-            .cured(Cure::Sysctl { name: "no.such", value: "2".to_owned() }, ""),
+            .with_remedy(Remedy::Sysctl { name: "no.such", value: "2".to_owned() }, ""),
     );
     let told = repair::repair(&limits, &host.files());
     assert_eq!(told.len(), 4, "{told:?}");
     assert!(told[0].starts_with("done: sysctl -w fs.file-max="), "{told:?}");
     assert!(told[2].contains("NOT done: echo 1 > no_turbo (this is for you to decide)"));
     assert!(told[3].starts_with("NOT done: sysctl -w no.such=2 (No such file"), "{told:?}");
-    assert!(fits(&host.examine(1_000)), "mended");
-    assert_eq!(repair::repair(&[], &host.files()), ["nothing to mend"]);
+    assert!(fits(&host.examine(1_000)), "repaired");
+    assert_eq!(repair::repair(&[], &host.files()), ["nothing to change"]);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn the_text_names_every_command_once_for_a_shell() {
     let text = text::render(&load(1_000).0, &host.examine(1_000));
     assert!(text.contains("1,000 subscriber and 1 publisher connections do NOT fit"), "{text}");
     assert!(text.contains("TOO LOW") && text.contains("\n  sysctl -w fs.file-max="), "{text}");
-    assert!(!text.contains("net.core.somaxconn ("), "what is well has no cure: {text}");
+    assert!(!text.contains("net.core.somaxconn ("), "what is well has no remedy: {text}");
 }
 
 #[test]

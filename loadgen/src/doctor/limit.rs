@@ -15,7 +15,7 @@ pub struct Limit {
     /// The state of the limit.
     pub state: State,
     /// The remedy; `None` if none is needed or possible.
-    pub cure: Option<Cure>,
+    pub remedy: Option<Remedy>,
     /// The purpose of the limit, in a few words.
     pub why: &'static str,
 }
@@ -44,7 +44,7 @@ impl State {
 
 /// The remedy for a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cure {
+pub enum Remedy {
     /// A kernel setting; `--fix` changes it.
     Sysctl {
         /// Its name, with dots.
@@ -61,16 +61,16 @@ pub enum Cure {
     Command(String),
 }
 
-impl Cure {
+impl Remedy {
     /// The command to type.
     pub fn command(&self) -> String {
         match self {
-            Cure::Sysctl { name, value } if value.contains(' ') => {
+            Remedy::Sysctl { name, value } if value.contains(' ') => {
                 format!("sysctl -w {name}=\"{value}\"")
             }
-            Cure::Sysctl { name, value } => format!("sysctl -w {name}={value}"),
-            Cure::SoftLimit { files } => format!("ulimit -Sn {files}"),
-            Cure::Command(command) => command.clone(),
+            Remedy::Sysctl { name, value } => format!("sysctl -w {name}={value}"),
+            Remedy::SoftLimit { files } => format!("ulimit -Sn {files}"),
+            Remedy::Command(command) => command.clone(),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Limit {
     /// A sufficient limit.
     pub fn ok(name: &'static str, current: impl Into<String>, needed: impl Into<String>) -> Limit {
         let (current, needed) = (current.into(), needed.into());
-        Limit { name, current, needed, state: State::Ok, cure: None, why: "" }
+        Limit { name, current, needed, state: State::Ok, remedy: None, why: "" }
     }
 
     /// A number that should reach a minimum; if it does not, the limit is in the given state.
@@ -94,9 +94,9 @@ impl Limit {
     }
 
     /// Adds the purpose, and the remedy if the limit is not sufficient.
-    pub fn cured(self, cure: Cure, why: &'static str) -> Limit {
-        let cure = (self.state != State::Ok).then_some(cure);
-        Limit { cure, why, ..self }
+    pub fn with_remedy(self, remedy: Remedy, why: &'static str) -> Limit {
+        let remedy = (self.state != State::Ok).then_some(remedy);
+        Limit { remedy, why, ..self }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The limits of memory: of the host and of its TCP sockets. Pure; must not read the host.
 
 use crate::doctor::case::Case;
-use crate::doctor::limit::{Cure, Limit, State};
+use crate::doctor::limit::{Limit, Remedy, State};
 use crate::plan::budget::{BYTES_PER_CLOGGED_SOCKET, Refusal};
 use crate::time::units::{format_bytes, format_exact};
 
@@ -21,8 +21,8 @@ fn available(case: &Case<'_>) -> Limit {
     let current = format_bytes(case.facts.limits.memory_available_bytes as f64);
     let needed = format!("about {}", format_bytes(case.budget.memory_bytes as f64));
     let state = if fitting.is_some() { State::TooLow } else { State::Ok };
-    Limit::ok("memory", current, needed).rated(state).cured(
-        Cure::Command(format!("gridload run … --subscribers {}", fitting.unwrap_or(0))),
+    Limit::ok("memory", current, needed).rated(state).with_remedy(
+        Remedy::Command(format!("gridload run … --subscribers {}", fitting.unwrap_or(0))),
         "of both ends, user and kernel; a fifth is kept free",
     )
 }
@@ -32,8 +32,8 @@ fn of_control_group(case: &Case<'_>) -> Option<Limit> {
     let needed = case.budget.memory_bytes;
     let state = if most < needed { State::TooLow } else { State::Ok };
     let [current, wanted] = [most, needed].map(|bytes| format_bytes(bytes as f64));
-    Some(Limit::ok("control group's memory", current, wanted).rated(state).cured(
-        Cure::Command(format!("echo {} > /sys/fs/cgroup/memory.max", needed * 5 / 4)),
+    Some(Limit::ok("control group's memory", current, wanted).rated(state).with_remedy(
+        Remedy::Command(format!("echo {} > /sys/fs/cgroup/memory.max", needed * 5 / 4)),
         "the kernel ends processes of a group that needs more",
     ))
 }
@@ -53,8 +53,8 @@ fn tcp_pages(case: &Case<'_>) -> Option<Limit> {
     let value = format!("{low} {middle} {high}");
     let current = format!("{} pages", format_exact(pressure));
     let limit = Limit::ok("net.ipv4.tcp_mem", current, format!("{} pages", format_exact(needed)));
-    Some(limit.rated(state).cured(
-        Cure::Sysctl { name: "net.ipv4.tcp_mem", value },
+    Some(limit.rated(state).with_remedy(
+        Remedy::Sysctl { name: "net.ipv4.tcp_mem", value },
         "beyond it the kernel shrinks the buffers of all sockets",
     ))
 }

@@ -1,7 +1,7 @@
 //! The limits of connections: descriptors, ports and queues. Pure; must not read the host.
 
 use crate::doctor::case::Case;
-use crate::doctor::limit::{Cure, Limit, State, shown};
+use crate::doctor::limit::{Limit, Remedy, State, shown};
 use crate::plan::budget::{DESCRIPTORS_KEPT, Refusal};
 use crate::plan::fleet::bytes_per_socket_per_s;
 use crate::time::units::{format_bytes, format_exact};
@@ -33,8 +33,8 @@ pub fn limits(case: &Case<'_>) -> Vec<Limit> {
 fn soft_descriptors(case: &Case<'_>) -> Limit {
     let hard = case.facts.limits.descriptors_per_table;
     let needed = one_table(case).min(hard);
-    Limit::at_least("open files, soft", case.facts.nofile_soft, needed, State::Advice).cured(
-        Cure::SoftLimit { files: hard },
+    Limit::at_least("open files, soft", case.facts.nofile_soft, needed, State::Advice).with_remedy(
+        Remedy::SoftLimit { files: hard },
         "a run raises it itself, a server that you start may not",
     )
 }
@@ -44,19 +44,19 @@ fn soft_descriptors(case: &Case<'_>) -> Limit {
 fn hard_descriptors(case: &Case<'_>) -> Limit {
     let hard = case.facts.limits.descriptors_per_table;
     let refused = case.refused(|refusal| match refusal {
-        Refusal::Descriptors { cure, .. } => Some(cure.clone()),
+        Refusal::Descriptors { remedy, .. } => Some(remedy.clone()),
         _ => None,
     });
     if let Some(flag) = refused {
         let limit = Limit::ok("open files, hard", shown(hard), format!("{flag} private tables"));
-        return limit.rated(State::TooLow).cured(
-            Cure::Command(format!("gridload run … {flag}")),
+        return limit.rated(State::TooLow).with_remedy(
+            Remedy::Command(format!("gridload run … {flag}")),
             "each thread has a table of its own, and these are too few",
         );
     }
     let needed = per_table(case);
-    Limit::at_least("open files, hard", hard, needed, State::Advice).cured(
-        Cure::Command(format!("prlimit --pid $$ --nofile={needed}:{needed}")),
+    Limit::at_least("open files, hard", hard, needed, State::Advice).with_remedy(
+        Remedy::Command(format!("prlimit --pid $$ --nofile={needed}:{needed}")),
         "threads beyond the CPUs are added to hold all sockets in tables of their own",
     )
 }
@@ -64,8 +64,8 @@ fn hard_descriptors(case: &Case<'_>) -> Limit {
 fn nr_open(case: &Case<'_>) -> Option<Limit> {
     let current = case.facts.number("fs/nr_open")?;
     let needed = per_table(case);
-    Some(Limit::at_least("fs.nr_open", current, needed, State::Advice).cured(
-        Cure::Sysctl { name: "fs.nr_open", value: needed.to_string() },
+    Some(Limit::at_least("fs.nr_open", current, needed, State::Advice).with_remedy(
+        Remedy::Sysctl { name: "fs.nr_open", value: needed.to_string() },
         "no table can be made larger than this",
     ))
 }
@@ -73,8 +73,8 @@ fn nr_open(case: &Case<'_>) -> Option<Limit> {
 fn system_files(case: &Case<'_>) -> Limit {
     let current = case.facts.limits.descriptors_of_system;
     let needed = case.ends() + case.facts.files_open;
-    Limit::at_least("fs.file-max", current, needed, State::TooLow).cured(
-        Cure::Sysctl { name: "fs.file-max", value: (needed * 2).to_string() },
+    Limit::at_least("fs.file-max", current, needed, State::TooLow).with_remedy(
+        Remedy::Sysctl { name: "fs.file-max", value: (needed * 2).to_string() },
         "open files of the whole system, those of now included",
     )
 }
@@ -94,7 +94,7 @@ fn engine_connections(case: &Case<'_>) -> Option<Limit> {
     };
     let flag = format!("gridload run … --engine-set limits.connections_max={enough}");
     let limit = Limit::ok(ENGINE_CONNECTIONS, shown(allowed), needed);
-    Some(limit.rated(State::TooLow).cured(Cure::Command(flag), why))
+    Some(limit.rated(State::TooLow).with_remedy(Remedy::Command(flag), why))
 }
 
 const ENGINE_CONNECTIONS: &str = "engine, limits.connections_max";
@@ -126,8 +126,8 @@ fn ports(case: &Case<'_>) -> Limit {
     let current = format!("{} ports", format_exact(case.facts.limits.ports_per_source));
     let is_refused = refused_sources(case).is_some();
     let state = if is_refused { State::TooLow } else { State::Ok };
-    Limit::ok("net.ipv4.ip_local_port_range", current, needed).rated(state).cured(
-        Cure::Sysctl { name: "net.ipv4.ip_local_port_range", value: "1024 65535".to_owned() },
+    Limit::ok("net.ipv4.ip_local_port_range", current, needed).rated(state).with_remedy(
+        Remedy::Sysctl { name: "net.ipv4.ip_local_port_range", value: "1024 65535".to_owned() },
         "a source address has this many connections to one server",
     )
 }
@@ -141,8 +141,8 @@ fn sources(case: &Case<'_>) -> Limit {
     let Some(needed) = refused_sources(case) else {
         return Limit::ok("source addresses", current, format_exact(chosen.max(1) as u64));
     };
-    Limit::ok("source addresses", current, format_exact(needed)).rated(State::TooLow).cured(
-        Cure::Command("gridload run … --source-ip ADDRESS[/BITS], for each this host has".into()),
+    Limit::ok("source addresses", current, format_exact(needed)).rated(State::TooLow).with_remedy(
+        Remedy::Command("gridload run … --source-ip ADDRESS[/BITS], for each this host has".into()),
         "a source address has this many connections to one server",
     )
 }
@@ -157,10 +157,15 @@ fn refused_sources(case: &Case<'_>) -> Option<u64> {
 fn conntrack(case: &Case<'_>) -> Option<Limit> {
     let (tracked, most) = case.facts.conntrack?;
     let needed = tracked + case.sockets();
-    Some(Limit::at_least("net.netfilter.nf_conntrack_max", most, needed, State::TooLow).cured(
-        Cure::Sysctl { name: "net.netfilter.nf_conntrack_max", value: (needed * 2).to_string() },
-        "a full table drops new connections; loopback is tracked too",
-    ))
+    Some(
+        Limit::at_least("net.netfilter.nf_conntrack_max", most, needed, State::TooLow).with_remedy(
+            Remedy::Sysctl {
+                name: "net.netfilter.nf_conntrack_max",
+                value: (needed * 2).to_string(),
+            },
+            "a full table drops new connections; loopback is tracked too",
+        ),
+    )
 }
 
 fn accept_queues(case: &Case<'_>) -> Vec<Limit> {
@@ -172,8 +177,8 @@ fn accept_queues(case: &Case<'_>) -> Vec<Limit> {
     ];
     let limit = |(name, key): (&'static str, &str)| {
         let current = case.facts.number(key)?;
-        Some(Limit::at_least(name, current, needed, State::Advice).cured(
-            Cure::Sysctl { name, value: needed.to_string() },
+        Some(Limit::at_least(name, current, needed, State::Advice).with_remedy(
+            Remedy::Sysctl { name, value: needed.to_string() },
             "connections of a tenth of a second of the ramp wait here; others come a second later",
         ))
     };
@@ -184,8 +189,8 @@ fn device_backlog(case: &Case<'_>) -> Option<Limit> {
     let current = case.facts.number("net/core/netdev_max_backlog")?;
     let limit =
         Limit::at_least("net.core.netdev_max_backlog", current, DEVICE_BACKLOG, State::Advice);
-    Some(limit.cured(
-        Cure::Sysctl { name: "net.core.netdev_max_backlog", value: DEVICE_BACKLOG.to_string() },
+    Some(limit.with_remedy(
+        Remedy::Sysctl { name: "net.core.netdev_max_backlog", value: DEVICE_BACKLOG.to_string() },
         "packets that wait for a CPU; those beyond are dropped and sent again",
     ))
 }
@@ -203,8 +208,8 @@ fn buffers(case: &Case<'_>) -> Vec<Limit> {
         let current = format!("{} at most", format_bytes(most as f64));
         let value = format!("{least} {default} {needed}");
         let limit = Limit::ok(name, current, format_bytes(needed as f64)).rated(state);
-        Some(limit.cured(
-            Cure::Sysctl { name, value },
+        Some(limit.with_remedy(
+            Remedy::Sysctl { name, value },
             "half a second of one connection's frames fits, so that a short stall loses nothing",
         ))
     };

@@ -2,7 +2,7 @@
 //! host.
 
 use crate::doctor::case::Case;
-use crate::doctor::limit::{Cure, Limit, State};
+use crate::doctor::limit::{Limit, Remedy, State};
 use crate::observe::host::cpu_list;
 use crate::plan::budget::Refusal;
 
@@ -40,15 +40,15 @@ fn partition(case: &Case<'_>) -> Limit {
         }
         _ if layout.engine_cores == 0 => {
             let limit = Limit::ok(name, "not set", "not the same").rated(State::Advice);
-            limit.cured(
-                Cure::Command("gridload run … --cpus LIST, those the server does not use".into()),
+            limit.with_remedy(
+                Remedy::Command("gridload run … --cpus LIST, those the server does not use".into()),
                 "a server on this host must not share its CPUs with what measures it",
             )
         }
         _ => {
             let limit = Limit::ok(name, "shared", "not the same").rated(State::TooLow);
-            limit.cured(
-                Cure::Command("taskset -c 0-1 gridload run …, or --target elsewhere".into()),
+            limit.with_remedy(
+                Remedy::Command("taskset -c 0-1 gridload run …, or --target elsewhere".into()),
                 "a generator that waits for the server's CPU measures itself",
             )
         }
@@ -66,8 +66,8 @@ fn writes(case: &Case<'_>) -> Option<Limit> {
         _ => None,
     });
     let (current, needed, command) = refused?;
-    Some(Limit::ok(name, current, needed).rated(State::TooLow).cured(
-        Cure::Command(command),
+    Some(Limit::ok(name, current, needed).rated(State::TooLow).with_remedy(
+        Remedy::Command(command),
         "what the CPUs of the embedded engine carry; --force tries it all the same",
     ))
 }
@@ -81,8 +81,8 @@ fn quota(case: &Case<'_>) -> Option<Limit> {
     let Ok(quota) = quota.parse::<f64>() else { return Some(Limit::ok(name, "none", needed)) };
     let allowed = quota / period.parse::<f64>().ok()?;
     let state = if allowed < cpus { State::Advice } else { State::Ok };
-    Some(Limit::ok(name, format!("{allowed:.2} CPUs"), needed).rated(state).cured(
-        Cure::Command("echo max > /sys/fs/cgroup/cpu.max".to_owned()),
+    Some(Limit::ok(name, format!("{allowed:.2} CPUs"), needed).rated(state).with_remedy(
+        Remedy::Command("echo max > /sys/fs/cgroup/cpu.max".to_owned()),
         "a throttled run is invalid",
     ))
 }
@@ -93,8 +93,8 @@ fn governor(case: &Case<'_>) -> Limit {
         return Limit::ok(name, "none to see", "performance");
     };
     let state = if governor == "performance" { State::Ok } else { State::Advice };
-    Limit::ok(name, governor, "performance").rated(state).cured(
-        Cure::Command(
+    Limit::ok(name, governor, "performance").rated(state).with_remedy(
+        Remedy::Command(
             "echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor".into(),
         ),
         "a CPU that slows down between ticks is slow at each of them",
@@ -105,8 +105,8 @@ fn turbo(case: &Case<'_>) -> Limit {
     let name = "turbo";
     let Some(is_on) = case.facts.turbo else { return Limit::ok(name, "none to see", "off") };
     let (current, state) = if is_on { ("on", State::Advice) } else { ("off", State::Ok) };
-    Limit::ok(name, current, "off").rated(state).cured(
-        Cure::Command(
+    Limit::ok(name, current, "off").rated(state).with_remedy(
+        Remedy::Command(
             "echo 1 > /sys/devices/system/cpu/intel_pstate/no_turbo \
              || echo 0 > /sys/devices/system/cpu/cpufreq/boost"
                 .to_owned(),
@@ -118,8 +118,8 @@ fn turbo(case: &Case<'_>) -> Limit {
 fn siblings(case: &Case<'_>) -> Limit {
     let is_on = case.facts.environment.smt.as_deref() == Some("1");
     let (current, state) = if is_on { ("on", State::Advice) } else { ("off", State::Ok) };
-    Limit::ok("SMT", current, "off").rated(state).cured(
-        Cure::Command("echo off > /sys/devices/system/cpu/smt/control".to_owned()),
+    Limit::ok("SMT", current, "off").rated(state).with_remedy(
+        Remedy::Command("echo off > /sys/devices/system/cpu/smt/control".to_owned()),
         "two CPUs of one core slow each other down",
     )
 }
@@ -128,8 +128,8 @@ fn huge_pages(case: &Case<'_>) -> Option<Limit> {
     let text = case.facts.environment.thp.as_deref()?;
     let current = text.split(['[', ']']).nth(1)?;
     let state = if current == "always" { State::Advice } else { State::Ok };
-    Some(Limit::ok("transparent huge pages", current, "madvise").rated(state).cured(
-        Cure::Command("echo madvise > /sys/kernel/mm/transparent_hugepage/enabled".to_owned()),
+    Some(Limit::ok("transparent huge pages", current, "madvise").rated(state).with_remedy(
+        Remedy::Command("echo madvise > /sys/kernel/mm/transparent_hugepage/enabled".to_owned()),
         "memory per connection is then counted in pages of 2 MiB",
     ))
 }
@@ -137,8 +137,8 @@ fn huge_pages(case: &Case<'_>) -> Option<Limit> {
 fn nodes(case: &Case<'_>) -> Option<Limit> {
     let text = case.facts.environment.numa.as_deref()?;
     let state = if text == "0" { State::Ok } else { State::Advice };
-    Some(Limit::ok("NUMA nodes", text, "0").rated(state).cured(
-        Cure::Command("numactl --cpunodebind=0 --membind=0 gridload run …".to_owned()),
+    Some(Limit::ok("NUMA nodes", text, "0").rated(state).with_remedy(
+        Remedy::Command("numactl --cpunodebind=0 --membind=0 gridload run …".to_owned()),
         "memory of another node is slower",
     ))
 }
@@ -149,8 +149,8 @@ fn clocksource(case: &Case<'_>) -> Option<Limit> {
     let better = case.facts.clocksources.iter().find(|name| QUICK_CLOCKS.contains(&name.as_str()));
     let better = better.map_or("tsc", String::as_str);
     let (needed, state) = if is_quick { (current, State::Ok) } else { (better, State::Advice) };
-    Some(Limit::ok("clocksource", current, needed).rated(state).cured(
-        Cure::Command(format!("echo {better} > {CLOCK_FILE}")),
+    Some(Limit::ok("clocksource", current, needed).rated(state).with_remedy(
+        Remedy::Command(format!("echo {better} > {CLOCK_FILE}")),
         "every frame is timed; another clock costs a system call each time",
     ))
 }

@@ -3,27 +3,27 @@
 
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, prlimit};
 
-use crate::doctor::limit::{Cure, Limit};
+use crate::doctor::limit::{Limit, Remedy};
 use crate::observe::kernel_files::KernelFiles;
 
 /// Applies every permitted remedy, and reports the result of each.
 pub fn repair(limits: &[Limit], files: &KernelFiles) -> Vec<String> {
-    let cures = limits.iter().filter_map(|limit| limit.cure.as_ref());
-    let results: Vec<_> = cures.map(|cure| apply(cure, files)).collect();
-    if results.is_empty() { vec!["nothing to mend".to_owned()] } else { results }
+    let remedies = limits.iter().filter_map(|limit| limit.remedy.as_ref());
+    let results: Vec<_> = remedies.map(|remedy| apply(remedy, files)).collect();
+    if results.is_empty() { vec!["nothing to change".to_owned()] } else { results }
 }
 
-fn apply(cure: &Cure, files: &KernelFiles) -> String {
-    let done = match cure {
-        Cure::Sysctl { name, value } => {
+fn apply(remedy: &Remedy, files: &KernelFiles) -> String {
+    let done = match remedy {
+        Remedy::Sysctl { name, value } => {
             files.set_sysctl(name, value).map_err(|error| error.to_string())
         }
-        Cure::SoftLimit { files } => raise_for_shell(*files),
-        Cure::Command(_) => Err("this is for you to decide".to_owned()),
+        Remedy::SoftLimit { files } => raise_for_shell(*files),
+        Remedy::Command(_) => Err("this is for you to decide".to_owned()),
     };
     match done {
-        Ok(()) => format!("done: {}", cure.command()),
-        Err(reason) => format!("NOT done: {} ({reason})", cure.command()),
+        Ok(()) => format!("done: {}", remedy.command()),
+        Err(reason) => format!("NOT done: {} ({reason})", remedy.command()),
     }
 }
 

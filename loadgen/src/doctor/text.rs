@@ -1,6 +1,6 @@
 //! An examination as text: a table, then the commands. Must not judge.
 
-use crate::doctor::limit::{Cure, Limit, State};
+use crate::doctor::limit::{Limit, Remedy, State};
 use crate::plan::implied::Implied;
 use crate::report::table::table;
 use crate::scenario::scenario::Scenario;
@@ -15,7 +15,7 @@ pub fn render(scenario: &Scenario, limits: &[Limit]) -> String {
     };
     let rows = limits.iter().map(row).collect();
     let table = table(&["limit", "here", "needed", ""], rows);
-    format!("\n{}\n\n{table}\n{}", headline(scenario, limits), cures(limits))
+    format!("\n{}\n\n{table}\n{}", headline(scenario, limits), remedies(limits))
 }
 
 fn headline(scenario: &Scenario, limits: &[Limit]) -> String {
@@ -37,16 +37,18 @@ fn headline(scenario: &Scenario, limits: &[Limit]) -> String {
     }
 }
 
-fn cures(limits: &[Limit]) -> String {
-    let cured: Vec<_> =
-        limits.iter().filter_map(|limit| Some((limit, limit.cure.as_ref()?))).collect();
-    if cured.is_empty() {
+fn remedies(limits: &[Limit]) -> String {
+    let remedied: Vec<_> =
+        limits.iter().filter_map(|limit| Some((limit, limit.remedy.as_ref()?))).collect();
+    if remedied.is_empty() {
         return String::new();
     }
-    let line = |(limit, cure): &(&Limit, &Cure)| {
+    let line = |(limit, remedy): &(&Limit, &Remedy)| {
         let (name, state) = (limit.name, limit.state.word());
-        format!("\n  # {name} ({state}): {}\n  {}\n", limit.why, cure.command())
+        format!("\n  # {name} ({state}): {}\n  {}\n", limit.why, remedy.command())
     };
-    let lines: String = cured.iter().map(line).collect();
-    format!("\nWhat mends it, as root (--fix does the sysctls and soft limits):\n{lines}")
+    let lines: String = remedied.iter().map(line).collect();
+    format!(
+        "\nCommands that change them, as root (--fix applies sysctls and soft limits):\n{lines}"
+    )
 }

@@ -60,7 +60,7 @@ pub enum Refusal {
     /// Threads or cores would have to hold more sockets than a descriptor table takes.
     #[error(
         "{who}: {sockets} sockets on {tables} private descriptor tables of {limit} each; \
-         use {cure}, or raise the limit (`ulimit -Hn`, limits.conf `nofile`)"
+         use {remedy}, or raise the limit (`ulimit -Hn`, limits.conf `nofile`)"
     )]
     Descriptors {
         /// The owner of the sockets.
@@ -72,7 +72,7 @@ pub enum Refusal {
         /// The size of a table.
         limit: u64,
         /// The flag that solves it.
-        cure: String,
+        remedy: String,
     },
     /// The sockets of both ends exceed the open files of the system.
     #[error(
@@ -88,7 +88,7 @@ pub enum Refusal {
     /// More sockets than local ports.
     #[error(
         "{sockets} sockets from {sources} source address(es) with {per_source} ports each; \
-         {needed} address(es) are needed: {cure}"
+         {needed} address(es) are needed: {remedy}"
     )]
     Ports {
         /// Subscriber sockets.
@@ -100,7 +100,7 @@ pub enum Refusal {
         /// Addresses needed.
         needed: u64,
         /// How to get them.
-        cure: String,
+        remedy: String,
     },
     /// The load needs more memory than the host has.
     #[error(
@@ -416,11 +416,11 @@ impl Case<'_> {
         let per_source = (ports as f64 * PORTS_USED_MAX) as u64;
         let there = named.len().max(1) as u64;
         if there < needed {
-            let cure = format!(
+            let remedy = format!(
                 "pass more of this host's addresses with --source-ip, or widen the port range \
                  with `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"` (now {ports} ports)"
             );
-            refusals.push(Refusal::Ports { sockets, sources: there, per_source, needed, cure });
+            refusals.push(Refusal::Ports { sockets, sources: there, per_source, needed, remedy });
         }
         named
     }
@@ -449,8 +449,8 @@ impl Case<'_> {
         ] {
             // No tables are checked: the target runs elsewhere and has its own limits.
             if tables > 0 && tables < self.tables(sockets) {
-                let (tables, cure) = (tables as u64, format!("{flag} {}", self.tables(sockets)));
-                refusals.push(Refusal::Descriptors { who, sockets, tables, limit, cure });
+                let (tables, remedy) = (tables as u64, format!("{flag} {}", self.tables(sockets)));
+                refusals.push(Refusal::Descriptors { who, sockets, tables, limit, remedy });
             }
         }
         let needed = everyone * layout.ends();
