@@ -44,6 +44,7 @@ use crate::result::run_file::RunFile;
 use crate::scenario::builtin;
 use crate::scenario::scenario::Scenario;
 use crate::scenario::section::ScenarioError;
+use crate::selftest::floor::TimingFloor;
 use crate::server::certificate::Certificate;
 use crate::server::embedded;
 use crate::server::embedded::EngineError;
@@ -500,6 +501,9 @@ fn conclude(
     // The result comes first: whoever reads the report may have gone.
     let written = directory.write(&record);
     say(text::render(&record));
+    if let Some(floor) = TimingFloor::of_host(&record.environment.host_fingerprint) {
+        say(floor);
+    }
     written.map_err(SessionError::Directory)?;
     let path = directory.path();
     say(format_args!("result: {}", path.display()));

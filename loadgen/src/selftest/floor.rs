@@ -2,6 +2,7 @@
 //! does nothing. Owns the file that stores it for the reports of later runs. Must not measure.
 
 use std::env;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::receive::histograms::SignedHistogram;
+use crate::time::units::format_ns;
 
 /// The latency floor: smaller latencies are caused by the instrument and the host, not by a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,15 @@ impl TimingFloor {
         }
         fs::write(&path, serde_json::to_string_pretty(self)? + "\n")?;
         Ok(path)
+    }
+}
+
+/// As a line of a report.
+impl fmt::Display for TimingFloor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99, max] =
+            [self.p50_ns, self.p99_ns, self.max_ns].map(|ns| format_ns(ns as f64));
+        write!(f, "latency floor of this host (selftest): p50 {p50}, p99 {p99}, max {max}")
     }
 }
 
