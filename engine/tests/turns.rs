@@ -8,13 +8,15 @@ mod harness;
 #[path = "simulation/network.rs"]
 mod network;
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use flate2::{Compress, Compression, FlushCompress};
 use gridcast::auth::rules::Rules;
 use gridcast::core::Core;
 use gridcast::core::shared::{Port as SharedPort, Shared};
 use gridcast::http::route::Door;
-use harness::frames::{TEXT, frame};
+use harness::frames::{CLOSE, PING, TEXT, frame};
 use harness::http::{UPGRADE, post_bytes};
 use network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Wire};
 
@@ -79,8 +81,37 @@ impl Bed {
     }
 
     fn subscribe(&mut self, feed: &str) -> Wire {
-        self.ask(&format!("GET /v1/feed/{feed} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n"))
+        self.ask(&upgrade(&format!("/v1/feed/{feed}")))
     }
+
+    fn multiplexed(&mut self) -> Wire {
+        self.ask(&upgrade("/v1/ws"))
+    }
+
+    fn topics(&self) -> usize {
+        self.shared.registry.usage().topics
+    }
+
+    /// The most topics that came to be in one turn, until there are `count`.
+    fn topics_per_turn_max(&mut self, count: usize) -> usize {
+        let mut most = 0;
+        while self.topics() < count {
+            let before = self.topics();
+            self.turn();
+            most = most.max(self.topics() - before);
+        }
+        most
+    }
+}
+
+fn upgrade(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n")
+}
+
+/// A command that subscribes to each of these topics, without an answer.
+fn subscribes(topics: Range<usize>) -> Vec<u8> {
+    let command = |n| frame(TEXT, format!("{{\"subscribe\":{{\"topic\":\"t/{n}\"}}}}").as_bytes());
+    topics.flat_map(command).collect()
 }
 
 impl Drop for Bed {
@@ -260,7 +291,6 @@ fn only_silence_has_heartbeats_and_each_comes_in_time() {
         ("keepalive.idle_timeout_ms", "400000"),
     ]);
     let events = bed.ask(EVENTS);
-    let upgrade = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
     let (asked, plain) = (bed.ask(&upgrade(HELLO)), bed.ask(&upgrade("/v1/ws")));
     let raw = bed.subscribe("t");
     let before = [&plain, &raw].map(|wire| wire.received().len());
@@ -300,4 +330,96 @@ fn who_takes_nothing_is_sent_no_heartbeats() {
     assert_eq!(comments(&wire), said);
     bed.pass_ms(300);
     assert!(comments(&wire) > said, "it took bytes, and is shown that the engine lives");
+}
+
+/// Commands of one connection that are carried out in one turn.
+const COMMANDS_PER_TURN_MAX: usize = 256;
+
+#[test]
+fn the_commands_of_one_read_are_carried_out_in_several_turns() {
+    const COMMANDS: usize = 3000;
+    let mut bed = Bed::new(&[]);
+    let other = bed.subscribe("t");
+    let client = bed.multiplexed();
+    client.send(&subscribes(0..COMMANDS));
+    client.send(&frame(TEXT, br#"{"id":"last","unsubscribe":{"topic":"t/1"}}"#));
+    client.end();
+    let (mut before, mut turns, pongs_from) = (bed.topics(), 0, other.received().len());
+    while !text_of(&client).contains(r#"{"id":"last","unsubscribed""#) {
+        other.send(&frame(PING, b""));
+        bed.turn();
+        turns += 1;
+        assert!(turns < 10_000, "never answered");
+        let now = bed.topics();
+        assert!(now - before <= COMMANDS_PER_TURN_MAX, "{} in one turn", now - before);
+        before = now;
+    }
+    assert_eq!(bed.topics(), COMMANDS + 1);
+    let pongs = (other.received().len() - pongs_from) / 2;
+    assert!(pongs >= turns - 1, "{pongs} of {turns} pings were answered meanwhile");
+    bed.settle();
+    assert!(client.is_dropped(), "the end that came behind the commands");
+}
+
+#[test]
+fn the_commands_of_many_clients_share_the_turns() {
+    const CLIENTS: usize = 30;
+    const COMMANDS: usize = 1000;
+    let mut bed = Bed::new(&[]);
+    let clients: Vec<Wire> = (0..CLIENTS).map(|_| bed.multiplexed()).collect();
+    // Whose first read was no costly one is read with those who publish, as many as there are.
+    for (n, client) in clients.iter().enumerate() {
+        client.send(&subscribes(n * COMMANDS..n * COMMANDS + 1));
+    }
+    bed.settle();
+    for (n, client) in clients.iter().enumerate() {
+        client.send(&subscribes(n * COMMANDS + 1..(n + 1) * COMMANDS));
+    }
+    let most = bed.topics_per_turn_max(CLIENTS * COMMANDS);
+    // A turn reads the commands of seven, and lets one or two go on that had to wait.
+    assert!(most <= 10 * COMMANDS_PER_TURN_MAX, "{most} in one turn");
+}
+
+#[test]
+fn commands_that_wait_are_answered_in_order_and_then_the_close() {
+    const COMMANDS: usize = 2000;
+    let mut bed = Bed::new(&[]);
+    let client = bed.multiplexed();
+    for id in 0..COMMANDS {
+        let action = if id % 2 == 0 { "subscribe" } else { "unsubscribe" };
+        let command = format!("{{\"id\":{id},\"{action}\":{{\"topic\":\"t\"}}}}");
+        client.send(&frame(TEXT, command.as_bytes()));
+    }
+    client.send(&frame(CLOSE, &1000_u16.to_be_bytes()));
+    client.end();
+    bed.settle();
+    let answers = text_of(&client);
+    let ids: Vec<&str> =
+        answers.split("{\"id\":").skip(1).map(|part| part.split(',').next().unwrap()).collect();
+    let expected: Vec<String> = (0..COMMANDS).map(|id| id.to_string()).collect();
+    assert_eq!(ids, expected);
+    assert!(!answers.contains("error"), "{answers}");
+    assert!(is_closed(&client) && client.is_dropped());
+}
+
+#[test]
+fn what_is_inflated_of_one_read_is_published_in_several_turns() {
+    const MESSAGES: usize = 100;
+    const BYTES: usize = 256 << 10;
+    let mut bed = Bed::new(&[("compression.enabled", "true"), ("retention.bytes_max", "67108864")]);
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n";
+    let client = bed.ask(&upgrade("/v1/publish/t").replace(UPGRADE, &format!("{UPGRADE}{offer}")));
+    let mut deflated = Vec::with_capacity(BYTES);
+    Compress::new(Compression::default(), false)
+        .compress_vec(&[0; BYTES], &mut deflated, FlushCompress::Sync)
+        .unwrap();
+    deflated.truncate(deflated.len() - 4);
+    client.send(&frame(0xC2, &deflated).repeat(MESSAGES));
+    let log_bytes = |bed: &Bed| bed.shared.registry.usage().log_bytes as usize;
+    while log_bytes(&bed) < MESSAGES * BYTES {
+        let before = log_bytes(&bed);
+        bed.turn();
+        let grown = log_bytes(&bed) - before;
+        assert!((1..=4 * BYTES).contains(&grown), "{grown} bytes in one turn");
+    }
 }

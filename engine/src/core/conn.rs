@@ -89,7 +89,7 @@ pub struct Queued {
     pub read_closed: bool,
     /// Not read while more of its answers are unsent than may be.
     pub read_held: bool,
-    /// Not read until subscribers have what was published.
+    /// Not read until subscribers have what was published, or until others had their turn.
     pub paced: bool,
     /// The end of its input was read: nothing more will come, but what came may still wait.
     pub ended: bool,

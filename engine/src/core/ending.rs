@@ -103,7 +103,7 @@ impl<B: Backend> Core<B> {
         conn.delivery.push_private(last);
         if std::mem::take(&mut conn.queued.read_held) {
             // The peer's own close may be among what is kept.
-            self.answered.push(key);
+            self.answered.push_back(key);
         }
         self.set_due(key, due);
         if self.conns[key as usize].delivery.state() != FlushState::Blocked {

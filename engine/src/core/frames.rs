@@ -78,7 +78,10 @@ impl<B: Backend> Core<B> {
             Kind::Binary => inflater.message(deflated, bytes_max),
         };
         match inflated {
-            Ok(payload) => self.message(key, kind, Cow::Owned(payload)),
+            Ok(payload) => {
+                self.take_inflated(payload.len());
+                self.message(key, kind, Cow::Owned(payload));
+            }
             Err(close) => self.broke_protocol(key, &close),
         }
     }

@@ -50,7 +50,7 @@ impl<B: Backend> Core<B> {
             ready: self.ready.iter().copied().collect(),
             marked: self.marked.iter().filter_map(|marked| marked.conn()).collect(),
             readable: self.readable.iter().chain(newcomers).copied().collect(),
-            paced: self.paced.iter().copied().collect(),
+            paced: self.paced.iter().chain(&self.next_turn).copied().collect(),
             answered: self.answered.iter().copied().collect(),
             due: self.due.iter().copied().collect(),
         }

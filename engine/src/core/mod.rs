@@ -96,8 +96,13 @@ pub struct Core<B: Backend> {
     pub(crate) brake: Brake,
     /// Publishers that wait, the longest waiting first.
     pub(crate) paced: VecDeque<u32>,
+    /// Connections that go on in the next turn with what they have sent already.
+    pub(crate) next_turn: VecDeque<u32>,
     /// Connections that are read again because the answers they waited for are out.
-    pub(crate) answered: Vec<u32>,
+    pub(crate) answered: VecDeque<u32>,
+    /// Commands that the connection which is served may still have carried out before others have
+    /// their turn.
+    pub(crate) commands_left: usize,
     pub(crate) draining: Draining,
     pub(crate) census: Census,
     pub(crate) shedding: Shedding,
@@ -158,7 +163,9 @@ impl<B: Backend> Core<B> {
             recent: Recent::default(),
             brake: Brake::default(),
             paced: VecDeque::new(),
-            answered: Vec::new(),
+            next_turn: VecDeque::new(),
+            answered: VecDeque::new(),
+            commands_left: 0,
             index,
             backend,
             entrances: doors.iter().map(|&door| Entrance::new(door)).collect(),
@@ -230,6 +237,7 @@ impl<B: Backend> Core<B> {
             || !self.readable.is_empty()
             || !self.newcomers.is_empty()
             || !self.answered.is_empty()
+            || !self.next_turn.is_empty()
             || !self.due.is_empty()
             || !(self.paced.is_empty() || self.brake.is_on())
             || self.lanes.is_sweeping()
@@ -473,7 +481,7 @@ impl<B: Backend> Core<B> {
             conn.queued.read_held = false;
             // Its time begins anew: what it sent meanwhile was not looked at.
             conn.heard = self.now;
-            self.answered.push(key);
+            self.answered.push_back(key);
         }
     }
 

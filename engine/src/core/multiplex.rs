@@ -100,6 +100,7 @@ impl<B: Backend> Core<B> {
             let message = "commands are text messages: binary ones only come from the engine";
             return self.tell_failure(key, None, &Failure::new(ErrorCode::BadRequest, message));
         }
+        self.take_command();
         let mut parser = std::mem::take(&mut self.commands);
         match parser.command(payload) {
             Ok(Command { action, .. })

@@ -17,9 +17,6 @@ use crate::http::status::Status;
 use crate::limits::rate::TokenBucket;
 use crate::net::backend::Backend;
 
-/// Lines of one POST that are published in one turn.
-const LINES_PER_TURN: usize = 256;
-
 impl<B: Backend> Core<B> {
     pub(crate) fn begin_post(
         &mut self,
@@ -87,7 +84,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn post_lines(&mut self, key: u32) {
         let Role::Request(Some(posting)) = &mut self.conns[key as usize].role else { return };
         let Some(mut batch) = posting.batch.take() else { return };
-        for _ in 0..LINES_PER_TURN {
+        while self.take_command() {
             if self.brake.is_on() {
                 self.have_wait(key);
                 break;

@@ -18,6 +18,13 @@ use crate::net::reading::Reading;
 const READ_BYTES_PER_TURN: usize = 256 << 10;
 /// A read that takes longer is costly: what was read was very much, or a deflated bomb.
 const COSTLY_READ_NS: u64 = 100_000;
+/// Commands of one connection, or lines of its POST, that are carried out before others have their
+/// turn: a read may bring thousands, and each may open a feed.
+const COMMANDS_PER_VISIT: usize = 256;
+/// Bytes of inflated messages that count as a command.
+const INFLATED_BYTES_PER_COMMAND: usize = 1 << 10;
+/// How long connections of each kind that had to wait may go on in one turn, all of them together.
+const RESUMING_NS: u64 = 500_000;
 
 /// What became of some bytes.
 pub(crate) enum Consumed {
@@ -50,49 +57,93 @@ impl<B: Backend> Core<B> {
     /// Lets those go on that had to wait, each with what it had sent already. Publishers only until
     /// they have to wait again: the first then is whoever has waited longest.
     fn resume_some(&mut self) {
-        for key in std::mem::take(&mut self.answered) {
-            self.resume(key);
+        self.resume_part(self.answered.len(), |core| core.answered.pop_front());
+        self.resume_part(self.next_turn.len(), |core| {
+            let key = core.next_turn.pop_front()?;
+            core.end_wait(key)
+        });
+        self.resume_part(self.paced.len(), |core| {
+            let key = if core.brake.is_on() { None } else { core.paced.pop_front() }?;
+            core.end_wait(key)
+        });
+    }
+
+    /// Lets `count` connections go on, as `next` gives them, or as many as their part of the turn
+    /// is long enough for; at least one.
+    fn resume_part(&mut self, count: usize, next: impl Fn(&mut Self) -> Option<u32>) {
+        if count == 0 {
+            return;
         }
-        for _ in 0..self.paced.len() {
-            if self.brake.is_on() {
+        let end_ns = self.now_ns() + RESUMING_NS;
+        for _ in 0..count {
+            let Some(key) = next(self) else { return };
+            self.resume(key);
+            if self.now_ns() >= end_ns {
                 return;
-            }
-            let Some(key) = self.paced.pop_front() else { return };
-            if let Some(conn) = self.conns.get_mut(key as usize) {
-                conn.queued.paced = false;
-                conn.heard = self.now;
-                self.resume(key);
             }
         }
     }
 
-    /// True when a connection publishes while publishers have to wait; it then waits with them.
+    fn end_wait(&mut self, key: u32) -> Option<u32> {
+        if let Some(conn) = self.conns.get_mut(key as usize) {
+            conn.queued.paced = false;
+            conn.heard = self.now;
+        }
+        Some(key)
+    }
+
+    /// True when a connection has to wait: it publishes while publishers have to, or it has had its
+    /// share of this turn.
     pub(crate) fn has_to_wait(&mut self, key: u32) -> bool {
-        let conn = &self.conns[key as usize];
-        if !conn.queued.paced && self.brake.is_on() && conn.publishes() {
+        if self.brake.is_on() && self.conns[key as usize].publishes() {
             self.have_wait(key);
+        } else if self.commands_left == 0 {
+            self.have_wait_a_turn(key);
         }
         self.conns[key as usize].queued.paced
     }
 
-    /// Has a connection wait until publishers may go on.
+    /// Has a connection wait until publishers may go on, if it does not wait already.
     pub(crate) fn have_wait(&mut self, key: u32) {
-        if self.have_wait_a_turn(key) {
+        if self.begin_wait(key) {
+            self.paced.push_back(key);
             self.metrics.paced();
         }
     }
 
-    /// Has a connection wait until others had their turn; false when it waits already.
-    pub(crate) fn have_wait_a_turn(&mut self, key: u32) -> bool {
-        let begins = !std::mem::replace(&mut self.conns[key as usize].queued.paced, true);
-        if begins {
-            self.paced.push_back(key);
+    /// Has a connection wait until others had their turn, if it does not wait already.
+    pub(crate) fn have_wait_a_turn(&mut self, key: u32) {
+        if self.begin_wait(key) {
+            self.next_turn.push_back(key);
         }
-        begins
+    }
+
+    /// False when a connection waits already.
+    fn begin_wait(&mut self, key: u32) -> bool {
+        !std::mem::replace(&mut self.conns[key as usize].queued.paced, true)
+    }
+
+    /// Begins the visit to a connection.
+    fn begin_visit(&mut self) {
+        self.commands_left = COMMANDS_PER_VISIT;
+    }
+
+    /// Counts a command of the connection that is visited; false when there were enough of them.
+    pub(crate) fn take_command(&mut self) -> bool {
+        let may_go_on = self.commands_left > 0;
+        self.commands_left = self.commands_left.saturating_sub(1);
+        may_go_on
+    }
+
+    /// Counts what inflating a message costs beside its command.
+    pub(crate) fn take_inflated(&mut self, bytes: usize) {
+        let commands = bytes / INFLATED_BYTES_PER_COMMAND;
+        self.commands_left = self.commands_left.saturating_sub(commands);
     }
 
     /// Lets a connection that had to wait go on, with what it had sent already.
     fn resume(&mut self, key: u32) {
+        self.begin_visit();
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if conn.queued.paced || conn.queued.read_held {
             return;
@@ -126,6 +177,7 @@ impl<B: Backend> Core<B> {
 
     /// Reads once from a connection and handles what came. Answers the bytes read.
     pub(crate) fn read(&mut self, key: u32) -> usize {
+        self.begin_visit();
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         conn.queued.readable = false;
         if conn.queued.read_held || conn.queued.paced || self.has_to_wait(key) {
