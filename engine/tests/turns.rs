@@ -165,6 +165,16 @@ fn a_drain_without_a_window_closes_in_several_turns() {
 }
 
 #[test]
+fn a_drain_does_not_sleep_while_it_is_late() {
+    let mut bed = Bed::new(&[("drain.window_ms", "0")]);
+    let wires: Vec<Wire> = (0..2000).map(|_| bed.subscribe("t")).collect();
+    bed.shared.drain(bed.clock.now_ns());
+    bed.clock.advance(MS);
+    bed.settle();
+    assert!(wires.iter().all(is_closed), "all of them, before the next tick");
+}
+
+#[test]
 fn the_lines_of_a_large_post_are_published_in_several_turns() {
     const LINES: usize = 40_000;
     let mut bed = Bed::new(&[]);
@@ -223,6 +233,33 @@ fn a_large_post_waits_for_subscribers_that_are_behind() {
         assert!(!is_closed(wall) && wall.received().len() > 990_000, "all of it came");
     }
     assert!(log_bytes_max < 900_000, "{log_bytes_max} bytes of a body of a megabyte at once");
+}
+
+/// Dashboards that are due at once: an end takes time for each of its subscriptions.
+#[test]
+fn those_with_many_subscriptions_are_closed_a_few_a_turn() {
+    const CLIENTS: usize = 50;
+    const EACH: usize = 500;
+    let idle = [("keepalive.ping_interval_ms", "1000"), ("keepalive.idle_timeout_ms", "2000")];
+    for (overrides, drains) in [(&idle[..], false), (&[("drain.window_ms", "0")], true)] {
+        let mut bed = Bed::new(overrides);
+        let wires: Vec<Wire> = (0..CLIENTS).map(|_| bed.multiplexed()).collect();
+        for (n, wire) in wires.iter().enumerate() {
+            wire.send(&subscribes(n * EACH..(n + 1) * EACH));
+        }
+        bed.settle();
+        assert_eq!(bed.topics(), CLIENTS * EACH);
+        if drains {
+            bed.shared.drain(bed.clock.now_ns());
+            bed.clock.advance(MS);
+        } else {
+            bed.pass_ms(1500);
+            bed.clock.advance(10_000 * MS);
+        }
+        // A look at the clock takes a thousandth of the time that they have.
+        let closed = closed_per_turn(&mut bed, &wires);
+        assert!(closed.iter().all(|&count| count <= 8), "{closed:?}");
+    }
 }
 
 const LONG_CLOSE: harness::Overrides<'_> = &[("keepalive.close_timeout_ms", "120000")];

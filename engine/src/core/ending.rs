@@ -11,10 +11,10 @@
 //! A connection that was given its last bytes has `keepalive.close_timeout_ms` to take and answer
 //! them; then it is cut.
 
-use crate::core::Core;
 use crate::core::conn::{Closing, Conn, Role};
 use crate::core::state::Draining;
 use crate::core::wheel;
+use crate::core::{Core, ENDING_NS};
 use crate::delivery::flush::{FlushEnd, FlushState};
 use crate::delivery::subscriptions::Subscription;
 use crate::feed::kind::LaneKind;
@@ -210,29 +210,43 @@ impl<B: Backend> Core<B> {
     /// While the engine drains: closes connections evenly over the window, each with a hint when to
     /// come back, until the last is gone or the deadline is over.
     pub(crate) fn drain(&mut self) {
-        let Some(progress) = self.shared.drain_progress(self.now_ns()) else { return };
-        let (left, total) = match &mut self.draining {
+        let began_ns = self.now_ns();
+        let Some(progress) = self.shared.drain_progress(began_ns) else { return };
+        let (left, total) = match &self.draining {
             Draining::Done => return,
-            Draining::Going { left, total } => (left, *total),
+            Draining::Going { left, total, .. } => (left.len(), *total),
             Draining::No => {
                 let left: Vec<u32> = self.conns.iter().map(|(key, _)| key as u32).collect();
                 let total = left.len();
-                self.draining = Draining::Going { left, total };
+                self.draining = Draining::Going { left, total, is_late: true };
                 return;
             }
         };
         let left_then = ((1.0 - progress.share) * total as f64) as usize;
         // However long the last turn was, or short the window is, one turn ends only so many.
-        let left_then = left_then.max(left.len().saturating_sub(DRAINED_PER_TURN));
-        for key in left.split_off(left_then.min(left.len())) {
+        let left_now = left_then.max(left.saturating_sub(DRAINED_PER_TURN));
+        while let Some(key) = self.next_to_drain(left_now) {
             let delay_ms = self.shared.reconnect_ms(key);
             let reason = format!("draining: reconnect in {delay_ms} ms");
             self.have_retried(key, delay_ms);
             self.close(key, &Close::new(CloseCode::Draining, reason));
+            if self.now_ns() >= began_ns + ENDING_NS {
+                break;
+            }
+        }
+        if let Draining::Going { left, is_late, .. } = &mut self.draining {
+            *is_late = left.len() > left_then;
         }
         if self.conns.is_empty() || progress.is_over {
             self.draining = Draining::Done;
             self.shared.core_drained();
+        }
+    }
+
+    fn next_to_drain(&mut self, left_now: usize) -> Option<u32> {
+        match &mut self.draining {
+            Draining::Going { left, .. } if left.len() > left_now => left.pop(),
+            _ => None,
         }
     }
 }

@@ -61,13 +61,16 @@ use crate::wire::deflate::Inflater;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Moves of lanes taken in in one turn: other cores may add them as fast as they are taken.
 const MOVES_PER_TURN: usize = 4096;
-/// Members marked in one turn: marking is cheap, and whoever is marked by more lanes needs fewer
-/// writes.
-const MARKS_PER_TURN: usize = 16 << 10;
+/// Steps of sweeps in one turn, most of which only mark a member or pass it over: that is cheap,
+/// and whoever is marked by more lanes needs fewer writes.
+const STEPS_PER_TURN: usize = 16 << 10;
 /// Members looked at in one turn where retention has passed what a lane holds.
 const LOOKS_PER_TURN: usize = 16 << 10;
 /// Private bytes above which a connection is not read until they are out.
 pub(crate) const OUTBOX_BYTES_HELD: usize = 64 << 10;
+/// How long connections that end for one reason may take in one turn: one with thousands of
+/// subscriptions takes as long as hundreds with one.
+pub(crate) const ENDING_NS: u64 = 2_000_000;
 /// How soon a core whose publishers wait looks whether they still have to.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -242,7 +245,8 @@ impl<B: Backend> Core<B> {
             || !(self.paced.is_empty() || self.brake.is_on())
             || self.lanes.is_sweeping()
             || self.lanes.is_looking()
-            || self.accepts(Accepting::More);
+            || self.accepts(Accepting::More)
+            || matches!(self.draining, Draining::Going { is_late: true, .. });
         if more_to_do {
             Some(Duration::ZERO)
         } else if !self.paced.is_empty() {
@@ -325,15 +329,21 @@ impl<B: Backend> Core<B> {
     /// need is kept.
     fn look_some(&mut self) {
         self.lanes.look_again();
+        let mut end_ns = None;
         for _ in 0..LOOKS_PER_TURN {
             let Some(Look { lane, member, before_pos }) = self.lanes.look() else { return };
             let delivery = &self.conns[member.conn as usize].delivery;
             if !delivery.stands_before(member.subscription, before_pos) {
                 continue;
             }
-            match delivery.state() {
-                FlushState::Blocked => self.lapse(member),
-                FlushState::CaughtUp | FlushState::Ready => self.lanes.keep(lane),
+            if delivery.state() != FlushState::Blocked {
+                self.lanes.keep(lane);
+                continue;
+            }
+            self.lapse(member);
+            let now_ns = self.now_ns();
+            if now_ns >= *end_ns.get_or_insert(now_ns + ENDING_NS) {
+                return;
             }
         }
     }
@@ -379,8 +389,10 @@ impl<B: Backend> Core<B> {
 
     fn sweep_some(&mut self, bytes_end: u64) {
         let mut sockets_left = self.config.flush.sockets_per_slice;
-        let mut marks_left = MARKS_PER_TURN;
-        while sockets_left > 0 && marks_left > 0 && self.metrics.bytes_out.value() < bytes_end {
+        for _ in 0..STEPS_PER_TURN {
+            if sockets_left == 0 || self.metrics.bytes_out.value() >= bytes_end {
+                return;
+            }
             match self.lanes.step() {
                 Step::Idle => return,
                 Step::Finished(swept) if self.marked.is_empty() => self.swept(&swept),
@@ -390,7 +402,6 @@ impl<B: Backend> Core<B> {
                     if delivery.is_multiplexed() {
                         delivery.mark(subscription);
                         self.queue_flush(key);
-                        marks_left -= 1;
                     } else if delivery.state() == FlushState::CaughtUp {
                         self.flush(key);
                         sockets_left -= 1;
@@ -407,11 +418,11 @@ impl<B: Backend> Core<B> {
                 None => return,
                 Some(Marked::Sweep(swept)) => self.swept(&swept),
                 Some(Marked::Conn(key)) => {
+                    sockets_left -= 1;
                     let Some(conn) = self.conns.get_mut(key as usize) else { continue };
                     conn.queued.marked = false;
                     if conn.delivery.state() == FlushState::CaughtUp {
                         self.flush(key);
-                        sockets_left -= 1;
                     }
                 }
             }

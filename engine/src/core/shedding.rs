@@ -3,7 +3,7 @@
 
 use crate::core::conn::{Closing, Conn, Rest, Role};
 use crate::core::wheel::TICKS_PER_S;
-use crate::core::{Core, OUTBOX_BYTES_HELD};
+use crate::core::{Core, ENDING_NS, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushStats;
 use crate::frame::decode::Decoder;
 use crate::http::refusal::Refusal;
@@ -69,8 +69,9 @@ impl<B: Backend> Core<B> {
     fn disconnect_until(&mut self, owing: &[(u64, u32)], mut excess: [u64; 2]) {
         let socket_bytes = self.config.flush.send_buffer_bytes as u64;
         let owed_bytes_min = self.shared.owed_bytes_max() / 2;
+        let end_ns = self.now_ns() + ENDING_NS;
         for &(owed_bytes, key) in owing {
-            if excess == [0, 0] || owed_bytes < owed_bytes_min {
+            if excess == [0, 0] || owed_bytes < owed_bytes_min || self.now_ns() >= end_ns {
                 return;
             }
             let Some(conn) = self.conns.get(key as usize) else { continue };

@@ -40,6 +40,8 @@ pub enum Draining {
         left: Vec<u32>,
         /// How many there were.
         total: usize,
+        /// More should be closed by now than one turn may.
+        is_late: bool,
     },
     /// All are closed, or the deadline is over.
     Done,
