@@ -15,8 +15,9 @@ use gridcast::delivery::flush::{Delivery, FlushState, FlushStats, Socket};
 use gridcast::delivery::subscriptions::Subscription;
 use gridcast::delivery::sweep::{Lanes, Member, Step};
 use gridcast::feed::awaited::{AwaitedMax, Follower};
+use gridcast::feed::cursor::Cursor;
 use gridcast::feed::epoch::Epoch;
-use gridcast::feed::kind::LaneKind;
+use gridcast::feed::kind::{Form, LaneKind};
 use gridcast::feed::log::{Feed, FeedName, Opened};
 use gridcast::feed::message::Message;
 use gridcast::feed::options::{From, LagPolicy, Mode};
@@ -48,6 +49,7 @@ fn main() {
         publish(criterion);
         walk(criterion);
         flush(criterion);
+        flush_many(criterion);
         sweep(criterion);
     });
 }
@@ -110,6 +112,20 @@ fn flush(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A multiplexed subscriber that waits for a frame of each of its topics. Time is until it is
+/// caught up, the rate per frame.
+fn flush_many(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("log/flush of many topics 92 B");
+    for topics in [64, 4_096] {
+        let mut dashboard = Dashboard::with(topics);
+        group.throughput(Throughput::Elements(u64::from(topics)));
+        group.bench_function(BenchmarkId::new("topics", topics), |bencher| {
+            bencher.iter(|| dashboard.catch_up());
+        });
+    }
+    group.finish();
+}
+
 /// One frame to a thousand caught-up subscribers, from its publishing to the last flush. Time is
 /// per frame, the rate per delivery.
 fn sweep(criterion: &mut Criterion) {
@@ -144,7 +160,7 @@ impl Bed {
             lag: LagPolicy::Disconnect,
         };
         let registry = Registry::new(RegistryOptions {
-            topics_max: 100,
+            topics_max: 10_000,
             patterns_max: 1000,
             rates_per_target_max: 16,
             awaited_max: AwaitedMax::default(),
@@ -233,6 +249,50 @@ impl Core {
         }
         while self.lanes.look().is_some() {}
         visits
+    }
+}
+
+/// A connection that follows many topics, each with a frame.
+struct Dashboard {
+    lanes: Lanes,
+    delivery: Delivery,
+    behind: Vec<Cursor>,
+    stats: FlushStats,
+}
+
+impl Dashboard {
+    fn with(topics: u32) -> Self {
+        let mut bed = Bed::new(0);
+        let mut lanes = Lanes::new(Arc::clone(&bed.doorbell));
+        let mut delivery = Delivery::default();
+        delivery.multiplex();
+        let kind = LaneKind { form: Form::Binary, deflate: None };
+        for subscription in 0..topics {
+            bed.topic = Topic::new(&format!("pmu/{subscription}/data")).unwrap();
+            bed.held = None;
+            bed.publish();
+            let feed = bed.feed();
+            let lane = lanes.open(&feed, kind).unwrap();
+            let member = lanes.join(lane, Member { conn: 0, subscription });
+            let cursor = feed.place(lanes.reader(lane), &From::Last).cursor;
+            let (mode, lag) = (Mode::Lossless, LagPolicy::Disconnect);
+            delivery.subscribe(Subscription::new((lane, member), cursor, mode, lag));
+        }
+        let behind = delivery.subscriptions().iter().map(|own| own.cursor).collect();
+        Self { lanes, delivery, behind, stats: FlushStats::default() }
+    }
+
+    fn catch_up(&mut self) {
+        for (subscription, cursor) in self.delivery.subscriptions_mut().iter_mut().zip(&self.behind)
+        {
+            subscription.cursor = *cursor;
+        }
+        (0..self.behind.len() as u32).for_each(|index| self.delivery.mark(index));
+        while let FlushState::Ready = self
+            .delivery
+            .flush(&self.lanes, &mut TakesAll, FLUSH_BYTES_MAX, &mut self.stats)
+            .unwrap()
+        {}
     }
 }
 

@@ -15,6 +15,9 @@ use flate2::{Compress, Compression, FlushCompress};
 use gridcast::auth::rules::Rules;
 use gridcast::core::Core;
 use gridcast::core::shared::{Port as SharedPort, Shared};
+use gridcast::feed::message::Message;
+use gridcast::feed::topic::Topic;
+use gridcast::frame::Kind;
 use gridcast::http::route::Door;
 use harness::frames::{CLOSE, PING, TEXT, frame};
 use harness::http::{UPGRADE, post_bytes};
@@ -86,6 +89,13 @@ impl Bed {
 
     fn multiplexed(&mut self) -> Wire {
         self.ask(&upgrade("/v1/ws"))
+    }
+
+    /// Publishes past all cores.
+    fn publish(&self, topic: &str, text: &str) {
+        let message = Message { kind: Kind::Text, payload: text.as_bytes() };
+        let (topic, now_ns) = (Topic::new(topic).unwrap(), self.clock.now_ns());
+        self.shared.registry.publish(&topic, &mut None, message, now_ns).unwrap();
     }
 
     fn topics(&self) -> usize {
@@ -459,4 +469,38 @@ fn what_is_inflated_of_one_read_is_published_in_several_turns() {
         let grown = log_bytes(&bed) - before;
         assert!((1..=4 * BYTES).contains(&grown), "{grown} bytes in one turn");
     }
+}
+
+#[test]
+fn a_live_feed_waits_for_one_share_of_each_that_is_replayed() {
+    const REPLAYED: usize = 100;
+    const FRAMES: usize = 80;
+    /// Bytes of one feed that a write carries, and the frame that goes beyond.
+    const SHARE_BYTES: usize = 18 << 10;
+    let mut bed = Bed::new(&[]);
+    for n in 0..REPLAYED {
+        (0..FRAMES).for_each(|_| bed.publish(&format!("old/{n}"), &"x".repeat(1000)));
+    }
+    bed.publish("live", "1");
+    let client = bed.multiplexed();
+    let replay = |topic: String, from: &str| {
+        let command = format!("{{\"subscribe\":{{\"topic\":\"{topic}\",\"from\":\"{from}\"}}}}");
+        client.send(&frame(TEXT, command.as_bytes()));
+    };
+    (0..REPLAYED).for_each(|n| replay(format!("old/{n}"), "oldest"));
+    replay("live".to_owned(), "last");
+    bed.settle();
+    let received = text_of(&client);
+    let before = received.find(r#"{"topic":"live""#).unwrap();
+    assert!(before <= REPLAYED * SHARE_BYTES, "{before} of {} bytes came first", received.len());
+    let mut seqs = [0; REPLAYED];
+    for envelope in received.split(r#"{"topic":"old/"#).skip(1) {
+        let mut words =
+            envelope.split(|byte: char| !byte.is_ascii_digit()).filter(|w| !w.is_empty());
+        let mut number = || words.next().unwrap().parse::<usize>().unwrap();
+        let (feed, seq) = (number(), number());
+        assert_eq!(seq, seqs[feed] + 1, "in order: old/{feed}");
+        seqs[feed] = seq;
+    }
+    assert_eq!(seqs, [FRAMES; REPLAYED]);
 }

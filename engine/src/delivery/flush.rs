@@ -211,6 +211,7 @@ impl Delivery {
         // end early, no event is owed any more and what is said last may go out at once.
         self.state = FlushState::Ready;
         let mut budget = bytes_max;
+        self.subscriptions.pass_caught_up(lanes);
         self.state = loop {
             if self.lags {
                 self.conflate(lanes, stats);
@@ -229,7 +230,6 @@ impl Delivery {
             FlushState::Ready => self.lags,
             FlushState::Blocked => true,
         };
-        self.subscriptions.forget_caught_up(lanes);
         self.check(lanes);
         Ok(self.state)
     }
@@ -334,13 +334,15 @@ impl Delivery {
         }
     }
 
-    /// Moves the cursors of `mode=latest` subscriptions to the newest frame, at a frame boundary.
+    /// Moves the cursors of `mode=latest` subscriptions to the newest frame, at a frame boundary:
+    /// of those whose turn may come with the next write.
     fn conflate(&mut self, lanes: &Lanes, stats: &mut FlushStats) {
-        for at in 0..self.subscriptions.behind().len() {
-            let index = self.subscriptions.behind()[at];
-            let Subscription { mode, cursor, .. } = self.subscriptions()[index as usize];
+        for turn in 0..GATHER_MAX {
+            let Some(index) = self.subscriptions.behind(turn) else { return };
+            let Subscription { lane, mode, cursor, .. } = self.subscriptions()[index as usize];
             let has_room = self.outbox.pending().len() <= NOTICE_BYTES_MAX;
-            if mode == Mode::Latest && !cursor.is_torn() && has_room {
+            let has_newer = lanes.reader(lane).head().seq > cursor.seq + 1;
+            if mode == Mode::Latest && has_newer && !cursor.is_torn() && has_room {
                 self.skip_to_newest(index, cursor, lanes, stats);
             }
         }
@@ -419,16 +421,17 @@ impl Delivery {
         } else {
             gather.push(Source::Outbox, self.outbox.pending());
         }
-        let behind = self.subscriptions.behind();
         if !self.is_multiplexed() {
-            if let (None, [index]) = (torn, behind) {
-                let pos = self.subscriptions()[0].cursor.pos();
-                gather.push_feed(lanes, *index, pos, self);
+            if let (None, Some(index)) = (torn, self.subscriptions.behind(0)) {
+                let pos = self.subscriptions()[index as usize].cursor.pos();
+                gather.push_feed(lanes, index, pos, self);
             }
             return;
         }
-        let share_bytes_max = if behind.len() > 1 { SHARE_BYTES_MAX } else { u64::MAX };
-        for &index in behind.iter().filter(|index| Some(**index) != torn) {
+        let are_many = self.subscriptions.behind(1).is_some();
+        let share_bytes_max = if are_many { SHARE_BYTES_MAX } else { u64::MAX };
+        let turns = usize::from(torn.is_some())..GATHER_MAX;
+        for index in turns.map_while(|turn| self.subscriptions.behind(turn)) {
             let Subscription { lane, cursor, .. } = self.subscriptions()[index as usize];
             let share = lanes.reader(lane).share(cursor, share_bytes_max);
             if !gather.push(Source::Feed(index), share) {
@@ -437,7 +440,8 @@ impl Delivery {
         }
     }
 
-    /// Moves outbox and cursors past `taken` bytes of what was gathered.
+    /// Moves outbox and cursors past `taken` bytes of what was gathered. Whoever was sent some of
+    /// them has had its turn.
     fn advance(
         &mut self,
         lanes: &Lanes,
@@ -457,22 +461,23 @@ impl Delivery {
                     let moved = reader.advance(subscription.cursor, part as u64);
                     stats.frames += moved.seq - subscription.cursor.seq;
                     subscription.cursor = moved;
+                    self.subscriptions.end_turn(index, lanes);
                 }
             }
         }
+        self.subscriptions.pass_caught_up(lanes);
     }
 
+    /// Whether nothing waits, once those that are caught up were passed over.
     fn is_caught_up(&self, lanes: &Lanes) -> bool {
-        self.outbox.is_empty()
-            && self.subscriptions.behind().iter().all(|&index| {
-                let subscription = self.subscriptions()[index as usize];
-                subscription.cursor.pos() == lanes.reader(subscription.lane).head().pos
-            })
+        let first = self.subscriptions.behind(0);
+        let is_behind = |index: u32| !self.subscriptions()[index as usize].is_caught_up(lanes);
+        self.outbox.is_empty() && !first.is_some_and(is_behind)
     }
 
     fn torn(&self) -> Option<u32> {
         let is_torn = |index: &u32| self.subscriptions()[*index as usize].cursor.is_torn();
-        self.subscriptions.behind().iter().copied().find(is_torn)
+        self.subscriptions.behind(0).filter(is_torn)
     }
 
     fn save_torn_frame(&mut self, lanes: &Lanes) {

@@ -1,5 +1,8 @@
 //! The subscriptions of one connection, and which of them may have frames to send. Owns the
-//! indexes, so that a flush costs what is pending, not what is subscribed. Must not send anything.
+//! indexes and the order of turns, so that a write costs what it carries, not what is subscribed or
+//! waits. Must not send anything.
+
+use std::collections::VecDeque;
 
 use crate::delivery::sweep::Lanes;
 use crate::feed::cursor::Cursor;
@@ -27,6 +30,11 @@ impl Subscription {
     pub fn new((lane, member): (u32, u32), cursor: Cursor, mode: Mode, lag: LagPolicy) -> Self {
         Self { lane, member, cursor, mode, lag, is_behind: true }
     }
+
+    /// True when it has been sent all there is.
+    pub fn is_caught_up(&self, lanes: &Lanes) -> bool {
+        self.cursor.pos() == lanes.reader(self.lane).head().pos
+    }
 }
 
 /// All subscriptions of one connection.
@@ -38,13 +46,13 @@ pub enum Subscriptions {
     Many(Box<Many>),
 }
 
-/// The subscriptions of a multiplexed connection. What a flush costs grows with those that are
-/// behind, not with all there are.
+/// The subscriptions of a multiplexed connection.
 #[derive(Debug, Default)]
 pub struct Many {
     all: Vec<Subscription>,
-    /// Indexes of those that may have something to send, the longest waiting first.
-    behind: Vec<u32>,
+    /// Indexes of those that may have something to send. They take turns: whoever was sent its
+    /// share goes behind the others, and only the first can have a torn frame.
+    behind: VecDeque<u32>,
 }
 
 impl Default for Subscriptions {
@@ -88,12 +96,11 @@ impl Subscriptions {
         }
     }
 
-    /// Indexes of those that may have something to send, the longest waiting first.
-    pub fn behind(&self) -> &[u32] {
+    /// The one that has its turn after `before` others, of those that may have something to send.
+    pub fn behind(&self, before: usize) -> Option<u32> {
         match self {
-            Self::One(None) => &[],
-            Self::One(Some(_)) => &[0],
-            Self::Many(many) => &many.behind,
+            Self::One(one) => (one.is_some() && before == 0).then_some(0),
+            Self::Many(many) => many.behind.get(before).copied(),
         }
     }
 
@@ -116,7 +123,7 @@ impl Subscriptions {
                 *one = Some(subscription);
             }
             Self::Many(many) => {
-                many.behind.push(many.all.len() as u32);
+                many.behind.push_back(many.all.len() as u32);
                 many.all.push(Subscription { is_behind: true, ..subscription });
             }
         }
@@ -136,36 +143,58 @@ impl Subscriptions {
             && let Some(subscription) = many.all.get_mut(index as usize)
             && !std::mem::replace(&mut subscription.is_behind, true)
         {
-            many.behind.push(index);
+            many.behind.push_back(index);
         }
     }
 
-    /// Drops from those behind whoever is not any more; the others take turns at being first.
-    pub fn forget_caught_up(&mut self, lanes: &Lanes) {
+    /// Passes over those at the front that have nothing to send: the first then has, if any.
+    pub fn pass_caught_up(&mut self, lanes: &Lanes) {
+        if let Self::Many(many) = self {
+            while let Some(&first) = many.behind.front()
+                && many.all[first as usize].is_caught_up(lanes)
+            {
+                many.forget_first();
+            }
+        }
+    }
+
+    /// Ends the turn of one that was sent bytes; those before it had nothing to send. One with a
+    /// torn frame stays first.
+    pub fn end_turn(&mut self, index: u32, lanes: &Lanes) {
         let Self::Many(many) = self else { return };
-        let Many { all, behind } = &mut **many;
-        behind.retain(|&index| {
-            let subscription = &mut all[index as usize];
-            let head = lanes.reader(subscription.lane).head();
-            subscription.is_behind = subscription.cursor.pos() != head.pos;
-            subscription.is_behind
-        });
-        if !behind.is_empty() {
-            behind.rotate_left(1);
+        while many.behind.front().is_some_and(|first| *first != index) {
+            many.forget_first();
+        }
+        let served = &many.all[index as usize];
+        if served.is_caught_up(lanes) {
+            many.forget_first();
+        } else if !served.cursor.is_torn() {
+            many.behind.rotate_left(1);
         }
     }
 }
 
 impl Many {
+    fn forget_first(&mut self) {
+        if let Some(first) = self.behind.pop_front() {
+            self.all[first as usize].is_behind = false;
+        }
+    }
+
     fn remove(&mut self, index: u32) -> Option<Subscription> {
         let last = self.all.len().checked_sub(1)? as u32;
         if index > last {
             return None;
         }
         let removed = self.all.swap_remove(index as usize);
-        self.behind.retain(|&behind| behind != index);
-        if let Some(moved) = self.behind.iter_mut().find(|behind| **behind == last) {
-            *moved = index;
+        if removed.is_behind {
+            self.behind.retain(|&behind| behind != index);
+        }
+        let moved = self.all.get(index as usize).filter(|moved| moved.is_behind);
+        if moved.is_some()
+            && let Some(place) = self.behind.iter_mut().find(|behind| **behind == last)
+        {
+            *place = index;
         }
         Some(removed)
     }

@@ -205,9 +205,13 @@ impl Lanes {
         let lane = self.lanes.remove(key as usize);
         lane.feed.shut(lane.reader.kind(), &lane.tap, now_ns);
         self.keys.remove(&(lane.feed.epoch(), lane.reader.kind()));
-        self.sweeping.retain(|&sweeping| sweeping != key);
-        self.looking.retain(|looking| looking.lane != key);
-        self.look_again.retain(|&again| again != key);
+        if lane.sweep.is_some() {
+            self.sweeping.retain(|&sweeping| sweeping != key);
+        }
+        if lane.is_looked_at {
+            self.looking.retain(|looking| looking.lane != key);
+            self.look_again.retain(|&again| again != key);
+        }
     }
 
     /// The feed behind a lane.
