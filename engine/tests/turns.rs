@@ -1,12 +1,15 @@
 //! What one turn of a core may do, on a fake network with a clock of its own: a share of everything
-//! that is due, and never more. Owns the budgets of turns, and deadlines that are longer than the
-//! core looks ahead. Must not test what is delivered (that is `simulation`).
+//! that is due, and never more. Owns the budgets of turns, the writes that a flush takes, and
+//! deadlines that are longer than the core looks ahead. Must not test what is delivered (that is
+//! `simulation`).
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
 mod harness;
 #[path = "simulation/network.rs"]
 mod network;
+#[path = "simulation/session.rs"]
+mod session;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,9 +22,12 @@ use gridcast::feed::message::Message;
 use gridcast::feed::topic::Topic;
 use gridcast::frame::Kind;
 use gridcast::http::route::Door;
+use gridcast::net::tls::certificates::Tls;
+use gridcast::settings::config::Config;
 use harness::frames::{CLOSE, PING, TEXT, frame};
 use harness::http::{UPGRADE, post_bytes};
 use network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Wire};
+use session::Session;
 
 const MS: u64 = 1_000_000;
 /// Most connections that one turn closes, however many are due.
@@ -37,10 +43,21 @@ struct Bed {
 
 impl Bed {
     fn new(overrides: harness::Overrides<'_>) -> Self {
-        let config = harness::config(overrides);
+        Self::with(harness::config(overrides))
+    }
+
+    /// One that speaks TLS.
+    fn secure() -> Self {
+        let mut config = harness::config(&[]);
+        session::secure(&mut config);
+        Self::with(config)
+    }
+
+    fn with(config: Config) -> Self {
         let rules = Rules::load(&config).unwrap();
+        let tls = Tls::new(&config.tls).unwrap();
         let ports = vec![SharedPort::new(FakeWake::default())];
-        let shared = Arc::new(Shared::new(config, rules, None, ports, UNIX_MS));
+        let shared = Arc::new(Shared::new(config, rules, tls, ports, UNIX_MS));
         shared.set_ready();
         let (port, clock) = (Port::default(), FakeClock::new(1_000));
         let backend = FakeBackend::new(port.clone(), clock.clone());
@@ -503,4 +520,84 @@ fn a_live_feed_waits_for_one_share_of_each_that_is_replayed() {
         seqs[feed] = seq;
     }
     assert_eq!(seqs, [FRAMES; REPLAYED]);
+}
+
+/// A client that speaks TLS.
+struct Secure {
+    wire: Wire,
+    session: Session,
+    opened: Vec<u8>,
+}
+
+impl Secure {
+    /// One whose handshake is done, and that takes `room` bytes in all.
+    fn connect(bed: &mut Bed, room: usize) -> Self {
+        let wire = bed.port.connect(1);
+        wire.give_room(room);
+        let mut client = Self { wire, session: Session::new(), opened: Vec::new() };
+        while client.session.is_handshaking() {
+            client.exchange(bed);
+        }
+        client.exchange(bed);
+        client
+    }
+
+    /// Sends what is to be sent, and takes in what comes then.
+    fn exchange(&mut self, bed: &mut Bed) {
+        let sealed = self.session.sealed();
+        self.wire.send(&sealed);
+        bed.settle();
+        let cipher = std::mem::take(&mut *self.wire.received());
+        self.opened.extend(self.session.open(&cipher));
+    }
+
+    fn ask(&mut self, bed: &mut Bed, request: &str) {
+        self.session.say(request.as_bytes());
+        self.exchange(bed);
+    }
+}
+
+/// More than three records of TLS.
+const FRAME_BYTES: usize = 60_000;
+
+#[test]
+fn several_records_of_tls_leave_in_one_write() {
+    let mut bed = Bed::secure();
+    bed.publish("t", &"x".repeat(FRAME_BYTES));
+    let mut client = Secure::connect(&mut bed, usize::MAX);
+    bed.port.take_work();
+    client.ask(&mut bed, &upgrade("/v1/feed/t?from=last"));
+    assert!(client.opened.ends_with(&[b'x'; FRAME_BYTES]), "{} bytes", client.opened.len());
+    assert_eq!(bed.port.take_work().writes, 1);
+    // The first two fill a segment, so that what leaves together then lies in two places.
+    for sizes in [[1, FRAME_BYTES], [FRAME_BYTES - 1000, 5000]] {
+        sizes.iter().for_each(|&bytes| bed.publish("t", &"y".repeat(bytes)));
+        bed.settle();
+        assert_eq!(bed.port.take_work().writes, 1);
+        client.exchange(&mut bed);
+        assert!(client.opened.ends_with(&vec![b'y'; sizes[1]]), "{sizes:?}");
+    }
+}
+
+#[test]
+fn what_a_slow_peer_does_not_take_is_a_record_at_most() {
+    let mut bed = Bed::secure();
+    let mut client = Secure::connect(&mut bed, 8 << 10);
+    client.ask(&mut bed, &upgrade("/v1/feed/t"));
+    for _ in 0..4 {
+        bed.publish("t", &"_".repeat(FRAME_BYTES));
+    }
+    bed.settle();
+    // It takes what was refused, and a little of what follows.
+    client.wire.give_room(FRAME_BYTES + (8 << 10));
+    bed.settle();
+    bed.port.take_work();
+    client.wire.give_room(usize::MAX);
+    bed.turn();
+    let work = bed.port.take_work();
+    assert!(work.written_bytes / work.writes <= 17 << 10, "{work:?}");
+    bed.settle();
+    client.exchange(&mut bed);
+    let payload = client.opened.iter().filter(|&&byte| byte == b'_').count();
+    assert_eq!(payload, 4 * FRAME_BYTES);
 }

@@ -3,9 +3,10 @@
 //! taken, each bounded and held only while there is any. Must not know what the plaintext means.
 //!
 //! # What is held back
-//! A write takes plaintext record by record and stops when the kernel stops: at most one record of
-//! ciphertext waits, and while it does no plaintext is taken. Plaintext that was taken counts as
-//! sent, so whoever flushes must [`push`](TlsStream::push) until that record is out.
+//! A write takes plaintext part by part, each of a few records that leave in one call, and stops
+//! when the kernel stops: at most one part of ciphertext waits, and while it does no plaintext is
+//! taken. Plaintext that was taken counts as sent, so whoever flushes must
+//! [`push`](TlsStream::push) until that part is out. For a peer that is slow, parts are one record.
 //! A read deciphers all it can: no plaintext stays in the session, where no event would announce
 //! it.
 //!
@@ -26,8 +27,11 @@ use crate::net::reading::Reading;
 
 /// Plaintext of one record: the most that TLS allows.
 const RECORD_BYTES: usize = 16 << 10;
-/// What enciphering may add to it: header, nonce, tag, content type, and a key update before it.
-const SEALED_BYTES: usize = RECORD_BYTES + (1 << 10);
+/// Plaintext enciphered for one call of the kernel: a call costs about as much as enciphering a
+/// record, and what the kernel does not take of this is held for each peer that stalls.
+const PART_BYTES: usize = 4 * RECORD_BYTES;
+/// What enciphering may add to that: headers, nonces, tags, content types, and a key update.
+const SEALED_BYTES: usize = PART_BYTES + (1 << 10);
 /// Ciphertext read at once.
 const READ_BYTES: usize = 64 << 10;
 /// Ciphertext kept until it is whole: a record, or a client's certificates in a few. Beyond it the
@@ -44,6 +48,8 @@ pub struct TlsStream<S> {
     incoming: Vec<u8>,
     /// Ciphertext that the kernel has not taken.
     outgoing: Vec<u8>,
+    /// The kernel has refused some since the last write that it took whole.
+    is_slow: bool,
     failure: Option<TlsFailure>,
 }
 
@@ -70,7 +76,8 @@ impl<S: Stream> TlsStream<S> {
     /// When the settings allow none.
     pub fn new(socket: S, config: Arc<ServerConfig>) -> Result<Self, Error> {
         let session = UnbufferedServerConnection::new(config)?;
-        Ok(Self { socket, session, incoming: Vec::new(), outgoing: Vec::new(), failure: None })
+        let (incoming, outgoing) = (Vec::new(), Vec::new());
+        Ok(Self { socket, session, incoming, outgoing, is_slow: false, failure: None })
     }
 
     /// As [`Transport::read`](crate::net::transport::Transport::read). What the session itself has
@@ -105,8 +112,7 @@ impl<S: Stream> TlsStream<S> {
     }
 
     /// As [`Socket::write`](crate::delivery::flush::Socket::write): takes less than it is given
-    /// only when the
-    /// kernel did, and holds at most a record back then.
+    /// only when the kernel did, and holds at most a part back then.
     ///
     /// # Errors
     /// As `write(2)`; `WouldBlock` also before the handshake is done.
@@ -114,16 +120,19 @@ impl<S: Stream> TlsStream<S> {
         if self.is_handshaking() || !self.push()? {
             return Err(ErrorKind::WouldBlock.into());
         }
-        scratch.prepare_to_write();
+        let Scratch { gathered, sealed, .. } = scratch;
+        sealed.resize(SEALED_BYTES, 0);
+        let bytes_max = if self.is_slow { RECORD_BYTES } else { PART_BYTES };
         let mut taken = 0;
         loop {
-            gather(slices, taken, &mut scratch.gathered);
-            if scratch.gathered.is_empty() {
+            let plain = part(slices, taken, bytes_max, gathered);
+            if plain.is_empty() {
+                self.is_slow = false;
                 return Ok(taken);
             }
-            let sealed_bytes = self.seal(&scratch.gathered, &mut scratch.sealed)?;
-            taken += scratch.gathered.len();
-            if !self.send(scratch.sealed.get(..sealed_bytes).unwrap_or_default())? {
+            let sealed_bytes = self.seal(plain, sealed)?;
+            taken += plain.len();
+            if !self.send(sealed.get(..sealed_bytes).unwrap_or_default())? {
                 return Ok(taken);
             }
         }
@@ -271,6 +280,7 @@ impl<S: Stream> TlsStream<S> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.outgoing = left.to_vec();
+                    self.is_slow = true;
                     return Ok(false);
                 }
                 Err(error) => return Err(error),
@@ -300,11 +310,6 @@ impl Scratch {
         self.received.resize(INCOMING_BYTES_MAX + READ_BYTES, 0);
         &mut self.received
     }
-
-    fn prepare_to_write(&mut self) {
-        self.gathered.reserve(RECORD_BYTES);
-        self.sealed.resize(SEALED_BYTES, 0);
-    }
 }
 
 impl Progress {
@@ -318,18 +323,31 @@ impl Progress {
     }
 }
 
-/// The plaintext of the next record: what follows the first `skip` bytes of `slices`.
-fn gather(slices: &[IoSlice<'_>], mut skip: usize, record: &mut Vec<u8>) {
-    record.clear();
-    for slice in slices {
+/// What follows the first `skip` bytes of `slices`, at most `bytes_max`: where it lies, if that is
+/// in one slice, and else gathered.
+fn part<'a>(
+    slices: &'a [IoSlice<'_>],
+    mut skip: usize,
+    bytes_max: usize,
+    gathered: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    gathered.clear();
+    let mut slices = slices.iter();
+    while let Some(slice) = slices.next() {
         let Some(rest) = slice.get(skip..) else {
             skip -= slice.len();
             continue;
         };
         skip = 0;
-        let room = RECORD_BYTES - record.len();
-        record.extend_from_slice(rest.get(..room).unwrap_or(rest));
+        let room = bytes_max - gathered.len();
+        let fitting = rest.get(..room).unwrap_or(rest);
+        let is_all = fitting.len() == room || slices.len() == 0;
+        if gathered.is_empty() && is_all {
+            return fitting;
+        }
+        gathered.extend_from_slice(fitting);
     }
+    gathered
 }
 
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> Result<(), Error> {
