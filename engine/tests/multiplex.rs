@@ -6,6 +6,8 @@
 
 mod harness;
 
+use std::collections::BTreeMap;
+
 use harness::{Client, Server, Told};
 use serde_json::{Value, json};
 
@@ -25,7 +27,11 @@ fn hear(client: &mut Client) -> Value {
 /// A binary envelope: feed, number, flags, payload.
 fn envelope(client: &mut Client) -> (u64, u64, u8, Vec<u8>) {
     let Told::Binary(bytes) = client.next() else { panic!("no binary message") };
-    let mut rest = bytes.as_slice();
+    split(&bytes)
+}
+
+fn split(bytes: &[u8]) -> (u64, u64, u8, Vec<u8>) {
+    let mut rest = bytes;
     let (feed, seq) = (varint(&mut rest), varint(&mut rest));
     (feed, seq, rest[0], rest[1..].to_vec())
 }
@@ -199,7 +205,84 @@ fn a_pattern_announces_its_topics_to_whoever_comes_whenever() {
     let told: Vec<Value> = (0..2).map(|_| hear(&mut late)).collect();
     server.post("pmu/2", "d");
     assert_eq!(envelope(&mut late), (numbers[1], 4, 1, b"d".to_vec()));
-    assert_eq!(told[1], json!({"topic": "pmu/2", "feed": numbers[1]}));
+    assert_eq!(told[1], json!({"topic": "pmu/2", "pattern": "pmu/+", "feed": numbers[1]}));
+}
+
+/// One connection, one message, and three subscriptions that it is for.
+#[test]
+fn envelopes_say_which_of_overlapping_subscriptions_they_are_for() {
+    let server = Server::start(&[]);
+    let mut client = server.multiplexed(JSON);
+    for target in ["pmu/#", "pmu/1", "+/1"] {
+        ask(&mut client, &json!({"id": 1, "subscribe": {"topic": target}}));
+    }
+    server.post("pmu/2", "0");
+    server.post("pmu/1", "1");
+    let mut told: Vec<String> = (0..4).map(|_| client.text()).collect();
+    told.sort();
+    let expected = [
+        r#"{"topic":"pmu/1","pattern":"+/1","seq":1,"data":1}"#,
+        r##"{"topic":"pmu/1","pattern":"pmu/#","seq":2,"data":1}"##,
+        r#"{"topic":"pmu/1","seq":1,"data":1}"#,
+        r##"{"topic":"pmu/2","pattern":"pmu/#","seq":1,"data":0}"##,
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_topic_has_a_number_of_its_own_in_each_subscription() {
+    let server = Server::start(&[]);
+    let mut client = server.multiplexed(BINARY);
+    let answer = ask(&mut client, &json!({"id": 1, "subscribe": {"topic": "pmu/1"}}));
+    let own = answer["subscribed"]["feed"].as_u64().unwrap();
+    for (id, target) in [(2, "pmu/#"), (3, "+/1")] {
+        ask(&mut client, &json!({"id": id, "subscribe": {"topic": target}}));
+    }
+    server.post("pmu/2", "0");
+    server.post("pmu/1", "1");
+    let (mut announced, mut got) = (BTreeMap::new(), BTreeMap::new());
+    for _ in 0..7 {
+        match client.next() {
+            Told::Text(text) => {
+                let told: Value = serde_json::from_str(&text).unwrap();
+                let name = |key: &str| told[key].as_str().unwrap().to_owned();
+                let feed = told["feed"].as_u64().unwrap();
+                announced.insert(feed, (name("topic"), name("pattern")));
+            }
+            Told::Binary(bytes) => {
+                let (feed, seq, _, payload) = split(&bytes);
+                got.insert(feed, (seq, payload));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got.remove(&own), Some((1, b"1".to_vec())));
+    let named = |topic: &str, pattern: &str| (topic.to_owned(), pattern.to_owned());
+    let expected = BTreeMap::from([
+        (named("pmu/1", "+/1"), (1, b"1".to_vec())),
+        (named("pmu/1", "pmu/#"), (2, b"1".to_vec())),
+        (named("pmu/2", "pmu/#"), (1, b"0".to_vec())),
+    ]);
+    let got = got.into_iter().map(|(feed, message)| (announced[&feed].clone(), message));
+    assert_eq!(got.collect::<BTreeMap<_, _>>(), expected);
+}
+
+/// At a rate a topic is a topic, and a pattern a pattern.
+#[test]
+fn a_rate_makes_no_pattern_of_a_topic() {
+    let server = Server::start(&[]);
+    let mut client = server.multiplexed(JSON);
+    for target in ["pmu/1", "pmu/#"] {
+        ask(&mut client, &json!({"id": 1, "subscribe": {"topic": target, "rate": 100}}));
+    }
+    server.post("pmu/1", "1");
+    let mut told = [client.text(), client.text()];
+    told.sort();
+    let expected = [
+        r##"{"topic":"pmu/1","pattern":"pmu/#","seq":1,"data":1}"##,
+        r#"{"topic":"pmu/1","seq":1,"data":1}"#,
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl Encoder {
             }
             Form::Json => {
                 self.envelope.clear();
-                envelope::json(&mut self.envelope, &place.origin.topic, place.seq, message);
+                envelope::json(&mut self.envelope, place.origin, place.seq, message);
                 return self.data_frame(Kind::Text, Body::Envelope);
             }
             Form::Binary => {
@@ -190,13 +190,14 @@ impl Encoder {
         [&self.frame, &[]]
     }
 
+    /// A topic of a pattern has a number that its subscriber cannot know yet.
     fn announce(&mut self, place: Place<'_>) {
-        let Origin { number, .. } = **place.origin;
-        if place.announce && !self.announced.contains_key(&number) {
-            let origin = Arc::clone(place.origin);
-            self.announced.insert(number, Announced { origin, seq: place.seq, is_gone: false });
-            self.announcing.0.store(place.seq, Ordering::Release);
-            self.frame.extend(announcement(place.origin));
+        let Place { origin, seq, .. } = place;
+        if origin.pattern.is_some() && !self.announced.contains_key(&origin.number) {
+            let announced = Announced { origin: Arc::clone(origin), seq, is_gone: false };
+            self.announced.insert(origin.number, announced);
+            self.announcing.0.store(seq, Ordering::Release);
+            self.frame.extend(announcement(origin));
         }
     }
 
@@ -238,7 +239,7 @@ impl Encoder {
 
 /// The frame that tells which number stands for a topic.
 pub fn announcement(origin: &Origin) -> Vec<u8> {
-    text_frame(&envelope::announcement(&origin.topic, origin.number))
+    text_frame(&envelope::announcement(origin))
 }
 
 enum Body<'a> {

@@ -119,7 +119,7 @@ impl Feed {
             left_ns: now_ns,
             closed: false,
         };
-        let own = Arc::new(Origin { topic: name.target.text(), number });
+        let own = Arc::new(Origin { topic: name.target.text(), pattern: None, number });
         let budget = Arc::clone(budget);
         Self {
             name,
@@ -245,7 +245,7 @@ impl Feed {
         state.last_publish_ns = now_ns;
         state.awaited = None;
         let place = self.place_of(seq, origin);
-        if place.announce {
+        if place.origin.pattern.is_some() {
             state.origins.push_back(Arc::clone(origin));
         }
         let (mut behind, mut deflates) = (None, 0);
@@ -270,13 +270,8 @@ impl Feed {
 
     /// Only the frames of a pattern come from topics it does not name.
     fn place_of<'a>(&'a self, seq: u64, origin: &'a Arc<Origin>) -> Place<'a> {
-        let announce = matches!(self.name.target, Target::Pattern(_));
-        Place {
-            epoch: self.epoch,
-            seq,
-            origin: if announce { origin } else { &self.own },
-            announce,
-        }
+        let origin = if origin.pattern.is_some() { origin } else { &self.own };
+        Place { epoch: self.epoch, seq, origin }
     }
 
     fn effective_retention(&self) -> Retention {
@@ -400,7 +395,8 @@ impl Feed {
     /// Has `feed`, whose target matches, repeat this topic from now on, under number `number`, if
     /// it does not yet.
     pub fn add_repeat(&self, feed: &Arc<Feed>, number: u64) {
-        let origin = Arc::new(Origin { topic: self.name.target.text(), number });
+        let (topic, pattern) = (self.name.target.text(), feed.target().pattern().cloned());
+        let origin = Arc::new(Origin { topic, pattern, number });
         let feed = Arc::clone(feed);
         let mut state = self.lock();
         let repeats = &mut state.repeats;

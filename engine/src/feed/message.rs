@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::feed::epoch::Epoch;
+use crate::feed::topic::Pattern;
 use crate::frame::Kind;
 
 /// A published message, before any encoding.
@@ -20,6 +21,9 @@ pub struct Message<'a> {
 pub struct Origin {
     /// The topic it was published to.
     pub topic: Arc<str>,
+    /// The pattern that it belongs to here, where it is a pattern that is followed: who follows the
+    /// topic as well tells the two by it.
+    pub pattern: Option<Pattern>,
     /// The number that stands for this topic, in this feed, in binary envelopes. Never used twice
     /// in the life of an engine.
     pub number: u64,
@@ -34,6 +38,4 @@ pub struct Place<'a> {
     pub seq: u64,
     /// Its topic.
     pub origin: &'a Arc<Origin>,
-    /// True where the subscriber could not know the topic's number yet: in a pattern.
-    pub announce: bool,
 }

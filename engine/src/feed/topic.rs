@@ -191,6 +191,15 @@ impl Target {
         }
     }
 
+    /// The pattern, if it is one.
+    #[must_use]
+    pub fn pattern(&self) -> Option<&Pattern> {
+        match self {
+            Self::Topic(_) => None,
+            Self::Pattern(pattern) => Some(pattern),
+        }
+    }
+
     /// The text, shared.
     #[must_use]
     pub fn text(&self) -> Arc<str> {

@@ -1,18 +1,18 @@
 //! Envelopes of multiplexed data messages, as JSON or binary: feed, sequence number and payload.
 //! Must not know frames, lanes or sockets.
 
-use crate::feed::message::Message;
+use crate::feed::message::{Message, Origin};
 use crate::frame::Kind;
 use crate::wire::data64;
 use crate::wire::json;
 use crate::wire::text;
 
-/// Appends `{"topic":…,"seq":…,"data":…}`. Text that is JSON stands there as it is, other text as a
-/// string beside `"text":true`, bytes as base64 in `data64`. JSON that not every
-/// client could read counts as text.
-pub fn json(out: &mut Vec<u8>, topic: &str, seq: u64, message: Message<'_>) {
-    out.extend_from_slice(br#"{"topic":"#);
-    text::json_string(out, topic);
+/// Appends `{"topic":…,"seq":…,"data":…}`, in a pattern `{"topic":…,"pattern":…,"seq":…,"data":…}`.
+/// Text that is JSON stands there as it is, other text as a string beside `"text":true`, bytes as
+/// base64 in `data64`. JSON that not every client could read counts as text.
+pub fn json(out: &mut Vec<u8>, origin: &Origin, seq: u64, message: Message<'_>) {
+    out.push(b'{');
+    names(out, origin);
     text::text(out, format_args!(r#","seq":{seq},"#));
     match (message.kind, std::str::from_utf8(message.payload)) {
         (Kind::Text, Ok(text)) if json::is_portable(message.payload) => {
@@ -42,12 +42,22 @@ pub fn binary(out: &mut Vec<u8>, feed: u64, seq: u64, message: Message<'_>) {
     out.extend_from_slice(message.payload);
 }
 
-/// The message that tells which number stands for `topic`.
-pub fn announcement(topic: &str, feed: u64) -> Vec<u8> {
-    let mut out = br#"{"topic":"#.to_vec();
-    text::json_string(&mut out, topic);
-    text::text(&mut out, format_args!(r#","feed":{feed}}}"#));
+/// The message that tells which number stands for a topic of a pattern.
+pub fn announcement(origin: &Origin) -> Vec<u8> {
+    let mut out = b"{".to_vec();
+    names(&mut out, origin);
+    text::text(&mut out, format_args!(r#","feed":{}}}"#, origin.number));
     out
+}
+
+/// Where a message comes from, and by which subscription.
+fn names(out: &mut Vec<u8>, origin: &Origin) {
+    out.extend_from_slice(br#""topic":"#);
+    text::json_string(out, &origin.topic);
+    if let Some(pattern) = &origin.pattern {
+        out.extend_from_slice(br#","pattern":"#);
+        text::json_string(out, pattern.as_str());
+    }
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -61,13 +71,19 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::topic::Pattern;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
+    fn origin(topic: &str, pattern: Option<&str>) -> Origin {
+        let pattern = pattern.map(|pattern| Pattern::new(pattern).unwrap());
+        Origin { topic: topic.into(), pattern, number: 7 }
+    }
+
     fn json_of(topic: &str, seq: u64, kind: Kind, payload: &[u8]) -> String {
         let mut out = Vec::new();
-        json(&mut out, topic, seq, Message { kind, payload });
+        json(&mut out, &origin(topic, None), seq, Message { kind, payload });
         String::from_utf8(out).unwrap()
     }
 
@@ -93,8 +109,13 @@ mod tests {
             json_of("pmu/\"1\"", 43, Kind::Binary, &[0, 255]),
             r#"{"topic":"pmu/\"1\"","seq":43,"data64":"AP8="}"#
         );
-        assert_eq!(announcement("pmu/1002", 7), br#"{"topic":"pmu/1002","feed":7}"#);
+        let of_pattern = origin("pmu/1002", Some("pmu/#"));
+        let announced = r#"{"topic":"pmu/1002","pattern":"pmu/#","feed":7}"#;
+        assert_eq!(announcement(&of_pattern), announced.as_bytes());
         let mut out = Vec::new();
+        json(&mut out, &of_pattern, 2, Message { kind: Kind::Text, payload: b"1" });
+        assert_eq!(out, br#"{"topic":"pmu/1002","pattern":"pmu/#","seq":2,"data":1}"#);
+        out.clear();
         binary(&mut out, 300, 5, Message { kind: Kind::Text, payload: b"x" });
         assert_eq!(out, [0xAC, 0x02, 5, 1, b'x']);
     }

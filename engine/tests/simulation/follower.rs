@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use flate2::{Decompress, FlushDecompress};
 use gridcast::feed::epoch::Epoch;
 use gridcast::feed::options::Mode;
-use gridcast::feed::topic::{Target, Topic};
+use gridcast::feed::topic::Target;
 use gridcast::frame::{Kind, encode};
 use gridcast::wire::sse;
 use serde_json::Value;
@@ -43,8 +43,8 @@ pub struct Follower {
     /// In which it gets its feeds.
     pub form: Form,
     wants: Vec<Want>,
-    /// Topics by the numbers they were announced with.
-    numbers: HashMap<u64, String>,
+    /// Topics, each with its pattern, by the numbers they were announced with.
+    numbers: HashMap<u64, [String; 2]>,
     /// Whether it is greeted.
     pub hello: Hello,
     /// What the engine said when it ended the stream.
@@ -129,8 +129,8 @@ impl Want {
 /// A data message, however it was encoded.
 #[derive(Debug)]
 struct Got {
-    /// The number of the feed or topic, where the form says it.
-    number: Option<u64>,
+    /// The subscription it is for, where there may be many.
+    target: Option<String>,
     /// Unknown in a raw frame.
     seq: Option<u64>,
     topic: Option<String>,
@@ -260,7 +260,7 @@ impl Follower {
                 let payload =
                     if frame[0] & 0x40 == 0 { payload.to_vec() } else { inflate(payload) };
                 let payload = Payload::Bytes(payload);
-                self.got(&Got { number: None, seq: None, topic: None, kind, payload }, record);
+                self.got(&Got { target: None, seq: None, topic: None, kind, payload }, record);
             }
             0x81 => self.read_text(payload, record),
             0xC1 => self.read_text(&inflate(payload), record),
@@ -305,8 +305,9 @@ impl Follower {
         }
         let topic = value["topic"].as_str().map(str::to_owned);
         let topic = topic.unwrap_or_else(|| panic!("unknown: {value}"));
+        let pattern = value["pattern"].as_str().map(str::to_owned);
         if let Some(number) = value["feed"].as_u64() {
-            self.numbers.insert(number, topic);
+            self.numbers.insert(number, [topic, pattern.expect("only patterns announce")]);
             return;
         }
         let seq = value["seq"].as_u64();
@@ -317,7 +318,8 @@ impl Follower {
             }
             (_, json) => (Kind::Text, Payload::Json(json)),
         };
-        self.got(&Got { number: None, seq, topic: Some(topic), kind, payload }, record);
+        let target = pattern.or_else(|| Some(topic.clone()));
+        self.got(&Got { target, seq, topic: Some(topic), kind, payload }, record);
     }
 
     fn greeted(&mut self, hello: &Value) {
@@ -334,13 +336,13 @@ impl Follower {
         let seq = varint(&mut rest);
         let kind = if rest[0] & 1 == 1 { Kind::Text } else { Kind::Binary };
         let own = self.wants.iter().find(|want| want.number == Some(number));
-        let topic = match own.map(|want| &want.target) {
-            Some(Target::Topic(topic)) => topic.as_str().to_owned(),
+        let [topic, target] = match own.map(|want| &want.target) {
+            Some(Target::Topic(topic)) => [topic.as_str(), topic.as_str()].map(str::to_owned),
             _ => self.numbers.get(&number).expect("announced before its first frame").clone(),
         };
-        let number = own.and_then(|want| want.number);
+        let (topic, target) = (Some(topic), Some(target));
         let payload = Payload::Bytes(rest[1..].to_vec());
-        self.got(&Got { number, seq: Some(seq), topic: Some(topic), kind, payload }, record);
+        self.got(&Got { target, seq: Some(seq), topic, kind, payload }, record);
     }
 
     /// A message must be the next of a feed that is wanted, or stand behind a gap that was told.
@@ -348,18 +350,14 @@ impl Follower {
     fn got(&mut self, got: &Got, record: &Record) {
         self.got += 1;
         let message = got.message(record);
-        let (may_jump, form) = (!self.form.is_multiplexed(), self.form);
+        let may_jump = !self.form.is_multiplexed();
         // What is over may still get the rest of one frame.
         self.wants.sort_by_key(|want| want.is_over);
         let found = self.wants.iter_mut().find_map(|want| {
             let seq = record.seq(want.epoch, message)?;
             let jumps = may_jump && want.mode == Mode::Latest && want.lies_ahead(seq);
-            let is_numbered = match got.number {
-                Some(number) => want.number == Some(number),
-                // The number of one of a pattern's topics.
-                None => form != Form::Binary || matches!(want.target, Target::Pattern(_)),
-            };
-            let fits = got.seq.is_none_or(|told| told == seq) && is_numbered;
+            let is_named = got.target.as_ref().is_none_or(|target| target == want.target.as_str());
+            let fits = got.seq.is_none_or(|told| told == seq) && is_named;
             (fits && (want.may_be_next(seq) || jumps)).then_some((want, seq))
         });
         let Some((want, seq)) = found else {
@@ -402,7 +400,7 @@ impl Follower {
                     _ => (Kind::Text, data.into_bytes()),
                 };
                 let (seq, payload) = (Some(seq.parse().unwrap()), Payload::Bytes(bytes));
-                self.got(&Got { number: None, seq, topic: None, kind, payload }, record);
+                self.got(&Got { target: None, seq, topic: None, kind, payload }, record);
             }
             (None, Some("gap")) => {
                 self.missed(&serde_json::from_str(&field("data: ").unwrap()).unwrap());
@@ -439,14 +437,6 @@ impl Got {
         assert!(self.topic.as_ref().is_none_or(|topic| *topic == sent.topic), "{self:?}: {sent:?}");
         message
     }
-}
-
-/// Whether two of these at once would leave open which of them a message is for.
-pub fn overlap(form: Form, one: &Target, other: &Target, topics: &[&str]) -> bool {
-    let both = |topic: &Topic| one.matches(topic) && other.matches(topic);
-    let is_pattern = |target: &Target| matches!(target, Target::Pattern(_));
-    let unclear = form == Form::Json || is_pattern(one) && is_pattern(other);
-    one == other || unclear && topics.iter().any(|text| both(&Topic::new(text).unwrap()))
 }
 
 fn decode64(text: &str) -> Vec<u8> {
