@@ -173,7 +173,8 @@ fn a_position_that_is_gone_is_closed_with_what_is_missing() {
     let epoch = server.epoch("t", "20");
     let mut subscriber = server.subscribe(&format!("t?from={epoch}-3"));
     let (code, reason) = subscriber.close();
-    assert_eq!((code, reason.as_str()), (4409, "expired: missed 4-15: use from=oldest"));
+    let expected = "expired: missed 4-15 (12 frames): use from=oldest";
+    assert_eq!((code, reason.as_str()), (4409, expected));
     assert_eq!(server.metric("resumes_after_gap_total"), 1);
     assert_eq!(server.metric("gap_frames_total"), 12);
 }
@@ -193,7 +194,7 @@ fn who_chose_to_skip_is_told_by_a_ping_and_goes_on() {
     let epoch = server.epoch("t", "20");
     for lag in ["skip-to-oldest", "skip-to-latest"] {
         let mut subscriber = server.subscribe(&format!("t?from={epoch}-3&lag={lag}"));
-        let gap = r#"{"gap":{"from":4,"to":15,"reason":"expired"}}"#;
+        let gap = r#"{"gap":{"from":4,"to":15,"frames":12,"reason":"expired"}}"#;
         assert_eq!(subscriber.next(), Told::Ping(gap.into()), "{lag}");
         assert_eq!(subscriber.texts(5), ["16", "17", "18", "19", "20"], "{lag}");
     }

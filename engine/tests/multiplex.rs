@@ -297,17 +297,36 @@ fn a_position_is_resumed_and_one_that_is_gone_is_told() {
         (hear(&mut client)["seq"].clone(), hear(&mut client)["seq"].clone()),
         (8.into(), 9.into())
     );
-    for (position, from_seq, reason) in
-        [(format!("{epoch}-2"), 3, "expired"), ("zz-5".to_owned(), 0, "epoch")]
-    {
+    let expired = json!({"topic": "t", "from": 3, "to": 6, "frames": 4, "reason": "expired"});
+    let epoch_over = json!({"topic": "t", "from": 0, "to": 6, "reason": "epoch"});
+    for (position, gap) in [(format!("{epoch}-2"), expired), ("zz-5".to_owned(), epoch_over)] {
         ask(&mut client, &json!({"id": 2, "unsubscribe": {"topic": "t"}}));
         assert_eq!(ask(&mut client, &from(position))["subscribed"]["seq"], 6);
-        let gap = json!({"topic": "t", "from": from_seq, "to": 6, "reason": reason});
         assert_eq!(hear(&mut client), json!({"gap": gap}));
         for seq in 7..=9 {
             assert_eq!(hear(&mut client)["seq"], seq);
         }
     }
+}
+
+/// As in the command and its answer: the pattern, not one of its topics.
+#[test]
+fn a_gap_names_the_subscription_that_misses_frames() {
+    let server = Server::start(&[("retention.frames_max", "3")]);
+    let mut client = server.multiplexed(JSON);
+    let subscribe = |from: &str| json!({"id": 1, "subscribe": {"topic": "t/#", "from": from}});
+    let answer = ask(&mut client, &subscribe("latest"));
+    let epoch = answer["subscribed"]["epoch"].as_str().unwrap().to_owned();
+    for topic in ["t/1", "t/2", "t/1", "t/2", "t/1"] {
+        server.post(topic, "0");
+        hear(&mut client);
+    }
+    ask(&mut client, &json!({"id": 2, "unsubscribe": {"topic": "t/#"}}));
+    ask(&mut client, &subscribe(&format!("{epoch}-1")));
+    let gap = json!({"topic": "t/#", "from": 2, "to": 2, "frames": 1, "reason": "expired"});
+    assert_eq!(hear(&mut client), json!({"gap": gap}));
+    let next = json!({"topic": "t/1", "pattern": "t/#", "seq": 3, "data": 0});
+    assert_eq!(hear(&mut client), next);
 }
 
 #[test]
@@ -328,9 +347,10 @@ fn a_conflated_subscriber_is_told_how_much_it_skipped() {
         let message = hear(&mut client);
         if let Some(gap) = message.get("gap") {
             assert_eq!((&gap["from"], &gap["reason"]), (&json!(next), &json!("conflated")));
-            let to = gap["to"].as_u64().unwrap();
-            skipped += to + 1 - next;
-            next = to + 1;
+            let frames = gap["frames"].as_u64().unwrap();
+            skipped += frames;
+            next += frames;
+            assert_eq!(gap["to"], next - 1);
         } else {
             assert_eq!(message["seq"], next);
             next += 1;

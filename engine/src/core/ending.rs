@@ -23,6 +23,7 @@ use crate::http::refusal::Refusal;
 use crate::metrics::{CloseReason, TlsFailure};
 use crate::net::backend::{Backend, Stream};
 use crate::wire::close::{Close, CloseCode};
+use crate::wire::gap;
 use crate::wire::sse;
 
 /// Connections that the drain closes in one turn.
@@ -34,8 +35,8 @@ impl<B: Backend> Core<B> {
             FlushEnd::Failed(_) => self.end(key, CloseReason::PeerGone),
             FlushEnd::Lapsed(gap) => {
                 self.metrics.lapses_disconnected.add(1);
-                self.metrics.gap_frames.add(gap.frames());
-                let reason = format!("missed {}-{}: reconnect", gap.from, gap.to);
+                self.metrics.gap_frames.add(gap.frames_known());
+                let reason = format!("{}: reconnect", gap::words(gap));
                 self.close(key, &Close::new(CloseCode::Lagged, reason));
             }
         }

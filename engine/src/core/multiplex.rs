@@ -207,7 +207,7 @@ impl<B: Backend> Core<B> {
         if let Some(gap) = gap {
             delivery.tell(&self.lanes, lane, gap);
             self.metrics.resumes_after_gap.add(1);
-            self.metrics.gap_frames.add(gap.frames());
+            self.metrics.gap_frames.add(gap.frames_known());
         }
         if let Some(multiplexed) = self.multiplexed(key) {
             multiplexed.topics.insert(feed.target().clone(), index);

@@ -18,6 +18,7 @@ use crate::http::request::Request;
 use crate::limits::rate::TokenBucket;
 use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
+use crate::wire::gap;
 
 impl<B: Backend> Core<B> {
     pub(crate) fn begin_publisher(&mut self, key: u32, topic: Topic, handshake: &Handshake) {
@@ -78,13 +79,12 @@ impl<B: Backend> Core<B> {
     /// subscriber chose to skip, else with a close that names what is missing.
     fn begin_after_gap(&mut self, key: u32, lane: u32, lag: LagPolicy, gap: Gap) {
         self.metrics.resumes_after_gap.add(1);
-        self.metrics.gap_frames.add(gap.frames());
+        self.metrics.gap_frames.add(gap.frames_known());
         if self.lanes.reader(lane).kind().shows_notices() || lag != LagPolicy::Disconnect {
             self.conns[key as usize].delivery.tell(&self.lanes, lane, gap);
             return self.flush(key);
         }
-        let word = gap.reason.word();
-        let reason = format!("{word}: missed {}-{}: use from=oldest", gap.from, gap.to);
+        let reason = format!("{}: {}: use from=oldest", gap.reason.word(), gap::words(gap));
         self.close(key, &Close::new(CloseCode::Lagged, reason));
     }
 

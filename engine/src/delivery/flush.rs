@@ -274,7 +274,7 @@ impl Delivery {
                 self.tell(lanes, lane, gap);
                 self.announce(lanes, lane, gap.from..resume.seq);
                 stats.gaps += 1;
-                stats.gap_frames += gap.frames();
+                stats.gap_frames += gap.frames_known();
                 (resume, Ok(()))
             }
         };
@@ -314,7 +314,7 @@ impl Delivery {
         self.tell(lanes, lane, gap);
         self.announce(lanes, lane, from..newest.seq);
         stats.gaps += 1;
-        stats.gap_frames += gap.frames();
+        stats.gap_frames += gap.frames_known();
         self.subscriptions_mut()[index as usize].cursor = newest;
     }
 

@@ -14,7 +14,7 @@ use crate::feed::topic::Target;
 use crate::frame::{Kind, Opcode, encode};
 use crate::wire::deflate;
 use crate::wire::envelope;
-use crate::wire::reply;
+use crate::wire::gap;
 use crate::wire::sse;
 
 impl LaneKind {
@@ -37,18 +37,13 @@ impl LaneKind {
     /// (RFC 6455 section 5.5.2): it adds no message and every client answers it.
     pub fn gap_notice(self, target: &Target, gap: Gap) -> Vec<u8> {
         match self.form {
-            Form::Raw => {
-                let Gap { from, to, reason } = gap;
-                let word = reason.word();
-                let text = format!(r#"{{"gap":{{"from":{from},"to":{to},"reason":"{word}"}}}}"#);
-                encode::control(Opcode::Ping, text.as_bytes()).to_vec()
-            }
+            Form::Raw => encode::control(Opcode::Ping, &gap::notice(None, gap)).to_vec(),
             Form::Sse => {
                 let mut event = Vec::new();
-                sse::gap(&mut event, gap.from, gap.to, gap.reason.word());
+                sse::gap(&mut event, gap);
                 event
             }
-            Form::Json | Form::Binary => text_frame(&reply::gap(target, gap)),
+            Form::Json | Form::Binary => text_frame(&gap::notice(Some(target), gap)),
         }
     }
 }

@@ -12,9 +12,17 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// How many frames were missed.
-    pub fn frames(&self) -> u64 {
-        self.to.saturating_sub(self.from) + 1
+    /// How many frames were missed. Within one epoch numbers are dense; where another one ended,
+    /// nobody knows.
+    #[must_use]
+    pub fn frames(&self) -> Option<u64> {
+        (self.reason != GapReason::Epoch).then(|| self.to.saturating_sub(self.from) + 1)
+    }
+
+    /// The same for a total: what nobody knows adds nothing.
+    #[must_use]
+    pub fn frames_known(&self) -> u64 {
+        self.frames().unwrap_or(0)
     }
 }
 

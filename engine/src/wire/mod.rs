@@ -6,6 +6,7 @@ pub mod command;
 pub mod data64;
 pub mod deflate;
 pub mod envelope;
+pub mod gap;
 pub mod json;
 pub mod reply;
 pub mod sse;

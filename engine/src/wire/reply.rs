@@ -1,8 +1,7 @@
-//! Messages to multiplexed clients other than data: greeting, beats, answers, errors, gaps. Must
+//! Messages to multiplexed clients other than data and gaps: greeting, beats, answers, errors. Must
 //! not know what caused them, nor how they are framed.
 
 use crate::feed::epoch::Epoch;
-use crate::feed::gap::Gap;
 use crate::feed::topic::Target;
 use crate::wire::command::Id;
 use crate::wire::text;
@@ -96,16 +95,6 @@ pub fn error(id: Option<&Id>, code: ErrorCode, message: &str) -> Vec<u8> {
         text::text(out, format_args!(r#""code":"{}","message":"#, code.word()));
         text::json_string(out, message);
     })
-}
-
-/// A subscription of `target` misses frames.
-pub fn gap(target: &Target, gap: Gap) -> Vec<u8> {
-    let mut out = br#"{"gap":{"#.to_vec();
-    topic(&mut out, target);
-    let Gap { from, to, reason } = gap;
-    let word = reason.word();
-    text::text(&mut out, format_args!(r#","from":{from},"to":{to},"reason":"{word}"}}}}"#));
-    out
 }
 
 fn answer(id: Option<&Id>, word: &str, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

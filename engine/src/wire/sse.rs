@@ -2,8 +2,10 @@
 //! know feeds.
 
 use crate::feed::epoch::{Epoch, Position};
+use crate::feed::gap::Gap;
 use crate::frame::Kind;
 use crate::wire::data64;
+use crate::wire::gap;
 use crate::wire::text;
 
 /// Appends one frame. Binary payloads travel as base64 under `event: binary`.
@@ -17,11 +19,14 @@ pub fn event(out: &mut Vec<u8>, epoch: Epoch, seq: u64, kind: Kind, payload: &[u
     });
 }
 
-/// Appends the notice that the frames `from..=to` are missing. It has no id, so a client that
-/// reconnects still names the last frame it got.
-pub fn gap(out: &mut Vec<u8>, from: u64, to: u64, reason: &str) {
-    let data = serde_json::json!({"from": from, "to": to, "reason": reason});
-    chunk(out, |out| text::text(out, format_args!("event: gap\ndata: {data}\n")));
+/// Appends the notice that frames are missing. It has no id, so a client that reconnects still
+/// names the last frame it got.
+pub fn gap(out: &mut Vec<u8>, gap: Gap) {
+    chunk(out, |out| {
+        out.extend_from_slice(b"event: gap\ndata: {");
+        gap::members(out, gap);
+        out.extend_from_slice(b"}\n");
+    });
 }
 
 /// Appends the notice that the engine ends the stream.
@@ -107,6 +112,7 @@ const SIZE_BYTES: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::gap::GapReason;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
@@ -157,10 +163,10 @@ mod tests {
         event(&mut out, Epoch(723), 42, Kind::Binary, &[0, 255]);
         assert_eq!(content(&out), "id: k3-42\nevent: binary\ndata: AP8=\n\n");
         out.clear();
-        gap(&mut out, 44, 90, "lagged");
+        gap(&mut out, Gap { from: 44, to: 90, reason: GapReason::Lagged });
         assert_eq!(
             content(&out),
-            "event: gap\ndata: {\"from\":44,\"reason\":\"lagged\",\"to\":90}\n\n"
+            "event: gap\ndata: {\"from\":44,\"to\":90,\"frames\":47,\"reason\":\"lagged\"}\n\n"
         );
         out.clear();
         close(&mut out, 4409, "a \"b\"");

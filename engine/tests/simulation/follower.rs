@@ -372,6 +372,8 @@ impl Follower {
     fn missed(&mut self, gap: &Value) {
         let [from, to] = ["from", "to"].map(|key| gap[key].as_u64().unwrap());
         assert!(from <= to, "an empty gap is not told");
+        let counted = (gap["reason"] != "epoch").then(|| to - from + 1);
+        assert_eq!(gap["frames"].as_u64(), counted, "{gap}");
         self.lapses += usize::from(gap["reason"] == "lagged");
         // Of two subscriptions to one name in turn, it is the later that goes on.
         self.wants.sort_by_key(|want| want.is_over);
