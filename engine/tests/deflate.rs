@@ -72,6 +72,34 @@ fn a_message_is_deflated_once_for_all_who_agreed() {
     server.wait_for("deflates_total", 1);
 }
 
+/// What stands around a payload differs from feed to feed; the payload, and what it is deflated
+/// to, do not.
+#[test]
+fn a_payload_is_deflated_once_for_a_topic_and_its_patterns() {
+    let server = Server::start(ON);
+    let text = "{\"frequency\":49.98,\"rocof\":0.01}".repeat(20);
+    let follow = |path: &str, bits: u8| {
+        let offer = format!("permessage-deflate; server_max_window_bits={bits}");
+        open(&server, &format!("/v1/feed/{path}"), &offer).0
+    };
+    let targets = ["pmu/1", "pmu/%23", "%2B/1"];
+    let mut wide: Vec<RawSocket> = targets.iter().map(|target| follow(target, 15)).collect();
+    let expect = |sockets: &mut [RawSocket], bits: u8| {
+        for socket in sockets {
+            let frame = socket.read().unwrap();
+            assert_eq!((frame.first, inflated(&frame.payload, bits)), (0xC1, text.clone().into()));
+        }
+    };
+    server.post("pmu/1", &text);
+    expect(&mut wide, 15);
+    assert_eq!((server.metric("encodes_total"), server.metric("deflates_total")), (6, 1));
+    let mut narrow: Vec<RawSocket> = targets[1..].iter().map(|target| follow(target, 10)).collect();
+    server.post("pmu/1", &text);
+    expect(&mut wide, 15);
+    expect(&mut narrow, 10);
+    assert_eq!(server.metric("deflates_total"), 1 + 2, "each size of window for itself");
+}
+
 #[test]
 fn the_window_a_client_asks_for_is_kept() {
     let server = Server::start(ON);

@@ -10,6 +10,7 @@ use crate::feed::encoder::Encoder;
 use crate::feed::lane::{Filled, Lack};
 use crate::feed::lane_reader::LaneReader;
 use crate::feed::message::{Message, Origin, Place};
+use crate::feed::prepared::Prepared;
 use crate::feed::segment::{LogBudget, Segment};
 use crate::frame::encode;
 
@@ -92,7 +93,6 @@ impl Backfill {
     fn begin_at(&mut self, seq: u64) {
         self.at = self.log.at_seq(seq);
         self.chunks.clear();
-        self.deflates += self.encoder.deflates() as u32;
         self.encoder = Encoder::new(self.lack.kind);
     }
 
@@ -106,9 +106,11 @@ impl Backfill {
         if let (Some(chunk), Some((kind, payload))) =
             (self.chunks.last_mut(), encode::message(self.log.frame(at)))
         {
-            let parts = self.encoder.encode(place, Message { kind, payload });
+            let mut message = Prepared::new(Message { kind, payload });
+            let parts = self.encoder.encode(place, &mut message);
             parts.iter().for_each(|part| chunk.bytes.extend_from_slice(part));
             chunk.frames += 1;
+            self.deflates += message.deflates();
         }
         self.encodes += 1;
         self.at = self.log.after(at);
@@ -119,9 +121,9 @@ impl Backfill {
         self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
     }
 
-    /// Encodings made, and of them how many took deflating.
+    /// Encodings made, and how often something was deflated for them.
     pub fn encodes(&self) -> (u32, u32) {
-        (self.encodes, self.deflates + self.encoder.deflates() as u32)
+        (self.encodes, self.deflates)
     }
 
     /// The whole, in segments that end where the lane begins.

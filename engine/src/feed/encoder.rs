@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::feed::gap::Gap;
 use crate::feed::kind::{Deflation, Form, LaneKind};
 use crate::feed::message::{Message, Origin, Place};
+use crate::feed::prepared::Prepared;
 use crate::feed::topic::Target;
 use crate::frame::{Kind, Opcode, encode};
 use crate::wire::deflate;
@@ -18,6 +19,11 @@ use crate::wire::gap;
 use crate::wire::sse;
 
 impl LaneKind {
+    /// How a message of these bytes is deflated here, if it is.
+    fn deflation_of(self, message: &[u8]) -> Option<Deflation> {
+        self.deflate.filter(|deflation| message.len() >= deflation.bytes_min as usize)
+    }
+
     /// Length of the frame that begins `bytes`, which holds at least its header. An announcement
     /// and the message it announces are one frame.
     pub fn frame_len(self, bytes: &[u8]) -> u64 {
@@ -51,7 +57,7 @@ impl LaneKind {
 /// A whole frame around a message that only one connection gets.
 pub fn message_frame(deflate: Option<Deflation>, kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut encoder = Encoder::new(LaneKind { form: Form::Raw, deflate });
-    encoder.data_frame(kind, Body::Payload(payload)).concat()
+    encoder.payload_frame(&mut Prepared::new(Message { kind, payload })).concat()
 }
 
 /// A whole text frame around a reply or notice.
@@ -96,7 +102,6 @@ pub struct Encoder {
     frame: Vec<u8>,
     envelope: Vec<u8>,
     deflated: Vec<u8>,
-    deflates: u64,
     announcing: Arc<Announcing>,
 }
 
@@ -117,7 +122,6 @@ impl Encoder {
             frame: Vec::new(),
             envelope: Vec::new(),
             deflated: Vec::new(),
-            deflates: 0,
             announcing: Arc::default(),
         }
     }
@@ -125,11 +129,6 @@ impl Encoder {
     /// What it encodes to.
     pub fn kind(&self) -> LaneKind {
         self.kind
-    }
-
-    /// Messages deflated so far.
-    pub fn deflates(&self) -> u64 {
-        self.deflates
     }
 
     /// Topics announced in the frames `seqs`.
@@ -161,28 +160,32 @@ impl Encoder {
     }
 
     /// The frame of `message`, as the parts that follow one another.
-    pub fn encode<'a>(&'a mut self, place: Place<'_>, message: Message<'a>) -> [&'a [u8]; 2] {
+    pub fn encode<'a>(
+        &'a mut self,
+        place: Place<'_>,
+        message: &'a mut Prepared<'_>,
+    ) -> [&'a [u8]; 2] {
+        let Message { kind, payload } = message.message();
+        let Place { epoch, seq, origin } = place;
         self.frame.clear();
+        self.envelope.clear();
         match self.kind.form {
-            Form::Raw => return self.data_frame(message.kind, Body::Payload(message.payload)),
+            Form::Raw => self.payload_frame(message),
             Form::Sse => {
-                let Place { epoch, seq, .. } = place;
-                sse::event(&mut self.frame, epoch, seq, message.kind, message.payload);
+                sse::event(&mut self.frame, epoch, seq, kind, payload);
+                [&self.frame, &[]]
             }
             Form::Json => {
-                self.envelope.clear();
-                envelope::json(&mut self.envelope, place.origin, place.seq, message);
-                return self.data_frame(Kind::Text, Body::Envelope);
+                let is_json = message.is_json();
+                envelope::json(&mut self.envelope, origin, seq, message.message(), is_json);
+                self.envelope_frame(Kind::Text, message)
             }
             Form::Binary => {
                 self.announce(place);
-                self.envelope.clear();
-                let number = place.origin.number;
-                envelope::binary(&mut self.envelope, number, place.seq, message);
-                return self.data_frame(Kind::Binary, Body::Envelope);
+                envelope::binary(&mut self.envelope, origin.number, seq, message.message());
+                self.envelope_frame(Kind::Binary, message)
             }
         }
-        [&self.frame, &[]]
     }
 
     /// A topic of a pattern has a number that its subscriber cannot know yet.
@@ -196,27 +199,29 @@ impl Encoder {
         }
     }
 
-    /// A WebSocket frame behind what `self.frame` holds already; a payload is not copied.
-    fn data_frame<'a>(&'a mut self, kind: Kind, body: Body<'a>) -> [&'a [u8]; 2] {
-        let payload = match body {
-            Body::Payload(payload) => payload,
-            Body::Envelope => &self.envelope,
+    /// A WebSocket frame around the payload, which is not copied. Deflated it is the same wherever
+    /// the message goes.
+    fn payload_frame<'a>(&'a mut self, message: &'a mut Prepared<'_>) -> [&'a [u8]; 2] {
+        let Message { kind, payload } = message.message();
+        let deflated = match self.kind.deflation_of(payload) {
+            Some(Deflation { window_bits, level, .. }) => message.deflated(window_bits, level),
+            None => payload,
         };
-        if let Some(Deflation { window_bits, level, bytes_min }) = self.kind.deflate
-            && payload.len() >= bytes_min as usize
-        {
-            self.deflated.clear();
-            deflate::message(&mut self.deflated, window_bits, level, payload);
-            self.deflates += 1;
-            // What does not shrink is sent as it is.
-            if self.deflated.len() < payload.len() {
-                let header = encode::deflated_header(kind.into(), self.deflated.len() as u64);
-                self.frame.extend(header);
-                return [&self.frame, &self.deflated];
+        data_frame(&mut self.frame, kind, payload, deflated)
+    }
+
+    /// A WebSocket frame around the envelope, behind what `self.frame` holds already.
+    fn envelope_frame<'a>(&'a mut self, kind: Kind, message: &mut Prepared<'_>) -> [&'a [u8]; 2] {
+        let deflated = match self.kind.deflation_of(&self.envelope) {
+            Some(Deflation { window_bits, level, .. }) => {
+                self.deflated.clear();
+                deflate::message(&mut self.deflated, window_bits, level, &self.envelope);
+                message.count_deflate();
+                &self.deflated
             }
-        }
-        self.frame.extend(encode::header(kind.into(), payload.len() as u64));
-        [&self.frame, payload]
+            None => &self.envelope,
+        };
+        data_frame(&mut self.frame, kind, &self.envelope, deflated)
     }
 
     /// Bytes of scratch memory held.
@@ -237,7 +242,17 @@ pub fn announcement(origin: &Origin) -> Vec<u8> {
     text_frame(&envelope::announcement(origin))
 }
 
-enum Body<'a> {
-    Payload(&'a [u8]),
-    Envelope,
+/// Appends the header to `frame`; what does not shrink is sent as it is.
+fn data_frame<'a>(
+    frame: &'a mut Vec<u8>,
+    kind: Kind,
+    plain: &'a [u8],
+    deflated: &'a [u8],
+) -> [&'a [u8]; 2] {
+    if deflated.len() < plain.len() {
+        frame.extend(encode::deflated_header(kind.into(), deflated.len() as u64));
+        return [frame, deflated];
+    }
+    frame.extend(encode::header(kind.into(), plain.len() as u64));
+    [frame, plain]
 }

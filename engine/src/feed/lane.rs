@@ -9,7 +9,8 @@ use crate::feed::cursor::Cursor;
 use crate::feed::encoder::Encoder;
 use crate::feed::kind::LaneKind;
 use crate::feed::lane_reader::{Head, LaneReader};
-use crate::feed::message::{Message, Origin, Place};
+use crate::feed::message::{Origin, Place};
+use crate::feed::prepared::Prepared;
 use crate::feed::retention::Retention;
 use crate::feed::segment::{LogBudget, Segment, SegmentWriter};
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -189,7 +190,7 @@ impl LaneWriter {
     }
 
     /// Encodes `message`, whose number must be the next, and publishes it.
-    pub fn append(&mut self, place: Place<'_>, message: Message<'_>) {
+    pub fn append(&mut self, place: Place<'_>, message: &mut Prepared<'_>) {
         debug_assert_eq!(place.seq, self.head().seq, "numbers are dense");
         self.last_frame_bytes = self.chain.append(&self.encoder.encode(place, message));
     }

@@ -19,6 +19,7 @@ use crate::feed::message::{Message, Origin, Place};
 use crate::feed::open_lane::OpenLane;
 use crate::feed::options::{From, Rate};
 use crate::feed::placed::Subscribed;
+use crate::feed::prepared::Prepared;
 use crate::feed::published::{PublishError, Published};
 use crate::feed::retention::Retention;
 use crate::feed::segment::LogBudget;
@@ -181,6 +182,7 @@ impl Feed {
             state.compact();
             return Err(PublishError::OverBudget);
         }
+        let message = &mut Prepared::new(message);
         let mut published = self.append(&mut state, message, &self.own, now_ns);
         state.repeats.retain_mut(|repeat| {
             if repeat.feed.name.rate.is_some() {
@@ -194,13 +196,18 @@ impl Feed {
     }
 
     /// Takes in a topic's frame; none once the feed is closed.
-    fn repeat(&self, message: Message<'_>, origin: &Arc<Origin>, now_ns: u64) -> Option<Published> {
+    fn repeat(
+        &self,
+        message: &mut Prepared<'_>,
+        origin: &Arc<Origin>,
+        now_ns: u64,
+    ) -> Option<Published> {
         let mut state = self.lock();
         (!state.closed).then(|| self.append(&mut state, message, origin, now_ns))
     }
 
     /// An instant of a rated feed's grid: the newest frame of each topic that got one since the
-    /// last one is published. Answers how many encodings that took, and of them how many deflating.
+    /// last one is published. Answers how many encodings that took, and how often deflating.
     /// While a core is behind, instants are left out: what is read then is newer at the next one.
     ///
     /// The feed is locked for each topic anew: publishers and subscribers never wait for all.
@@ -214,7 +221,7 @@ impl Feed {
         {
             let Some(newest) = topic.newest_for(self) else { continue };
             let Some((kind, payload)) = encode::message(newest.bytes()) else { continue };
-            let message = Message { kind, payload };
+            let message = &mut Prepared::new(Message { kind, payload });
             let Some(repeated) = self.repeat(message, &origin, now_ns) else { break };
             encodes += repeated.encodes;
             deflates += repeated.deflates;
@@ -236,7 +243,7 @@ impl Feed {
     fn append(
         &self,
         state: &mut State,
-        message: Message<'_>,
+        message: &mut Prepared<'_>,
         origin: &Arc<Origin>,
         now_ns: u64,
     ) -> Published {
@@ -248,11 +255,9 @@ impl Feed {
         if place.origin.pattern.is_some() {
             state.origins.push_back(Arc::clone(origin));
         }
-        let (mut behind, mut deflates) = (None, 0);
+        let (mut behind, deflates_before) = (None, message.deflates());
         for lane in state.lanes() {
-            let deflates_before = lane.writer.encoder().deflates();
             lane.writer.append(place, message);
-            deflates += lane.writer.encoder().deflates() - deflates_before;
             lane.writer.retain(&retention, now_ns);
             behind = behind.or_else(|| lane.behind(&self.retention));
             lane.taps.iter().for_each(|tap| tap.mark(now_ns));
@@ -263,7 +268,7 @@ impl Feed {
             seq,
             subscribers: u64::from(state.subscribers),
             encodes: 1 + state.derived.len() as u32,
-            deflates: deflates as u32,
+            deflates: message.deflates() - deflates_before,
             behind,
         }
     }

@@ -20,6 +20,7 @@ pub mod message;
 pub mod open_lane;
 pub mod options;
 pub mod placed;
+pub mod prepared;
 pub mod published;
 pub mod rated;
 pub mod registry;

@@ -14,7 +14,7 @@ pub struct Published {
     pub subscribers: u64,
     /// Encodings made of it, in the topic and in every pattern that repeats it.
     pub encodes: u32,
-    /// Of them, how many took deflating.
+    /// How often something was deflated for them.
     pub deflates: u32,
     /// A core that is so far behind that publishers should wait for it before the next message.
     pub behind: Option<Behind>,

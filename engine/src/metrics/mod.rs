@@ -28,7 +28,7 @@ pub struct CoreMetrics {
     pub publishes: Counter,
     /// Encodings made for them: one for each form somebody uses, in the topic and in patterns.
     pub encodes: Counter,
-    /// Of those, encodings that took deflating.
+    /// Times that deflating was gone through for those.
     pub deflates: Counter,
     /// Commands of multiplexed clients that were refused.
     pub commands_refused: Counter,

@@ -150,7 +150,12 @@ const TOTALS: [Total; 18] = [
         "Encodings made: one a message for each form in use, in its topic and in patterns.",
         |m| &m.encodes,
     ),
-    ("deflates", None, "Of those, encodings that took deflating.", |m| &m.deflates),
+    (
+        "deflates",
+        None,
+        "Times something was deflated for those: a payload once, also where patterns repeat it.",
+        |m| &m.deflates,
+    ),
     ("commands_refused", None, "Commands of multiplexed clients that were refused.", |m| {
         &m.commands_refused
     }),

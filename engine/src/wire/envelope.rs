@@ -4,18 +4,17 @@
 use crate::feed::message::{Message, Origin};
 use crate::frame::Kind;
 use crate::wire::data64;
-use crate::wire::json;
 use crate::wire::text;
 
 /// Appends `{"topic":…,"seq":…,"data":…}`, in a pattern `{"topic":…,"pattern":…,"seq":…,"data":…}`.
 /// Text that is JSON stands there as it is, other text as a string beside `"text":true`, bytes as
-/// base64 in `data64`. JSON that not every client could read counts as text.
-pub fn json(out: &mut Vec<u8>, origin: &Origin, seq: u64, message: Message<'_>) {
+/// base64 in `data64`. `is_json` says whether it is text that every client reads as JSON.
+pub fn json(out: &mut Vec<u8>, origin: &Origin, seq: u64, message: Message<'_>, is_json: bool) {
     out.push(b'{');
     names(out, origin);
     text::text(out, format_args!(r#","seq":{seq},"#));
     match (message.kind, std::str::from_utf8(message.payload)) {
-        (Kind::Text, Ok(text)) if json::is_portable(message.payload) => {
+        (Kind::Text, Ok(text)) if is_json => {
             out.extend_from_slice(br#""data":"#);
             out.extend_from_slice(text.as_bytes());
         }
@@ -72,6 +71,7 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
 mod tests {
     use super::*;
     use crate::feed::topic::Pattern;
+    use crate::wire::json::is_portable;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
@@ -83,7 +83,8 @@ mod tests {
 
     fn json_of(topic: &str, seq: u64, kind: Kind, payload: &[u8]) -> String {
         let mut out = Vec::new();
-        json(&mut out, &origin(topic, None), seq, Message { kind, payload });
+        let is_json = is_portable(payload);
+        json(&mut out, &origin(topic, None), seq, Message { kind, payload }, is_json);
         String::from_utf8(out).unwrap()
     }
 
@@ -113,7 +114,7 @@ mod tests {
         let announced = r#"{"topic":"pmu/1002","pattern":"pmu/#","feed":7}"#;
         assert_eq!(announcement(&of_pattern), announced.as_bytes());
         let mut out = Vec::new();
-        json(&mut out, &of_pattern, 2, Message { kind: Kind::Text, payload: b"1" });
+        json(&mut out, &of_pattern, 2, Message { kind: Kind::Text, payload: b"1" }, true);
         assert_eq!(out, br#"{"topic":"pmu/1002","pattern":"pmu/#","seq":2,"data":1}"#);
         out.clear();
         binary(&mut out, 300, 5, Message { kind: Kind::Text, payload: b"x" });
