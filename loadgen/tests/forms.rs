@@ -160,6 +160,17 @@ fn envelopes_that_do_not_count_up_are_seen() {
     }
 }
 
+/// The right frames, but for a subscription that the socket does not have.
+#[test]
+fn what_names_another_subscription_is_misdelivered() {
+    for form in [Form::Json, Form::Bin] {
+        let server = Server::start(Faults { misname: true, ..Faults::default() });
+        let class = &measured(&plan(&server, form, Payload::C37118)).classes[0];
+        assert_eq!(counts(class), [0, 0, 0, 0, 2 * FRAMES, 0], "{form}: all that the wall got");
+        assert_eq!(class.received, class.expected - 2 * FRAMES, "{form}");
+    }
+}
+
 #[test]
 fn feeds_with_a_rate_are_held_to_it() {
     for (asked, outside) in [(40, 0), (60, 2 * FOLLOWERS), (30, 2 * FOLLOWERS)] {

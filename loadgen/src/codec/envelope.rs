@@ -24,6 +24,8 @@ pub enum Notice<'m> {
     Announced {
         /// The topic.
         topic: Cow<'m, str>,
+        /// The pattern, if it is named.
+        pattern: Option<Cow<'m, str>>,
         /// Its number.
         feed: u64,
     },
@@ -31,6 +33,8 @@ pub enum Notice<'m> {
     Data {
         /// Its topic.
         topic: Cow<'m, str>,
+        /// The pattern that was subscribed to, if it was not the topic.
+        pattern: Option<Cow<'m, str>>,
         /// Its sequence number in the feed.
         seq: u64,
         /// The payload.
@@ -52,16 +56,17 @@ pub struct Malformed;
 /// Parses a text message.
 pub fn read_text(message: &[u8]) -> Result<Notice<'_>, Malformed> {
     let fields: Fields<'_> = serde_json::from_slice(message).map_err(|_| Malformed)?;
-    let Fields { topic, seq, data, data64, text, feed, subscribed, gap, error } = fields;
+    let Fields { topic, pattern, seq, data, data64, text, feed, subscribed, gap, error } = fields;
+    let pattern = pattern.map(|Word(pattern)| pattern);
     if let (Some(Word(topic)), Some(seq)) = (&topic, seq) {
         let payload = payload(data, data64, text)?;
-        return Ok(Notice::Data { topic: topic.clone(), seq, payload });
+        return Ok(Notice::Data { topic: topic.clone(), pattern, seq, payload });
     }
     Ok(match (subscribed, topic, feed, gap, error) {
         (Some(Subscribed { topic: Word(topic), feed: inner }), _, feed, _, _) => {
             Notice::Subscribed { topic, feed: inner.or(feed) }
         }
-        (None, Some(Word(topic)), Some(feed), _, _) => Notice::Announced { topic, feed },
+        (None, Some(Word(topic)), Some(feed), _, _) => Notice::Announced { topic, pattern, feed },
         (None, _, _, Some(gap), _) if gap.is_sound() => Notice::Gap(gap),
         (None, _, _, None, Some(Refused { code: Word(code) })) => Notice::Refused(code),
         _ => Notice::Other,
@@ -115,6 +120,8 @@ fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), Malformed> {
 struct Fields<'m> {
     #[serde(borrow)]
     topic: Option<Word<'m>>,
+    #[serde(borrow)]
+    pattern: Option<Word<'m>>,
     seq: Option<u64>,
     #[serde(borrow)]
     data: Option<&'m RawValue>,
@@ -162,7 +169,7 @@ mod tests {
     }
 
     fn data<'m>(topic: &'m str, seq: u64, payload: &'m [u8]) -> Notice<'m> {
-        Notice::Data { topic: topic.into(), seq, payload: payload.into() }
+        Notice::Data { topic: topic.into(), pattern: None, seq, payload: payload.into() }
     }
 
     #[test]
@@ -172,6 +179,10 @@ mod tests {
         let text = r#"{"topic":"a\/\"b\"","seq":4,"data":"50,02\n","text":true}"#;
         assert_eq!(read(text), Ok(data("a/\"b\"", 4, b"50,02\n")));
         assert_eq!(read(r#"{"topic":"a","seq":5,"data64":"AP8="}"#), Ok(data("a", 5, &[0, 255])));
+        let of_pattern = r##"{"topic":"a","pattern":"+/\"#","seq":6,"data":1}"##;
+        let pattern = Some("+/\"#".into());
+        let (topic, payload) = ("a".into(), b"1"[..].into());
+        assert_eq!(read(of_pattern), Ok(Notice::Data { topic, pattern, seq: 6, payload }));
         for wrong in ["{", r#"{"topic":"a","seq":5}"#, r#"{"topic":"a","seq":5,"data64":"?"}"#] {
             assert_eq!(read(wrong), Err(Malformed), "{wrong}");
         }
@@ -183,12 +194,11 @@ mod tests {
         let taken = |feed| Ok(Notice::Subscribed { topic: "a".into(), feed });
         assert_eq!(read(subscribed), taken(Some(7)));
         assert_eq!(read(r#"{"subscribed":{"topic":"a"},"feed":8}"#), taken(Some(8)));
-        assert_eq!(
-            read(r#"{"topic":"a","feed":9}"#),
-            Ok(Notice::Announced { topic: "a".into(), feed: 9 })
-        );
-        let gap = |reason| Ok(Notice::Gap(Gap { from: 4, to: 9, reason }));
-        let text = r#"{"gap":{"topic":"a","from":4,"to":9,"reason":"conflated"}}"#;
+        let announced = r##"{"topic":"a","pattern":"#","feed":9}"##;
+        let pattern = Some("#".into());
+        assert_eq!(read(announced), Ok(Notice::Announced { topic: "a".into(), pattern, feed: 9 }));
+        let gap = |reason| Ok(Notice::Gap(Gap { from: 4, to: 9, frames: Some(6), reason }));
+        let text = r#"{"gap":{"topic":"a","from":4,"to":9,"frames":6,"reason":"conflated"}}"#;
         assert_eq!(read(text), gap(GapReason::Conflated));
         assert_eq!(read(&text.replace("conflated", "lagged")), gap(GapReason::Lost));
         let refused = r#"{"id":2,"error":{"code":"forbidden","message":"no"}}"#;

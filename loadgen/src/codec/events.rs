@@ -234,7 +234,10 @@ mod tests {
         [
             chunk("id: k3-7\ndata: {\"f\":50}\n\n"),
             chunk("id: k3-8\nevent: binary\ndata: AP8=\n\n: ping\n\n"),
-            chunk("event: gap\ndata: {\"from\":2,\"to\":4,\"reason\":\"lagged\"}\n\nid: k3-9\nda"),
+            chunk(
+                "event: gap\ndata: {\"from\":2,\"to\":4,\"frames\":3,\"reason\":\"lagged\"}\n\n\
+                 id: k3-9\nda",
+            ),
             chunk("ta: two\ndata: lines\n\n"),
             chunk("event: close\ndata: {\"code\":4409,\"reason\":\"lagged\"}\n\n"),
         ]
@@ -245,7 +248,7 @@ mod tests {
     fn events_are_read_whatever_the_chunks() {
         let (events, end) = events(&all(), &[]);
         let data = |seq, payload: &[u8]| Event::Data { seq: Some(seq), payload: payload.into() };
-        let gap = Gap { from: 2, to: 4, reason: GapReason::Lost };
+        let gap = Gap { from: 2, to: 4, frames: Some(3), reason: GapReason::Lost };
         assert_eq!(
             events,
             [

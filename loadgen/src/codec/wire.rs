@@ -46,6 +46,8 @@ pub struct Gap {
     pub from: u64,
     /// Last sequence number skipped.
     pub to: u64,
+    /// Frames skipped, if the server knows. Sequence numbers are positions and do not tell it.
+    pub frames: Option<u64>,
     /// Why.
     #[serde(default)]
     pub reason: GapReason,
@@ -55,11 +57,6 @@ impl Gap {
     /// Whether the gap covers any frame.
     pub fn is_sound(&self) -> bool {
         self.from <= self.to
-    }
-
-    /// Frames skipped.
-    pub fn frames(&self) -> u64 {
-        self.to.saturating_sub(self.from).saturating_add(1)
     }
 }
 
@@ -362,12 +359,12 @@ mod tests {
 
     #[test]
     fn gap_notices_are_told_from_other_pings() {
-        let notice = br#"{"gap":{"from":44,"to":90,"reason":"lagged"}}"#;
-        let gap = |reason| Some(Gap { from: 44, to: 90, reason });
-        assert_eq!(gap_of(notice), gap(GapReason::Lost));
-        assert_eq!(gap_of(br#"{"gap":{"from":44,"to":90}}"#), gap(GapReason::Lost));
-        let conflated = br#"{"gap":{"from":44,"to":90,"reason":"conflated"}}"#;
-        assert_eq!(gap_of(conflated), gap(GapReason::Conflated));
+        let notice = br#"{"gap":{"from":44,"to":90,"frames":40,"reason":"lagged"}}"#;
+        let gap = |frames, reason| Some(Gap { from: 44, to: 90, frames, reason });
+        assert_eq!(gap_of(notice), gap(Some(40), GapReason::Lost));
+        assert_eq!(gap_of(br#"{"gap":{"from":44,"to":90}}"#), gap(None, GapReason::Lost));
+        let conflated = br#"{"gap":{"from":44,"to":90,"frames":47,"reason":"conflated"}}"#;
+        assert_eq!(gap_of(conflated), gap(Some(47), GapReason::Conflated));
         assert_eq!(gap_of(b"12345"), None);
         assert_eq!(gap_of(br#"{"gap":{"from":9,"to":3}}"#), None);
         assert_eq!(gap_of(b""), None);

@@ -222,7 +222,7 @@ mod tests {
         assert_eq!((filled.total, filled.is_full), (ping.len(), false));
         let (mut pongs, mut gaps) = (vec![], vec![]);
         let result = connection.scan(&buffer[..filled.total], 256, &mut pongs, |event| {
-            let gap = Gap { from: 2, to: 3, reason: wire::GapReason::Lost };
+            let gap = Gap { from: 2, to: 3, frames: None, reason: wire::GapReason::Lost };
             gaps.push(event == ServerEvent::Gap(gap));
         });
         assert_eq!((result, gaps), (Ok(()), vec![true]));

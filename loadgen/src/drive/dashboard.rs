@@ -1,6 +1,8 @@
 //! The state of one multiplexed socket: which feed each number stands for, and the newest frame of
 //! each feed. Must not judge payloads (the reception does), and must not know sockets.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 
 use crate::codec::claim::Reject;
@@ -21,6 +23,8 @@ pub struct Dashboard {
     form: Form,
     /// Subscriptions that are not confirmed yet.
     awaited: u32,
+    /// Whether its only subscription is the pattern that matches all topics.
+    is_wall: bool,
     /// By number.
     feeds: Vec<Feed>,
 }
@@ -33,17 +37,26 @@ struct Feed {
     newest_seq: u64,
 }
 
-/// What all multiplexed sockets of a thread share: the publisher of each topic, and cached texts.
+/// What all multiplexed sockets of a thread share: the names of the plan, and cached texts.
 #[derive(Debug)]
 pub struct Catalogue {
-    publisher_of: FxHashMap<String, u32>,
+    names: Names,
     texts: Memo<Frame>,
+}
+
+#[derive(Debug)]
+struct Names {
+    publisher_of: FxHashMap<String, u32>,
+    /// The pattern of walls.
+    wall: String,
 }
 
 /// A frame in an envelope.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     publisher: u32,
+    /// Whether it says that it is for a wall.
+    is_walls: bool,
     seq: u64,
     stamp: Stamp,
     payload_bytes: usize,
@@ -51,7 +64,8 @@ struct Frame {
 
 /// A text that is not a frame of this run.
 enum Unframed {
-    Numbered { topic: String, feed: Option<u64>, is_reply: bool },
+    Subscribed { topic: String, feed: Option<u64> },
+    Announced { topic: String, pattern: Option<String>, feed: u64 },
     Gap(Gap),
     Refused(String),
     Rejected(Reject),
@@ -70,8 +84,8 @@ impl Dashboard {
             let text = format!(r#"{{"id":{id},"subscribe":{{"topic":{topic}{options}}}}}"#);
             wire::encode(Opcode::Text, text.as_bytes(), MASK, &mut requests);
         }
-        let dashboard = Dashboard { form, awaited: topics.len() as u32, feeds: Vec::new() };
-        (dashboard, requests)
+        let (awaited, is_wall) = (topics.len() as u32, topics == [&plan.wall]);
+        (Dashboard { form, awaited, is_wall, feeds: Vec::new() }, requests)
     }
 
     /// Whether every subscription is confirmed.
@@ -85,14 +99,17 @@ impl Dashboard {
         let notice =
             if message.is_text { envelope::read_text(message.bytes) } else { return Ok(()) };
         match notice.map(unframed).map_err(|error| error.to_string())? {
-            Unframed::Refused(code) => Err(format!("refused: {code}")),
-            Unframed::Numbered { topic, feed, is_reply } => {
-                self.awaited = self.awaited.saturating_sub(u32::from(is_reply));
-                self.number(&catalogue.publisher_of, &topic, feed);
-                Ok(())
+            Unframed::Refused(code) => return Err(format!("refused: {code}")),
+            Unframed::Subscribed { topic, feed } => {
+                self.awaited = self.awaited.saturating_sub(1);
+                self.subscribed(&catalogue.names, &topic, feed);
             }
-            _ => Ok(()),
+            Unframed::Announced { topic, pattern, feed } => {
+                self.announced(&catalogue.names, &topic, pattern.as_deref(), feed);
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     /// Handles a message.
@@ -130,26 +147,46 @@ impl Dashboard {
         reception: &mut Reception,
         arrival: Arrival<'_>,
     ) {
-        let Catalogue { publisher_of, texts } = catalogue;
-        let frame = texts.of(text, |text| read_frame(text, publisher_of, arrival));
+        let Catalogue { names, texts } = catalogue;
+        let frame = texts.of(text, |text| read_frame(text, names, arrival));
         match frame.copied() {
-            Ok(Frame { publisher, seq, stamp, payload_bytes }) => {
+            Ok(Frame { is_walls, .. }) if is_walls != self.is_wall => {
+                reception.reject(arrival, Reject::Foreign);
+            }
+            Ok(Frame { publisher, seq, stamp, payload_bytes, .. }) => {
                 let is_newest = reception.frame(arrival, stamp, payload_bytes);
                 self.feed_of(publisher).note(seq, is_newest, reception, arrival);
             }
             Err(Unframed::Gap(gap)) => reception.gap(arrival.account, gap),
-            Err(Unframed::Numbered { topic, feed, .. }) => self.number(publisher_of, &topic, feed),
+            Err(Unframed::Subscribed { topic, feed }) => self.subscribed(names, &topic, feed),
+            Err(Unframed::Announced { topic, pattern, feed }) => {
+                self.announced(names, &topic, pattern.as_deref(), feed);
+            }
             Err(Unframed::Rejected(reject)) => reception.reject(arrival, reject),
             Err(Unframed::Refused(_)) => reception.reject(arrival, Reject::Foreign),
             Err(Unframed::Other) => {}
         }
     }
 
-    /// Stores the number of a topic. A topic without a publisher is left out, so there are never
-    /// more feeds than publishers.
-    fn number(&mut self, owners: &FxHashMap<String, u32>, topic: &str, number: Option<u64>) {
-        let publisher = owners.get(topic).copied();
-        if let (Form::Bin, Some(number), Some(publisher)) = (self.form, number, publisher) {
+    /// Stores the number of a topic that was subscribed to.
+    fn subscribed(&mut self, names: &Names, topic: &str, number: Option<u64>) {
+        if let Some(number) = number.filter(|_| !self.is_wall) {
+            self.number(names, topic, number);
+        }
+    }
+
+    /// Stores the number of a topic of the wall's pattern. What has the number of another
+    /// subscription is misdelivered when it arrives.
+    fn announced(&mut self, names: &Names, topic: &str, pattern: Option<&str>, number: u64) {
+        if self.is_wall && pattern == Some(&names.wall) {
+            self.number(names, topic, number);
+        }
+    }
+
+    /// A topic without a publisher is left out, so there are never more feeds than publishers.
+    fn number(&mut self, names: &Names, topic: &str, number: u64) {
+        let publisher = names.publisher_of.get(topic).copied();
+        if let (Form::Bin, Some(publisher)) = (self.form, publisher) {
             self.feeds.retain(|feed| feed.publisher != publisher);
             self.insert(Feed { number, publisher, newest_seq: 0 });
         }
@@ -193,28 +230,26 @@ impl Feed {
 }
 
 impl Catalogue {
-    /// The topics of a plan and their publishers.
+    /// The names of a plan.
     pub fn new(plan: &Plan) -> Catalogue {
         let topics = plan.publishers.iter().map(|publisher| publisher.topic.clone());
-        let texts = Memo::new(plan.messages_remembered());
-        Catalogue { publisher_of: topics.zip(0..).collect(), texts }
+        let names = Names { publisher_of: topics.zip(0..).collect(), wall: plan.wall.clone() };
+        Catalogue { names, texts: Memo::new(plan.messages_remembered()) }
     }
 }
 
-fn read_frame(
-    text: &[u8],
-    publisher_of: &FxHashMap<String, u32>,
-    arrival: Arrival<'_>,
-) -> Result<Frame, Unframed> {
-    let (topic, seq, payload) = match envelope::read_text(text) {
-        Ok(Notice::Data { topic, seq, payload }) => (topic, seq, payload),
+fn read_frame(text: &[u8], names: &Names, arrival: Arrival<'_>) -> Result<Frame, Unframed> {
+    let (topic, pattern, seq, payload) = match envelope::read_text(text) {
+        Ok(Notice::Data { topic, pattern, seq, payload }) => (topic, pattern, seq, payload),
         Ok(notice) => return Err(unframed(notice)),
         Err(envelope::Malformed) => return Err(Unframed::Rejected(Reject::Corrupt)),
     };
     let stamp = stamp::identified(&payload, arrival.publisher_index).map_err(Unframed::Rejected)?;
-    match publisher_of.get(topic.as_ref()) {
-        Some(publisher) if *publisher == stamp.publisher => {
-            Ok(Frame { publisher: *publisher, seq, stamp, payload_bytes: payload.len() })
+    let is_known = pattern.as_ref().is_none_or(|pattern| *pattern == names.wall);
+    match names.publisher_of.get(topic.as_ref()) {
+        Some(&publisher) if publisher == stamp.publisher && is_known => {
+            let (is_walls, payload_bytes) = (pattern.is_some(), payload.len());
+            Ok(Frame { publisher, is_walls, seq, stamp, payload_bytes })
         }
         _ => Err(Unframed::Rejected(Reject::Foreign)),
     }
@@ -223,11 +258,11 @@ fn read_frame(
 fn unframed(notice: Notice<'_>) -> Unframed {
     match notice {
         Notice::Subscribed { topic, feed } => {
-            Unframed::Numbered { topic: topic.into_owned(), feed, is_reply: true }
+            Unframed::Subscribed { topic: topic.into_owned(), feed }
         }
-        Notice::Announced { topic, feed } => {
-            let feed = Some(feed);
-            Unframed::Numbered { topic: topic.into_owned(), feed, is_reply: false }
+        Notice::Announced { topic, pattern, feed } => {
+            let pattern = pattern.map(Cow::into_owned);
+            Unframed::Announced { topic: topic.into_owned(), pattern, feed }
         }
         Notice::Gap(gap) => Unframed::Gap(gap),
         Notice::Refused(code) => Unframed::Refused(code.into_owned()),

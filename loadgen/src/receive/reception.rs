@@ -215,7 +215,7 @@ impl Reception {
             GapReason::Lost => (&mut class.gap_notices, &mut class.gap_frames),
         };
         *notices += 1;
-        *frames = frames.saturating_add(gap.frames());
+        *frames = frames.saturating_add(gap.frames.unwrap_or(0));
     }
 
     /// Counts an envelope whose sequence number is not above that of the frame before it.
@@ -847,8 +847,9 @@ mod tests {
         let mut run = Run::new(ClassKind::Healthy);
         let account = run.reception.open(0, Follows::One(1), 2);
         run.receive(account, 1, [0, 3, 4]);
-        run.reception.gap(account, Gap { from: 1, to: 2, reason: GapReason::Lost });
-        run.reception.gap(account, Gap { from: 1, to: 2, reason: GapReason::Conflated });
+        for reason in [GapReason::Lost, GapReason::Conflated] {
+            run.reception.gap(account, Gap { from: 1, to: 2, frames: Some(2), reason });
+        }
         let part = run.reception.take_second(0);
         assert_eq!((part.received, part.missing, part.gaps), (3, 2, 1));
         run.receive(account, 1, [1, 2, 6]);

@@ -19,7 +19,7 @@ use crate::codec::envelope::Notice;
 use crate::codec::form::Form;
 use crate::codec::handshake::Offer;
 use crate::codec::incoming::ServerEvent;
-use crate::codec::wire::{MASK, Message, Opcode};
+use crate::codec::wire::{Gap, MASK, Message, Opcode};
 use crate::codec::{envelope, handshake, wire};
 use crate::drive::connection::Connection;
 use crate::drive::{dial, link};
@@ -132,8 +132,7 @@ struct Subscription {
     is_behind: bool,
     /// Topics and patterns that the server has not confirmed yet.
     awaited: usize,
-    /// Frames that the server reported as skipped.
-    gap_frames: u64,
+    reported: ReportedGaps,
     utc: UtcMap,
 }
 
@@ -146,9 +145,9 @@ impl Subscription {
         let poll = Poll::new().map_err(|error| RecorderError::System("polling", error))?;
         let (buffer, utc) = (vec![0; 2 * MESSAGE_BYTES_MAX], UtcMap::sample());
         let awaited = args.topic.len();
-        let (is_behind, gap_frames) = (false, 0);
+        let (is_behind, reported) = (false, ReportedGaps::default());
         let mut subscription =
-            Subscription { connection, poll, buffer, is_behind, awaited, gap_frames, utc };
+            Subscription { connection, poll, buffer, is_behind, awaited, reported, utc };
         subscription.subscribe(&args.topic).map_err(|error| refused(error.to_string()))?;
         let until_ns = mono_ns() + CONFIRM_NS_MAX;
         while subscription.awaited > 0 {
@@ -183,19 +182,17 @@ impl Subscription {
         self.connection.flush();
         self.is_behind = false;
         for _ in 0..READS_PER_TURN {
-            let Subscription { connection, buffer, awaited, gap_frames, utc, .. } = self;
+            let Subscription { connection, buffer, awaited, reported, utc, .. } = self;
             let Some(filled) = connection.fill(buffer, usize::MAX)? else { return Ok(()) };
             let at_unix_ns = utc.unix_of_mono(mono_ns());
             let bytes = buffer.get(..filled.total).unwrap_or_default();
             let (mut pongs, mut refusal) = (Vec::new(), None);
             connection.scan(bytes, MESSAGE_BYTES_MAX, &mut pongs, |event| match event {
-                ServerEvent::Gap(gap) => *gap_frames = gap_frames.saturating_add(gap.frames()),
+                ServerEvent::Gap(gap) => reported.add(gap),
                 ServerEvent::Message(message) if !message.is_text => take(message, at_unix_ns),
                 ServerEvent::Message(message) => match envelope::read_text(message.bytes) {
                     Ok(Notice::Subscribed { .. }) => *awaited = awaited.saturating_sub(1),
-                    Ok(Notice::Gap(gap)) => {
-                        *gap_frames = gap_frames.saturating_add(gap.frames());
-                    }
+                    Ok(Notice::Gap(gap)) => reported.add(gap),
                     Ok(Notice::Refused(code)) => refusal = Some(format!("refused: {code}")),
                     _ => {}
                 },
@@ -210,12 +207,27 @@ impl Subscription {
     }
 
     fn report_gaps(&self) {
-        if self.gap_frames > 0 {
-            let frames = format_exact(self.gap_frames);
+        let [gaps, frames] = [self.reported.gaps, self.reported.frames].map(format_exact);
+        if self.reported.gaps > 0 {
             say(format_args!(
-                "{frames} frames are missing: the server reported that it skipped them"
+                "gaps that the server reported: {gaps}; frames missing in them, as far as it \
+                 counted: {frames}"
             ));
         }
+    }
+}
+
+/// The gaps that the server reported, and the frames in them as far as it counted.
+#[derive(Default)]
+struct ReportedGaps {
+    gaps: u64,
+    frames: u64,
+}
+
+impl ReportedGaps {
+    fn add(&mut self, gap: Gap) {
+        self.gaps += 1;
+        self.frames = self.frames.saturating_add(gap.frames.unwrap_or(0));
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Faults {
     pub thin: Option<u64>,
     /// Send it to those who never asked for it, too.
     pub misdeliver: Option<u64>,
+    /// Tell those who follow a pattern that what they get is of another.
+    pub misname: bool,
     /// From frame n on, read no publisher.
     pub deaf: Option<u64>,
     /// Send nothing to those who ask for the newest only.
@@ -104,8 +106,17 @@ struct Feed {
 /// A subscriber's socket, by the form of its messages.
 enum Out {
     Raw { socket: Socket, deflated: bool },
-    Enveloped { socket: Socket, deflated: bool, binary: bool, topics: Vec<String> },
+    Enveloped(Enveloped),
     Events(Box<dyn Stream>),
+}
+
+struct Enveloped {
+    socket: Socket,
+    deflated: bool,
+    binary: bool,
+    topics: Vec<String>,
+    /// The pattern that its envelopes name, if it follows one.
+    pattern: Option<String>,
 }
 
 struct Hub {
@@ -244,7 +255,13 @@ impl Hub {
         }
         let out = match protocol.as_str() {
             "" => Out::Raw { socket, deflated },
-            protocol => subscribe(socket, deflated, protocol == "gridcast.v1.bin", &path),
+            protocol => {
+                let binary = protocol == "gridcast.v1.bin";
+                let (topics, pattern) = (Vec::new(), None);
+                let mut out = Enveloped { socket, deflated, binary, topics, pattern };
+                out.subscribe(&path, self.faults.misname);
+                Out::Enveloped(out)
+            }
         };
         self.feeds.lock().unwrap().push(Feed { path, out: Some(out) });
     }
@@ -329,7 +346,9 @@ impl Hub {
         match self.faults.gap {
             Some((from, to)) if number == from => {
                 let reason = if self.faults.conflated { "conflated" } else { "lagged" };
-                self.tell(topic, json!({"from": from, "to": to, "reason": reason}));
+                let frames = to - from + 1;
+                let gap = json!({"from": from, "to": to, "frames": frames, "reason": reason});
+                self.tell(topic, gap);
                 true
             }
             Some((from, to)) => (from..=to).contains(&number),
@@ -344,7 +363,9 @@ impl Hub {
                 continue;
             }
             match feed.out.take() {
-                Some(Out::Raw { mut socket, .. } | Out::Enveloped { mut socket, .. }) => {
+                Some(
+                    Out::Raw { mut socket, .. } | Out::Enveloped(Enveloped { mut socket, .. }),
+                ) => {
                     socket.close(Some(frame.clone())).unwrap();
                     socket.flush().unwrap();
                 }
@@ -369,8 +390,8 @@ impl Hub {
                         self.done.pongs.fetch_add(1, Ordering::SeqCst);
                     }
                 }
-                Some(Out::Enveloped { socket, deflated, .. }) => {
-                    gap["topic"] = topic.into();
+                Some(Out::Enveloped(Enveloped { socket, deflated, pattern, .. })) => {
+                    gap["topic"] = pattern.as_deref().unwrap_or(topic).into();
                     let text = Message::text(json!({ "gap": gap }).to_string());
                     send(socket, *deflated, &text).unwrap();
                 }
@@ -412,29 +433,52 @@ impl Hub {
     }
 }
 
-/// Takes as many subscriptions as the path says and confirms them.
-fn subscribe(mut socket: Socket, deflated: bool, binary: bool, path: &str) -> Out {
-    let count = path.split_once("topics=").map_or(1, |(_, count)| count.parse().unwrap());
-    let mut topics = Vec::new();
-    for _ in 0..count {
-        let request = socket.read().unwrap().into_text().unwrap();
-        let request: Value = serde_json::from_str(&request).unwrap();
-        let topic = request["subscribe"]["topic"].as_str().unwrap().to_owned();
-        let mut reply = json!({"topic": topic, "epoch": "k", "seq": 0});
-        if binary {
-            reply["feed"] = number_of(&topic).into();
-        }
-        let reply = json!({"id": request["id"], "subscribed": reply}).to_string();
-        send(&mut socket, deflated, &Message::text(reply)).unwrap();
-        if topic.ends_with('#') && binary {
-            for topic in ["pmu/1001", "pmu/1002"] {
-                let told = json!({"topic": topic, "feed": number_of(topic)}).to_string();
-                send(&mut socket, deflated, &Message::text(told)).unwrap();
+impl Enveloped {
+    /// Takes as many subscriptions as the path says and confirms them.
+    fn subscribe(&mut self, path: &str, misname: bool) {
+        let count = path.split_once("topics=").map_or(1, |(_, count)| count.parse().unwrap());
+        for _ in 0..count {
+            let request = self.socket.read().unwrap().into_text().unwrap();
+            let request: Value = serde_json::from_str(&request).unwrap();
+            let topic = request["subscribe"]["topic"].as_str().unwrap().to_owned();
+            let mut reply = json!({"topic": topic, "epoch": "k", "seq": 0});
+            if self.binary {
+                reply["feed"] = number_of(&topic).into();
             }
+            self.send(&Message::text(
+                json!({"id": request["id"], "subscribed": reply}).to_string(),
+            ))
+            .unwrap();
+            if topic.ends_with('#') {
+                let named = if misname { "+/+" } else { topic.as_str() };
+                self.pattern = Some(named.to_owned());
+                self.announce(named);
+            }
+            self.topics.push(topic);
         }
-        topics.push(topic);
     }
-    Out::Enveloped { socket, deflated, binary, topics }
+
+    fn announce(&mut self, pattern: &str) {
+        if !self.binary {
+            return;
+        }
+        for topic in ["pmu/1001", "pmu/1002"] {
+            let told = json!({"topic": topic, "pattern": pattern, "feed": number_of(topic)});
+            self.send(&Message::text(told.to_string())).unwrap();
+        }
+    }
+
+    fn deliver(&mut self, topic: &str, seq: u64, message: &Message) -> tungstenite::Result<()> {
+        let enveloped = match self.binary {
+            true => Message::binary(binary_envelope(topic, seq, message)),
+            false => Message::text(json_envelope(topic, self.pattern.as_deref(), seq, message)),
+        };
+        self.send(&enveloped)
+    }
+
+    fn send(&mut self, message: &Message) -> tungstenite::Result<()> {
+        send(&mut self.socket, self.deflated, message)
+    }
 }
 
 /// Feeds have numbers of two bytes, in no order.
@@ -455,14 +499,7 @@ impl Out {
     ) -> Result<(), tungstenite::Error> {
         match self {
             Out::Raw { socket, deflated } => send(socket, *deflated, message),
-            Out::Enveloped { socket, deflated, binary, .. } => {
-                let enveloped = if *binary {
-                    Message::binary(binary_envelope(topic, seq, message))
-                } else {
-                    Message::text(json_envelope(topic, seq, message))
-                };
-                send(socket, *deflated, &enveloped)
-            }
+            Out::Enveloped(enveloped) => enveloped.deliver(topic, seq, message),
             Out::Events(stream) => {
                 let data = message.clone().into_data();
                 let event = if message.is_text() {
@@ -477,17 +514,14 @@ impl Out {
     }
 }
 
-fn json_envelope(topic: &str, seq: u64, message: &Message) -> String {
-    match message.to_text().ok().filter(|_| message.is_text()) {
-        Some(text) if serde_json::from_str::<Value>(text).is_ok() => {
-            format!(r#"{{"topic":"{topic}","seq":{seq},"data":{text}}}"#)
-        }
-        Some(text) => json!({"topic": topic, "seq": seq, "data": text, "text": true}).to_string(),
-        None => {
-            let data = BASE64.encode(message.clone().into_data());
-            format!(r#"{{"topic":"{topic}","seq":{seq},"data64":"{data}"}}"#)
-        }
-    }
+fn json_envelope(topic: &str, pattern: Option<&str>, seq: u64, message: &Message) -> String {
+    let pattern = pattern.map_or(String::new(), |pattern| format!(r#","pattern":"{pattern}""#));
+    let payload = match message.to_text().ok().filter(|_| message.is_text()) {
+        Some(text) if serde_json::from_str::<Value>(text).is_ok() => format!(r#""data":{text}"#),
+        Some(text) => format!(r#""data":{},"text":true"#, Value::from(text)),
+        None => format!(r#""data64":"{}""#, BASE64.encode(message.clone().into_data())),
+    };
+    format!(r#"{{"topic":"{topic}"{pattern},"seq":{seq},{payload}}}"#)
 }
 
 fn binary_envelope(topic: &str, seq: u64, message: &Message) -> Vec<u8> {
@@ -540,7 +574,7 @@ fn send(socket: &mut Socket, deflated: bool, message: &Message) -> Result<(), tu
 
 impl Feed {
     fn follows(&self, topic: &str) -> bool {
-        if let Some(Out::Enveloped { topics, .. }) = &self.out {
+        if let Some(Out::Enveloped(Enveloped { topics, .. })) = &self.out {
             return topics.iter().any(|found| found == topic || found == "pmu/#");
         }
         let feed = self.path.trim_start_matches("/v1/feed/").split('?').next().unwrap();

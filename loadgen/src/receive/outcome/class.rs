@@ -68,12 +68,12 @@ pub struct ClassOutcome {
     pub misdelivered: u64,
     /// Gaps that the server reported.
     pub gap_notices: u64,
-    /// Frames in those gaps.
+    /// Frames missing in those gaps, as far as the server counted them.
     pub gap_frames: u64,
     /// Gaps the server reported because only the newest frame was asked for.
     #[serde(default)]
     pub conflations: u64,
-    /// Frames in those gaps.
+    /// Frames missing in those gaps, as far as the server counted them.
     #[serde(default)]
     pub conflated_frames: u64,
     /// Frames left out of a feed that was asked for with a rate or for the newest only: not lost.
