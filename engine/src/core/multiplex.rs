@@ -39,6 +39,21 @@ pub struct Failure {
     pub message: Cow<'static, str>,
 }
 
+/// Whether a client wants to hear that its subscription stands.
+#[derive(Clone, Copy)]
+struct Ack<'l> {
+    /// What its command was called by.
+    id: Option<&'l Id>,
+    /// It wants to even where that is nothing.
+    is_asked_for: bool,
+}
+
+impl Ack<'_> {
+    fn is_due(self) -> bool {
+        self.is_asked_for || self.id.is_some()
+    }
+}
+
 impl Failure {
     /// A failure of this kind.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
@@ -119,7 +134,7 @@ impl<B: Backend> Core<B> {
     fn carry_out(&mut self, key: u32, id: Option<&Id>, action: Action<'_>) -> Result<(), Failure> {
         match action {
             Action::Subscribe { target, options, ack } => {
-                self.follow(key, id, ack, target, options)
+                self.follow(key, Ack { id, is_asked_for: ack }, target, options)
             }
             Action::Unsubscribe { target } => self.unfollow(key, id, &target),
             Action::Publish(publish) => self.publish_multiplexed(key, id, &publish),
@@ -147,8 +162,7 @@ impl<B: Backend> Core<B> {
     fn follow(
         &mut self,
         key: u32,
-        id: Option<&Id>,
-        ack: bool,
+        ack: Ack<'_>,
         target: Target,
         options: Options,
     ) -> Result<(), Failure> {
@@ -169,18 +183,11 @@ impl<B: Backend> Core<B> {
         }
         let name = FeedName { target, rate: options.rate };
         let lane = self.open_lane(key, &name, kind, &options.from).map_err(Failure::from)?;
-        self.join(key, id, ack, lane, options)
+        self.join(key, ack, lane, options)
     }
 
     /// Makes a connection a member of a lane that was just opened for it.
-    fn join(
-        &mut self,
-        key: u32,
-        id: Option<&Id>,
-        ack: bool,
-        lane: u32,
-        options: Options,
-    ) -> Result<(), Failure> {
+    fn join(&mut self, key: u32, ack: Ack<'_>, lane: u32, options: Options) -> Result<(), Failure> {
         let feed = Arc::clone(self.lanes.feed(lane));
         let kind = self.lanes.reader(lane).kind();
         let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
@@ -196,10 +203,10 @@ impl<B: Backend> Core<B> {
         let index = self.conns[key as usize].delivery.subscriptions().len() as u32;
         let member = self.lanes.join(lane, Member { conn: key, subscription: index });
         let delivery = &mut self.conns[key as usize].delivery;
-        if ack || id.is_some() {
+        if ack.is_due() {
             let number = (kind.form == Form::Binary).then(|| feed.number());
             let last_seq = cursor.seq - 1;
-            let text = reply::subscribed(id, feed.target(), feed.epoch(), last_seq, number);
+            let text = reply::subscribed(ack.id, feed.target(), feed.epoch(), last_seq, number);
             delivery.push_private(&text_frame(&text));
         }
         delivery.push_private(&announcements);
