@@ -296,7 +296,7 @@ impl Rows {
     pub fn slow_server(&self) -> RowResult {
         let load = load(&LoadShape { seconds: 3, drain: "500ms", ..LIGHT });
         let delay = Duration::from_millis(1_500);
-        let found = self.bench.run_undisturbed(Trial::of(&load, Fault::Delay(delay)))?;
+        let found = self.bench.run_once(Trial::of(&load, Fault::Delay(delay)))?;
         let healthy = found.healthy();
         let truth = LIGHT.publishers * LIGHT.fps * healthy.sockets;
         let is_near = healthy.undelivered.abs_diff(truth) as f64 <= truth as f64 * TAIL_OFF_MAX;
