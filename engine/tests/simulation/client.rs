@@ -14,6 +14,7 @@ use crate::network::Wire;
 use crate::record::Record;
 use crate::session::Session;
 use crate::talk::Part;
+use crate::tokens::Token;
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,12 @@ pub enum Command {
 pub struct Client {
     /// Which one it is.
     pub id: usize,
+    /// What it may, where clients are asked.
+    pub token: Option<Token>,
+    /// Nobody believes whom it comes from: it is let go without a word.
+    pub is_turned_away: bool,
+    /// Something came from the engine.
+    pub has_heard: bool,
     /// Its end of the connection.
     pub wire: Wire,
     /// How it behaves.
@@ -99,6 +106,9 @@ impl Client {
         }
         Self {
             id,
+            token: None,
+            is_turned_away: false,
+            has_heard: false,
             wire,
             temper,
             part,
@@ -127,6 +137,11 @@ impl Client {
         self.session = Some(Box::new(Session::new()));
     }
 
+    /// Has something be said before anything else.
+    pub fn introduce(&mut self, header: Vec<u8>) {
+        self.outgoing.push_front(header);
+    }
+
     /// The form in which it gets its feeds.
     pub fn form(&self) -> Form {
         self.follower.form
@@ -136,21 +151,36 @@ impl Client {
 
     /// Asks for `path` as WebSocket.
     pub fn upgrade(&mut self, path: &str, more: &str) {
+        let path = self.signed(path);
         let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{UPGRADE}{more}\r\n");
         self.request(request.into_bytes(), Due::Stream);
     }
 
     /// Asks for `path` as event stream.
     pub fn events(&mut self, path: &str) {
-        let accept = "Accept: text/event-stream\r\n";
+        let (path, accept) = (self.signed(path), "Accept: text/event-stream\r\n");
         let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{accept}\r\n");
         self.request(request.into_bytes(), Due::Stream);
     }
 
     /// Asks for `path`, which is answered with `status`.
     pub fn get(&mut self, path: &str, status: u16) {
+        let path = self.signed(path);
         let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
         self.request(request.into_bytes(), Due::Status(status));
+    }
+
+    /// Posts nothing to `path`, which is answered with `status`.
+    pub fn act(&mut self, path: &str, status: u16) {
+        let request = post_bytes(&self.signed(path), "text/plain", b"");
+        self.request(request, Due::Status(status));
+    }
+
+    /// The path, with the token if there is one.
+    fn signed(&self, path: &str) -> String {
+        let Some(token) = &self.token else { return path.to_owned() };
+        let joint = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{joint}token={}", token.text)
     }
 
     /// Posts one message.
@@ -158,7 +188,7 @@ impl Client {
         let sent = record.sent(message);
         let is_text = sent.kind == gridcast::frame::Kind::Text;
         let content_type = if is_text { "text/plain" } else { "application/octet-stream" };
-        let path = format!("/v1/publish/{}", sent.topic);
+        let path = self.signed(&format!("/v1/publish/{}", sent.topic));
         self.request(post_bytes(&path, content_type, &sent.payload), Due::Post(message));
         self.published.push(message);
     }
@@ -170,7 +200,8 @@ impl Client {
             body.extend(publish_json(message, record).to_string().into_bytes());
             body.push(b'\n');
         }
-        let request = post_bytes("/v1/publish", "application/x-ndjson", &body);
+        let path = self.signed("/v1/publish");
+        let request = post_bytes(&path, "application/x-ndjson", &body);
         self.published.extend(&messages);
         self.request(request, Due::PostMany(messages));
     }
@@ -293,7 +324,7 @@ impl Client {
         if received.is_empty() {
             return;
         }
-        self.heard_ns = now_ns;
+        (self.has_heard, self.heard_ns) = (true, now_ns);
         match &mut self.session {
             None => self.incoming.extend(received),
             Some(session) => {
@@ -394,6 +425,9 @@ impl Client {
         let id = answer["id"].as_u64().or_else(|| self.acknowledged(&answer["subscribed"]));
         let command = id.and_then(|id| self.commands.remove(&id));
         let command = command.unwrap_or_else(|| panic!("nobody asked for {answer}"));
+        if let (Command::Publish(_), false) = (&command, self.may_publish()) {
+            return assert_eq!(answer["error"]["code"], "forbidden", "{answer}");
+        }
         match command {
             Command::Subscribe(target) => {
                 let told = &answer["subscribed"];
@@ -416,6 +450,11 @@ impl Client {
             Command::Subscribe(target) if told["topic"] == target.as_str() => Some(*id),
             _ => None,
         })
+    }
+
+    /// Whether it may publish.
+    pub fn may_publish(&self) -> bool {
+        self.token.as_ref().is_none_or(|token| token.publishes)
     }
 
     /// What it still waits for.

@@ -5,6 +5,7 @@
 //!
 //! * `network`: what the cores see: connections, edges, time.
 //! * `client`, `follower`: what the cores are asked, and the judgement of what comes.
+//! * `session`, `proxied`, `tokens`: what comes with a client: TLS, a PROXY header, rights.
 //! * `record`: what every feed took, in order.
 //! * `world`: what happens when, and what must hold.
 //! * `profile`: what kinds of seeds there are.
@@ -20,9 +21,11 @@ mod client;
 mod follower;
 mod network;
 mod profile;
+mod proxied;
 mod record;
 mod session;
 mod talk;
+mod tokens;
 mod world;
 
 use std::panic::catch_unwind;

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use gridcast::delivery::doorbell::Wake;
 use gridcast::net::backend::{Backend, Readiness, Source, Stream};
+use rustix::io::Errno;
 
 /// UTC when a simulation begins, ms.
 pub const UNIX_MS: u64 = 1_800_000_000_000;
@@ -90,6 +91,8 @@ struct PortState {
     /// Who waits to be accepted.
     waiting: VecDeque<Wire>,
     has_arrivals: bool,
+    /// What the next calls that accept fail with.
+    accept_errors: VecDeque<Errno>,
     /// Connections with something to report, each once.
     eventful: VecDeque<Wire>,
     /// Those that are registered, by key.
@@ -100,11 +103,16 @@ struct PortState {
 }
 
 impl Port {
+    /// A new connection, from a client of the network 10.0.0.0/24.
+    pub fn connect(&self, host: u8) -> Wire {
+        self.connect_from(IpAddr::from([10, 0, 0, host]))
+    }
+
     /// A new connection, from a client at `source`.
-    pub fn connect(&self, source: u8) -> Wire {
+    pub fn connect_from(&self, source: IpAddr) -> Wire {
         let wire = Wire(Rc::new(RefCell::new(WireState {
             port: self.clone(),
-            source: IpAddr::V4(Ipv4Addr::new(10, 0, 0, source)),
+            source,
             key: None,
             event: Event::default(),
             to_engine: Vec::new(),
@@ -123,6 +131,12 @@ impl Port {
         port.waiting.push_back(wire.clone());
         port.has_arrivals = true;
         wire
+    }
+
+    /// Has the next call that accepts fail. `ECONNABORTED` takes with it the connection that was
+    /// next; others leave it waiting.
+    pub fn fail_accept(&self, error: Errno) {
+        self.0.borrow_mut().accept_errors.push_back(error);
     }
 
     /// Whether a core that sleeps here would wake.
@@ -342,6 +356,14 @@ impl Backend for FakeBackend {
 
     fn accept(&mut self, _: usize) -> io::Result<(FakeStream, IpAddr)> {
         let mut port = self.port.0.borrow_mut();
+        if let Some(error) = port.accept_errors.pop_front() {
+            let gone = (error == Errno::CONNABORTED).then(|| port.waiting.pop_front()).flatten();
+            if let Some(wire) = gone {
+                let mut state = wire.state();
+                (state.broken, state.is_dropped) = (true, true);
+            }
+            return Err(error.into());
+        }
         let wire = port.waiting.pop_front().ok_or(ErrorKind::WouldBlock)?;
         port.work.accepts += 1;
         let source = wire.state().source;

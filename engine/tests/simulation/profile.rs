@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 use crate::harness;
-use crate::session;
+use crate::{proxied, session, tokens};
 
 /// How long the engine is silent at most where it shows that it lives.
 pub const HEARTBEAT_MS: u64 = 1_000;
@@ -26,6 +26,10 @@ pub enum Profile {
     Burst,
     /// As the first, and all of it through TLS.
     Secure,
+    /// As the first, from balancers that say for whom, and from others.
+    Proxied,
+    /// As the first, with tokens that end and rights that some do not have.
+    Tokens,
     /// Many requests and messages at once, and the end right behind them. Seeds 273 and 489 showed
     /// requests that were never carried out, seed 5 12,000 lines published in one turn.
     Pipeline,
@@ -40,6 +44,8 @@ impl Profile {
             7 | 29 | 50 => Self::Drain,
             11 | 37 => Self::Shed,
             3 | 19 | 47 => Self::Secure,
+            9 | 33 | 57 => Self::Proxied,
+            15 | 39 | 62 => Self::Tokens,
             13 => Self::Burst,
             5 | 17 | 41 => Self::Pipeline,
             23 => Self::Due,
@@ -49,7 +55,7 @@ impl Profile {
 
     /// True where clients come and go at random.
     pub fn is_random(self) -> bool {
-        matches!(self, Self::Mixed | Self::Drain | Self::Shed | Self::Secure)
+        !matches!(self, Self::Burst | Self::Pipeline | Self::Due)
     }
 
     /// Settings of a seed of this kind.
@@ -72,6 +78,12 @@ impl Profile {
         }
         if self == Self::Shed {
             config.memory.pending_bytes_max = rng.random_range(2_000..200_000);
+        }
+        if self == Self::Proxied {
+            proxied::expect_header(&mut config);
+        }
+        if self == Self::Tokens {
+            tokens::ask_for(&mut config);
         }
         config
     }

@@ -255,6 +255,15 @@ impl World {
         let id = self.connect(temper, Form::Raw, Part::Getter);
         self.clients[id].get("/healthz", 200);
         self.clients[id].get("/metrics", 200);
+        match self.clients[id].token.as_ref().map(|token| token.administers) {
+            Some(false) => return self.clients[id].get("/v1/admin/status", 403),
+            Some(true) if self.rng.random_ratio(1, 2) => {
+                self.drains = true;
+                return self.clients[id].act("/v1/admin/drain", 202);
+            }
+            Some(true) => self.clients[id].get("/v1/admin/status", 200),
+            None => {}
+        }
         self.clients[id].get("/nowhere", 404);
     }
 

@@ -14,13 +14,16 @@ use gridcast::net::tls::certificates::Tls;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use rustix::io::Errno;
 
 use crate::client::{Client, Temper};
 use crate::follower::Form;
 use crate::network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Work};
 use crate::profile::{HEARTBEAT_MS, Profile};
+use crate::proxied::Introduction;
 use crate::record::Record;
 use crate::talk::{self, Part};
+use crate::tokens::Token;
 
 /// What happens in a seed.
 const STEPS: usize = 800;
@@ -121,6 +124,7 @@ impl World {
             95..97 => self.leave_one(),
             97 => self.reconfigure(),
             98 if self.profile == Profile::Drain && self.clients.len() > 20 => self.drain(),
+            99 if self.rng.random() => self.fail_accept(),
             _ => self.report_nothing_new(),
         }
         if self.rng.random_ratio(1, 100) {
@@ -140,13 +144,26 @@ impl World {
     pub fn connect(&mut self, temper: Temper, form: Form, part: Part) -> usize {
         let id = self.clients.len();
         let core = self.rng.random_range(0..self.cores.len());
-        let wire = self.cores[core].port.connect((id % 200) as u8);
+        let is_proxied = self.profile == Profile::Proxied;
+        let introduced = is_proxied.then(|| Introduction::draw(&mut self.rng));
+        let port = &self.cores[core].port;
+        let wire = match &introduced {
+            Some(introduced) => port.connect_from(introduced.from),
+            None => port.connect((id % 200) as u8),
+        };
         if temper != Temper::Prompt {
             wire.give_room(self.rng.random_range(0..2_000));
         }
         let mut client = Client::new(id, wire, temper, form, part);
         if self.shared.tls.is_some() {
             client.secure();
+        }
+        if let Some(Introduction { header, is_believed, .. }) = introduced {
+            client.introduce(header);
+            client.is_turned_away = !is_believed;
+        }
+        if self.profile == Profile::Tokens {
+            client.token = Some(Token::draw(&mut self.rng, self.clock.now_ns()));
         }
         self.clients.push(client);
         id
@@ -188,6 +205,13 @@ impl World {
         {
             self.clients[id].wire.reset();
         }
+    }
+
+    /// The machine has no room for who comes next, or that one is gone before it is accepted.
+    fn fail_accept(&mut self) {
+        let core = self.cores.choose(&mut self.rng).unwrap();
+        let errors = [Errno::MFILE, Errno::NOBUFS, Errno::CONNABORTED];
+        core.port.fail_accept(*errors.choose(&mut self.rng).unwrap());
     }
 
     /// Other settings are put in force.
@@ -249,6 +273,21 @@ impl World {
             let lapsed = client.follower.lapses > 0 || code == Some(4409) && !client.resumes;
             assert!(!lapsed, "client {} took every byte and lapsed", client.id);
         }
+        self.check_tokens();
+    }
+
+    /// Nobody is told that a token has ended before it has.
+    fn check_tokens(&self) {
+        if self.profile != Profile::Tokens {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        for client in &self.clients {
+            let closed = client.follower.closed.as_ref().map(|closed| closed.code);
+            let is_told = closed == Some(4401) || client.refused == Some(401);
+            let has_ended = client.token.as_ref().is_some_and(|token| token.may_have_ended(now_ns));
+            assert!(has_ended || !is_told, "client {} was ended too early", client.id);
+        }
     }
 
     /// However much is to be done, others get their turn soon.
@@ -300,28 +339,37 @@ impl World {
     /// Everybody has what he was promised, or was told why not.
     fn judge_one(&self, client: &Client) {
         let wire = &client.wire;
-        // Nobody is slow where no time passes.
-        let was_slow = (wire.refusals() > 0 || client.temper != Temper::Prompt)
-            && self.profile != Profile::Pipeline;
         if wire.is_broken() {
             return;
         }
+        if client.is_turned_away {
+            let is_let_go = wire.is_dropped() && !client.has_heard;
+            return assert!(is_let_go, "client {} was let in by nobody's word", client.id);
+        }
+        // Nobody is slow where no time passes.
+        let was_slow = (wire.refusals() > 0 || client.temper != Temper::Prompt)
+            && self.profile != Profile::Pipeline;
+        self.judge_rights(client);
         if let Some(closed) = &client.follower.closed {
             let is_deserved = match closed.code {
                 code if is_echo(code) => client.has_closed,
                 1001 => self.drains,
+                // `check` has seen that it was not too early.
+                4401 => client.token.is_some(),
                 4408 => was_slow,
                 4409 => client.resumes || wire.refusals() > 0,
                 4410 => wire.refusals() > 0,
-                4503 => self.profile == Profile::Shed,
+                4503 => self.is_crowded(),
                 _ => false,
             };
             assert!(is_deserved, "client {} was closed: {closed:?}", client.id);
         }
         if let Some(status) = client.refused {
             let is_deserved = match status {
+                401 => client.token.is_some(),
+                403 => !client.may_publish(),
                 408 => was_slow,
-                503 => self.drains || self.profile == Profile::Shed,
+                503 => self.drains || self.is_crowded(),
                 _ => false,
             };
             return assert!(is_deserved, "client {} was refused: {status}", client.id);
@@ -337,11 +385,27 @@ impl World {
         self.judge_served(client);
     }
 
+    /// Whether some may have to be refused or ended to make room for others.
+    fn is_crowded(&self) -> bool {
+        matches!(self.profile, Profile::Shed | Profile::Proxied)
+    }
+
+    fn judge_rights(&self, client: &Client) {
+        if client.may_publish() {
+            return;
+        }
+        for &message in &client.published {
+            let was_published = self.record.was_published(message);
+            assert_ne!(was_published, Some(true), "client {} had no right to", client.id);
+        }
+    }
+
     fn judge_served(&self, client: &Client) {
         let (id, wire) = (client.id, &client.wire);
         assert_eq!(client.waits_for(), None, "client {id} waits for ever");
         assert!(!client.has_torn_bytes(), "client {id} got the beginning of something");
-        for &message in &client.published {
+        let granted = client.published.iter().filter(|_| client.may_publish());
+        for &message in granted {
             let was_published = self.record.was_published(message);
             assert_ne!(was_published, Some(false), "{message} of client {id} was never published");
         }
@@ -360,6 +424,9 @@ impl World {
                 let silent_ns = self.clock.now_ns() - client.heard_ns;
                 let is_shown = !client.has_heartbeat() || silent_ns <= SILENCE_NS_MAX;
                 assert!(is_shown, "client {} heard nothing for {silent_ns} ns", client.id);
+                let token = client.token.as_ref();
+                let is_over = token.is_some_and(|token| token.must_have_ended(self.clock.now_ns()));
+                assert!(!is_over, "client {} outlives its token", client.id);
             }
         }
     }
