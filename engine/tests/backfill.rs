@@ -18,6 +18,7 @@ use gridcast::feed::lane_reader::LaneReader;
 use gridcast::feed::log::{Feed, Opened};
 use gridcast::feed::message::{Origin, Place};
 use gridcast::feed::options::From;
+use gridcast::feed::prepared::Prepared;
 use gridcast::feed::registry::{Registry, RegistryOptions};
 use gridcast::feed::topic::Topic;
 use harness::feeds::{S, doorbell, message, name, options, retention};
@@ -76,9 +77,9 @@ impl Bed {
         let frames = seqs.map(|seq| {
             let (topic, payload) = &self.sent[seq as usize - 1];
             let number = self.feed.number();
-            let origin = Arc::new(Origin { topic: topic.as_str().into(), number });
-            let place = Place { epoch: self.feed.epoch(), seq, origin: &origin, announce: false };
-            encoder.encode(place, message(payload)).concat()
+            let origin = Arc::new(Origin { topic: topic.as_str().into(), pattern: None, number });
+            let place = Place { epoch: self.feed.epoch(), seq, origin: &origin };
+            encoder.encode(place, &mut Prepared::new(message(payload))).concat()
         });
         frames.flatten().collect()
     }

@@ -11,7 +11,7 @@ use crate::result::run_file::RunFile;
 /// Writes the pages of results that are there already, and says where.
 ///
 /// # Errors
-/// [`HtmlError`] at the first that cannot be read or written.
+/// At the first that cannot be read or written.
 pub fn run(args: &ReportArgs) -> Result<Exit, HtmlError> {
     if args.out.is_some() && args.directories.len() > 1 {
         return Err(HtmlError::OneFile(args.directories.len()));
