@@ -29,8 +29,9 @@ impl<B: Backend> Core<B> {
         self.entrances.iter().any(|entrance| entrance.accepting == accepting)
     }
 
-    /// While accepting rests for want of descriptors, a newcomer is no reason to try again.
-    pub(crate) fn somebody_came(&mut self, at: usize) {
+    /// While accepting is suspended for want of descriptors, a new connection is no reason to try
+    /// again.
+    pub(crate) fn accept_ready(&mut self, at: usize) {
         let entrance = &mut self.entrances[at];
         if entrance.accepting == Accepting::Waiting {
             entrance.accepting = Accepting::More;
@@ -84,7 +85,7 @@ impl<B: Backend> Core<B> {
     }
 
     /// A connection has ended: one that waits may have its descriptor.
-    pub(crate) fn room_again(&mut self) {
+    pub(crate) fn descriptor_freed(&mut self) {
         if self.is_full() {
             return;
         }

@@ -12,7 +12,7 @@ use crate::metrics::Gate;
 use crate::net::backend::Backend;
 
 impl<B: Backend> Core<B> {
-    pub(crate) fn tell_status(
+    pub(crate) fn send_status(
         &mut self,
         key: u32,
         request: &Request,

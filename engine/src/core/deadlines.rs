@@ -20,13 +20,13 @@ const CENSUS_PER_TICK: usize = 4096;
 const RESERVE_MS_MAX: u64 = 1_000;
 
 impl<B: Backend> Core<B> {
-    /// Has a connection that just took up a role come by when it is time to ping it.
-    pub(crate) fn come_by_for_ping(&mut self, key: u32) {
+    /// Schedules the first ping of a connection that just took up a role.
+    pub(crate) fn schedule_ping(&mut self, key: u32) {
         let ping = wheel::tick_of_ms(self.config.keepalive.ping_interval_ms);
         self.set_due(key, self.now + ping);
     }
 
-    /// Has a connection come by at a tick, or earlier if its rights end or a heartbeat is due then.
+    /// Schedules a connection for a tick, or earlier if its rights end or a heartbeat is due then.
     pub(crate) fn set_due(&mut self, key: u32, due: Tick) {
         let earlier = self.expiry(key).into_iter().chain(self.heartbeat_due(key));
         let due = earlier.fold(due, Tick::min);
@@ -61,7 +61,7 @@ impl<B: Backend> Core<B> {
         for _ in 0..DUE_PER_TURN {
             let Some((key, at)) = self.due.pop_front() else { return };
             if self.conns.get(key as usize).is_some_and(|conn| conn.due == at) {
-                self.came_due(key, self.now);
+                self.handle_due(key, self.now);
             }
             if self.now_ns() >= end_ns {
                 return;
@@ -95,7 +95,7 @@ impl<B: Backend> Core<B> {
         if self.is_crowded(key) { RESERVE_MS_MAX } else { u64::MAX }
     }
 
-    fn came_due(&mut self, key: u32, now: Tick) {
+    fn handle_due(&mut self, key: u32, now: Tick) {
         if self.expiry(key).is_some_and(|expiry| expiry <= now) {
             return self
                 .close(key, &Close::new(CloseCode::Unauthorised, Denied::Expired.to_string()));
@@ -115,7 +115,7 @@ impl<B: Backend> Core<B> {
         match &conn.role {
             Role::Closing(_) => {
                 // The wheel reaches less far than the longest deadline, and is behind after a long
-                // sleep: then one comes by early.
+                // sleep: then one fires early.
                 let close_ms_max = config.keepalive.close_timeout_ms;
                 if silent >= ticks(close_ms_max).max(1) {
                     return self.cut(key);

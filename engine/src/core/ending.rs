@@ -3,8 +3,8 @@
 //!
 //! | call | what the peer gets | when the slot is free |
 //! |---|---|---|
-//! | `close` | the close of its protocol: a close frame, an SSE event, or nothing | as `say_last` |
-//! | `say_last` | the given bytes, after the rest of a torn frame | once sent and answered |
+//! | `close` | the close of its protocol: a frame, an SSE event or nothing | as `send_last` |
+//! | `send_last` | the given bytes, after the rest of a torn frame | once sent and answered |
 //! | `cut` | nothing; a reset if bytes are still unsent | at once |
 //! | `end` | nothing but the end of the stream | at once |
 //!
@@ -72,7 +72,7 @@ impl<B: Backend> Core<B> {
         let parses_on = conn.is_websocket() && close.code != CloseCode::Protocol;
         let closing = if parses_on { Closing::AwaitClose } else { Closing::AwaitEnd };
         self.metrics.closing(close.code.into());
-        self.say_last(key, &last, closing);
+        self.send_last(key, &last, closing);
     }
 
     /// While the engine drains, a request that has begun is answered; the answers to those before
@@ -83,14 +83,14 @@ impl<B: Backend> Core<B> {
             let exchange = self.take_exchange(key);
             self.refuse_request(key, &Refusal::not_ready(), &exchange);
         } else if conn.has_unsent() {
-            self.say_last(key, b"", Closing::AwaitEnd);
+            self.send_last(key, b"", Closing::AwaitEnd);
         } else {
             self.end(key, CloseReason::Draining);
         }
     }
 
-    /// Sends `last` as a connection's last words.
-    pub(crate) fn say_last(&mut self, key: u32, last: &[u8], closing: Closing) {
+    /// Sends `last` as the last bytes of a connection.
+    pub(crate) fn send_last(&mut self, key: u32, last: &[u8], closing: Closing) {
         self.unsubscribe(key);
         let close_ms_max = self.config.keepalive.close_timeout_ms.min(self.reserve_ms_max(key));
         let due = self.now + wheel::tick_of_ms(close_ms_max).max(1);
@@ -112,7 +112,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// The last words are with the kernel.
+    /// The last bytes are with the kernel.
     pub(crate) fn sent_last(&mut self, key: u32) {
         let conn = &mut self.conns[key as usize];
         match conn.role {
@@ -125,7 +125,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// Removes a connection whose time to end is over. One that did not take its last words is
+    /// Removes a connection whose time to end is over. One that did not take its last bytes is
     /// reset: ended quietly, the kernel would go on keeping its unsent bytes, for minutes, for
     /// nobody.
     pub(crate) fn cut(&mut self, key: u32) {
@@ -154,7 +154,7 @@ impl<B: Backend> Core<B> {
         }
         self.metrics.closed(reason);
         self.shared.admission.leave(conn.source, self.now_ns());
-        self.room_again();
+        self.descriptor_freed();
         // Without connections a core sleeps, and counts nothing any more.
         if self.conns.is_empty() {
             self.metrics.emptied();
@@ -198,8 +198,8 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// Tells a browser, which comes back by itself, when to do so.
-    fn have_retried(&mut self, key: u32, delay_ms: u64) {
+    /// Tells a browser, which reconnects by itself, how long to wait before.
+    fn send_retry(&mut self, key: u32, delay_ms: u64) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if matches!(conn.role, Role::Subscriber(LaneKind::SSE)) {
             let mut field = Vec::new();
@@ -229,7 +229,7 @@ impl<B: Backend> Core<B> {
         while let Some(key) = self.next_to_drain(left_now) {
             let delay_ms = self.shared.reconnect_ms(key);
             let reason = format!("draining: reconnect in {delay_ms} ms");
-            self.have_retried(key, delay_ms);
+            self.send_retry(key, delay_ms);
             self.close(key, &Close::new(CloseCode::Draining, reason));
             if self.now_ns() >= began_ns + ENDING_NS {
                 break;

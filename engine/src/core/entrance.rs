@@ -6,7 +6,7 @@ use std::io;
 use crate::core::wheel::Tick;
 use crate::http::route::Door;
 
-/// How long accepting rests after it failed for want of descriptors or memory.
+/// How long accepting is suspended after it failed for want of descriptors or memory.
 const ACCEPT_REST_TICKS: Tick = 2;
 
 /// Whether connections wait to be accepted.

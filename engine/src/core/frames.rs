@@ -43,7 +43,7 @@ impl<B: Backend> Core<B> {
             Ok(Decoded::Part(bytes)) => return Consumed::Bytes(bytes),
             Ok(Decoded::Frame { consumed, event }) => (consumed, event),
             Err(close) => {
-                self.broke_protocol(key, &close);
+                self.protocol_error(key, &close);
                 return Consumed::Rest;
             }
         };
@@ -82,18 +82,18 @@ impl<B: Backend> Core<B> {
                 self.take_inflated(payload.len());
                 self.message(key, kind, Cow::Owned(payload));
             }
-            Err(close) => self.broke_protocol(key, &close),
+            Err(close) => self.protocol_error(key, &close),
         }
     }
 
     /// After this nothing from the peer can be understood, not even its close frame.
-    fn broke_protocol(&mut self, key: u32, close: &Close) {
+    fn protocol_error(&mut self, key: u32, close: &Close) {
         if matches!(self.conns[key as usize].role, Role::Closing(_)) {
             return self.end(key, CloseReason::PeerGone);
         }
         self.metrics.closing(close.code.into());
         let frame = encode::close(close.code.code(), &close.reason);
-        self.say_last(key, &frame, Closing::AwaitEnd);
+        self.send_last(key, &frame, Closing::AwaitEnd);
     }
 
     fn message(&mut self, key: u32, kind: Kind, mut payload: Cow<'_, [u8]>) {
@@ -103,7 +103,7 @@ impl<B: Backend> Core<B> {
                 let delivery = &mut self.conns[key as usize].delivery;
                 delivery.push_private(&encoder::message_frame(deflate, kind, &payload));
             }
-            Role::Multiplexed(_) => self.obey(key, kind, payload.to_mut()),
+            Role::Multiplexed(_) => self.handle_command(key, kind, payload.to_mut()),
             Role::Subscriber(_) => {
                 let reason = "this socket only receives: publish on /v1/publish/{topic}";
                 self.close(key, &Close::new(CloseCode::Unsupported, reason));
@@ -186,6 +186,6 @@ impl<B: Backend> Core<B> {
             Some(code) => encode::close(code, ""),
             None => encode::control(Opcode::Close, b""),
         };
-        self.say_last(key, &answer, Closing::AfterFlush);
+        self.send_last(key, &answer, Closing::AfterFlush);
     }
 }

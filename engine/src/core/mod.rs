@@ -284,14 +284,14 @@ impl<B: Backend> Core<B> {
         self.flush_some();
         self.look_some();
         // After that, so that what was published does not wait for them.
-        self.welcome();
+        self.serve_newcomers();
         self.tick();
         self.drain();
     }
 
     fn take_event(&mut self, event: Readiness) {
         let key = match event.source {
-            Source::Entrance(at) => return self.somebody_came(at),
+            Source::Entrance(at) => return self.accept_ready(at),
             Source::Conn(key) => key,
         };
         let Some(conn) = self.conns.get_mut(key as usize) else { return };

@@ -110,10 +110,10 @@ impl<B: Backend> Core<B> {
     }
 
     /// Carries out one message of a multiplexed client. What fails is told, with or without an id.
-    pub(crate) fn obey(&mut self, key: u32, kind: Kind, payload: &mut [u8]) {
+    pub(crate) fn handle_command(&mut self, key: u32, kind: Kind, payload: &mut [u8]) {
         if kind == Kind::Binary {
             let message = "commands are text messages: binary ones only come from the engine";
-            return self.tell_failure(key, None, &Failure::new(ErrorCode::BadRequest, message));
+            return self.send_error(key, None, &Failure::new(ErrorCode::BadRequest, message));
         }
         self.take_command();
         let mut parser = std::mem::take(&mut self.commands);
@@ -122,11 +122,11 @@ impl<B: Backend> Core<B> {
                 if !matches!(action, Action::Publish(_)) && !self.take_control(key) => {}
             Ok(Command { id, action }) => {
                 if let Err(failure) = self.carry_out(key, id.as_ref(), action) {
-                    self.tell_failure(key, id.as_ref(), &failure);
+                    self.send_error(key, id.as_ref(), &failure);
                 }
             }
             Err(_) if !self.take_control(key) => {}
-            Err((id, error)) => self.tell_failure(key, id.as_ref(), &error.into()),
+            Err((id, error)) => self.send_error(key, id.as_ref(), &error.into()),
         }
         self.commands = parser;
     }
@@ -141,7 +141,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn tell_failure(&mut self, key: u32, id: Option<&Id>, failure: &Failure) {
+    fn send_error(&mut self, key: u32, id: Option<&Id>, failure: &Failure) {
         self.metrics.commands_refused.add(1);
         self.answer(key, &reply::error(id, failure.code, &failure.message));
     }

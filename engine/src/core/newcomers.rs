@@ -21,11 +21,11 @@ impl<B: Backend> Core<B> {
     ///
     /// A core that serves newcomers in every turn never blocks in its poll, so where cores share a
     /// CPU the scheduler takes its time slice away (3 ms measured). It yields after each part.
-    pub(crate) fn welcome(&mut self) {
+    pub(crate) fn serve_newcomers(&mut self) {
         let part_ns = if self.lanes.is_sweeping() { SWEEPING_NS } else { IDLE_NS };
         let end_ns = self.now_ns() + part_ns;
-        self.shake_hands(end_ns);
-        self.hear(end_ns);
+        self.continue_handshakes(end_ns);
+        self.read_newcomers(end_ns);
         self.accept(end_ns);
         if !self.lanes.is_sweeping() && self.now_ns() >= end_ns {
             thread::yield_now();
@@ -33,7 +33,7 @@ impl<B: Backend> Core<B> {
     }
 
     /// Takes some TLS handshakes a step further: each may cost as much as a hundred writes.
-    fn shake_hands(&mut self, end_ns: u64) {
+    fn continue_handshakes(&mut self, end_ns: u64) {
         for _ in 0..self.config.tls.handshakes_per_turn {
             let Some(key) = self.newcomers.handshakes.pop_front() else { return };
             match self.conns.get(key as usize) {
@@ -51,7 +51,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn hear(&mut self, end_ns: u64) {
+    fn read_newcomers(&mut self, end_ns: u64) {
         let mut now_ns = self.now_ns();
         for _ in 0..self.newcomers.others.len() {
             let Some(key) = self.newcomers.others.pop_front() else { return };

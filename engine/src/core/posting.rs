@@ -86,7 +86,7 @@ impl<B: Backend> Core<B> {
         let Some(mut batch) = posting.batch.take() else { return };
         while self.take_command() {
             if self.brake.is_on() {
-                self.have_wait(key);
+                self.pause_publisher(key);
                 break;
             }
             let Some((number, line)) = batch.next_line() else {
@@ -100,7 +100,7 @@ impl<B: Backend> Core<B> {
                 }
             }
         }
-        self.have_wait_a_turn(key);
+        self.defer(key);
         if let Role::Request(Some(posting)) = &mut self.conns[key as usize].role {
             posting.batch = Some(batch);
         }

@@ -96,23 +96,23 @@ impl<B: Backend> Core<B> {
     /// share of this turn.
     pub(crate) fn has_to_wait(&mut self, key: u32) -> bool {
         if self.brake.is_on() && self.conns[key as usize].publishes() {
-            self.have_wait(key);
+            self.pause_publisher(key);
         } else if self.commands_left == 0 {
-            self.have_wait_a_turn(key);
+            self.defer(key);
         }
         self.conns[key as usize].queued.paced
     }
 
-    /// Has a connection wait until publishers may go on, if it does not wait already.
-    pub(crate) fn have_wait(&mut self, key: u32) {
+    /// Pauses a connection until publishers may go on, if it does not wait already.
+    pub(crate) fn pause_publisher(&mut self, key: u32) {
         if self.begin_wait(key) {
             self.paced.push_back(key);
             self.metrics.paced();
         }
     }
 
-    /// Has a connection wait until others had their turn, if it does not wait already.
-    pub(crate) fn have_wait_a_turn(&mut self, key: u32) {
+    /// Defers a connection until others had their turn, if it does not wait already.
+    pub(crate) fn defer(&mut self, key: u32) {
         if self.begin_wait(key) {
             self.next_turn.push_back(key);
         }
@@ -238,7 +238,7 @@ impl<B: Backend> Core<B> {
         }
         match &mut conn.role {
             Role::Closing(closing) => *closing = Closing::AfterFlush,
-            _ => self.say_last(key, b"", Closing::AfterFlush),
+            _ => self.send_last(key, b"", Closing::AfterFlush),
         }
     }
 
@@ -275,7 +275,7 @@ impl<B: Backend> Core<B> {
         self.send_private(key);
     }
 
-    /// Has a connection come by when the rest of the request it began is due: between requests it
+    /// Schedules a connection for when the rest of the request it began is due: between requests it
     /// has more time.
     fn expect_rest(&mut self, key: u32) {
         let Some(conn) = self.conns.get(key as usize) else { return };
@@ -361,7 +361,7 @@ impl<B: Backend> Core<B> {
             io::ErrorKind::WouldBlock => {}
             io::ErrorKind::Interrupted => self.queue_read(key),
             _ => {
-                self.tell_not_tls(key);
+                self.refuse_plain_http(key);
                 self.end(key, CloseReason::PeerGone);
             }
         }

@@ -34,7 +34,7 @@ impl<B: Backend> Core<B> {
         match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),
             Ok(Some((request, _))) if request.publishes() && self.brake.is_on() => {
-                self.have_wait(key);
+                self.pause_publisher(key);
                 Consumed::Hold(0)
             }
             Ok(Some((mut request, head_bytes))) => {
@@ -80,15 +80,15 @@ impl<B: Backend> Core<B> {
         match served {
             Ok(()) => {}
             Err(refusal) if refusal.is_temporary() && request.is_of_event_source() => {
-                self.have_come_back(key, &refusal, &exchange);
+                self.end_with_retry(key, &refusal, &exchange);
             }
             Err(refusal) => self.refuse_request(key, &refusal, &exchange),
         }
     }
 
-    /// An `EventSource` takes up again a stream that ends, but gives up for good at any status but
-    /// 200: so it gets a stream that ends at once and says when to come back.
-    fn have_come_back(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
+    /// An `EventSource` reconnects after a stream that ends, but gives up for good at any status
+    /// but 200: so it gets a stream that ends at once and says how long to wait.
+    fn end_with_retry(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
         self.metrics.refused(refusal.status);
         let drain_ms = if self.shared.is_draining() { self.config.drain.deadline_ms } else { 0 };
         let delay_ms = drain_ms + self.shared.reconnect_ms(key);
@@ -97,7 +97,7 @@ impl<B: Backend> Core<B> {
         sse::retry(&mut bytes, delay_ms);
         sse::close(&mut bytes, code.code(), &refusal.message);
         sse::end(&mut bytes);
-        self.say_last(key, &bytes, Closing::AwaitEnd);
+        self.send_last(key, &bytes, Closing::AwaitEnd);
     }
 
     fn admit_forwarded(&mut self, key: u32, request: &Request) -> Result<(), Refusal> {
@@ -146,8 +146,8 @@ impl<B: Backend> Core<B> {
                 self.admit_work()?;
                 self.respond(key, &Response::text(Status::Ok, ""), exchange);
             }
-            Route::Metrics => self.tell_metrics(key, request, exchange),
-            Route::Status => self.tell_status(key, request, exchange)?,
+            Route::Metrics => self.send_metrics(key, request, exchange),
+            Route::Status => self.send_status(key, request, exchange)?,
             Route::Drain => self.begin_drain(key, request, exchange)?,
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
             Route::PublishOne { topic, kind, body } => {
@@ -172,7 +172,7 @@ impl<B: Backend> Core<B> {
                 let mut head = event_stream_head(&exchange.cors, self.date());
                 sse::begin(&mut head, self.shared.retry_ms(key));
                 self.conns[key as usize].delivery.push_private(&head);
-                self.notice_when_gone(key);
+                self.watch_for_loss(key);
                 self.subscribe(key, lane, options);
             }
             Route::Multiplexed { form, hello, handshake } => {
@@ -199,7 +199,7 @@ impl<B: Backend> Core<B> {
     /// Has the kernel notice when the client of an event stream is gone without a word: it answers
     /// no pings, but all it is sent has to be acknowledged, heartbeats at least. How long a socket
     /// may stall is for another limit to say.
-    fn notice_when_gone(&mut self, key: u32) {
+    fn watch_for_loss(&mut self, key: u32) {
         let Config { keepalive, flush, .. } = &*self.config;
         let patience_ms = keepalive.idle_timeout_ms.max(flush.lag_age_ms_max);
         let stream = self.conns[key as usize].transport.stream_mut();
@@ -208,7 +208,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn tell_metrics(&mut self, key: u32, request: &Request, exchange: &Exchange) {
+    fn send_metrics(&mut self, key: u32, request: &Request, exchange: &Exchange) {
         let text = self.shared.render_metrics();
         let response = match request.wants_open_metrics() {
             true => Response::metrics(text, true),
@@ -238,7 +238,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: &Exchange) {
         let bytes = response.encode(exchange, self.date());
         if !exchange.keep_alive {
-            return self.say_last(key, &bytes, Closing::AwaitEnd);
+            return self.send_last(key, &bytes, Closing::AwaitEnd);
         }
         let heard = self.now;
         let conn = &mut self.conns[key as usize];
@@ -250,7 +250,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn refuse_request(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
         self.metrics.refused(refusal.status);
         let bytes = refusal.encode(exchange, self.date());
-        self.say_last(key, &bytes, Closing::AwaitEnd);
+        self.send_last(key, &bytes, Closing::AwaitEnd);
     }
 
     /// Has a connection that is one too many told so: once it has asked for something, because how
@@ -261,8 +261,8 @@ impl<B: Backend> Core<B> {
         self.queue_read(key);
     }
 
-    /// Whoever speaks HTTP to a port that speaks TLS is told so, in words he understands.
-    pub(crate) fn tell_not_tls(&mut self, key: u32) {
+    /// Answers a client that speaks plain HTTP to a TLS port in plain HTTP.
+    pub(crate) fn refuse_plain_http(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if conn.transport.failure() == Some(TlsFailure::NotTls) {
             let message = "this port speaks TLS: use https:// or wss://";

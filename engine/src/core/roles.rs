@@ -56,7 +56,7 @@ impl<B: Backend> Core<B> {
         let conn = &mut self.conns[key as usize];
         conn.heard = now;
         conn.role = role;
-        self.come_by_for_ping(key);
+        self.schedule_ping(key);
     }
 
     /// Makes a connection, whose answer is queued, a subscriber of a lane that was just opened for

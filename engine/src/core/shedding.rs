@@ -19,7 +19,7 @@ impl<B: Backend> Core<B> {
         let (pending, sockets) = self.shared.memory_in_use(&self.config);
         let before = self.shedding.level;
         let level = before.next(&[pending, sockets]);
-        self.tell_level(level, pending, sockets);
+        self.log_level(level, pending, sockets);
         self.shedding.level = level;
         self.metrics.set_shedding(level as u64);
         if level == Level::Calm {
@@ -38,7 +38,7 @@ impl<B: Backend> Core<B> {
     }
 
     /// One line a second at most, and none while nothing changes.
-    fn tell_level(&mut self, level: Level, pending: Usage, sockets: Usage) {
+    fn log_level(&mut self, level: Level, pending: Usage, sockets: Usage) {
         let second = self.now / TICKS_PER_S;
         let shedding = &mut self.shedding;
         if level == shedding.told || shedding.told_in_second == second {
@@ -83,7 +83,7 @@ impl<B: Backend> Core<B> {
                 continue;
             }
             self.disconnect(key);
-            self.metrics.gave_up(held_bytes);
+            self.metrics.memory_freed(held_bytes);
             excess = [0, 1].map(|at: usize| excess[at].saturating_sub(frees[at]));
         }
     }

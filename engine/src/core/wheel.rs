@@ -6,7 +6,7 @@
 pub const TICK_MS: u64 = 100;
 /// Ticks in a second.
 pub const TICKS_PER_S: Tick = 1000 / TICK_MS as Tick;
-/// Slots of the wheel: deadlines further than this many ticks away come by early and go on.
+/// Slots of the wheel: deadlines further away fire early and are entered again.
 const SLOTS: usize = 512;
 /// Entries that an emptied slot keeps room for.
 const KEPT_PER_SLOT: usize = 32;
@@ -59,7 +59,7 @@ impl Wheel {
         }
     }
 
-    /// Enters `key` for `due`, or the next tick if that is past. Answers the tick it will come by
+    /// Enters `key` for `due`, or the next tick if that is past. Answers the tick at which it fires
     /// at, by which the owner tells a current entry from one it has given up.
     pub fn enter(&mut self, key: u32, due: Tick) -> Tick {
         let earliest = self.now + 1;

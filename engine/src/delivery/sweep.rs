@@ -254,7 +254,7 @@ impl Lanes {
         if lane.reader.head() == before {
             // Retention alone has moved; a sweep under way looks at its end.
             if lane.sweep.is_none() {
-                self.let_go(key);
+                self.release_passed(key);
             }
         } else if lane.sweep.is_some() {
             lane.again = lane.again.or(Some(published_ns));
@@ -271,13 +271,13 @@ impl Lanes {
         // The key may be another lane's by now.
         if Arc::ptr_eq(&lane.tap, &swept.tap) {
             lane.swept_pos = swept.target.pos;
-            self.let_go(swept.key);
+            self.release_passed(swept.key);
         }
     }
 
     /// Lets go of what retention has passed, once all members have been looked at, and tells
     /// publishers how far this core is.
-    fn let_go(&mut self, key: u32) {
+    fn release_passed(&mut self, key: u32) {
         let lane = &mut self.lanes[key as usize];
         if lane.is_looked_at {
             return;
@@ -296,7 +296,7 @@ impl Lanes {
     pub fn look_again(&mut self) {
         for key in std::mem::take(&mut self.look_again) {
             self.lanes[key as usize].is_looked_at = false;
-            self.let_go(key);
+            self.release_passed(key);
         }
     }
 

@@ -31,7 +31,7 @@ pub fn run(
     mut reloader: Option<Reloader>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), StartError> {
-    let hearing = hear_signals()?;
+    let hearing = listen_for_signals()?;
     if let Err(error) = socket::raise_descriptor_limit() {
         tracing::warn!(%error, "the soft limit of descriptors stays (ulimit -n)");
     }
@@ -42,7 +42,7 @@ pub fn run(
         cores = engine.threads.len(),
         "listening"
     );
-    tell_room(&engine);
+    log_capacity(&engine);
     ready(engine.address());
     let mut is_told_to_end = false;
     while !(engine.has_failed() || engine.is_drained()) {
@@ -68,8 +68,8 @@ pub fn run(
     Ok(())
 }
 
-/// How many connections fit, before somebody finds out by one that does not.
-fn tell_room(engine: &Engine) {
+/// Logs how many connections fit, before one is refused.
+fn log_capacity(engine: &Engine) {
     let cells = || (0..engine.shared.cores()).map(|core| &engine.shared.port(core).metrics);
     let connections: u64 = cells().map(|cell| cell.room.value()).fold(0, u64::saturating_add);
     let descriptors = cells().map(|cell| cell.descriptors_max.value()).max();
@@ -100,7 +100,7 @@ fn reload(engine: &Engine, reloader: Option<&mut Reloader>) {
     }
 }
 
-fn hear_signals() -> io::Result<mpsc::Receiver<i32>> {
+fn listen_for_signals() -> io::Result<mpsc::Receiver<i32>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (heard, hearing) = mpsc::channel();
     Builder::new().name("signals".into()).spawn(move || {

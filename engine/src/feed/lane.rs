@@ -114,7 +114,7 @@ impl Chain {
     }
 
     /// Copies the last frame, which is at `last`, into a segment of its size.
-    fn keep_alone(&mut self, last: Cursor) {
+    fn copy_last_frame(&mut self, last: Cursor) {
         let source = Arc::clone(self.writer.segment());
         let frame = &source.bytes()[(last.frame_pos - source.base()) as usize..];
         // Filled before it is linked: a reader must never see the head go back.
@@ -352,7 +352,7 @@ impl LaneWriter {
         self.advance_tail_to_seq(head.seq - 1);
         // Of frames that were put before a lane the last has a segment of its own.
         if self.chain.writer.extent().frames > 0 {
-            self.chain.keep_alone(self.tail());
+            self.chain.copy_last_frame(self.tail());
         }
         self.drop_passed();
         true

@@ -70,7 +70,7 @@ impl LaneReader {
     }
 
     /// True when frame `seq` or a later one announced a topic, so that whoever skips it must ask
-    /// the feed what he misses.
+    /// the feed what is missing.
     pub fn has_announced_since(&self, seq: u64) -> bool {
         self.announcing.last() >= seq.max(1)
     }

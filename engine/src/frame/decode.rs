@@ -76,7 +76,7 @@ impl Decoder {
         if let Some(assembly) = &mut self.assembly
             && let Some(open) = assembly.open.take()
         {
-            return self.go_on(open, buf);
+            return self.continue_frame(open, buf);
         }
         let Some(head) = Head::parse(buf, is_deflate_agreed)? else {
             return Ok(Decoded::Need(header_bytes(buf)));
@@ -104,7 +104,7 @@ impl Decoder {
         let is_deflated = head.is_deflated;
         self.assembly.get_or_insert_with(|| Box::new(Assembly::new(kind, is_deflated)));
         let open = OpenFrame { left: head.len, mask: head.mask, is_final: head.is_final };
-        let taken = self.go_on(open, buf.get_mut(head.bytes..).unwrap_or_default())?;
+        let taken = self.continue_frame(open, buf.get_mut(head.bytes..).unwrap_or_default())?;
         match taken {
             Decoded::Part(bytes) => Ok(Decoded::Part(head.bytes + bytes)),
             whole => Ok(whole),
@@ -112,7 +112,11 @@ impl Decoder {
     }
 
     /// Takes in more of the frame that is open, and the rest of it if that is there.
-    fn go_on<'b>(&mut self, open: OpenFrame, buf: &mut [u8]) -> Result<Decoded<'b>, Close> {
+    fn continue_frame<'b>(
+        &mut self,
+        open: OpenFrame,
+        buf: &mut [u8],
+    ) -> Result<Decoded<'b>, Close> {
         let bytes = open.left.min(buf.len());
         let part = buf.get_mut(..bytes).unwrap_or_default();
         mask::apply(part, open.mask);

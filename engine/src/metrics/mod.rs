@@ -393,7 +393,7 @@ impl CoreMetrics {
         self.shedding.set(level);
     }
 
-    /// The last connection is gone: nothing hangs on any, though no count may follow.
+    /// The last connection is gone: no memory belongs to any, though no count may follow.
     pub fn emptied(&self) {
         self.pending_bytes.set(0);
         self.owed_max.set(0);
@@ -409,8 +409,8 @@ impl CoreMetrics {
         self.owed_max.value()
     }
 
-    /// Bytes that hung on a connection are free again before the next count.
-    pub fn gave_up(&self, bytes: u64) {
+    /// Bytes that belonged to a connection are free again before the next count.
+    pub fn memory_freed(&self, bytes: u64) {
         self.pending_bytes.subtract(bytes);
     }
 
@@ -434,7 +434,7 @@ impl CoreMetrics {
         self.asked[outcome as usize].add(1);
     }
 
-    /// User memory, bytes: of connection slots, of what hangs on them (incomplete input, private
+    /// User memory, bytes: of connection slots, of what belongs to them (incomplete input, private
     /// output), and of the read buffer.
     pub fn set_memory(&self, slot_bytes: u64, pending_bytes: u64, buffer_bytes: u64) {
         self.slot_bytes.set(slot_bytes);

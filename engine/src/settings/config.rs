@@ -260,7 +260,7 @@ section! {
     Memory {
         /// All logs together, bytes.
         log_bytes_max: u64,
-        /// What hangs on all connections together, bytes.
+        /// What belongs to all connections together, bytes.
         pending_bytes_max: u64,
         /// Kernel memory of sockets that lag, bytes; 0 sets no limit.
         socket_bytes_max: u64,

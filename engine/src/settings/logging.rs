@@ -28,12 +28,12 @@ pub fn init(log: &Log) -> io::Result<(Level, Lines)> {
     };
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     subscriber.try_init().map_err(io::Error::other)?;
-    tell_panics(lines.clone());
+    log_panics(lines.clone());
     Ok((Level(handle), lines))
 }
 
 /// The standard hook writes to standard error itself, and would wait there.
-fn tell_panics(lines: Lines) {
+fn log_panics(lines: Lines) {
     std::panic::set_hook(Box::new(move |panic| {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(%panic, %backtrace, "a fault of the engine itself: please report it");

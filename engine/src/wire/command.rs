@@ -200,7 +200,7 @@ impl Parser {
             (self.tape, tape) = (tape.reset(), Tape(Vec::new()));
             self.scratch.clear();
             self.scratch.extend_from_slice(line);
-            json::soften(&mut self.scratch);
+            json::make_portable(&mut self.scratch);
             parsed = simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape);
         }
         let parsed = parsed.map_err(|_| CommandError::NotJson(json::fault(line)));

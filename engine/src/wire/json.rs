@@ -73,7 +73,7 @@ pub fn is_portable(json: &[u8]) -> bool {
 
 /// Replaces what only some parsers accept by what all do, in its place: numbers by 0, half of a
 /// surrogate pair by U+FFFD. Nothing moves. For reading what stands around them.
-pub fn soften(json: &mut [u8]) {
+pub fn make_portable(json: &mut [u8]) {
     let (mut numbers, mut surrogates) = (Vec::new(), Vec::new());
     walk(json, |token| {
         match token {
@@ -314,7 +314,7 @@ mod tests {
     fn what_is_softened_keeps_its_place() {
         let mut json = br#"{"a":1e999,"b":[-18446744073709551616 , 5],"c":"x\uD800y"}"#.to_vec();
         let length = json.len();
-        soften(&mut json);
+        make_portable(&mut json);
         let expected = r#"{"a":0    ,"b":[0                     , 5],"c":"x\ufffdy"}"#;
         assert_eq!((std::str::from_utf8(&json).unwrap(), json.len()), (expected, length));
     }

@@ -115,7 +115,7 @@ fn server_config(settings: &config::Tls) -> Result<ServerConfig, SettingsError> 
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    // New with each reload: a ticket must not carry who was trusted into a time when he is not.
+    // New with each reload: a ticket must not outlive the trust in its client.
     config.ticketer = ring::Ticketer::new().map_err(unusable)?;
     config.send_tls13_tickets = TICKETS;
     Ok(config)
