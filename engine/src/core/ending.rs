@@ -116,9 +116,16 @@ impl<B: Backend> Core<B> {
     pub(crate) fn sent_last(&mut self, key: u32) {
         let conn = &mut self.conns[key as usize];
         match conn.role {
+            Role::Closing(Closing::AfterFlush | Closing::AwaitEnd)
+                if !conn.transport.take_leave() =>
+            {
+                self.flush(key);
+            }
             Role::Closing(Closing::AfterFlush) => self.end(key, CloseReason::Done),
             // The peer may be gone already; else it ends the connection when it sees our end.
-            Role::Closing(Closing::AwaitEnd) if conn.transport.shutdown_write().is_err() => {
+            Role::Closing(Closing::AwaitEnd)
+                if conn.transport.stream_mut().shutdown_write().is_err() =>
+            {
                 self.end(key, CloseReason::PeerGone);
             }
             _ => {}

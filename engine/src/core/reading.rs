@@ -233,11 +233,15 @@ impl<B: Backend> Core<B> {
         if conn.queued.read_held || conn.queued.paced || conn.rest.is_ready() {
             return;
         }
-        if !conn.has_unsent() || conn.transport.is_handshaking() {
+        let is_done = !conn.has_unsent() && conn.transport.take_leave();
+        if is_done || conn.transport.is_handshaking() {
             return self.end(key, CloseReason::PeerGone);
         }
         match &mut conn.role {
-            Role::Closing(closing) => *closing = Closing::AfterFlush,
+            Role::Closing(closing) => {
+                *closing = Closing::AfterFlush;
+                self.flush(key);
+            }
             _ => self.send_last(key, b"", Closing::AfterFlush),
         }
     }

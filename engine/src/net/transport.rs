@@ -73,19 +73,12 @@ impl<S: Stream> Transport<S> {
         let _ = self.stream_mut().write(bytes);
     }
 
-    /// Says that nothing more follows.
-    ///
-    /// # Errors
-    /// As `shutdown(2)`.
-    pub fn shutdown_write(&mut self) -> io::Result<()> {
-        self.take_leave();
-        self.stream_mut().shutdown_write()
-    }
-
-    /// Ends a TLS session in good order, as far as the socket takes that now.
-    pub fn take_leave(&mut self) {
-        if let Self::Tls(stream) = self {
-            stream.take_leave();
+    /// Ends a TLS session in good order, once what was taken is out. False while the end of it
+    /// waits for the socket, to be pushed when that takes bytes again.
+    pub fn take_leave(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.take_leave(),
         }
     }
 

@@ -17,8 +17,10 @@ use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+};
 use rustls::{Error, InvalidMessage, ServerConfig};
 
 use crate::metrics::TlsFailure;
@@ -50,8 +52,13 @@ pub struct TlsStream<S> {
     outgoing: Vec<u8>,
     /// The kernel has refused some since the last write that it took whole.
     is_slow: bool,
+    /// The end of what is sent was said.
+    has_left: bool,
     failure: Option<TlsFailure>,
 }
+
+/// A session that may encipher.
+type Traffic<'a> = WriteTraffic<'a, ServerConnectionData>;
 
 /// Buffers that all connections of a core share; none while there is no TLS.
 #[derive(Debug, Default)]
@@ -77,7 +84,8 @@ impl<S: Stream> TlsStream<S> {
     pub fn new(socket: S, config: Arc<ServerConfig>) -> Result<Self, Error> {
         let session = UnbufferedServerConnection::new(config)?;
         let (incoming, outgoing) = (Vec::new(), Vec::new());
-        Ok(Self { socket, session, incoming, outgoing, is_slow: false, failure: None })
+        let (is_slow, has_left) = (false, false);
+        Ok(Self { socket, session, incoming, outgoing, is_slow, has_left, failure: None })
     }
 
     /// As [`Transport::read`](crate::net::transport::Transport::read). What the session itself has
@@ -147,19 +155,22 @@ impl<S: Stream> TlsStream<S> {
         self.send(&held)
     }
 
-    /// Ends the session in good order, as far as the socket takes that now.
-    pub fn take_leave(&mut self) {
-        if self.is_handshaking() || self.failure.is_some() || !self.outgoing.is_empty() {
-            return;
+    /// Ends the session in good order, once what was taken is out. False while the kernel has not
+    /// taken the end of it: a writable event will follow, and the end is to be
+    /// [pushed](Self::push).
+    pub fn take_leave(&mut self) -> bool {
+        if self.is_handshaking() || self.failure.is_some() {
+            return true;
         }
+        if self.has_left || !self.outgoing.is_empty() {
+            return self.outgoing.is_empty();
+        }
+        self.has_left = true;
         let mut alert = [0; ALERT_BYTES_MAX];
-        let status = self.session.process_tls_records(&mut self.incoming);
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state
-            && let Ok(alert_bytes) = traffic.queue_close_notify(&mut alert)
-        {
-            // A peer that is gone, or takes nothing, need not be told.
-            let _ = self.socket.write(&alert[..alert_bytes]);
-        }
+        let sealed = self.when_open(|traffic| traffic.queue_close_notify(&mut alert));
+        // A peer that is gone need not be told.
+        let sent = sealed.and_then(|bytes| self.send(alert.get(..bytes).unwrap_or_default()));
+        sent.unwrap_or(true)
     }
 
     /// True until the handshake is done.
@@ -237,6 +248,14 @@ impl<S: Stream> TlsStream<S> {
 
     /// Enciphers `plain` into `sealed`; answers the bytes that made.
     fn seal(&mut self, plain: &[u8], sealed: &mut [u8]) -> io::Result<usize> {
+        self.when_open(|traffic| traffic.encrypt(plain, sealed))
+    }
+
+    /// Has `act` encipher something, after what the session itself has to say.
+    fn when_open(
+        &mut self,
+        act: impl FnOnce(&mut Traffic<'_>) -> Result<usize, EncryptError>,
+    ) -> io::Result<usize> {
         loop {
             // What is incomplete is shown again: the session counts on finding it there.
             let UnbufferedStatus { discard, state } =
@@ -244,7 +263,7 @@ impl<S: Stream> TlsStream<S> {
             let state = state.map_err(io::Error::other)?;
             match state {
                 ConnectionState::WriteTraffic(mut traffic) => {
-                    let answer = traffic.encrypt(plain, sealed).map_err(io::Error::other);
+                    let answer = act(&mut traffic).map_err(io::Error::other);
                     self.forget_incoming(discard);
                     return answer;
                 }
