@@ -24,7 +24,7 @@ use crate::limits::rate::{PerSecond, TokenBucket};
 use crate::metrics;
 use crate::net::backend::Stream;
 use crate::net::transport::Transport;
-use crate::wire::deflate::{INFLATER_BYTES, Inflater};
+use crate::wire::deflate::Context;
 
 /// One peer.
 #[derive(Debug)]
@@ -68,8 +68,8 @@ pub struct Conn<S> {
 /// What few connections have, so that all others carry one pointer for it.
 #[derive(Debug, Default)]
 pub struct Extras {
-    /// What messages refer to that may refer to earlier ones; none before the first of them.
-    pub inflater: Option<Box<Inflater>>,
+    /// What its messages may refer to, if they may refer to earlier ones.
+    pub context: Context,
     /// How much more it may publish by POST now; none before it did.
     pub posts: Option<TokenBucket>,
     /// Why it is one too many, until it has been told.
@@ -248,7 +248,7 @@ pub enum Closing {
 
 impl Extras {
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.inflater.as_ref().map_or(0, |_| INFLATER_BYTES)
+        size_of::<Self>() + self.context.memory_bytes()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::frame::{Kind, Opcode, encode};
 use crate::metrics::{CloseReason, Gate};
 use crate::net::backend::Backend;
 use crate::wire::close::{Close, CloseCode};
-use crate::wire::deflate::Inflater;
+use crate::wire::deflate;
 
 impl<B: Backend> Core<B> {
     /// Counts a ping, a pong or a command; false when it is one too many and the connection closes.
@@ -66,16 +66,13 @@ impl<B: Backend> Core<B> {
     fn deflated_message(&mut self, key: u32, kind: Kind, deflated: &[u8]) {
         let bytes_max = self.config.limits.message_bytes_max as usize;
         let conn = &mut self.conns[key as usize];
-        let inflater = match conn.keeps_context {
-            true => {
-                let inflater = &mut conn.extras().inflater;
-                inflater.get_or_insert_with(|| Box::new(Inflater::with_context()))
-            }
-            false => &mut self.inflater,
+        let inflated = match conn.keeps_context {
+            true => self.inflater.message_in(&mut conn.extras().context, deflated, bytes_max),
+            false => self.inflater.message(deflated, bytes_max),
         };
         let inflated = match kind {
-            Kind::Text => inflater.text(deflated, bytes_max),
-            Kind::Binary => inflater.message(deflated, bytes_max),
+            Kind::Text => inflated.and_then(deflate::text),
+            Kind::Binary => inflated,
         };
         match inflated {
             Ok(payload) => {

@@ -85,37 +85,76 @@ fn deflate(compress: &mut Compress, out: &mut Vec<u8>, payload: &[u8]) {
     }
 }
 
-/// User memory of an inflater: the window of 32 KiB, and its tables.
-pub const INFLATER_BYTES: usize = 48 << 10;
+/// The most that a message may refer back (RFC 7692, section 7.1.2.2).
+const WINDOW_BYTES: usize = 32 << 10;
 
-/// Inflates messages: of any clients that keep no context between them, or of one that does.
+/// What the messages of a client that keeps its context may refer to: the end of those before.
+/// Only as large as they were, and nothing before the first.
+#[derive(Debug, Default)]
+pub struct Context {
+    window: Vec<u8>,
+}
+
+impl Context {
+    /// Takes in a message, as it was before it was deflated.
+    fn take(&mut self, message: &[u8]) {
+        let message = &message[message.len().saturating_sub(WINDOW_BYTES)..];
+        let len = self.window.len() + message.len();
+        self.window.drain(..len.saturating_sub(WINDOW_BYTES));
+        self.window.extend_from_slice(message);
+    }
+
+    /// Bytes of user memory held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.window.capacity()
+    }
+}
+
+/// Inflates the messages of any clients, one after the other.
 #[derive(Debug)]
 pub struct Inflater {
     decompress: Decompress,
-    keeps_context: bool,
-    /// Its stream was ended by the sender: the next message begins another.
-    is_ended: bool,
 }
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self { decompress: Decompress::new(false), keeps_context: false, is_ended: false }
+        Self { decompress: Decompress::new(false) }
     }
 }
 
 impl Inflater {
-    /// One for a client whose messages refer to those before them.
-    #[must_use]
-    pub fn with_context() -> Self {
-        Self { keeps_context: true, ..Self::default() }
-    }
-
     /// The message that `deflated`, all its fragments together, stands for. Whatever it claims, no
     /// more than about `bytes_max` is ever allocated.
     ///
     /// # Errors
     /// [`CloseCode::TooBig`] above `bytes_max`, [`CloseCode::Protocol`] where it is not deflate.
     pub fn message(&mut self, deflated: &[u8], bytes_max: usize) -> Result<Vec<u8>, Close> {
+        self.message_after(&[], deflated, bytes_max)
+    }
+
+    /// As [`message`](Self::message), of a client that may refer to `context`; the message joins
+    /// it.
+    ///
+    /// # Errors
+    /// As [`message`](Self::message).
+    pub fn message_in(
+        &mut self,
+        context: &mut Context,
+        deflated: &[u8],
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Close> {
+        let message = self.message_after(&context.window, deflated, bytes_max)?;
+        context.take(&message);
+        Ok(message)
+    }
+
+    fn message_after(
+        &mut self,
+        window: &[u8],
+        deflated: &[u8],
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Close> {
         let (mut out, mut rest) = (Vec::new(), deflated);
         for streams in 0..=FINAL_BLOCKS_MAX {
             // Nothing at all is no deflate, but some clients send the empty message so.
@@ -123,9 +162,9 @@ impl Inflater {
                 return Ok(out);
             }
             // Section 7.2.3.4: a sender may end its stream; what follows begins another.
-            if streams > 0 || !self.keeps_context || self.is_ended {
-                self.decompress.reset(false);
-                self.is_ended = false;
+            self.decompress.reset(false);
+            if streams == 0 && !window.is_empty() {
+                self.decompress.set_dictionary(window).map_err(|_| corrupt())?;
             }
             if !self.inflate(&mut rest, &mut out, bytes_max)? {
                 return self.finish(out, bytes_max);
@@ -134,28 +173,13 @@ impl Inflater {
         Err(corrupt())
     }
 
-    /// The text that `deflated` stands for.
-    ///
-    /// # Errors
-    /// As [`message`](Self::message), and [`CloseCode::InvalidText`].
-    pub fn text(&mut self, deflated: &[u8], bytes_max: usize) -> Result<Vec<u8>, Close> {
-        let text = self.message(deflated, bytes_max)?;
-        match std::str::from_utf8(&text) {
-            Ok(_) => Ok(text),
-            Err(_) => Err(CloseCode::InvalidText.into()),
-        }
-    }
-
-    /// Puts back what every sender leaves out and, where the next message begins anew, an empty
-    /// final block. A message that was cut short takes them for its own bytes: it says more then,
-    /// or does not end where they do.
+    /// Puts back what every sender leaves out, and an empty final block. A message that was cut
+    /// short takes them for its own bytes: it says more then, or does not end where they do.
     fn finish(&mut self, mut out: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, Close> {
-        let last: &[u8] = if self.keeps_context { &[] } else { &FINAL_BLOCK };
-        let (tail, len) = ([TAIL.as_slice(), last].concat(), out.len());
+        let (tail, len) = ([TAIL.as_slice(), &FINAL_BLOCK].concat(), out.len());
         let mut rest = tail.as_slice();
         let is_ended = self.inflate(&mut rest, &mut out, bytes_max)?;
-        let ends_right = is_ended != self.keeps_context && rest.is_empty() && out.len() == len;
-        if ends_right { Ok(out) } else { Err(corrupt()) }
+        if is_ended && rest.is_empty() && out.len() == len { Ok(out) } else { Err(corrupt()) }
     }
 
     /// Inflates `rest` up to its end, or that of a final block; whether it was the latter.
@@ -179,15 +203,23 @@ impl Inflater {
                 return Err(Close::new(CloseCode::TooBig, reason));
             }
             match status {
-                Status::StreamEnd => {
-                    self.is_ended = true;
-                    return Ok(true);
-                }
+                Status::StreamEnd => return Ok(true),
                 _ if rest.is_empty() && out.len() < out.capacity() => return Ok(false),
                 _ if taken == 0 && out.len() == before_out => return Err(corrupt()),
                 _ => {}
             }
         }
+    }
+}
+
+/// An inflated message, if it is text.
+///
+/// # Errors
+/// [`CloseCode::InvalidText`] where it is not.
+pub fn text(message: Vec<u8>) -> Result<Vec<u8>, Close> {
+    match std::str::from_utf8(&message) {
+        Ok(_) => Ok(message),
+        Err(_) => Err(CloseCode::InvalidText.into()),
     }
 }
 
@@ -249,9 +281,29 @@ mod tests {
 
     #[test]
     fn text_must_be_text() {
-        let code = |bytes: &[u8]| Inflater::default().text(&deflated(15, bytes), 99).err();
+        let code = |bytes: &[u8]| text(bytes.to_vec()).err();
         assert_eq!(code("grün".as_bytes()), None);
         assert_eq!(code(&[0xFF]).map(|close| close.code), Some(CloseCode::InvalidText));
+    }
+
+    /// Messages of a sender that keeps its context: each but its tail.
+    fn deflated_together(messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+        let deflated = messages.iter().map(|message| {
+            encoder.get_mut().clear();
+            encoder.write_all(message).unwrap();
+            encoder.flush().unwrap();
+            encoder.get_ref().strip_suffix(&TAIL).unwrap().to_vec()
+        });
+        deflated.collect()
+    }
+
+    #[test]
+    fn a_bomb_leaves_no_context_behind() {
+        let bomb = deflated(15, &vec![0; 64 << 20]);
+        let mut context = Context::default();
+        assert!(Inflater::default().message_in(&mut context, &bomb, 1 << 20).is_err());
+        assert_eq!(context.memory_bytes(), 0);
     }
 
     #[test]
@@ -349,6 +401,25 @@ mod tests {
             prop_assert!(bytes.ends_with(&TAIL));
             bytes.truncate(bytes.len() - TAIL.len());
             prop_assert_eq!(inflated(&bytes), Ok(payload));
+        }
+
+        #[test]
+        fn messages_refer_to_those_before_them(
+            messages in proptest::collection::vec(
+                (1_usize..20, 0_usize..3000).prop_map(|(unit, times)| {
+                    (0..unit as u8).collect::<Vec<_>>().repeat(times)
+                }),
+                1..12,
+            ),
+        ) {
+            let (mut inflater, mut context) = (Inflater::default(), Context::default());
+            for (deflated, message) in deflated_together(&messages).iter().zip(&messages) {
+                // Others have their turn in between.
+                prop_assert_eq!(inflater.message(&[0x00], 99), Ok(Vec::new()));
+                let read = inflater.message_in(&mut context, deflated, 1 << 20);
+                prop_assert_eq!(read.as_ref(), Ok(message));
+                prop_assert!(context.memory_bytes() <= 2 * WINDOW_BYTES);
+            }
         }
 
         #[test]
