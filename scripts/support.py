@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -62,12 +63,19 @@ def programs(options, *packages):
                                                                    profile=options.profile)
 
 
+def free_port(host="127.0.0.1"):
+    """A port that nobody listens on yet, for servers that cannot choose one themselves."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
 class Engine:
     """An engine of one's own on a free port, from entering to leaving a `with`."""
 
-    def __init__(self, binaries, log, *settings, cores=1, cpus=None):
-        self.log, self.cpus = Path(log), cpus
-        self.command = [str(binaries / "gridcast"), "--listen", "127.0.0.1:0", "--cores",
+    def __init__(self, binaries, log, *settings, cores=1, cpus=None, host="127.0.0.1"):
+        self.log, self.cpus, self.host = Path(log), cpus, host
+        self.command = [str(binaries / "gridcast"), "--listen", f"{host}:0", "--cores",
                         str(cores), *(flag for setting in settings for flag in ("--set", setting))]
         self.process = self.port = None
 
@@ -94,7 +102,8 @@ class Engine:
         if self.process.poll() is not None:
             sys.exit(f"the engine ended at once (exit {self.process.returncode}):\n"
                      + self.log.read_text())
-        return re.search(r"listening.*address=127\.0\.0\.1:(\d+)", self.log.read_text())
+        return re.search(rf"listening.*address={re.escape(self.host)}:(\d+)",
+                         self.log.read_text())
 
     @property
     def pid(self):
@@ -102,11 +111,11 @@ class Engine:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def ws_url(self):
-        return f"ws://127.0.0.1:{self.port}"
+        return f"ws://{self.host}:{self.port}"
 
     def metrics(self):
         """Every series with its value; nothing while the engine cannot be asked."""
@@ -125,12 +134,33 @@ class Engine:
 
     def rss_bytes(self):
         """Memory in use; 0 when the engine is gone."""
+        return self._memory_bytes("VmRSS")
+
+    def own_bytes(self):
+        """Memory that is its own, without pages of the program and its libraries: those count once
+        they are touched, and the kernel takes them back when it likes; 0 when it is gone."""
+        return self._memory_bytes("RssAnon") + self._memory_bytes("RssShmem")
+
+    def peak_bytes(self):
+        """The most memory that was ever in use; 0 when the engine is gone."""
+        return self._memory_bytes("VmHWM")
+
+    def _memory_bytes(self, word):
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
             return 0
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        found = re.search(rf"{word}:\s+(\d+) kB", status)
         return int(found[1]) * 1024 if found else 0
+
+    def cpu_s(self):
+        """CPU time that it has taken so far; 0 when it is gone."""
+        try:
+            # The name of the program stands in parentheses, and may hold anything.
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def complaints(self):
         """Lines of the log that tell of an error or a panic."""

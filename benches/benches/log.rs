@@ -21,7 +21,7 @@ use gridcast::feed::kind::{Form, LaneKind};
 use gridcast::feed::log::{Feed, FeedName, Opened};
 use gridcast::feed::message::Message;
 use gridcast::feed::options::{From, LagPolicy, Mode};
-use gridcast::feed::registry::{Registry, RegistryOptions};
+use gridcast::feed::registry::{Identity, Registry, RegistryOptions};
 use gridcast::feed::retention::{Retention, RetentionClasses};
 use gridcast::feed::topic::{Pattern, Target, Topic};
 use gridcast::frame::Kind;
@@ -40,7 +40,7 @@ const PATTERNS: [&str; 10] = [
     "+/+/data",
     "pmu/1001/+",
 ];
-const MESSAGE: Message<'static> = Message { kind: Kind::Binary, payload: &[0x5A; 92] };
+const MESSAGE: Message<'static> = Message::of_client(Kind::Binary, &[0x5A; 92]);
 const FLUSH_BYTES_MAX: usize = 256 << 10;
 const SUBSCRIBERS: u32 = 1_000;
 
@@ -83,7 +83,7 @@ fn walk(criterion: &mut Criterion) {
     group.bench_function("1000 frames", |bencher| {
         bencher.iter(|| {
             let mut at = opened.reader.oldest();
-            while at.seq < opened.reader.head().seq {
+            while at.ordinal < opened.reader.head().ordinal {
                 at = opened.reader.after(black_box(at));
             }
             at
@@ -169,6 +169,7 @@ impl Bed {
             forget_after_ns: u64::MAX,
             classes: RetentionClasses::new(Vec::new(), retention),
             epoch: Epoch(1),
+            identity: Identity::PerFeed,
         });
         for pattern in &PATTERNS[..patterns] {
             let target = Target::Pattern(Pattern::new(pattern).unwrap());

@@ -6,11 +6,13 @@ use crate::settings::config::Config;
 use crate::settings::layers::{Settings, SettingsError};
 use crate::settings::logging;
 use crate::settings::reload::Reloader;
+use crate::status;
 use crate::wire::close;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -73,6 +75,25 @@ enum Command {
     Config(ConfigArgs),
     /// Print the WebSocket close codes, and what a client should do after each
     CloseCodes,
+    /// Look at the back-plane, as a running node sees it
+    #[command(subcommand)]
+    Backplane(BackplaneCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum BackplaneCommand {
+    /// Print what the node counts; exit code 1 where it is not connected
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Where the node is asked; by default where the settings say that it listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    address: Option<SocketAddr>,
+    /// The file of a token that may administer, where the node wants one
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -89,23 +110,60 @@ struct ConfigArgs {
 /// Settings are wrong, as are command lines.
 const EXIT_USAGE: u8 = 2;
 
-/// Does what the command line says. `serve` runs the engine until it is done.
-pub fn run<E: Display>(
-    cli: Cli,
-    serve: impl FnOnce(Config, Reloader) -> Result<(), E>,
-) -> ExitCode {
+/// What a program makes of its settings.
+pub trait Program {
+    /// Why it did not start or did not go on.
+    type Error: Display;
+
+    /// Checks what only this program understands.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    fn check(&self, config: &Config) -> Result<(), SettingsError>;
+
+    /// Runs the engine until it is done.
+    ///
+    /// # Errors
+    /// Why it could not.
+    fn serve(self, config: Config, reloader: Reloader) -> Result<(), Self::Error>;
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli, program: impl Program) -> ExitCode {
     match cli.command {
-        None => start(cli.layers, serve),
-        Some(Command::Config(args)) => config(&cli.layers, &args),
+        None => start(cli.layers, program),
+        Some(Command::Config(args)) => config(&cli.layers, &args, &program),
         Some(Command::CloseCodes) => print(&close::table()),
+        Some(Command::Backplane(BackplaneCommand::Status(args))) => status(&cli.layers, &args),
     }
 }
 
-fn start<E: Display>(
-    layers: Layers,
-    serve: impl FnOnce(Config, Reloader) -> Result<(), E>,
-) -> ExitCode {
+fn status(layers: &Layers, args: &StatusArgs) -> ExitCode {
+    let read = layers.read(None).and_then(|settings| Config::new(&settings));
+    let config = match read {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_USAGE, error),
+    };
+    let listens = config.admin.listen.unwrap_or(config.server.listen);
+    let address = args.address.unwrap_or(listens);
+    let token = args.token_file.as_deref().map(fs::read_to_string).transpose();
+    let asked = token.and_then(|token| status::ask(address, token.as_deref().map(str::trim)));
+    match asked {
+        Ok(status) if status.is_up => print(&status.text),
+        Ok(status) => {
+            print(&status.text);
+            ExitCode::FAILURE
+        }
+        Err(error) => fail(1, format!("{address}: {error}")),
+    }
+}
+
+fn start(layers: Layers, program: impl Program) -> ExitCode {
     let read = layers.read(None).and_then(|settings| Ok((Config::new(&settings)?, settings)));
+    let read = read.and_then(|(config, settings)| {
+        program.check(&config)?;
+        Ok((config, settings))
+    });
     let (config, settings) = match read {
         Ok(read) => read,
         Err(error) => return fail(EXIT_USAGE, error),
@@ -115,7 +173,7 @@ fn start<E: Display>(
         Err(error) => return fail(1, error),
     };
     let reloader = Reloader::new(settings, Box::new(move || layers.read(None)), level);
-    let code = match serve(config, reloader) {
+    let code = match program.serve(config, reloader) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail_on(&mut lines, 1, error),
     };
@@ -123,7 +181,7 @@ fn start<E: Display>(
     code
 }
 
-fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
+fn config(layers: &Layers, args: &ConfigArgs, program: &impl Program) -> ExitCode {
     let file = args.check.as_ref().and_then(Option::as_deref);
     let settings = match layers.read(file) {
         Ok(settings) => settings,
@@ -134,7 +192,7 @@ fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
         Err(error) => return fail(EXIT_USAGE, error),
     };
     if args.check.is_some()
-        && let Err(error) = check_files(&config)
+        && let Err(error) = check_files(&config, program)
     {
         return fail(EXIT_USAGE, error);
     }
@@ -142,10 +200,10 @@ fn config(layers: &Layers, args: &ConfigArgs) -> ExitCode {
 }
 
 /// As a start would read them; what that would only warn of is told as well.
-fn check_files(config: &Config) -> Result<(), SettingsError> {
+fn check_files(config: &Config, program: &impl Program) -> Result<(), SettingsError> {
     let log = logging::init(&config.log).map_err(|error| SettingsError(vec![error.to_string()]));
     let (_, lines) = log?;
-    let checked = Engine::check(config);
+    let checked = SettingsError::both(Engine::check(config), program.check(config)).map(drop);
     lines.wait_written();
     checked
 }
@@ -272,13 +330,22 @@ mod tests {
 
     #[test]
     fn serving_gets_the_settings_and_its_failure_the_exit_code() {
+        struct Seen<'a>(&'a RefCell<Option<Config>>);
+        impl Program for Seen<'_> {
+            type Error = String;
+
+            fn check(&self, _: &Config) -> Result<(), SettingsError> {
+                Ok(())
+            }
+
+            fn serve(self, config: Config, _: Reloader) -> Result<(), String> {
+                self.0.replace(Some(config));
+                Ok(())
+            }
+        }
         let seen = RefCell::new(None);
         let cli = Cli::parse_from(["gridcast", "--listen", "0.0.0.0:1"]);
-        let code = run(cli, |config, _| {
-            seen.replace(Some(config));
-            Ok::<(), String>(())
-        });
-        assert_eq!(code, ExitCode::from(EXIT_USAGE));
+        assert_eq!(run(cli, Seen(&seen)), ExitCode::from(EXIT_USAGE));
         assert!(seen.borrow().is_none(), "an unsafe address must not be served");
     }
 
@@ -290,7 +357,10 @@ mod tests {
             fs::write(&path, &expected).unwrap();
         }
         let sample = fs::read_to_string(&path).unwrap();
-        assert_eq!(sample, expected, "UPDATE_SAMPLE=1 cargo test -p gridcast writes it anew");
+        assert_eq!(
+            sample, expected,
+            "UPDATE_SAMPLE=1 cargo test -p gridcast-engine writes it anew"
+        );
         let mut settings = Settings::default();
         settings.add_file("gridcast.toml", &sample);
         assert_eq!(Config::new(&settings), Ok(Config::default()));

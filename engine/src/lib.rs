@@ -17,5 +17,6 @@ pub mod limits;
 pub mod metrics;
 pub mod net;
 pub mod settings;
+pub mod status;
 pub mod sync;
 pub mod wire;

@@ -78,7 +78,7 @@ impl Bed {
             let (topic, payload) = &self.sent[seq as usize - 1];
             let number = self.feed.number();
             let origin = Arc::new(Origin { topic: topic.as_str().into(), pattern: None, number });
-            let place = Place { epoch: self.feed.epoch(), seq, origin: &origin };
+            let place = Place { epoch: self.feed.epoch(), ordinal: seq, seq, origin: &origin };
             encoder.encode(place, &mut Prepared::new(message(payload))).concat()
         });
         frames.flatten().collect()
@@ -170,7 +170,7 @@ fn what_all_ask_for_at_once_is_encoded_once() {
                 barrier.wait();
                 let (own, _) = bed.feed.reach_back(&mut reader, &From::Oldest);
                 encodes.fetch_add(u64::from(own), Ordering::Relaxed);
-                assert_eq!(reader.oldest().seq, 1);
+                assert_eq!(reader.oldest().ordinal, 1);
             });
         }
     });
@@ -195,11 +195,11 @@ fn publishers_go_on_while_a_lane_is_filled() {
         });
         begun.wait();
         raw.refresh();
-        let before = raw.head().seq;
+        let before = raw.head().ordinal;
         bed.feed.reach_back(&mut reader, &From::Oldest);
         raw.refresh();
         is_over.store(true, Ordering::Relaxed);
-        let meanwhile = raw.head().seq - before;
+        let meanwhile = raw.head().ordinal - before;
         assert!(meanwhile > 10, "{meanwhile} messages were published meanwhile");
         publisher.join().unwrap();
     });
@@ -217,14 +217,14 @@ fn a_lane_that_is_filled_and_gets_nothing_more_can_be_compacted() {
         let used = bed.registry.usage().log_bytes;
         let mut late = bed.open(JSON);
         assert_eq!(bed.feed.reach_back(&mut late, &From::Oldest), (0, 0));
-        assert_eq!(late.oldest().seq, oldest_seq);
+        assert_eq!(late.oldest().ordinal, oldest_seq);
         bed.feed.tidy(S, 0);
         assert_eq!(bed.registry.usage().log_bytes, used, "nothing is left to give back");
         bed.publish("t", b"one more");
         let oldest = late.oldest();
         for (reader, cursor) in [(&mut late, oldest), (&mut reader, cursor)] {
             reader.refresh();
-            assert_eq!(bytes_from(reader, cursor), bed.encoded(JSON, cursor.seq..302));
+            assert_eq!(bytes_from(reader, cursor), bed.encoded(JSON, cursor.ordinal..302));
         }
     }
 }
@@ -242,7 +242,7 @@ fn while_memory_is_short_only_the_last_frame_is_encoded() {
     let mut reader = bed.open(JSON);
     assert_eq!(bed.feed.reach_back(&mut reader, &From::Oldest).0, 1);
     assert_eq!(reader.oldest(), reader.newest());
-    assert!(log.head().seq > 0);
+    assert!(log.head().ordinal > 0);
 }
 
 #[derive(Clone, Debug)]
@@ -327,7 +327,7 @@ proptest! {
                     bed.feed.reach_back(reader, &from);
                     let placed = bed.feed.place(reader, &from);
                     let expected = bed.feed.place(&bed.open(LaneKind::RAW), &from);
-                    prop_assert_eq!(placed.cursor.seq, expected.cursor.seq);
+                    prop_assert_eq!(placed.cursor.ordinal, expected.cursor.ordinal);
                     prop_assert_eq!(placed.gap, expected.gap);
                     cursors.push((core, placed.cursor));
                 }
@@ -336,7 +336,7 @@ proptest! {
         for (core, cursor) in cursors {
             let reader = cores[core].as_mut().unwrap();
             reader.refresh();
-            let expected = bed.encoded(kind, cursor.seq..bed.sent.len() as u64 + 1);
+            let expected = bed.encoded(kind, cursor.ordinal..bed.sent.len() as u64 + 1);
             prop_assert_eq!(bytes_from(reader, cursor), expected);
         }
     }
@@ -374,7 +374,7 @@ proptest! {
                     reader.refresh();
                     bed.feed.reach_back(reader, &from);
                     let cursor = bed.feed.place(reader, &from).cursor;
-                    let told = bed.feed.announced(kind, 0..cursor.seq);
+                    let told = bed.feed.announced(kind, 0..cursor.ordinal);
                     let told = told.iter().map(|origin| origin.number).collect();
                     followers.push(Numbered { core, cursor, told });
                 }
@@ -397,7 +397,7 @@ struct Numbered {
 
 impl Numbered {
     fn read(&mut self, reader: &LaneReader) {
-        while self.cursor.seq < reader.head().seq {
+        while self.cursor.ordinal < reader.head().ordinal {
             let (announced, number) = announced_and_number(reader.frame(self.cursor));
             self.told.extend(announced);
             assert!(self.told.contains(&number), "{number} at {:?}", self.cursor);
@@ -407,9 +407,9 @@ impl Numbered {
 
     fn skip(&mut self, feed: &Feed, reader: &LaneReader) {
         let newest = reader.newest();
-        if newest.seq > self.cursor.seq {
-            if reader.has_announced_since(self.cursor.seq) {
-                let missed = feed.announced(reader.kind(), self.cursor.seq..newest.seq);
+        if newest.ordinal > self.cursor.ordinal {
+            if reader.has_announced_since(self.cursor.ordinal) {
+                let missed = feed.announced(reader.kind(), self.cursor.ordinal..newest.ordinal);
                 self.told.extend(missed.iter().map(|origin| origin.number));
             }
             self.cursor = newest;

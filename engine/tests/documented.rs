@@ -24,7 +24,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
 
 use gridcast::settings::config::Config;
 use gridcast::settings::layers::Settings;
@@ -70,8 +69,7 @@ fn what_is_untrue_is_noticed() {
 #[test]
 fn the_protocol_page_leaves_nothing_out() {
     let page = page_text("protocol");
-    let codes = Command::new(env!("CARGO_BIN_EXE_gridcast")).arg("close-codes").output().unwrap();
-    for row in String::from_utf8(codes.stdout).unwrap().lines().skip(1) {
+    for row in gridcast::wire::close::table().lines().skip(1) {
         let (code, rest) = row.split_once(' ').unwrap();
         let (reconnect, reason) = rest.trim().split_once(' ').unwrap();
         let row = format!("| {code} | {reconnect} | {} |", reason.trim());
@@ -83,8 +81,9 @@ fn the_protocol_page_leaves_nothing_out() {
 }
 
 /// What a client may meet on the wire, beside close codes.
-const WORDS: [&str; 46] = [
+const WORDS: [&str; 47] = [
     "/v1/feed/",
+    "/v1/history/",
     "/v1/publish/",
     "/v1/publish`",
     "/v1/ws",

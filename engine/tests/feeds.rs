@@ -123,7 +123,7 @@ fn a_topic_of_the_engine_is_read_by_its_name() {
 fn publish_from_within(server: &Server, topic: &str, payload: &[u8]) {
     let topic = gridcast::feed::topic::Topic::new(topic).unwrap();
     let kind = gridcast::frame::Kind::Text;
-    let message = gridcast::feed::message::Message { kind, payload };
+    let message = gridcast::feed::message::Message::of_client(kind, payload);
     server.engine.publish(&topic, &mut None, message).unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! Every interleaving of the three cross-thread orderings of the engine: bytes of a segment against
 //! its published length, the end of a segment against its successor, and a ring of the doorbell
 //! against a core that goes to sleep. Runs only when built for it:
-//! `RUSTFLAGS="--cfg loom" cargo test -p gridcast --test loom --release`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p gridcast-engine --test loom --release`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 #![cfg(loom)]
 

@@ -19,8 +19,8 @@ use harness::{Server, http};
 const HEAD: &str = "\
 # Settings
 
-Written from the table of settings (`UPDATE_SAMPLE=1 cargo test -p gridcast --test manual`); not
-edited by hand.
+Written from the table of settings (`UPDATE_SAMPLE=1 cargo test -p gridcast-engine --test manual`);
+not edited by hand.
 
 Settings come from four layers, the later wins: defaults; the file of `--config`; the environment,
 as `GRIDCAST_{SECTION}_{KEY}`; flags, as `--set section.key=value`. `gridcast config --print` shows
@@ -38,7 +38,7 @@ fn the_page_of_settings_is_that_of_the_table() {
         fs::write(&path, &expected).unwrap();
     }
     let page = fs::read_to_string(&path).unwrap();
-    assert_eq!(page, expected, "UPDATE_SAMPLE=1 cargo test -p gridcast writes it anew");
+    assert_eq!(page, expected, "UPDATE_SAMPLE=1 cargo test -p gridcast-engine writes it anew");
 }
 
 #[test]

@@ -12,12 +12,16 @@ mod network;
 mod session;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flate2::{Compress, Compression, FlushCompress};
 use gridcast::auth::rules::Rules;
 use gridcast::core::Core;
+use gridcast::core::history::store::{HistoryStore, Page, Question, Reply, StoreError};
 use gridcast::core::shared::{Port as SharedPort, Shared};
+use gridcast::core::submission::{LogState, Publishing};
+use gridcast::feed::epoch::Epoch;
 use gridcast::feed::message::Message;
 use gridcast::feed::topic::Topic;
 use gridcast::frame::Kind;
@@ -57,7 +61,12 @@ impl Bed {
         let rules = Rules::load(&config).unwrap();
         let tls = Tls::new(&config.tls).unwrap();
         let ports = vec![SharedPort::new(FakeWake::default())];
-        let shared = Arc::new(Shared::new(config, rules, tls, ports, UNIX_MS));
+        let publishing = config.publishing;
+        let shared = Shared::new(config, rules, tls, ports, UNIX_MS);
+        let shared = Arc::new(match publishing {
+            Publishing::Local => shared,
+            Publishing::Log => shared.through_log(),
+        });
         shared.set_ready();
         let (port, clock) = (Port::default(), FakeClock::new(1_000));
         let backend = FakeBackend::new(port.clone(), clock.clone());
@@ -76,8 +85,7 @@ impl Bed {
     fn settle(&mut self) {
         for _ in 0..10_000 {
             self.turn();
-            if self.core.fall_asleep() != Some(std::time::Duration::ZERO) && !self.port.has_events()
-            {
+            if self.core.fall_asleep() != Some(Duration::ZERO) && !self.port.has_events() {
                 return;
             }
         }
@@ -110,7 +118,7 @@ impl Bed {
 
     /// Publishes past all cores.
     fn publish(&self, topic: &str, text: &str) {
-        let message = Message { kind: Kind::Text, payload: text.as_bytes() };
+        let message = Message::of_client(Kind::Text, text.as_bytes());
         let (topic, now_ns) = (Topic::new(topic).unwrap(), self.clock.now_ns());
         self.shared.registry.publish(&topic, &mut None, message, now_ns).unwrap();
     }
@@ -486,6 +494,66 @@ fn what_is_inflated_of_one_read_is_published_in_several_turns() {
         let grown = log_bytes(&bed) - before;
         assert!((1..=4 * BYTES).contains(&grown), "{grown} bytes in one turn");
     }
+}
+
+/// Another node may have been faster, but not for ever; while the log does not answer nobody knows.
+#[test]
+fn who_claims_more_than_the_log_comes_to_is_told_after_a_while() {
+    let config = Config { publishing: Publishing::Log, ..harness::config(&[]) };
+    let mut bed = Bed::with(config);
+    let (shared, clock) = (Arc::clone(&bed.shared), bed.clock.clone());
+    let set_log = |state| shared.submission.log().unwrap().set_state(state, clock.now_ns());
+    set_log(LogState::Up);
+    shared.registry.begin_epoch(Epoch(723), 0);
+    let raw = bed.subscribe(&format!("a?from=k3-{}&lag=disconnect", u64::MAX));
+    let multiplexed = bed.multiplexed();
+    let command = r#"{"subscribe":{"topic":"a","from":"k3-4096"}}"#;
+    multiplexed.send(&frame(TEXT, command.as_bytes()));
+    bed.pass_ms(5_000);
+    set_log(LogState::Held);
+    bed.pass_ms(8_000);
+    set_log(LogState::Up);
+    bed.pass_ms(9_000);
+    assert!(!is_closed(&raw) && !text_of(&multiplexed).contains("gap"));
+    bed.pass_ms(2_000);
+    assert!(is_closed(&raw) && text_of(&raw).contains("epoch: missed"), "{}", text_of(&raw));
+    let told = r#"{"gap":{"topic":"a","from":0,"to":0,"reason":"epoch"}}"#;
+    assert!(text_of(&multiplexed).ends_with(told), "{}", text_of(&multiplexed));
+}
+
+/// A store whose questions wait until a test answers them.
+#[derive(Clone, Default)]
+struct Slow(Arc<Mutex<Vec<Reply>>>);
+
+impl HistoryStore for Slow {
+    fn keeps(&self, _: &Topic) -> bool {
+        true
+    }
+
+    fn ask(&self, _: Question, reply: Reply) -> Result<(), StoreError> {
+        self.0.lock().unwrap().push(reply);
+        Ok(())
+    }
+}
+
+/// Those who asked first are gone, so nothing but the answer brings up the last one.
+#[test]
+fn answers_of_a_store_that_one_turn_leaves_are_taken_in_the_next() {
+    let mut bed = Bed::new(&[("history.store_requests_max", "100")]);
+    let store = Slow::default();
+    bed.shared.add_history(Box::new(store.clone()));
+    let ask = |n| format!("GET /v1/history/t/{n} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut wires: Vec<Wire> = (0..65).map(|n| bed.ask(&ask(n))).collect();
+    let last = wires.pop().unwrap();
+    wires.iter().for_each(Wire::reset);
+    bed.settle();
+    for reply in store.0.lock().unwrap().drain(..) {
+        reply.send(Ok(Page { rows: Vec::new(), is_last: true }));
+    }
+    bed.turn();
+    assert_eq!(bed.core.fall_asleep(), Some(Duration::ZERO), "one answer is left");
+    bed.settle();
+    assert!(text_of(&last).contains("200 OK"), "{}", text_of(&last));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn publish(registry: &Registry, topic: &str) {
 
 /// How many frames a feed has had.
 fn count(feed: &Feed) -> u64 {
-    feed.open(LaneKind::RAW, &doorbell(), 0).unwrap().reader.head().seq - 1
+    feed.open(LaneKind::RAW, &doorbell(), 0).unwrap().reader.head().ordinal - 1
 }
 
 /// A core that takes its time to wake up, as far as a publisher can tell: until then the topic that

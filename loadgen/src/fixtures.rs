@@ -94,6 +94,7 @@ pub fn plan_of(publishers: Vec<PublisherPlan>) -> Plan {
         run_id: 1,
         seed: 1,
         target: ([127, 0, 0, 1], 1).into(),
+        subscriber_nodes: Vec::new(),
         host: String::new(),
         token: None,
         tls: None,

@@ -85,7 +85,8 @@ fn values_are_accepted() {
 /// What has to be set for a key to be allowed.
 fn beside(table: &str, key: &str) -> &'static str {
     match (table, key) {
-        ("target", "dialect") => "url = 'ws://h:1'\n",
+        ("target", "dialect" | "subscriber_nodes") => "url = 'ws://h:1'\n",
+        ("subscribers", "resume") => "form = 'sse'\n",
         ("target", "publish_path" | "subscribe_path" | "subscribe_message") => {
             "url = 'ws://h:1'\ndialect = 'raw'\n"
         }

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::Grant;
+use crate::core::history::answer::Answer;
+use crate::core::submission::Window;
 use crate::core::wheel::Tick;
 use crate::delivery::flush::Delivery;
 use crate::feed::awaited::Follower;
@@ -74,6 +76,10 @@ pub struct Extras {
     pub posts: Option<TokenBucket>,
     /// Why it is one too many, until it has been told.
     pub excess: Option<Full>,
+    /// What it has on its way to a log; none before it had anything.
+    pub window: Option<Arc<Window>>,
+    /// Messages of its that it waits to be answered for.
+    pub awaited: u64,
 }
 
 /// Which queues of its core a connection stands in, so that it stands in each at most once.
@@ -91,6 +97,8 @@ pub struct Queued {
     pub read_held: bool,
     /// Not read until subscribers have what was published, or until others had their turn.
     pub paced: bool,
+    /// Not read until a log has acknowledged what it published.
+    pub awaits_log: bool,
     /// The end of its input was read: nothing more will come, but what came may still wait.
     pub ended: bool,
     /// A ping is out.
@@ -110,6 +118,8 @@ pub struct Queued {
 pub enum Role {
     /// Sending an HTTP request: its head, or the body of the request that is here.
     Request(Option<Box<Posting>>),
+    /// Being answered what was published before.
+    History(Box<Answer>),
     /// Following a feed, as WebSocket or as event stream.
     Subscriber(LaneKind),
     /// Following many feeds, publishing and being answered over one WebSocket.
@@ -125,7 +135,7 @@ pub enum Role {
 impl Role {
     /// True before it has become anything, and again once it has been told to go.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::Closing(_))
+        matches!(self, Self::Request(_) | Self::History(_) | Self::Closing(_))
     }
 
     /// Its name in the metrics; none while there is no more to say than that it is open.
@@ -136,7 +146,7 @@ impl Role {
             Self::Multiplexed(_) => Some(metrics::Role::Multiplexed),
             Self::Publisher(_) => Some(metrics::Role::Publisher),
             Self::Echo(_) => Some(metrics::Role::Echo),
-            Self::Request(_) | Self::Closing(_) => None,
+            Self::Request(_) | Self::History(_) | Self::Closing(_) => None,
         }
     }
 }
@@ -166,12 +176,24 @@ pub struct Batch {
     pub failed: u64,
     /// The first that was not, and why.
     pub first: Option<(u64, Refusal)>,
+    /// Lines that a log has still to acknowledge.
+    pub awaited: u64,
+    /// No line is left to be published.
+    pub is_read: bool,
 }
 
 impl Batch {
     /// The lines of `body`.
     pub fn new(body: Vec<u8>) -> Self {
         Self { body, ..Self::default() }
+    }
+
+    /// Counts a line that could not be published.
+    pub fn fail(&mut self, line: u64, refusal: Refusal) {
+        self.failed += 1;
+        if self.first.as_ref().is_none_or(|(first, _)| line < *first) {
+            self.first = Some((line, refusal));
+        }
     }
 
     /// The next line that is not empty, and its number, counted from 1.
@@ -291,7 +313,7 @@ impl<S: Stream> Conn<S> {
         match &self.role {
             Role::Subscriber(kind) => kind.form != Form::Sse,
             Role::Multiplexed(_) | Role::Publisher(_) | Role::Echo(_) => true,
-            Role::Request(_) | Role::Closing(_) => false,
+            Role::Request(_) | Role::History(_) | Role::Closing(_) => false,
         }
     }
 
@@ -300,7 +322,8 @@ impl<S: Stream> Conn<S> {
         match &self.role {
             Role::Subscriber(kind) => kind.form == Form::Sse,
             Role::Multiplexed(multiplexed) => multiplexed.has_heartbeat,
-            Role::Publisher(_) | Role::Echo(_) | Role::Request(_) | Role::Closing(_) => false,
+            Role::Publisher(_) | Role::Echo(_) => false,
+            Role::Request(_) | Role::History(_) | Role::Closing(_) => false,
         }
     }
 
@@ -309,13 +332,30 @@ impl<S: Stream> Conn<S> {
         match &self.role {
             Role::Publisher(_) | Role::Request(Some(_)) => true,
             Role::Multiplexed(multiplexed) => multiplexed.publishes,
-            Role::Subscriber(_) | Role::Echo(_) | Role::Request(None) | Role::Closing(_) => false,
+            Role::Subscriber(_) | Role::Echo(_) => false,
+            Role::Request(None) | Role::History(_) | Role::Closing(_) => false,
         }
+    }
+
+    /// True while it is not read, whatever has come.
+    pub fn is_held(&self) -> bool {
+        let Queued { read_held, paced, awaits_log, .. } = self.queued;
+        read_held || paced || awaits_log
+    }
+
+    /// What it has on its way to a log, from now on.
+    pub fn window(&mut self) -> Arc<Window> {
+        Arc::clone(self.extras().window.get_or_insert_default())
     }
 
     /// True when lines of its POST have still to be published.
     pub fn has_batch(&self) -> bool {
         matches!(&self.role, Role::Request(Some(posting)) if posting.batch.is_some())
+    }
+
+    /// True while it is answered what was published before.
+    pub fn asks_for_history(&self) -> bool {
+        matches!(&self.role, Role::History(_))
     }
 
     /// Who it is where topics are limited by who waits for them.
@@ -330,7 +370,7 @@ impl<S: Stream> Conn<S> {
     /// True when part of a request is here: more than the empty lines that may stand before one.
     pub fn has_begun_request(&self) -> bool {
         match &self.role {
-            Role::Request(Some(_)) => true,
+            Role::Request(Some(_)) | Role::History(_) => true,
             Role::Request(None) => !is_empty_lines(self.rest.bytes()),
             _ => false,
         }
@@ -363,6 +403,7 @@ impl<S: Stream> Conn<S> {
         let body = body
             + match &self.role {
                 Role::Multiplexed(multiplexed) => multiplexed.memory_bytes(),
+                Role::History(answer) => answer.memory_bytes(),
                 _ => 0,
             };
         let extras = self.extras.as_ref().map_or(0, |extras| extras.memory_bytes());

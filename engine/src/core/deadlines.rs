@@ -45,6 +45,8 @@ impl<B: Backend> Core<B> {
             let due = &mut self.due;
             self.wheel.advance(self.now, |key, at| due.push_back((key, at)));
             self.forget_given_up();
+            self.expire_submitted();
+            self.give_up_ahead();
             self.measure_memory();
             self.shed();
         }
@@ -110,7 +112,8 @@ impl<B: Backend> Core<B> {
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
         // While it waits for others nobody listens to it.
-        let heard = if conn.queued.paced { now } else { conn.heard };
+        let waits = conn.queued.paced || conn.queued.awaits_log;
+        let heard = if waits { now } else { conn.heard };
         let silent = now.saturating_sub(heard);
         match &conn.role {
             Role::Closing(_) => {
@@ -131,6 +134,7 @@ impl<B: Backend> Core<B> {
                 self.close(key, &CloseCode::Stalled.into());
             }
             _ if conn.delivery.lags() => self.set_due(key, conn.sent + lag),
+            Role::History(_) => self.history_due(key),
             Role::Request(_) => {
                 let ms_max = self.request_ms_max(key);
                 if silent >= ticks(ms_max) {

@@ -47,10 +47,16 @@ impl<B: Backend> Core<B> {
     pub(crate) fn close(&mut self, key: u32, close: &Close) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if let Role::Request(Some(posting)) = &mut conn.role
-            && posting.batch.is_some()
+            && (posting.batch.is_some() || conn.queued.awaits_log)
         {
-            // Its client is told which lines were published, and then that it is over.
+            // Its client is told what was published, and then that it is over.
             posting.exchange.keep_alive = false;
+            return;
+        }
+        if let Role::History(answer) = &mut conn.role
+            && close.code == CloseCode::Draining
+        {
+            answer.exchange.keep_alive = false;
             return;
         }
         let last = match conn.role {
@@ -102,7 +108,8 @@ impl<B: Backend> Core<B> {
         // From here on it is the beginning of its end.
         conn.heard = self.now;
         conn.delivery.push_private(last);
-        if std::mem::take(&mut conn.queued.read_held) {
+        let awaited_log = std::mem::take(&mut conn.queued.awaits_log);
+        if std::mem::take(&mut conn.queued.read_held) || awaited_log {
             // The peer's own close may be among what is kept.
             self.answered.push_back(key);
         }

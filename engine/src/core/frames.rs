@@ -2,11 +2,11 @@
 //! connection is read or flushed (that is `core`).
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::core::Core;
 use crate::core::conn::{Closing, Publisher, Role};
 use crate::core::reading::Consumed;
+use crate::core::submission::{Reply, Submission};
 use crate::core::wheel::TICKS_PER_S;
 use crate::feed::encoder;
 use crate::feed::message::Message;
@@ -95,7 +95,7 @@ impl<B: Backend> Core<B> {
 
     fn message(&mut self, key: u32, kind: Kind, mut payload: Cow<'_, [u8]>) {
         match self.conns[key as usize].role {
-            Role::Publisher(_) => self.publish_from(key, Message { kind, payload: &payload }),
+            Role::Publisher(_) => self.publish_from(key, Message::of_client(kind, &payload)),
             Role::Echo(deflate) => {
                 let delivery = &mut self.conns[key as usize].delivery;
                 delivery.push_private(&encoder::message_frame(deflate, kind, &payload));
@@ -106,7 +106,7 @@ impl<B: Backend> Core<B> {
                 self.close(key, &Close::new(CloseCode::Unsupported, reason));
             }
             // Sent before our close frame arrived.
-            Role::Closing(_) | Role::Request(_) => {}
+            Role::Closing(_) | Role::Request(_) | Role::History(_) => {}
         }
     }
 
@@ -123,9 +123,19 @@ impl<B: Backend> Core<B> {
         }
         let Role::Publisher(publisher) = &mut self.conns[key as usize].role else { return };
         let Publisher { topic, held, .. } = &mut **publisher;
-        match self.shared.registry.publish(topic, held, message, now_ns) {
-            Ok(published) => self.published(&published),
-            Err(error) => self.close(key, &Close::new(CloseCode::OverCapacity, error.to_string())),
+        let published = match self.shared.submission {
+            Submission::Local => self
+                .shared
+                .registry
+                .publish(topic, held, message, now_ns)
+                .map(|published| self.published(&published)),
+            Submission::Log(_) => {
+                let topic = topic.clone();
+                self.submit(key, (&topic, message), Reply::Silence, now_ns).map(drop)
+            }
+        };
+        if let Err(error) = published {
+            self.close(key, &Close::new(CloseCode::OverCapacity, error.to_string()));
         }
     }
 
@@ -139,13 +149,7 @@ impl<B: Backend> Core<B> {
         message: Message<'_>,
         now_ns: u64,
     ) -> Result<Published, FeedError> {
-        let known = self.recent.find(topic);
-        let is_known = known.as_ref().map(Arc::as_ptr);
-        let mut held = known;
-        let published = self.shared.registry.publish(topic, &mut held, message, now_ns)?;
-        if let Some(feed) = held.filter(|feed| Some(Arc::as_ptr(feed)) != is_known) {
-            self.recent.note(topic, &feed);
-        }
+        let published = self.recent.publish(&self.shared.registry, topic, message, now_ns)?;
         self.published(&published);
         Ok(published)
     }

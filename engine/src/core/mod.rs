@@ -5,17 +5,23 @@
 
 pub mod accept;
 pub mod admin;
+pub mod ahead;
 pub mod arriving;
+pub mod bells;
 pub mod brake;
 pub mod conn;
 pub mod deadlines;
 pub mod ending;
 pub mod entrance;
 pub mod frames;
+pub mod history;
 pub mod invariants;
+pub mod letterbox;
+pub mod letters;
 pub mod multiplex;
 pub mod newcomers;
 pub mod posting;
+pub mod publishing;
 pub mod reading;
 pub mod recent;
 pub mod requests;
@@ -24,6 +30,7 @@ pub mod roles;
 pub mod shared;
 pub mod shedding;
 pub mod state;
+pub mod submission;
 pub mod wheel;
 
 use std::collections::VecDeque;
@@ -38,9 +45,11 @@ use crate::auth::Auth;
 use crate::core::brake::Brake;
 use crate::core::conn::{Conn, Role};
 use crate::core::entrance::{Accepting, Entrance};
+use crate::core::letterbox::LETTERS_KEY;
 use crate::core::recent::Recent;
 use crate::core::shared::Shared;
 use crate::core::state::{Census, Draining, Newcomers, Shedding};
+use crate::core::submission::Letter;
 use crate::core::wheel::{TICK_MS, Tick, Wheel};
 use crate::delivery::doorbell::Doorbell;
 use crate::delivery::flush::{FlushState, FlushStats};
@@ -95,6 +104,8 @@ pub struct Core<B: Backend> {
     pub(crate) commands: Parser,
     /// The feeds that POSTs and multiplexed clients published to lately.
     pub(crate) recent: Recent,
+    /// Questions that were put to stores.
+    pub(crate) tickets: u64,
     /// Whether publishers have to wait for subscribers.
     pub(crate) brake: Brake,
     /// Publishers that wait, the longest waiting first.
@@ -103,6 +114,10 @@ pub struct Core<B: Backend> {
     pub(crate) next_turn: VecDeque<u32>,
     /// Connections that are read again because the answers they waited for are out.
     pub(crate) answered: VecDeque<u32>,
+    /// What is said about messages of its connections, as far as it has not been looked at.
+    pub(crate) letters: VecDeque<Letter>,
+    /// When the log was last seen not to answer, on the engine's clock.
+    pub(crate) log_silent_ns: u64,
     /// Commands that the connection which is served may still have carried out before others have
     /// their turn.
     pub(crate) commands_left: usize,
@@ -164,10 +179,13 @@ impl<B: Backend> Core<B> {
             buffer: vec![0; buffer_bytes],
             scratch: Scratch::default(),
             recent: Recent::default(),
+            tickets: 0,
             brake: Brake::default(),
             paced: VecDeque::new(),
             next_turn: VecDeque::new(),
             answered: VecDeque::new(),
+            letters: VecDeque::new(),
+            log_silent_ns: 0,
             commands_left: 0,
             index,
             backend,
@@ -242,7 +260,9 @@ impl<B: Backend> Core<B> {
             || !self.answered.is_empty()
             || !self.next_turn.is_empty()
             || !self.due.is_empty()
-            || !(self.paced.is_empty() || self.brake.is_on())
+            || !self.letters.is_empty()
+            || self.has_pages()
+            || !(self.paced.is_empty() || self.publishers_wait())
             || self.lanes.is_sweeping()
             || self.lanes.is_looking()
             || self.accepts(Accepting::More)
@@ -252,6 +272,7 @@ impl<B: Backend> Core<B> {
         } else if !self.paced.is_empty() {
             Some(PACE)
         } else if self.wheel.is_empty()
+            && !self.watches_log()
             && matches!(self.draining, Draining::No)
             && self.entrances.iter().all(|entrance| entrance.accepting == Accepting::Waiting)
         {
@@ -276,11 +297,16 @@ impl<B: Backend> Core<B> {
         for event in events {
             self.take_event(*event);
         }
+        self.take_pages();
         self.read_some();
         for _ in 0..MOVES_PER_TURN {
             let Some(lane) = self.doorbell.take() else { break };
-            self.lanes.moved(lane);
+            match lane {
+                LETTERS_KEY => self.take_letters(),
+                _ => self.move_lane(lane),
+            }
         }
+        self.read_letters();
         self.flush_some();
         self.look_some();
         // After that, so that what was published does not wait for them.

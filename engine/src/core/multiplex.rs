@@ -9,14 +9,18 @@ use std::sync::Arc;
 use crate::auth::Forbidden;
 use crate::core::Core;
 use crate::core::conn::{Multiplexed, Role};
+use crate::core::publishing::Outcome;
+use crate::core::submission::{Completed, Reply};
 use crate::delivery::subscriptions::Subscription;
 use crate::delivery::sweep::Member;
 use crate::feed::encoder::{announcement, text_frame};
+use crate::feed::epoch::Position;
 use crate::feed::kind::{Form, LaneKind};
 use crate::feed::log::{Feed, FeedName};
 use crate::feed::message::Message;
 use crate::feed::options::Options;
 use crate::feed::placed::Subscribed;
+use crate::feed::published::Published;
 use crate::feed::registry::FeedError;
 use crate::feed::topic::Target;
 use crate::frame::Kind;
@@ -79,7 +83,11 @@ impl From<Forbidden> for Failure {
 
 impl From<FeedError> for Failure {
     fn from(error: FeedError) -> Self {
-        Self::new(ErrorCode::OverCapacity, error.to_string())
+        let code = match error {
+            FeedError::Unavailable | FeedError::Unacknowledged => ErrorCode::Unavailable,
+            _ => ErrorCode::OverCapacity,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
@@ -141,7 +149,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn send_error(&mut self, key: u32, id: Option<&Id>, failure: &Failure) {
+    pub(crate) fn send_error(&mut self, key: u32, id: Option<&Id>, failure: &Failure) {
         self.metrics.commands_refused.add(1);
         self.answer(key, &reply::error(id, failure.code, &failure.message));
     }
@@ -190,8 +198,9 @@ impl<B: Backend> Core<B> {
     fn join(&mut self, key: u32, ack: Ack<'_>, lane: u32, options: Options) -> Result<(), Failure> {
         let feed = Arc::clone(self.lanes.feed(lane));
         let kind = self.lanes.reader(lane).kind();
-        let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
-        let announcements = match announcements(&feed, kind, cursor.seq) {
+        let placed = feed.place(self.lanes.reader(lane), &options.from);
+        let Subscribed { cursor, gap, ahead } = placed;
+        let announcements = match announcements(&feed, kind, cursor.ordinal) {
             Ok(announcements) => announcements,
             Err(failure) => {
                 let now_ns = self.now_ns();
@@ -202,19 +211,20 @@ impl<B: Backend> Core<B> {
         let lag = options.lag.unwrap_or(feed.retention().lag);
         let index = self.conns[key as usize].delivery.subscriptions().len() as u32;
         let member = self.lanes.join(lane, Member { conn: key, subscription: index });
+        if let Some(position) = ahead {
+            self.begin_behind(key, lane, position);
+        }
         let delivery = &mut self.conns[key as usize].delivery;
         if ack.is_due() {
             let number = (kind.form == Form::Binary).then(|| feed.number());
-            let last_seq = cursor.seq - 1;
+            let last_seq = ahead.map_or_else(|| feed.seq_before(cursor.ordinal), |at| at.seq);
             let text = reply::subscribed(ack.id, feed.target(), feed.epoch(), last_seq, number);
             delivery.push_private(&text_frame(&text));
         }
         delivery.push_private(&announcements);
         delivery.subscribe(Subscription::new((lane, member), cursor, options.mode, lag));
         if let Some(gap) = gap {
-            delivery.tell(&self.lanes, lane, gap);
-            self.metrics.resumes_after_gap.add(1);
-            self.metrics.gap_frames.add(gap.frames_known());
+            self.tell_gap(key, lane, lag, gap);
         }
         if let Some(multiplexed) = self.multiplexed(key) {
             multiplexed.topics.insert(feed.target().clone(), index);
@@ -271,22 +281,27 @@ impl<B: Backend> Core<B> {
             return Err(Failure::new(ErrorCode::RateLimited, message));
         }
         multiplexed.publishes = true;
-        let message = Message { kind: publish.kind, payload: &publish.payload };
-        let published = self.publish_to(&publish.topic, message, now_ns)?;
-        if let Some(id) = id {
-            self.answer(
-                key,
-                &reply::published(id, published.epoch, published.seq, published.subscribers),
-            );
+        let message = Message::of_client(publish.kind, &publish.payload);
+        let reply = || Reply::Command(id.cloned());
+        let outcome = self.publish(key, (&publish.topic, message), reply, now_ns)?;
+        if let (Some(id), Outcome::Published(published)) = (id, outcome) {
+            let Published { epoch, seq, subscribers, .. } = published;
+            self.answer(key, &reply::published(id, epoch, seq, subscribers));
         }
         Ok(())
+    }
+
+    /// Answers a command whose message a log has taken.
+    pub(crate) fn send_published(&mut self, key: u32, id: &Id, completed: Completed) {
+        let Completed { position: Position { epoch, seq }, subscribers } = completed;
+        self.answer(key, &reply::published(id, epoch, seq, subscribers));
     }
 }
 
 /// What a new subscriber of a pattern has to know before its first binary envelope.
-fn announcements(feed: &Feed, kind: LaneKind, first_seq: u64) -> Result<Vec<u8>, Failure> {
+fn announcements(feed: &Feed, kind: LaneKind, first_ordinal: u64) -> Result<Vec<u8>, Failure> {
     let mut frames = Vec::new();
-    for origin in feed.announced(kind, 0..first_seq) {
+    for origin in feed.announced(kind, 0..first_ordinal) {
         frames.extend(announcement(&origin));
         if frames.len() > ANNOUNCEMENT_BYTES_MAX {
             let message = "this pattern has too many topics for binary envelopes: use \

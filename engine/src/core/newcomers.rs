@@ -6,6 +6,7 @@
 use std::thread;
 
 use crate::core::Core;
+use crate::core::reading::COSTLY_READ_NS;
 use crate::metrics::CloseReason;
 use crate::net::backend::Backend;
 
@@ -17,17 +18,29 @@ const IDLE_NS: u64 = 500_000;
 const SWEEPING_NS: u64 = 150_000;
 
 impl<B: Backend> Core<B> {
-    /// Serves newcomers for their part of a turn; at least one of each kind.
+    /// Serves newcomers for their part of a turn; at least one of each kind. In the midst of a
+    /// sweep what they take beyond it is left out of later parts.
     ///
     /// A core that serves newcomers in every turn never blocks in its poll, so where cores share a
     /// CPU the scheduler takes its time slice away (3 ms measured). It yields after each part.
     pub(crate) fn serve_newcomers(&mut self) {
-        let part_ns = if self.lanes.is_sweeping() { SWEEPING_NS } else { IDLE_NS };
+        let is_sweeping = self.lanes.is_sweeping();
+        let part_ns = match is_sweeping {
+            true => self.newcomers.overdraft.left_of(SWEEPING_NS),
+            false => Some(IDLE_NS),
+        };
+        let Some(part_ns) = part_ns else { return };
         let end_ns = self.now_ns() + part_ns;
         self.continue_handshakes(end_ns);
         self.read_newcomers(end_ns);
         self.accept(end_ns);
-        if !self.lanes.is_sweeping() && self.now_ns() >= end_ns {
+        let now_ns = self.now_ns();
+        if is_sweeping {
+            return self.newcomers.overdraft.add(now_ns.saturating_sub(end_ns));
+        }
+        // What they take between two sweeps delays none.
+        self.newcomers.overdraft.clear();
+        if now_ns >= end_ns {
             thread::yield_now();
         }
     }
@@ -51,12 +64,14 @@ impl<B: Backend> Core<B> {
         }
     }
 
+    /// One read that is costly ends the part: a second would begin just before its end.
     fn read_newcomers(&mut self, end_ns: u64) {
         let mut now_ns = self.now_ns();
         for _ in 0..self.newcomers.others.len() {
             let Some(key) = self.newcomers.others.pop_front() else { return };
-            (_, now_ns) = self.read_timed(key, now_ns);
-            if now_ns >= end_ns {
+            let began_ns = now_ns;
+            (_, now_ns) = self.read_timed(key, began_ns);
+            if now_ns >= end_ns || now_ns - began_ns >= COSTLY_READ_NS {
                 return;
             }
         }

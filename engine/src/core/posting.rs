@@ -3,8 +3,11 @@
 
 use crate::core::Core;
 use crate::core::conn::{Batch, PostTarget, Posting, Role};
+use crate::core::publishing::Outcome;
 use crate::core::reading::Consumed;
+use crate::core::submission::Reply;
 use crate::core::wheel;
+use crate::feed::epoch::Position;
 use crate::feed::message::Message;
 use crate::feed::published::Published;
 use crate::feed::topic::Topic;
@@ -70,12 +73,20 @@ impl<B: Backend> Core<B> {
             posting.batch = Some(Batch::new(posting.body.take_bytes()));
             return self.post_lines(key);
         };
-        let (payload, exchange) =
-            (posting.body.take_bytes(), std::mem::take(&mut posting.exchange));
-        *role = Role::Request(None);
-        match self.post_one(key, &topic, kind, &payload) {
-            Ok(response) => self.respond(key, &response, &exchange),
-            Err(refusal) => self.refuse_request(key, &refusal, &exchange),
+        let payload = posting.body.take_bytes();
+        let posted = self.post_one(key, &topic, kind, &payload);
+        if matches!(posted, Ok(None)) {
+            // It is answered when the log has it.
+            return self.await_log(key);
+        }
+        let role = &mut self.conns[key as usize].role;
+        let Role::Request(Some(posting)) = std::mem::replace(role, Role::Request(None)) else {
+            return;
+        };
+        match posted {
+            Ok(Some(response)) => self.respond(key, &response, &posting.exchange),
+            Ok(None) => {}
+            Err(refusal) => self.refuse_request(key, &refusal, &posting.exchange),
         }
     }
 
@@ -84,34 +95,39 @@ impl<B: Backend> Core<B> {
     pub(crate) fn post_lines(&mut self, key: u32) {
         let Role::Request(Some(posting)) = &mut self.conns[key as usize].role else { return };
         let Some(mut batch) = posting.batch.take() else { return };
-        while self.take_command() {
-            if self.brake.is_on() {
+        while self.take_command() && !self.conns[key as usize].queued.awaits_log {
+            if self.publishers_wait() {
                 self.pause_publisher(key);
                 break;
             }
             let Some((number, line)) = batch.next_line() else {
-                return self.end_lines(key, batch);
-            };
-            match self.post_line(key, line) {
-                Ok(_) => batch.done += 1,
-                Err(refusal) => {
-                    batch.failed += 1;
-                    batch.first.get_or_insert((number, refusal));
+                if batch.awaited == 0 {
+                    return self.end_lines(key, batch);
                 }
+                batch.is_read = true;
+                self.await_log(key);
+                break;
+            };
+            match self.post_line(key, number, line) {
+                Ok(Outcome::Published(_)) => batch.done += 1,
+                Ok(Outcome::Submitted) => batch.awaited += 1,
+                Err(refusal) => batch.fail(number, refusal),
             }
         }
-        self.defer(key);
+        if !self.conns[key as usize].queued.awaits_log {
+            self.defer(key);
+        }
         if let Role::Request(Some(posting)) = &mut self.conns[key as usize].role {
             posting.batch = Some(batch);
         }
     }
 
-    fn post_line(&mut self, key: u32, line: &[u8]) -> Result<Published, Refusal> {
+    fn post_line(&mut self, key: u32, number: u64, line: &[u8]) -> Result<Outcome, Refusal> {
         let mut parser = std::mem::take(&mut self.commands);
         let parsed = parser.publish(line).map_err(|error| Refusal::bad(error.to_string()));
         let posted = parsed.and_then(|publish| {
-            let message = Message { kind: publish.kind, payload: &publish.payload };
-            self.post(key, &publish.topic, message)
+            let message = Message::of_client(publish.kind, &publish.payload);
+            self.post(key, &publish.topic, message, Reply::Line(number))
         });
         self.commands = parser;
         posted
@@ -142,20 +158,17 @@ impl<B: Backend> Core<B> {
         topic: &Topic,
         kind: Option<Kind>,
         payload: &[u8],
-    ) -> Result<Response<'static>, Refusal> {
+    ) -> Result<Option<Response<'static>>, Refusal> {
         let is_text = std::str::from_utf8(payload).is_ok();
         let kind = kind.unwrap_or(if is_text { Kind::Text } else { Kind::Binary });
         if kind == Kind::Text && !is_text {
             return Err(Refusal::bad("the body is declared as text but is not UTF-8"));
         }
-        let published = self.post(key, topic, Message { kind, payload })?;
-        let reply = serde_json::json!({
-            "epoch": published.epoch.to_string(),
-            "seq": published.seq,
-            "subscribers": published.subscribers,
-            "kind": if kind == Kind::Text { "text" } else { "binary" },
-        });
-        Ok(Response::json(Status::Ok, reply.to_string() + "\n"))
+        let posted = self.post(key, topic, Message::of_client(kind, payload), Reply::Post(kind))?;
+        let Outcome::Published(Published { epoch, seq, subscribers, .. }) = posted else {
+            return Ok(None);
+        };
+        Ok(Some(Posting::answer(Position { epoch, seq }, subscribers, kind)))
     }
 
     /// Publishes one message for a POST, within the rate of its connection.
@@ -164,7 +177,8 @@ impl<B: Backend> Core<B> {
         key: u32,
         topic: &Topic,
         message: Message<'_>,
-    ) -> Result<Published, Refusal> {
+        reply: Reply,
+    ) -> Result<Outcome, Refusal> {
         self.may_publish(key, topic)?;
         let now_ns = self.now_ns();
         let per_s = self.config.limits.publishes_per_s_max;
@@ -177,7 +191,20 @@ impl<B: Backend> Core<B> {
             return Err(too_many(text));
         }
         self.take_publish(key, now_ns).map_err(too_many)?;
-        Ok(self.publish_to(topic, message, now_ns)?)
+        Ok(self.publish(key, (topic, message), || reply, now_ns)?)
+    }
+}
+
+impl Posting {
+    /// The answer to a POST of one message.
+    pub(crate) fn answer(position: Position, subscribers: u64, kind: Kind) -> Response<'static> {
+        let reply = serde_json::json!({
+            "epoch": position.epoch.to_string(),
+            "seq": position.seq,
+            "subscribers": subscribers,
+            "kind": if kind == Kind::Text { "text" } else { "binary" },
+        });
+        Response::json(Status::Ok, reply.to_string() + "\n")
     }
 }
 

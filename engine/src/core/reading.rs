@@ -17,7 +17,7 @@ use crate::net::reading::Reading;
 /// Bytes read in one turn: publishers get no further ahead than this before a flush.
 const READ_BYTES_PER_TURN: usize = 256 << 10;
 /// A read that takes longer is costly: what was read was very much, or a deflated bomb.
-const COSTLY_READ_NS: u64 = 100_000;
+pub(crate) const COSTLY_READ_NS: u64 = 100_000;
 /// Commands of one connection, or lines of its POST, that are carried out before others have their
 /// turn: a read may bring thousands, and each may open a feed.
 const COMMANDS_PER_VISIT: usize = 256;
@@ -63,7 +63,7 @@ impl<B: Backend> Core<B> {
             core.end_wait(key)
         });
         self.resume_part(self.paced.len(), |core| {
-            let key = if core.brake.is_on() { None } else { core.paced.pop_front() }?;
+            let key = if core.publishers_wait() { None } else { core.paced.pop_front() }?;
             core.end_wait(key)
         });
     }
@@ -95,7 +95,7 @@ impl<B: Backend> Core<B> {
     /// True when a connection has to wait: it publishes while publishers have to, or it has had its
     /// share of this turn.
     pub(crate) fn has_to_wait(&mut self, key: u32) -> bool {
-        if self.brake.is_on() && self.conns[key as usize].publishes() {
+        if self.publishers_wait() && self.conns[key as usize].publishes() {
             self.pause_publisher(key);
         } else if self.commands_left == 0 {
             self.defer(key);
@@ -145,15 +145,18 @@ impl<B: Backend> Core<B> {
     fn resume(&mut self, key: u32) {
         self.begin_visit();
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if conn.queued.paced || conn.queued.read_held {
+        if conn.is_held() {
             return;
         }
         if conn.has_batch() {
             self.post_lines(key);
             self.send_private(key);
+        } else if conn.asks_for_history() {
+            self.continue_history(key);
+            self.send_private(key);
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if conn.queued.paced {
+        if conn.queued.paced || conn.queued.awaits_log || conn.asks_for_history() {
             return;
         }
         if let Some(all) = conn.rest.extend(&[]) {
@@ -180,7 +183,7 @@ impl<B: Backend> Core<B> {
         self.begin_visit();
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
         conn.queued.readable = false;
-        if conn.queued.read_held || conn.queued.paced || self.has_to_wait(key) {
+        if conn.is_held() || self.has_to_wait(key) {
             return 0;
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
@@ -230,9 +233,13 @@ impl<B: Backend> Core<B> {
     fn input_ended(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         conn.queued.ended = true;
-        if conn.queued.read_held || conn.queued.paced || conn.rest.is_ready() {
+        if conn.is_held() || conn.rest.is_ready() || conn.asks_for_history() {
             return;
         }
+        if self.has_answers_due(key) {
+            return self.await_log(key);
+        }
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let is_done = !conn.has_unsent() && conn.transport.take_leave();
         if is_done || conn.transport.is_handshaking() {
             return self.end(key, CloseReason::PeerGone);
@@ -311,6 +318,8 @@ impl<B: Backend> Core<B> {
             let consumed = match self.conns[key as usize].role {
                 Role::Request(None) => self.consume_head(key, rest),
                 Role::Request(Some(_)) => self.consume_body(key, rest),
+                // Answers are in the order of the requests.
+                Role::History(_) => Consumed::Hold(0),
                 Role::Subscriber(LaneKind { form: Form::Sse, .. }) => Consumed::Rest,
                 Role::Closing(Closing::AwaitEnd | Closing::AfterFlush) => Consumed::Rest,
                 Role::Subscriber(_)
@@ -339,7 +348,7 @@ impl<B: Backend> Core<B> {
             return false;
         }
         conn.queued.read_held |= conn.unsent_bytes() > OUTBOX_BYTES_HELD;
-        conn.queued.read_held
+        conn.queued.read_held || conn.queued.awaits_log
     }
 
     /// Sends the answers to what was just read, unless an event will.

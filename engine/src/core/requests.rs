@@ -33,7 +33,7 @@ impl<B: Backend> Core<B> {
         }
         match Request::parse(bytes, self.config.limits.header_bytes_max) {
             Ok(None) => Consumed::Need(bytes.len() + 1),
-            Ok(Some((request, _))) if request.publishes() && self.brake.is_on() => {
+            Ok(Some((request, _))) if request.publishes() && self.publishers_wait() => {
                 self.pause_publisher(key);
                 Consumed::Hold(0)
             }
@@ -139,7 +139,7 @@ impl<B: Backend> Core<B> {
         match route {
             Route::Health => self.respond(key, &Response::text(Status::Ok, "ok\n"), exchange),
             Route::Ready => {
-                self.admit_work()?;
+                self.admit_publishers()?;
                 self.respond(key, &Response::text(Status::Ok, "ready\n"), exchange);
             }
             Route::Probe => {
@@ -155,6 +155,9 @@ impl<B: Backend> Core<B> {
             }
             Route::PublishMany { body } => {
                 self.begin_post(key, PostTarget::Many, (body, request), exchange)?;
+            }
+            Route::History { target, question } => {
+                self.begin_history(key, target, question, exchange)?;
             }
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;
@@ -228,6 +231,15 @@ impl<B: Backend> Core<B> {
         }
         self.metrics.turned_away(Gate::Draining);
         Err(Refusal::not_ready())
+    }
+
+    /// Nor is the engine ready while what is published has nowhere to go.
+    fn admit_publishers(&self) -> Result<(), Refusal> {
+        self.admit_work()?;
+        match self.shared.submission.is_ready(self.now_ns()) {
+            true => Ok(()),
+            false => Err(FeedError::Unavailable.into()),
+        }
     }
 
     /// The date that a response of this moment carries.

@@ -3,7 +3,6 @@
 
 use crate::auth::{Denied, Forbidden, Now, Presented};
 use crate::core::Core;
-use crate::core::conn::Role;
 use crate::core::wheel;
 use crate::core::wheel::Tick;
 use crate::feed::topic::{Target, Topic};
@@ -99,7 +98,7 @@ impl<B: Backend> Core<B> {
     /// When a connection's rights end. Not while it is a request, nor once it is told to go.
     pub(crate) fn expiry(&self, key: u32) -> Option<Tick> {
         let conn = &self.conns[key as usize];
-        if matches!(conn.role, Role::Request(_) | Role::Closing(_)) {
+        if conn.role.is_passing() {
             return None;
         }
         let expires_ns = conn.grant.as_ref()?.expires_ns()?;
@@ -117,9 +116,9 @@ impl<B: Backend> Core<B> {
             Route::Health | Route::Ready | Route::Probe | Route::Allow(_) => Need::Nothing,
             Route::Metrics if self.config.auth.metrics => Need::Admin,
             Route::Metrics => Need::Nothing,
-            Route::FeedSocket { target, .. } | Route::FeedEvents { target, .. } => {
-                Need::Subscribe(target)
-            }
+            Route::FeedSocket { target, .. }
+            | Route::FeedEvents { target, .. }
+            | Route::History { target, .. } => Need::Subscribe(target),
             Route::PublishSocket { topic, .. } | Route::PublishOne { topic, .. } => {
                 Need::Publish(topic)
             }

@@ -64,25 +64,29 @@ impl<B: Backend> Core<B> {
     pub(crate) fn subscribe(&mut self, key: u32, lane: u32, options: Options) {
         let (feed, kind) = (self.lanes.feed(lane), self.lanes.reader(lane).kind());
         let lag = options.lag.unwrap_or(feed.retention().lag);
-        let Subscribed { cursor, gap } = feed.place(self.lanes.reader(lane), &options.from);
+        let placed = feed.place(self.lanes.reader(lane), &options.from);
+        let Subscribed { cursor, gap, ahead } = placed;
         let member = self.lanes.join(lane, Member { conn: key, subscription: 0 });
+        if let Some(position) = ahead {
+            self.begin_behind(key, lane, position);
+        }
         let subscription = Subscription::new((lane, member), cursor, options.mode, lag);
         self.conns[key as usize].delivery.subscribe(subscription);
         self.begin_role(key, Role::Subscriber(kind));
         match gap {
-            Some(gap) => self.begin_after_gap(key, lane, lag, gap),
+            Some(gap) => self.tell_gap(key, lane, lag, gap),
             None => self.flush(key),
         }
     }
 
     /// A position that is gone is answered honestly: with a notice where the form shows one or the
     /// subscriber chose to skip, else with a close that names what is missing.
-    fn begin_after_gap(&mut self, key: u32, lane: u32, lag: LagPolicy, gap: Gap) {
+    pub(crate) fn tell_gap(&mut self, key: u32, lane: u32, lag: LagPolicy, gap: Gap) {
         self.metrics.resumes_after_gap.add(1);
         self.metrics.gap_frames.add(gap.frames_known());
         if self.lanes.reader(lane).kind().shows_notices() || lag != LagPolicy::Disconnect {
             self.conns[key as usize].delivery.tell(&self.lanes, lane, gap);
-            return self.flush(key);
+            return self.queue_flush(key);
         }
         let reason = format!("{}: {}: use from=oldest", gap.reason.word(), gap::words(gap));
         self.close(key, &Close::new(CloseCode::Lagged, reason));
@@ -99,6 +103,17 @@ impl<B: Backend> Core<B> {
         LaneKind { form, deflate }
     }
 
+    /// Takes in that a lane has moved. Whoever is ahead of this node passes over what it has.
+    pub(crate) fn move_lane(&mut self, lane: u32) {
+        self.lanes.moved(lane);
+        for (Member { conn, subscription }, cursor) in self.lanes.pass_known(lane) {
+            let delivery = &mut self.conns[conn as usize].delivery;
+            if let Some(own) = delivery.subscriptions_mut().get_mut(subscription as usize) {
+                own.cursor = cursor;
+            }
+        }
+    }
+
     /// Opens a lane for a connection that wants to follow `name` from `from` on.
     pub(crate) fn open_lane(
         &mut self,
@@ -112,7 +127,7 @@ impl<B: Backend> Core<B> {
             let follower = self.conns[key as usize].follower();
             let feed = self.shared.registry.follow(name, &follower, now_ns)?;
             if let Some(lane) = self.lanes.find(&feed, kind) {
-                self.lanes.moved(lane);
+                self.move_lane(lane);
             }
             // A feed retired between look-up and opening is gone from the registry: look again.
             if let Some(lane) = self.lanes.open(&feed, kind) {

@@ -7,14 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::auth::rules::Rules;
-use crate::delivery::doorbell::{Doorbell, Wake};
+use crate::core::bells::Bells;
+use crate::core::history::mailbox::Mailbox;
+use crate::core::history::store::{HistoryStore, Stores};
+use crate::core::letterbox::{LETTERS_KEY, Letterbox};
+use crate::core::submission::{Completed, Letter, Refused, Submission, Submitting, Ticket};
+use crate::delivery::doorbell::{Behind, Doorbell, Wake};
 use crate::feed::awaited::AwaitedMax;
-use crate::feed::epoch::Epoch;
-use crate::feed::registry::{Registry, RegistryOptions};
+use crate::feed::domain::{Applied, ApplyError, LogBatch};
+use crate::feed::epoch::{Epoch, Position};
+use crate::feed::positions::in_log;
+use crate::feed::registry::{Identity, Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
 use crate::limits::admission::Admission;
 use crate::limits::memory::Usage;
 use crate::metrics::CoreMetrics;
+use crate::metrics::outside::Outside;
 use crate::metrics::process::Process;
 use crate::metrics::render::{Snapshot, render};
 use crate::net::tls::certificates::Tls;
@@ -30,11 +38,19 @@ pub struct Shared {
     pub(crate) rules: Rules,
     /// All feeds.
     pub registry: Registry,
+    /// How publishes become frames.
+    pub submission: Submission,
     pub(crate) admission: Admission,
+    /// What keeps messages for longer than feeds do.
+    pub(crate) stores: Stores,
     /// None while the port speaks plain HTTP.
     pub tls: Option<Tls>,
     /// What the metronome counts.
     pub(crate) metronome: Arc<CoreMetrics>,
+    /// How cores wake threads that are none.
+    pub(crate) bells: Arc<Bells>,
+    /// What threads that are not cores count.
+    pub(crate) outside: Outside,
     ports: Vec<Port>,
     ready: AtomicBool,
     stopped: AtomicBool,
@@ -47,6 +63,10 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Port {
     pub(crate) doorbell: Arc<Doorbell>,
+    /// What stores have answered.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// What is said of messages that were put into a log.
+    pub(crate) letterbox: Letterbox,
     pub(crate) metrics: Arc<CoreMetrics>,
 }
 
@@ -54,7 +74,8 @@ impl Port {
     /// The way to a core that is woken by `wake`.
     pub fn new(wake: impl Wake + 'static) -> Self {
         let doorbell = Arc::new(Doorbell::new(Box::new(wake)));
-        Self { doorbell, metrics: Arc::default() }
+        let mailbox = Arc::new(Mailbox::new(&doorbell));
+        Self { doorbell, mailbox, letterbox: Letterbox::default(), metrics: Arc::default() }
     }
 }
 
@@ -81,16 +102,97 @@ impl Shared {
         let epoch = Epoch(unix_ms << 20);
         Self {
             registry: Registry::new(registry_options(&config, epoch)),
+            submission: Submission::Local,
             admission: Admission::default(),
+            stores: Stores::default(),
             tls,
             config: Current::new(config),
             rules,
             metronome: Arc::default(),
+            bells: Arc::default(),
+            outside: Outside::default(),
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             draining_since_ns: AtomicU64::new(0),
             cores_drained: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same, for an engine whose publishes go through a log.
+    #[must_use]
+    pub fn through_log(mut self) -> Self {
+        let epoch = self.registry.epoch();
+        let config = self.config.load();
+        let options =
+            RegistryOptions { identity: Identity::Domain, ..registry_options(&config, epoch) };
+        self.registry = Registry::new(options);
+        self.submission = Submission::Log(Box::new(Submitting::new()));
+        self
+    }
+
+    /// The log has taken a batch as message `stream_sequence`: whoever waits for it is told.
+    pub fn complete(&self, batch: u64, epoch: Epoch, stream_sequence: u64) {
+        let Some(log) = self.submission.log() else { return };
+        let tickets = log.finish(batch).into_iter().enumerate();
+        self.settle(tickets.map(|(index, ticket)| {
+            let position = Position { epoch, seq: in_log(stream_sequence, index) };
+            let subscribers = ticket.topic().map_or(0, |topic| self.registry.subscribers(topic));
+            (ticket, Ok(Completed { position, subscribers }))
+        }));
+    }
+
+    /// A batch is not going to be acknowledged: whoever waits for it is told.
+    pub fn refuse(&self, batch: u64, refused: Refused) {
+        let Some(log) = self.submission.log() else { return };
+        self.settle(log.finish(batch).into_iter().map(|ticket| (ticket, Err(refused))));
+    }
+
+    /// Publishes what a message of the log carries, and counts that.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; some of it may have been published then.
+    pub fn apply(
+        &self,
+        batch: &LogBatch,
+        now_ns: u64,
+        behind: impl FnMut(Behind),
+    ) -> Result<Applied, ApplyError> {
+        let applied = self.registry.apply(batch, now_ns, behind)?;
+        self.metronome.encoded(applied.encodes, applied.deflates);
+        Ok(applied)
+    }
+
+    /// Has `store` asked for what it keeps and no earlier one does.
+    pub fn add_history(&self, store: Box<dyn HistoryStore>) {
+        self.stores.add(store);
+    }
+
+    /// True once the engine drains or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.is_draining() || self.is_stopped()
+    }
+
+    /// Has those who wait for messages told what became of each, and counts what is refused.
+    pub fn settle(&self, outcomes: impl Iterator<Item = (Ticket, Result<Completed, Refused>)>) {
+        let settle = |(ticket, outcome): (Ticket, Result<Completed, Refused>)| {
+            if let (Some(log), Err(reason)) = (self.submission.log(), outcome) {
+                log.count_refused(reason);
+            }
+            ticket.settle(outcome, &self.bells)
+        };
+        let settled: Vec<_> = outcomes.filter_map(settle).collect();
+        let mut letters: Vec<Vec<Letter>> = self.ports.iter().map(|_| Vec::new()).collect();
+        for settled in settled {
+            let core = settled.core;
+            if let (Some(letter), Some(letters)) = (settled.letter(), letters.get_mut(core)) {
+                letters.push(letter);
+            }
+        }
+        let told = self.ports.iter().zip(letters).filter(|(_, letters)| !letters.is_empty());
+        for (port, letters) in told {
+            port.letterbox.put(letters);
+            port.doorbell.ring(LETTERS_KEY);
         }
     }
 
@@ -104,7 +206,7 @@ impl Shared {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire) && !self.submission.is_starting()
     }
 
     /// Has every core end at once.
@@ -112,6 +214,7 @@ impl Shared {
         self.stopped.store(true, Ordering::Release);
         self.wake_all();
         self.registry.rated().stop();
+        self.bells.stop();
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -194,7 +297,8 @@ impl Shared {
 
     pub(crate) fn render_metrics(&self) -> String {
         let cores = self.ports.iter().map(|port| Arc::clone(&port.metrics));
-        let cells: Vec<_> = cores.chain([Arc::clone(&self.metronome)]).collect();
+        let cells = cores.chain([Arc::clone(&self.metronome)]);
+        let cells: Vec<_> = cells.chain(self.outside.cells()).collect();
         let usage = self.registry.usage();
         let snapshot = Snapshot {
             topics: usage.topics as u64,
@@ -202,12 +306,13 @@ impl Shared {
             patterns: usage.patterns as u64,
             log_bytes: usage.log_bytes,
             connections: self.admission.total() as u64,
+            publishes_refused: self.submission.refused(),
             log_lines_dropped: lines::dropped(),
             ready: self.is_ready(),
             cores: self.ports.len() as u64,
             process: Process::read(),
         };
-        render(&cells, &snapshot)
+        render(&cells, &snapshot, |registry| self.outside.register(registry))
     }
 
     /// Has every core look at once what there is to do.
@@ -250,5 +355,6 @@ fn registry_options(config: &Config, epoch: Epoch) -> RegistryOptions {
         forget_after_ns: config.memory.topic_idle_s * 1_000_000_000,
         classes: RetentionClasses::new(classes, of_class(&retention.default)),
         epoch,
+        identity: Identity::PerFeed,
     }
 }

@@ -12,6 +12,33 @@ pub struct Newcomers {
     pub handshakes: VecDeque<u32>,
     /// Everybody else.
     pub others: VecDeque<u32>,
+    /// What they took too much.
+    pub overdraft: Overdraft,
+}
+
+/// Time that was taken beyond a part of some turns: it is paid back out of later parts.
+#[derive(Debug, Default)]
+pub struct Overdraft {
+    owed_ns: u64,
+}
+
+impl Overdraft {
+    /// What is left of a part of `part_ns`; none while all of it is owed.
+    pub fn left_of(&mut self, part_ns: u64) -> Option<u64> {
+        let paid_ns = self.owed_ns.min(part_ns);
+        self.owed_ns -= paid_ns;
+        (paid_ns < part_ns).then_some(part_ns - paid_ns)
+    }
+
+    /// Owes `ns` more.
+    pub fn add(&mut self, ns: u64) {
+        self.owed_ns = self.owed_ns.saturating_add(ns);
+    }
+
+    /// Owes nothing any more.
+    pub fn clear(&mut self) {
+        self.owed_ns = 0;
+    }
 }
 
 impl Newcomers {
@@ -65,4 +92,21 @@ pub struct Shedding {
     pub told: Level,
     /// When.
     pub told_in_second: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_too_much_is_left_out_of_later_parts() {
+        let mut overdraft = Overdraft::default();
+        assert_eq!(overdraft.left_of(150), Some(150));
+        overdraft.add(400);
+        let parts: Vec<_> = (0..4).map(|_| overdraft.left_of(150)).collect();
+        assert_eq!(parts, [None, None, Some(50), Some(150)]);
+        overdraft.add(400);
+        overdraft.clear();
+        assert_eq!(overdraft.left_of(150), Some(150));
+    }
 }

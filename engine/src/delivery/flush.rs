@@ -19,7 +19,7 @@ use crate::delivery::subscriptions::{Subscription, Subscriptions};
 use crate::delivery::sweep::Lanes;
 use crate::feed::cursor::Cursor;
 use crate::feed::encoder::announcement;
-use crate::feed::gap::{Gap, GapReason};
+use crate::feed::gap::{Gap, GapReason, Missed};
 use crate::feed::lag;
 use crate::feed::lag::Lapse;
 use crate::feed::options::{LagPolicy, Mode};
@@ -261,7 +261,7 @@ impl Delivery {
         if cursor.is_torn() {
             self.outbox.push_torn_rest(reader.torn_rest(cursor));
         }
-        let next = Cursor::at(cursor.frame_pos, cursor.seq + u64::from(cursor.is_torn()));
+        let next = Cursor::at(cursor.frame_pos, cursor.ordinal + u64::from(cursor.is_torn()));
         if mode == Mode::Latest {
             // It asked for the newest only: what retention has passed is left out like the rest.
             self.skip_to_newest(index, next, lanes, stats);
@@ -269,12 +269,11 @@ impl Delivery {
         }
         let (resume, end) = match lag::lapse(policy, cursor, reader) {
             Lapse::Resume(resume) => (resume, Ok(())),
-            Lapse::Disconnect(gap) => (reader.oldest(), Err(FlushEnd::Lapsed(gap))),
-            Lapse::Skip(gap, resume) => {
-                self.tell(lanes, lane, gap);
-                self.announce(lanes, lane, gap.from..resume.seq);
-                stats.gaps += 1;
-                stats.gap_frames += gap.frames_known();
+            Lapse::Disconnect(missed) => {
+                (reader.oldest(), Err(FlushEnd::Lapsed(lanes.feed(lane).gap(missed))))
+            }
+            Lapse::Skip(missed, resume) => {
+                self.tell_missed(lanes, lane, missed, stats);
                 (resume, Ok(()))
             }
         };
@@ -302,20 +301,27 @@ impl Delivery {
 
     fn shed_one(&mut self, index: u32, lane: u32, lanes: &Lanes, stats: &mut FlushStats) {
         let (cursor, reader) = (self.subscriptions()[index as usize].cursor, lanes.reader(lane));
-        let (from, newest) = (cursor.seq + u64::from(cursor.is_torn()), reader.newest());
+        let (from, newest) = (cursor.ordinal + u64::from(cursor.is_torn()), reader.newest());
         let rest = if cursor.is_torn() { reader.torn_rest(cursor) } else { &[] };
-        if newest.seq <= from || rest.len() > TORN_BYTES_MAX {
+        if newest.ordinal <= from || rest.len() > TORN_BYTES_MAX {
             return;
         }
         if cursor.is_torn() {
             self.outbox.push_torn_rest(rest);
         }
-        let gap = Gap { from, to: newest.seq - 1, reason: GapReason::Lagged };
+        let missed = Missed { from, to: newest.ordinal - 1, reason: GapReason::Lagged };
+        self.tell_missed(lanes, lane, missed, stats);
+        self.subscriptions_mut()[index as usize].cursor = newest;
+    }
+
+    /// Queues the notice of what a subscriber missed, and whatever else those frames would have
+    /// told it.
+    fn tell_missed(&mut self, lanes: &Lanes, lane: u32, missed: Missed, stats: &mut FlushStats) {
+        let gap = lanes.feed(lane).gap(missed);
         self.tell(lanes, lane, gap);
-        self.announce(lanes, lane, from..newest.seq);
+        self.announce(lanes, lane, missed.from..missed.to + 1);
         stats.gaps += 1;
         stats.gap_frames += gap.frames_known();
-        self.subscriptions_mut()[index as usize].cursor = newest;
     }
 
     /// Queues the notice of `gap` in the form of a lane.
@@ -325,10 +331,10 @@ impl Delivery {
     }
 
     /// Tells the numbers of topics that were announced in frames this connection does not get.
-    fn announce(&mut self, lanes: &Lanes, lane: u32, seqs: Range<u64>) {
+    fn announce(&mut self, lanes: &Lanes, lane: u32, ordinals: Range<u64>) {
         let reader = lanes.reader(lane);
-        if reader.has_announced_since(seqs.start) {
-            for origin in lanes.feed(lane).announced(reader.kind(), seqs) {
+        if reader.has_announced_since(ordinals.start) {
+            for origin in lanes.feed(lane).announced(reader.kind(), ordinals) {
                 self.outbox.push(&announcement(&origin));
             }
         }
@@ -341,7 +347,7 @@ impl Delivery {
             let Some(index) = self.subscriptions.behind(turn) else { return };
             let Subscription { lane, mode, cursor, .. } = self.subscriptions()[index as usize];
             let has_room = self.outbox.pending().len() <= NOTICE_BYTES_MAX;
-            let has_newer = lanes.reader(lane).head().seq > cursor.seq + 1;
+            let has_newer = lanes.reader(lane).head().ordinal > cursor.ordinal + 1;
             if mode == Mode::Latest && has_newer && !cursor.is_torn() && has_room {
                 self.skip_to_newest(index, cursor, lanes, stats);
             }
@@ -354,12 +360,13 @@ impl Delivery {
         let lane = self.subscriptions()[index as usize].lane;
         let reader = lanes.reader(lane);
         let newest = reader.newest();
-        if newest.seq > from.seq {
-            stats.frames_conflated += newest.seq - from.seq;
+        if newest.ordinal > from.ordinal {
+            stats.frames_conflated += newest.ordinal - from.ordinal;
             if reader.kind().is_multiplexed() {
-                let reason = GapReason::Conflated;
-                self.tell(lanes, lane, Gap { from: from.seq, to: newest.seq - 1, reason });
-                self.announce(lanes, lane, from.seq..newest.seq);
+                let (from, to) = (from.ordinal, newest.ordinal - 1);
+                let missed = Missed { from, to, reason: GapReason::Conflated };
+                self.tell(lanes, lane, lanes.feed(lane).gap(missed));
+                self.announce(lanes, lane, from..newest.ordinal);
             }
         }
         if newest.frame_pos > from.frame_pos {
@@ -459,7 +466,7 @@ impl Delivery {
                     let subscription = &mut self.subscriptions_mut()[index as usize];
                     let reader = lanes.reader(subscription.lane);
                     let moved = reader.advance(subscription.cursor, part as u64);
-                    stats.frames += moved.seq - subscription.cursor.seq;
+                    stats.frames += moved.ordinal - subscription.cursor.ordinal;
                     subscription.cursor = moved;
                     self.subscriptions.end_turn(index, lanes);
                 }

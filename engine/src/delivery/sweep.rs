@@ -8,14 +8,15 @@
 //! lapses, any other has the segments kept for it until the next look. Only then are they let go
 //! and publishers told how far the core is, so those wait while it keeps more than a feed does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::delivery::doorbell::{Doorbell, Tap};
-use crate::feed::epoch::Epoch;
+use crate::feed::cursor::Cursor;
+use crate::feed::epoch::Position;
 use crate::feed::kind::LaneKind;
 use crate::feed::lane_reader::{Head, LaneReader};
 use crate::feed::log::Feed;
@@ -82,8 +83,11 @@ struct Looking {
 #[derive(Debug)]
 pub struct Lanes {
     lanes: Slab<CoreLane>,
-    keys: FxHashMap<(Epoch, LaneKind), u32>,
+    /// By the number of the feed: its epoch may be that of others.
+    keys: FxHashMap<(u64, LaneKind), u32>,
     doorbell: Arc<Doorbell>,
+    /// Lanes that had members ahead of this node when somebody last looked.
+    ahead: BTreeSet<u32>,
     sweeping: VecDeque<u32>,
     looking: VecDeque<Looking>,
     /// Looks that found segments needed, to be begun again next turn.
@@ -97,6 +101,8 @@ struct CoreLane {
     reader: LaneReader,
     tap: Arc<Tap>,
     members: Vec<Member>,
+    /// What members have that this node had not when they joined, by their connection.
+    ahead: FxHashMap<u32, Ahead>,
     sweep: Option<Sweep>,
     /// The lane moved, or a member that was not visited yet changed places, during the sweep.
     again: Option<u64>,
@@ -104,6 +110,13 @@ struct CoreLane {
     /// How far the last sweep went that all visited have been flushed for.
     swept_pos: u64,
     is_looked_at: bool,
+}
+
+/// Up to where somebody has everything though this node has not, and since when that is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    position: Position,
+    since_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +134,7 @@ impl Lanes {
             lanes: Slab::new(),
             keys: FxHashMap::default(),
             doorbell,
+            ahead: BTreeSet::new(),
             sweeping: VecDeque::new(),
             looking: VecDeque::new(),
             look_again: Vec::new(),
@@ -131,7 +145,7 @@ impl Lanes {
     /// The core's key of `feed`'s lane `kind`, if it is open. Let it take in what has
     /// [moved](Self::moved) before placing a cursor; that may end its last member and so close it.
     pub fn find(&self, feed: &Feed, kind: LaneKind) -> Option<u32> {
-        self.keys.get(&(feed.epoch(), kind)).copied()
+        self.keys.get(&(feed.number(), kind)).copied()
     }
 
     /// The core's key of `feed`'s lane `kind`, opened if need be; none when the feed was retired.
@@ -149,11 +163,12 @@ impl Lanes {
             reader: opened.reader,
             tap: opened.tap,
             members: Vec::new(),
+            ahead: FxHashMap::default(),
             sweep: None,
             again: None,
             first: 0,
         });
-        self.keys.insert((feed.epoch(), kind), key);
+        self.keys.insert((feed.number(), kind), key);
         Some(key)
     }
 
@@ -180,7 +195,8 @@ impl Lanes {
     pub fn leave(&mut self, key: u32, index: u32, now_ns: u64) -> Option<Member> {
         let lane = &mut self.lanes[key as usize];
         lane.feed.left(now_ns);
-        lane.members.swap_remove(index as usize);
+        let gone = lane.members.swap_remove(index as usize);
+        lane.ahead.remove(&gone.conn);
         let moved = lane.members.get(index as usize).copied();
         lane.changed();
         if lane.members.is_empty() {
@@ -204,7 +220,8 @@ impl Lanes {
     fn close(&mut self, key: u32, now_ns: u64) {
         let lane = self.lanes.remove(key as usize);
         lane.feed.shut(lane.reader.kind(), &lane.tap, now_ns);
-        self.keys.remove(&(lane.feed.epoch(), lane.reader.kind()));
+        self.keys.remove(&(lane.feed.number(), lane.reader.kind()));
+        self.ahead.remove(&key);
         if lane.sweep.is_some() {
             self.sweeping.retain(|&sweeping| sweeping != key);
         }
@@ -262,6 +279,34 @@ impl Lanes {
             lane.begin_sweep(published_ns);
             self.sweeping.push_back(key);
         }
+    }
+
+    /// Has the member of a connection, which just joined, get only what comes behind `position`:
+    /// it has that already, though this node has not.
+    pub fn begin_behind(&mut self, key: u32, conn: u32, position: Position, now_ns: u64) {
+        let ahead = Ahead { position, since_ns: now_ns };
+        self.lanes[key as usize].ahead.insert(conn, ahead);
+        self.ahead.insert(key);
+    }
+
+    /// Waits no longer for members, `max` of each lane at most, that have been ahead since
+    /// `since_ns` or longer. Answers those, with their lane, whose position the log does not have.
+    pub fn overdue(&mut self, since_ns: u64, max: usize) -> Vec<(u32, Member)> {
+        let (lanes, mut overdue) = (&mut self.lanes, Vec::new());
+        self.ahead.retain(|&key| {
+            let Some(lane) = lanes.get_mut(key as usize) else { return false };
+            let left = lane.overdue(since_ns, max);
+            overdue.extend(left.into_iter().map(|member| (key, member)));
+            !lane.ahead.is_empty()
+        });
+        overdue
+    }
+
+    /// Where members that were ahead of this node stand now that a lane has moved. To be called
+    /// before anybody is flushed.
+    pub fn pass_known(&mut self, key: u32) -> Vec<(Member, Cursor)> {
+        let Some(lane) = self.lanes.get_mut(key as usize) else { return Vec::new() };
+        if lane.ahead.is_empty() { Vec::new() } else { lane.pass_known() }
     }
 
     /// Takes in that all a sweep visited are flushed: each of them has everything, waits for
@@ -365,6 +410,37 @@ impl Lanes {
 }
 
 impl CoreLane {
+    fn pass_known(&mut self) -> Vec<(Member, Cursor)> {
+        let Self { feed, reader, members, ahead, .. } = self;
+        let mut moved = Vec::new();
+        for &member in members.iter() {
+            let Some(&Ahead { position, .. }) = ahead.get(&member.conn) else { continue };
+            let first = feed.first_after(position.epoch, position.seq);
+            if first.is_some_and(|first| first <= reader.head().ordinal) {
+                ahead.remove(&member.conn);
+            }
+            match first {
+                // Another epoch began: what comes is new in any case.
+                Some(0) => {}
+                Some(first) => moved.push((member, reader.at_ordinal(first))),
+                None => moved.push((member, reader.latest())),
+            }
+        }
+        moved
+    }
+
+    fn overdue(&mut self, since_ns: u64, max: usize) -> Vec<Member> {
+        let is_over = |ahead: &Ahead| ahead.since_ns <= since_ns;
+        if !self.ahead.values().any(is_over) {
+            return Vec::new();
+        }
+        let Self { feed, members, ahead, .. } = self;
+        let over = members.iter().filter(|m| ahead.get(&m.conn).is_some_and(is_over)).take(max);
+        let over: Vec<Member> = over.copied().collect();
+        let is_behind = |ahead: Ahead| feed.is_behind(ahead.position);
+        over.into_iter().filter(|m| ahead.remove(&m.conn).is_some_and(is_behind)).collect()
+    }
+
     fn begin_sweep(&mut self, published_ns: u64) {
         let len = self.members.len().max(1);
         self.first = (self.first + len.div_ceil(ROTATION)) % len;

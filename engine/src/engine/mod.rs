@@ -1,7 +1,11 @@
 //! The engine as a whole: starts the cores and stops them. Owns their threads. Must not touch
 //! connections: cores do.
 
+pub mod follower;
+pub mod handle;
+pub mod log_side;
 pub mod metronome;
+pub mod publisher;
 pub mod serve;
 
 use std::io;
@@ -14,6 +18,7 @@ use crate::auth::rules::Rules;
 use crate::clock::{Clock, unix_ms};
 use crate::core::Core;
 use crate::core::shared::{Port, Shared};
+use crate::engine::handle::Handle;
 use crate::feed::message::Message;
 use crate::feed::published::Published;
 use crate::feed::registry::FeedError;
@@ -23,6 +28,7 @@ use crate::net::descriptors::Room;
 use crate::net::mio_backend::MioBackend;
 use crate::net::socket;
 use crate::net::tls::certificates::Tls;
+use crate::settings::choices::Publishing;
 use crate::settings::config::Config;
 use crate::settings::layers::SettingsError;
 
@@ -70,6 +76,7 @@ pub struct Engine {
     addresses: Addresses,
     threads: Vec<JoinHandle<io::Result<()>>>,
     metronome: Option<JoinHandle<()>>,
+    bells: Option<JoinHandle<()>>,
 }
 
 impl Engine {
@@ -101,14 +108,30 @@ impl Engine {
             ports.push(Port::new(wake));
             backends.push(backend);
         }
-        let shared = Arc::new(Shared::new(config, rules, tls, ports, unix_ms()));
+        let publishing = config.publishing;
+        let shared = Shared::new(config, rules, tls, ports, unix_ms());
+        let shared = Arc::new(match publishing {
+            Publishing::Local => shared,
+            Publishing::Log => shared.through_log(),
+        });
         let metronome = Some(start_metronome(&shared, clock)?);
-        let mut engine = Self { shared, clock, addresses: wanted, threads: Vec::new(), metronome };
+        let bells = Some(start_bells(&shared)?);
+        let threads = Vec::new();
+        let mut engine = Self { shared, clock, addresses: wanted, threads, metronome, bells };
         for (index, backend) in backends.into_iter().enumerate() {
             engine.start_core(index, backend)?;
         }
         engine.shared.set_ready();
         Ok(engine)
+    }
+
+    /// The same, for an engine whose publishes go through a log: it listens, but is not ready
+    /// before that is attached and answers.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing keeps running then.
+    pub fn start_with(config: Config, publishing: Publishing) -> Result<Self, StartError> {
+        Self::start(Config { publishing, ..config })
     }
 
     /// Starts one core and waits until it listens. The first learns the port when 0 was asked for.
@@ -151,6 +174,11 @@ impl Engine {
         message: Message<'_>,
     ) -> Result<Published, FeedError> {
         self.shared.registry.publish(topic, held, message, self.clock.now_ns())
+    }
+
+    /// The way in and out for threads that are not cores.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.shared), self.clock)
     }
 
     /// The metrics text.
@@ -210,9 +238,9 @@ impl Engine {
 
     fn halt(&mut self) -> io::Result<()> {
         self.shared.stop();
-        if let Some(metronome) = self.metronome.take() {
+        for helper in [self.metronome.take(), self.bells.take()].into_iter().flatten() {
             // It cannot fail but by a panic, which its thread has told.
-            let _ = metronome.join();
+            let _ = helper.join();
         }
         let mut ended = Ok(());
         for thread in self.threads.drain(..) {
@@ -237,6 +265,12 @@ impl Drop for Engine {
 /// All the files that settings name, read.
 fn read_files(config: &Config) -> Result<(Option<Tls>, Rules), SettingsError> {
     SettingsError::both(Tls::new(&config.tls), Rules::load(config))
+}
+
+/// It shares the table of descriptors with whoever starts the engine.
+fn start_bells(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let bells = Arc::clone(&shared.bells);
+    Builder::new().name("bells".into()).spawn(move || bells.run())
 }
 
 fn start_metronome(shared: &Arc<Shared>, clock: Clock) -> io::Result<JoinHandle<()>> {

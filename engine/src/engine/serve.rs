@@ -2,7 +2,6 @@
 //! again. Must not know what starting and stopping take (that is `engine`).
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::Builder;
 use std::time::Duration;
@@ -22,14 +21,15 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Runs an engine until it has drained or a signal ends it: the first SIGTERM or SIGINT drains, a
 /// second stops at once. SIGHUP has the `reloader` read the settings again; without one they stay
-/// as they are. `ready` is told the address.
+/// as they are. `attach` gets the engine once it accepts connections; what it answers is dropped
+/// before the engine stops.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start, or when a core fails.
-pub fn run(
+pub fn run<T>(
     config: Config,
     mut reloader: Option<Reloader>,
-    ready: impl FnOnce(SocketAddr),
+    attach: impl FnOnce(&Engine) -> io::Result<T>,
 ) -> Result<(), StartError> {
     let hearing = listen_for_signals()?;
     if let Err(error) = socket::raise_descriptor_limit() {
@@ -43,7 +43,7 @@ pub fn run(
         "listening"
     );
     log_capacity(&engine);
-    ready(engine.address());
+    let attached = attach(&engine)?;
     let mut is_told_to_end = false;
     while !(engine.has_failed() || engine.is_drained()) {
         let drains = engine.shared.is_draining();
@@ -63,6 +63,7 @@ pub fn run(
             Err(_) => engine.tidy(),
         }
     }
+    drop(attached);
     engine.stop()?;
     tracing::info!("stopped");
     Ok(())

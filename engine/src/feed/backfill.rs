@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use crate::feed::cursor::Cursor;
 use crate::feed::encoder::Encoder;
+use crate::feed::gap::Gap;
 use crate::feed::lane::{Filled, Lack};
 use crate::feed::lane_reader::LaneReader;
 use crate::feed::message::{Message, Origin, Place};
 use crate::feed::prepared::Prepared;
 use crate::feed::segment::{LogBudget, Segment};
+use crate::feed::topic::Target;
 use crate::frame::encode;
 
 /// Frames that are encoded before the feed is asked again what it keeps: so many origins are copied
@@ -23,9 +25,11 @@ const SLICE_FRAMES: u64 = 256;
 #[derive(Debug)]
 pub struct Slice {
     /// Their numbers.
-    pub seqs: Range<u64>,
+    pub ordinals: Range<u64>,
     /// Their origins, in a pattern.
     pub origins: Vec<Arc<Origin>>,
+    /// Which of them are no frames, but notices of a gap.
+    pub notices: Vec<(u64, Gap)>,
 }
 
 /// See the file header.
@@ -44,7 +48,7 @@ pub struct Backfill {
 /// The bytes of a segment. Where in the lane it begins is known when all are there.
 #[derive(Debug)]
 struct Chunk {
-    first_seq: u64,
+    first_ordinal: u64,
     frames: u32,
     bytes: Vec<u8>,
 }
@@ -63,57 +67,78 @@ impl Backfill {
         }
     }
 
-    /// The frames of the next slice, of those from `kept_seq` on; none when all are encoded.
-    pub fn next_seqs(&self, kept_seq: u64) -> Range<u64> {
-        let next_seq = self.at.seq.max(self.lack.first_seq).max(kept_seq);
-        next_seq..self.lack.end.seq.min(next_seq + SLICE_FRAMES)
+    /// The frames of the next slice, of those from `kept_ordinal` on; none when all are encoded.
+    pub fn next_ordinals(&self, kept_ordinal: u64) -> Range<u64> {
+        let next_ordinal = self.at.ordinal.max(self.lack.first_ordinal).max(kept_ordinal);
+        next_ordinal..self.lack.end.ordinal.min(next_ordinal + SLICE_FRAMES)
     }
 
     /// The number of the lane's first frame so far.
-    pub fn end_seq(&self) -> u64 {
-        self.lack.end.seq
+    pub fn end_ordinal(&self) -> u64 {
+        self.lack.end.ordinal
     }
 
-    /// Encodes a slice. `place` says where the frame of a number and an origin stands.
+    /// Encodes a slice. `place` says where the frame of an ordinal and an origin stands; notices
+    /// are for subscribers of `target`.
     pub fn encode<'a>(
         &mut self,
         slice: &'a Slice,
+        target: &Target,
         place: impl Fn(u64, Option<&'a Arc<Origin>>) -> Place<'a>,
     ) {
-        if self.at.seq != slice.seqs.start {
-            self.begin_at(slice.seqs.start);
+        if self.at.ordinal != slice.ordinals.start {
+            self.begin_at(slice.ordinals.start);
         }
-        while slice.seqs.contains(&self.at.seq) {
-            let origin = slice.origins.get((self.at.seq - slice.seqs.start) as usize);
-            self.encode_one(place(self.at.seq, origin));
+        while slice.ordinals.contains(&self.at.ordinal) {
+            let origin = slice.origins.get((self.at.ordinal - slice.ordinals.start) as usize);
+            let notice = slice.notices.iter().find(|(ordinal, _)| *ordinal == self.at.ordinal);
+            match notice {
+                Some((_, gap)) => self.copy_notice(&self.lack.kind.gap_notice(target, *gap)),
+                None => self.encode_one(place(self.at.ordinal, origin)),
+            }
         }
     }
 
-    /// Begins with frame `seq`: what came before it, the log has given up.
-    fn begin_at(&mut self, seq: u64) {
-        self.at = self.log.at_seq(seq);
+    /// Begins with frame `ordinal`: what came before it, the log has given up.
+    fn begin_at(&mut self, ordinal: u64) {
+        self.at = self.log.at_ordinal(ordinal);
         self.chunks.clear();
         self.encoder = Encoder::new(self.lack.kind);
     }
 
     fn encode_one(&mut self, place: Place<'_>) {
-        let (at, end_seq) = (self.at, self.lack.end.seq);
-        let chunk_bytes_max = self.lack.segment_bytes_max as usize;
-        let has_room = |chunk: &Chunk| chunk.bytes.len() < chunk_bytes_max && at.seq + 1 < end_seq;
-        if !self.chunks.last().is_some_and(has_room) {
-            self.chunks.push(Chunk { first_seq: at.seq, frames: 0, bytes: Vec::new() });
-        }
+        self.begin_chunk();
         if let (Some(chunk), Some((kind, payload))) =
-            (self.chunks.last_mut(), encode::message(self.log.frame(at)))
+            (self.chunks.last_mut(), encode::message(self.log.frame(self.at)))
         {
-            let mut message = Prepared::new(Message { kind, payload });
+            let mut message = Prepared::new(Message::of_client(kind, payload));
             let parts = self.encoder.encode(place, &mut message);
             parts.iter().for_each(|part| chunk.bytes.extend_from_slice(part));
             chunk.frames += 1;
             self.deflates += message.deflates();
         }
         self.encodes += 1;
-        self.at = self.log.after(at);
+        self.at = self.log.after(self.at);
+    }
+
+    fn copy_notice(&mut self, notice: &[u8]) {
+        self.begin_chunk();
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.bytes.extend_from_slice(notice);
+            chunk.frames += 1;
+        }
+        self.at = self.log.after(self.at);
+    }
+
+    /// Makes sure that the next entry has a part to go into.
+    fn begin_chunk(&mut self) {
+        let at = self.at;
+        let chunk_bytes_max = self.lack.segment_bytes_max as usize;
+        let is_last = at.ordinal + 1 >= self.lack.end.ordinal;
+        let has_room = |chunk: &Chunk| chunk.bytes.len() < chunk_bytes_max && !is_last;
+        if !self.chunks.last().is_some_and(has_room) {
+            self.chunks.push(Chunk { first_ordinal: at.ordinal, frames: 0, bytes: Vec::new() });
+        }
     }
 
     /// Bytes encoded so far.
@@ -131,10 +156,10 @@ impl Backfill {
         let end = self.lack.end;
         let last_frame_bytes = self.chunks.last().map_or(0, |chunk| chunk.bytes.len() as u64);
         let mut pos = end.frame_pos - self.bytes();
-        let segments = self.chunks.drain(..).map(|Chunk { first_seq, frames, bytes }| {
+        let segments = self.chunks.drain(..).map(|Chunk { first_ordinal, frames, bytes }| {
             let base = pos;
             pos += bytes.len() as u64;
-            Segment::full((base, first_seq), &bytes, frames, budget)
+            Segment::full((base, first_ordinal), &bytes, frames, budget)
         });
         let segments = segments.collect();
         self.encoder.release_scratch();

@@ -6,16 +6,16 @@
 pub struct Cursor {
     /// Lane position of the first byte of the frame the subscriber gets next.
     pub frame_pos: u64,
-    /// Sequence number of that frame.
-    pub seq: u64,
+    /// Ordinal of that frame: its number in the feed, dense from 1, which never leaves the process.
+    pub ordinal: u64,
     /// Bytes of that frame already sent; above zero only after a partial write.
     pub torn_bytes: u32,
 }
 
 impl Cursor {
-    /// A cursor at the beginning of frame `seq`, which begins at `frame_pos`.
-    pub fn at(frame_pos: u64, seq: u64) -> Self {
-        Self { frame_pos, seq, torn_bytes: 0 }
+    /// A cursor at the beginning of frame `ordinal`, which begins at `frame_pos`.
+    pub fn at(frame_pos: u64, ordinal: u64) -> Self {
+        Self { frame_pos, ordinal, torn_bytes: 0 }
     }
 
     /// Lane position of the next byte to send.

@@ -7,14 +7,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::feed::epoch::Position;
 use crate::feed::gap::Gap;
 use crate::feed::kind::{Deflation, Form, LaneKind};
-use crate::feed::message::{Message, Origin, Place};
+use crate::feed::message::{Message, Origin, Place, Stamp};
 use crate::feed::prepared::Prepared;
 use crate::feed::topic::Target;
 use crate::frame::{Kind, Opcode, encode};
+use crate::wire::chunked;
 use crate::wire::deflate;
 use crate::wire::envelope;
+use crate::wire::export;
 use crate::wire::gap;
 use crate::wire::sse;
 
@@ -29,8 +32,9 @@ impl LaneKind {
     pub fn frame_len(self, bytes: &[u8]) -> u64 {
         let len = match self.form {
             Form::Raw | Form::Json => encode::frame_len(bytes),
-            Form::Sse => sse::chunk_len(bytes),
+            Form::Sse => chunked::chunk_len(bytes),
             Form::Binary => announced_len(bytes),
+            Form::Export => export::frame_len(bytes),
         };
         debug_assert!(len.is_some(), "a lane holds only whole frames");
         // A frame without a length would stall a walk; one byte keeps it moving in release builds.
@@ -50,6 +54,7 @@ impl LaneKind {
                 event
             }
             Form::Json | Form::Binary => text_frame(&gap::notice(Some(target), gap)),
+            Form::Export => export::notice(gap),
         }
     }
 }
@@ -57,7 +62,7 @@ impl LaneKind {
 /// A whole frame around a message that only one connection gets.
 pub fn message_frame(deflate: Option<Deflation>, kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut encoder = Encoder::new(LaneKind { form: Form::Raw, deflate });
-    encoder.payload_frame(&mut Prepared::new(Message { kind, payload })).concat()
+    encoder.payload_frame(&mut Prepared::new(Message::of_client(kind, payload))).concat()
 }
 
 /// A whole text frame around a reply or notice.
@@ -67,13 +72,18 @@ pub fn text_frame(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Only an announcement is a text frame where messages are binary.
+/// Only announcements and notices of gaps are text frames where messages are binary.
 fn announced_len(bytes: &[u8]) -> Option<u64> {
     let len = encode::frame_len(bytes)?;
-    if bytes.first()? & 0x0F != Opcode::Text as u8 {
+    if bytes.first()? & 0x0F != Opcode::Text as u8 || is_notice(bytes) {
         return Some(len);
     }
     Some(len + encode::frame_len(bytes.get(usize::try_from(len).ok()?..)?)?)
+}
+
+/// Whether a text frame tells of a gap: it stands alone.
+fn is_notice(frame: &[u8]) -> bool {
+    encode::message(frame).is_some_and(|(_, text)| gap::is_notice(text))
 }
 
 /// The last frame that announced a topic; 0 while none did. It is stored before that frame is
@@ -87,9 +97,9 @@ impl Announcing {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Takes in that frame `seq` announced one as well.
-    pub fn note(&self, seq: u64) {
-        self.0.fetch_max(seq, Ordering::AcqRel);
+    /// Takes in that frame `ordinal` announced one as well.
+    pub fn note(&self, ordinal: u64) {
+        self.0.fetch_max(ordinal, Ordering::AcqRel);
     }
 }
 
@@ -109,7 +119,7 @@ pub struct Encoder {
 struct Announced {
     origin: Arc<Origin>,
     /// The frame that did it.
-    seq: u64,
+    ordinal: u64,
     is_gone: bool,
 }
 
@@ -131,9 +141,10 @@ impl Encoder {
         self.kind
     }
 
-    /// Topics announced in the frames `seqs`.
-    pub fn announced_in(&self, seqs: Range<u64>) -> Vec<Arc<Origin>> {
-        let within = self.announced.values().filter(|announced| seqs.contains(&announced.seq));
+    /// Topics announced in the frames `ordinals`.
+    pub fn announced_in(&self, ordinals: Range<u64>) -> Vec<Arc<Origin>> {
+        let announced = self.announced.values();
+        let within = announced.filter(|announced| ordinals.contains(&announced.ordinal));
         within.map(|announced| Arc::clone(&announced.origin)).collect()
     }
 
@@ -165,8 +176,8 @@ impl Encoder {
         place: Place<'_>,
         message: &'a mut Prepared<'_>,
     ) -> [&'a [u8]; 2] {
-        let Message { kind, payload } = message.message();
-        let Place { epoch, seq, origin } = place;
+        let Message { kind, payload, .. } = message.message();
+        let Place { epoch, seq, origin, .. } = place;
         self.frame.clear();
         self.envelope.clear();
         match self.kind.form {
@@ -180,6 +191,12 @@ impl Encoder {
                 envelope::json(&mut self.envelope, origin, seq, message.message(), is_json);
                 self.envelope_frame(Kind::Text, message)
             }
+            Form::Export => {
+                let position = Position { epoch, seq };
+                let stamp = message.stamp(Stamp { position, published_ns: 0 });
+                export::head(&mut self.frame, origin, stamp, message.message());
+                [&self.frame, payload]
+            }
             Form::Binary => {
                 self.announce(place);
                 envelope::binary(&mut self.envelope, origin.number, seq, message.message());
@@ -190,11 +207,11 @@ impl Encoder {
 
     /// A topic of a pattern has a number that its subscriber cannot know yet.
     fn announce(&mut self, place: Place<'_>) {
-        let Place { origin, seq, .. } = place;
+        let Place { origin, ordinal, .. } = place;
         if origin.pattern.is_some() && !self.announced.contains_key(&origin.number) {
-            let announced = Announced { origin: Arc::clone(origin), seq, is_gone: false };
+            let announced = Announced { origin: Arc::clone(origin), ordinal, is_gone: false };
             self.announced.insert(origin.number, announced);
-            self.announcing.0.store(seq, Ordering::Release);
+            self.announcing.0.store(ordinal, Ordering::Release);
             self.frame.extend(announcement(origin));
         }
     }
@@ -202,7 +219,7 @@ impl Encoder {
     /// A WebSocket frame around the payload, which is not copied. Deflated it is the same wherever
     /// the message goes.
     fn payload_frame<'a>(&'a mut self, message: &'a mut Prepared<'_>) -> [&'a [u8]; 2] {
-        let Message { kind, payload } = message.message();
+        let Message { kind, payload, .. } = message.message();
         let deflated = match self.kind.deflation_of(payload) {
             Some(Deflation { window_bits, level, .. }) => message.deflated(window_bits, level),
             None => payload,

@@ -1,11 +1,11 @@
-//! Epochs and positions: which numbering a sequence number belongs to, and the text form of both.
+//! Epochs and positions: which numbering a `seq` belongs to, and the text form of both.
 //! Must not choose an epoch's number.
 
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
 
-/// One life of a log: sequence numbers of different epochs do not compare.
+/// One life of a log: positions of different epochs do not compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
@@ -14,7 +14,7 @@ pub struct Epoch(pub u64);
 pub struct Position {
     /// The life of the log it belongs to.
     pub epoch: Epoch,
-    /// The frame's number.
+    /// What clients see of the frame's place: increasing within the epoch.
     pub seq: u64,
 }
 

@@ -1,28 +1,43 @@
 //! A gap: the frames that a subscriber did not get, and why. Must not know how it is told.
 
-/// Frames a subscriber did not get: the closed range `from..=to` of sequence numbers.
+/// Frames of one feed that a subscriber did not get, as cursors count them: the closed range
+/// `from..=to` of ordinals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// First missed sequence number.
+pub struct Missed {
+    /// Ordinal of the first.
     pub from: u64,
-    /// Last missed sequence number.
+    /// Ordinal of the last.
     pub to: u64,
     /// Why they were missed.
     pub reason: GapReason,
 }
 
-impl Gap {
-    /// How many frames were missed. Within one epoch numbers are dense; where another one ended,
-    /// nobody knows.
+impl Missed {
+    /// How many they are.
     #[must_use]
-    pub fn frames(&self) -> Option<u64> {
-        (self.reason != GapReason::Epoch).then(|| self.to.saturating_sub(self.from) + 1)
+    pub fn frames(&self) -> u64 {
+        self.to.saturating_sub(self.from) + 1
     }
+}
 
-    /// The same for a total: what nobody knows adds nothing.
+/// The same as a client is told it: the closed range `from..=to` of positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Position of the first missed frame, or one behind the last that came.
+    pub from: u64,
+    /// The last position that is missed.
+    pub to: u64,
+    /// How many frames were missed, where anybody knows.
+    pub frames: Option<u64>,
+    /// Why they were missed.
+    pub reason: GapReason,
+}
+
+impl Gap {
+    /// How many frames were missed, for a total: what nobody knows adds nothing.
     #[must_use]
     pub fn frames_known(&self) -> u64 {
-        self.frames().unwrap_or(0)
+        self.frames.unwrap_or(0)
     }
 }
 
@@ -37,6 +52,8 @@ pub enum GapReason {
     Epoch,
     /// The subscriber asked for the newest frame only, and was behind.
     Conflated,
+    /// They were lost on the way from another node.
+    Relay,
 }
 
 impl GapReason {
@@ -47,6 +64,7 @@ impl GapReason {
             Self::Expired => "expired",
             Self::Epoch => "epoch",
             Self::Conflated => "conflated",
+            Self::Relay => "relay",
         }
     }
 }

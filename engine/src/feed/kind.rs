@@ -12,10 +12,12 @@ pub enum Form {
     Json,
     /// A `gridcast.v1.bin` envelope in one WebSocket binary frame.
     Binary,
+    /// For readers in this process: see `wire/export.rs`.
+    Export,
 }
 
 impl Form {
-    /// Every form, for listings.
+    /// Every form that a client may have, for listings.
     pub const ALL: [Self; 4] = [Self::Raw, Self::Sse, Self::Json, Self::Binary];
 
     /// The word for labels.
@@ -25,6 +27,7 @@ impl Form {
             Self::Sse => "sse",
             Self::Json => "json",
             Self::Binary => "binary",
+            Self::Export => "export",
         }
     }
 }
@@ -55,6 +58,8 @@ impl LaneKind {
     pub const RAW: Self = Self::plain(Form::Raw);
     /// Server-Sent Events.
     pub const SSE: Self = Self::plain(Form::Sse);
+    /// For readers in this process.
+    pub const EXPORT: Self = Self::plain(Form::Export);
 
     /// A form as it is.
     pub const fn plain(form: Form) -> Self {

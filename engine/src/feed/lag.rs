@@ -2,17 +2,17 @@
 //! ahead. Every answer names the missed frames. Must not touch sockets.
 
 use crate::feed::cursor::Cursor;
-use crate::feed::gap::{Gap, GapReason};
+use crate::feed::gap::{GapReason, Missed};
 use crate::feed::lane_reader::LaneReader;
 use crate::feed::options::LagPolicy;
 
 /// What to do with a subscriber that retention has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lapse {
-    /// Close it, naming the gap.
-    Disconnect(Gap),
-    /// Tell it of the gap, then go on at the cursor.
-    Skip(Gap, Cursor),
+    /// Close it, naming what it missed.
+    Disconnect(Missed),
+    /// Tell it what it missed, then go on at the cursor.
+    Skip(Missed, Cursor),
     /// Nothing is missing but the rest of its torn frame: finish that and go on at the cursor.
     Resume(Cursor),
 }
@@ -20,18 +20,18 @@ pub enum Lapse {
 /// Decides for a subscriber at `cursor`, which stands before the lane's tail. A frame that was torn
 /// counts as received: its rest is finished first.
 pub fn lapse(policy: LagPolicy, cursor: Cursor, lane: &LaneReader) -> Lapse {
-    let from = cursor.seq + u64::from(cursor.is_torn());
+    let from = cursor.ordinal + u64::from(cursor.is_torn());
     let resume = match policy {
         LagPolicy::SkipToLatest => lane.newest(),
         LagPolicy::SkipToOldest | LagPolicy::Disconnect => lane.oldest(),
     };
-    debug_assert!(resume.seq >= from, "a lapsed cursor lies before the tail");
-    if resume.seq <= from {
+    debug_assert!(resume.ordinal >= from, "a lapsed cursor lies before the tail");
+    if resume.ordinal <= from {
         return Lapse::Resume(resume);
     }
-    let gap = Gap { from, to: resume.seq - 1, reason: GapReason::Lagged };
+    let missed = Missed { from, to: resume.ordinal - 1, reason: GapReason::Lagged };
     match policy {
-        LagPolicy::Disconnect => Lapse::Disconnect(gap),
-        LagPolicy::SkipToOldest | LagPolicy::SkipToLatest => Lapse::Skip(gap, resume),
+        LagPolicy::Disconnect => Lapse::Disconnect(missed),
+        LagPolicy::SkipToOldest | LagPolicy::SkipToLatest => Lapse::Skip(missed, resume),
     }
 }

@@ -9,13 +9,66 @@ use crate::feed::kind::LaneKind;
 use crate::feed::segment::Segment;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// Where a lane ends, or where a sweep began: a position and the sequence number found there.
+/// Where a lane ends, or where a sweep began: a lane position and the ordinal found there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Lane position just past the last byte.
     pub pos: u64,
-    /// Sequence number the next frame will have.
-    pub seq: u64,
+    /// Ordinal the next frame will have.
+    pub ordinal: u64,
+}
+
+/// What the writer of a lane tells its readers beside its bytes.
+#[derive(Debug)]
+pub struct Marks {
+    tail: AtomicU64,
+    /// The ordinals of the first and the last of the newest entries in a row that are notices, not
+    /// frames; 0 while there was none.
+    notices_first: AtomicU64,
+    notices_last: AtomicU64,
+}
+
+impl Marks {
+    /// Of a lane that begins at this lane position.
+    pub fn new(tail_pos: u64) -> Self {
+        Self {
+            tail: AtomicU64::new(tail_pos),
+            notices_first: AtomicU64::new(0),
+            notices_last: AtomicU64::new(0),
+        }
+    }
+
+    /// Lane position of the oldest byte that is retained.
+    pub fn tail_pos(&self) -> u64 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// Moves it. Called by the writer only.
+    pub fn set_tail_pos(&self, pos: u64) {
+        self.tail.store(pos, Ordering::Release);
+    }
+
+    /// Notes that entry `ordinal`, which is about to be published, is a notice.
+    pub fn note_notice(&self, ordinal: u64) {
+        if self.notices_last.load(Ordering::Relaxed) + 1 != ordinal {
+            self.notices_first.store(ordinal, Ordering::Release);
+        }
+        self.notices_last.store(ordinal, Ordering::Release);
+    }
+
+    /// Takes over what `other`, of a lane of the same feed, says of notices.
+    pub fn copy_notices(&self, other: &Self) {
+        self.notices_first.store(other.notices_first.load(Ordering::Acquire), Ordering::Release);
+        self.notices_last.store(other.notices_last.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    /// The newest frame of entries that end with `last`: notices are passed over.
+    fn newest(&self, last: u64) -> u64 {
+        if self.notices_last.load(Ordering::Acquire) != last {
+            return last;
+        }
+        self.notices_first.load(Ordering::Acquire).min(last).saturating_sub(1)
+    }
 }
 
 /// One core's view of a lane: the retained chain and the head as of the last refresh.
@@ -23,7 +76,7 @@ pub struct Head {
 pub struct LaneReader {
     kind: LaneKind,
     segments: VecDeque<Arc<Segment>>,
-    tail: Arc<AtomicU64>,
+    marks: Arc<Marks>,
     announcing: std::sync::Arc<Announcing>,
     head: Head,
 }
@@ -33,10 +86,10 @@ impl LaneReader {
     pub fn new(
         kind: LaneKind,
         segments: VecDeque<Arc<Segment>>,
-        tail: Arc<AtomicU64>,
+        marks: Arc<Marks>,
         announcing: std::sync::Arc<Announcing>,
     ) -> Self {
-        let mut reader = Self { kind, segments, tail, announcing, head: Head::default() };
+        let mut reader = Self { kind, segments, marks, announcing, head: Head::default() };
         reader.refresh();
         reader
     }
@@ -59,20 +112,20 @@ impl LaneReader {
         if let Some(last) = self.segments.back() {
             let extent = last.extent();
             self.head.pos = last.base() + u64::from(extent.bytes);
-            self.head.seq = last.first_seq() + u64::from(extent.frames);
+            self.head.ordinal = last.first_ordinal() + u64::from(extent.frames);
         }
     }
 
     /// Lane position of the oldest byte that may still be read: retention's, but never past the
     /// head this reader knows.
     pub fn tail_pos(&self) -> u64 {
-        self.tail.load(Ordering::Acquire).min(self.head.pos)
+        self.marks.tail_pos().min(self.head.pos)
     }
 
-    /// True when frame `seq` or a later one announced a topic, so that whoever skips it must ask
-    /// the feed what is missing.
-    pub fn has_announced_since(&self, seq: u64) -> bool {
-        self.announcing.last() >= seq.max(1)
+    /// True when frame `ordinal` or a later one announced a topic, so that whoever skips it must
+    /// ask the feed what is missing.
+    pub fn has_announced_since(&self, ordinal: u64) -> bool {
+        self.announcing.last() >= ordinal.max(1)
     }
 
     /// True when a segment is held that ends before `pos`.
@@ -98,35 +151,40 @@ impl LaneReader {
     pub fn oldest(&self) -> Cursor {
         let tail = self.tail_pos();
         let segment = &self.segments[self.segment_index(tail)];
-        self.walk(Cursor::at(segment.base(), segment.first_seq()), |at| at.frame_pos < tail)
+        self.walk(Cursor::at(segment.base(), segment.first_ordinal()), |at| at.frame_pos < tail)
     }
 
     /// The newest retained frame, or the head of an empty lane.
     pub fn newest(&self) -> Cursor {
-        self.at_seq(self.head.seq.saturating_sub(1))
+        self.at_ordinal(self.newest_ordinal())
+    }
+
+    /// The ordinal of the newest frame that was published, retained or not.
+    pub fn newest_ordinal(&self) -> u64 {
+        self.marks.newest(self.head.ordinal.saturating_sub(1))
     }
 
     /// Just past the newest frame.
     pub fn latest(&self) -> Cursor {
-        Cursor::at(self.head.pos, self.head.seq)
+        Cursor::at(self.head.pos, self.head.ordinal)
     }
 
-    /// The frame `seq`, or the nearest that is retained, or the head.
-    pub fn at_seq(&self, seq: u64) -> Cursor {
+    /// The frame `ordinal`, or the nearest that is retained, or the head.
+    pub fn at_ordinal(&self, ordinal: u64) -> Cursor {
         let oldest = self.oldest();
-        if seq <= oldest.seq {
+        if ordinal <= oldest.ordinal {
             return oldest;
         }
-        let index = self.segments.partition_point(|segment| segment.first_seq() <= seq);
+        let index = self.segments.partition_point(|segment| segment.first_ordinal() <= ordinal);
         let segment = &self.segments[index.saturating_sub(1)];
-        let start = Cursor::at(segment.base(), segment.first_seq());
-        let start = if start.seq < oldest.seq { oldest } else { start };
-        self.walk(start, |at| at.seq < seq)
+        let start = Cursor::at(segment.base(), segment.first_ordinal());
+        let start = if start.ordinal < oldest.ordinal { oldest } else { start };
+        self.walk(start, |at| at.ordinal < ordinal)
     }
 
     /// The frame that follows the one at `at`.
     pub fn after(&self, at: Cursor) -> Cursor {
-        Cursor::at(at.frame_pos + self.frame_len(at), at.seq + 1)
+        Cursor::at(at.frame_pos + self.frame_len(at), at.ordinal + 1)
     }
 
     /// Steps over whole frames from `at` while `goes_on` and frames last.
@@ -143,8 +201,8 @@ impl LaneReader {
     }
 
     /// The number of the first frame that is held.
-    pub fn first_seq(&self) -> u64 {
-        self.segments[0].first_seq()
+    pub fn first_ordinal(&self) -> u64 {
+        self.segments[0].first_ordinal()
     }
 
     /// Holds `segment` as well, which ends where the first one begins.
@@ -171,24 +229,24 @@ impl LaneReader {
     }
 
     /// Where `cursor` stands after `sent` more bytes, which lie before the head. The number of
-    /// frames that became complete is the difference in `seq`.
+    /// frames that became complete is the difference in `ordinal`.
     pub fn advance(&self, cursor: Cursor, sent: u64) -> Cursor {
         let to = cursor.pos() + sent;
         debug_assert!(to <= self.head.pos);
         if to == self.head.pos {
             return self.latest();
         }
-        let mut at = Cursor::at(cursor.frame_pos, cursor.seq);
+        let mut at = Cursor::at(cursor.frame_pos, cursor.ordinal);
         let segment = &self.segments[self.segment_index(to)];
         if segment.base() > at.frame_pos {
-            at = Cursor::at(segment.base(), segment.first_seq());
+            at = Cursor::at(segment.base(), segment.first_ordinal());
         }
         loop {
             let len = self.frame_len(at);
             if at.frame_pos + len > to {
                 return Cursor { torn_bytes: (to - at.frame_pos) as u32, ..at };
             }
-            at = Cursor::at(at.frame_pos + len, at.seq + 1);
+            at = Cursor::at(at.frame_pos + len, at.ordinal + 1);
         }
     }
 

@@ -1,28 +1,33 @@
 //! A feed: an ordered stream with one numbering, kept in one lane per encoding in use. Owns the
-//! lock under which frames get their `seq`, who must be rung, and what is retained. Must not know
-//! sockets or clocks; `now_ns` is handed in.
+//! lock under which frames get their ordinal and their position, who must be rung, and what is
+//! retained. Must not know sockets or clocks; `now_ns` is handed in.
 
-use std::collections::{BTreeSet, VecDeque};
+pub mod filling;
+pub mod interruption;
+
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::delivery::doorbell::{Doorbell, Tap};
 use crate::feed::awaited::Ticket;
-use crate::feed::backfill::{Backfill, Slice};
-use crate::feed::epoch::Epoch;
+use crate::feed::domain::Domain;
+use crate::feed::epoch::{Epoch, Position};
+use crate::feed::gap::{Gap, Missed};
 use crate::feed::held::Held;
+use crate::feed::kept::Kept;
 use crate::feed::kind::LaneKind;
 use crate::feed::lane::{LaneWriter, NewestFrame};
 use crate::feed::lane_reader::LaneReader;
-use crate::feed::message::{Message, Origin, Place};
-use crate::feed::open_lane::OpenLane;
+use crate::feed::message::{Message, Origin, Place, Stamp};
 use crate::feed::options::{From, Rate};
 use crate::feed::placed::Subscribed;
+use crate::feed::positions::{Positions, Wanted};
 use crate::feed::prepared::Prepared;
 use crate::feed::published::{PublishError, Published};
 use crate::feed::retention::Retention;
 use crate::feed::segment::LogBudget;
+use crate::feed::source::Source;
 use crate::feed::topic::Target;
 use crate::frame::encode;
 
@@ -30,7 +35,10 @@ use crate::frame::encode;
 #[derive(Debug)]
 pub struct Feed {
     name: FeedName,
-    epoch: Epoch,
+    /// Changes only under the lock, and only in a domain.
+    epoch: AtomicU64,
+    /// Where a log numbers its frames.
+    domain: Option<Arc<Domain>>,
     /// What frames say they come from where they do not name a topic of their own.
     own: Arc<Origin>,
     retention: Retention,
@@ -40,6 +48,7 @@ pub struct Feed {
     /// What publishers of rated feeds' topics look at without the lock.
     followers: AtomicU32,
     retired: AtomicBool,
+    positions: Positions,
     state: Mutex<State>,
 }
 
@@ -60,20 +69,20 @@ pub struct FeedName {
 }
 
 #[derive(Debug)]
-struct State {
-    raw: OpenLane,
-    /// Encodings beside the log; each is here while somebody uses it.
-    derived: Vec<OpenLane>,
+pub(super) struct State {
+    pub(super) kept: Kept,
     /// Pattern feeds and rated feeds that repeat this topic, in the order of their numbers.
     repeats: Vec<Repeat>,
-    /// Of each retained frame where it comes from; only where that is not the feed's own topic.
-    origins: VecDeque<Arc<Origin>>,
     /// Until the first message, where a subscription created the feed.
     awaited: Option<Box<Ticket>>,
     subscribers: u32,
     last_publish_ns: u64,
+    /// Which way the newest frame came in.
+    newest_source: Source,
     left_ns: u64,
     closed: bool,
+    /// What is published is left out: it is going to be filled with that.
+    is_filling: bool,
 }
 
 /// How long a topic that nobody published to outlives its last subscriber: names are free, so they
@@ -87,7 +96,7 @@ struct Repeat {
     /// Where the feed is rated: the instant at which it was last told of something new, and the
     /// number of the frame it last took.
     noted: u64,
-    taken_seq: u64,
+    taken_ordinal: u64,
 }
 
 /// A core's way into a lane.
@@ -108,31 +117,43 @@ impl Feed {
         budget: &Arc<LogBudget>,
         now_ns: u64,
     ) -> Self {
-        let raw = OpenLane::new(LaneWriter::new(LaneKind::RAW, 1, &retention, budget));
         let state = State {
-            raw,
-            derived: Vec::new(),
+            kept: Kept::new(LaneWriter::new(LaneKind::RAW, 1, &retention, budget)),
             repeats: Vec::new(),
-            origins: VecDeque::new(),
             awaited: None,
             subscribers: 0,
             last_publish_ns: now_ns,
+            newest_source: Source::CLIENTS,
             left_ns: now_ns,
             closed: false,
+            is_filling: false,
         };
         let own = Arc::new(Origin { topic: name.target.text(), pattern: None, number });
         let budget = Arc::clone(budget);
         Self {
             name,
-            epoch,
+            epoch: AtomicU64::new(epoch.0),
+            domain: None,
             own,
             retention,
             budget,
             held: Held::default(),
             followers: AtomicU32::new(0),
             retired: AtomicBool::new(false),
+            positions: Positions::default(),
             state: Mutex::new(state),
         }
+    }
+
+    /// Has a log number its frames, of which this node knows nothing up to the position `floor`.
+    /// One that has to be filled takes nothing in before it [is](Self::end_filling).
+    #[must_use]
+    pub fn in_domain(mut self, domain: &Arc<Domain>, floor: u64, is_filling: bool) -> Self {
+        self.domain = Some(Arc::clone(domain));
+        self.positions = Positions::of_log(floor);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.is_filling = is_filling;
+        self
     }
 
     /// The topic, or the pattern whose topics' frames it repeats in the order of publishing.
@@ -153,7 +174,7 @@ impl Feed {
 
     /// The incarnation of this numbering.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        Epoch(self.epoch.load(Ordering::Acquire))
     }
 
     /// What is kept, and the default for those left behind.
@@ -174,22 +195,36 @@ impl Feed {
         message: Message<'_>,
         now_ns: u64,
     ) -> Result<Published, PublishError> {
+        self.publish_as(message, Wanted::Next, now_ns)
+    }
+
+    /// The same, at the position that is wanted. What the feed has already is left out.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was published then.
+    pub fn publish_as(
+        self: &Arc<Self>,
+        message: Message<'_>,
+        wanted: Wanted,
+        now_ns: u64,
+    ) -> Result<Published, PublishError> {
         let mut state = self.lock();
         if state.closed {
             return Err(PublishError::Closed);
         }
         if self.budget.would_pass(message.payload.len() as u64 + u64::from(u16::MAX)) {
-            state.compact();
+            state.kept.compact();
             return Err(PublishError::OverBudget);
         }
         let message = &mut Prepared::new(message);
-        let mut published = self.append(&mut state, message, &self.own, now_ns);
+        let own = self.append(&mut state, message, (&self.own, wanted), now_ns);
+        let mut published = own.unwrap_or_else(|| self.unchanged(&state));
         state.repeats.retain_mut(|repeat| {
             if repeat.feed.name.rate.is_some() {
                 published.subscribers += repeat.note(self);
                 return !repeat.feed.retired.load(Ordering::Relaxed);
             }
-            let repeated = repeat.feed.repeat(message, &repeat.origin, now_ns);
+            let repeated = repeat.feed.repeat(message, (&repeat.origin, wanted), now_ns);
             repeated.map(|repeated| published.add(repeated)).is_some()
         });
         Ok(published)
@@ -199,11 +234,29 @@ impl Feed {
     fn repeat(
         &self,
         message: &mut Prepared<'_>,
-        origin: &Arc<Origin>,
+        place: (&Arc<Origin>, Wanted),
         now_ns: u64,
     ) -> Option<Published> {
         let mut state = self.lock();
-        (!state.closed).then(|| self.append(&mut state, message, origin, now_ns))
+        if state.closed {
+            return None;
+        }
+        let is_filling = state.is_filling;
+        let taken = if is_filling { None } else { self.append(&mut state, message, place, now_ns) };
+        Some(taken.unwrap_or_else(|| self.unchanged(&state)))
+    }
+
+    /// The answer to a message that the feed has already, or is going to be filled with.
+    fn unchanged(&self, state: &State) -> Published {
+        Published {
+            epoch: self.epoch(),
+            seq: self.positions.before(u64::MAX),
+            subscribers: u64::from(state.subscribers),
+            encodes: 0,
+            deflates: 0,
+            behind: None,
+            is_repeated: true,
+        }
     }
 
     /// An instant of a rated feed's grid: the newest frame of each topic that got one since the
@@ -212,71 +265,96 @@ impl Feed {
     ///
     /// The feed is locked for each topic anew: publishers and subscribers never wait for all.
     pub fn release(&self, now_ns: u64) -> (u32, u32) {
-        if self.lock().lanes().any(|lane| lane.behind(&self.retention).is_some()) {
+        if self.lock().kept.lanes().any(|lane| lane.behind(&self.retention).is_some()) {
             return (0, 0);
         }
         let (mut encodes, mut deflates) = (0, 0);
-        for Noted { topic, origin } in
-            self.held.take_newest(|noted| Arc::clone(&noted.origin.topic))
-        {
-            let Some(newest) = topic.newest_for(self) else { continue };
+        let mut fresh = self.held.take_newest(|noted| Arc::clone(&noted.origin.topic));
+        if self.domain.is_some() {
+            // The same order on every node.
+            fresh.sort_by_cached_key(|noted| noted.topic.last_seq());
+        }
+        for Noted { topic, origin } in fresh {
+            let Some((newest, source)) = topic.newest_for(self) else { continue };
+            let wanted = match (&self.domain, topic.positions.of(newest.ordinal)) {
+                (Some(_), Some(position)) => Wanted::AtLeast(position),
+                _ => Wanted::Next,
+            };
             let Some((kind, payload)) = encode::message(newest.bytes()) else { continue };
-            let message = &mut Prepared::new(Message { kind, payload });
-            let Some(repeated) = self.repeat(message, &origin, now_ns) else { break };
+            let message = &mut Prepared::new(Message { kind, payload, source });
+            let place = (&origin, wanted);
+            let seq = topic.positions.of(newest.ordinal).unwrap_or_default();
+            let position = Position { epoch: topic.epoch(), seq };
+            message.stamp(Stamp { position, published_ns: now_ns });
+            let Some(repeated) = self.repeat(message, place, now_ns) else { break };
             encodes += repeated.encodes;
             deflates += repeated.deflates;
         }
         (encodes, deflates)
     }
 
-    /// The newest frame of this topic, if `rated`, which repeats it, has not taken it yet.
-    fn newest_for(&self, rated: &Self) -> Option<NewestFrame> {
+    /// The newest frame of this topic and which way it came in, if `rated`, which repeats it, has
+    /// not taken it yet.
+    fn newest_for(&self, rated: &Self) -> Option<(NewestFrame, Source)> {
         let mut state = self.lock();
-        let newest = state.raw.writer.newest()?;
+        let newest = state.kept.raw.writer.newest()?;
         let mut repeats = state.repeats.iter_mut();
         let repeat = repeats.find(|repeat| std::ptr::eq(Arc::as_ptr(&repeat.feed), rated));
         // A topic that is no more has left all that repeat it: what it sent last is still due.
-        let taken = repeat.map(|repeat| std::mem::replace(&mut repeat.taken_seq, newest.seq));
-        (taken != Some(newest.seq)).then_some(newest)
+        let ordinal = newest.ordinal;
+        let taken = repeat.map(|repeat| std::mem::replace(&mut repeat.taken_ordinal, ordinal));
+        (taken != Some(ordinal)).then_some((newest, state.newest_source))
     }
 
     fn append(
         &self,
         state: &mut State,
         message: &mut Prepared<'_>,
-        origin: &Arc<Origin>,
+        (origin, wanted): (&Arc<Origin>, Wanted),
         now_ns: u64,
-    ) -> Published {
+    ) -> Option<Published> {
         let retention = self.effective_retention();
-        let seq = state.raw.writer.head().seq;
+        let ordinal = state.kept.raw.writer.head().ordinal;
+        let seq = self.positions.give(ordinal, wanted)?;
         state.last_publish_ns = now_ns;
+        state.newest_source = message.message().source;
         state.awaited = None;
-        let place = self.place_of(seq, origin);
+        state.kept.times.note(ordinal, now_ns);
+        let place = self.place_of((ordinal, seq), origin);
+        let position = Position { epoch: self.epoch(), seq };
+        message.stamp(Stamp { position, published_ns: now_ns });
         if place.origin.pattern.is_some() {
-            state.origins.push_back(Arc::clone(origin));
+            state.kept.note_origin(origin);
         }
         let (mut behind, deflates_before) = (None, message.deflates());
-        for lane in state.lanes() {
+        for lane in state.kept.lanes() {
             lane.writer.append(place, message);
             lane.writer.retain(&retention, now_ns);
             behind = behind.or_else(|| lane.behind(&self.retention));
             lane.taps.iter().for_each(|tap| tap.mark(now_ns));
         }
-        state.trim_origins();
-        Published {
-            epoch: self.epoch,
+        self.trim(state);
+        Some(Published {
+            epoch: self.epoch(),
             seq,
             subscribers: u64::from(state.subscribers),
-            encodes: 1 + state.derived.len() as u32,
+            encodes: state.kept.encodings(),
             deflates: message.deflates() - deflates_before,
             behind,
-        }
+            is_repeated: false,
+        })
+    }
+
+    /// Lets go of what is known of frames that retention has given up.
+    fn trim(&self, state: &mut State) {
+        state.kept.trim();
+        self.positions.forget_before(state.kept.raw.writer.tail().ordinal);
     }
 
     /// Only the frames of a pattern come from topics it does not name.
-    fn place_of<'a>(&'a self, seq: u64, origin: &'a Arc<Origin>) -> Place<'a> {
+    fn place_of<'a>(&'a self, (ordinal, seq): (u64, u64), origin: &'a Arc<Origin>) -> Place<'a> {
         let origin = if origin.pattern.is_some() { origin } else { &self.own };
-        Place { epoch: self.epoch, seq, origin }
+        Place { epoch: self.epoch(), ordinal, seq, origin }
     }
 
     fn effective_retention(&self) -> Retention {
@@ -290,8 +368,8 @@ impl Feed {
         if state.closed {
             return None;
         }
-        let lane = state.lane_or_open(kind, |first_seq| {
-            LaneWriter::new(kind, first_seq, &self.retention, &self.budget)
+        let lane = state.kept.lane_or_open(kind, |first_ordinal| {
+            LaneWriter::new(kind, first_ordinal, &self.retention, &self.budget)
         });
         let tap = Arc::new(Tap::new(Arc::clone(doorbell), lane_key));
         let reader = lane.writer.reader();
@@ -300,63 +378,15 @@ impl Feed {
         Some(Opened { reader, tap })
     }
 
-    /// Has `reader`, whose core holds the lane open, see whatever is retained of what a subscriber
-    /// that asks for `from` gets. What the lane lacks is encoded from the log. Answers how many
-    /// encodings that took, and of them how many deflating.
-    ///
-    /// The feed is locked for moments only: publishers and other subscribers never wait for it all.
-    pub fn reach_back(&self, reader: &mut LaneReader, from: &From) -> (u32, u32) {
-        let (kind, wanted_seq) = (reader.kind(), self.first_wanted(reader, from));
-        if kind == LaneKind::RAW || reader.first_seq() <= wanted_seq {
-            return (0, 0);
-        }
-        let filling = self.lock().lane(kind).map(|lane| Arc::clone(&lane.filling));
-        let Some(filling) = filling else { return (0, 0) };
-        let alone = filling.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = self.lock().begin_backfill(kind, wanted_seq);
-        let encodes = begun.map_or((0, 0), |backfill| self.fill(kind, backfill));
-        drop(alone);
-        if let Some(lane) = self.lock().lane(kind) {
-            lane.writer.show_older(reader);
-        }
-        encodes
-    }
-
-    /// The first frame that a subscriber that asks for `from` gets, if it is retained.
-    fn first_wanted(&self, reader: &LaneReader, from: &From) -> u64 {
-        match *from {
-            From::Latest => reader.head().seq,
-            From::Last => reader.head().seq.saturating_sub(1),
-            From::After { epoch, seq } if epoch == self.epoch => seq.saturating_add(1),
-            From::Oldest | From::After { .. } => 0,
-        }
-    }
-
-    /// Encodes what a lane lacks and puts it before it.
-    fn fill(&self, kind: LaneKind, mut backfill: Backfill) -> (u32, u32) {
-        loop {
-            // Where memory is short, feeds keep their last frame only.
-            let is_tight = self.budget.is_tight() || self.budget.would_pass(backfill.bytes());
-            let slice = self.lock().next_slice(&backfill, is_tight);
-            if slice.seqs.is_empty() {
-                break;
-            }
-            backfill.encode(&slice, |seq, origin| self.place_of(seq, origin.unwrap_or(&self.own)));
-        }
-        let encodes = backfill.encodes();
-        let filled = backfill.finish(&self.budget);
-        let mut state = self.lock();
-        let kept_seq = state.raw.writer.tail().seq;
-        if let Some(lane) = state.lane(kind) {
-            lane.writer.prepend(filled, kept_seq);
-        }
-        encodes
+    /// All that is retained of a lane that is open now.
+    pub fn view(&self, kind: LaneKind) -> Option<LaneReader> {
+        self.lock().kept.lane(kind).map(|lane| lane.writer.reader())
     }
 
     /// Gives up what [`open`](Self::open) gave.
     pub fn shut(&self, kind: LaneKind, tap: &Arc<Tap>, now_ns: u64) {
         let mut state = self.lock();
-        if let Some(lane) = state.lane(kind) {
+        if let Some(lane) = state.kept.lane(kind) {
             lane.taps.retain(|held| !Arc::ptr_eq(held, tap));
             lane.left_ns = now_ns;
         }
@@ -367,6 +397,14 @@ impl Feed {
     /// Holds `ticket` until the first message.
     pub fn await_first(&self, ticket: Option<Ticket>) {
         self.lock().awaited = ticket.map(Box::new);
+    }
+
+    /// How many follow it, by itself or by what repeats it.
+    pub fn subscribers(&self) -> u64 {
+        let state = self.lock();
+        let others = state.repeats.iter().map(|repeat| &repeat.feed.followers);
+        let others = others.map(|followers| u64::from(followers.load(Ordering::Relaxed)));
+        u64::from(state.subscribers) + others.sum::<u64>()
     }
 
     /// Counts a subscriber in.
@@ -389,12 +427,66 @@ impl Feed {
     /// feed, and what it cannot get.
     pub fn place(&self, reader: &LaneReader, from: &From) -> Subscribed {
         match *from {
-            From::Latest => Subscribed { cursor: reader.latest(), gap: None },
-            From::Last => Subscribed { cursor: reader.newest(), gap: None },
-            From::Oldest => Subscribed { cursor: reader.oldest(), gap: None },
-            From::After { epoch, seq } if epoch == self.epoch => Subscribed::after(reader, seq),
-            From::After { .. } => Subscribed::in_other_epoch(reader),
+            From::Latest => Subscribed::at(reader.latest()),
+            From::Last => Subscribed::at(reader.newest()),
+            From::Oldest => Subscribed::at(reader.oldest()),
+            From::After { epoch, seq } if epoch == self.epoch() => {
+                let floor = self.domain.as_ref().map(|domain| domain.floor());
+                Subscribed::after(reader, &self.positions, Position { epoch, seq }, floor)
+            }
+            From::After { .. } => Subscribed::in_other_epoch(reader, &self.positions),
         }
+    }
+
+    /// What is told of frames that a subscriber missed.
+    pub fn gap(&self, missed: Missed) -> Gap {
+        self.positions.gap(missed)
+    }
+
+    /// The last position before the frame `ordinal`.
+    pub fn seq_before(&self, ordinal: u64) -> u64 {
+        self.positions.before(ordinal)
+    }
+
+    /// The position of a frame that is retained.
+    pub fn seq_of(&self, ordinal: u64) -> u64 {
+        let next = || self.positions.before(ordinal).saturating_add(1);
+        self.positions.of(ordinal).unwrap_or_else(next)
+    }
+
+    /// The first frame behind position `seq` of this epoch, and whether all between is known here.
+    pub fn ordinal_after(&self, seq: u64) -> (u64, bool) {
+        let found = self.positions.after(seq);
+        found.map_or((seq.saturating_add(1), true), |found| (found.ordinal, found.is_known))
+    }
+
+    /// What is told to somebody who comes from another epoch and begins at the frame `ordinal`.
+    pub fn gap_of_epoch(&self, ordinal: u64) -> Gap {
+        self.positions.gap_of_epoch(ordinal)
+    }
+
+    pub(super) fn positions_of(&self, ordinals: &Range<u64>) -> Vec<u64> {
+        self.positions.of_all(ordinals.clone())
+    }
+
+    /// The position of the newest entry; 0 before the first, or where nothing is known up to it.
+    pub fn last_seq(&self) -> u64 {
+        let head_ordinal = self.lock().kept.raw.writer.head().ordinal;
+        self.positions.before(head_ordinal)
+    }
+
+    /// The first frame behind position `seq` of this epoch that is here; none before there is one.
+    pub fn first_after(&self, epoch: Epoch, seq: u64) -> Option<u64> {
+        if epoch != self.epoch() {
+            return Some(0);
+        }
+        let found = self.positions.after(seq);
+        found.filter(|found| !found.is_ahead).map(|found| found.ordinal)
+    }
+
+    /// True while this node has not taken in what the log has up to a position of this epoch.
+    pub fn is_behind(&self, position: Position) -> bool {
+        self.domain.as_ref().is_some_and(|domain| domain.is_behind(position))
     }
 
     /// Has `feed`, whose target matches, repeat this topic from now on, under number `number`, if
@@ -406,23 +498,23 @@ impl Feed {
         let mut state = self.lock();
         let repeats = &mut state.repeats;
         if let Err(at) = repeats.binary_search_by_key(&feed.number(), |other| other.feed.number()) {
-            repeats.insert(at, Repeat { feed, origin, noted: 0, taken_seq: 0 });
+            repeats.insert(at, Repeat { feed, origin, noted: 0, taken_ordinal: 0 });
         }
     }
 
-    /// The topics whose numbers the frames `seqs` of lane `kind` announce: whoever does not get
+    /// The topics whose numbers the frames `ordinals` of lane `kind` announce: whoever does not get
     /// those frames must be told otherwise.
-    pub fn announced(&self, kind: LaneKind, seqs: Range<u64>) -> Vec<Arc<Origin>> {
+    pub fn announced(&self, kind: LaneKind, ordinals: Range<u64>) -> Vec<Arc<Origin>> {
         let mut state = self.lock();
-        let lane = state.lane(kind);
-        lane.map_or(Vec::new(), |lane| lane.writer.announced_in(seqs))
+        let lane = state.kept.lane(kind);
+        lane.map_or(Vec::new(), |lane| lane.writer.announced_in(ordinals))
     }
 
     /// Tells those who repeat this topic that it is no more.
     fn leave_repeats(&self, state: &mut State) {
         for Repeat { feed, origin, .. } in state.repeats.drain(..) {
             let mut other = feed.lock();
-            other.lanes().for_each(|lane| lane.writer.encoder().leave(origin.number));
+            other.kept.lanes().for_each(|lane| lane.writer.encoder().leave(origin.number));
         }
     }
 
@@ -433,16 +525,16 @@ impl Feed {
         let state = &mut *self.lock();
         state.repeats.retain(|repeat| !repeat.feed.is_closed());
         let idle = now_ns.saturating_sub(state.last_publish_ns) >= idle_ns;
-        for lane in state.lanes() {
+        for lane in state.kept.lanes() {
             let moved = lane.writer.retain(&retention, now_ns);
             // Readers are rung so that they let go of the memory as well.
             if moved | (idle && lane.writer.compact()) {
                 lane.taps.iter().for_each(|tap| tap.mark(now_ns));
             }
         }
-        state.derived.retain(|lane| lane.is_wanted(now_ns));
-        state.trim_origins();
-        state.forget_announced();
+        state.kept.forget_unused(now_ns);
+        self.trim(state);
+        state.kept.forget_announced();
     }
 
     /// True when nobody subscribes, nobody did within `idle_ns`, and a topic was not published to
@@ -475,7 +567,12 @@ impl Feed {
         self.lock().closed
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// What frames say they come from where they do not name a topic of their own.
+    pub(super) fn own_origin(&self) -> &Arc<Origin> {
+        &self.own
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // A publisher that panicked left whole frames behind: the log is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -491,75 +588,11 @@ impl Repeat {
 }
 
 impl State {
-    fn lanes(&mut self) -> impl Iterator<Item = &mut OpenLane> {
-        std::iter::once(&mut self.raw).chain(&mut self.derived)
-    }
-
-    fn lane(&mut self, kind: LaneKind) -> Option<&mut OpenLane> {
-        self.lanes().find(|lane| lane.writer.kind() == kind)
-    }
-
-    /// Topics that are no more stay announced while frames of theirs are retained.
-    fn forget_announced(&mut self) {
-        if self.lanes().any(|lane| lane.writer.encoder().has_gone()) {
-            let retained: BTreeSet<u64> = self.origins.iter().map(|origin| origin.number).collect();
-            self.lanes().for_each(|lane| lane.writer.encoder().forget_gone(&retained));
-        }
-    }
-
-    /// Keeps one origin for each frame the log keeps.
-    fn trim_origins(&mut self) {
-        if !self.origins.is_empty() {
-            let kept = (self.raw.writer.head().seq - self.raw.writer.tail().seq) as usize;
-            self.origins.drain(..self.origins.len().saturating_sub(kept));
-        }
-    }
-
-    fn lane_or_open(
-        &mut self,
-        kind: LaneKind,
-        new: impl FnOnce(u64) -> LaneWriter,
-    ) -> &mut OpenLane {
-        if kind == LaneKind::RAW {
-            return &mut self.raw;
-        }
-        let index = self.derived.iter().position(|lane| lane.writer.kind() == kind);
-        let index = index.unwrap_or_else(|| {
-            self.derived.push(OpenLane::new(new(self.raw.writer.head().seq)));
-            self.derived.len() - 1
-        });
-        &mut self.derived[index]
-    }
-
-    /// Begins to encode what lane `kind` lacks of the frames from `wanted_seq` on, if it does.
-    fn begin_backfill(&mut self, kind: LaneKind, wanted_seq: u64) -> Option<Backfill> {
-        let lack = self.lane(kind)?.writer.lack(wanted_seq)?;
-        Some(Backfill::new(self.raw.writer.reader(), lack))
-    }
-
-    /// The next frames of a backfill that the log keeps; where memory is tight, the last one.
-    fn next_slice(&self, backfill: &Backfill, is_tight: bool) -> Slice {
-        let tail_seq = self.raw.writer.tail().seq;
-        let last_seq = backfill.end_seq().saturating_sub(1);
-        let seqs = backfill.next_seqs(if is_tight { tail_seq.max(last_seq) } else { tail_seq });
-        let from = self.origins.iter().skip((seqs.start - tail_seq) as usize);
-        let origins = from.take(seqs.clone().count()).cloned().collect();
-        Slice { seqs, origins }
-    }
-
     fn is_unused(&self, is_topic: bool, now_ns: u64, idle_ns: u64) -> bool {
         let used_ns = if is_topic { self.last_publish_ns.max(self.left_ns) } else { self.left_ns };
         // Of a topic that nobody published to there is nothing to come back for.
         let idle_ns = if self.awaited.is_some() { idle_ns.min(AWAITED_LINGER_NS) } else { idle_ns };
-        let mut lanes = std::iter::once(&self.raw).chain(&self.derived);
-        let tapped = lanes.any(|lane| !lane.taps.is_empty());
-        self.subscribers == 0 && !tapped && now_ns.saturating_sub(used_ns) >= idle_ns
-    }
-
-    fn compact(&mut self) {
-        self.lanes().for_each(|lane| {
-            lane.writer.compact();
-        });
-        self.trim_origins();
+        let is_left = self.subscribers == 0 && !self.kept.is_tapped();
+        is_left && now_ns.saturating_sub(used_ns) >= idle_ns
     }
 }

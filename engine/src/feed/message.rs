@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::feed::epoch::Epoch;
+use crate::feed::epoch::{Epoch, Position};
+use crate::feed::source::Source;
 use crate::feed::topic::Pattern;
 use crate::frame::Kind;
 
@@ -14,6 +15,25 @@ pub struct Message<'a> {
     pub kind: Kind,
     /// The publisher's bytes.
     pub payload: &'a [u8],
+    /// Which way it came in.
+    pub source: Source,
+}
+
+impl<'a> Message<'a> {
+    /// One that a client published.
+    #[must_use]
+    pub const fn of_client(kind: Kind, payload: &'a [u8]) -> Self {
+        Self { kind, payload, source: Source::CLIENTS }
+    }
+}
+
+/// Where and when a message was published: the same in every feed that repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its place in its own topic.
+    pub position: Position,
+    /// The engine's clock, ns.
+    pub published_ns: u64,
 }
 
 /// What a frame says about where it came from.
@@ -34,7 +54,9 @@ pub struct Origin {
 pub struct Place<'a> {
     /// The feed's incarnation.
     pub epoch: Epoch,
-    /// The message's number.
+    /// The message's number in the feed, dense, which never leaves the process.
+    pub ordinal: u64,
+    /// Its position: what clients see.
     pub seq: u64,
     /// Its topic.
     pub origin: &'a Arc<Origin>,

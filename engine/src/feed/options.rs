@@ -22,7 +22,7 @@ pub enum From {
     After {
         /// The life of the log the client saw.
         epoch: Epoch,
-        /// The last frame the client has.
+        /// The position of the last frame the client has.
         seq: u64,
     },
 }

@@ -1,7 +1,7 @@
 //! A message on its way into lanes. Owns what is worked out from its payload: once, however many
 //! lanes and feeds take it, and only if one of them asks. Must not know what they make of it.
 
-use crate::feed::message::Message;
+use crate::feed::message::{Message, Stamp};
 use crate::frame::Kind;
 use crate::wire::deflate;
 use crate::wire::json;
@@ -14,6 +14,7 @@ pub struct Prepared<'m> {
     /// The payload, deflated in each of the ways that were asked for.
     deflated: Vec<Deflated>,
     deflates: u32,
+    stamp: Option<Stamp>,
 }
 
 #[derive(Debug)]
@@ -27,7 +28,12 @@ impl<'m> Prepared<'m> {
     /// Of which nothing is worked out yet.
     #[must_use]
     pub fn new(message: Message<'m>) -> Self {
-        Self { message, is_json: None, deflated: Vec::new(), deflates: 0 }
+        Self { message, is_json: None, deflated: Vec::new(), deflates: 0, stamp: None }
+    }
+
+    /// Where and when it was published: what the first feed that took it says, which is its topic.
+    pub fn stamp(&mut self, of_feed: Stamp) -> Stamp {
+        *self.stamp.get_or_insert(of_feed)
     }
 
     /// What was published.
@@ -38,7 +44,7 @@ impl<'m> Prepared<'m> {
 
     /// Whether it is text that every client reads as JSON.
     pub fn is_json(&mut self) -> bool {
-        let Message { kind, payload } = self.message;
+        let Message { kind, payload, .. } = self.message;
         *self.is_json.get_or_insert_with(|| kind == Kind::Text && json::is_portable(payload))
     }
 
@@ -74,7 +80,7 @@ mod tests {
     #[test]
     fn each_way_of_deflating_is_gone_once() {
         let payload = b"again and again and again and again".as_slice();
-        let mut prepared = Prepared::new(Message { kind: Kind::Text, payload });
+        let mut prepared = Prepared::new(Message::of_client(Kind::Text, payload));
         for (window_bits, level, deflates) in [(15, 6, 1), (12, 6, 2), (15, 6, 2), (15, 9, 3)] {
             let mut expected = Vec::new();
             deflate::message(&mut expected, window_bits, level, payload);
@@ -91,7 +97,7 @@ mod tests {
             (Kind::Text, "a", false),
             (Kind::Binary, "{\"a\":1}", false),
         ] {
-            let mut prepared = Prepared::new(Message { kind, payload: payload.as_bytes() });
+            let mut prepared = Prepared::new(Message::of_client(kind, payload.as_bytes()));
             assert_eq!([prepared.is_json(), prepared.is_json()], [expected; 2], "{payload}");
         }
     }

@@ -8,7 +8,7 @@ use crate::feed::epoch::Epoch;
 pub struct Published {
     /// The numbering it belongs to.
     pub epoch: Epoch,
-    /// Sequence number the message got.
+    /// The position the message got.
     pub seq: u64,
     /// Subscribers it is for, those of matching patterns included.
     pub subscribers: u64,
@@ -18,6 +18,8 @@ pub struct Published {
     pub deflates: u32,
     /// A core that is so far behind that publishers should wait for it before the next message.
     pub behind: Option<Behind>,
+    /// The feed had it already: a log brought it again.
+    pub is_repeated: bool,
 }
 
 impl Published {

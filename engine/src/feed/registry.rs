@@ -8,16 +8,20 @@
 //! meanwhile. So whichever becomes known later finds the other. Where both find each other, wiring
 //! twice is the same as once.
 
+pub mod applying;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::feed::awaited::{Awaited, AwaitedMax, Follower, TooManyAwaited};
+use crate::feed::domain::Domain;
 use crate::feed::epoch::Epoch;
 use crate::feed::log::{Feed, FeedName};
 use crate::feed::message::Message;
 use crate::feed::options::Rate;
+use crate::feed::positions::Wanted;
 use crate::feed::published::{PublishError, Published};
 use crate::feed::rated::Rated;
 use crate::feed::retention::RetentionClasses;
@@ -57,6 +61,18 @@ pub struct RegistryOptions {
     pub classes: RetentionClasses,
     /// First epoch, which names the life of the engine; each feed that is created takes the next.
     pub epoch: Epoch,
+    /// Whose numbers frames have.
+    pub identity: Identity,
+}
+
+/// Whose numbers the frames of an engine have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// Each feed counts its own, in an epoch of its own.
+    #[default]
+    PerFeed,
+    /// A log numbers all of them, in one epoch.
+    Domain,
 }
 
 /// All feeds of an engine.
@@ -67,6 +83,8 @@ pub struct Registry {
     budget: Arc<LogBudget>,
     next_epoch: AtomicU64,
     next_number: AtomicU64,
+    /// Where a log numbers all frames.
+    domain: Option<Arc<Domain>>,
     rated: Rated,
     awaited: Arc<Awaited>,
     /// The topic that was tidied last; none when the first is next.
@@ -120,6 +138,12 @@ pub enum FeedError {
     /// The log budget of the engine is used up.
     #[error("the engine's log memory is used up (memory.log_bytes_max)")]
     OverBudget,
+    /// What is published goes through a log, and that does not answer.
+    #[error("the back-plane does not answer: nothing is published until it does")]
+    Unavailable,
+    /// The log has not answered in time.
+    #[error("the back-plane has not acknowledged it in time: it may have been published or not")]
+    Unacknowledged,
 }
 
 /// What the registry holds, for metrics.
@@ -170,6 +194,8 @@ impl Registry {
             budget: Arc::new(LogBudget::new(options.log_bytes_max)),
             next_epoch: AtomicU64::new(options.epoch.0),
             next_number: AtomicU64::new(1),
+            domain: (options.identity == Identity::Domain)
+                .then(|| Arc::new(Domain::new(options.epoch))),
             rated: Rated::default(),
             awaited: Arc::new(Awaited::new(options.awaited_max)),
             tidied: Mutex::default(),
@@ -177,9 +203,9 @@ impl Registry {
         }
     }
 
-    /// The epoch that names this life of the engine: that of the first feed.
+    /// The epoch that names this life of the engine: that of the first feed, or of the domain.
     pub fn epoch(&self) -> Epoch {
-        self.options.epoch
+        self.domain.as_ref().map_or(self.options.epoch, |domain| domain.epoch())
     }
 
     /// The feed of `name` for somebody who wants to follow it, created if need be.
@@ -198,6 +224,15 @@ impl Registry {
         }
     }
 
+    /// The feed of `name`, if there is one.
+    pub fn find(&self, name: &FeedName) -> Option<Arc<Feed>> {
+        let feeds = self.read();
+        match (&name.target, name.rate) {
+            (Target::Topic(topic), None) => feeds.topics.get(topic).cloned(),
+            _ => feeds.repeating.get(name).map(|known| Arc::clone(&known.feed)),
+        }
+    }
+
     /// The feed of a topic. Created for a `follower`, it counts as awaited.
     fn topic(
         &self,
@@ -212,6 +247,7 @@ impl Registry {
         let ticket = follower.map(|follower| self.awaited.enter(follower)).transpose()?;
         let name = FeedName { target: Target::Topic(topic.clone()), rate: None };
         let feed = self.create(name, now_ns);
+        self.fill_topic(&feed, topic, now_ns);
         let mut next = 0;
         while self.wire_some(&feed, topic, &self.read(), &mut next) {}
         let mut feeds = self.write();
@@ -223,6 +259,7 @@ impl Registry {
         // What came since; whatever comes later finds the topic.
         while self.wire_some(&feed, topic, &feeds, &mut next) {}
         feeds.topics.insert(topic.clone(), Arc::clone(&feed));
+        self.catch_up_with_epoch(&feed, now_ns);
         Ok(feed)
     }
 
@@ -242,7 +279,10 @@ impl Registry {
             None => self.register(name, now_ns)?,
         };
         // The first who asks does it; whoever else asks meanwhile waits until it is done.
-        wired.call_once_force(|_| self.wire(&feed));
+        wired.call_once_force(|_| {
+            self.wire(&feed);
+            self.fill_pattern(&feed, now_ns);
+        });
         Ok(feed)
     }
 
@@ -260,6 +300,7 @@ impl Registry {
         }
         let repeating = Repeating { feed, wired: Arc::new(Once::new()) };
         feeds.repeating.insert(name.clone(), repeating.clone());
+        self.catch_up_with_epoch(&repeating.feed, now_ns);
         Ok(repeating)
     }
 
@@ -313,8 +354,18 @@ impl Registry {
 
     fn create(&self, name: FeedName, now_ns: u64) -> Arc<Feed> {
         let retention = self.options.classes.find(&name.target);
-        let epoch = Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Feed::new(name, (epoch, self.number()), retention, &self.budget, now_ns))
+        let Some(domain) = &self.domain else {
+            let epoch = Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed));
+            let identity = (epoch, self.number());
+            return Arc::new(Feed::new(name, identity, retention, &self.budget, now_ns));
+        };
+        let (floor, is_filling) = match &name.target {
+            Target::Topic(topic) => (domain.floor_of(topic).0, false),
+            Target::Pattern(_) => (domain.recent_floor(), name.rate.is_none()),
+        };
+        let identity = (domain.epoch(), self.number());
+        let feed = Feed::new(name, identity, retention, &self.budget, now_ns);
+        Arc::new(feed.in_domain(domain, floor, is_filling))
     }
 
     /// A number that was never given before.
@@ -339,12 +390,23 @@ impl Registry {
         message: Message<'_>,
         now_ns: u64,
     ) -> Result<Published, FeedError> {
+        self.publish_as(topic, held, message, (Wanted::Next, now_ns))
+    }
+
+    /// The same, at a position that the log gave.
+    fn publish_as(
+        &self,
+        topic: &Topic,
+        held: &mut Option<Arc<Feed>>,
+        message: Message<'_>,
+        (wanted, now_ns): (Wanted, u64),
+    ) -> Result<Published, FeedError> {
         loop {
             let feed = match held {
                 Some(feed) => feed,
                 None => held.insert(self.topic(topic, None, now_ns)?),
             };
-            match feed.publish(message, now_ns) {
+            match feed.publish_as(message, wanted, now_ns) {
                 Ok(published) => return Ok(published),
                 Err(PublishError::OverBudget) => return Err(FeedError::OverBudget),
                 // Retired feeds are taken out of the map first, so the next look-up makes a new
@@ -408,6 +470,11 @@ impl Registry {
                 continue;
             }
             map.remove(feed);
+            if let (Some(domain), Target::Topic(topic), None) =
+                (&self.domain, feed.target(), feed.name().rate)
+            {
+                domain.forget(topic, feed.last_seq());
+            }
             if let Some(rate) = feed.name().rate {
                 self.rated.remove(rate, feed);
             }

@@ -68,7 +68,7 @@ impl Extent {
 #[derive(Debug)]
 pub struct Segment {
     base: u64,
-    first_seq: u64,
+    first_ordinal: u64,
     memory: Memory,
     published: AtomicU64,
     next: AtomicPtr<Segment>,
@@ -76,15 +76,15 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// A segment that begins at lane position and frame `(base, first_seq)`, holds `frames` whole
-    /// frames in `bytes`, and never gets more.
+    /// A segment that begins at lane position and frame `(base, first_ordinal)`, holds `frames`
+    /// whole frames in `bytes`, and never gets more.
     pub fn full(
-        (base, first_seq): (u64, u64),
+        (base, first_ordinal): (u64, u64),
         bytes: &[u8],
         frames: u32,
         budget: &std::sync::Arc<LogBudget>,
     ) -> Arc<Self> {
-        let mut writer = SegmentWriter::new(base, first_seq, bytes.len() as u32, budget);
+        let mut writer = SegmentWriter::new(base, first_ordinal, bytes.len() as u32, budget);
         writer.append_frames(&[bytes], frames);
         writer.segment
     }
@@ -94,9 +94,9 @@ impl Segment {
         self.base
     }
 
-    /// Sequence number of the first frame that begins here.
-    pub fn first_seq(&self) -> u64 {
-        self.first_seq
+    /// Ordinal of the first frame that begins here.
+    pub fn first_ordinal(&self) -> u64 {
+        self.first_ordinal
     }
 
     /// Bytes allocated, published or not.
@@ -168,17 +168,17 @@ pub struct SegmentWriter {
 
 impl SegmentWriter {
     /// An empty segment of `capacity` bytes that begins at lane position `base` with frame
-    /// `first_seq`, charged to `budget`.
+    /// `first_ordinal`, charged to `budget`.
     pub fn new(
         base: u64,
-        first_seq: u64,
+        first_ordinal: u64,
         capacity: u32,
         budget: &std::sync::Arc<LogBudget>,
     ) -> Self {
         budget.used.fetch_add(u64::from(capacity), StdOrdering::Relaxed);
         let segment = Segment {
             base,
-            first_seq,
+            first_ordinal,
             memory: Memory::new(capacity as usize),
             published: AtomicU64::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -208,7 +208,8 @@ impl SegmentWriter {
         self.append_frames(parts, 1)
     }
 
-    fn append_frames(&mut self, parts: &[&[u8]], frames: u32) -> bool {
+    /// The same for `frames` whole frames.
+    pub fn append_frames(&mut self, parts: &[&[u8]], frames: u32) -> bool {
         if parts.iter().map(|part| part.len()).sum::<usize>() > self.room() {
             return false;
         }
@@ -305,7 +306,7 @@ mod tests {
         assert!(writer.append(&[b"ab", b"cde"]));
         assert_eq!(writer.segment().bytes(), b"abcde");
         assert_eq!(writer.segment().extent(), Extent { bytes: 5, frames: 1 });
-        assert_eq!((writer.segment().base(), writer.segment().first_seq()), (100, 7));
+        assert_eq!((writer.segment().base(), writer.segment().first_ordinal()), (100, 7));
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub enum TopicError {
     /// `#` before the last segment.
     #[error("`#` stands in the last segment only")]
     HashNotLast,
+    /// A topic of the engine's own, where one of somebody else's is needed.
+    #[error("topics that begin with `$` are the engine's own")]
+    Engines,
     /// A pattern without a wildcard.
     #[error("no `+` and no `#`: that is a topic, not a pattern")]
     NoWildcard,
@@ -188,6 +191,15 @@ impl Target {
         match self {
             Self::Topic(topic) => topic.as_str(),
             Self::Pattern(pattern) => pattern.as_str(),
+        }
+    }
+
+    /// The pattern, if it is one.
+    #[must_use]
+    pub fn topic(&self) -> Option<&Topic> {
+        match self {
+            Self::Topic(topic) => Some(topic),
+            Self::Pattern(_) => None,
         }
     }
 

@@ -5,6 +5,8 @@ pub mod body;
 pub mod date;
 pub mod extensions;
 pub mod handshake;
+pub mod history;
+pub mod instant;
 pub mod options;
 pub mod origin;
 pub mod refusal;

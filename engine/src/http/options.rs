@@ -93,7 +93,11 @@ pub fn refuse_any(query: Option<&str>) -> Result<(), Refusal> {
     }
 }
 
-fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Refusal> {
+/// The options of a query, percent-decoded.
+///
+/// # Errors
+/// 400 where one is not UTF-8.
+pub(crate) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Refusal> {
     let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
     parts
         .map(|part| {
@@ -110,7 +114,11 @@ fn decode(text: &str) -> Result<String, Refusal> {
     }
 }
 
-fn set<T: FromStr<Err: Display>>(
+/// Takes an option in, of which there is one.
+///
+/// # Errors
+/// 400 where its value is wrong, or it was there before.
+pub(crate) fn set<T: FromStr<Err: Display>>(
     slot: &mut Option<T>,
     key: &str,
     value: &str,
@@ -123,7 +131,8 @@ fn set<T: FromStr<Err: Display>>(
     Ok(())
 }
 
-fn unknown_key(key: &str, known: &[&str]) -> Refusal {
+/// 400 with the nearest right key.
+pub(crate) fn unknown_key(key: &str, known: &[&str]) -> Refusal {
     Refusal::bad(format!("unknown option `{key}`: {}", hint(key, known)))
 }
 

@@ -210,8 +210,14 @@ pub fn has_token(header: Option<&str>, token: &str) -> bool {
 /// its ranges decides, and a client that says nothing takes anything.
 #[must_use]
 pub fn accepts_events(accept: Option<&str>) -> bool {
+    accepts(accept, &["text/event-stream", "text/*", "*/*"])
+}
+
+/// Whether `Accept` takes one of `ranges`: the first that it names decides, and a client that says
+/// nothing takes anything.
+#[must_use]
+pub fn accepts(accept: Option<&str>, ranges: &[&str]) -> bool {
     let Some(list) = accept.filter(|list| !list.trim().is_empty()) else { return true };
-    let ranges = ["text/event-stream", "text/*", "*/*"];
     ranges.iter().find_map(|range| is_taken(list, range)).unwrap_or(false)
 }
 

@@ -139,6 +139,22 @@ pub fn event_stream_head(cors: &Cors, date: &str) -> Vec<u8> {
     format!("{EVENT_STREAM_HEAD}Date: {date}\r\n{}\r\n", cors.headers()).into_bytes()
 }
 
+/// The head of a body that is sent in chunks while it is made.
+#[must_use]
+pub fn stream_head(media_type: &str, exchange: &Exchange, date: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    Response::text(Status::Ok, "").start(&mut out, exchange.keep_alive, date);
+    out.extend_from_slice(exchange.cors.headers().as_bytes());
+    text::text(
+        &mut out,
+        format_args!(
+            "Content-Type: {media_type}\r\nCache-Control: no-store\r\n\
+             Transfer-Encoding: chunked\r\n\r\n"
+        ),
+    );
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ use crate::feed::topic::{Target, Topic, TopicError};
 use crate::frame::Kind;
 use crate::http::body::{Body, Framing};
 use crate::http::handshake::{Handshake, choose_protocol};
+use crate::http::history::Question;
 use crate::http::options;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request, accepts_events};
@@ -37,6 +38,13 @@ pub enum Route {
         target: Target,
         /// How.
         options: Options,
+    },
+    /// What was published before.
+    History {
+        /// What is asked for.
+        target: Target,
+        /// Which of it, and how it is answered.
+        question: Question,
     },
     /// A publisher over WebSocket.
     PublishSocket {
@@ -116,6 +124,7 @@ pub enum Door {
 /// The endpoints, before methods are looked at.
 enum Endpoint<'p> {
     Feed(&'p str),
+    History(&'p str),
     Multiplexed,
     Publish(&'p str),
     PublishMany,
@@ -173,6 +182,9 @@ impl<'p> Endpoint<'p> {
         if let Some(rest) = path.strip_prefix("/v1/feed/") {
             return Ok(Self::Feed(rest));
         }
+        if let Some(rest) = path.strip_prefix("/v1/history/") {
+            return Ok(Self::History(rest));
+        }
         if let Some(rest) = path.strip_prefix("/v1/publish/") {
             return Ok(Self::Publish(rest));
         }
@@ -203,7 +215,7 @@ impl<'p> Endpoint<'p> {
 
     const fn methods(&self) -> &'static str {
         match self {
-            Self::Feed(_) | Self::Multiplexed | Self::Echo => "GET, OPTIONS",
+            Self::Feed(_) | Self::History(_) | Self::Multiplexed | Self::Echo => "GET, OPTIONS",
             Self::Publish(_) => "GET, POST, OPTIONS",
             Self::PublishMany => "POST, OPTIONS",
             Self::Health | Self::Ready | Self::Metrics => "GET, HEAD, OPTIONS",
@@ -220,6 +232,7 @@ impl<'p> Endpoint<'p> {
     fn get(&self, request: &Request) -> Result<Route, Refusal> {
         match self {
             Self::Feed(rest) => feed(request, rest),
+            Self::History(rest) => history(request, rest),
             Self::Publish(rest) => {
                 let topic = publish_topic(request, rest)?;
                 let handshake = require_websocket(request)?.with_offered_protocol(request)?;
@@ -273,10 +286,11 @@ fn missing(path: &str) -> &'static str {
     match path {
         "/v1/echo" => "echo is off: [debug] echo = true turns it on",
         "/v1/feed" => "which topic or pattern? /v1/feed/{topic}",
+        "/v1/history" => "which topic? /v1/history/{topic}",
         _ => {
-            "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/ws, /v1/publish, \
-             /v1/publish/{topic}, /v1/admin/status, /v1/admin/drain, /healthz, /readyz and \
-             /metrics"
+            "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/history/{topic}, \
+             /v1/ws, /v1/publish, /v1/publish/{topic}, /v1/admin/status, /v1/admin/drain, \
+             /healthz, /readyz and /metrics"
         }
     }
 }
@@ -294,9 +308,22 @@ fn check_framing(request: &Request) -> Result<Framing, Refusal> {
     Ok(framing)
 }
 
+fn target(rest: &str) -> Result<Target, Refusal> {
+    decode_topic(rest)?.parse().map_err(|error| refuse_topic(error, rest))
+}
+
+fn history(request: &Request, rest: &str) -> Result<Route, Refusal> {
+    let (target, question) = (target(rest)?, Question::of(request)?);
+    if !request.is_http_11 {
+        let message = "history is sent in chunks, which HTTP/1.0 does not know: use HTTP/1.1 (of \
+                       nginx: proxy_http_version 1.1)";
+        return Err(Refusal::new(Status::VersionNotSupported, message));
+    }
+    Ok(Route::History { target, question })
+}
+
 fn feed(request: &Request, rest: &str) -> Result<Route, Refusal> {
-    let text = decode_topic(rest)?;
-    let target = text.parse().map_err(|error| refuse_topic(error, rest))?;
+    let target = target(rest)?;
     if request.wants_websocket() {
         let options = options::parse(request.query.as_deref())?;
         let handshake = Handshake::check(request)?.with_offered_protocol(request)?;
@@ -610,6 +637,7 @@ mod tests {
             ("GET /v1/admin/status", "", false, true),
             ("POST /v1/admin/drain", "", false, true),
             ("GET /v1/feed/a", EVENTS, true, false),
+            ("GET /v1/history/a", "", true, false),
             ("GET /v1/ws", WEBSOCKET, true, false),
             ("GET /v1/echo", WEBSOCKET, true, false),
             ("POST /v1/publish/a", "Content-Length: 1\r\n", true, false),
@@ -637,6 +665,12 @@ mod tests {
             ("GET /v1/feed/a", &WEBSOCKET.replace("13", "8"), 426),
             ("POST /v1/feed/a", "Content-Length: 1\r\n", 405),
             ("HEAD /v1/feed/a", "", 405),
+            ("HEAD /v1/history/a", "", 405),
+            ("GET /v1/history", "", 404),
+            ("GET /v1/history/a//b", "", 400),
+            ("GET /v1/history/a?form=1", "", 400),
+            ("GET /v1/history/a", "Accept: text/html\r\n", 406),
+            ("POST /v1/history/a", "Content-Length: 0\r\n", 405),
             ("GET /v1/publish/a", "", 426),
             ("GET /v1/publish/a/+", WEBSOCKET, 400),
             ("GET /v1/publish/$sys/a", WEBSOCKET, 403),

@@ -3,6 +3,7 @@
 
 pub mod counter;
 pub mod histogram;
+pub mod outside;
 pub mod process;
 pub mod render;
 
@@ -26,6 +27,8 @@ pub struct CoreMetrics {
     pub bytes_in: Counter,
     /// Messages published.
     pub publishes: Counter,
+    /// Messages of the past that were answered.
+    pub history_records: Counter,
     /// Encodings made for them: one for each form somebody uses, in the topic and in patterns.
     pub encodes: Counter,
     /// Times that deflating was gone through for those.

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub log_bytes: u64,
     /// Connections there are, whatever they are for.
     pub connections: u64,
+    /// Messages that a log refused after they were taken on, by the name of the reason.
+    pub publishes_refused: [(&'static str, u64); 2],
     /// Log lines dropped because nothing took them.
     pub log_lines_dropped: u64,
     /// Whether the engine takes on work: neither starting nor draining.
@@ -60,12 +62,18 @@ pub fn prometheus(open_metrics: &str) -> String {
     text
 }
 
-/// The text of one scrape, as OpenMetrics.
+/// The text of one scrape, as OpenMetrics; `others` adds families of the same prefix.
 #[must_use]
-pub fn render(cells: &[Arc<CoreMetrics>], snapshot: &Snapshot) -> String {
+pub fn render(
+    cells: &[Arc<CoreMetrics>],
+    snapshot: &Snapshot,
+    others: impl FnOnce(&mut Registry),
+) -> String {
     let mut registry = Registry::default();
     let scrape = Scrape { cells: cells.to_vec(), snapshot: *snapshot };
-    registry.sub_registry_with_prefix("gridcast").register_collector(Box::new(scrape));
+    let own = registry.sub_registry_with_prefix("gridcast");
+    own.register_collector(Box::new(scrape));
+    others(own);
     registry.register_collector(Box::new(Descriptors(cells.to_vec())));
     registry.register_collector(Box::new(OfProcess(snapshot.process)));
     let mut text = String::with_capacity(16 << 10);
@@ -133,7 +141,7 @@ impl Collector for OfProcess {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 18] = [
+const TOTALS: [Total; 19] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -144,6 +152,7 @@ const TOTALS: [Total; 18] = [
     ("frames_received", None, "WebSocket frames received.", |m| &m.frames_in),
     ("received", Some(Unit::Bytes), "Bytes received.", |m| &m.bytes_in),
     ("publishes", None, "Messages published.", |m| &m.publishes),
+    ("history_records", None, "Messages that /v1/history answered.", |m| &m.history_records),
     (
         "encodes",
         None,
@@ -213,6 +222,11 @@ impl Scrape {
     }
 
     fn encode_labelled_totals(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let refused = self.snapshot.publishes_refused;
+        let refused = refused.map(|(reason, count)| (reason.to_owned(), count));
+        let help = "Messages counted as published that the log did not take in time, by reason.";
+        labelled_counters(encoder, "publishes_refused", help, "reason", &refused)?;
+
         let word = |reason: &CloseReason| reason.word().to_owned();
         let closing = self.per_label(CloseReason::ALL, word, |m| &m.closing);
         let help = "Connections the engine began to close, by reason.";
@@ -393,7 +407,7 @@ mod tests {
         }
         let snapshot =
             Snapshot { connections: 5, log_bytes: 7, ready: true, ..Snapshot::default() };
-        let text = render(&cells, &snapshot);
+        let text = render(&cells, &snapshot, |_| ());
         assert!(!text.contains("status=\"2"), "a success is no refusal");
         for expected in [
             "gridcast_connections_opened_total 2",
@@ -419,7 +433,7 @@ mod tests {
 
     #[test]
     fn every_family_has_help_and_type_once_and_the_text_ends() {
-        let text = render(&[Arc::new(CoreMetrics::default())], &Snapshot::default());
+        let text = render(&[Arc::new(CoreMetrics::default())], &Snapshot::default(), |_| ());
         let starts = |prefix: &str| {
             let lines = text.lines().filter(|line| line.starts_with(prefix));
             lines.map(|line| line.split(' ').nth(2).unwrap()).collect::<Vec<&str>>()

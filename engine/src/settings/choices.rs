@@ -27,3 +27,13 @@ pub enum Versions {
     /// Either.
     Any,
 }
+
+/// How what is published becomes frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publishing {
+    /// Here and at once.
+    #[default]
+    Local,
+    /// By way of a log, which numbers it for all nodes of a domain.
+    Log,
+}

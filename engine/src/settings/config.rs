@@ -3,7 +3,8 @@
 
 use crate::feed::options::LagPolicy;
 use crate::feed::topic::Target;
-use crate::settings::choices::{ClientAuth, Versions};
+use crate::settings::attached::Attached;
+use crate::settings::choices::{ClientAuth, Publishing, Versions};
 use crate::settings::layers::{Settings, SettingsError};
 use crate::settings::networks::Networks;
 use crate::settings::origins::Origins;
@@ -32,6 +33,8 @@ pub struct Config {
     pub security: Security,
     /// What feeds keep.
     pub retention: Retention,
+    /// What one may ask about the past.
+    pub history: History,
     /// What all feeds together keep.
     pub memory: Memory,
     /// How sockets are written to.
@@ -48,6 +51,12 @@ pub struct Config {
     pub debug: Debugging,
     /// What it tells.
     pub log: Log,
+    /// What is attached to it.
+    #[serde(skip)]
+    pub attached: Attached,
+    /// How what is published becomes frames: whoever attaches a log says so before the start.
+    #[serde(skip)]
+    pub publishing: Publishing,
 }
 
 macro_rules! section {
@@ -256,6 +265,20 @@ pub struct RetentionClass {
 }
 
 section! {
+    /// `[history]`
+    History {
+        /// Messages of one answer.
+        records_max: u64,
+        /// Bytes after which an answer ends.
+        bytes_max: usize,
+        /// Questions that are with stores at once.
+        store_requests_max: usize,
+        /// How long a store may take for a part of an answer, ms.
+        store_ms_max: u64,
+    }
+}
+
+section! {
     /// `[memory]`
     Memory {
         /// All logs together, bytes.
@@ -398,8 +421,9 @@ impl Config {
     /// Everything that is wrong, in words.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let table = settings.table()?;
-        let config: Self =
+        let mut config: Self =
             table.try_into().map_err(|error| SettingsError(vec![error.to_string()]))?;
+        config.attached = settings.attached().clone();
         let broken = config.broken_rules();
         if broken.is_empty() { Ok(config) } else { Err(SettingsError(broken)) }
     }

@@ -1,6 +1,7 @@
 //! Settings as written: defaults, file, environment and command line. Each value is checked and
 //! keeps where it came from. Must not judge values together (that is `config`).
 
+use crate::settings::attached::{self, Attached};
 use crate::settings::nearest::nearest;
 use crate::settings::networks::Networks;
 use crate::settings::restart;
@@ -70,6 +71,7 @@ pub struct Settings {
     values: Vec<(Value, Origin)>,
     /// The tables of each of [`ROWS`] in the file.
     rows: [Vec<Table>; ROWS.len()],
+    attached: Attached,
     errors: Vec<String>,
 }
 
@@ -79,7 +81,7 @@ const HIDDEN: &str = "***";
 impl Default for Settings {
     fn default() -> Self {
         let values = KNOBS.iter().map(|knob| (knob.kind.default(), Origin::Default)).collect();
-        Self { values, rows: Default::default(), errors: Vec::new() }
+        Self { values, rows: Default::default(), attached: Attached::default(), errors: Vec::new() }
     }
 }
 
@@ -95,6 +97,11 @@ impl Settings {
             match content {
                 Value::Table(keys) if is_section(&section) => {
                     self.add_section(&section, keys, &origin);
+                }
+                tables if attached::NAMES.contains(&section.as_str()) => {
+                    if let Err(error) = self.attached.set(&section, tables) {
+                        self.errors.push(format!("{error} ({origin})"));
+                    }
                 }
                 _ => self.unknown(&section, &origin, sections()),
             }
@@ -150,6 +157,12 @@ impl Settings {
         Ok(table)
     }
 
+    /// The tables of what is attached to the engine.
+    #[must_use]
+    pub fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
     /// The settings whose values are others in `newer`.
     #[must_use]
     pub fn changes(&self, newer: &Self) -> Vec<Change> {
@@ -172,7 +185,20 @@ impl Settings {
                 needs_restart: restart::is_needed(&rows.name()),
             }
         }));
+        changes.extend(self.attached_changes(newer));
         changes
+    }
+
+    /// What is attached is attached at the start.
+    fn attached_changes(&self, newer: &Self) -> impl Iterator<Item = Change> {
+        let tables = |name| (name, self.attached.tables(name), newer.attached.tables(name));
+        let changed = attached::NAMES.into_iter().map(tables).filter(|(_, old, new)| old != new);
+        changed.map(|(name, old, new)| Change {
+            name: name.to_owned(),
+            from: format!("{} tables", old.len()),
+            to: format!("{} tables", new.len()),
+            needs_restart: true,
+        })
     }
 
     /// Takes over the values of `newer` that need no restart.
@@ -203,6 +229,7 @@ impl Settings {
             print_knob(knob, value, origin, &mut text);
         }
         self.print_rows(section, &mut text);
+        text.push_str(&self.attached.print());
         text.trim_start().to_owned()
     }
 
@@ -409,7 +436,7 @@ fn is_section(name: &str) -> bool {
 }
 
 fn sections() -> impl Iterator<Item = String> {
-    KNOBS.iter().map(|knob| knob.section.to_owned())
+    KNOBS.iter().map(|knob| knob.section).chain(attached::NAMES).map(str::to_owned)
 }
 
 /// Where a file is no TOML. The line itself is not shown: it may hold a secret.

@@ -1,6 +1,7 @@
 //! Settings: one table of all of them, the layers they are read from, and the configuration made of
 //! it. Must not act on any of them.
 
+pub mod attached;
 pub mod choices;
 pub mod config;
 pub mod current;

@@ -352,6 +352,32 @@ pub const KNOBS: &[Knob] = &[
                  itself. Disconnecting is the default because no client can overlook it.",
     },
     integer(
+        "history",
+        "records_max",
+        (10_000, 1, 1_000_000, "messages"),
+        "Messages in one answer of /v1/history; the client asks on from where it ended.",
+    ),
+    integer(
+        "history",
+        "bytes_max",
+        (8 * MIB, 64 * KIB, GIB, "bytes"),
+        "Bytes after which such an answer ends, likewise. It ends with a whole message.",
+    ),
+    integer(
+        "history",
+        "store_requests_max",
+        (16, 1, 1024, "requests"),
+        "Questions that are with stores at once, of all clients. Beyond it: 503. Each may have \
+         256 KiB of messages on their way.",
+    ),
+    integer(
+        "history",
+        "store_ms_max",
+        (10_000, 100, 600_000, "ms"),
+        "How long a store may take for a part of an answer. Beyond it: 503, or an answer that \
+         says why it ends early.",
+    ),
+    integer(
         "memory",
         "log_bytes_max",
         (GIB, MIB, 1 << 40, "bytes"),

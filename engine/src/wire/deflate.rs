@@ -115,11 +115,14 @@ impl Context {
 #[derive(Debug)]
 pub struct Inflater {
     decompress: Decompress,
+    /// What is being inflated. It keeps its room, as much as the largest message took: room that is
+    /// made and given back each time is faulted in anew, page by page.
+    inflated: Vec<u8>,
 }
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self { decompress: Decompress::new(false) }
+        Self { decompress: Decompress::new(false), inflated: Vec::new() }
     }
 }
 
@@ -155,19 +158,20 @@ impl Inflater {
         deflated: &[u8],
         bytes_max: usize,
     ) -> Result<Vec<u8>, Close> {
-        let (mut out, mut rest) = (Vec::new(), deflated);
+        self.inflated.clear();
+        let mut rest = deflated;
         for streams in 0..=FINAL_BLOCKS_MAX {
             // Nothing at all is no deflate, but some clients send the empty message so.
             if rest.is_empty() {
-                return Ok(out);
+                return Ok(self.inflated.clone());
             }
             // Section 7.2.3.4: a sender may end its stream; what follows begins another.
             self.decompress.reset(false);
             if streams == 0 && !window.is_empty() {
                 self.decompress.set_dictionary(window).map_err(|_| corrupt())?;
             }
-            if !self.inflate(&mut rest, &mut out, bytes_max)? {
-                return self.finish(out, bytes_max);
+            if !self.inflate(&mut rest, bytes_max)? {
+                return self.finish(bytes_max);
             }
         }
         Err(corrupt())
@@ -175,37 +179,34 @@ impl Inflater {
 
     /// Puts back what every sender leaves out, and an empty final block. A message that was cut
     /// short takes them for its own bytes: it says more then, or does not end where they do.
-    fn finish(&mut self, mut out: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, Close> {
-        let (tail, len) = ([TAIL.as_slice(), &FINAL_BLOCK].concat(), out.len());
+    fn finish(&mut self, bytes_max: usize) -> Result<Vec<u8>, Close> {
+        let (tail, len) = ([TAIL.as_slice(), &FINAL_BLOCK].concat(), self.inflated.len());
         let mut rest = tail.as_slice();
-        let is_ended = self.inflate(&mut rest, &mut out, bytes_max)?;
-        if is_ended && rest.is_empty() && out.len() == len { Ok(out) } else { Err(corrupt()) }
+        let is_ended = self.inflate(&mut rest, bytes_max)?;
+        let is_whole = is_ended && rest.is_empty() && self.inflated.len() == len;
+        if is_whole { Ok(self.inflated.clone()) } else { Err(corrupt()) }
     }
 
     /// Inflates `rest` up to its end, or that of a final block; whether it was the latter.
-    fn inflate(
-        &mut self,
-        rest: &mut &[u8],
-        out: &mut Vec<u8>,
-        bytes_max: usize,
-    ) -> Result<bool, Close> {
+    fn inflate(&mut self, rest: &mut &[u8], bytes_max: usize) -> Result<bool, Close> {
+        let Self { decompress, inflated } = self;
         loop {
             // One byte more than is allowed shows that there is more.
-            let room = (bytes_max + 1 - out.len()).min(INFLATE_STEP_BYTES.max(out.len()));
-            out.reserve_exact(room);
-            let (before_in, before_out) = (self.decompress.total_in(), out.len());
-            let status = self.decompress.decompress_vec(rest, out, FlushDecompress::Sync);
+            let room = (bytes_max + 1 - inflated.len()).min(INFLATE_STEP_BYTES.max(inflated.len()));
+            inflated.reserve_exact(room);
+            let (before_in, before_out) = (decompress.total_in(), inflated.len());
+            let status = decompress.decompress_vec(rest, inflated, FlushDecompress::Sync);
             let status = status.map_err(|_| corrupt())?;
-            let taken = (self.decompress.total_in() - before_in) as usize;
+            let taken = (decompress.total_in() - before_in) as usize;
             *rest = rest.get(taken..).unwrap_or_default();
-            if out.len() > bytes_max {
+            if inflated.len() > bytes_max {
                 let reason = format!("a message above {bytes_max} bytes, inflated");
                 return Err(Close::new(CloseCode::TooBig, reason));
             }
             match status {
                 Status::StreamEnd => return Ok(true),
-                _ if rest.is_empty() && out.len() < out.capacity() => return Ok(false),
-                _ if taken == 0 && out.len() == before_out => return Err(corrupt()),
+                _ if rest.is_empty() && inflated.len() < inflated.capacity() => return Ok(false),
+                _ if taken == 0 && inflated.len() == before_out => return Err(corrupt()),
                 _ => {}
             }
         }

@@ -13,6 +13,12 @@ pub fn json(out: &mut Vec<u8>, origin: &Origin, seq: u64, message: Message<'_>, 
     out.push(b'{');
     names(out, origin);
     text::text(out, format_args!(r#","seq":{seq},"#));
+    data(out, message, is_json);
+    out.push(b'}');
+}
+
+/// Appends `"data":…`, `"data":"…","text":true` or `"data64":"…"`, as [`json`] says.
+pub fn data(out: &mut Vec<u8>, message: Message<'_>, is_json: bool) {
     match (message.kind, std::str::from_utf8(message.payload)) {
         (Kind::Text, Ok(text)) if is_json => {
             out.extend_from_slice(br#""data":"#);
@@ -29,7 +35,6 @@ pub fn json(out: &mut Vec<u8>, origin: &Origin, seq: u64, message: Message<'_>, 
             out.push(b'"');
         }
     }
-    out.push(b'}');
 }
 
 /// Appends `varint feed · varint seq · flags · payload`. Varints are unsigned LEB128; bit 0 of the
@@ -49,8 +54,9 @@ pub fn announcement(origin: &Origin) -> Vec<u8> {
     out
 }
 
-/// Where a message comes from, and by which subscription.
-fn names(out: &mut Vec<u8>, origin: &Origin) {
+/// Appends `"topic":…` and, in a pattern, `"pattern":…`: where a message comes from, and by which
+/// subscription.
+pub fn names(out: &mut Vec<u8>, origin: &Origin) {
     out.extend_from_slice(br#""topic":"#);
     text::json_string(out, &origin.topic);
     if let Some(pattern) = &origin.pattern {
@@ -59,7 +65,8 @@ fn names(out: &mut Vec<u8>, origin: &Origin) {
     }
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+/// Appends unsigned LEB128: seven bits a byte, the lowest first.
+pub fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -84,7 +91,7 @@ mod tests {
     fn json_of(topic: &str, seq: u64, kind: Kind, payload: &[u8]) -> String {
         let mut out = Vec::new();
         let is_json = is_portable(payload);
-        json(&mut out, &origin(topic, None), seq, Message { kind, payload }, is_json);
+        json(&mut out, &origin(topic, None), seq, Message::of_client(kind, payload), is_json);
         String::from_utf8(out).unwrap()
     }
 
@@ -114,10 +121,10 @@ mod tests {
         let announced = r#"{"topic":"pmu/1002","pattern":"pmu/#","feed":7}"#;
         assert_eq!(announcement(&of_pattern), announced.as_bytes());
         let mut out = Vec::new();
-        json(&mut out, &of_pattern, 2, Message { kind: Kind::Text, payload: b"1" }, true);
+        json(&mut out, &of_pattern, 2, Message::of_client(Kind::Text, b"1"), true);
         assert_eq!(out, br#"{"topic":"pmu/1002","pattern":"pmu/#","seq":2,"data":1}"#);
         out.clear();
-        binary(&mut out, 300, 5, Message { kind: Kind::Text, payload: b"x" });
+        binary(&mut out, 300, 5, Message::of_client(Kind::Text, b"x"));
         assert_eq!(out, [0xAC, 0x02, 5, 1, b'x']);
     }
 
@@ -165,7 +172,7 @@ mod tests {
             seq: u64,
             payload in proptest::collection::vec(any::<u8>(), 0..99),
         ) {
-            let message = Message { kind: Kind::Binary, payload: &payload };
+            let message = Message::of_client(Kind::Binary, &payload);
             let mut out = Vec::new();
             binary(&mut out, feed, seq, message);
             let mut rest = out.as_slice();

@@ -19,12 +19,18 @@ pub fn notice(target: Option<&Target>, gap: Gap) -> Vec<u8> {
     out
 }
 
+/// Whether a message is a notice, of those that the engine writes.
+#[must_use]
+pub fn is_notice(text: &[u8]) -> bool {
+    text.starts_with(br#"{"gap":"#)
+}
+
 /// Appends `"from":…,"to":…,"frames":…,"reason":…`. Where nobody knows how many frames are missing,
 /// `frames` is left out.
 pub fn members(out: &mut Vec<u8>, gap: Gap) {
-    let Gap { from, to, reason } = gap;
+    let Gap { from, to, frames, reason } = gap;
     text::text(out, format_args!(r#""from":{from},"to":{to},"#));
-    if let Some(frames) = gap.frames() {
+    if let Some(frames) = frames {
         text::text(out, format_args!(r#""frames":{frames},"#));
     }
     text::text(out, format_args!(r#""reason":"{}""#, reason.word()));
@@ -33,8 +39,8 @@ pub fn members(out: &mut Vec<u8>, gap: Gap) {
 /// What is missing, for the reason of a close.
 #[must_use]
 pub fn words(gap: Gap) -> String {
-    let Gap { from, to, .. } = gap;
-    let frames = match gap.frames() {
+    let Gap { from, to, frames, .. } = gap;
+    let frames = match frames {
         None => String::new(),
         Some(1) => " (1 frame)".to_owned(),
         Some(frames) => format!(" ({frames} frames)"),
@@ -48,9 +54,14 @@ mod tests {
     use crate::feed::gap::GapReason;
     use crate::frame::CONTROL_BYTES_MAX;
 
+    fn gap(from: u64, to: u64, reason: GapReason) -> Gap {
+        let frames = (reason != GapReason::Epoch).then(|| to - from + 1);
+        Gap { from, to, frames, reason }
+    }
+
     fn told(target: Option<&str>, (from, to): (u64, u64), reason: GapReason) -> String {
         let target = target.map(|target| target.parse().unwrap());
-        String::from_utf8(notice(target.as_ref(), Gap { from, to, reason })).unwrap()
+        String::from_utf8(notice(target.as_ref(), gap(from, to, reason))).unwrap()
     }
 
     #[test]
@@ -75,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_close_says_it_in_words() {
-        let words = |from, to, reason| words(Gap { from, to, reason });
+        let words = |from, to, reason| words(gap(from, to, reason));
         assert_eq!(words(4, 15, GapReason::Expired), "missed 4-15 (12 frames)");
         assert_eq!(words(4, 4, GapReason::Lagged), "missed 4-4 (1 frame)");
         assert_eq!(words(0, 0, GapReason::Epoch), "missed 0-0");
@@ -85,8 +96,8 @@ mod tests {
     fn the_longest_fits_a_control_frame() {
         let (from, to) = (u64::MAX - 10_u64.pow(19), u64::MAX);
         assert!(told(None, (from, to), GapReason::Conflated).len() <= CONTROL_BYTES_MAX);
-        let gap = Gap { from, to, reason: GapReason::Expired };
-        let reason = format!("expired: {}: use from=oldest", words(gap));
+        let words = words(gap(from, to, GapReason::Expired));
+        let reason = format!("expired: {words}: use from=oldest");
         assert!(2 + reason.len() <= CONTROL_BYTES_MAX, "{reason}");
     }
 }

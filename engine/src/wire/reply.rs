@@ -23,6 +23,8 @@ pub enum ErrorCode {
     RateLimited,
     /// A limit of the engine is reached.
     OverCapacity,
+    /// What the engine depends on does not answer.
+    Unavailable,
 }
 
 impl ErrorCode {
@@ -37,6 +39,7 @@ impl ErrorCode {
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::RateLimited => "rate_limited",
             Self::OverCapacity => "over_capacity",
+            Self::Unavailable => "unavailable",
         }
     }
 }

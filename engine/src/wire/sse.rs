@@ -4,6 +4,7 @@
 use crate::feed::epoch::{Epoch, Position};
 use crate::feed::gap::Gap;
 use crate::frame::Kind;
+use crate::wire::chunked;
 use crate::wire::data64;
 use crate::wire::gap;
 use crate::wire::text;
@@ -54,34 +55,15 @@ pub fn ping(out: &mut Vec<u8>) {
 
 /// Appends the empty chunk that ends the response.
 pub fn end(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"00000000\r\n\r\n");
-}
-
-/// The total length of the chunk that starts at `bytes[0]`; `None` while its size line is
-/// incomplete. Only for chunks written here.
-#[inline]
-#[must_use]
-pub fn chunk_len(bytes: &[u8]) -> Option<u64> {
-    let digits = bytes.get(..SIZE_BYTES)?;
-    let size = digits
-        .iter()
-        .try_fold(0, |size, &digit| Some(size << 4 | u64::from(char::from(digit).to_digit(16)?)))?;
-    Some(SIZE_BYTES as u64 + 2 + size + 2)
+    chunked::end(out);
 }
 
 /// Appends one chunk with an event written by `body`, and the empty line that ends the event.
-/// The size has a fixed width, filled in afterwards: one pass, and a length that is read fast.
 fn chunk(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(b"00000000\r\n");
-    body(out);
-    out.push(b'\n');
-    let size = out.len() - start - SIZE_BYTES - 2;
-    debug_assert!(u32::try_from(size).is_ok(), "a message is far smaller than 4 GiB");
-    if let Some(mut digits) = out.get_mut(start..start + SIZE_BYTES) {
-        text::text(&mut digits, format_args!("{size:08x}"));
-    }
-    out.extend_from_slice(b"\r\n");
+    chunked::chunk(out, |out| {
+        body(out);
+        out.push(b'\n');
+    });
 }
 
 /// A line break of any kind ends a field, so each line of the payload gets a field of its own.
@@ -106,13 +88,11 @@ fn binary(out: &mut Vec<u8>, payload: &[u8]) {
     out.push(b'\n');
 }
 
-/// Digits of a chunk's size: room for 4 GiB.
-const SIZE_BYTES: usize = 8;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::feed::gap::GapReason;
+    use crate::wire::chunked::chunk_len;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
@@ -163,7 +143,7 @@ mod tests {
         event(&mut out, Epoch(723), 42, Kind::Binary, &[0, 255]);
         assert_eq!(content(&out), "id: k3-42\nevent: binary\ndata: AP8=\n\n");
         out.clear();
-        gap(&mut out, Gap { from: 44, to: 90, reason: GapReason::Lagged });
+        gap(&mut out, Gap { from: 44, to: 90, frames: Some(47), reason: GapReason::Lagged });
         assert_eq!(
             content(&out),
             "event: gap\ndata: {\"from\":44,\"to\":90,\"frames\":47,\"reason\":\"lagged\"}\n\n"

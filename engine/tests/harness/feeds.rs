@@ -9,7 +9,7 @@ use gridcast::feed::epoch::Epoch;
 use gridcast::feed::log::FeedName;
 use gridcast::feed::message::Message;
 use gridcast::feed::options::LagPolicy;
-use gridcast::feed::registry::RegistryOptions;
+use gridcast::feed::registry::{Identity, RegistryOptions};
 use gridcast::feed::retention::{Retention, RetentionClasses};
 use gridcast::frame::Kind;
 
@@ -33,6 +33,7 @@ pub fn options(retention: Retention) -> RegistryOptions {
         forget_after_ns: 3600 * S,
         classes: RetentionClasses::new(Vec::new(), retention),
         epoch: Epoch(1),
+        identity: Identity::PerFeed,
     }
 }
 
@@ -43,7 +44,7 @@ pub fn name(target: &str) -> FeedName {
 
 /// A binary message.
 pub fn message(payload: &[u8]) -> Message<'_> {
-    Message { kind: Kind::Binary, payload }
+    Message::of_client(Kind::Binary, payload)
 }
 
 /// The doorbell of a core that never sleeps.

@@ -68,9 +68,15 @@ pub fn post_bytes(path: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Reads one response whose body has a length.
+/// Reads one response whose body has a length or comes in chunks.
 pub fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut answer = read_answer_head(stream);
+    // An event stream goes on for as long as its client stays.
+    let is_endless = answer.header("content-type").is_some_and(|t| t == "text/event-stream");
+    if answer.header("transfer-encoding") == Some("chunked") && !is_endless {
+        answer.body = String::from_utf8(read_chunks(stream)).unwrap();
+        return answer;
+    }
     let length = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
@@ -100,6 +106,25 @@ fn read_through(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
         bytes.push(byte[0]);
     }
     bytes
+}
+
+/// Reads a body that comes in chunks, to its proper end.
+pub fn read_chunks(stream: &mut TcpStream) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(chunk) = read_chunk(stream) {
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
+fn read_chunk(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let line = String::from_utf8(read_through(stream, b"\r\n")).unwrap();
+    let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
+    let mut bytes = vec![0; size + 2];
+    stream.read_exact(&mut bytes).unwrap();
+    assert!(bytes.ends_with(b"\r\n"), "a chunk ends with its own line break");
+    bytes.truncate(size);
+    (size > 0).then_some(bytes)
 }
 
 /// One event of a stream.
@@ -164,13 +189,7 @@ impl Events {
 
     /// The next chunk as it is; none for the empty one that ends the response.
     pub fn chunk(&mut self) -> Option<String> {
-        let line = String::from_utf8(read_through(&mut self.stream, b"\r\n")).unwrap();
-        let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
-        let mut bytes = vec![0; size + 2];
-        self.stream.read_exact(&mut bytes).unwrap();
-        assert!(bytes.ends_with(b"\r\n"), "a chunk ends with its own line break");
-        bytes.truncate(size);
-        (size > 0).then(|| String::from_utf8(bytes).unwrap())
+        read_chunk(&mut self.stream).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 }
 

@@ -7,15 +7,14 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use flate2::{Decompress, FlushDecompress};
-use gridcast::feed::epoch::Epoch;
 use gridcast::feed::options::Mode;
 use gridcast::feed::topic::Target;
 use gridcast::frame::{Kind, encode};
-use gridcast::wire::sse;
+use gridcast::wire::chunked;
 use serde_json::Value;
 
 use crate::profile::HEARTBEAT_MS;
-use crate::record::{Record, number_in};
+use crate::record::{FeedKey, Record, number_in};
 
 /// The form in which a client gets its feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ pub struct Closed {
 #[derive(Debug)]
 struct Want {
     target: Target,
-    epoch: Epoch,
+    feed: FeedKey,
     number: Option<u64>,
     next: Next,
     mode: Mode,
@@ -172,9 +171,15 @@ impl Follower {
     }
 
     /// Asks for a feed whose next frame has a number within `range`.
-    pub fn follow(&mut self, target: Target, epoch: Epoch, range: RangeInclusive<u64>, mode: Mode) {
+    pub fn follow(
+        &mut self,
+        target: Target,
+        feed: FeedKey,
+        range: RangeInclusive<u64>,
+        mode: Mode,
+    ) {
         let (next, told, is_over) = (Next::Within(range), None, false);
-        self.wants.push(Want { target, epoch, number: None, next, mode, told, is_over });
+        self.wants.push(Want { target, feed, number: None, next, mode, told, is_over });
     }
 
     /// Was told that what it asked for has begun: where, unless it was not told that.
@@ -189,11 +194,11 @@ impl Follower {
         let want = wants.find(|want| want.target == *target && !want.is_over).unwrap();
         // What was published since it was answered can not be what it begins with.
         if let Next::Within(range) = &want.next {
-            let latest = record.last_seq(want.epoch) + 1;
+            let latest = record.last(want.feed) + 1;
             want.next = Next::Within(*range.start()..=latest.min(*range.end()));
         }
         want.number = number;
-        if let Some(seq) = seq {
+        if let Some(seq) = seq.map(|seq| record.count_to(want.feed, seq) + 1) {
             // Behind a position that is gone it begins later, and the gap is told next.
             let begins_later = want.is_position() && want.lies_ahead(seq);
             assert!(want.may_be_next(seq) || begins_later, "{seq} as the first of {want:?}");
@@ -228,7 +233,7 @@ impl Follower {
     pub fn check_complete(&self, record: &Record) {
         assert_ne!(self.hello, Hello::Due, "never greeted");
         for want in self.wants.iter().filter(|want| !want.is_over) {
-            let last = record.last_seq(want.epoch);
+            let last = record.last(want.feed);
             assert_eq!(want.told, None, "a gap that was told ends where a frame stands: {want:?}");
             match &want.next {
                 Next::Is(next) => assert_eq!(*next, last + 1, "the newest frame came: {want:?}"),
@@ -241,7 +246,7 @@ impl Follower {
 
     fn next_frame(&self, bytes: &[u8]) -> Option<usize> {
         let len = match self.form {
-            Form::Events => sse::chunk_len(bytes)?,
+            Form::Events => chunked::chunk_len(bytes)?,
             _ => encode::frame_len(bytes)?,
         } as usize;
         (len <= bytes.len()).then_some(len)
@@ -267,7 +272,7 @@ impl Follower {
             0x82 => self.read_binary(payload, record),
             0xC2 => self.read_binary(&inflate(payload), record),
             0x8A => {}
-            0x89 => self.read_ping(payload),
+            0x89 => self.read_ping(payload, record),
             0x88 => {
                 let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
                 let reason = payload.get(2..).unwrap_or_default();
@@ -279,10 +284,10 @@ impl Follower {
     }
 
     /// Raw subscribers are told of gaps in pings, so that they need not know of it.
-    fn read_ping(&mut self, payload: &[u8]) {
+    fn read_ping(&mut self, payload: &[u8], record: &Record) {
         if !payload.is_empty() {
             let notice: Value = serde_json::from_slice(payload).unwrap();
-            self.missed(&notice["gap"]);
+            self.missed(&notice["gap"], record);
         }
         self.pings.push(payload.to_vec());
     }
@@ -297,7 +302,7 @@ impl Follower {
             return assert_eq!(self.hello, Hello::Told, "nobody asked for {value}");
         }
         if let Some(gap) = value.get("gap") {
-            return self.missed(gap);
+            return self.missed(gap, record);
         }
         if value.get("id").or(value.get("subscribed")).is_some() {
             self.answer = Some(value);
@@ -354,37 +359,45 @@ impl Follower {
         // What is over may still get the rest of one frame.
         self.wants.sort_by_key(|want| want.is_over);
         let found = self.wants.iter_mut().find_map(|want| {
-            let seq = record.seq(want.epoch, message)?;
-            let jumps = may_jump && want.mode == Mode::Latest && want.lies_ahead(seq);
+            let ordinal = record.ordinal(want.feed, message)?;
+            let jumps = may_jump && want.mode == Mode::Latest && want.lies_ahead(ordinal);
             let is_named = got.target.as_ref().is_none_or(|target| target == want.target.as_str());
-            let fits = got.seq.is_none_or(|told| told == seq) && is_named;
-            (fits && (want.may_be_next(seq) || jumps)).then_some((want, seq))
+            let stands_there = |seq| record.ordinal_at(want.feed, seq) == Some(ordinal);
+            let fits = got.seq.is_none_or(stands_there) && is_named;
+            (fits && (want.may_be_next(ordinal) || jumps)).then_some((want, ordinal))
         });
-        let Some((want, seq)) = found else {
+        let Some((want, ordinal)) = found else {
             let wants = &self.wants;
             panic!("lost, repeated or out of order: message {message}, {got:?} for {wants:?}");
         };
         want.told = None;
-        want.next = Next::Is(seq + 1);
+        want.next = Next::Is(ordinal + 1);
     }
 
     /// A notice must begin where a feed stands, or where an earlier one ended.
-    fn missed(&mut self, gap: &Value) {
+    fn missed(&mut self, gap: &Value, record: &Record) {
         let [from, to] = ["from", "to"].map(|key| gap[key].as_u64().unwrap());
         assert!(from <= to, "an empty gap is not told");
-        let counted = (gap["reason"] != "epoch").then(|| to - from + 1);
-        assert_eq!(gap["frames"].as_u64(), counted, "{gap}");
+        let frames = gap["frames"].as_u64();
         self.lapses += usize::from(gap["reason"] == "lagged");
         // Of two subscriptions to one name in turn, it is the later that goes on.
         self.wants.sort_by_key(|want| want.is_over);
         let stands_there = |want: &&mut Want| {
             let named = gap["topic"].as_str().is_none_or(|topic| topic == want.target.as_str());
+            let from = record.count_to(want.feed, from.saturating_sub(1)) + 1;
+            let to = record.count_to(want.feed, to);
             let untold = want.mode == Mode::Latest && want.lies_ahead(from);
-            named && (want.may_be_next(from) || untold)
+            let is_counted = match gap["reason"].as_str() {
+                Some("epoch") => frames.is_none(),
+                // A node cannot count what was before it.
+                Some("expired") if frames.is_none() => record.has_holes(),
+                _ => frames == Some(to + 1 - from),
+            };
+            named && is_counted && (want.may_be_next(from) || untold)
         };
         let want = self.wants.iter_mut().find(stands_there);
         let want = want.unwrap_or_else(|| panic!("{gap} begins nowhere"));
-        want.told = Some(to);
+        want.told = Some(record.count_to(want.feed, to));
     }
 
     fn read_event(&mut self, chunk: &[u8], record: &Record) {
@@ -395,7 +408,7 @@ impl Follower {
         match (field("id: "), field("event: ").as_deref()) {
             (Some(id), event) => {
                 let (epoch, seq) = id.split_once('-').unwrap();
-                assert_eq!(epoch.parse(), Ok(self.wants[0].epoch), "one feed a stream");
+                assert_eq!(epoch.parse(), record.epoch(self.wants[0].feed), "one feed a stream");
                 let data = field("data: ").unwrap();
                 let (kind, bytes) = match event {
                     Some("binary") => (Kind::Binary, decode64(&data)),
@@ -405,7 +418,8 @@ impl Follower {
                 self.got(&Got { target: None, seq, topic: None, kind, payload }, record);
             }
             (None, Some("gap")) => {
-                self.missed(&serde_json::from_str(&field("data: ").unwrap()).unwrap());
+                let gap = serde_json::from_str(&field("data: ").unwrap()).unwrap();
+                self.missed(&gap, record);
             }
             (None, Some("close")) => {
                 let told: Value = serde_json::from_str(&field("data: ").unwrap()).unwrap();

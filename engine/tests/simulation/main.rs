@@ -5,13 +5,14 @@
 //!
 //! * `network`: what the cores see: connections, edges, time.
 //! * `client`, `follower`: what the cores are asked, and the judgement of what comes.
+//! * `log`: a log that numbers what is published.
 //! * `session`, `proxied`, `tokens`: what comes with a client: TLS, a PROXY header, rights.
 //! * `record`: what every feed took, in order.
 //! * `world`: what happens when, and what must hold.
 //! * `profile`: what kinds of seeds there are.
 //!
-//! One seed is replayed with `SEED=123 cargo test -p gridcast --test simulation`; more seeds are
-//! run with `SEEDS=100000`.
+//! One seed is replayed with `SEED=123 cargo test -p gridcast-engine --test simulation`; more seeds
+//! are run with `SEEDS=100000`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 #[path = "../harness/mod.rs"]
@@ -19,6 +20,7 @@ mod harness;
 
 mod client;
 mod follower;
+mod log;
 mod network;
 mod profile;
 mod proxied;
@@ -48,7 +50,7 @@ fn every_seed_keeps_every_promise() {
             && seed < seeds
         {
             let run = catch_unwind(|| World::new(seed).run());
-            let command = format!("SEED={seed} cargo test -p gridcast --test simulation");
+            let command = format!("SEED={seed} cargo test -p gridcast-engine --test simulation");
             assert!(run.is_ok(), "replay with {command}");
         }
     };

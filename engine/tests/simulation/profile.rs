@@ -33,6 +33,9 @@ pub enum Profile {
     /// Many requests and messages at once, and the end right behind them. Seeds 273 and 489 showed
     /// requests that were never carried out, seed 5 12,000 lines published in one turn.
     Pipeline,
+    /// As the first, and what is published goes through a log. Seed 1123 showed lines of a POST
+    /// that were read past while they waited.
+    Log,
     /// Very many connections come due in one tick. Seed 23 showed 3,000 closed in one turn.
     Due,
 }
@@ -48,6 +51,7 @@ impl Profile {
             15 | 39 | 62 => Self::Tokens,
             13 => Self::Burst,
             5 | 17 | 41 => Self::Pipeline,
+            2 | 21 | 35 | 43 | 59 => Self::Log,
             23 => Self::Due,
             _ => Self::Mixed,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gridcast::delivery::doorbell::{Doorbell, Tap, Wake};
 use gridcast::feed::awaited::Follower;
-use gridcast::feed::epoch::Epoch;
+use gridcast::feed::epoch::{Epoch, Position, PositionError};
 use gridcast::feed::lane_reader::LaneReader;
 use gridcast::feed::log::{Feed, FeedName};
 use gridcast::feed::registry::Registry;
@@ -31,17 +31,22 @@ pub struct Sent {
 pub struct Record {
     sent: Vec<Sent>,
     feeds: BTreeMap<FeedName, Watched>,
-    order: HashMap<Epoch, Order>,
+    order: HashMap<FeedKey, Order>,
     doorbell: Arc<Doorbell>,
 }
+
+/// Tells a feed from all others there were: its number. Its epoch may be that of others as well.
+pub type FeedKey = u64;
 
 /// What one feed took.
 #[derive(Default)]
 struct Order {
-    /// The messages, number 1 first.
-    messages: Vec<usize>,
+    /// Frames that it had given up before anybody looked: of a domain, which had them before.
+    unseen: u64,
+    /// The positions, number 1 first, and the messages.
+    seqs: Vec<u64>,
     /// The number of each.
-    seqs: HashMap<usize, u64>,
+    ordinals: HashMap<usize, u64>,
     /// The last of each client.
     last_by: HashMap<usize, usize>,
 }
@@ -88,22 +93,25 @@ impl Record {
         &self.sent[message]
     }
 
-    /// Watches a feed from now on, and answers its epoch. To be called before anybody follows it.
-    pub fn watch(&mut self, registry: &Registry, name: &FeedName, now_ns: u64) -> Epoch {
+    /// Watches a feed from now on, and answers which it is. To be called before anybody follows it.
+    pub fn watch(&mut self, registry: &Registry, name: &FeedName, now_ns: u64) -> FeedKey {
         if let Some(watched) = self.feeds.get(name) {
-            return watched.feed.epoch();
+            return watched.feed.number();
         }
         let feed = registry.follow(name, &Follower::default(), now_ns).unwrap();
         let opened = feed.open(LaneKind::RAW, &self.doorbell, 0).unwrap();
         // It never is what publishers are made to wait for.
         opened.tap.set_swept(u64::MAX);
-        let (epoch, reader, tap) = (feed.epoch(), opened.reader, opened.tap);
-        let order = self.order.entry(epoch).or_default();
-        assert!(order.messages.is_empty(), "an epoch is watched once");
+        let (key, reader, tap) = (feed.number(), opened.reader, opened.tap);
+        let order = self.order.entry(key).or_default();
+        assert!(order.seqs.is_empty(), "a feed is watched once");
         let pos = reader.oldest().frame_pos;
-        assert_eq!(reader.oldest().seq, 1, "{name:?} was used before it was watched");
+        order.unseen = reader.oldest().ordinal - 1;
+        let is_new = order.unseen == 0 || registry.domain().is_some();
+        assert!(is_new, "{name:?} was used before it was watched");
         self.feeds.insert(name.clone(), Watched { feed, reader, tap, pos });
-        epoch
+        self.look();
+        key
     }
 
     /// Stops watching whatever `is_wanted` does not name.
@@ -125,38 +133,98 @@ impl Record {
         for (name, watched) in feeds {
             watched.tap.clear();
             watched.reader.refresh();
-            let order = order.get_mut(&watched.feed.epoch()).unwrap();
-            let before = order.messages.len();
+            let order = order.get_mut(&watched.feed.number()).unwrap();
+            let (before, feed) = (order.seqs.len(), Arc::clone(&watched.feed));
             watched.take_new(|kind, payload| {
                 let message = number_in(payload).expect("each message has a number");
                 let sent = &sent[message];
                 assert_eq!((sent.kind, &sent.payload[..]), (kind, payload), "published as sent");
                 assert!(names(name, &sent.topic), "{} in {name:?}", sent.topic);
-                order.take(message, sent.by, name.rate.is_some());
+                let ordinal = order.last() + 1;
+                order.take((message, feed.seq_of(ordinal)), sent.by, name.rate.is_some());
             });
             if name.rate.is_none() {
-                most = most.max(order.messages.len() - before);
+                most = most.max(order.seqs.len() - before);
             }
         }
         while doorbell.take().is_some() {}
         most
     }
 
-    /// The number that a message has in a feed.
-    pub fn seq(&self, epoch: Epoch, message: usize) -> Option<u64> {
-        self.order.get(&epoch)?.seqs.get(&message).copied()
+    /// The number that a message has in a feed: the first has 1.
+    pub fn ordinal(&self, feed: FeedKey, message: usize) -> Option<u64> {
+        self.order.get(&feed)?.ordinals.get(&message).copied()
     }
 
     /// The highest number of a feed; 0 while it has none.
-    pub fn last_seq(&self, epoch: Epoch) -> u64 {
-        self.order.get(&epoch).map_or(0, |order| order.messages.len() as u64)
+    pub fn last(&self, feed: FeedKey) -> u64 {
+        self.order.get(&feed).map_or(0, Order::last)
+    }
+
+    /// The lowest number of a feed that is known, if it has any.
+    pub fn first(&self, feed: FeedKey) -> u64 {
+        self.order.get(&feed).map_or(0, |order| order.unseen) + 1
+    }
+
+    /// The frame of a feed that has this position.
+    pub fn ordinal_at(&self, feed: FeedKey, seq: u64) -> Option<u64> {
+        let order = self.order.get(&feed)?;
+        order.seqs.binary_search(&seq).ok().map(|at| order.unseen + at as u64 + 1)
+    }
+
+    /// The epoch of a feed.
+    pub fn epoch(&self, feed: FeedKey) -> Result<Epoch, PositionError> {
+        let mut feeds = self.feeds.values().map(|watched| &watched.feed);
+        Ok(feeds.find(|own| own.number() == feed).unwrap().epoch())
+    }
+
+    /// Whether positions have holes: a log gives them.
+    pub fn has_holes(&self) -> bool {
+        self.order.values().any(|order| order.seqs.last() > Some(&order.last()))
+    }
+
+    /// How many frames of a feed have a position up to `seq`.
+    pub fn count_to(&self, feed: FeedKey, seq: u64) -> u64 {
+        let order = self.order.get(&feed);
+        order.map_or(0, |order| order.unseen + order.seqs.partition_point(|own| *own <= seq) as u64)
+    }
+
+    /// What a client writes that has frame `ordinal` of a feed.
+    pub fn position(&self, name: &FeedName, ordinal: u64) -> Position {
+        let watched = &self.feeds[name];
+        let order = &self.order[&watched.feed.number()];
+        let at = ordinal.checked_sub(order.unseen + 1);
+        let seq = at.map_or(0, |at| order.seqs[at as usize]);
+        Position { epoch: watched.feed.epoch(), seq }
+    }
+
+    /// Where a message stands in the feed of its topic, of a topic that is watched.
+    pub fn position_of(&self, message: usize) -> Option<Position> {
+        let target = self.sent[message].topic.parse().unwrap();
+        let name = FeedName { target, rate: None };
+        let ordinal = self.ordinal(self.feeds.get(&name)?.feed.number(), message)?;
+        Some(self.position(&name, ordinal))
+    }
+
+    /// A feed that is watched.
+    pub fn key(&self, name: &FeedName) -> FeedKey {
+        self.feeds[name].feed.number()
+    }
+
+    /// All feeds that are watched.
+    pub fn names(&self) -> impl Iterator<Item = &FeedName> {
+        self.feeds.keys()
+    }
+
+    /// Whether the topic of a message is watched.
+    pub fn is_watched(&self, message: usize) -> bool {
+        let target = self.sent[message].topic.parse().unwrap();
+        self.feeds.contains_key(&FeedName { target, rate: None })
     }
 
     /// Whether the feed of a topic took a message, of a topic that is watched.
     pub fn was_published(&self, message: usize) -> Option<bool> {
-        let topic = self.sent[message].topic.parse().unwrap();
-        let watched = self.feeds.get(&FeedName { target: topic, rate: None })?;
-        Some(self.seq(watched.feed.epoch(), message).is_some())
+        self.is_watched(message).then(|| self.position_of(message).is_some())
     }
 }
 
@@ -181,9 +249,14 @@ impl Watched {
 }
 
 impl Order {
-    fn take(&mut self, message: usize, by: usize, is_rated: bool) {
-        self.messages.push(message);
-        let earlier = self.seqs.insert(message, self.messages.len() as u64);
+    fn last(&self) -> u64 {
+        self.unseen + self.seqs.len() as u64
+    }
+
+    fn take(&mut self, (message, seq): (usize, u64), by: usize, is_rated: bool) {
+        assert!(self.seqs.last() < Some(&seq), "positions increase");
+        self.seqs.push(seq);
+        let earlier = self.ordinals.insert(message, self.last());
         assert_eq!(earlier, None, "message {message} was published twice");
         let last = self.last_by.insert(by, message);
         // What is rated goes out by topic, in the order of each topic's first.

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::client::{Command, Temper};
 use crate::follower::{Form, Hello};
+use crate::profile::Profile;
 use crate::record::{Record, Sent};
 use crate::world::World;
 
@@ -137,14 +138,16 @@ impl World {
         let now_ns = self.clock.now_ns();
         let rate = RATES.choose(&mut self.rng).unwrap().map(|per_s| Rate::new(per_s).unwrap());
         let name = FeedName { target: target.clone(), rate };
-        let epoch = self.record.watch(&self.shared.registry, &name, now_ns);
-        let last = self.record.last_seq(epoch);
-        let after = self.rng.random_range(0..=last);
-        let position = format!("{epoch}-{after}");
+        let feed = self.record.watch(&self.shared.registry, &name, now_ns);
+        let (first, last) = (self.record.first(feed), self.record.last(feed));
+        let after = self.rng.random_range(first - 1..=last);
+        let position = self.record.position(&name, after).to_string();
         let (from, range) = match self.rng.random_range(0..4) {
             0 => ("latest", last + 1..=u64::MAX),
             1 => ("last", last.max(1)..=u64::MAX),
-            2 => ("oldest", 1..=u64::MAX),
+            2 => ("oldest", first..=u64::MAX),
+            // A log cannot tell the position before its first message from one that is lost.
+            _ if after < first && self.profile == Profile::Log => ("oldest", first..=u64::MAX),
             _ => (&*position, after + 1..=after + 1),
         };
         let mode = if self.rng.random_ratio(1, 4) { Mode::Latest } else { Mode::Lossless };
@@ -153,7 +156,7 @@ impl World {
         let client = &mut self.clients[id];
         client.resumes |= from == position;
         client.targets.push(target.clone());
-        client.follower.follow(target.clone(), epoch, range, mode);
+        client.follower.follow(target.clone(), feed, range, mode);
         let mut options = json!({"from": from, "lag": lag});
         match mode {
             Mode::Latest => options = json!({"from": from, "mode": "latest"}),

@@ -11,6 +11,7 @@ use gridcast::core::shared::{Port as SharedPort, Shared};
 use gridcast::http::route::Door;
 use gridcast::net::backend::Readiness;
 use gridcast::net::tls::certificates::Tls;
+use gridcast::settings::config::Config;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 
 use crate::client::{Client, Temper};
 use crate::follower::Form;
+use crate::log::{self, Log};
 use crate::network::{FakeBackend, FakeClock, FakeWake, Port, UNIX_MS, Work};
 use crate::profile::{HEARTBEAT_MS, Profile};
 use crate::proxied::Introduction;
@@ -50,6 +52,8 @@ pub struct World {
     pub record: Record,
     pub clients: Vec<Client>,
     pub drains: bool,
+    /// Where what is published goes through one.
+    log: Option<Log>,
     cores: Vec<SimulatedCore>,
     events: Vec<Readiness>,
 }
@@ -75,8 +79,12 @@ impl World {
         let ports = wakes.iter().map(|wake| SharedPort::new(wake.clone())).collect();
         let rules = Rules::load(&config).unwrap();
         let tls = Tls::new(&config.tls).unwrap();
-        let shared = Arc::new(Shared::new(config, rules, tls, ports, UNIX_MS));
+        let is_logged = profile == Profile::Log;
+        let other = is_logged.then(|| another_node(&config));
+        let shared = Shared::new(config, rules, tls, ports, UNIX_MS);
+        let shared = log::through(shared, is_logged);
         shared.set_ready();
+        let log = other.map(|other| Log::attach(&shared, other));
         let core = |(index, wake)| {
             let port = Port::default();
             let backend = FakeBackend::new(port.clone(), clock.clone());
@@ -94,6 +102,7 @@ impl World {
             record,
             clients: Vec::new(),
             drains: false,
+            log,
             events: Vec::new(),
         }
     }
@@ -127,6 +136,7 @@ impl World {
             99 if self.rng.random() => self.fail_accept(),
             _ => self.report_nothing_new(),
         }
+        self.step_log();
         if self.rng.random_ratio(1, 100) {
             self.run_until_asleep();
             self.check_prompt();
@@ -207,6 +217,28 @@ impl World {
         }
     }
 
+    /// Something happens to the log, and what it brings is seen.
+    fn step_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.step(&self.shared, self.clock.now_ns(), &mut self.rng);
+            self.record.look();
+        }
+    }
+
+    /// The log answers, and who waited for that goes on, until nobody waits any more.
+    fn settle_log(&mut self) {
+        for _ in 0..SETTLING_TURNS_MAX {
+            let Some(log) = &mut self.log else { return };
+            log.settle(&self.shared, self.clock.now_ns());
+            self.record.look();
+            self.run_until_asleep();
+            if self.log.as_ref().is_some_and(|log| log.is_done(&self.shared)) {
+                return;
+            }
+        }
+        panic!("publishers wait for the log for ever");
+    }
+
     /// The machine has no room for who comes next, or that one is gone before it is accepted.
     fn fail_accept(&mut self) {
         let core = self.cores.choose(&mut self.rng).unwrap();
@@ -274,6 +306,17 @@ impl World {
             assert!(!lapsed, "client {} took every byte and lapsed", client.id);
         }
         self.check_tokens();
+        self.check_told();
+    }
+
+    /// A message stands where its publisher was told that it does.
+    fn check_told(&self) {
+        for client in &self.clients {
+            for (message, told) in &client.told {
+                let own = self.record.position_of(*message);
+                assert!(own.is_none_or(|own| own == *told), "message {message}: {told}, {own:?}");
+            }
+        }
     }
 
     /// Nobody is told that a token has ended before it has.
@@ -314,6 +357,7 @@ impl World {
             }
             self.release();
             self.run_until_asleep();
+            self.settle_log();
             self.check_prompt();
             self.clock.advance(50 * MS);
         }
@@ -331,6 +375,16 @@ impl World {
     }
 
     fn judge(&self) {
+        self.check_told();
+        for (message, told) in self.clients.iter().flat_map(|client| &client.told) {
+            let is_there = self.record.was_published(*message) != Some(false);
+            assert!(is_there, "message {message} was acknowledged: {told}");
+        }
+        if let Some(log) = &self.log {
+            assert!(log.is_done(&self.shared), "somebody waits for the log");
+            let unrated = self.record.names().filter(|name| name.rate.is_none());
+            unrated.for_each(|name| log.check_other(name, &self.record, self.clock.now_ns()));
+        }
         for client in &self.clients {
             self.judge_one(client);
         }
@@ -387,7 +441,8 @@ impl World {
 
     /// Whether some may have to be refused or ended to make room for others.
     fn is_crowded(&self) -> bool {
-        matches!(self.profile, Profile::Shed | Profile::Proxied)
+        let waited = self.log.as_ref().is_some_and(|log| log.has_been_silent);
+        waited || matches!(self.profile, Profile::Shed | Profile::Proxied)
     }
 
     fn judge_rights(&self, client: &Client) {
@@ -402,9 +457,12 @@ impl World {
 
     fn judge_served(&self, client: &Client) {
         let (id, wire) = (client.id, &client.wire);
-        assert_eq!(client.waits_for(), None, "client {id} waits for ever");
+        // Whoever goes does not hear what a log has still to say.
+        let hears_all = self.log.is_none() || !(client.has_closed || client.is_ending);
+        assert!(!hears_all || client.waits_for().is_none(), "client {id} waits for ever");
         assert!(!client.has_torn_bytes(), "client {id} got the beginning of something");
         let granted = client.published.iter().filter(|_| client.may_publish());
+        let granted = granted.filter(|message| hears_all && !client.unpublished.contains(message));
         for &message in granted {
             let was_published = self.record.was_published(message);
             assert_ne!(was_published, Some(false), "{message} of client {id} was never published");
@@ -449,6 +507,12 @@ impl World {
         let usage = self.shared.registry.usage();
         assert_eq!((usage.topics, usage.patterns, usage.log_bytes), (0, 0, 0));
     }
+}
+
+/// What the log of an engine with these settings is read by as well.
+fn another_node(config: &Config) -> Shared {
+    let rules = Rules::load(config).unwrap();
+    Shared::new(config.clone(), rules, None, Vec::new(), UNIX_MS)
 }
 
 /// Codes that only answer a close of the client's own.

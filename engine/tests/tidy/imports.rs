@@ -29,6 +29,7 @@ const ENGINE: Layers = Layers {
             "feed/kind.rs",
             "feed/message.rs",
             "feed/options.rs",
+            "feed/source.rs",
             "feed/topic.rs",
         ],
         &["settings/"],
@@ -38,8 +39,38 @@ const ENGINE: Layers = Layers {
         &["net/", "http/", "auth/", "limits/", "metrics/"],
         &["core/"],
         &["engine/"],
+        &["status.rs"],
         &["cli.rs"],
         &["lib.rs", "main.rs"],
+    ],
+};
+
+const CONNECTORS: Layers = Layers {
+    src: "engine/connectors/src/",
+    layers: &[
+        &["table.rs"],
+        &["bridge/"],
+        // What several kinds do alike.
+        &["outbox.rs", "store/"],
+        // Each kind by itself: none knows another.
+        &[
+            "aggregate/",
+            "amqp/",
+            "backplane/",
+            "c37118/",
+            "gridcast/",
+            "influx/",
+            "kafka/",
+            "mqtt/",
+            "nats/",
+            "postgres/",
+            "redis/",
+        ],
+        // Reads the instants of frames, and of messages made of them.
+        &["align/"],
+        &["kinds.rs"],
+        &["started.rs"],
+        &["lib.rs"],
     ],
 };
 
@@ -63,7 +94,7 @@ const LOADGEN: Layers = Layers {
 };
 
 /// The crates, each with its layers from the lowest up.
-const CRATES: [Layers; 2] = [ENGINE, LOADGEN];
+const CRATES: [Layers; 3] = [ENGINE, CONNECTORS, LOADGEN];
 
 #[test]
 fn imports_run_down_the_layers_and_never_round() {
@@ -71,7 +102,7 @@ fn imports_run_down_the_layers_and_never_round() {
     let mut report = String::new();
     for layers in CRATES {
         let house = House::new(&layers, &sources);
-        assert!(house.files.len() > 20, "the sources of {} were not found", layers.src);
+        assert!(house.files.len() > 5, "the sources of {} were not found", layers.src);
         for fault in house.faults() {
             writeln!(report, "{fault}").unwrap();
         }

@@ -11,7 +11,7 @@ fn the_summary_has_every_page_of_the_book() {
     let docs = root().join("docs");
     let mut pages: Vec<String> = pages_in(&docs)
         .iter()
-        .map(|path| path.file_name().unwrap().to_string_lossy().into())
+        .map(|path| path.strip_prefix(&docs).unwrap().to_string_lossy().into())
         .collect();
     pages.retain(|page| page != "SUMMARY.md");
     let mut listed = links(&fs::read_to_string(docs.join("SUMMARY.md")).unwrap());
@@ -23,7 +23,7 @@ fn the_summary_has_every_page_of_the_book() {
 #[test]
 fn every_link_leads_somewhere() {
     let root = root();
-    let pages = [pages_in(&root), pages_in(&root.join("docs"))].concat();
+    let pages = [files_in(&root).0, pages_in(&root.join("docs"))].concat();
     assert!(pages.len() > 10, "the documents were not found");
     let dead: Vec<String> = pages.iter().flat_map(|page| dead_links(page)).collect();
     assert!(dead.is_empty(), "links that lead nowhere:\n{}", dead.join("\n"));
@@ -43,10 +43,19 @@ fn a_dead_link_is_found() {
     assert_eq!(targets, ["#no", "none.md", "page.md#no"]);
 }
 
-/// The Markdown files of a folder.
+/// The Markdown files of a folder and of those in it.
 fn pages_in(folder: &Path) -> Vec<PathBuf> {
+    let (mut pages, folders) = files_in(folder);
+    pages.extend(folders.iter().flat_map(|folder| pages_in(folder)));
+    pages
+}
+
+/// The Markdown files of a folder, and its folders.
+fn files_in(folder: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect()
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "md");
+    (files.into_iter().filter(is_page).collect(), folders)
 }
 
 /// The links of a page that lead nowhere, each with the page.

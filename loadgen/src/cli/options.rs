@@ -1,6 +1,7 @@
 //! The flags of a run, which most commands share: every one with its default, unit and range. Must
 //! not act on any of them.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -21,7 +22,7 @@ use crate::scenario::profile::Profile;
 use crate::scenario::publishers::Phase;
 use crate::scenario::scenario::Scenario;
 use crate::scenario::source::SourceRange;
-use crate::scenario::target::{TargetUrl, parse_target_url};
+use crate::scenario::target::{TargetUrl, parse_node, parse_target_url};
 use crate::time::rate::Rate;
 use crate::time::units::{parse_duration, parse_per_second};
 
@@ -130,6 +131,12 @@ pub struct RunOptions {
     /// [default: the embedded engine].
     #[arg(long, value_name = "URL", value_parser = parse_target_url, help_heading = TARGET)]
     pub target: Option<TargetUrl>,
+    /// Another node of the same service, e.g. `10.0.0.6:9400`; may be repeated. Subscribers are
+    /// spread over these nodes instead of the target, and go on to the next when theirs is gone;
+    /// publishers stay at the target.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_node, requires = "target",
+          help_heading = TARGET)]
+    pub subscriber_node: Vec<SocketAddr>,
     /// Protocol of the server, over WebSocket: `gridcast`, `nats`, `mqtt`, `socketio`, `centrifugo`
     /// (JSON), `pusher` (private channels), `nchan`, or `raw` for any server that passes messages
     /// on as they are [default: gridcast].

@@ -178,6 +178,9 @@ fn apply_flags(scenario: &mut Scenario, options: &RunOptions) {
         scenario.target.authority = Some(url.authority.clone());
         scenario.target.tls = url.tls;
     }
+    if !options.subscriber_node.is_empty() {
+        scenario.target.subscriber_nodes.clone_from(&options.subscriber_node);
+    }
     scenario.target.tls |= options.tls;
     if !options.source_ip.is_empty() {
         scenario.target.source_ips.clone_from(&options.source_ip);

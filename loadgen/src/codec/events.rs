@@ -1,6 +1,8 @@
 //! Parses a stream of Server-Sent Events read from a socket: removes the HTTP chunking and
 //! assembles events. Pure; must not judge events, and must not know sockets.
 
+use std::fmt;
+
 use crate::codec::envelope;
 use crate::codec::wire::Gap;
 
@@ -44,13 +46,44 @@ pub enum StreamEnd {
     TooLong,
 }
 
+/// A place in a feed, written `{epoch}-{seq}`: a client that reconnects asks for what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId {
+    /// The life of the feed, written in base 36.
+    pub epoch: u64,
+    /// The frame's number.
+    pub seq: u64,
+}
+
+impl EventId {
+    fn parse(id: &[u8]) -> Option<EventId> {
+        let (epoch, seq) = std::str::from_utf8(id).ok()?.rsplit_once('-')?;
+        Some(EventId { epoch: u64::from_str_radix(epoch, 36).ok()?, seq: seq.parse().ok()? })
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut digits, mut rest) = (Vec::new(), self.epoch);
+        loop {
+            digits.push(char::from_digit((rest % 36) as u32, 36).unwrap_or('0'));
+            rest /= 36;
+            if rest == 0 {
+                break;
+            }
+        }
+        let epoch: String = digits.into_iter().rev().collect();
+        write!(f, "{epoch}-{}", self.seq)
+    }
+}
+
 /// One event.
 #[derive(Debug, PartialEq)]
 pub enum Event {
     /// A frame with its sequence number.
     Data {
-        /// Its sequence number in the feed, if it has one.
-        seq: Option<u64>,
+        /// Its place in the feed, if it has one.
+        id: Option<EventId>,
         /// The payload.
         payload: Vec<u8>,
     },
@@ -151,21 +184,21 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 
 /// Parses one event.
 pub fn read_event(event: &[u8]) -> Event {
-    let (mut kind, mut seq, mut data) = (&b""[..], None, None);
+    let (mut kind, mut id, mut data) = (&b""[..], None, None);
     for line in event.split(|byte| *byte == b'\n') {
         if let Some(value) = field(line, b"event:") {
             kind = value;
         } else if let Some(value) = field(line, b"id:") {
-            seq = seq_of(value);
+            id = EventId::parse(value);
         } else if let Some(value) = field(line, b"data:") {
             append_line(data.get_or_insert_default(), value);
         }
     }
     let Some(data) = data else { return Event::Other };
     match kind {
-        b"" | b"message" => Event::Data { seq, payload: data },
+        b"" | b"message" => Event::Data { id, payload: data },
         b"binary" => match envelope::from_base64(&data) {
-            Ok(payload) => Event::Data { seq, payload },
+            Ok(payload) => Event::Data { id, payload },
             Err(_) => Event::Malformed,
         },
         b"gap" => match serde_json::from_slice(&data) {
@@ -188,11 +221,6 @@ fn append_line(data: &mut Vec<u8>, line: &[u8]) {
         data.push(b'\n');
     }
     data.extend_from_slice(line);
-}
-
-/// The number in `{epoch}-{seq}`.
-fn seq_of(id: &[u8]) -> Option<u64> {
-    std::str::from_utf8(id).ok()?.rsplit_once('-')?.1.parse().ok()
 }
 
 fn close_code(data: &[u8]) -> Option<u16> {
@@ -247,7 +275,10 @@ mod tests {
     #[test]
     fn events_are_read_whatever_the_chunks() {
         let (events, end) = events(&all(), &[]);
-        let data = |seq, payload: &[u8]| Event::Data { seq: Some(seq), payload: payload.into() };
+        let data = |seq, payload: &[u8]| Event::Data {
+            id: Some(EventId { epoch: 20 * 36 + 3, seq }),
+            payload: payload.into(),
+        };
         let gap = Gap { from: 2, to: 4, frames: Some(3), reason: GapReason::Lost };
         assert_eq!(
             events,

@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest, Sha1};
 
+use crate::codec::events::EventId;
+
 /// The contents of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offer<'o> {
@@ -20,6 +22,8 @@ pub struct Offer<'o> {
     pub deflate: bool,
     /// The credentials of the client.
     pub token: Option<&'o str>,
+    /// What an event stream goes on after.
+    pub last_event_id: Option<EventId>,
 }
 
 /// An accepted response.
@@ -72,6 +76,7 @@ impl Offer<'_> {
             ("Sec-WebSocket-Protocol", self.protocol.map(str::to_owned)),
             ("Sec-WebSocket-Extensions", self.deflate.then(|| DEFLATE_OFFER.to_owned())),
             ("Authorization", self.token.map(|token| format!("Bearer {token}"))),
+            ("Last-Event-ID", self.last_event_id.map(|id| id.to_string())),
         ];
         for (name, value) in headers {
             if let Some(value) = value {

@@ -13,7 +13,7 @@ pub struct Attempt {
     /// Index into the plan's subscribers.
     pub subscriber: u32,
     /// Number of attempts before this one.
-    tries: u8,
+    pub tries: u8,
 }
 
 /// One thread's part of the ramp.

@@ -6,6 +6,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
+use crate::codec::events::EventId;
 use crate::scenario::lifecycle::Wait;
 use crate::time::units::SECOND_NS;
 
@@ -30,13 +31,22 @@ pub struct Reconnect {
     pub account: Option<u32>,
     /// How long it waits before it retries.
     pub wait: Wait,
+    /// What it goes on after, if it resumes.
+    pub resumes: Option<Resume>,
     failed: u32,
+}
+
+/// How a subscriber goes on that was cut off against its will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// The newest frame it has received; none if it has received none.
+    pub after: Option<EventId>,
 }
 
 impl Reconnect {
     /// A subscriber without any attempt so far.
     pub fn new(since_ns: u64, account: Option<u32>, wait: Wait) -> Reconnect {
-        Reconnect { since_ns, account, wait, failed: 0 }
+        Reconnect { since_ns, account, wait, resumes: None, failed: 0 }
     }
 }
 
@@ -72,6 +82,16 @@ impl ReconnectQueue {
             }
         }
         None
+    }
+
+    /// What an absent subscriber goes on after.
+    pub fn resume_of(&self, subscriber: u32) -> Option<EventId> {
+        self.away.get(&subscriber)?.resumes?.after
+    }
+
+    /// How many attempts of an absent subscriber have failed.
+    pub fn failed_attempts(&self, subscriber: u32) -> u32 {
+        self.away.get(&subscriber).map_or(0, |absent| absent.failed)
     }
 
     /// A subscriber is connected.

@@ -1,13 +1,11 @@
 //! One subscriber socket: its requests, the replies it needs before it counts as open, and the
 //! unpacking of its form down to payloads. Must not know threads, readiness or time.
 
-use std::mem;
-
 use crate::codec::claim::Reject;
 use crate::codec::dialect::broker::{Broker, ReadResult};
 use crate::codec::dialect::protocol::TextPayload;
 use crate::codec::dialect::protocol::{ClientSetup, ProtocolEvent};
-use crate::codec::events::{Event, EventStream};
+use crate::codec::events::{Event, EventId, EventStream};
 use crate::codec::form::Form;
 use crate::codec::handshake::{Answer, Offer, UpgradeError};
 use crate::codec::incoming::ServerEvent;
@@ -55,7 +53,7 @@ pub enum State {
 enum Session {
     Dashboard(Dashboard),
     Broker(Broker),
-    Events { stream: EventStream, newest_seq: u64 },
+    Events { stream: EventStream, newest: Option<EventId> },
 }
 
 /// What the sockets of a thread share to decode messages.
@@ -74,7 +72,7 @@ pub struct ReceiveContext {
 /// A frame in an event.
 #[derive(Debug, Clone, Copy)]
 struct Numbered {
-    seq: Option<u64>,
+    id: Option<EventId>,
     stamp: Stamp,
     payload_bytes: usize,
 }
@@ -132,7 +130,7 @@ impl Subscriber {
             }
             Form::Sse => {
                 let stream = EventStream::new(answer.is_chunked);
-                Some(Box::new(Session::Events { stream, newest_seq: 0 }))
+                Some(Box::new(Session::Events { stream, newest: offer.last_event_id }))
             }
             Form::Json | Form::Bin => {
                 let (dashboard, requests) = Dashboard::new(form, plan, subscriber);
@@ -165,6 +163,14 @@ impl Subscriber {
     fn send(&mut self, frames: &[u8]) -> Result<(), String> {
         let sent = self.connection.send(frames);
         sent.map_err(|error| crate::os::socket::failure_name(&error).to_string())
+    }
+
+    /// The newest frame of an event stream: who reconnects goes on after it.
+    pub fn newest_event(&self) -> Option<EventId> {
+        match self.session.as_deref()? {
+            Session::Events { newest, .. } => *newest,
+            _ => None,
+        }
     }
 
     /// Handles bytes while subscriptions are not confirmed. Frames that come with the last
@@ -229,9 +235,8 @@ impl Subscriber {
         } = context;
         let message_bytes_max = *message_bytes_max;
         let mut dashboard = match self.session.as_deref_mut() {
-            Some(Session::Events { stream, newest_seq }) => {
-                let mut handler =
-                    EventHandler { reception, events, arrival, newest_seq, close: None };
+            Some(Session::Events { stream, newest }) => {
+                let mut handler = EventHandler { reception, events, arrival, newest, close: None };
                 let taken = stream.take(bytes, message_bytes_max * 2, |event| handler.take(event));
                 return handler.close.map_or(taken.map_err(|end| end.to_string()), Err);
             }
@@ -270,8 +275,13 @@ pub fn class_of<'p>(plan: &'p Plan, subscriber: &SubscriberPlan) -> Option<&'p C
     plan.classes.get(usize::from(subscriber.class))
 }
 
-/// The request of a subscriber to its server.
-pub fn offer<'o>(plan: &'o Plan, subscriber: &'o SubscriberPlan, key: &'o str) -> Offer<'o> {
+/// The request of a subscriber to its server; `after` is what it has received before.
+pub fn offer<'o>(
+    plan: &'o Plan,
+    subscriber: &'o SubscriberPlan,
+    key: &'o str,
+    after: Option<EventId>,
+) -> Offer<'o> {
     let class = class_of(plan, subscriber);
     let form = class.map_or(Form::Raw, |class| class.form);
     Offer {
@@ -281,6 +291,7 @@ pub fn offer<'o>(plan: &'o Plan, subscriber: &'o SubscriberPlan, key: &'o str) -
         protocol: form.subprotocol(),
         deflate: class.is_some_and(|class| class.deflate),
         token: plan.dialect.bearer(plan.token.as_deref()),
+        last_event_id: after,
     }
 }
 
@@ -296,7 +307,7 @@ struct EventHandler<'d> {
     reception: &'d mut Reception,
     events: &'d mut Memo<Numbered>,
     arrival: Arrival<'d>,
-    newest_seq: &'d mut u64,
+    newest: &'d mut Option<EventId>,
     close: Option<String>,
 }
 
@@ -310,9 +321,9 @@ impl EventHandler<'_> {
     fn take(&mut self, event: &[u8]) {
         let arrival = self.arrival;
         match self.events.of(event, |event| read_frame(event, arrival)).copied() {
-            Ok(Numbered { seq, stamp, payload_bytes }) => {
+            Ok(Numbered { id, stamp, payload_bytes }) => {
                 if self.reception.frame(arrival, stamp, payload_bytes) {
-                    self.note(seq);
+                    self.note(id);
                 }
             }
             Err(Unframed::Rejected(reject)) => self.reception.reject(arrival, reject),
@@ -322,9 +333,10 @@ impl EventHandler<'_> {
         }
     }
 
-    fn note(&mut self, seq: Option<u64>) {
-        let Some(seq) = seq else { return };
-        if seq <= mem::replace(self.newest_seq, seq) {
+    fn note(&mut self, id: Option<EventId>) {
+        let Some(id) = id else { return };
+        let newest = self.newest.replace(id);
+        if newest.is_some_and(|newest| id.epoch == newest.epoch && id.seq <= newest.seq) {
             self.reception.misnumbered(self.arrival.account);
         }
     }
@@ -332,10 +344,10 @@ impl EventHandler<'_> {
 
 fn read_frame(event: &[u8], arrival: Arrival<'_>) -> Result<Numbered, Unframed> {
     match events::read_event(event) {
-        Event::Data { seq, payload } => {
+        Event::Data { id, payload } => {
             let stamp =
                 stamp::identified(&payload, arrival.publisher_index).map_err(Unframed::Rejected)?;
-            Ok(Numbered { seq, stamp, payload_bytes: payload.len() })
+            Ok(Numbered { id, stamp, payload_bytes: payload.len() })
         }
         Event::Malformed => Err(Unframed::Rejected(Reject::Corrupt)),
         event => Err(Unframed::Event(event)),

@@ -28,6 +28,8 @@ pub struct Plan {
     pub seed: u64,
     /// Where to connect to.
     pub target: SocketAddr,
+    /// Where subscribers connect to instead, if anywhere: see [`Plan::node_of`].
+    pub subscriber_nodes: Vec<SocketAddr>,
     /// The `Host` header.
     pub host: String,
     /// The credentials of the clients.
@@ -119,6 +121,13 @@ impl Plan {
         (rates.sum::<f64>() as usize).max(self.publishers.len() * 32)
     }
 
+    /// The node that a subscriber of this plan connects to, after so many attempts that failed.
+    pub fn node_of(&self, subscriber: u32, failed: u32) -> SocketAddr {
+        let count = self.subscriber_nodes.len().max(1);
+        let at = subscriber.wrapping_add(failed) as usize % count;
+        self.subscriber_nodes.get(at).copied().unwrap_or(self.target)
+    }
+
     /// When a subscriber joins, from the start of the measured phase; `None` if it is connected
     /// before, or if an overlay makes it join.
     pub fn joins_at(&self, subscriber: u32) -> Option<Duration> {
@@ -145,6 +154,7 @@ impl Plan {
             run_id: destination.run_id,
             seed: scenario.seed,
             target: destination.target,
+            subscriber_nodes: scenario.target.subscriber_nodes.clone(),
             host: destination.host,
             token: destination.token,
             tls: destination.tls,

@@ -166,6 +166,19 @@ impl Reception {
         self.sessions.begin(account, away_since_ns, now_ns, topics);
     }
 
+    /// A socket was cut off against its will, and will go on where it was: all that it should have
+    /// received is still expected.
+    pub fn interrupted(&mut self, account: u32, reason: &str) {
+        let class = self.class(account);
+        class.returns.interrupted += 1;
+        *class.returns.errors.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// A socket that was interrupted is connected again.
+    pub fn resumed(&mut self, account: u32) {
+        self.class(account).returns.resumed += 1;
+    }
+
     /// Counts a failed attempt to connect.
     pub fn connect_failed(&mut self, class: u16, reason: &str) {
         if let Some(class) = self.classes.get_mut(usize::from(class)) {

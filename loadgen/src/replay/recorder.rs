@@ -244,8 +244,8 @@ fn connect(args: &RecordArgs) -> Result<Connection, RecorderError> {
         host: authority,
         key: Some(&handshake::key(u128::from(nonce))),
         protocol: Form::Bin.subprotocol(),
-        deflate: false,
         token: args.token.as_deref(),
+        ..Offer::default()
     };
     let refused = |reason| RecorderError::Refused { authority: authority.clone(), reason };
     dial::upgrade(address, client.as_ref(), &offer).map_err(refused)

@@ -326,6 +326,11 @@ fn write_overlays(record: &Record<'_>, out: &mut String) -> std::fmt::Result {
         let counts = returns(&class.returns);
         let counts = counts.map(|(what, count)| format!("{} {what}", format_exact(count)));
         writeln!(out, "{}: {}", class.name, counts.join(", "))?;
+        let Returns { interrupted, resumed, .. } = class.returns;
+        if interrupted > 0 {
+            let counts = [interrupted, resumed].map(format_exact);
+            writeln!(out, "{}: {} interrupted, {} resumed", class.name, counts[0], counts[1])?;
+        }
         for (error, count) in &class.returns.errors {
             writeln!(out, "{}: turned away: {} x {error}", class.name, format_exact(*count))?;
         }

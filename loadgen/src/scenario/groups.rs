@@ -139,6 +139,9 @@ impl SubscriberGroup {
         if self.lifecycle.churn != Churn::default() {
             writeln!(out, "churn = {}", quoted(&self.lifecycle.churn.to_string()))?;
         }
+        if self.lifecycle.resumes {
+            writeln!(out, "resume = true")?;
+        }
         writeln!(out, "ramp = \"{}/s\"\n", self.ramp_per_s)
     }
 
@@ -192,7 +195,13 @@ fn lifecycle(section: &Section<'_>) -> Result<Lifecycle, ScenarioError> {
     if churn.is_some() && !matches!(section.text("class")?, None | Some("healthy")) {
         return Err(section.bad("churn", "only a subscriber of class `healthy` has one"));
     }
-    Ok(Lifecycle { churn: churn.unwrap_or_default(), ..Lifecycle::default() })
+    let resumes = section.flag("resume")?;
+    if resumes && section.text("form")? != Some("sse") {
+        return Err(
+            section.bad("resume", "only `form = \"sse\"` has it: its frames have positions")
+        );
+    }
+    Ok(Lifecycle { churn: churn.unwrap_or_default(), resumes, ..Lifecycle::default() })
 }
 
 fn deflate(section: &Section<'_>) -> Result<bool, ScenarioError> {
@@ -217,6 +226,7 @@ pub const KEYS: &[&str] = &[
     "deflate",
     "ramp",
     "churn",
+    "resume",
 ];
 
 /// How a subscriber reads.

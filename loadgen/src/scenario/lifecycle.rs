@@ -24,6 +24,10 @@ pub struct Lifecycle {
     /// normal load and are judged like the sockets that were there from the start.
     #[serde(default)]
     pub grows: bool,
+    /// When the server ends their connection, they reconnect and ask for what follows the last
+    /// frame they have received: nothing may be lost.
+    #[serde(default)]
+    pub resumes: bool,
 }
 
 impl Lifecycle {
@@ -40,7 +44,7 @@ impl Lifecycle {
 
     /// Whether every socket stays connected from the ramp to the end.
     pub fn is_steady(&self) -> bool {
-        *self == Lifecycle::default()
+        Lifecycle { resumes: false, ..*self } == Lifecycle::default()
     }
 }
 

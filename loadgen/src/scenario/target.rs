@@ -2,6 +2,7 @@
 //! addresses to connect from. Parsed and written back. Must not resolve or open anything.
 
 use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
 
 use crate::codec::dialect::dialect::Dialect;
 use crate::codec::dialect::options;
@@ -14,6 +15,9 @@ use crate::scenario::source::SourceRange;
 pub struct Target {
     /// `host:port` of the server; `None` starts our own engine.
     pub authority: Option<String>,
+    /// Other nodes of the same service, which subscribers are spread over, and where they go when
+    /// theirs is gone; if empty, they connect to the server that is published to.
+    pub subscriber_nodes: Vec<SocketAddr>,
     /// Whether connections are encrypted.
     pub tls: bool,
     /// The protocol of the server.
@@ -46,8 +50,17 @@ impl Target {
             return Err(section.bad("tls", "the URL says otherwise; write `wss://host:port`"));
         }
         let authority = url.map(|url| url.authority);
+        let subscriber_nodes = section.texts("subscriber_nodes")?;
+        let subscriber_nodes = subscriber_nodes
+            .iter()
+            .map(|text| parse_node(text).map_err(|reason| section.bad("subscriber_nodes", reason)));
+        let subscriber_nodes: Vec<_> = subscriber_nodes.collect::<Result<_, _>>()?;
+        if authority.is_none() && !subscriber_nodes.is_empty() {
+            return Err(section.bad("subscriber_nodes", "they need a `url` to publish to"));
+        }
         Ok(Target {
             authority,
+            subscriber_nodes,
             tls,
             dialect: dialect_keys::parse(&section)?,
             source_ips: source_ips?,
@@ -64,6 +77,11 @@ impl Target {
             }
             None if self.tls => writeln!(out, "tls = true")?,
             None => {}
+        }
+        if !self.subscriber_nodes.is_empty() {
+            let nodes: Vec<_> =
+                self.subscriber_nodes.iter().map(|node| quoted(&node.to_string())).collect();
+            writeln!(out, "subscriber_nodes = [{}]", nodes.join(", "))?;
         }
         dialect_keys::write(&self.dialect, out)?;
         let ranges: Vec<_> = self.source_ips.iter().map(|r| quoted(&r.to_string())).collect();
@@ -88,9 +106,15 @@ pub fn parse_target_url(url: &str) -> Result<TargetUrl, String> {
     if port_fits && host_fits { Ok(TargetUrl { authority, tls }) } else { Err(wrong()) }
 }
 
+/// Parses the address of a node.
+pub fn parse_node(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| format!("`{text}` is no node; write e.g. `10.0.0.6:9400`");
+    text.parse().map_err(wrong)
+}
+
 /// The keys of `[target]`.
 pub(crate) fn keys() -> Vec<&'static str> {
     [&KEYS[..], &options::KEYS[..]].concat()
 }
 
-const KEYS: [&str; 4] = ["url", "tls", "source_ips", "dialect"];
+const KEYS: [&str; 5] = ["url", "subscriber_nodes", "tls", "source_ips", "dialect"];

@@ -159,13 +159,9 @@ pub fn serve(args: &EngineArgs) -> Result<(), EngineError> {
         settings.add_flag("--engine-set", name.trim(), value.trim());
     }
     let config = Config::new(&settings).map_err(|error| EngineError::Failed(error.to_string()))?;
-    let ready = |address| {
-        if let Err(error) = announce(address) {
-            // Without this line the parent gives up and ends this process.
-            tracing::error!(%error, "cannot tell the parent where the engine listens");
-        }
-    };
-    serve::run(config, None, ready).map_err(|error| EngineError::Failed(error.to_string()))
+    // Without the line of the address the parent gives up and ends this process.
+    serve::run(config, None, |engine| announce(engine.address()))
+        .map_err(|error| EngineError::Failed(error.to_string()))
 }
 
 /// Ties this process to its parent, raises its limits, sets its CPUs.

@@ -31,6 +31,7 @@ pub fn short_plan(target: SocketAddr, payload: Payload) -> Plan {
         run_id: 77,
         seed: 5,
         target,
+        subscriber_nodes: vec![],
         host: target.to_string(),
         token: None,
         tls: None,

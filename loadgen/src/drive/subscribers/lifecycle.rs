@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::drive::ramp;
-use crate::drive::reconnect::Reconnect;
+use crate::drive::reconnect::{Reconnect, Resume};
 use crate::drive::run_state::KILLED;
 use crate::drive::subscriber::{State, Subscriber};
 use crate::drive::subscribers::worker::{OpenedBy, SubscriberThread};
@@ -134,6 +134,27 @@ impl SubscriberThread<'_> {
         Some((socket, account))
     }
 
+    /// Has a socket that the server has ended connect again and go on where it was, if its class
+    /// does that and the run goes on. Answers whether it will.
+    pub(super) fn resume_later(&mut self, key: usize, account: u32, reason: &str) -> bool {
+        let Some(publisher_index) = self.run_state.publisher_index.get() else { return false };
+        let (now_ns, (_, measured_to)) = (mono_ns(), self.run_state.measured_ns(publisher_index));
+        let Some(socket) = self.sockets.get(key) else { return false };
+        let (subscriber, after) = (socket.plan, socket.newest_event());
+        let goes_on = now_ns < measured_to && !self.run_state.progress.is_stopped();
+        if !goes_on || !self.lifecycle_of(subscriber).resumes {
+            return false;
+        }
+        self.sockets.remove(key);
+        self.context.reception.interrupted(account, reason);
+        let mut absent = Reconnect::new(now_ns, Some(account), RESUME);
+        absent.resumes = Some(Resume { after });
+        // All that a dead server leaves behind do not come in one moment.
+        let word = mix(self.run_state.plan.seed ^ WAIT_STREAM, u64::from(subscriber), now_ns);
+        self.reconnects.queue.expect(subscriber, absent, now_ns + word % RESUME_SPREAD_NS);
+        true
+    }
+
     fn reconnect_due(&mut self, now_ns: u64) {
         while let Some(subscriber) = self.reconnects.queue.due(now_ns) {
             if let Err(error) = self.open(subscriber, OpenedBy::Again) {
@@ -154,7 +175,12 @@ impl SubscriberThread<'_> {
         let absent = self.reconnects.queue.connected(subscriber);
         let since_ns = absent.map_or(now_ns, |absent| absent.since_ns);
         let reception = &mut self.context.reception;
+        let resumes = absent.is_some_and(|absent| absent.resumes.is_some());
         match absent.and_then(|absent| absent.account) {
+            Some(account) if resumes => {
+                reception.resumed(account);
+                (account, false)
+            }
             Some(account) => {
                 reception.rejoin(account, since_ns, now_ns);
                 (account, false)
@@ -232,6 +258,10 @@ const CUT: &str = "cut";
 const CHURN: &str = "churn";
 /// How sockets that disconnected in order, or that join late, retry after a refusal.
 const RETURN: Wait = Wait::Fixed(Duration::from_secs(1));
+/// How a socket retries that resumes.
+const RESUME: Wait = Wait::Fixed(Duration::from_millis(500));
+/// Sockets that lost the same server reconnect within this time.
+const RESUME_SPREAD_NS: u64 = SECOND_NS / 2;
 const LINGER_NS: u64 = SECOND_NS;
 const KILL_STREAM: u64 = 0x6b69_6c6c;
 const WAIT_STREAM: u64 = 0x7761_6974;

@@ -46,7 +46,12 @@ impl SubscriberThread<'_> {
         let is_throttled =
             matches!(self.kind_of(plan), ClassKind::Slow { .. } | ClassKind::Stalled);
         let throttled = is_throttled.then_some(SLOW_RECEIVE_BYTES);
-        let stream = socket::connect(self.run_state.plan.target, plan.source, throttled)?;
+        let failed = match &way {
+            OpenedBy::First(attempt) => u32::from(attempt.tries),
+            OpenedBy::Again => self.reconnects.queue.failed_attempts(subscriber),
+        };
+        let node = self.run_state.plan.node_of(subscriber, failed);
+        let stream = socket::connect(node, plan.source, throttled)?;
         let connection = Connection::encrypted(stream, self.run_state.tls.as_ref())?;
         let entry = self.sockets.vacant_entry();
         let key = entry.key();
@@ -81,7 +86,9 @@ impl SubscriberThread<'_> {
         let socket = &mut self.sockets[key];
         socket.state = State::Upgrading;
         let subscriber = &run_state.plan.subscribers[socket.plan as usize];
-        let request = subscriber::offer(run_state.plan, subscriber, &nonce).request();
+        let after = self.reconnects.queue.resume_of(socket.plan);
+        let offer = subscriber::offer(run_state.plan, subscriber, &nonce, after);
+        let request = offer.request();
         socket.connection.send(request.as_bytes())
     }
 
@@ -101,7 +108,8 @@ impl SubscriberThread<'_> {
         let (plan, nonce) = (self.run_state.plan, self.nonce_of(key));
         let socket = &mut self.sockets[key];
         let subscriber = &plan.subscribers[socket.plan as usize];
-        let offer = subscriber::offer(plan, subscriber, &nonce);
+        let after = self.reconnects.queue.resume_of(socket.plan);
+        let offer = subscriber::offer(plan, subscriber, &nonce, after);
         match socket.answered(&self.buffer[..filled], &offer, plan) {
             Ok(None) => {}
             Ok(Some(answer)) => {

@@ -126,6 +126,9 @@ impl SubscriberThread<'_> {
     }
 
     pub(super) fn close(&mut self, key: usize, account: u32, reason: String) {
+        if self.resume_later(key, account, &reason) {
+            return;
+        }
         self.context.reception.close(account, End::Closed, reason);
         self.run_state.progress.closed.fetch_add(1, Ordering::Relaxed);
         self.sockets.remove(key);

@@ -13,6 +13,12 @@ pub struct Returns {
     pub left: u64,
     /// Times a socket reconnected or joined.
     pub came: u64,
+    /// Times a socket was cut off against its will and had to go on where it was.
+    #[serde(default)]
+    pub interrupted: u64,
+    /// Times such a socket was connected again.
+    #[serde(default)]
+    pub resumed: u64,
     /// Sockets that were still absent at the end after an attempt.
     pub shut_out: u64,
     /// Topics of reconnected sockets without any frame, although one was due a second or more after
@@ -31,7 +37,7 @@ pub struct Returns {
 impl Returns {
     /// Whether any socket disconnected or joined.
     pub fn is_empty(&self) -> bool {
-        self.left + self.came + self.shut_out == 0
+        self.left + self.came + self.shut_out + self.interrupted == 0
     }
 
     /// Records how long a socket has waited for its first frame, ns.
@@ -48,6 +54,8 @@ impl Returns {
     pub fn merge(&mut self, other: &Returns) {
         self.left += other.left;
         self.came += other.came;
+        self.interrupted += other.interrupted;
+        self.resumed += other.resumed;
         self.shut_out += other.shut_out;
         self.unserved += other.unserved;
         merge_counts(&mut self.errors, &other.errors);

@@ -1,0 +1,327 @@
+//! A bridge to another gridcast, over its `/v1/ws`. What goes out is acknowledged message by
+//! message, and sent again where it was not; what comes in is taken up where it ended. Owns a
+//! session. Must not know TLS or the form of messages.
+
+pub mod following;
+pub mod link;
+pub mod notice;
+pub mod pending;
+pub mod said;
+pub mod settings;
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+
+use gridcast::frame::Kind;
+
+use crate::bridge::arrivals::Arrivals;
+use crate::bridge::context::{Context, Out};
+use crate::bridge::receipt::Receipt;
+use crate::bridge::settings::Common;
+use crate::bridge::supervisor::{Bridge, Connector, SessionError, Supervised};
+use crate::table::Reader;
+use following::{Feed, Following};
+use link::Link;
+use notice::Notice;
+use pending::Pending;
+use said::{Data, Missing, Refused, Said};
+use settings::Settings;
+
+/// After how many pings without any sign of life the link is taken for dead.
+const PINGS: u32 = 3;
+/// How long messages that the far end cannot take now wait before they are sent again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The bridge of these settings.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn read(common: Common, reader: Reader) -> Result<Box<dyn Bridge>, String> {
+    let settings = Settings::of(&common, reader)?;
+    Ok(Box::new(Supervised { common, connector: Gridcast::new(settings) }))
+}
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Gridcast {
+    settings: Settings,
+    pending: Pending,
+    following: Following,
+    /// What came in and may not stand in its feed yet, over all sessions.
+    arrivals: Arrivals<(Feed, u64)>,
+    /// Whether a refusal was told of in this session: one says it for all.
+    has_warned: bool,
+}
+
+impl Connector for Gridcast {
+    async fn run(&mut self, context: &mut Context) -> Result<(), SessionError> {
+        let queue = self.settings.window + self.settings.inputs.len() + 64;
+        let mut link = Link::open(&self.settings.address, context.common(), queue).await?;
+        self.settle().await;
+        self.begin(&link, context)?;
+        let ping = Duration::from_millis(self.settings.quiet_ms) / PINGS;
+        let (mut pings, mut pauses) = (interval(ping), interval(PAUSE));
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent = 0;
+        loop {
+            let may_send = self.following.stands() && self.pending.has_room();
+            // What is not read says nothing.
+            let may_read = self.arrivals.has_room();
+            tokio::select! {
+                message = link.incoming.next(), if may_read => {
+                    silent = 0;
+                    self.hear(message, context).await?;
+                }
+                came = self.arrivals.next() => self.came(came?),
+                out = context.next_out(), if may_send => self.send_out(out, &link, context)?,
+                _ = pings.tick(), if may_read => {
+                    silent += 1;
+                    check_alive(silent, &link, self.settings.quiet_ms)?;
+                }
+                _ = pauses.tick(), if self.pending.is_stuck() => self.send_again(&link)?,
+            }
+        }
+    }
+}
+
+impl Gridcast {
+    /// A bridge that was never connected.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let pending = Pending::new(settings.window, settings.window_bytes);
+        let following = Following::new(&settings.inputs);
+        let arrivals = Arrivals::default();
+        Self { settings, pending, following, arrivals, has_warned: false }
+    }
+
+    /// Waits for what came in by an earlier session, so that the next goes on behind it. What a log
+    /// refused comes again, and all behind it.
+    async fn settle(&mut self) {
+        while !self.arrivals.is_empty() {
+            if let Ok(came) = self.arrivals.next().await {
+                self.came(came);
+            }
+        }
+    }
+
+    fn came(&mut self, (feed, seq): (Feed, u64)) {
+        self.following.came(&feed, seq);
+    }
+
+    /// Asks for all that is to come in, then sends what was not acknowledged.
+    fn begin(&mut self, link: &Link, context: &mut Context) -> Result<(), SessionError> {
+        self.has_warned = false;
+        for (id, target, position) in self.following.begin(|| self.pending.number()) {
+            let position = position.map(|position| position.to_string());
+            link.send(Message::text(said::subscribe(id, &target, position.as_deref())))?;
+        }
+        self.send_again(link)?;
+        if self.following.stands() {
+            context.is_up();
+        }
+        Ok(())
+    }
+
+    fn send_again(&mut self, link: &Link) -> Result<(), SessionError> {
+        self.pending.again().try_for_each(|command| link.send(Message::Text(command)))
+    }
+
+    /// Sends a message, and those that wait behind it.
+    fn send_out(
+        &mut self,
+        first: Out,
+        link: &Link,
+        context: &mut Context,
+    ) -> Result<(), SessionError> {
+        let mut next = Some(first);
+        while let Some(out) = next {
+            match out {
+                Out::Message { topic, kind, payload, .. } => {
+                    let topic = context.map_out(&topic);
+                    self.publish(link, (&topic, kind, &payload), context)?;
+                }
+                Out::Missed(messages) => self.tell_missed(messages, link, context)?,
+            }
+            next = if self.pending.has_room() { context.poll_out() } else { None };
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        link: &Link,
+        (topic, kind, payload): (&str, Kind, &[u8]),
+        context: &Context,
+    ) -> Result<(), SessionError> {
+        let make = |id: u64| said::publish(id, topic, kind, payload);
+        match self.pending.send(payload.len(), make) {
+            Some(command) => link.send(Message::Text(command))?,
+            None => self.tell_too_long(1, context),
+        }
+        Ok(())
+    }
+
+    /// Retention took messages while the link was down, or too slow: the far end is told among
+    /// those that it gets.
+    fn tell_missed(
+        &mut self,
+        messages: u64,
+        link: &Link,
+        context: &Context,
+    ) -> Result<(), SessionError> {
+        let bridge = context.common().name.as_str();
+        tracing::warn!(bridge, messages, "lost before they could be sent: retention took them");
+        let Some(topic) = self.settings.notices.clone() else { return Ok(()) };
+        let reason = "retention";
+        let messages = Some(messages);
+        let notice = Notice { bridge, direction: "out", topic: None, messages, reason };
+        self.publish(link, (topic.as_str(), Kind::Text, notice.json().as_bytes()), context)
+    }
+
+    async fn hear(
+        &mut self,
+        message: Option<Result<Message, Error>>,
+        context: &mut Context,
+    ) -> Result<(), SessionError> {
+        match message {
+            Some(Ok(Message::Binary(bytes))) => self.take_in(&bytes, context).await,
+            Some(Ok(Message::Text(text))) => self.listen(&text, context).await?,
+            Some(Ok(Message::Close(frame))) => return Err(self.closed(frame, context)),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(SessionError::new("closed", error)),
+            None => return Err(SessionError::new("closed", "the far end is gone")),
+        }
+        Ok(())
+    }
+
+    /// The far end ends the session. Where that is because a message is too long, it would be so
+    /// again in the next.
+    fn closed(&mut self, frame: Option<CloseFrame>, context: &Context) -> SessionError {
+        if frame.as_ref().is_some_and(|frame| frame.code == CloseCode::Size) {
+            let given_up = self.pending.give_up_longest();
+            self.tell_too_long(given_up, context);
+        }
+        let said = frame.map_or("nothing".to_owned(), |frame| frame.to_string());
+        SessionError::new("closed", format!("the far end said {said}"))
+    }
+
+    fn tell_too_long(&mut self, messages: u64, context: &Context) {
+        context.counters().dropped("too_long", messages);
+        if !std::mem::replace(&mut self.has_warned, true) {
+            let bridge = &context.common().name;
+            tracing::warn!(bridge, messages, "longer than the far end takes: not sent");
+        }
+    }
+
+    async fn take_in(&mut self, bytes: &[u8], context: &mut Context) {
+        let Some(data) = Data::read(bytes) else { return context.counters().error("envelope") };
+        match self.following.feed(data.feed) {
+            Some(feed) => {
+                let came = (feed.clone(), data.seq);
+                match publish_in(&feed, data, context).await {
+                    Some(receipt) => self.arrivals.push(came, receipt),
+                    None => self.arrivals.push_settled(came),
+                }
+            }
+            None => context.counters().error("unknown_feed"),
+        }
+    }
+
+    /// Takes in what the far end says of commands and subscriptions.
+    async fn listen(&mut self, text: &str, context: &mut Context) -> Result<(), SessionError> {
+        let Ok(said) = serde_json::from_str::<Said<'_>>(text) else {
+            context.counters().error("envelope");
+            return Ok(());
+        };
+        let wrong = |error| SessionError::new("protocol", format!("the far end says {error}"));
+        match (said.id, &said) {
+            (Some(id), Said { published: Some(_), .. }) => {
+                if let Some(bytes) = self.pending.answered(id) {
+                    context.counters().sent_out.add(bytes);
+                }
+            }
+            (Some(id), Said { subscribed: Some(subscribed), .. }) => {
+                self.following.subscribed(id, subscribed).map_err(wrong)?;
+                if self.following.stands() {
+                    context.is_up();
+                }
+            }
+            (Some(id), Said { error: Some(refused), .. }) => self.refused(id, refused, context)?,
+            (None, Said { gap: Some(missing), .. }) => self.missed(missing, context).await,
+            (None, said) => {
+                self.following.announced(said).map_err(wrong)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A command was refused: for now, for good, or the session makes no sense without it.
+    fn refused(
+        &mut self,
+        id: u64,
+        refused: &Refused<'_>,
+        context: &Context,
+    ) -> Result<(), SessionError> {
+        let Refused { code, message } = refused;
+        if self.following.has_asked(id) {
+            let text = format!("the far end lets nobody follow: {code}: {message}");
+            return Err(SessionError::new("refused", text));
+        }
+        if refused.is_temporary() {
+            self.pending.put_off(id);
+            return Ok(());
+        }
+        if self.pending.answered(id).is_some() {
+            context.counters().dropped("refused", 1);
+            if !std::mem::replace(&mut self.has_warned, true) {
+                let bridge = &context.common().name;
+                tracing::warn!(bridge, %code, %message, "the far end refused a message");
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages of the far end were lost before they could be followed: whoever reads them here is
+    /// told.
+    async fn missed(&mut self, missing: &Missing<'_>, context: &mut Context) {
+        let Missing { topic, frames, reason } = missing;
+        let bridge = context.common().name.clone();
+        tracing::warn!(bridge, %topic, frames, %reason, "messages of the far end are missing");
+        match frames {
+            Some(frames) => context.counters().dropped("far_retention", *frames),
+            None => context.counters().error("gap"),
+        }
+        let Some(notices) = self.settings.notices.clone() else { return };
+        let (topic, reason) = (Some(topic.as_ref()), reason.as_ref());
+        let messages = *frames;
+        let notice = Notice { bridge: &bridge, direction: "in", topic, messages, reason };
+        if context.publish(&notices, Kind::Text, notice.json().as_bytes()).await.is_err() {
+            context.counters().dropped("refused", 1);
+        }
+    }
+}
+
+/// Publishes a message, or counts why it is none for this engine.
+async fn publish_in(feed: &Feed, data: Data<'_>, context: &mut Context) -> Option<Receipt> {
+    let Ok(topic) = context.map_in(&feed.topic) else {
+        context.counters().error("topic");
+        context.counters().dropped("topic", 1);
+        return None;
+    };
+    let published = context.submit(&topic, data.kind, data.payload).await;
+    published.inspect_err(|_| context.counters().dropped("refused", 1)).ok()
+}
+
+/// Asks for a sign of life, unless there was none for too long.
+fn check_alive(silent: u32, link: &Link, quiet_ms: u64) -> Result<(), SessionError> {
+    if silent > PINGS {
+        return Err(SessionError::new("timeout", format!("nothing heard for {quiet_ms} ms")));
+    }
+    link.send(Message::Ping(Bytes::new()))
+}

@@ -1,0 +1,193 @@
+//! When the frames of a feed came, without a time for each: spans of frames with the time of the
+//! first and of the last. Owns how many spans there are, and so the memory and the resolution. Must
+//! not read a clock; times are handed in, on whatever clock.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Spans that are kept at most: 3 KiB for a feed.
+const SPANS_MAX: usize = 128;
+/// Spans that are left at most when there were too many. Two neighbours are together longer than a
+/// span may be, so that none is longer than a 24th of the time from the first frame to the last.
+const SPANS_LEFT: usize = 96;
+/// The shortest time after which a new span begins: below it a time would not be asked for.
+const GRAIN_NS_MIN: u64 = 10_000_000;
+
+/// When the retained frames of a feed came.
+#[derive(Debug)]
+pub struct Times {
+    spans: VecDeque<Span>,
+    /// How long a span may be.
+    grain_ns: u64,
+}
+
+/// Some frames that came one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first of them; the next span's first ends it.
+    pub first_ordinal: u64,
+    /// When that came.
+    pub first_ns: u64,
+    /// When the last of them came.
+    pub last_ns: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { spans: VecDeque::new(), grain_ns: GRAIN_NS_MIN }
+    }
+}
+
+impl Times {
+    /// Notes that frame `ordinal`, the next, came at `now_ns`.
+    pub fn note(&mut self, ordinal: u64, now_ns: u64) {
+        if let Some(last) = self.spans.back_mut()
+            && now_ns.saturating_sub(last.first_ns) < self.grain_ns
+        {
+            last.last_ns = last.last_ns.max(now_ns);
+            return;
+        }
+        self.spans.push_back(Span { first_ordinal: ordinal, first_ns: now_ns, last_ns: now_ns });
+        if self.spans.len() > SPANS_MAX {
+            self.join_some();
+        }
+    }
+
+    /// Forgets the spans that end before frame `tail_ordinal`.
+    pub fn trim(&mut self, tail_ordinal: u64) {
+        while self.spans.get(1).is_some_and(|second| second.first_ordinal <= tail_ordinal) {
+            self.spans.pop_front();
+        }
+        if self.spans.len() < SPANS_MAX / 4 {
+            self.grain_ns = (self.grain_ns / 2).max(GRAIN_NS_MIN);
+        }
+    }
+
+    /// As [`trim`](Self::trim), and gives back the memory of what was forgotten.
+    pub fn compact(&mut self, tail_ordinal: u64) {
+        self.trim(tail_ordinal);
+        self.spans.shrink_to_fit();
+    }
+
+    /// The first frame that may have come at `at_ns` or later; none when all came before.
+    #[must_use]
+    pub fn first_at(&self, at_ns: u64) -> Option<u64> {
+        let index = self.spans.partition_point(|span| span.last_ns < at_ns);
+        self.spans.get(index).map(|span| span.first_ordinal)
+    }
+
+    /// The first frame that came after `at_ns` for sure; none when any may have come until then.
+    #[must_use]
+    pub fn first_after(&self, at_ns: u64) -> Option<u64> {
+        let index = self.spans.partition_point(|span| span.first_ns <= at_ns);
+        self.spans.get(index).map(|span| span.first_ordinal)
+    }
+
+    /// The spans that frames `ordinals` are in.
+    #[must_use]
+    pub fn of(&self, ordinals: &Range<u64>) -> Vec<Span> {
+        let first = self.spans.partition_point(|span| span.first_ordinal <= ordinals.start);
+        let spans = self.spans.iter().skip(first.saturating_sub(1));
+        spans.take_while(|span| span.first_ordinal < ordinals.end).copied().collect()
+    }
+
+    /// Has spans be longer, until there are few enough. Those with a long silence between them stay
+    /// apart.
+    fn join_some(&mut self) {
+        while self.spans.len() > SPANS_LEFT {
+            self.grain_ns = self.grain_ns.saturating_mul(2);
+            let mut joined: VecDeque<Span> = VecDeque::with_capacity(self.spans.len());
+            for span in self.spans.drain(..) {
+                match joined.back_mut() {
+                    Some(last) if span.last_ns.saturating_sub(last.first_ns) < self.grain_ns => {
+                        last.last_ns = span.last_ns;
+                    }
+                    _ => joined.push_back(span),
+                }
+            }
+            self.spans = joined;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn frames_within_the_shortest_span_share_one() {
+        let mut times = Times::default();
+        for (ordinal, ms) in [(1, 100), (2, 105), (3, 110), (4, 500)] {
+            times.note(ordinal, ms * MS);
+        }
+        assert_eq!(times.of(&(1..5)).len(), 3);
+        assert_eq!(times.first_at(104 * MS), Some(1));
+        assert_eq!(times.first_at(106 * MS), Some(3));
+        assert_eq!(times.first_after(104 * MS), Some(3));
+        assert_eq!((times.first_at(501 * MS), times.first_after(500 * MS)), (None, None));
+    }
+
+    #[test]
+    fn what_retention_has_given_up_is_forgotten() {
+        let mut times = Times::default();
+        (1..=100).for_each(|ordinal| times.note(ordinal, ordinal * 20 * MS));
+        times.compact(61);
+        assert_eq!(times.first_at(0), Some(61));
+        assert!(times.spans.capacity() <= 64);
+    }
+
+    #[test]
+    fn a_day_of_frames_takes_no_more_memory_than_a_minute() {
+        let mut times = Times::default();
+        for ordinal in 1..=86_400_u64 {
+            times.note(ordinal, ordinal * 1_000 * MS);
+        }
+        assert!(times.spans.len() <= SPANS_MAX && times.spans.capacity() <= 2 * SPANS_MAX);
+        assert!(longest(&times) <= 86_400_000 * MS / 24, "{}", longest(&times));
+    }
+
+    #[test]
+    fn a_long_silence_does_not_make_what_lies_before_it_vague() {
+        let mut times = Times::default();
+        let burst = |times: &mut Times, first_ordinal: u64, from_ms: u64| {
+            (0..100).for_each(|n| times.note(first_ordinal + n, (from_ms + 20 * n) * MS));
+        };
+        burst(&mut times, 1, 0);
+        burst(&mut times, 101, 3_600_000);
+        assert!(longest(&times) < 100 * MS, "{}", longest(&times));
+    }
+
+    fn longest(times: &Times) -> u64 {
+        times.spans.iter().map(|span| span.last_ns - span.first_ns).max().unwrap()
+    }
+
+    proptest! {
+        /// No frame that came within an interval is left out, whatever was joined.
+        #[test]
+        fn the_frames_of_an_interval_are_never_missed(
+            steps in proptest::collection::vec(0_u64..40, 1..600),
+            tail in 1_u64..50,
+            (from, length) in (0_u64..9_000, 0_u64..9_000),
+        ) {
+            let (mut times, mut at, mut came) = (Times::default(), 0, Vec::new());
+            for (index, step) in steps.iter().enumerate() {
+                at += step * MS;
+                times.note(index as u64 + 1, at);
+                came.push(at);
+            }
+            times.trim(tail);
+            let (from, to) = (from * MS, (from + length) * MS);
+            let first = times.first_at(from).unwrap_or(u64::MAX);
+            let end = times.first_after(to).unwrap_or(u64::MAX);
+            for (index, &at) in came.iter().enumerate().skip(tail as usize - 1) {
+                let ordinal = index as u64 + 1;
+                let is_found = (first..end).contains(&ordinal);
+                prop_assert!(!(from..=to).contains(&at) || is_found, "{ordinal}");
+            }
+            prop_assert!(longest(&times) <= (at / 24).max(GRAIN_NS_MIN));
+        }
+    }
+}
