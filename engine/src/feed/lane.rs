@@ -302,7 +302,9 @@ impl LaneWriter {
     /// By bytes, whole segments go at a time: what stays is at least `bytes_max`.
     fn retain_bytes(&mut self, bytes_max: u64, head: Head) {
         let keep_from = head.pos.saturating_sub(bytes_max.max(self.last_bytes()));
-        let cut = self.chain.retained.iter().rev().find(|segment| segment.base() <= keep_from);
+        // From the oldest on: mostly the second stays, and the rest need not be looked at.
+        let passed = self.chain.retained.iter().skip(1);
+        let cut = passed.take_while(|segment| segment.base() <= keep_from).last();
         if let Some((pos, ordinal)) = cut.map(|segment| (segment.base(), segment.first_ordinal())) {
             self.advance_tail(Cursor::at(pos, ordinal));
         }

@@ -14,9 +14,16 @@ const SPANS_LEFT: usize = 96;
 const GRAIN_NS_MIN: u64 = 10_000_000;
 
 /// When the retained frames of a feed came.
+///
+/// The newest span and where the oldest one ends have places of their own: that is all that most
+/// frames touch, and the memory of the others is cold by the time the next frame comes.
 #[derive(Debug)]
 pub struct Times {
-    spans: VecDeque<Span>,
+    newest: Option<Span>,
+    /// Those before the newest, the oldest first.
+    older: VecDeque<Span>,
+    /// The first frame of the second span; of that many frames none belongs to the oldest.
+    oldest_ends: u64,
     /// How long a span may be.
     grain_ns: u64,
 }
@@ -34,31 +41,35 @@ pub struct Span {
 
 impl Default for Times {
     fn default() -> Self {
-        Self { spans: VecDeque::new(), grain_ns: GRAIN_NS_MIN }
+        let older = VecDeque::new();
+        Self { newest: None, older, oldest_ends: u64::MAX, grain_ns: GRAIN_NS_MIN }
     }
 }
 
 impl Times {
     /// Notes that frame `ordinal`, the next, came at `now_ns`.
     pub fn note(&mut self, ordinal: u64, now_ns: u64) {
-        if let Some(last) = self.spans.back_mut()
-            && now_ns.saturating_sub(last.first_ns) < self.grain_ns
+        if let Some(newest) = &mut self.newest
+            && now_ns.saturating_sub(newest.first_ns) < self.grain_ns
         {
-            last.last_ns = last.last_ns.max(now_ns);
+            newest.last_ns = newest.last_ns.max(now_ns);
             return;
         }
-        self.spans.push_back(Span { first_ordinal: ordinal, first_ns: now_ns, last_ns: now_ns });
-        if self.spans.len() > SPANS_MAX {
+        let newest = Span { first_ordinal: ordinal, first_ns: now_ns, last_ns: now_ns };
+        self.older.extend(self.newest.replace(newest));
+        if self.older.len() >= SPANS_MAX {
             self.join_some();
         }
+        self.oldest_ends = self.second_first();
     }
 
     /// Forgets the spans that end before frame `tail_ordinal`.
     pub fn trim(&mut self, tail_ordinal: u64) {
-        while self.spans.get(1).is_some_and(|second| second.first_ordinal <= tail_ordinal) {
-            self.spans.pop_front();
+        while self.oldest_ends <= tail_ordinal {
+            self.older.pop_front();
+            self.oldest_ends = self.second_first();
         }
-        if self.spans.len() < SPANS_MAX / 4 {
+        if self.older.len() < SPANS_MAX / 4 {
             self.grain_ns = (self.grain_ns / 2).max(GRAIN_NS_MIN);
         }
     }
@@ -66,38 +77,50 @@ impl Times {
     /// As [`trim`](Self::trim), and gives back the memory of what was forgotten.
     pub fn compact(&mut self, tail_ordinal: u64) {
         self.trim(tail_ordinal);
-        self.spans.shrink_to_fit();
+        self.older.shrink_to_fit();
     }
 
     /// The first frame that may have come at `at_ns` or later; none when all came before.
     #[must_use]
     pub fn first_at(&self, at_ns: u64) -> Option<u64> {
-        let index = self.spans.partition_point(|span| span.last_ns < at_ns);
-        self.spans.get(index).map(|span| span.first_ordinal)
+        self.first_after_those(|span| span.last_ns < at_ns)
     }
 
     /// The first frame that came after `at_ns` for sure; none when any may have come until then.
     #[must_use]
     pub fn first_after(&self, at_ns: u64) -> Option<u64> {
-        let index = self.spans.partition_point(|span| span.first_ns <= at_ns);
-        self.spans.get(index).map(|span| span.first_ordinal)
+        self.first_after_those(|span| span.first_ns <= at_ns)
     }
 
     /// The spans that frames `ordinals` are in.
     #[must_use]
     pub fn of(&self, ordinals: &Range<u64>) -> Vec<Span> {
-        let first = self.spans.partition_point(|span| span.first_ordinal <= ordinals.start);
-        let spans = self.spans.iter().skip(first.saturating_sub(1));
+        let first = self.older.partition_point(|span| span.first_ordinal <= ordinals.start);
+        let is_before = |span: Span| span.first_ordinal <= ordinals.start;
+        let first = if self.newest.is_some_and(is_before) { self.older.len() + 1 } else { first };
+        let spans = self.older.iter().chain(&self.newest).skip(first.saturating_sub(1));
         spans.take_while(|span| span.first_ordinal < ordinals.end).copied().collect()
+    }
+
+    /// The first frame of the first span that `is_before` does not hold of.
+    fn first_after_those(&self, is_before: impl Fn(&Span) -> bool) -> Option<u64> {
+        let older = self.older.get(self.older.partition_point(&is_before));
+        let newest = self.newest.as_ref().filter(|newest| !is_before(newest));
+        older.or(newest).map(|span| span.first_ordinal)
+    }
+
+    fn second_first(&self) -> u64 {
+        let mut spans = self.older.iter().chain(&self.newest);
+        spans.nth(1).map_or(u64::MAX, |second| second.first_ordinal)
     }
 
     /// Has spans be longer, until there are few enough. Those with a long silence between them stay
     /// apart.
     fn join_some(&mut self) {
-        while self.spans.len() > SPANS_LEFT {
+        while self.older.len() > SPANS_LEFT {
             self.grain_ns = self.grain_ns.saturating_mul(2);
-            let mut joined: VecDeque<Span> = VecDeque::with_capacity(self.spans.len());
-            for span in self.spans.drain(..) {
+            let mut joined: VecDeque<Span> = VecDeque::with_capacity(self.older.len());
+            for span in self.older.drain(..) {
                 match joined.back_mut() {
                     Some(last) if span.last_ns.saturating_sub(last.first_ns) < self.grain_ns => {
                         last.last_ns = span.last_ns;
@@ -105,7 +128,7 @@ impl Times {
                     _ => joined.push_back(span),
                 }
             }
-            self.spans = joined;
+            self.older = joined;
         }
     }
 }
@@ -136,7 +159,7 @@ mod tests {
         (1..=100).for_each(|ordinal| times.note(ordinal, ordinal * 20 * MS));
         times.compact(61);
         assert_eq!(times.first_at(0), Some(61));
-        assert!(times.spans.capacity() <= 64);
+        assert!(times.older.capacity() <= 64);
     }
 
     #[test]
@@ -145,7 +168,7 @@ mod tests {
         for ordinal in 1..=86_400_u64 {
             times.note(ordinal, ordinal * 1_000 * MS);
         }
-        assert!(times.spans.len() <= SPANS_MAX && times.spans.capacity() <= 2 * SPANS_MAX);
+        assert!(times.older.len() <= SPANS_MAX && times.older.capacity() <= 2 * SPANS_MAX);
         assert!(longest(&times) <= 86_400_000 * MS / 24, "{}", longest(&times));
     }
 
@@ -161,7 +184,13 @@ mod tests {
     }
 
     fn longest(times: &Times) -> u64 {
-        times.spans.iter().map(|span| span.last_ns - span.first_ns).max().unwrap()
+        times
+            .older
+            .iter()
+            .chain(&times.newest)
+            .map(|span| span.last_ns - span.first_ns)
+            .max()
+            .unwrap()
     }
 
     proptest! {
