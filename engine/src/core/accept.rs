@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use crate::core::Core;
 use crate::core::conn::Conn;
 use crate::core::entrance::Accepting;
+use crate::core::flags::Flags;
 use crate::core::wheel;
 use crate::core::wheel::Tick;
 use crate::http::route::Door;
@@ -113,7 +114,8 @@ impl<B: Backend> Core<B> {
     /// Whether a connection is beyond those that are served: it is in the reserve, and still would
     /// be if it came now.
     pub(crate) fn is_crowded(&self, key: u32) -> bool {
-        self.conns[key as usize].queued.crowded && self.conns.len() > self.room.connections
+        self.conns[key as usize].flags.contains(Flags::CROWDED)
+            && self.conns.len() > self.room.connections
     }
 
     /// What an error leads to; one that says the machine has no room is counted, and told once a
@@ -150,7 +152,8 @@ impl<B: Backend> Core<B> {
     pub(crate) fn take_forwarded(&mut self, key: u32, header: &str) -> Result<(), Full> {
         let proxy = &self.config.proxy;
         let conn = &mut self.conns[key as usize];
-        let is_trusted = conn.is_forwarded || proxy.trusted.contains(conn.source);
+        let is_trusted =
+            conn.flags.contains(Flags::IS_FORWARDED) || proxy.trusted.contains(conn.source);
         if !proxy.forwarded_for || !is_trusted {
             return Ok(());
         }
@@ -158,7 +161,7 @@ impl<B: Backend> Core<B> {
         if source == conn.source {
             return Ok(());
         }
-        conn.is_forwarded = true;
+        conn.flags.insert(Flags::IS_FORWARDED);
         // It was accepted already, and is counted at that once.
         let limits = Limits { accepts_per_s_max: 0, ..self.config.limits.clone() };
         self.move_source(key, source, &limits)
@@ -204,8 +207,8 @@ impl<B: Backend> Core<B> {
         let now = self.now;
         let conn = entry.insert(Conn::new(transport, source, now));
         conn.door = door;
-        conn.queued.arriving = expects_header;
-        conn.queued.crowded = crowded;
+        conn.flags.set(Flags::ARRIVING, expects_header);
+        conn.flags.set(Flags::CROWDED, crowded);
         self.metrics.opened();
         self.set_due(key, now + wheel::tick_of_ms(self.request_ms_max(key)));
         match admitted {

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 
 use crate::core::Core;
+use crate::core::flags::Flags;
 use crate::core::wheel::Tick;
 use crate::http::route::Door;
 use crate::metrics::{CloseReason, Gate};
@@ -49,7 +50,9 @@ impl<B: Backend> Core<B> {
         };
         match Header::parse(seen, self.config.proxy.protocol) {
             Ok(Some(header)) => self.take_whole_header(key, header),
-            Ok(None) if conn.queued.read_closed => self.end(key, CloseReason::PeerGone),
+            Ok(None) if conn.flags.contains(Flags::READ_CLOSED) => {
+                self.end(key, CloseReason::PeerGone)
+            }
             Ok(None) => {}
             Err(error) => {
                 let peer = conn.source;
@@ -68,7 +71,7 @@ impl<B: Backend> Core<B> {
         if !matches!(taken, Some(Ok(count)) if count == header.bytes) {
             return self.end(key, CloseReason::PeerGone);
         }
-        conn.queued.arriving = false;
+        conn.flags.remove(Flags::ARRIVING);
         let source = header.source.unwrap_or(conn.source);
         // Now it counts as accepted: before, nobody knew for whom.
         let limits = self.config.limits.clone();

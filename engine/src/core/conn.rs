@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::Grant;
+use crate::core::flags::Flags;
 use crate::core::history::answer::Answer;
 use crate::core::submission::Window;
 use crate::core::wheel::Tick;
@@ -28,15 +29,15 @@ use crate::net::backend::Stream;
 use crate::net::transport::Transport;
 use crate::wire::deflate::Context;
 
-/// One peer.
+/// One peer. A few bytes more are hundreds of kilobytes where there are a hundred thousand of them.
 #[derive(Debug)]
 pub struct Conn<S> {
     /// The sending half; first, because a sweep touches little else.
     pub delivery: Delivery,
     /// The socket, and the TLS session on it if there is one.
     pub transport: Transport<S>,
-    /// Which queues of its core it stands in.
-    pub queued: Queued,
+    /// What is so of it.
+    pub flags: Flags,
     /// How many pings and commands it has sent this second.
     pub controls: PerSecond,
     /// When its socket last took bytes, or began to refuse them.
@@ -45,12 +46,6 @@ pub struct Conn<S> {
     pub heard: Tick,
     /// When the wheel will bring it up; an entry for another tick is stale.
     pub due: Tick,
-    /// Whether its messages may be deflated.
-    pub inflates: bool,
-    /// Whether these may refer to earlier ones.
-    pub keeps_context: bool,
-    /// Whether `source` is what a trusted proxy said, and may say otherwise with each request.
-    pub is_forwarded: bool,
     /// Which endpoints it may ask for.
     pub door: Door,
     /// What it is for.
@@ -80,37 +75,6 @@ pub struct Extras {
     pub window: Option<Arc<Window>>,
     /// Messages of its that it waits to be answered for.
     pub awaited: u64,
-}
-
-/// Which queues of its core a connection stands in, so that it stands in each at most once.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Queued {
-    /// Among those to be flushed: no event will come, or it has.
-    pub ready: bool,
-    /// Among those to be flushed once all that moved is known.
-    pub marked: bool,
-    /// Among those to be read although no event will come.
-    pub readable: bool,
-    /// The peer has sent all it will; read to the end.
-    pub read_closed: bool,
-    /// Not read while more of its answers are unsent than may be.
-    pub read_held: bool,
-    /// Not read until subscribers have what was published, or until others had their turn.
-    pub paced: bool,
-    /// Not read until a log has acknowledged what it published.
-    pub awaits_log: bool,
-    /// The end of its input was read: nothing more will come, but what came may still wait.
-    pub ended: bool,
-    /// A ping is out.
-    pub pinged: bool,
-    /// Its last read, of more than a request, cost little.
-    pub proven: bool,
-    /// It was answered, and may send another request.
-    pub kept: bool,
-    /// Spoken for by a balancer, whose PROXY header has yet to come.
-    pub arriving: bool,
-    /// In the reserve of descriptors: only a probe is served.
-    pub crowded: bool,
 }
 
 /// What a connection is for.
@@ -280,14 +244,11 @@ impl<S: Stream> Conn<S> {
         Self {
             delivery: Delivery::default(),
             transport,
-            queued: Queued::default(),
+            flags: Flags::empty(),
             controls: PerSecond::default(),
             sent: now,
             heard: now,
             due: 0,
-            inflates: false,
-            keeps_context: false,
-            is_forwarded: false,
             door: Door::All,
             role: Role::Request(None),
             decoder: Decoder::default(),
@@ -339,8 +300,7 @@ impl<S: Stream> Conn<S> {
 
     /// True while it is not read, whatever has come.
     pub fn is_held(&self) -> bool {
-        let Queued { read_held, paced, awaits_log, .. } = self.queued;
-        read_held || paced || awaits_log
+        self.flags.intersects(Flags::HELD)
     }
 
     /// What it has on its way to a log, from now on.
@@ -378,7 +338,7 @@ impl<S: Stream> Conn<S> {
 
     /// True when it waits for its turn of TLS handshakes.
     pub fn awaits_handshake(&self) -> bool {
-        self.queued.readable && self.transport.is_handshaking()
+        self.flags.contains(Flags::READABLE) && self.transport.is_handshaking()
     }
 
     /// Bytes that the kernel has not taken, those of feeds not counted.
@@ -505,7 +465,7 @@ mod tests {
     /// Hundreds of thousands of connections have one each.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Conn<mio::net::TcpStream>>() <= 176);
+        assert!(size_of::<Conn<mio::net::TcpStream>>() <= 160);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::auth::Denied;
 use crate::core::conn::{Conn, Role};
+use crate::core::flags::Flags;
 use crate::core::wheel;
 use crate::core::wheel::Tick;
 use crate::core::{Core, ENDING_NS};
@@ -85,7 +86,7 @@ impl<B: Backend> Core<B> {
         let (conn, config) = (&self.conns[key as usize], &self.config);
         match &conn.role {
             Role::Request(Some(_)) => config.limits.body_ms_max,
-            _ if conn.queued.kept && !conn.has_begun_request() => {
+            _ if conn.flags.contains(Flags::KEPT) && !conn.has_begun_request() => {
                 config.keepalive.http_idle_timeout_ms.min(self.reserve_ms_max(key))
             }
             _ => config.limits.handshake_ms_max.min(self.reserve_ms_max(key)),
@@ -112,7 +113,7 @@ impl<B: Backend> Core<B> {
             (ticks(config.keepalive.ping_interval_ms), ticks(config.keepalive.idle_timeout_ms));
         let conn = &self.conns[key as usize];
         // While it waits for others nobody listens to it.
-        let waits = conn.queued.paced || conn.queued.awaits_log;
+        let waits = conn.flags.intersects(Flags::PACED | Flags::AWAITS_LOG);
         let heard = if waits { now } else { conn.heard };
         let silent = now.saturating_sub(heard);
         match &conn.role {
@@ -145,7 +146,7 @@ impl<B: Backend> Core<B> {
             // It has nothing to answer with: the kernel says when it takes nothing any more.
             Role::Subscriber(LaneKind::SSE) => self.set_due(key, Tick::MAX),
             // One that lagged for long was not asked meanwhile: it is asked first.
-            _ if silent >= ping && !conn.queued.pinged => {
+            _ if silent >= ping && !conn.flags.contains(Flags::PINGED) => {
                 self.ping(key, now, idle.saturating_sub(ping));
             }
             _ if silent >= idle => {
@@ -159,7 +160,7 @@ impl<B: Backend> Core<B> {
     /// Asks a connection whether it is there and looks again after `again` ticks.
     fn ping(&mut self, key: u32, now: Tick, again: Tick) {
         let conn = &mut self.conns[key as usize];
-        conn.queued.pinged = true;
+        conn.flags.insert(Flags::PINGED);
         conn.delivery.push_private(&encode::control(Opcode::Ping, b""));
         self.set_due(key, now + again.max(1));
         self.flush(key);

@@ -12,6 +12,7 @@
 //! them; then it is cut.
 
 use crate::core::conn::{Closing, Conn, Role};
+use crate::core::flags::Flags;
 use crate::core::state::Draining;
 use crate::core::wheel;
 use crate::core::{Core, ENDING_NS};
@@ -47,7 +48,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn close(&mut self, key: u32, close: &Close) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if let Role::Request(Some(posting)) = &mut conn.role
-            && (posting.batch.is_some() || conn.queued.awaits_log)
+            && (posting.batch.is_some() || conn.flags.contains(Flags::AWAITS_LOG))
         {
             // Its client is told what was published, and then that it is over.
             posting.exchange.keep_alive = false;
@@ -108,8 +109,8 @@ impl<B: Backend> Core<B> {
         // From here on it is the beginning of its end.
         conn.heard = self.now;
         conn.delivery.push_private(last);
-        let awaited_log = std::mem::take(&mut conn.queued.awaits_log);
-        if std::mem::take(&mut conn.queued.read_held) || awaited_log {
+        let awaited_log = conn.flags.leave(Flags::AWAITS_LOG);
+        if conn.flags.leave(Flags::READ_HELD) || awaited_log {
             // The peer's own close may be among what is kept.
             self.answered.push_back(key);
         }
@@ -177,7 +178,7 @@ impl<B: Backend> Core<B> {
 
     /// The end of the TLS session, if there is one.
     fn end_transport(&self, conn: &mut Conn<B::Stream>, reason: CloseReason) {
-        if conn.transport.is_handshaking() && !conn.queued.arriving {
+        if conn.transport.is_handshaking() && !conn.flags.contains(Flags::ARRIVING) {
             let otherwise = match reason {
                 CloseReason::Timeout => TlsFailure::Timeout,
                 _ => TlsFailure::Gone,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use crate::core::Core;
 use crate::core::conn::{Closing, Publisher, Role};
+use crate::core::flags::Flags;
 use crate::core::reading::Consumed;
 use crate::core::submission::{Reply, Submission};
 use crate::core::wheel::TICKS_PER_S;
@@ -37,7 +38,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn consume_frame(&mut self, key: u32, bytes: &mut [u8]) -> Consumed {
         let bytes_max = self.config.limits.message_bytes_max;
         let conn = &mut self.conns[key as usize];
-        let decoded = conn.decoder.next(bytes, bytes_max, conn.inflates);
+        let decoded = conn.decoder.next(bytes, bytes_max, conn.flags.contains(Flags::INFLATES));
         let (consumed, event) = match decoded {
             Ok(Decoded::Need(need)) => return Consumed::Need(need),
             Ok(Decoded::Part(bytes)) => return Consumed::Bytes(bytes),
@@ -66,7 +67,7 @@ impl<B: Backend> Core<B> {
     fn deflated_message(&mut self, key: u32, kind: Kind, deflated: &[u8]) {
         let bytes_max = self.config.limits.message_bytes_max as usize;
         let conn = &mut self.conns[key as usize];
-        let inflated = match conn.keeps_context {
+        let inflated = match conn.flags.contains(Flags::KEEPS_CONTEXT) {
             true => self.inflater.message_in(&mut conn.extras().context, deflated, bytes_max),
             false => self.inflater.message(deflated, bytes_max),
         };

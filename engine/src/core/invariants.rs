@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use crate::core::Core;
 use crate::core::conn::Conn;
+use crate::core::flags::Flags;
 use crate::core::wheel::Tick;
 use crate::delivery::flush::FlushState;
 use crate::delivery::sweep::Member;
@@ -34,7 +35,8 @@ impl<B: Backend> Core<B> {
     /// The connections that an event has to bring up, because they can take bytes again.
     pub fn awaits_room(&self) -> impl Iterator<Item = u32> {
         let blocked = |conn: &Conn<B::Stream>| conn.delivery.state() == FlushState::Blocked;
-        let waits = self.conns.iter().filter(move |(_, conn)| blocked(conn) && !conn.queued.ready);
+        let is_ready = |conn: &Conn<B::Stream>| conn.flags.contains(Flags::READY);
+        let waits = self.conns.iter().filter(move |(_, conn)| blocked(conn) && !is_ready(conn));
         waits.map(|(key, _)| key as u32)
     }
 
@@ -57,19 +59,23 @@ impl<B: Backend> Core<B> {
     }
 
     fn broken_of(&self, key: u32, conn: &Conn<B::Stream>, queues: &Queues) -> Option<&'static str> {
-        let (queued, state) = (conn.queued, conn.delivery.state());
+        let (is, state) = (|flag| conn.flags.contains(flag), conn.delivery.state());
+        let is_flushed = conn.flags.intersects(Flags::MARKED | Flags::READY);
         let caught_up = state == FlushState::CaughtUp;
         let is_due = queues.due.contains(&(key, conn.due));
         let is_answered = queues.answered.contains(&key);
         let rules = [
-            (!queued.ready || queues.ready.contains(&key), "said to be queued for a flush"),
-            (!queued.marked || queues.marked.contains(&key), "said to be marked"),
-            (!queued.readable || queues.readable.contains(&key), "said to be queued for a read"),
-            (!queued.paced || queues.paced.contains(&key), "said to be paced"),
-            (state != FlushState::Ready || queued.ready, "ready, and nobody comes back to it"),
-            (!caught_up || !conn.has_unsent() || queued.marked || queued.ready, "bytes are stuck"),
+            (!is(Flags::READY) || queues.ready.contains(&key), "said to be queued for a flush"),
+            (!is(Flags::MARKED) || queues.marked.contains(&key), "said to be marked"),
+            (
+                !is(Flags::READABLE) || queues.readable.contains(&key),
+                "said to be queued for a read",
+            ),
+            (!is(Flags::PACED) || queues.paced.contains(&key), "said to be paced"),
+            (state != FlushState::Ready || is(Flags::READY), "ready, and nobody comes back to it"),
+            (!caught_up || !conn.has_unsent() || is_flushed, "bytes are stuck"),
             (!caught_up || self.is_followed_up(conn), "behind, and no sweep is under way"),
-            (!caught_up || !queued.read_held || is_answered, "caught up and never read again"),
+            (!caught_up || !is(Flags::READ_HELD) || is_answered, "caught up and never read again"),
             (!caught_up || !conn.delivery.lags(), "caught up and lagging"),
             (conn.due > self.wheel.now() || is_due, "no deadline will come"),
             (self.are_members(key, conn), "subscriptions and members do not know each other"),
@@ -82,7 +88,7 @@ impl<B: Backend> Core<B> {
         let heads = |lane: u32| self.lanes.reader(lane).head().pos;
         let mut subscriptions = conn.delivery.subscriptions().iter();
         let is_behind = subscriptions.any(|own| own.cursor.pos() != heads(own.lane));
-        !is_behind || conn.queued.marked || self.lanes.is_sweeping()
+        !is_behind || conn.flags.contains(Flags::MARKED) || self.lanes.is_sweeping()
     }
 
     fn are_members(&self, key: u32, conn: &Conn<B::Stream>) -> bool {

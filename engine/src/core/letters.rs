@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::core::Core;
 use crate::core::conn::{Conn, Posting, Role};
+use crate::core::flags::Flags;
 use crate::core::submission::{About, Completed, Letter, Refused, Reply};
 use crate::feed::registry::FeedError;
 use crate::frame::Kind;
@@ -121,7 +122,7 @@ impl<B: Backend> Core<B> {
     fn go_on(&mut self, key: u32) {
         let has_answers_due = self.conns.contains(key as usize) && self.has_answers_due(key);
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if !conn.queued.awaits_log {
+        if !conn.flags.contains(Flags::AWAITS_LOG) {
             return;
         }
         let is_full = conn.window().is_full();
@@ -131,12 +132,12 @@ impl<B: Backend> Core<B> {
                 Some(_) => is_full,
                 None => true,
             },
-            _ => is_full || conn.queued.ended && has_answers_due,
+            _ => is_full || conn.flags.contains(Flags::ENDED) && has_answers_due,
         };
         if waits_on {
             return;
         }
-        conn.queued.awaits_log = false;
+        conn.flags.remove(Flags::AWAITS_LOG);
         conn.heard = self.now;
         match conn.has_batch() {
             // Nothing else of it may be read before its lines are through.

@@ -13,6 +13,7 @@ pub mod conn;
 pub mod deadlines;
 pub mod ending;
 pub mod entrance;
+pub mod flags;
 pub mod frames;
 pub mod history;
 pub mod invariants;
@@ -45,6 +46,7 @@ use crate::auth::Auth;
 use crate::core::brake::Brake;
 use crate::core::conn::{Conn, Role};
 use crate::core::entrance::{Accepting, Entrance};
+use crate::core::flags::Flags;
 use crate::core::letterbox::LETTERS_KEY;
 use crate::core::recent::Recent;
 use crate::core::shared::Shared;
@@ -321,8 +323,8 @@ impl<B: Backend> Core<B> {
             Source::Conn(key) => key,
         };
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.read_closed |= event.read_closed;
-        if event.readable || conn.queued.read_closed {
+        conn.flags.insert_if(Flags::READ_CLOSED, event.read_closed);
+        if event.readable || conn.flags.contains(Flags::READ_CLOSED) {
             self.queue_read(key);
         }
         if event.writable {
@@ -333,12 +335,13 @@ impl<B: Backend> Core<B> {
     /// Queues a connection to be read in this or a later turn.
     pub(crate) fn queue_read(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if std::mem::replace(&mut conn.queued.readable, true) {
+        if !conn.flags.enter(Flags::READABLE) {
             return;
         }
         // Closing 20,000 sockets costs as much as accepting them, so hang-ups use the newcomers'
         // budget.
-        let is_staying = conn.queued.proven && !conn.queued.read_closed;
+        let is_staying =
+            conn.flags.contains(Flags::PROVEN) && !conn.flags.contains(Flags::READ_CLOSED);
         match is_staying && !conn.role.is_passing() {
             true => self.readable.push_back(key),
             false => self.newcomers.queue(key, conn.transport.is_handshaking()),
@@ -407,7 +410,7 @@ impl<B: Backend> Core<B> {
             }
             let Some(key) = self.ready.pop_front() else { return };
             if let Some(conn) = self.conns.get_mut(key as usize) {
-                conn.queued.ready = false;
+                conn.flags.remove(Flags::READY);
                 self.flush(key);
             }
         }
@@ -446,7 +449,7 @@ impl<B: Backend> Core<B> {
                 Some(Marked::Conn(key)) => {
                     sockets_left -= 1;
                     let Some(conn) = self.conns.get_mut(key as usize) else { continue };
-                    conn.queued.marked = false;
+                    conn.flags.remove(Flags::MARKED);
                     if conn.delivery.state() == FlushState::CaughtUp {
                         self.flush(key);
                     }
@@ -457,7 +460,7 @@ impl<B: Backend> Core<B> {
 
     /// Has a connection that waits for budget, or may be written to again, flushed in its turn.
     fn queue_ready(&mut self, key: u32) {
-        if !std::mem::replace(&mut self.conns[key as usize].queued.ready, true) {
+        if self.conns[key as usize].flags.enter(Flags::READY) {
             self.ready.push_back(key);
         }
     }
@@ -470,9 +473,7 @@ impl<B: Backend> Core<B> {
     /// Has a connection flushed in this turn or a later one, unless it is going to be anyway.
     pub(crate) fn queue_flush(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if conn.delivery.state() == FlushState::CaughtUp
-            && !std::mem::replace(&mut conn.queued.marked, true)
-        {
+        if conn.delivery.state() == FlushState::CaughtUp && conn.flags.enter(Flags::MARKED) {
             self.marked.push_back(Marked::Conn(key));
         }
     }
@@ -515,7 +516,7 @@ impl<B: Backend> Core<B> {
     fn release_held(&mut self, key: u32) {
         let conn = &mut self.conns[key as usize];
         if conn.unsent_bytes() <= OUTBOX_BYTES_HELD {
-            conn.queued.read_held = false;
+            conn.flags.remove(Flags::READ_HELD);
             // Its time begins anew: what it sent meanwhile was not looked at.
             conn.heard = self.now;
             self.answered.push_back(key);
@@ -523,7 +524,7 @@ impl<B: Backend> Core<B> {
     }
 
     fn after_flush(&mut self, key: u32, state: FlushState, lagged: bool, took_bytes: bool) {
-        if self.conns[key as usize].queued.read_held {
+        if self.conns[key as usize].flags.contains(Flags::READ_HELD) {
             self.release_held(key);
         }
         let now = self.now;

@@ -6,6 +6,7 @@
 use std::thread;
 
 use crate::core::Core;
+use crate::core::flags::Flags;
 use crate::core::reading::COSTLY_READ_NS;
 use crate::metrics::CloseReason;
 use crate::net::backend::Backend;
@@ -51,7 +52,9 @@ impl<B: Backend> Core<B> {
             let Some(key) = self.newcomers.handshakes.pop_front() else { return };
             match self.conns.get(key as usize) {
                 // Nobody is there any more to be given the costly answer.
-                Some(conn) if conn.queued.read_closed && conn.transport.awaits_hello() => {
+                Some(conn)
+                    if conn.flags.contains(Flags::READ_CLOSED) && conn.transport.awaits_hello() =>
+                {
                     self.end(key, CloseReason::PeerGone);
                 }
                 _ => {

@@ -3,6 +3,7 @@
 
 use crate::core::Core;
 use crate::core::conn::{Batch, PostTarget, Posting, Role};
+use crate::core::flags::Flags;
 use crate::core::publishing::Outcome;
 use crate::core::reading::Consumed;
 use crate::core::submission::Reply;
@@ -95,7 +96,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn post_lines(&mut self, key: u32) {
         let Role::Request(Some(posting)) = &mut self.conns[key as usize].role else { return };
         let Some(mut batch) = posting.batch.take() else { return };
-        while self.take_command() && !self.conns[key as usize].queued.awaits_log {
+        while self.take_command() && !self.conns[key as usize].flags.contains(Flags::AWAITS_LOG) {
             if self.publishers_wait() {
                 self.pause_publisher(key);
                 break;
@@ -114,7 +115,7 @@ impl<B: Backend> Core<B> {
                 Err(refusal) => batch.fail(number, refusal),
             }
         }
-        if !self.conns[key as usize].queued.awaits_log {
+        if !self.conns[key as usize].flags.contains(Flags::AWAITS_LOG) {
             self.defer(key);
         }
         if let Role::Request(Some(posting)) = &mut self.conns[key as usize].role {

@@ -3,6 +3,7 @@
 
 use crate::core::Core;
 use crate::core::conn::Role;
+use crate::core::flags::Flags;
 use crate::core::submission::{Caller, Reply, Submission};
 use crate::feed::message::Message;
 use crate::feed::published::Published;
@@ -66,7 +67,7 @@ impl<B: Backend> Core<B> {
 
     /// Has a connection not be read until a letter says that it may go on.
     pub(crate) fn await_log(&mut self, key: u32) {
-        self.conns[key as usize].queued.awaits_log = true;
+        self.conns[key as usize].flags.insert(Flags::AWAITS_LOG);
     }
 
     /// Whether a connection is still to be told about commands of its.

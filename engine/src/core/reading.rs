@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::core::conn::{Closing, Kept, Role};
+use crate::core::flags::Flags;
 use crate::core::wheel;
 use crate::core::{Core, OUTBOX_BYTES_HELD};
 use crate::delivery::flush::FlushState;
@@ -86,7 +87,7 @@ impl<B: Backend> Core<B> {
 
     fn end_wait(&mut self, key: u32) -> Option<u32> {
         if let Some(conn) = self.conns.get_mut(key as usize) {
-            conn.queued.paced = false;
+            conn.flags.remove(Flags::PACED);
             conn.heard = self.now;
         }
         Some(key)
@@ -100,7 +101,7 @@ impl<B: Backend> Core<B> {
         } else if self.commands_left == 0 {
             self.defer(key);
         }
-        self.conns[key as usize].queued.paced
+        self.conns[key as usize].flags.contains(Flags::PACED)
     }
 
     /// Pauses a connection until publishers may go on, if it does not wait already.
@@ -120,7 +121,7 @@ impl<B: Backend> Core<B> {
 
     /// False when a connection waits already.
     fn begin_wait(&mut self, key: u32) -> bool {
-        !std::mem::replace(&mut self.conns[key as usize].queued.paced, true)
+        self.conns[key as usize].flags.enter(Flags::PACED)
     }
 
     /// Begins the visit to a connection.
@@ -156,7 +157,7 @@ impl<B: Backend> Core<B> {
             self.send_private(key);
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if conn.queued.paced || conn.queued.awaits_log || conn.asks_for_history() {
+        if conn.flags.intersects(Flags::PACED | Flags::AWAITS_LOG) || conn.asks_for_history() {
             return;
         }
         if let Some(all) = conn.rest.extend(&[]) {
@@ -173,7 +174,7 @@ impl<B: Backend> Core<B> {
         let bytes = self.read(key);
         let now_ns = self.now_ns();
         if let Some(conn) = self.conns.get_mut(key as usize) {
-            conn.queued.proven = !was_passing && now_ns - began_ns < COSTLY_READ_NS;
+            conn.flags.set(Flags::PROVEN, !was_passing && now_ns - began_ns < COSTLY_READ_NS);
         }
         (bytes, now_ns)
     }
@@ -182,7 +183,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn read(&mut self, key: u32) -> usize {
         self.begin_visit();
         let Some(conn) = self.conns.get_mut(key as usize) else { return 0 };
-        conn.queued.readable = false;
+        conn.flags.remove(Flags::READABLE);
         if conn.is_held() || self.has_to_wait(key) {
             return 0;
         }
@@ -191,11 +192,11 @@ impl<B: Backend> Core<B> {
             // It goes on with that first, and is read then.
             return 0;
         }
-        if conn.queued.ended {
+        if conn.flags.contains(Flags::ENDED) {
             self.input_ended(key);
             return 0;
         }
-        if conn.queued.arriving {
+        if conn.flags.contains(Flags::ARRIVING) {
             self.take_header(key);
             return 0;
         }
@@ -232,7 +233,7 @@ impl<B: Backend> Core<B> {
     /// is held back, reading goes on later and leads here again.
     fn input_ended(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.ended = true;
+        conn.flags.insert(Flags::ENDED);
         if conn.is_held() || conn.rest.is_ready() || conn.asks_for_history() {
             return;
         }
@@ -272,7 +273,7 @@ impl<B: Backend> Core<B> {
         let is_closing = matches!(conn.role, Role::Closing(_));
         if !conn.has_begun_request() && !is_idle && !is_closing {
             conn.heard = self.now;
-            conn.queued.pinged = false;
+            conn.flags.remove(Flags::PINGED);
         }
         if conn.rest.is_empty() {
             let (consumed, need) = self.consume(key, bytes);
@@ -290,7 +291,7 @@ impl<B: Backend> Core<B> {
     /// has more time.
     fn expect_rest(&mut self, key: u32) {
         let Some(conn) = self.conns.get(key as usize) else { return };
-        if conn.queued.kept && conn.has_begun_request() {
+        if conn.flags.contains(Flags::KEPT) && conn.has_begun_request() {
             let handshake = wheel::tick_of_ms(self.config.limits.handshake_ms_max);
             self.set_due_earlier(key, self.now + handshake);
         }
@@ -347,8 +348,8 @@ impl<B: Backend> Core<B> {
         if matches!(conn.role, Role::Closing(_)) {
             return false;
         }
-        conn.queued.read_held |= conn.unsent_bytes() > OUTBOX_BYTES_HELD;
-        conn.queued.read_held || conn.queued.awaits_log
+        conn.flags.insert_if(Flags::READ_HELD, conn.unsent_bytes() > OUTBOX_BYTES_HELD);
+        conn.flags.intersects(Flags::READ_HELD | Flags::AWAITS_LOG)
     }
 
     /// Sends the answers to what was just read, unless an event will.
@@ -363,8 +364,8 @@ impl<B: Backend> Core<B> {
     /// event will announce more. At the peer's end only reading on shows that it has ended.
     fn after_read(&mut self, key: u32, filled: bool) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.queued.read_held |= conn.unsent_bytes() > OUTBOX_BYTES_HELD;
-        if filled || conn.queued.read_closed {
+        conn.flags.insert_if(Flags::READ_HELD, conn.unsent_bytes() > OUTBOX_BYTES_HELD);
+        if filled || conn.flags.contains(Flags::READ_CLOSED) {
             self.queue_read(key);
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::auth::Credentials;
 use crate::core::Core;
 use crate::core::conn::{Closing, PostTarget, Role};
+use crate::core::flags::Flags;
 use crate::core::reading::Consumed;
 use crate::feed::kind::{Form, LaneKind};
 use crate::feed::log::FeedName;
@@ -255,7 +256,7 @@ impl<B: Backend> Core<B> {
         let heard = self.now;
         let conn = &mut self.conns[key as usize];
         conn.heard = heard;
-        conn.queued.kept = true;
+        conn.flags.insert(Flags::KEPT);
         conn.delivery.push_private(&bytes);
     }
 

@@ -3,6 +3,7 @@
 
 use crate::core::Core;
 use crate::core::conn::{Publisher, Role};
+use crate::core::flags::Flags;
 use crate::delivery::subscriptions::Subscription;
 use crate::delivery::sweep::Member;
 use crate::feed::gap::Gap;
@@ -36,8 +37,9 @@ impl<B: Backend> Core<B> {
     pub(crate) fn accept_upgrade(&mut self, key: u32, handshake: &Handshake) {
         let response = handshake.response(self.date());
         let conn = &mut self.conns[key as usize];
-        conn.inflates = handshake.deflate.is_some();
-        conn.keeps_context = handshake.deflate.is_some_and(Agreed::client_keeps_context);
+        conn.flags.set(Flags::INFLATES, handshake.deflate.is_some());
+        let keeps_context = handshake.deflate.is_some_and(Agreed::client_keeps_context);
+        conn.flags.set(Flags::KEEPS_CONTEXT, keeps_context);
         conn.delivery.push_private(&response);
     }
 

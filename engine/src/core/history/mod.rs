@@ -9,6 +9,7 @@ pub mod page;
 pub mod store;
 
 use crate::core::conn::{Closing, Role};
+use crate::core::flags::Flags;
 use crate::core::history::answer::{Answer, Clocks, Step};
 use crate::core::history::mailbox::Ticket;
 use crate::core::history::page::{Page, StoreError};
@@ -102,7 +103,7 @@ impl<B: Backend> Core<B> {
     fn keep_pace(&mut self, key: u32) {
         let conn = &mut self.conns[key as usize];
         match conn.unsent_bytes() > OUTBOX_BYTES_HELD {
-            true => conn.queued.read_held = true,
+            true => conn.flags.insert(Flags::READ_HELD),
             false => self.defer(key),
         }
     }
@@ -115,7 +116,7 @@ impl<B: Backend> Core<B> {
         let now = self.now;
         let conn = &mut self.conns[key as usize];
         conn.heard = now;
-        conn.queued.kept = true;
+        conn.flags.insert(Flags::KEPT);
     }
 
     /// An answer cannot be finished: its client gets an error, or what there is and why it ends.
