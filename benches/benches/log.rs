@@ -100,7 +100,7 @@ fn flush(criterion: &mut Criterion) {
         let mut core = Core::with(1);
         let caught_up = core.deliveries[0].subscriptions()[0].cursor;
         (0..frames).for_each(|_| core.bed.publish());
-        core.lanes.moved(core.lane);
+        core.lanes.moved(core.lane, 0);
         group.throughput(Throughput::Elements(frames));
         group.bench_function(BenchmarkId::new("frames", frames), |bencher| {
             bencher.iter(|| {
@@ -235,7 +235,7 @@ impl Core {
     fn turn(&mut self, mut visit: impl FnMut(&mut Self, u32)) -> u32 {
         self.bed.publish();
         while let Some(lane) = self.bed.doorbell.take() {
-            self.lanes.moved(lane);
+            self.lanes.moved(lane, 0);
         }
         let mut visits = 0;
         loop {
@@ -244,7 +244,7 @@ impl Core {
                     visit(self, member.conn);
                     visits += 1;
                 }
-                Step::Finished(swept) => self.lanes.confirm(&swept),
+                Step::Finished(swept) => self.lanes.confirm(&swept, 0, 0),
                 Step::Idle => break,
             }
         }

@@ -8,6 +8,7 @@ use crate::core::conn::Conn;
 use crate::core::flags::Flags;
 use crate::core::wheel::Tick;
 use crate::delivery::flush::FlushState;
+use crate::delivery::subscriptions::Subscription;
 use crate::delivery::sweep::Member;
 use crate::net::backend::Backend;
 
@@ -87,8 +88,10 @@ impl<B: Backend> Core<B> {
     fn is_followed_up(&self, conn: &Conn<B::Stream>) -> bool {
         let heads = |lane: u32| self.lanes.reader(lane).head().pos;
         let mut subscriptions = conn.delivery.subscriptions().iter();
-        let is_behind = subscriptions.any(|own| own.cursor.pos() != heads(own.lane));
-        !is_behind || conn.flags.contains(Flags::MARKED) || self.lanes.is_sweeping()
+        let is_left = |own: &Subscription| !self.lanes.is_due(own.lane);
+        let is_behind =
+            subscriptions.any(|own| own.cursor.pos() != heads(own.lane) && is_left(own));
+        !is_behind || conn.flags.contains(Flags::MARKED)
     }
 
     fn are_members(&self, key: u32, conn: &Conn<B::Stream>) -> bool {

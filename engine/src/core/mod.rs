@@ -254,7 +254,15 @@ impl<B: Backend> Core<B> {
         polled
     }
 
+    /// How long the core may sleep: until a lane has rested at most.
     fn timeout(&self) -> Option<Duration> {
+        let timeout = self.timeout_of_work();
+        let Some(rest_ends_ns) = self.lanes.rest_ends_ns() else { return timeout };
+        let rest = Duration::from_nanos(rest_ends_ns.saturating_sub(self.now_ns()));
+        Some(timeout.map_or(rest, |timeout| timeout.min(rest)))
+    }
+
+    fn timeout_of_work(&self) -> Option<Duration> {
         let more_to_do = !self.ready.is_empty()
             || !self.marked.is_empty()
             || !self.readable.is_empty()
@@ -309,12 +317,22 @@ impl<B: Backend> Core<B> {
             }
         }
         self.read_letters();
+        self.end_rests();
         self.flush_some();
         self.look_some();
         // After that, so that what was published does not wait for them.
         self.serve_newcomers();
         self.tick();
         self.drain();
+    }
+
+    /// Has lanes that have rested swept. Nobody who is about to be sent away waits for a rest.
+    fn end_rests(&mut self) {
+        let is_draining = !matches!(self.draining, Draining::No);
+        let now_ns = if is_draining { u64::MAX } else { self.now_ns() };
+        while let Some(lane) = self.lanes.rested(now_ns) {
+            self.move_lane(lane);
+        }
     }
 
     fn take_event(&mut self, event: Readiness) {
@@ -466,8 +484,9 @@ impl<B: Backend> Core<B> {
     }
 
     fn swept(&mut self, swept: &Swept) {
-        self.lanes.confirm(swept);
-        self.metrics.swept(self.now_ns().saturating_sub(swept.published_ns));
+        let now_ns = self.now_ns();
+        self.lanes.confirm(swept, now_ns, self.config.flush.rest_us_max * 1_000);
+        self.metrics.swept(now_ns.saturating_sub(swept.published_ns));
     }
 
     /// Has a connection flushed in this turn or a later one, unless it is going to be anyway.

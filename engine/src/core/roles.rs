@@ -107,7 +107,7 @@ impl<B: Backend> Core<B> {
 
     /// Takes in that a lane has moved. Whoever is ahead of this node passes over what it has.
     pub(crate) fn move_lane(&mut self, lane: u32) {
-        self.lanes.moved(lane);
+        self.lanes.moved(lane, self.now_ns());
         for (Member { conn, subscription }, cursor) in self.lanes.pass_known(lane) {
             let delivery = &mut self.conns[conn as usize].delivery;
             if let Some(own) = delivery.subscriptions_mut().get_mut(subscription as usize) {

@@ -85,6 +85,7 @@ pub struct Tap {
     doorbell: std::sync::Arc<Doorbell>,
     lane_key: u32,
     dirty: AtomicBool,
+    hurried: AtomicBool,
     dirty_since_ns: std::sync::atomic::AtomicU64,
     swept_pos: std::sync::atomic::AtomicU64,
 }
@@ -96,6 +97,7 @@ impl Tap {
             doorbell,
             lane_key,
             dirty: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
             dirty_since_ns: std::sync::atomic::AtomicU64::new(0),
             swept_pos: std::sync::atomic::AtomicU64::new(0),
         }
@@ -112,6 +114,24 @@ impl Tap {
         }
         self.dirty_since_ns.store(now_ns, std::sync::atomic::Ordering::Relaxed);
         self.doorbell.ring(self.lane_key);
+    }
+
+    /// Called by the core when it knows that the lane has moved and will look later: until it
+    /// [clears](Self::clear) this, publishers do not ring.
+    pub fn hold(&self) {
+        self.dirty.swap(true, Ordering::AcqRel);
+    }
+
+    /// Called by a publisher that waits for the core: it rings, even if the core looks later.
+    pub fn hurry(&self) {
+        if !self.hurried.swap(true, Ordering::AcqRel) {
+            self.doorbell.ring(self.lane_key);
+        }
+    }
+
+    /// Called by the core. True once after publishers began to wait for it.
+    pub fn take_hurry(&self) -> bool {
+        self.hurried.load(Ordering::Relaxed) && self.hurried.swap(false, Ordering::AcqRel)
     }
 
     /// Called by the core before it reads the head. Answers when the oldest unseen frame was
@@ -147,8 +167,9 @@ pub struct Behind {
 }
 
 impl Behind {
-    /// The core of `tap` has to sweep up to the lane position `until_pos`.
+    /// The core of `tap` has to sweep up to the lane position `until_pos`, and is told to hurry.
     pub fn new(tap: std::sync::Arc<Tap>, until_pos: u64) -> Self {
+        tap.hurry();
         Self { tap, until_pos }
     }
 

@@ -2,6 +2,12 @@
 //! lane has moved. Owns the order of visits: in quanta, lanes taking turns, the first visited
 //! rotating. Must not touch sockets; it says which connection is next.
 //!
+//! # How often a lane is swept
+//! The first frame after a quiet time has its lane swept at once. A lane that moves again during
+//! its sweep, or soon after, rests for as long as the sweep took, what a setting allows at most:
+//! whoever waits no longer than what the next sweep costs pays at most twice what would have been
+//! best, and what comes meanwhile shares the writes. Publishers that have to wait end the rest.
+//!
 //! # What retention passes
 //! A lane's segments that retention has passed stay with this core until no subscriber that takes
 //! bytes stands in them. After a sweep every member is [looked at](Lanes::look): a blocked one
@@ -26,6 +32,8 @@ use crate::feed::options::From;
 const QUANTUM: usize = 64;
 /// Sweeps it takes for the first visited to go once round all members.
 const ROTATION: usize = 16;
+/// A sweep that takes no longer is repeated at once: to rest costs two wake-ups.
+const CHEAP_SWEEP_NS: u64 = 50_000;
 
 /// A connection's place among a lane's members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +61,7 @@ pub struct Swept {
     key: u32,
     tap: Arc<Tap>,
     target: Head,
+    began_ns: u64,
     /// When the oldest frame it brought was published, on the engine's clock.
     pub published_ns: u64,
 }
@@ -89,6 +98,8 @@ pub struct Lanes {
     /// Lanes that had members ahead of this node when somebody last looked.
     ahead: BTreeSet<u32>,
     sweeping: VecDeque<u32>,
+    /// Lanes that rest, by the end of it, on the engine's clock.
+    resting: BTreeSet<(u64, u32)>,
     looking: VecDeque<Looking>,
     /// Looks that found segments needed, to be begun again next turn.
     look_again: Vec<u32>,
@@ -104,8 +115,17 @@ struct CoreLane {
     /// What members have that this node had not when they joined, by their connection.
     ahead: FxHashMap<u32, Ahead>,
     sweep: Option<Sweep>,
-    /// The lane moved, or a member that was not visited yet changed places, during the sweep.
+    /// A sweep has visited everybody, and not all are flushed yet.
+    is_flushing: bool,
+    /// The lane moved, or a member that was not visited yet changed places, since the last sweep
+    /// began: when the oldest frame that this is about was published.
     again: Option<u64>,
+    /// Until when the lane rests, if it does.
+    rests_until_ns: Option<u64>,
+    /// From when on it is swept as soon as it moves.
+    rested_at_ns: u64,
+    /// Publishers wait for the lane to be swept.
+    is_hurried: bool,
     first: usize,
     /// How far the last sweep went that all visited have been flushed for.
     swept_pos: u64,
@@ -124,6 +144,7 @@ struct Sweep {
     next: usize,
     left: usize,
     target: Head,
+    began_ns: u64,
     published_ns: u64,
 }
 
@@ -136,6 +157,7 @@ impl Lanes {
             doorbell,
             ahead: BTreeSet::new(),
             sweeping: VecDeque::new(),
+            resting: BTreeSet::new(),
             looking: VecDeque::new(),
             look_again: Vec::new(),
             quantum: QUANTUM,
@@ -165,7 +187,11 @@ impl Lanes {
             members: Vec::new(),
             ahead: FxHashMap::default(),
             sweep: None,
+            is_flushing: false,
             again: None,
+            rests_until_ns: None,
+            rested_at_ns: 0,
+            is_hurried: false,
             first: 0,
         });
         self.keys.insert((feed.number(), kind), key);
@@ -225,6 +251,9 @@ impl Lanes {
         if lane.sweep.is_some() {
             self.sweeping.retain(|&sweeping| sweeping != key);
         }
+        if let Some(until_ns) = lane.rests_until_ns {
+            self.resting.remove(&(until_ns, key));
+        }
         if lane.is_looked_at {
             self.looking.retain(|looking| looking.lane != key);
             self.look_again.retain(|&again| again != key);
@@ -261,24 +290,56 @@ impl Lanes {
         !self.sweeping.is_empty()
     }
 
-    /// Takes in that a lane has moved and begins or extends its sweep. Keys of closed lanes are
-    /// ignored.
-    pub fn moved(&mut self, key: u32) {
+    /// Takes in that a lane has moved, and begins its sweep or notes that another has to follow.
+    /// Keys of closed lanes are ignored.
+    pub fn moved(&mut self, key: u32, now_ns: u64) {
         let Some(lane) = self.lanes.get_mut(key as usize) else { return };
-        let published_ns = lane.tap.clear();
-        let before = lane.reader.head();
-        lane.reader.refresh();
-        if lane.reader.head() == before {
-            // Retention alone has moved; a sweep under way looks at its end.
-            if lane.sweep.is_none() {
-                self.release_passed(key);
-            }
-        } else if lane.sweep.is_some() {
-            lane.again = lane.again.or(Some(published_ns));
-        } else {
-            lane.begin_sweep(published_ns);
-            self.sweeping.push_back(key);
+        lane.take_in();
+        if lane.sweep.is_some() || lane.is_flushing {
+            return;
         }
+        if lane.again.is_some() {
+            return self.sweep_or_rest(key, now_ns);
+        }
+        // Retention alone has moved.
+        self.release_passed(key);
+    }
+
+    /// Begins the sweep of a lane that has moved, unless it has to rest.
+    fn sweep_or_rest(&mut self, key: u32, now_ns: u64) {
+        let lane = &mut self.lanes[key as usize];
+        if now_ns < lane.rested_at_ns && !lane.is_hurried {
+            lane.tap.hold();
+            lane.rests_until_ns = Some(lane.rested_at_ns);
+            self.resting.insert((lane.rested_at_ns, key));
+            return;
+        }
+        if let Some(until_ns) = lane.rests_until_ns.take() {
+            self.resting.remove(&(until_ns, key));
+        }
+        lane.begin_sweep(now_ns);
+        self.sweeping.push_back(key);
+    }
+
+    /// A lane whose rest is over by `now_ns`; let it be [moved](Self::moved) then.
+    pub fn rested(&mut self, now_ns: u64) -> Option<u32> {
+        let &(until_ns, key) = self.resting.first().filter(|(until_ns, _)| *until_ns <= now_ns)?;
+        self.resting.remove(&(until_ns, key));
+        let lane = &mut self.lanes[key as usize];
+        lane.rests_until_ns = None;
+        lane.rested_at_ns = 0;
+        Some(key)
+    }
+
+    /// When the next lane has rested, on the engine's clock.
+    pub fn rest_ends_ns(&self) -> Option<u64> {
+        self.resting.first().map(|(until_ns, _)| *until_ns)
+    }
+
+    /// True when a sweep of a lane is under way or has to follow.
+    pub fn is_due(&self, key: u32) -> bool {
+        let lane = &self.lanes[key as usize];
+        lane.sweep.is_some() || lane.again.is_some() || lane.rests_until_ns.is_some()
     }
 
     /// Has the member of a connection, which just joined, get only what comes behind `position`:
@@ -310,14 +371,22 @@ impl Lanes {
     }
 
     /// Takes in that all a sweep visited are flushed: each of them has everything, waits for
-    /// budget, or is blocked.
-    pub fn confirm(&mut self, swept: &Swept) {
+    /// budget, or is blocked. If the lane has moved meanwhile, it rests for `rest_ns_max` at most.
+    pub fn confirm(&mut self, swept: &Swept, now_ns: u64, rest_ns_max: u64) {
         let Some(lane) = self.lanes.get_mut(swept.key as usize) else { return };
         // The key may be another lane's by now.
-        if Arc::ptr_eq(&lane.tap, &swept.tap) {
-            lane.swept_pos = swept.target.pos;
-            self.release_passed(swept.key);
+        if !Arc::ptr_eq(&lane.tap, &swept.tap) {
+            return;
         }
+        lane.swept_pos = swept.target.pos;
+        lane.is_flushing = false;
+        let cost_ns = now_ns.saturating_sub(swept.began_ns);
+        let rest_ns = if cost_ns > CHEAP_SWEEP_NS { cost_ns.min(rest_ns_max) } else { 0 };
+        lane.rested_at_ns = now_ns + rest_ns;
+        if lane.again.is_some() {
+            self.sweep_or_rest(swept.key, now_ns);
+        }
+        self.release_passed(swept.key);
     }
 
     /// Lets go of what retention has passed, once all members have been looked at, and tells
@@ -401,10 +470,8 @@ impl Lanes {
             return Step::Visit(member);
         }
         let swept = lane.end_sweep(key);
-        if lane.sweep.is_none() {
-            self.sweeping.pop_front();
-            self.quantum = QUANTUM;
-        }
+        self.sweeping.pop_front();
+        self.quantum = QUANTUM;
         swept.map_or(Step::Idle, Step::Finished)
     }
 }
@@ -441,11 +508,25 @@ impl CoreLane {
         over.into_iter().filter(|m| ahead.remove(&m.conn).is_some_and(is_behind)).collect()
     }
 
-    fn begin_sweep(&mut self, published_ns: u64) {
+    /// Looks how far the lane has come.
+    fn take_in(&mut self) {
+        self.is_hurried |= self.tap.take_hurry();
+        let published_ns = self.tap.clear();
+        let before = self.reader.head();
+        self.reader.refresh();
+        if self.reader.head() != before {
+            self.again = self.again.or(Some(published_ns));
+        }
+    }
+
+    fn begin_sweep(&mut self, now_ns: u64) {
+        self.is_hurried = false;
+        let published_ns = self.again.take().unwrap_or(now_ns);
         let len = self.members.len().max(1);
         self.first = (self.first + len.div_ceil(ROTATION)) % len;
         let target = self.reader.head();
-        self.sweep = Some(Sweep { next: self.first, left: len, target, published_ns });
+        let began_ns = now_ns;
+        self.sweep = Some(Sweep { next: self.first, left: len, target, began_ns, published_ns });
     }
 
     /// Members have changed places: one that was not visited yet may now stand where the sweep has
@@ -467,12 +548,9 @@ impl CoreLane {
         Some(self.members[index])
     }
 
-    /// Ends the sweep, and begins the next at once if the lane has moved meanwhile.
     fn end_sweep(&mut self, key: u32) -> Option<Swept> {
-        let Sweep { target, published_ns, .. } = self.sweep.take()?;
-        if let Some(published_ns) = self.again.take() {
-            self.begin_sweep(published_ns);
-        }
-        Some(Swept { key, tap: Arc::clone(&self.tap), target, published_ns })
+        let Sweep { target, began_ns, published_ns, .. } = self.sweep.take()?;
+        self.is_flushing = true;
+        Some(Swept { key, tap: Arc::clone(&self.tap), target, began_ns, published_ns })
     }
 }

@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::clock::{self, Clock};
 use crate::delivery::doorbell::Wake;
+use crate::net::alarm::Alarm;
 use crate::net::backend::{Backend, Readiness, Source, Stream};
 use crate::net::socket;
 
@@ -19,8 +20,10 @@ use crate::net::socket;
 const EVENTS_MAX: usize = 16 << 10;
 /// The waker's token.
 const WAKER: Token = Token(usize::MAX);
+/// The alarm's token.
+const ALARM: Token = Token(usize::MAX - 1);
 /// Tokens from here on are entrances', in order; those below are connections' keys.
-const ENTRANCES: usize = usize::MAX - 16;
+const ENTRANCES: usize = usize::MAX - 17;
 
 /// See the file header.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct MioBackend {
     poll: Poll,
     events: Events,
     listeners: Vec<TcpListener>,
+    alarm: Alarm,
     clock: Clock,
 }
 
@@ -36,12 +40,14 @@ impl MioBackend {
     /// table of its own, because other threads use the waker.
     ///
     /// # Errors
-    /// As `epoll_create(2)` and `eventfd(2)`.
+    /// As `epoll_create(2)`, `eventfd(2)` and `timerfd_create(2)`.
     pub fn new(clock: Clock) -> io::Result<(Self, impl Wake + 'static)> {
         let poll = Poll::new()?;
         let wake = EventfdWake(Waker::new(poll.registry(), WAKER)?);
+        let mut alarm = Alarm::new()?;
+        poll.registry().register(&mut alarm, ALARM, Interest::READABLE)?;
         let events = Events::with_capacity(EVENTS_MAX);
-        Ok((Self { poll, events, listeners: Vec::new(), clock }, wake))
+        Ok((Self { poll, events, listeners: Vec::new(), alarm, clock }, wake))
     }
 
     /// Adds an entrance, after those there are.
@@ -61,6 +67,10 @@ impl Backend for MioBackend {
 
     fn poll(&mut self, events: &mut Vec<Readiness>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
+        // A poll counts whole milliseconds, rounded up.
+        if let Some(timeout) = timeout.filter(|timeout| timeout.subsec_nanos() % 1_000_000 != 0) {
+            self.alarm.set(timeout)?;
+        }
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
@@ -93,7 +103,7 @@ impl Backend for MioBackend {
 /// None where it only ended the sleep.
 fn readiness(event: &Event) -> Option<Readiness> {
     let source = match event.token() {
-        WAKER => return None,
+        WAKER | ALARM => return None,
         Token(entrance) if entrance >= ENTRANCES => Source::Entrance(entrance - ENTRANCES),
         Token(key) => Source::Conn(key as u32),
     };

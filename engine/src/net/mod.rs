@@ -1,6 +1,7 @@
 //! The network: sockets and their options, plain or TLS, and the addresses of peers. Must not know
 //! HTTP, frames or feeds.
 
+pub mod alarm;
 pub mod backend;
 pub mod descriptors;
 pub mod forwarded;

@@ -303,6 +303,8 @@ section! {
         bytes_per_slice: usize,
         /// Bytes written to one socket before the next has its turn.
         bytes_per_socket: usize,
+        /// How long a topic that moves again soon may rest, µs.
+        rest_us_max: u64,
         /// Kernel memory of one socket's unsent bytes; 0 leaves it to the kernel.
         send_buffer_bytes: usize,
         /// How long a socket may take no bytes, ms.

@@ -432,6 +432,14 @@ pub const KNOBS: &[Knob] = &[
     ),
     integer(
         "flush",
+        "rest_us_max",
+        (2_000, 0, 1_000_000, "µs"),
+        "A topic that moves again while it is sent to its subscribers, or soon after, rests for \
+         as long as that took, this at most, so that one write carries more messages. The first \
+         message after a quiet time never waits. 0 sends at once, which costs more.",
+    ),
+    integer(
+        "flush",
         "send_buffer_bytes",
         (256 * KIB, 0, 64 * MIB, "bytes"),
         "Kernel memory for what one socket has not taken yet (SO_SNDBUF). Left to itself (0) the \

@@ -29,6 +29,8 @@ use crate::tokens::Token;
 
 /// What happens in a seed.
 const STEPS: usize = 800;
+/// How long a lane may rest: the default of `flush.rest_us_max`.
+const REST_NS_MAX: u64 = 2 * MS;
 /// Turns in which everything must have settled once nothing holds it up.
 const SETTLING_TURNS_MAX: usize = 200_000;
 /// What one turn may ask of its sockets.
@@ -138,7 +140,7 @@ impl World {
         }
         self.step_log();
         if self.rng.random_ratio(1, 100) {
-            self.run_until_asleep();
+            self.run_until_rested();
             self.check_prompt();
         }
         for index in 0..self.cores.len() {
@@ -358,9 +360,17 @@ impl World {
             self.release();
             self.run_until_asleep();
             self.settle_log();
+            self.run_until_rested();
             self.check_prompt();
             self.clock.advance(50 * MS);
         }
+    }
+
+    /// Runs the cores until no lane rests either.
+    fn run_until_rested(&mut self) {
+        self.run_until_asleep();
+        self.clock.advance(REST_NS_MAX);
+        self.run_until_asleep();
     }
 
     /// Runs the cores until none has anything to do at once.
