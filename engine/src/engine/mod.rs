@@ -5,6 +5,7 @@ pub mod follower;
 pub mod handle;
 pub mod log_side;
 pub mod metronome;
+pub mod notify;
 pub mod publisher;
 pub mod serve;
 

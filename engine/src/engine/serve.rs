@@ -1,5 +1,6 @@
-//! The engine as a process: runs until it has drained or a signal ends it, and reads its settings
-//! again. Must not know what starting and stopping take (that is `engine`).
+//! The engine as a process: runs until it has drained or a signal ends it, reads its settings
+//! again, and has the service manager told of that. Must not know what starting and stopping take
+//! (that is `engine`).
 
 use std::io;
 use std::sync::mpsc;
@@ -10,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::auth::rules;
+use crate::engine::notify::Notifier;
 use crate::engine::{Engine, StartError};
 use crate::net::socket;
 use crate::net::tls::certificates;
@@ -44,12 +46,14 @@ pub fn run<T>(
     );
     log_capacity(&engine);
     let attached = attach(&engine)?;
+    let mut notifier = Notifier::ready(&engine);
     let mut is_told_to_end = false;
     while !(engine.has_failed() || engine.is_drained()) {
         let drains = engine.shared.is_draining();
         let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
-        match hearing.recv_timeout(wait) {
-            Ok(SIGHUP) => reload(&engine, reloader.as_mut()),
+        let heard = hearing.recv_timeout(wait.min(notifier.until_look(&engine)));
+        match heard {
+            Ok(SIGHUP) => notifier.reloading(|| reload(&engine, reloader.as_mut())),
             Ok(signal) if is_told_to_end => {
                 tracing::warn!(signal, "second signal: stopping at once");
                 break;
@@ -62,7 +66,9 @@ pub fn run<T>(
             Err(_) if drains => {}
             Err(_) => engine.tidy(),
         }
+        notifier.look(&engine);
     }
+    notifier.stopping(&engine);
     drop(attached);
     engine.stop()?;
     tracing::info!("stopped");

@@ -40,6 +40,11 @@ impl<const LOG2_MIN: u32, const N: usize> Histogram<LOG2_MIN, N> {
         self.sum.add(value.saturating_mul(times));
     }
 
+    /// How many values there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(Counter::value).fold(0, u64::wrapping_add)
+    }
+
     /// Adds up `histograms`, in units of which one has `per_unit`.
     pub fn merge<'h>(histograms: impl Iterator<Item = &'h Self>, per_unit: f64) -> Merged {
         let (mut counts, mut sum) = ([0; N], 0.0);
