@@ -3,9 +3,6 @@ there are such. Must not evaluate one, nor start what could."""
 
 import re
 
-# Metrics without a series until something goes wrong that no test can bring about at will.
-# docs/backplane.md has their labels.
-QUIET = {"gridcast_backplane_gaps_total": {"reason"}}
 OF_EVERY_TARGET = {"job", "instance"}
 # What Grafana replaces before it asks.
 VARIABLES = {"$__rate_interval": "1m", "$job": "gridcast", "$instance": ".*"}
@@ -29,7 +26,7 @@ class Known:
         """What is named in an expression and is not there."""
         usable = set(OF_EVERY_TARGET)
         for metric, matchers in SELECTOR.findall(expression):
-            labels = self._labels(metric)
+            labels = self.metrics.get(metric)
             if labels is None:
                 yield f"{where}: there is no metric {metric}"
                 continue
@@ -40,20 +37,11 @@ class Known:
             unknown = {name.strip() for name in names.split(",")} - usable
             yield from (f"{where}: no metric here has a label {name}" for name in sorted(unknown))
 
-    def is_quiet(self, expression):
-        """Whether an expression cannot have data in a test."""
-        return any(metric in QUIET for metric, _ in SELECTOR.findall(expression))
-
-    def _labels(self, metric):
-        if metric in QUIET:
-            return QUIET[metric] | OF_EVERY_TARGET
-        return self.metrics.get(metric)
-
     def _of_matcher(self, where, metric, matcher):
         label, operator, value = matcher
-        if label not in self._labels(metric):
+        if label not in self.metrics[metric]:
             yield f"{where}: {metric} has no label {label}"
-        elif label not in OF_EVERY_TARGET and metric not in QUIET:
+        elif label not in OF_EVERY_TARGET:
             words = value.split("|") if "~" in operator else [value]
             unknown = set(words) - self.metrics[metric][label]
             yield from (f"{where}: {metric} has no {label}=\"{word}\"" for word in sorted(unknown))

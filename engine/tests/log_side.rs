@@ -264,6 +264,19 @@ fn what_is_refused_is_counted_though_nobody_is_told_of_each() {
     assert!(matches!(raw.next(), Told::Close(4503, _)));
 }
 
+/// Nothing was taken on, and nobody is told of each message: the end of its socket is all it hears.
+#[test]
+fn what_a_raw_publisher_sends_while_the_log_refuses_is_counted() {
+    let (server, log) = Log::up(&[]);
+    let mut raw = server.publisher("a");
+    drop(log);
+    raw.say("1");
+    assert!(matches!(raw.next(), Told::Close(4503, _)));
+    let refused = "publishes_refused_total{reason=\"unavailable\"}";
+    assert_eq!(server.metric(refused), 1);
+    assert_eq!(server.metric("publishes_total"), 0, "it was not taken on");
+}
+
 #[test]
 fn whoever_lets_go_of_the_log_refuses_all_who_wait() {
     let (server, log) = Log::up(&[]);

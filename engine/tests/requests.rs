@@ -460,6 +460,13 @@ fn metrics_tell_of_the_process_and_of_the_cores() {
     let server = Server::start(&[("server.cores", "2")]);
     let page = get(&server, "/metrics").body;
     assert!(page.contains("\ngridcast_ready 1\n"), "{page}");
+    assert!(page.contains("\ngridcast_draining 0\n"), "{page}");
+    for budget in ["log", "pending", "sockets"] {
+        for name in ["used", "limit"] {
+            let series = format!("\ngridcast_memory_budget_{name}_bytes{{budget=\"{budget}\"}} ");
+            assert!(page.contains(&series), "{series} in {page}");
+        }
+    }
     assert!(page.contains("\ngridcast_cores 2\n"), "the threads that have connections: {page}");
     let version = env!("CARGO_PKG_VERSION");
     assert!(

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::core::conn::{Closing, Publisher, Role};
 use crate::core::flags::Flags;
 use crate::core::reading::Consumed;
-use crate::core::submission::{Reply, Submission};
+use crate::core::submission::{Refused, Reply, Submission};
 use crate::core::wheel::TICKS_PER_S;
 use crate::feed::encoder;
 use crate::feed::message::Message;
@@ -136,6 +136,10 @@ impl<B: Backend> Core<B> {
             }
         };
         if let Err(error) = published {
+            // That it ends is all that this publisher is told.
+            if let (Some(log), FeedError::Unavailable) = (self.shared.submission.log(), &error) {
+                log.count_refused(Refused::Unavailable);
+            }
             self.close(key, &Close::new(CloseCode::OverCapacity, error.to_string()));
         }
     }

@@ -300,6 +300,9 @@ impl Shared {
         let cells = cores.chain([Arc::clone(&self.metronome)]);
         let cells: Vec<_> = cells.chain(self.outside.cells()).collect();
         let usage = self.registry.usage();
+        let config = self.config.load();
+        let (pending, sockets) = self.memory_in_use(&config);
+        let logs = Usage { held_bytes: usage.log_bytes, bytes_max: config.memory.log_bytes_max };
         let snapshot = Snapshot {
             topics: usage.topics as u64,
             awaited: usage.awaited as u64,
@@ -309,6 +312,8 @@ impl Shared {
             publishes_refused: self.submission.refused(),
             log_lines_dropped: lines::dropped(),
             ready: self.is_ready(),
+            draining: self.is_draining(),
+            budgets: [("log", logs), ("pending", pending), ("sockets", sockets)],
             cores: self.ports.len() as u64,
             process: Process::read(),
         };

@@ -275,7 +275,7 @@ impl Submission {
         }
     }
 
-    /// How many messages were taken on and refused later, by the name of the reason.
+    /// How many messages were refused without being answered at once, by the name of the reason.
     #[must_use]
     pub fn refused(&self) -> [(&'static str, u64); Refused::ALL.len()] {
         Refused::ALL.map(|reason| {
@@ -300,7 +300,8 @@ pub struct Submitting {
     queue: Mutex<Queue>,
     frames: AtomicU64,
     bytes: AtomicU64,
-    /// Messages that were refused after they were taken on, in the order of [`Refused::ALL`].
+    /// Messages that were refused after they were taken on, or of a publisher that is told of none,
+    /// in the order of [`Refused::ALL`].
     refused: [AtomicU64; Refused::ALL.len()],
     /// Since when the log does not answer, or one of the values below.
     state: AtomicU64,
@@ -386,7 +387,8 @@ impl Submitting {
         (self.frames.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
-    /// Counts a message that was taken on and is refused. Not every publisher is told of each.
+    /// Counts a message that is refused, of a publisher that is told of no single one, or after it
+    /// was taken on.
     pub fn count_refused(&self, reason: Refused) {
         self.refused_for(reason).fetch_add(1, Ordering::Relaxed);
     }

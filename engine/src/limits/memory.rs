@@ -23,7 +23,7 @@ pub enum Level {
 }
 
 /// Bytes in use of one budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// In use.
     pub held_bytes: u64,

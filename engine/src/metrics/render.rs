@@ -2,13 +2,14 @@
 //! Must not keep anything between two scrapes.
 
 use crate::http::status::Status;
+use crate::limits::memory::Usage;
 use crate::metrics::counter::Counter;
 use crate::metrics::histogram::{Histogram, Merged};
 use crate::metrics::process::Process;
 use crate::metrics::{AuthOutcome, CloseReason, CoreMetrics, Gate, Role, TlsFailure};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
@@ -33,6 +34,10 @@ pub struct Snapshot {
     pub log_lines_dropped: u64,
     /// Whether the engine takes on work: neither starting nor draining.
     pub ready: bool,
+    /// Whether it closes its connections because it is going to end.
+    pub draining: bool,
+    /// What memory is bounded by, by the name of the budget.
+    pub budgets: [(&'static str, Usage); 3],
     /// Event loops there are.
     pub cores: u64,
     /// What the kernel says of the process.
@@ -201,6 +206,7 @@ impl Collector for Scrape {
         self.encode_labelled_totals(&mut encoder)?;
         self.encode_connections(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
+        self.encode_budgets(&mut encoder)?;
         self.encode_build(&mut encoder)?;
         self.encode_histograms(&mut encoder)
     }
@@ -224,7 +230,8 @@ impl Scrape {
     fn encode_labelled_totals(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let refused = self.snapshot.publishes_refused;
         let refused = refused.map(|(reason, count)| (reason.to_owned(), count));
-        let help = "Messages counted as published that the log did not take in time, by reason.";
+        let help =
+            "Messages that the log did not take, of publishers that are told of none, by reason.";
         labelled_counters(encoder, "publishes_refused", help, "reason", &refused)?;
 
         let word = |reason: &CloseReason| reason.word().to_owned();
@@ -296,10 +303,32 @@ impl Scrape {
             ("patterns", "Patterns that somebody follows.", self.snapshot.patterns),
             ("cores", "Event loops running.", self.snapshot.cores),
             ("ready", "1 while the engine takes on work.", self.snapshot.ready.into()),
+            (
+                "draining",
+                "1 while connections are closed before the end.",
+                self.snapshot.draining.into(),
+            ),
         ] {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
         }
         Ok(())
+    }
+
+    /// Budgets that set no limit have an infinite one, so that a share of it is zero.
+    fn encode_budgets(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let of = |value: fn(&Usage) -> f64| {
+            self.snapshot.budgets.map(|(name, usage)| (name.to_owned(), value(&usage)))
+        };
+        let used = of(|usage| usage.held_bytes as f64);
+        let help = "Memory in use of each budget; of sockets as it is reckoned.";
+        let (name, unit) = ("memory_budget_used", Some(&Unit::Bytes));
+        labelled_gauges(encoder, name, unit, help, ("budget", &used))?;
+        let limits = of(|usage| match usage.bytes_max {
+            0 => f64::INFINITY,
+            bytes_max => bytes_max as f64,
+        });
+        let help = "Limit of each budget: memory.log_bytes_max and the like.";
+        labelled_gauges(encoder, "memory_budget_limit", unit, help, ("budget", &limits))
     }
 
     fn encode_build(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -361,7 +390,7 @@ fn labelled_gauges(
     name: &str,
     unit: Option<&Unit>,
     help: &str,
-    (label, values): (&str, &[(String, u64)]),
+    (label, values): (&str, &[(String, impl EncodeGaugeValue)]),
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
     for (word, value) in values {
@@ -405,8 +434,14 @@ mod tests {
             core.set_memory(1000, 5, 10);
             core.swept(2_000_000);
         }
-        let snapshot =
-            Snapshot { connections: 5, log_bytes: 7, ready: true, ..Snapshot::default() };
+        let usage = |held_bytes, bytes_max| Usage { held_bytes, bytes_max };
+        let snapshot = Snapshot {
+            connections: 5,
+            log_bytes: 7,
+            ready: true,
+            budgets: [("log", usage(7, 8)), ("pending", usage(0, 9)), ("sockets", usage(6, 0))],
+            ..Snapshot::default()
+        };
         let text = render(&cells, &snapshot, |_| ());
         assert!(!text.contains("status=\"2"), "a success is no refusal");
         for expected in [
@@ -419,7 +454,12 @@ mod tests {
             "gridcast_requests_refused_total{status=\"404\"} 2",
             "gridcast_memory_bytes{kind=\"connections\"} 2000",
             "gridcast_memory_bytes{kind=\"log\"} 7",
+            "gridcast_memory_budget_used_bytes{budget=\"log\"} 7.0",
+            "gridcast_memory_budget_limit_bytes{budget=\"log\"} 8.0",
+            "gridcast_memory_budget_used_bytes{budget=\"pending\"} 0.0",
+            "gridcast_memory_budget_limit_bytes{budget=\"sockets\"} inf",
             "gridcast_ready 1",
+            "gridcast_draining 0",
             "gridcast_frames_per_write_bucket{le=\"8.0\"} 0",
             "gridcast_frames_per_write_bucket{le=\"16.0\"} 5",
             "gridcast_publish_to_last_write_seconds_bucket{le=\"0.001048576\"} 0",

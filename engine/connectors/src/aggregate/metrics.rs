@@ -48,6 +48,11 @@ impl Metrics {
     #[must_use]
     pub fn of(&self, aggregate: &str) -> Counters {
         let name = Name { aggregate: aggregate.to_owned() };
+        let of_machine = Counts::default().dropped().map(|(reason, _)| reason);
+        for reason in of_machine.into_iter().chain(["refused", "retention", "topic_too_long"]) {
+            // Made, and at zero: an alert sees the first only where zero came before.
+            drop(self.dropped.get_or_create(&Reason { aggregate: aggregate.to_owned(), reason }));
+        }
         Counters {
             messages: self.messages.get_or_create_owned(&name),
             results: self.results.get_or_create_owned(&name),

@@ -40,6 +40,10 @@ struct Arrivals {
 /// From a millisecond to what only satellites and storms need.
 const DELAYS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 60.0];
 
+/// What becomes of messages that no tick has.
+const OUTCOMES: [&str; 7] =
+    ["ahead", "late", "missed", "no_room", "refused", "twice", "unreadable"];
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -70,6 +74,10 @@ impl Metrics {
     pub fn of(&self, group: &str) -> Counters {
         let ticks = |complete| Ticks { group: group.to_owned(), complete };
         let label = Group { group: group.to_owned() };
+        for outcome in OUTCOMES {
+            // Made, and at zero: an alert sees the first only where zero came before.
+            drop(self.arrivals.get_or_create(&Arrivals { group: group.to_owned(), outcome }));
+        }
         Counters {
             complete: self.ticks.get_or_create_owned(&ticks("true")),
             incomplete: self.ticks.get_or_create_owned(&ticks("false")),

@@ -7,8 +7,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+/// Why gaps were told, each from the start: an alert sees the first only where zero came before.
+const GAP_REASONS: [&str; 7] =
+    ["damaged", "epoch", "expired", "refused", "relay", "retention", "unknown"];
+/// The errors that this folder counts, those of the way to the other system left out.
+const ERROR_REASONS: [&str; 8] =
+    ["closed", "forked", "frames", "jump", "refused", "replaced", "shards", "shorter"];
+
 /// Clones share their counts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     /// Whether this node is connected and reads what the others send.
     pub up: Gauge,
@@ -69,11 +76,36 @@ impl Flow {
     fn register(&self, registry: &mut Registry, word: &str, what: &str) {
         let mut add = |name: &str, help: &str, counter: &Counter| {
             let name = format!("backplane_{word}_{name}");
-            registry.register(name, format!("{help} that this node has {what}."), counter.clone());
+            registry.register(name, format!("{help} that this node has {what}"), counter.clone());
         };
         add("batches", "Batches", &self.batches);
         add("bytes", "Bytes of batches", &self.bytes);
         add("frames", "Frames", &self.frames);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let family = |reasons: &[&'static str]| {
+            let family = Family::<Reason, Counter>::default();
+            reasons.iter().for_each(|&reason| drop(family.get_or_create(&Reason { reason })));
+            family
+        };
+        Self {
+            up: Gauge::default(),
+            sessions: Counter::default(),
+            sent: Flow::default(),
+            read: Flow::default(),
+            lag_frames: Gauge::default(),
+            lag_ms: Gauge::default(),
+            peers: Gauge::default(),
+            resends: Counter::default(),
+            duplicates: Counter::default(),
+            epochs_raised: Counter::default(),
+            gaps: family(&GAP_REASONS),
+            gap_frames: family(&GAP_REASONS),
+            errors: family(&ERROR_REASONS),
+        }
     }
 }
 
@@ -92,10 +124,10 @@ impl Metrics {
     /// Puts the families into a registry.
     pub fn register(&self, registry: &mut Registry) {
         let gauges = [
-            ("up", "Whether this node is connected to the back-plane.", &self.up),
-            ("lag_frames", "Frames of the log that are not applied yet, about.", &self.lag_frames),
-            ("lag_ms", "Age of the batch that was read last, by both nodes' clocks.", &self.lag_ms),
-            ("peers", "Nodes heard of in the last ten seconds (relay).", &self.peers),
+            ("up", "Whether this node is connected to the back-plane", &self.up),
+            ("lag_frames", "Frames of the log that are not applied yet, about", &self.lag_frames),
+            ("lag_ms", "Age of the batch that was read last, by both nodes' clocks", &self.lag_ms),
+            ("peers", "Nodes heard of in the last ten seconds (relay)", &self.peers),
         ];
         for (name, help, gauge) in gauges {
             registry.register(format!("backplane_{name}"), help, gauge.clone());
@@ -103,10 +135,10 @@ impl Metrics {
         self.sent.register(registry, "sent", "sent");
         self.read.register(registry, "read", "read");
         let counters = [
-            ("sessions", "Times that this node was connected.", &self.sessions),
-            ("resends", "Batches that were sent again.", &self.resends),
-            ("duplicates", "Batches and frames that came again.", &self.duplicates),
-            ("epochs_raised", "Times that this node raised the epoch.", &self.epochs_raised),
+            ("sessions", "Times that this node was connected", &self.sessions),
+            ("resends", "Batches that were sent again", &self.resends),
+            ("duplicates", "Batches and frames that came again", &self.duplicates),
+            ("epochs_raised", "Times that this node raised the epoch", &self.epochs_raised),
         ];
         for (name, help, counter) in counters {
             registry.register(format!("backplane_{name}"), help, counter.clone());
@@ -116,12 +148,46 @@ impl Metrics {
 
     fn register_reasons(&self, registry: &mut Registry) {
         let families = [
-            ("gaps", "Gaps that subscribers were told of.", &self.gaps),
-            ("gap_frames", "Frames in them, as far as known.", &self.gap_frames),
-            ("errors", "What could not be used, and why sessions ended.", &self.errors),
+            ("gaps", "Gaps that subscribers were told of", &self.gaps),
+            ("gap_frames", "Frames in them, as far as known", &self.gap_frames),
+            ("errors", "What could not be used, and why sessions ended", &self.errors),
         ];
         for (name, help, family) in families {
             registry.register(format!("backplane_{name}"), help, family.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::encoding::text::encode;
+
+    fn page() -> String {
+        let (mut registry, mut page) = (Registry::default(), String::new());
+        Metrics::default().register(&mut registry);
+        encode(&mut page, &registry).unwrap();
+        page
+    }
+
+    #[test]
+    fn every_help_text_is_a_sentence_with_one_end() {
+        let page = page();
+        let helps = page.lines().filter(|line| line.starts_with("# HELP "));
+        let helps: Vec<&str> = helps.collect();
+        assert!(helps.len() > 10 && helps.iter().all(|help| help.ends_with('.')), "{page}");
+        assert!(!page.contains(".."), "{page}");
+    }
+
+    #[test]
+    fn reasons_are_there_before_anything_happens() {
+        let page = page();
+        for series in [
+            "backplane_gaps_total{reason=\"retention\"} 0",
+            "backplane_gap_frames_total{reason=\"relay\"} 0",
+            "backplane_errors_total{reason=\"forked\"} 0",
+        ] {
+            assert!(page.contains(series), "{series} in\n{page}");
         }
     }
 }

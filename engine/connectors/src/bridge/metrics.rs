@@ -45,6 +45,12 @@ struct Frame {
     r#type: &'static str,
 }
 
+/// What bridges of every kind may drop, and what errors they may count; a kind adds its own words
+/// when they first happen.
+const DROPPED: [&str; 4] = ["refused", "retention", "unacknowledged", "unavailable"];
+/// See there.
+const ERRORS: [&str; 4] = ["closed", "connect", "gap", "refused"];
+
 impl Metrics {
     /// Puts the families into a registry.
     pub fn register(&self, registry: &mut Registry) {
@@ -81,6 +87,14 @@ impl Metrics {
     #[must_use]
     pub fn of(&self, bridge: &str, kind: &str) -> Counters {
         let name = Name { bridge: bridge.to_owned(), kind: kind.to_owned() };
+        let of = |reason| Reason { bridge: bridge.to_owned(), kind: kind.to_owned(), reason };
+        // Made, and at zero: an alert sees the first only where zero came before.
+        for reason in DROPPED {
+            drop(self.dropped.get_or_create(&of(reason)));
+        }
+        for reason in ERRORS {
+            drop(self.errors.get_or_create(&of(reason)));
+        }
         let way = |direction| Way { bridge: bridge.to_owned(), kind: kind.to_owned(), direction };
         Counters {
             up: self.up.get_or_create_owned(&name),
