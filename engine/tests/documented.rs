@@ -81,7 +81,7 @@ fn the_protocol_page_leaves_nothing_out() {
 }
 
 /// What a client may meet on the wire, beside close codes.
-const WORDS: [&str; 47] = [
+const WORDS: [&str; 50] = [
     "/v1/feed/",
     "/v1/history/",
     "/v1/publish/",
@@ -99,6 +99,8 @@ const WORDS: [&str; 47] = [
     "\"unsubscribe\"",
     "\"publish\"",
     "\"subscribed\"",
+    "\"auth\"",
+    "\"authenticated\"",
     "\"unsubscribed\"",
     "\"published\"",
     "\"gap\"",
@@ -113,6 +115,7 @@ const WORDS: [&str; 47] = [
     "`bad_request`",
     "`forbidden`",
     "`already_subscribed`",
+    "`unauthorised`",
     "`not_subscribed`",
     "`too_many_subscriptions`",
     "`rate_limited`",

@@ -24,6 +24,7 @@ use crate::http::response::Exchange;
 use crate::http::route::Door;
 use crate::limits::admission::Full;
 use crate::limits::rate::{PerSecond, TokenBucket};
+use crate::limits::places::Place;
 use crate::metrics;
 use crate::net::backend::Stream;
 use crate::net::transport::Transport;
@@ -215,6 +216,17 @@ pub struct Multiplexed {
 
 impl Multiplexed {
     /// Bytes of user memory held, beside its subscriptions.
+    /// It has still to say who it is.
+    pub guest: Option<Guest>,
+}
+
+/// What holds for a client until it has said who it is.
+#[derive(Debug)]
+pub struct Guest {
+    /// When it must have.
+    pub due: Tick,
+    /// Its place among all those.
+    pub place: Place,
     pub fn memory_bytes(&self) -> usize {
         // A tree's nodes are two thirds full on average.
         size_of::<Self>() + self.topics.len() * size_of::<(Target, u32)>() / 2 * 3
@@ -307,6 +319,14 @@ impl<S: Stream> Conn<S> {
     pub fn window(&mut self) -> Arc<Window> {
         Arc::clone(self.extras().window.get_or_insert_default())
     }
+    /// What holds for it until it has said who it is.
+    pub fn guest(&self) -> Option<&Guest> {
+        match &self.role {
+            Role::Multiplexed(multiplexed) => multiplexed.guest.as_ref(),
+            _ => None,
+        }
+    }
+
 
     /// True when lines of its POST have still to be published.
     pub fn has_batch(&self) -> bool {

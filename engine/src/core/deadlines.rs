@@ -1,7 +1,6 @@
 //! Deadlines: requests, pings, heartbeats, idleness, lag and closing. Owns what happens when each
 //! is over; `wheel` only knows when. Must not judge by a clock: a turn has one time.
 
-use crate::auth::Denied;
 use crate::core::conn::{Conn, Role};
 use crate::core::flags::Flags;
 use crate::core::wheel;
@@ -100,8 +99,7 @@ impl<B: Backend> Core<B> {
 
     fn handle_due(&mut self, key: u32, now: Tick) {
         if self.expiry(key).is_some_and(|expiry| expiry <= now) {
-            return self
-                .close(key, &Close::new(CloseCode::Unauthorised, Denied::Expired.to_string()));
+            return self.rights_ended(key);
         }
         if self.heartbeat_due(key).is_some_and(|due| due <= now) {
             self.beat(key);

@@ -36,7 +36,7 @@ impl<B: Backend> Core<B> {
     }
 
     pub(crate) fn consume_frame(&mut self, key: u32, bytes: &mut [u8]) -> Consumed {
-        let bytes_max = self.config.limits.message_bytes_max;
+        let bytes_max = self.message_bytes_max(key);
         let conn = &mut self.conns[key as usize];
         let decoded = conn.decoder.next(bytes, bytes_max, conn.flags.contains(Flags::INFLATES));
         let (consumed, event) = match decoded {
@@ -65,7 +65,7 @@ impl<B: Backend> Core<B> {
     }
 
     fn deflated_message(&mut self, key: u32, kind: Kind, deflated: &[u8]) {
-        let bytes_max = self.config.limits.message_bytes_max as usize;
+        let bytes_max = self.message_bytes_max(key) as usize;
         let conn = &mut self.conns[key as usize];
         let inflated = match conn.flags.contains(Flags::KEEPS_CONTEXT) {
             true => self.inflater.message_in(&mut conn.extras().context, deflated, bytes_max),

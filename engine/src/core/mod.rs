@@ -26,6 +26,7 @@ pub mod publishing;
 pub mod reading;
 pub mod recent;
 pub mod requests;
+pub mod renewal;
 pub mod rights;
 pub mod roles;
 pub mod shared;

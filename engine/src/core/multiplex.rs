@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::auth::Forbidden;
 use crate::core::Core;
-use crate::core::conn::{Multiplexed, Role};
+use crate::core::conn::{Guest, Multiplexed, Role};
 use crate::core::publishing::Outcome;
 use crate::core::submission::{Completed, Reply};
 use crate::delivery::subscriptions::Subscription;
@@ -96,7 +96,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn begin_multiplexed(
         &mut self,
         key: u32,
-        kind: LaneKind,
+        (kind, guest): (LaneKind, Option<Guest>),
         handshake: &Handshake,
         hello: bool,
     ) {
@@ -108,6 +108,7 @@ impl<B: Backend> Core<B> {
             publishes: false,
             has_heartbeat: hello,
             rate,
+            guest,
         };
         self.conns[key as usize].delivery.multiplex();
         self.upgrade(key, Role::Multiplexed(Box::new(multiplexed)), handshake);
@@ -119,6 +120,9 @@ impl<B: Backend> Core<B> {
 
     /// Carries out one message of a multiplexed client. What fails is told, with or without an id.
     pub(crate) fn handle_command(&mut self, key: u32, kind: Kind, payload: &mut [u8]) {
+        if self.conns[key as usize].guest().is_some() {
+            return self.take_first_message(key, kind, payload);
+        }
         if kind == Kind::Binary {
             let message = "commands are text messages: binary ones only come from the engine";
             return self.send_error(key, None, &Failure::new(ErrorCode::BadRequest, message));
@@ -146,6 +150,7 @@ impl<B: Backend> Core<B> {
             }
             Action::Unsubscribe { target } => self.unfollow(key, id, &target),
             Action::Publish(publish) => self.publish_multiplexed(key, id, &publish),
+            Action::Authenticate(token) => self.renew(key, id, &token),
         }
     }
 
@@ -154,11 +159,11 @@ impl<B: Backend> Core<B> {
         self.answer(key, &reply::error(id, failure.code, &failure.message));
     }
 
-    fn answer(&mut self, key: u32, text: &[u8]) {
+    pub(crate) fn answer(&mut self, key: u32, text: &[u8]) {
         self.conns[key as usize].delivery.push_private(&text_frame(text));
     }
 
-    fn multiplexed(&mut self, key: u32) -> Option<&mut Multiplexed> {
+    pub(crate) fn multiplexed(&mut self, key: u32) -> Option<&mut Multiplexed> {
         match &mut self.conns[key as usize].role {
             Role::Multiplexed(multiplexed) => Some(multiplexed),
             _ => None,
@@ -233,7 +238,12 @@ impl<B: Backend> Core<B> {
         Ok(())
     }
 
-    fn unfollow(&mut self, key: u32, id: Option<&Id>, target: &Target) -> Result<(), Failure> {
+    pub(crate) fn unfollow(
+        &mut self,
+        key: u32,
+        id: Option<&Id>,
+        target: &Target,
+    ) -> Result<(), Failure> {
         let index = self.multiplexed(key).and_then(|multiplexed| multiplexed.topics.remove(target));
         let Some(index) = index else {
             let message = format!("`{}` is not subscribed here", target.as_str());

@@ -183,7 +183,8 @@ impl<B: Backend> Core<B> {
                 self.admit_work()?;
                 let handshake = self.with_deflate(handshake, request);
                 let kind = self.lane_kind(form, &handshake);
-                self.begin_multiplexed(key, kind, &handshake, hello);
+                let guest = self.admit_guest(key)?;
+                self.begin_multiplexed(key, (kind, guest), &handshake, hello);
             }
             Route::PublishSocket { topic, handshake } => {
                 self.admit_work()?;

@@ -41,7 +41,10 @@ impl<B: Backend> Core<B> {
         if matches!(need, Need::Nothing) || !self.auth.is_on() {
             return Ok(());
         }
-        let now = Now { unix_ms: self.backend.unix_ms(), ns: self.now_ns() };
+        if matches!(presented, Err(Denied::Missing)) && self.may_come_first(route) {
+            return Ok(());
+        }
+        let now = self.both_clocks();
         let credentials = presented.as_ref().map_err(|denied| *denied);
         let granted = credentials.and_then(|held| self.auth.authenticate(held.reveal(), now));
         self.conns[key as usize].grant = match granted {
@@ -63,6 +66,11 @@ impl<B: Backend> Core<B> {
     }
 
     /// Whether a connection may subscribe to this.
+    /// The time, as tokens are judged by it.
+    pub(crate) fn both_clocks(&self) -> Now {
+        Now { unix_ms: self.backend.unix_ms(), ns: self.now_ns() }
+    }
+
     pub(crate) fn may_subscribe(&self, key: u32, target: &Target) -> Result<(), Forbidden> {
         match &self.conns[key as usize].grant {
             Some(grant) => grant.may_subscribe(target),
@@ -95,13 +103,17 @@ impl<B: Backend> Core<B> {
         })
     }
 
-    /// When a connection's rights end. Not while it is a request, nor once it is told to go.
+    /// When a connection's rights end, or it must have shown that it has some. Not while it is a
+    /// request, nor once it is told to go.
     pub(crate) fn expiry(&self, key: u32) -> Option<Tick> {
         let conn = &self.conns[key as usize];
         if conn.role.is_passing() {
             return None;
         }
         let expires_ns = conn.grant.as_ref()?.expires_ns()?;
+        if let Some(guest) = conn.guest() {
+            return Some(guest.due);
+        }
         Some(wheel::tick_of_ms(expires_ns / 1_000_000))
     }
 

@@ -21,6 +21,7 @@ use crate::feed::registry::{Identity, Registry, RegistryOptions};
 use crate::feed::retention::{Retention, RetentionClasses};
 use crate::limits::admission::Admission;
 use crate::limits::memory::Usage;
+use crate::limits::places::Places;
 use crate::metrics::CoreMetrics;
 use crate::metrics::outside::Outside;
 use crate::metrics::process::Process;
@@ -41,6 +42,8 @@ pub struct Shared {
     /// How publishes become frames.
     pub submission: Submission,
     pub(crate) admission: Admission,
+    /// Those of clients that have still to say who they are.
+    pub(crate) guests: Places,
     /// What keeps messages for longer than feeds do.
     pub(crate) stores: Stores,
     /// None while the port speaks plain HTTP.
@@ -104,6 +107,7 @@ impl Shared {
             registry: Registry::new(registry_options(&config, epoch)),
             submission: Submission::Local,
             admission: Admission::default(),
+            guests: Places::default(),
             stores: Stores::default(),
             tls,
             config: Current::new(config),

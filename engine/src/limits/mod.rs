@@ -2,4 +2,5 @@
 
 pub mod admission;
 pub mod memory;
+pub mod places;
 pub mod rate;

@@ -202,6 +202,8 @@ labels! {
         Memory = "memory",
     }
 }
+        /// `auth.first_message_max`.
+        Guests = "guests",
 
 labels! {
     /// Why a TLS handshake was not completed.

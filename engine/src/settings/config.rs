@@ -103,6 +103,10 @@ section! {
         subjects_max: usize,
         /// Whether `/metrics` needs a token of an administrator.
         metrics: bool,
+        /// How long the token of `/v1/ws` may come after the connection, ms; 0 is not at all.
+        first_message_ms: u64,
+        /// Connections that wait for it at once.
+        first_message_max: usize,
         /// Tokens without a signature, and what they may.
         token: Vec<StaticToken>,
     }

@@ -134,6 +134,20 @@ pub const KNOBS: &[Knob] = &[
         (100_000, 1, 10_000_000, "subjects"),
         "Subjects whose publishing is limited at once. Beyond it, new ones are answered 503.",
     ),
+    integer(
+        "auth",
+        "first_message_ms",
+        (0, 0, 60_000, "ms"),
+        "How long a client of /v1/ws that came without a token has to send it as its first \
+         message, so that it stands in no URL. 0: the token comes with the request. Until then a \
+         stranger holds a connection, and nothing else is done for it.",
+    ),
+    integer(
+        "auth",
+        "first_message_max",
+        (1_000, 1, 1_000_000, "connections"),
+        "Connections that may wait for that message at once. Beyond it: 503.",
+    ),
     Knob {
         section: "auth",
         key: "metrics",

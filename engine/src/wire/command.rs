@@ -47,6 +47,26 @@ pub enum Action<'l> {
     },
     /// To publish a message.
     Publish(Publish<'l>),
+    /// To be judged by this token from now on.
+    Authenticate(Token),
+}
+
+/// A token as a client sent it; nobody sees it by printing this.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The token.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
 }
 
 /// The client's name for a command: a JSON number or string, as it was written.
@@ -111,7 +131,7 @@ pub enum CommandError {
     #[error("exactly one of `data` and `data64` is needed")]
     NotOnePayload,
     /// None of the actions, or several.
-    #[error("exactly one of `subscribe`, `unsubscribe` and `publish` is needed")]
+    #[error("exactly one of `subscribe`, `unsubscribe`, `publish` and `auth` is needed")]
     NotOneAction,
     /// A subscription option with a value that is none of its own.
     #[error("`{key}`: {error}")]
@@ -239,11 +259,12 @@ fn read_command<'l>(
     for (place, (key, value)) in object.iter().enumerate().filter(|(_, (key, _))| *key != "id") {
         let (name, object) = match ACTIONS.iter().find(|known| **known == key) {
             Some(name) => (*name, value.as_object().ok_or(wrong(name, "an object"))?),
-            None => return Err(unknown_key(key, &["id", "subscribe", "unsubscribe", "publish"])),
+            None => return Err(unknown_key(key, &KEYS)),
         };
         let parsed = match name {
             "subscribe" => read_subscribe(&object, id.is_some())?,
             "unsubscribe" => read_unsubscribe(&object)?,
+            "auth" => read_auth(&object)?,
             _ => Action::Publish(Members::read(&object)?.publish(&spans.inner(place))?),
         };
         if action.replace(parsed).is_some() {
@@ -298,6 +319,18 @@ fn read_unsubscribe(object: &Object<'_, '_>) -> Result<Action<'static>, CommandE
         }
     }
     target.map(|target| Action::Unsubscribe { target }).ok_or(CommandError::NoTopic)
+}
+
+fn read_auth(object: &Object<'_, '_>) -> Result<Action<'static>, CommandError> {
+    let mut token = None;
+    let wanted = || wrong("token", "a string");
+    for (key, value) in object.iter() {
+        match key {
+            "token" => once(&mut token, key, value.as_str().ok_or_else(wanted)?.to_owned())?,
+            _ => return Err(unknown_key(key, &["token"])),
+        }
+    }
+    token.map(|token| Action::Authenticate(Token(token))).ok_or_else(wanted)
 }
 
 fn read_target(value: Value<'_, '_>) -> Result<Target, CommandError> {
@@ -448,7 +481,10 @@ const fn wrong(key: &'static str, wanted: &'static str) -> CommandError {
     CommandError::WrongValue { key, wanted }
 }
 
-const ACTIONS: [&str; 3] = ["subscribe", "unsubscribe", "publish"];
+const ACTIONS: [&str; 4] = ["subscribe", "unsubscribe", "publish", "auth"];
+
+/// What may stand in a command.
+const KEYS: [&str; 5] = ["id", "subscribe", "unsubscribe", "publish", "auth"];
 
 /// The longest id, bytes as written.
 const ID_BYTES_MAX: usize = 64;

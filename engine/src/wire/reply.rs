@@ -11,6 +11,8 @@ use crate::wire::text;
 pub enum ErrorCode {
     /// The command is malformed or makes no sense.
     BadRequest,
+    /// The client has not shown who it is.
+    Unauthorised,
     /// The client has no right to this.
     Forbidden,
     /// The client has this subscription.
@@ -33,6 +35,7 @@ impl ErrorCode {
     pub const fn word(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::Unauthorised => "unauthorised",
             Self::Forbidden => "forbidden",
             Self::AlreadySubscribed => "already_subscribed",
             Self::NotSubscribed => "not_subscribed",
@@ -96,6 +99,24 @@ pub fn published(id: &Id, epoch: Epoch, seq: u64, subscribers: u64) -> Vec<u8> {
 pub fn error(id: Option<&Id>, code: ErrorCode, message: &str) -> Vec<u8> {
     answer(id, "error", |out| {
         text::text(out, format_args!(r#""code":"{}","message":"#, code.word()));
+        text::json_string(out, message);
+    })
+}
+
+/// A token counts from now on, until `expires_ms` of UTC since 1970 if it ends.
+pub fn authenticated(id: &Id, expires_ms: Option<u64>) -> Vec<u8> {
+    answer(Some(id), "authenticated", |out| {
+        if let Some(expires_ms) = expires_ms {
+            text::text(out, format_args!(r#""expires_ms":{expires_ms}"#));
+        }
+    })
+}
+
+/// A subscription is over although nobody asked for that; `message` says why to a person.
+pub fn ended(target: &Target, code: ErrorCode, message: &str) -> Vec<u8> {
+    answer(None, "error", |out| {
+        topic(out, target);
+        text::text(out, format_args!(r#","code":"{}","message":"#, code.word()));
         text::json_string(out, message);
     })
 }
