@@ -439,6 +439,7 @@ fn connections_of_one_subject_share_its_rate() {
         (refused.status, refused.json()["error"]["code"].as_str()),
         (429, Some("rate_limited"))
     );
+    assert_eq!(refused.header("retry-after"), Some("1"), "of a line as well");
     let message = refused.json()["error"]["message"].to_string();
     let told = "more than 1 messages a second with this token (publishes_per_s)";
     assert!(message.contains(told), "{message}");

@@ -137,6 +137,21 @@ fn what_retention_took_is_told() {
     assert_eq!(data(&history(&server, "a").0), [5, 6, 7, 8, 9]);
 }
 
+/// Somebody who asks for what follows a position of another life must not take its frames for
+/// nothing.
+#[test]
+fn a_position_beyond_all_there_is_is_told_as_one_of_another_life() {
+    let server = Server::start(&[]);
+    server.post_numbers("a", 1, 3);
+    let epoch = server.epoch("a", "4");
+    let (newest, end) = history(&server, &format!("a?from={epoch}-4"));
+    assert_eq!((newest.len(), &end["complete"]), (0, &json!(true)));
+    let (all, end) = history(&server, &format!("a?from={epoch}-5"));
+    assert_eq!(all[0], json!({"gap": {"from": 0, "to": 0, "reason": "epoch"}}));
+    assert_eq!(data(&all[1..]), [1, 2, 3, 4]);
+    assert_eq!(end["next"], format!("{epoch}-4"));
+}
+
 #[test]
 fn the_other_formats_hold_the_same() {
     let server = Server::start(&[]);

@@ -114,7 +114,9 @@ fn who_asks_is_greeted_and_hears_that_the_engine_lives() {
         let mut hello = hear(&mut client);
         epochs.push(hello["hello"]["epoch"].take());
         let version = env!("CARGO_PKG_VERSION");
-        let expected = json!({"version": version, "heartbeat_ms": 100, "epoch": null});
+        let expected = json!({
+            "version": version, "heartbeat_ms": 100, "epoch": null, "message_bytes_max": 1 << 20,
+        });
         assert_eq!(hello, json!({"hello": expected}));
         let beats = [hear(&mut client), hear(&mut client)];
         let [first, second] = beats.map(|beat| beat["beat"]["t"].as_u64().unwrap());

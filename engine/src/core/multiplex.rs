@@ -114,7 +114,8 @@ impl<B: Backend> Core<B> {
         self.upgrade(key, Role::Multiplexed(Box::new(multiplexed)), handshake);
         if hello {
             let heartbeat_ms = self.config.keepalive.heartbeat_ms;
-            self.answer(key, &reply::hello(heartbeat_ms, self.shared.registry.epoch()));
+            let bytes_max = self.config.limits.message_bytes_max;
+            self.answer(key, &reply::hello(heartbeat_ms, self.shared.registry.epoch(), bytes_max));
         }
     }
 

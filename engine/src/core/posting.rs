@@ -20,6 +20,7 @@ use crate::http::response::{CONTINUE, Exchange, Response};
 use crate::http::status::Status;
 use crate::limits::rate::TokenBucket;
 use crate::net::backend::Backend;
+use crate::wire::command::CommandError;
 
 impl<B: Backend> Core<B> {
     pub(crate) fn begin_post(
@@ -125,7 +126,7 @@ impl<B: Backend> Core<B> {
 
     fn post_line(&mut self, key: u32, number: u64, line: &[u8]) -> Result<Outcome, Refusal> {
         let mut parser = std::mem::take(&mut self.commands);
-        let parsed = parser.publish(line).map_err(|error| Refusal::bad(error.to_string()));
+        let parsed = parser.publish(line).map_err(refuse_line);
         let posted = parsed.and_then(|publish| {
             let message = Message::of_client(publish.kind, &publish.payload);
             self.post(key, &publish.topic, message, Reply::Line(number))
@@ -143,13 +144,15 @@ impl<B: Backend> Core<B> {
         };
         let Batch { done, failed, first, .. } = batch;
         let mut reply = serde_json::json!({ "published": done, "failed": failed });
-        let mut status = Status::Ok;
+        let (mut status, mut headers) = (Status::Ok, Vec::new());
         if let Some((line, refusal)) = first {
             status = refusal.status;
+            // The rest of its headers is about connections that are refused.
+            headers.extend(refusal.headers.iter().filter(|(name, _)| *name == "Retry-After"));
             let (code, message) = (status.error_code(), &refusal.message);
             reply["error"] = serde_json::json!({ "code": code, "line": line, "message": message });
         }
-        let response = Response::json(status, reply.to_string() + "\n");
+        let response = Response { headers, ..Response::json(status, reply.to_string() + "\n") };
         self.respond(key, &response, &posting.exchange);
     }
 
@@ -207,6 +210,14 @@ impl Posting {
         });
         Response::json(Status::Ok, reply.to_string() + "\n")
     }
+}
+
+fn refuse_line(error: CommandError) -> Refusal {
+    let status = match error {
+        CommandError::EnginesTopic => Status::Forbidden,
+        _ => Status::BadRequest,
+    };
+    Refusal::new(status, error.to_string())
 }
 
 fn too_many(text: String) -> Refusal {

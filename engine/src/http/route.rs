@@ -174,6 +174,9 @@ impl Route {
             Method::Post => endpoint.post(request, Body::new(framing, settings.body_bytes_max)),
             Method::Other => Err(endpoint.refuse_method()),
         }
+        if !endpoint.takes(request.method) {
+            return Err(endpoint.refuse_method());
+        }
     }
 }
 
@@ -237,6 +240,17 @@ impl<'p> Endpoint<'p> {
                 let topic = publish_topic(request, rest)?;
                 let handshake = require_websocket(request)?.with_offered_protocol(request)?;
                 Ok(Route::PublishSocket { topic, handshake })
+    fn takes(&self, method: Method) -> bool {
+        let name = match method {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Options => "OPTIONS",
+            Method::Other => return false,
+        };
+        self.methods().split(", ").any(|taken| taken == name)
+    }
+
             }
             Self::Multiplexed => multiplexed(request),
             Self::Echo => {

@@ -47,12 +47,14 @@ impl ErrorCode {
     }
 }
 
-/// The greeting: which engine this is, in which of its lives, and how long it is silent at most.
-pub fn hello(heartbeat_ms: u64, epoch: Epoch) -> Vec<u8> {
+/// The greeting: which engine this is, in which of its lives, how long it is silent at most, and
+/// how long a message may be that it is sent.
+pub fn hello(heartbeat_ms: u64, epoch: Epoch, message_bytes_max: u32) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     answer(None, "hello", |out| {
         text::text(out, format_args!(r#""version":"{version}","heartbeat_ms":{heartbeat_ms}"#));
         text::text(out, format_args!(r#","epoch":"{epoch}""#));
+        text::text(out, format_args!(r#","message_bytes_max":{message_bytes_max}"#));
     })
 }
 

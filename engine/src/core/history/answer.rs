@@ -314,7 +314,13 @@ impl Answer {
         let own = |position: &Position| position.epoch == feed.epoch();
         let expired = (1, GapReason::Expired);
         let (first, missing) = match (self.last, self.question.from) {
+        // What was never reached was handed out by another life of the topic.
+        let beyond =
+            |position: &Position| position.seq > feed.last_seq() && !feed.is_behind(*position);
             (Some(last), _) if own(&last) => {
+            (Some(last), _) if own(&last) && beyond(&last) => {
+                (tail_ordinal, Some((0, GapReason::Epoch)))
+            }
                 let (first, is_known) = feed.ordinal_after(last.seq);
                 (first, (!is_known).then_some(expired))
             }
