@@ -81,9 +81,10 @@ fn the_protocol_page_leaves_nothing_out() {
 }
 
 /// What a client may meet on the wire, beside close codes.
-const WORDS: [&str; 50] = [
+const WORDS: [&str; 51] = [
     "/v1/feed/",
     "/v1/history/",
+    "/v1/poll/",
     "/v1/publish/",
     "/v1/publish`",
     "/v1/ws",
@@ -98,9 +99,9 @@ const WORDS: [&str; 50] = [
     "\"subscribe\"",
     "\"unsubscribe\"",
     "\"publish\"",
-    "\"subscribed\"",
     "\"auth\"",
     "\"authenticated\"",
+    "\"subscribed\"",
     "\"unsubscribed\"",
     "\"published\"",
     "\"gap\"",
@@ -114,8 +115,8 @@ const WORDS: [&str; 50] = [
     "\"feed\"",
     "`bad_request`",
     "`forbidden`",
-    "`already_subscribed`",
     "`unauthorised`",
+    "`already_subscribed`",
     "`not_subscribed`",
     "`too_many_subscriptions`",
     "`rate_limited`",

@@ -81,7 +81,10 @@ fn a_later_end_is_obeyed_and_so_is_an_earlier_one() {
 #[test]
 fn what_the_new_token_does_not_allow_is_ended_and_told() {
     let site = Site::new("");
-    let rights = |subscribe: &[&str], publish: &[&str]| json!({"gridcast": {"subscribe": subscribe, "publish": publish}});
+    let rights = |subscribe: &[&str], publish: &[&str]| {
+        let rights = json!({"subscribe": subscribe, "publish": publish});
+        json!({"gridcast": rights})
+    };
     for protocol in ["gridcast.v1.json", "gridcast.v1.bin"] {
         let path = format!("/v1/ws?token={}", site.token(rights(&["#"], &["#"])));
         let mut client =

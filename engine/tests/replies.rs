@@ -65,6 +65,30 @@ const ROWS: &[Row] = &[
                 {\"error\":{\"code\":\"bad_request\",\"line\":2,\"message\":{any}},\
                 \"failed\":1,\"published\":1}\u{a}",
     },
+    Row {
+        request: "POST /v1/publish HTTP/1.1\nHost: h\nContent-Type: application/x-ndjson\n\
+                  Content-Length: 28\nConnection: close\n\n{\"topic\":\"$sys/x\",\"data\":1}\u{a}",
+        reply: "HTTP/1.1 403 Forbidden\nConnection: close\nContent-Type: application/json\n\
+                Content-Length: {length}\n\n\
+                {\"error\":{\"code\":\"forbidden\",\"line\":1,\"message\":{any}},\
+                \"failed\":1,\"published\":0}\u{a}",
+    },
+    // A method that an endpoint has not is told first, whatever else is wrong.
+    Row {
+        request: "GET /v1/publish HTTP/1.1\nHost: h\nContent-Length: 1\n\nx",
+        reply: "HTTP/1.1 405 Method Not Allowed\nConnection: close\nAllow: POST, OPTIONS\n\
+                Content-Type: application/json\nContent-Length: {length}\n\n\
+                {\"error\":{\"code\":\"method_not_allowed\",\
+                \"message\":\"the methods here are POST, OPTIONS\"}}\u{a}",
+    },
+    Row {
+        request: "GET /v1/poll/t?from=oldest&limit=1 HTTP/1.1\nHost: h\nConnection: close\n\n",
+        reply: "HTTP/1.1 200 OK\nConnection: close\nContent-Type: application/json\n\
+                Cache-Control: no-store\nETag: \"{epoch}-1\"\nContent-Length: {length}\n\n\
+                {\"records\":[{\"topic\":\"t\",\"epoch\":\"{epoch}\",\"seq\":1,\"time_ms\":{time},\
+                \"data64\":\"YWI=\"}],\
+                \"end\":{\"next\":\"{epoch}-1\",\"records\":1,\"complete\":false}}\u{a}",
+    },
     // Two lengths for one body are how requests are smuggled.
     Row {
         request: "POST /v1/publish/t HTTP/1.1\nHost: h\nContent-Length: 2\n\
@@ -180,6 +204,8 @@ fn expected(row: &Row, real: &str) -> String {
     }
     let epoch = real.split("\"epoch\":\"").nth(1).and_then(|rest| rest.split('"').next());
     text = text.replace("{epoch}", epoch.unwrap_or_default());
+    let time = real.split("\"time_ms\":").nth(1).and_then(|rest| rest.split(',').next());
+    text = text.replace("{time}", time.unwrap_or_default());
     let body = text.rsplit("\n\n").next().unwrap_or_default().len();
     let text = text.replace("{length}", &body.to_string());
     let body_at = text.len() - body;

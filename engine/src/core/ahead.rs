@@ -43,6 +43,9 @@ impl<B: Backend> Core<B> {
         if let Some(own) = own.filter(|own| own.lane == lane) {
             let (lag, ordinal) = (own.lag, own.cursor.ordinal);
             let gap = self.lanes.feed(lane).gap_of_epoch(ordinal);
+            if conn.delivery.only_waits() {
+                return self.end_wait_for_next(key, Some(gap));
+            }
             self.tell_gap(key, lane, lag, gap);
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::auth::Grant;
 use crate::core::flags::Flags;
 use crate::core::history::answer::Answer;
+use crate::core::poll::waiting::Waiting;
 use crate::core::submission::Window;
 use crate::core::wheel::Tick;
 use crate::delivery::flush::Delivery;
@@ -23,8 +24,8 @@ use crate::http::request::is_empty_lines;
 use crate::http::response::Exchange;
 use crate::http::route::Door;
 use crate::limits::admission::Full;
-use crate::limits::rate::{PerSecond, TokenBucket};
 use crate::limits::places::Place;
+use crate::limits::rate::{PerSecond, TokenBucket};
 use crate::metrics;
 use crate::net::backend::Stream;
 use crate::net::transport::Transport;
@@ -85,6 +86,8 @@ pub enum Role {
     Request(Option<Box<Posting>>),
     /// Being answered what was published before.
     History(Box<Answer>),
+    /// Waiting for what comes next in a feed.
+    Poll(Box<Waiting>),
     /// Following a feed, as WebSocket or as event stream.
     Subscriber(LaneKind),
     /// Following many feeds, publishing and being answered over one WebSocket.
@@ -100,7 +103,7 @@ pub enum Role {
 impl Role {
     /// True before it has become anything, and again once it has been told to go.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::History(_) | Self::Closing(_))
+        matches!(self, Self::Request(_) | Self::History(_) | Self::Poll(_) | Self::Closing(_))
     }
 
     /// Its name in the metrics; none while there is no more to say than that it is open.
@@ -111,6 +114,7 @@ impl Role {
             Self::Multiplexed(_) => Some(metrics::Role::Multiplexed),
             Self::Publisher(_) => Some(metrics::Role::Publisher),
             Self::Echo(_) => Some(metrics::Role::Echo),
+            Self::Poll(_) => Some(metrics::Role::Poll),
             Self::Request(_) | Self::History(_) | Self::Closing(_) => None,
         }
     }
@@ -212,10 +216,6 @@ pub struct Multiplexed {
     pub has_heartbeat: bool,
     /// How much more it may publish now.
     pub rate: TokenBucket,
-}
-
-impl Multiplexed {
-    /// Bytes of user memory held, beside its subscriptions.
     /// It has still to say who it is.
     pub guest: Option<Guest>,
 }
@@ -227,6 +227,10 @@ pub struct Guest {
     pub due: Tick,
     /// Its place among all those.
     pub place: Place,
+}
+
+impl Multiplexed {
+    /// Bytes of user memory held, beside its subscriptions.
     pub fn memory_bytes(&self) -> usize {
         // A tree's nodes are two thirds full on average.
         size_of::<Self>() + self.topics.len() * size_of::<(Target, u32)>() / 2 * 3
@@ -286,7 +290,7 @@ impl<S: Stream> Conn<S> {
         match &self.role {
             Role::Subscriber(kind) => kind.form != Form::Sse,
             Role::Multiplexed(_) | Role::Publisher(_) | Role::Echo(_) => true,
-            Role::Request(_) | Role::History(_) | Role::Closing(_) => false,
+            Role::Request(_) | Role::History(_) | Role::Poll(_) | Role::Closing(_) => false,
         }
     }
 
@@ -296,7 +300,7 @@ impl<S: Stream> Conn<S> {
             Role::Subscriber(kind) => kind.form == Form::Sse,
             Role::Multiplexed(multiplexed) => multiplexed.has_heartbeat,
             Role::Publisher(_) | Role::Echo(_) => false,
-            Role::Request(_) | Role::History(_) | Role::Closing(_) => false,
+            Role::Request(_) | Role::History(_) | Role::Poll(_) | Role::Closing(_) => false,
         }
     }
 
@@ -306,7 +310,7 @@ impl<S: Stream> Conn<S> {
             Role::Publisher(_) | Role::Request(Some(_)) => true,
             Role::Multiplexed(multiplexed) => multiplexed.publishes,
             Role::Subscriber(_) | Role::Echo(_) => false,
-            Role::Request(None) | Role::History(_) | Role::Closing(_) => false,
+            Role::Request(None) | Role::History(_) | Role::Poll(_) | Role::Closing(_) => false,
         }
     }
 
@@ -315,10 +319,6 @@ impl<S: Stream> Conn<S> {
         self.flags.intersects(Flags::HELD)
     }
 
-    /// What it has on its way to a log, from now on.
-    pub fn window(&mut self) -> Arc<Window> {
-        Arc::clone(self.extras().window.get_or_insert_default())
-    }
     /// What holds for it until it has said who it is.
     pub fn guest(&self) -> Option<&Guest> {
         match &self.role {
@@ -327,6 +327,10 @@ impl<S: Stream> Conn<S> {
         }
     }
 
+    /// What it has on its way to a log, from now on.
+    pub fn window(&mut self) -> Arc<Window> {
+        Arc::clone(self.extras().window.get_or_insert_default())
+    }
 
     /// True when lines of its POST have still to be published.
     pub fn has_batch(&self) -> bool {
@@ -350,7 +354,7 @@ impl<S: Stream> Conn<S> {
     /// True when part of a request is here: more than the empty lines that may stand before one.
     pub fn has_begun_request(&self) -> bool {
         match &self.role {
-            Role::Request(Some(_)) | Role::History(_) => true,
+            Role::Request(Some(_)) | Role::History(_) | Role::Poll(_) => true,
             Role::Request(None) => !is_empty_lines(self.rest.bytes()),
             _ => false,
         }
@@ -384,6 +388,7 @@ impl<S: Stream> Conn<S> {
             + match &self.role {
                 Role::Multiplexed(multiplexed) => multiplexed.memory_bytes(),
                 Role::History(answer) => answer.memory_bytes(),
+                Role::Poll(_) => size_of::<Waiting>(),
                 _ => 0,
             };
         let extras = self.extras.as_ref().map_or(0, |extras| extras.memory_bytes());

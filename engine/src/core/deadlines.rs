@@ -134,6 +134,11 @@ impl<B: Backend> Core<B> {
             }
             _ if conn.delivery.lags() => self.set_due(key, conn.sent + lag),
             Role::History(_) => self.history_due(key),
+            Role::Poll(waiting) if now >= waiting.due => self.end_wait_for_next(key, None),
+            Role::Poll(waiting) => {
+                let due = waiting.due;
+                self.set_due(key, due);
+            }
             Role::Request(_) => {
                 let ms_max = self.request_ms_max(key);
                 if silent >= ticks(ms_max) {

@@ -60,6 +60,9 @@ impl<B: Backend> Core<B> {
             answer.exchange.keep_alive = false;
             return;
         }
+        if matches!(conn.role, Role::Poll(_)) && close.code == CloseCode::Draining {
+            return self.drain_waiting(key);
+        }
         let last = match conn.role {
             Role::Subscriber(LaneKind::SSE) => {
                 let mut event = Vec::new();

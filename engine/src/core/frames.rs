@@ -107,7 +107,7 @@ impl<B: Backend> Core<B> {
                 self.close(key, &Close::new(CloseCode::Unsupported, reason));
             }
             // Sent before our close frame arrived.
-            Role::Closing(_) | Role::Request(_) | Role::History(_) => {}
+            Role::Closing(_) | Role::Request(_) | Role::History(_) | Role::Poll(_) => {}
         }
     }
 

@@ -21,12 +21,13 @@ pub mod letterbox;
 pub mod letters;
 pub mod multiplex;
 pub mod newcomers;
+pub mod poll;
 pub mod posting;
 pub mod publishing;
 pub mod reading;
 pub mod recent;
-pub mod requests;
 pub mod renewal;
+pub mod requests;
 pub mod rights;
 pub mod roles;
 pub mod shared;
@@ -49,6 +50,7 @@ use crate::core::conn::{Conn, Role};
 use crate::core::entrance::{Accepting, Entrance};
 use crate::core::flags::Flags;
 use crate::core::letterbox::LETTERS_KEY;
+use crate::core::poll::answer::Last;
 use crate::core::recent::Recent;
 use crate::core::shared::Shared;
 use crate::core::state::{Census, Draining, Newcomers, Shedding};
@@ -109,6 +111,8 @@ pub struct Core<B: Backend> {
     pub(crate) recent: Recent,
     /// Questions that were put to stores.
     pub(crate) tickets: u64,
+    /// The last answer to a poll.
+    pub(crate) polled: Last,
     /// Whether publishers have to wait for subscribers.
     pub(crate) brake: Brake,
     /// Publishers that wait, the longest waiting first.
@@ -183,6 +187,7 @@ impl<B: Backend> Core<B> {
             scratch: Scratch::default(),
             recent: Recent::default(),
             tickets: 0,
+            polled: Last::default(),
             brake: Brake::default(),
             paced: VecDeque::new(),
             next_turn: VecDeque::new(),
@@ -384,7 +389,7 @@ impl<B: Backend> Core<B> {
             if !delivery.stands_before(member.subscription, before_pos) {
                 continue;
             }
-            if delivery.state() != FlushState::Blocked {
+            if delivery.state() != FlushState::Blocked || delivery.only_waits() {
                 self.lanes.keep(lane);
                 continue;
             }
@@ -450,6 +455,9 @@ impl<B: Backend> Core<B> {
                     if delivery.is_multiplexed() {
                         delivery.mark(subscription);
                         self.queue_flush(key);
+                    } else if delivery.only_waits() {
+                        self.poll_moved(key);
+                        sockets_left -= 1;
                     } else if delivery.state() == FlushState::CaughtUp {
                         self.flush(key);
                         sockets_left -= 1;

@@ -234,6 +234,11 @@ impl<B: Backend> Core<B> {
     fn input_ended(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         conn.flags.insert(Flags::ENDED);
+        if matches!(conn.role, Role::Poll(_)) {
+            // It may read on, but most often it is gone: then nobody waits.
+            self.end_wait_for_next(key, None);
+        }
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
         if conn.is_held() || conn.rest.is_ready() || conn.asks_for_history() {
             return;
         }
@@ -320,7 +325,7 @@ impl<B: Backend> Core<B> {
                 Role::Request(None) => self.consume_head(key, rest),
                 Role::Request(Some(_)) => self.consume_body(key, rest),
                 // Answers are in the order of the requests.
-                Role::History(_) => Consumed::Hold(0),
+                Role::History(_) | Role::Poll(_) => Consumed::Hold(0),
                 Role::Subscriber(LaneKind { form: Form::Sse, .. }) => Consumed::Rest,
                 Role::Closing(Closing::AwaitEnd | Closing::AfterFlush) => Consumed::Rest,
                 Role::Subscriber(_)

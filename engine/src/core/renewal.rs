@@ -4,7 +4,7 @@
 
 use crate::auth::{Denied, Forbidden, Grant};
 use crate::core::Core;
-use crate::core::conn::Guest;
+use crate::core::conn::{Guest, Role};
 use crate::core::multiplex::Failure;
 use crate::core::wheel;
 use crate::feed::topic::Target;
@@ -65,6 +65,9 @@ impl<B: Backend> Core<B> {
 
     /// Closes a connection whose token is over, or has not come in time.
     pub(crate) fn rights_ended(&mut self, key: u32) {
+        if matches!(self.conns[key as usize].role, Role::Poll(_)) {
+            return self.refuse_waiting(key);
+        }
         let reason = match self.conns[key as usize].guest() {
             Some(_) => {
                 let ms = self.config.auth.first_message_ms;

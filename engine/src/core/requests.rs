@@ -10,7 +10,9 @@ use crate::core::flags::Flags;
 use crate::core::reading::Consumed;
 use crate::feed::kind::{Form, LaneKind};
 use crate::feed::log::FeedName;
+use crate::feed::options::Options;
 use crate::feed::registry::FeedError;
+use crate::feed::topic::Target;
 use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request, empty_lines};
@@ -160,6 +162,9 @@ impl<B: Backend> Core<B> {
             Route::History { target, question } => {
                 self.begin_history(key, target, question, exchange)?;
             }
+            Route::Poll { target, question } => {
+                self.begin_poll(key, target, &question, exchange)?;
+            }
             Route::FeedSocket { target, options, handshake } => {
                 self.admit_work()?;
                 let name = FeedName { target, rate: options.rate };
@@ -170,14 +175,7 @@ impl<B: Backend> Core<B> {
                 self.subscribe(key, lane, options);
             }
             Route::FeedEvents { target, options } => {
-                self.admit_work()?;
-                let name = FeedName { target, rate: options.rate };
-                let lane = self.open_lane(key, &name, LaneKind::SSE, &options.from)?;
-                let mut head = event_stream_head(&exchange.cors, self.date());
-                sse::begin(&mut head, self.shared.retry_ms(key));
-                self.conns[key as usize].delivery.push_private(&head);
-                self.watch_for_loss(key);
-                self.subscribe(key, lane, options);
+                self.begin_events(key, target, options, exchange)?;
             }
             Route::Multiplexed { form, hello, handshake } => {
                 self.admit_work()?;
@@ -198,6 +196,24 @@ impl<B: Backend> Core<B> {
                 self.upgrade(key, Role::Echo(deflate), &handshake);
             }
         }
+        Ok(())
+    }
+
+    fn begin_events(
+        &mut self,
+        key: u32,
+        target: Target,
+        options: Options,
+        exchange: &Exchange,
+    ) -> Result<(), Refusal> {
+        self.admit_work()?;
+        let name = FeedName { target, rate: options.rate };
+        let lane = self.open_lane(key, &name, LaneKind::SSE, &options.from)?;
+        let mut head = event_stream_head(&exchange.cors, self.date());
+        sse::begin(&mut head, self.shared.retry_ms(key));
+        self.conns[key as usize].delivery.push_private(&head);
+        self.watch_for_loss(key);
+        self.subscribe(key, lane, options);
         Ok(())
     }
 
@@ -251,14 +267,19 @@ impl<B: Backend> Core<B> {
 
     pub(crate) fn respond(&mut self, key: u32, response: &Response<'_>, exchange: &Exchange) {
         let bytes = response.encode(exchange, self.date());
-        if !exchange.keep_alive {
-            return self.send_last(key, &bytes, Closing::AwaitEnd);
+        self.send_response(key, &bytes, exchange.keep_alive);
+    }
+
+    /// Sends the bytes of a response; `keep_alive` says whether another may follow.
+    pub(crate) fn send_response(&mut self, key: u32, bytes: &[u8], keep_alive: bool) {
+        if !keep_alive {
+            return self.send_last(key, bytes, Closing::AwaitEnd);
         }
         let heard = self.now;
         let conn = &mut self.conns[key as usize];
         conn.heard = heard;
         conn.flags.insert(Flags::KEPT);
-        conn.delivery.push_private(&bytes);
+        conn.delivery.push_private(bytes);
     }
 
     pub(crate) fn refuse_request(&mut self, key: u32, refusal: &Refusal, exchange: &Exchange) {
@@ -291,6 +312,7 @@ impl<B: Backend> Core<B> {
     pub(crate) fn take_exchange(&mut self, key: u32) -> Exchange {
         match &mut self.conns[key as usize].role {
             Role::Request(Some(posting)) => std::mem::take(&mut posting.exchange),
+            Role::Poll(waiting) => std::mem::take(&mut waiting.exchange),
             _ => {
                 let head = self.conns[key as usize].rest.bytes();
                 let cors = Cors::admit_unread(&self.config.security.origins, head);

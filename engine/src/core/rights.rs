@@ -3,6 +3,7 @@
 
 use crate::auth::{Denied, Forbidden, Now, Presented};
 use crate::core::Core;
+use crate::core::conn::Role;
 use crate::core::wheel;
 use crate::core::wheel::Tick;
 use crate::feed::topic::{Target, Topic};
@@ -65,12 +66,12 @@ impl<B: Backend> Core<B> {
         allowed.map_err(Refusal::from)
     }
 
-    /// Whether a connection may subscribe to this.
     /// The time, as tokens are judged by it.
     pub(crate) fn both_clocks(&self) -> Now {
         Now { unix_ms: self.backend.unix_ms(), ns: self.now_ns() }
     }
 
+    /// Whether a connection may subscribe to this.
     pub(crate) fn may_subscribe(&self, key: u32, target: &Target) -> Result<(), Forbidden> {
         match &self.conns[key as usize].grant {
             Some(grant) => grant.may_subscribe(target),
@@ -107,13 +108,13 @@ impl<B: Backend> Core<B> {
     /// request, nor once it is told to go.
     pub(crate) fn expiry(&self, key: u32) -> Option<Tick> {
         let conn = &self.conns[key as usize];
-        if conn.role.is_passing() {
+        if conn.role.is_passing() && !matches!(conn.role, Role::Poll(_)) {
             return None;
         }
-        let expires_ns = conn.grant.as_ref()?.expires_ns()?;
         if let Some(guest) = conn.guest() {
             return Some(guest.due);
         }
+        let expires_ns = conn.grant.as_ref()?.expires_ns()?;
         Some(wheel::tick_of_ms(expires_ns / 1_000_000))
     }
 
@@ -130,7 +131,8 @@ impl<B: Backend> Core<B> {
             Route::Metrics => Need::Nothing,
             Route::FeedSocket { target, .. }
             | Route::FeedEvents { target, .. }
-            | Route::History { target, .. } => Need::Subscribe(target),
+            | Route::History { target, .. }
+            | Route::Poll { target, .. } => Need::Subscribe(target),
             Route::PublishSocket { topic, .. } | Route::PublishOne { topic, .. } => {
                 Need::Publish(topic)
             }

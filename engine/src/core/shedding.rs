@@ -113,7 +113,7 @@ impl<B: Backend> Core<B> {
     fn disconnect(&mut self, key: u32) {
         self.metrics.turned_away(Gate::Memory);
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if matches!(conn.role, Role::Request(_)) {
+        if matches!(conn.role, Role::Request(_) | Role::Poll(_)) {
             let exchange = self.take_exchange(key);
             self.refuse_request(key, &Refusal::memory_is_short(), &exchange);
         } else {

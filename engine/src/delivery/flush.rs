@@ -103,6 +103,9 @@ pub struct Delivery {
     /// Set when the socket refused bytes since the connection was last caught up: only then does
     /// it lag, and only a lagging one is conflated.
     lags: bool,
+    /// Set while its one subscription is there to be visited when its lane has moved, and nothing
+    /// of the lane is sent.
+    only_waits: bool,
 }
 
 /// Where gathered bytes came from.
@@ -119,6 +122,7 @@ impl Default for Delivery {
             outbox: Outbox::default(),
             state: FlushState::CaughtUp,
             lags: false,
+            only_waits: false,
         }
     }
 }
@@ -161,6 +165,17 @@ impl Delivery {
         self.subscriptions.add(subscription);
     }
 
+    /// Has its owner be visited when the lane of a subscription has moved; nothing of it is sent.
+    pub fn wait_at(&mut self, subscription: Subscription) {
+        self.subscriptions.add(subscription);
+        self.only_waits = true;
+    }
+
+    /// True when its subscription only waits.
+    pub fn only_waits(&self) -> bool {
+        self.only_waits
+    }
+
     /// Notes that a subscription of a multiplexed connection may have something to send.
     pub fn mark(&mut self, index: u32) {
         self.subscriptions.mark(index);
@@ -178,6 +193,7 @@ impl Delivery {
     /// Takes all subscriptions out. A frame that was torn is finished from the outbox.
     pub fn unsubscribe_all(&mut self, lanes: &Lanes) -> Vec<Subscription> {
         self.save_torn_frame(lanes);
+        self.only_waits = false;
         std::mem::take(&mut self.subscriptions).into_all()
     }
 
@@ -429,7 +445,9 @@ impl Delivery {
             gather.push(Source::Outbox, self.outbox.pending());
         }
         if !self.is_multiplexed() {
-            if let (None, Some(index)) = (torn, self.subscriptions.behind(0)) {
+            if let (None, false, Some(index)) =
+                (torn, self.only_waits, self.subscriptions.behind(0))
+            {
                 let pos = self.subscriptions()[index as usize].cursor.pos();
                 gather.push_feed(lanes, index, pos, self);
             }
@@ -477,7 +495,7 @@ impl Delivery {
 
     /// Whether nothing waits, once those that are caught up were passed over.
     fn is_caught_up(&self, lanes: &Lanes) -> bool {
-        let first = self.subscriptions.behind(0);
+        let first = self.subscriptions.behind(0).filter(|_| !self.only_waits);
         let is_behind = |index: u32| !self.subscriptions()[index as usize].is_caught_up(lanes);
         self.outbox.is_empty() && !first.is_some_and(is_behind)
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::feed::epoch::{Epoch, Position};
+use crate::feed::gap::Gap;
 use crate::feed::kind::LaneKind;
 use crate::feed::log::Feed;
 use crate::feed::message::{Message, Origin};
@@ -25,6 +26,8 @@ pub struct Excerpt {
     pub own: Arc<Origin>,
     /// In a pattern, where each frame comes from.
     pub origins: Vec<Arc<Origin>>,
+    /// Which of them are no frames, but notices of a gap.
+    pub notices: Vec<(u64, Gap)>,
     /// Their positions, where those are not their ordinals.
     pub positions: Vec<u64>,
     /// When they came.
@@ -84,6 +87,7 @@ impl Feed {
             epoch: self.epoch(),
             own: Arc::clone(self.own_origin()),
             origins: from.take(ordinals.clone().count()).cloned().collect(),
+            notices: state.kept.notices_of(&ordinals),
             positions: self.positions_of(&ordinals),
             spans: state.kept.times.of(&ordinals),
             segments: state.kept.raw.writer.segments_of(&ordinals),

@@ -2,6 +2,7 @@
 //! it comes from. Must not number frames, nor know who follows them.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::feed::backfill::{Backfill, Slice};
@@ -129,9 +130,13 @@ impl Kept {
         let ordinals = backfill.next_ordinals(kept_ordinal);
         let from = self.origins.iter().skip((ordinals.start - tail_ordinal) as usize);
         let origins = from.take(ordinals.clone().count()).cloned().collect();
-        let within = self.notices.iter().filter(|(ordinal, _)| ordinals.contains(ordinal));
-        let notices = within.copied().collect();
+        let notices = self.notices_of(&ordinals);
         Slice { ordinals, origins, notices }
+    }
+
+    /// Which entries of these are no frames, but notices of a gap.
+    pub fn notices_of(&self, ordinals: &Range<u64>) -> Vec<(u64, Gap)> {
+        self.notices.iter().filter(|(ordinal, _)| ordinals.contains(ordinal)).copied().collect()
     }
 
     /// Keeps the last frame only.

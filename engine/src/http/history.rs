@@ -84,7 +84,7 @@ impl FromStr for Stop {
 }
 
 /// A number of messages.
-struct Limit(u64);
+pub(crate) struct Limit(pub(crate) u64);
 
 impl FromStr for Limit {
     type Err = &'static str;
@@ -97,7 +97,7 @@ impl FromStr for Limit {
 }
 
 /// A word of the option `format`.
-struct Word(Format);
+pub(crate) struct Word(pub(crate) Format);
 
 impl FromStr for Word {
     type Err = String;
@@ -126,26 +126,33 @@ impl Question {
         }
         let format = match format {
             Some(Word(format)) => format,
-            None => accepted(request.headers.accept.as_deref())?,
+            None => format_of(request, Format::Ndjson)?,
         };
         let limit = limit.map(|Limit(limit)| limit);
         Ok(Self { from: from.unwrap_or_default(), to: to.unwrap_or_default(), limit, format })
     }
 }
 
-/// The first format that the client takes: lines before the others, because they can be read while
+/// The first format that the client takes; `otherwise` where it takes any: lines can be read while
 /// they come.
-fn accepted(accept: Option<&str>) -> Result<Format, Refusal> {
+///
+/// # Errors
+/// 406 where it takes none.
+pub(crate) fn format_of(request: &Request, otherwise: Format) -> Result<Format, Refusal> {
+    let Some(accept) = request.headers.accept.as_deref() else { return Ok(otherwise) };
+    let accept = Some(accept);
     let taken = [Format::Ndjson, Format::Json, Format::Binary];
     // Who names a type exactly wants that one, whatever else it would take.
     let named = taken.iter().find(|format| accepts(accept, &[format.media_type()]));
-    let named = named.or_else(|| {
-        let ranges = ["application/ndjson", "application/*", "*/*"];
-        accepts(accept, &ranges).then_some(&Format::Ndjson)
+    let named = named.copied().or_else(|| {
+        if accepts(accept, &["application/ndjson"]) {
+            return Some(Format::Ndjson);
+        }
+        accepts(accept, &["application/*", "*/*"]).then_some(otherwise)
     });
-    let message = "history is written as application/x-ndjson, application/json or \
+    let message = "messages are written as application/x-ndjson, application/json or \
                    application/octet-stream (Accept, or the option `format`)";
-    named.copied().ok_or_else(|| Refusal::new(Status::NotAcceptable, message))
+    named.ok_or_else(|| Refusal::new(Status::NotAcceptable, message))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod history;
 pub mod instant;
 pub mod options;
 pub mod origin;
+pub mod poll;
 pub mod refusal;
 pub mod request;
 pub mod response;

@@ -4,6 +4,7 @@
 use crate::http::origin::Cors;
 use crate::http::refusal::Refusal;
 use crate::http::status::Status;
+use crate::wire::history::Format;
 use crate::wire::text;
 use std::borrow::Cow;
 
@@ -150,6 +151,27 @@ pub fn stream_head(media_type: &str, exchange: &Exchange, date: &str) -> Vec<u8>
         format_args!(
             "Content-Type: {media_type}\r\nCache-Control: no-store\r\n\
              Transfer-Encoding: chunked\r\n\r\n"
+        ),
+    );
+    out
+}
+
+/// The head of a body of so many bytes, whose tag is what to ask for next.
+#[must_use]
+pub fn sized_head(
+    format: Format,
+    (bytes, tag): (usize, &str),
+    exchange: &Exchange,
+    date: &str,
+) -> Vec<u8> {
+    let (mut out, media_type) = (Vec::with_capacity(512 + bytes), format.media_type());
+    Response::text(Status::Ok, "").start(&mut out, exchange.keep_alive, date);
+    out.extend_from_slice(exchange.cors.headers().as_bytes());
+    text::text(
+        &mut out,
+        format_args!(
+            "Content-Type: {media_type}\r\nCache-Control: no-store\r\nETag: {tag}\r\n\
+             Content-Length: {bytes}\r\n\r\n"
         ),
     );
     out

@@ -10,6 +10,7 @@ use crate::http::body::{Body, Framing};
 use crate::http::handshake::{Handshake, choose_protocol};
 use crate::http::history::Question;
 use crate::http::options;
+use crate::http::poll;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request, accepts_events};
 use crate::http::status::Status;
@@ -45,6 +46,13 @@ pub enum Route {
         target: Target,
         /// Which of it, and how it is answered.
         question: Question,
+    },
+    /// What comes next, once there is some.
+    Poll {
+        /// What is asked for.
+        target: Target,
+        /// From where on, and for how long.
+        question: poll::Question,
     },
     /// A publisher over WebSocket.
     PublishSocket {
@@ -125,6 +133,7 @@ pub enum Door {
 enum Endpoint<'p> {
     Feed(&'p str),
     History(&'p str),
+    Poll(&'p str),
     Multiplexed,
     Publish(&'p str),
     PublishMany,
@@ -165,6 +174,9 @@ impl Route {
         }
         let endpoint = Endpoint::of(&request.path, settings.echo)?;
         endpoint.check_door(settings.door)?;
+        if !endpoint.takes(request.method) {
+            return Err(endpoint.refuse_method());
+        }
         let framing = check_framing(request)?;
         match request.method {
             Method::Options => Ok(Self::Allow(endpoint.methods())),
@@ -173,9 +185,6 @@ impl Route {
             Method::Post if matches!(endpoint, Endpoint::Drain) => drain(request, framing),
             Method::Post => endpoint.post(request, Body::new(framing, settings.body_bytes_max)),
             Method::Other => Err(endpoint.refuse_method()),
-        }
-        if !endpoint.takes(request.method) {
-            return Err(endpoint.refuse_method());
         }
     }
 }
@@ -187,6 +196,9 @@ impl<'p> Endpoint<'p> {
         }
         if let Some(rest) = path.strip_prefix("/v1/history/") {
             return Ok(Self::History(rest));
+        }
+        if let Some(rest) = path.strip_prefix("/v1/poll/") {
+            return Ok(Self::Poll(rest));
         }
         if let Some(rest) = path.strip_prefix("/v1/publish/") {
             return Ok(Self::Publish(rest));
@@ -218,7 +230,8 @@ impl<'p> Endpoint<'p> {
 
     const fn methods(&self) -> &'static str {
         match self {
-            Self::Feed(_) | Self::History(_) | Self::Multiplexed | Self::Echo => "GET, OPTIONS",
+            Self::Feed(_) | Self::History(_) | Self::Poll(_) => "GET, OPTIONS",
+            Self::Multiplexed | Self::Echo => "GET, OPTIONS",
             Self::Publish(_) => "GET, POST, OPTIONS",
             Self::PublishMany => "POST, OPTIONS",
             Self::Health | Self::Ready | Self::Metrics => "GET, HEAD, OPTIONS",
@@ -227,19 +240,6 @@ impl<'p> Endpoint<'p> {
         }
     }
 
-    fn refuse_method(&self) -> Refusal {
-        let message = format!("the methods here are {}", self.methods());
-        Refusal::new(Status::MethodNotAllowed, message).with_header("Allow", self.methods())
-    }
-
-    fn get(&self, request: &Request) -> Result<Route, Refusal> {
-        match self {
-            Self::Feed(rest) => feed(request, rest),
-            Self::History(rest) => history(request, rest),
-            Self::Publish(rest) => {
-                let topic = publish_topic(request, rest)?;
-                let handshake = require_websocket(request)?.with_offered_protocol(request)?;
-                Ok(Route::PublishSocket { topic, handshake })
     fn takes(&self, method: Method) -> bool {
         let name = match method {
             Method::Get => "GET",
@@ -251,6 +251,23 @@ impl<'p> Endpoint<'p> {
         self.methods().split(", ").any(|taken| taken == name)
     }
 
+    fn refuse_method(&self) -> Refusal {
+        let message = format!("the methods here are {}", self.methods());
+        Refusal::new(Status::MethodNotAllowed, message).with_header("Allow", self.methods())
+    }
+
+    fn get(&self, request: &Request) -> Result<Route, Refusal> {
+        match self {
+            Self::Feed(rest) => feed(request, rest),
+            Self::History(rest) => history(request, rest),
+            Self::Poll(rest) => {
+                let (target, question) = (target(rest)?, poll::Question::of(request)?);
+                Ok(Route::Poll { target, question })
+            }
+            Self::Publish(rest) => {
+                let topic = publish_topic(request, rest)?;
+                let handshake = require_websocket(request)?.with_offered_protocol(request)?;
+                Ok(Route::PublishSocket { topic, handshake })
             }
             Self::Multiplexed => multiplexed(request),
             Self::Echo => {
@@ -301,10 +318,11 @@ fn missing(path: &str) -> &'static str {
         "/v1/echo" => "echo is off: [debug] echo = true turns it on",
         "/v1/feed" => "which topic or pattern? /v1/feed/{topic}",
         "/v1/history" => "which topic? /v1/history/{topic}",
+        "/v1/poll" => "which topic or pattern? /v1/poll/{topic}",
         _ => {
             "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/history/{topic}, \
-             /v1/ws, /v1/publish, /v1/publish/{topic}, /v1/admin/status, /v1/admin/drain, \
-             /healthz, /readyz and /metrics"
+             /v1/poll/{topic or pattern}, /v1/ws, /v1/publish, /v1/publish/{topic}, \
+             /v1/admin/status, /v1/admin/drain, /healthz, /readyz and /metrics"
         }
     }
 }

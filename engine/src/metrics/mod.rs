@@ -29,7 +29,11 @@ pub struct CoreMetrics {
     pub publishes: Counter,
     /// Messages of the past that were answered.
     pub history_records: Counter,
-    /// Encodings made for them: one for each form somebody uses, in the topic and in patterns.
+    /// Polls that were answered, with messages or without.
+    pub polls_answered: Counter,
+    /// Messages in those answers.
+    pub poll_records: Counter,
+    /// Encodings of what was published: one for each form in use, in the topic and in patterns.
     pub encodes: Counter,
     /// Times that deflating was gone through for those.
     pub deflates: Counter,
@@ -132,6 +136,8 @@ labels! {
         Multiplexed = "multiplexed",
         /// A WebSocket that gets its messages back.
         Echo = "echo",
+        /// A request that waits for what comes next.
+        Poll = "poll",
     }
 }
 
@@ -196,14 +202,14 @@ labels! {
         Balancer = "balancer",
         /// Without the PROXY header that is expected.
         ProxyHeader = "proxy_header",
+        /// `auth.first_message_max`.
+        Guests = "guests",
         /// The engine drains or is not ready yet.
         Draining = "draining",
         /// Memory is short: the most lagged were disconnected.
         Memory = "memory",
     }
 }
-        /// `auth.first_message_max`.
-        Guests = "guests",
 
 labels! {
     /// Why a TLS handshake was not completed.

@@ -146,7 +146,7 @@ impl Collector for OfProcess {
 type Total = (&'static str, Option<Unit>, &'static str, fn(&CoreMetrics) -> &Counter);
 
 /// The plain counters.
-const TOTALS: [Total; 19] = [
+const TOTALS: [Total; 21] = [
     ("connections_opened", None, "Connections accepted.", |m| &m.opened),
     (
         "accept_failures",
@@ -158,6 +158,8 @@ const TOTALS: [Total; 19] = [
     ("received", Some(Unit::Bytes), "Bytes received.", |m| &m.bytes_in),
     ("publishes", None, "Messages published.", |m| &m.publishes),
     ("history_records", None, "Messages that /v1/history answered.", |m| &m.history_records),
+    ("polls_answered", None, "Polls answered, empty or not.", |m| &m.polls_answered),
+    ("poll_records", None, "Messages that /v1/poll answered.", |m| &m.poll_records),
     (
         "encodes",
         None,

@@ -8,12 +8,11 @@ use crate::settings::choices::{ClientAuth, Publishing, Versions};
 use crate::settings::layers::{Settings, SettingsError};
 use crate::settings::networks::Networks;
 use crate::settings::origins::Origins;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use crate::settings::texts::{from_text, from_text_if_any, from_texts};
+use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// The settings of an engine. `limits` says what each one is for.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -35,6 +34,8 @@ pub struct Config {
     pub retention: Retention,
     /// What one may ask about the past.
     pub history: History,
+    /// How one may ask for what comes next.
+    pub poll: Poll,
     /// What all feeds together keep.
     pub memory: Memory,
     /// How sockets are written to.
@@ -101,12 +102,12 @@ section! {
         publishes_per_s: u32,
         /// Subjects whose publishing is limited at once.
         subjects_max: usize,
-        /// Whether `/metrics` needs a token of an administrator.
-        metrics: bool,
         /// How long the token of `/v1/ws` may come after the connection, ms; 0 is not at all.
         first_message_ms: u64,
         /// Connections that wait for it at once.
         first_message_max: usize,
+        /// Whether `/metrics` needs a token of an administrator.
+        metrics: bool,
         /// Tokens without a signature, and what they may.
         token: Vec<StaticToken>,
     }
@@ -266,6 +267,18 @@ pub struct RetentionClass {
     /// What happens to those whom it passes.
     #[serde(deserialize_with = "from_text")]
     pub lag: LagPolicy,
+}
+
+section! {
+    /// `[poll]`
+    Poll {
+        /// How long a poll may wait, ms.
+        wait_ms_max: u64,
+        /// Messages of one answer.
+        records_max: u64,
+        /// Bytes after which an answer ends.
+        bytes_max: usize,
+    }
 }
 
 section! {
@@ -548,15 +561,6 @@ impl Config {
     }
 }
 
-/// None for an empty text.
-fn from_text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let value = (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom));
-    value.transpose()
-}
-
 impl Authentication {
     /// Whether clients are asked who they are.
     #[must_use]
@@ -564,14 +568,6 @@ impl Authentication {
         let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
         !self.token.is_empty() || is_set(&self.jwks) || is_set(&self.hs256_secret_file)
     }
-}
-
-fn from_texts<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let parse = |text: String| text.parse().map_err(|error| format!("`{text}`: {error}"));
-    texts.into_iter().map(parse).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 impl Tls {
@@ -591,12 +587,6 @@ impl Tls {
         ];
         rules.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| message.to_owned())
     }
-}
-
-fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
 #[cfg(test)]

@@ -16,4 +16,5 @@ pub mod origins;
 pub mod reload;
 pub mod restart;
 pub mod table;
+pub mod texts;
 pub mod watch;

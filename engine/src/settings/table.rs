@@ -138,9 +138,7 @@ pub const KNOBS: &[Knob] = &[
         "auth",
         "first_message_ms",
         (0, 0, 60_000, "ms"),
-        "How long a client of /v1/ws that came without a token has to send it as its first \
-         message, so that it stands in no URL. 0: the token comes with the request. Until then a \
-         stranger holds a connection, and nothing else is done for it.",
+        "How long the token of a client of /v1/ws may come after it, as first message. 0: not.",
     ),
     integer(
         "auth",
@@ -390,6 +388,24 @@ pub const KNOBS: &[Knob] = &[
         (10_000, 100, 600_000, "ms"),
         "How long a store may take for a part of an answer. Beyond it: 503, or an answer that \
          says why it ends early.",
+    ),
+    integer(
+        "poll",
+        "wait_ms_max",
+        (25_000, 1_000, 600_000, "ms"),
+        "How long a request to /v1/poll may wait, and does unless it says `wait`.",
+    ),
+    integer(
+        "poll",
+        "records_max",
+        (1_000, 1, 10_000, "messages"),
+        "Messages in one answer of /v1/poll; the client asks on from where it ended.",
+    ),
+    integer(
+        "poll",
+        "bytes_max",
+        (256 * KIB, 4 * KIB, 16 * MIB, "bytes"),
+        "Bytes after which such an answer ends. It is made in one piece, and others wait for it.",
     ),
     integer(
         "memory",

@@ -145,7 +145,7 @@ impl Server {
 
     /// Connections there are, whatever for.
     pub fn connections(&self) -> u64 {
-        let roles = ["subscriber", "events", "multiplexed", "publisher", "echo", "request"];
+        let roles = ["subscriber", "events", "multiplexed", "publisher", "echo", "poll", "request"];
         roles.iter().map(|role| self.metric(&format!("connections{{role=\"{role}\"}}"))).sum()
     }
 

@@ -38,6 +38,8 @@ pub enum Due {
     PostMany(Vec<usize>),
     /// This status.
     Status(u16),
+    /// What comes next.
+    Poll,
 }
 
 /// A command of a multiplexed client.
@@ -68,7 +70,7 @@ pub struct Client {
     pub temper: Temper,
     /// What it is there for.
     pub part: Part,
-    /// Where it publishes, if it does nothing else.
+    /// Where it publishes, if it does nothing else; or what it polls.
     pub topic: String,
     /// What it makes of a stream once the connection is one.
     pub follower: Follower,
@@ -167,6 +169,14 @@ impl Client {
         let (path, accept) = (self.signed(path), "Accept: text/event-stream\r\n");
         let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{accept}\r\n");
         self.request(request.into_bytes(), Due::Stream);
+    }
+
+    /// Asks for what comes next, at a path that ends with where, and again behind each answer.
+    pub fn poll(&mut self, path: String, from: &str) {
+        let asked = self.signed(&format!("{path}{from}"));
+        let request = format!("GET {asked} HTTP/1.1\r\nHost: h\r\n\r\n");
+        self.topic = path;
+        self.request(request.into_bytes(), Due::Poll);
     }
 
     /// Asks for `path`, which is answered with `status`.
@@ -403,7 +413,7 @@ impl Client {
         let length = head.split_once("content-length: ").map_or("0", |(_, rest)| rest);
         let length: usize = length.lines().next().unwrap().parse().unwrap();
         let Some(body) = bytes.get(end + 4..end + 4 + length) else { return 0 };
-        self.answered(status, body);
+        self.answered(status, body, record);
         end + 4 + length
     }
 
@@ -411,10 +421,17 @@ impl Client {
         matches!(self.dues.front(), Some(Due::Stream))
     }
 
-    fn answered(&mut self, status: u16, body: &[u8]) {
+    fn answered(&mut self, status: u16, body: &[u8], record: &Record) {
         let due = self.dues.pop_front();
         match due {
             Some(Due::Status(expected)) if status == expected => {}
+            Some(Due::Poll) if status == 200 => {
+                let answer = serde_json::from_slice(body).unwrap();
+                let next = self.follower.polled(&answer, record);
+                if !self.is_ending {
+                    self.poll(self.topic.clone(), &next);
+                }
+            }
             Some(Due::Post(message)) if status == 200 => {
                 let answer: Value = serde_json::from_slice(body).unwrap();
                 self.told.push((message, position_in(&answer)));
@@ -470,7 +487,9 @@ impl Client {
 
     /// What it still waits for.
     pub fn waits_for(&self) -> Option<String> {
-        let due = self.dues.front().map(|due| format!("{due:?} of {}", self.dues.len()));
+        // A poll waits for what may never come.
+        let due = self.dues.front().filter(|due| !matches!(due, Due::Poll));
+        let due = due.map(|due| format!("{due:?} of {}", self.dues.len()));
         due.or_else(|| self.commands.first_key_value().map(|command| format!("{command:?}")))
     }
 }

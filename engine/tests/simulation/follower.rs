@@ -27,6 +27,8 @@ pub enum Form {
     Json,
     /// One WebSocket, binary envelopes.
     Binary,
+    /// One request after the other.
+    Poll,
 }
 
 impl Form {
@@ -206,6 +208,24 @@ impl Follower {
                 want.next = Next::Is(seq);
             }
         }
+    }
+
+    /// Understands an answer to a poll, and answers where to go on.
+    pub fn polled(&mut self, answer: &Value, record: &Record) -> String {
+        let records = answer["records"].as_array().unwrap();
+        for item in records {
+            match item.get("gap") {
+                Some(gap) => self.missed(gap, record),
+                None => self.read_text(item.to_string().as_bytes(), record),
+            }
+        }
+        let next = answer["end"]["next"].as_str().unwrap().to_owned();
+        let (epoch, seq) = next.split_once('-').unwrap();
+        let want = &self.wants[0];
+        assert_eq!(epoch.parse(), record.epoch(want.feed), "one feed a poll");
+        let after = record.count_to(want.feed, seq.parse().unwrap());
+        assert!(want.may_be_next(after + 1), "{next} behind {want:?}");
+        next
     }
 
     /// Follows a feed no more.

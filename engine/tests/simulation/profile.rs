@@ -36,6 +36,8 @@ pub enum Profile {
     /// As the first, and what is published goes through a log. Seed 1123 showed lines of a POST
     /// that were read past while they waited.
     Log,
+    /// As the first, and half of those who come poll.
+    Poll,
     /// Very many connections come due in one tick. Seed 23 showed 3,000 closed in one turn.
     Due,
 }
@@ -52,6 +54,7 @@ impl Profile {
             13 => Self::Burst,
             5 | 17 | 41 => Self::Pipeline,
             2 | 21 | 35 | 43 | 59 => Self::Log,
+            1 | 25 | 45 | 53 => Self::Poll,
             23 => Self::Due,
             _ => Self::Mixed,
         }

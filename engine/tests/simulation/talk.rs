@@ -1,6 +1,8 @@
 //! What clients do: which kinds come, what they ask for, and the scenes that need many of them at
 //! once. Owns the draws. Must not judge anything.
 
+use std::ops::RangeInclusive;
+
 use gridcast::feed::log::FeedName;
 use gridcast::feed::options::{Mode, Rate};
 use gridcast::feed::registry::Registry;
@@ -13,7 +15,7 @@ use serde_json::json;
 use crate::client::{Command, Temper};
 use crate::follower::{Form, Hello};
 use crate::profile::Profile;
-use crate::record::{Record, Sent};
+use crate::record::{FeedKey, Record, Sent};
 use crate::world::World;
 
 const TOPICS: [&str; 4] = ["pmu/1", "pmu/2", "alarms", "pmu/1/raw"];
@@ -49,6 +51,9 @@ impl World {
             4..9 => Temper::Slow,
             _ => Temper::Deaf,
         };
+        if self.profile == Profile::Poll && self.rng.random() {
+            return self.begin_polling(temper);
+        }
         match self.rng.random_range(0..100) {
             0..25 => self.follow_one(temper, Form::Raw),
             25..45 => self.follow_one(temper, Form::Events),
@@ -139,22 +144,12 @@ impl World {
         let rate = RATES.choose(&mut self.rng).unwrap().map(|per_s| Rate::new(per_s).unwrap());
         let name = FeedName { target: target.clone(), rate };
         let feed = self.record.watch(&self.shared.registry, &name, now_ns);
-        let (first, last) = (self.record.first(feed), self.record.last(feed));
-        let after = self.rng.random_range(first - 1..=last);
-        let position = self.record.position(&name, after).to_string();
-        let (from, range) = match self.rng.random_range(0..4) {
-            0 => ("latest", last + 1..=u64::MAX),
-            1 => ("last", last.max(1)..=u64::MAX),
-            2 => ("oldest", first..=u64::MAX),
-            // A log cannot tell the position before its first message from one that is lost.
-            _ if after < first && self.profile == Profile::Log => ("oldest", first..=u64::MAX),
-            _ => (&*position, after + 1..=after + 1),
-        };
+        let (from, range) = self.draw_from(&name, feed);
         let mode = if self.rng.random_ratio(1, 4) { Mode::Latest } else { Mode::Lossless };
         let lag =
             *["disconnect", "skip-to-oldest", "skip-to-latest"].choose(&mut self.rng).unwrap();
         let client = &mut self.clients[id];
-        client.resumes |= from == position;
+        client.resumes |= range.start() == range.end();
         client.targets.push(target.clone());
         client.follower.follow(target.clone(), feed, range, mode);
         let mut options = json!({"from": from, "lag": lag});
@@ -166,6 +161,42 @@ impl World {
             options["rate"] = rate.per_s().into();
         }
         options
+    }
+
+    /// Draws where a client begins in a feed; and the numbers that may come first then.
+    fn draw_from(&mut self, name: &FeedName, feed: FeedKey) -> (String, RangeInclusive<u64>) {
+        let (first, last) = (self.record.first(feed), self.record.last(feed));
+        let after = self.rng.random_range(first - 1..=last);
+        let position = self.record.position(name, after).to_string();
+        let (from, range) = match self.rng.random_range(0..4) {
+            0 => ("latest", last + 1..=u64::MAX),
+            1 => ("last", last.max(1)..=u64::MAX),
+            2 => ("oldest", first..=u64::MAX),
+            // A log cannot tell the position before its first message from one that is lost.
+            _ if after < first && self.profile == Profile::Log => ("oldest", first..=u64::MAX),
+            _ => (&*position, after + 1..=after + 1),
+        };
+        (from.to_owned(), range)
+    }
+
+    // ---- polling ----
+
+    fn begin_polling(&mut self, temper: Temper) {
+        let target: Target = TARGETS.choose(&mut self.rng).unwrap().parse().unwrap();
+        let id = self.connect(temper, Form::Poll, Part::Follower);
+        let name = FeedName { target: target.clone(), rate: None };
+        let feed = self.record.watch(&self.shared.registry, &name, self.clock.now_ns());
+        let (from, range) = self.draw_from(&name, feed);
+        let path = target.as_str().replace('#', "%23").replace('+', "%2B");
+        let limit = *["", "&limit=1", "&limit=3"].choose(&mut self.rng).unwrap();
+        let wait_ms = *[1, 100, 5_000].choose(&mut self.rng).unwrap();
+        let client = &mut self.clients[id];
+        client.targets.push(target.clone());
+        client.follower.follow(target, feed, range, Mode::Lossless);
+        client.poll(format!("/v1/poll/{path}?wait={wait_ms}{limit}&from="), &from);
+        if temper == Temper::Prompt {
+            client.send_all();
+        }
     }
 
     // ---- multiplexed ----

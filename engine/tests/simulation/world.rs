@@ -54,6 +54,8 @@ pub struct World {
     pub record: Record,
     pub clients: Vec<Client>,
     pub drains: bool,
+    /// Nothing holds anybody up any more.
+    settles: bool,
     /// Where what is published goes through one.
     log: Option<Log>,
     cores: Vec<SimulatedCore>,
@@ -104,6 +106,7 @@ impl World {
             record,
             clients: Vec::new(),
             drains: false,
+            settles: false,
             log,
             events: Vec::new(),
         }
@@ -283,7 +286,8 @@ impl World {
         let published = self.record.look();
         for client in &mut self.clients {
             client.receive(&self.record, self.clock.now_ns());
-            if client.temper == Temper::Prompt {
+            // Who polls asks as often as there is something.
+            if client.temper == Temper::Prompt || self.settles && client.form() == Form::Poll {
                 client.send_all();
             }
         }
@@ -348,6 +352,7 @@ impl World {
 
     /// The network takes everything, and time passes: nothing may be left waiting.
     fn settle(&mut self) {
+        self.settles = true;
         for client in &self.clients {
             if !client.wire.is_broken() {
                 client.wire.give_room(usize::MAX / 4);
@@ -477,7 +482,7 @@ impl World {
             let was_published = self.record.was_published(message);
             assert_ne!(was_published, Some(false), "{message} of client {id} was never published");
         }
-        if client.is_stream && !wire.is_ended() {
+        if (client.is_stream || client.form() == Form::Poll) && !wire.is_ended() {
             client.follower.check_complete(&self.record);
         }
     }
@@ -486,8 +491,10 @@ impl World {
     /// there is nothing.
     fn check_prompt(&self) {
         for client in &self.clients {
-            let closed = client.follower.closed.is_some() || client.wire.is_ended();
-            if client.temper == Temper::Prompt && client.is_stream && !closed {
+            let is_refused = client.is_turned_away || client.refused.is_some();
+            let closed = client.follower.closed.is_some() || client.wire.is_ended() || is_refused;
+            let follows = client.is_stream || client.form() == Form::Poll;
+            if client.temper == Temper::Prompt && follows && !closed {
                 client.follower.check_complete(&self.record);
                 let silent_ns = self.clock.now_ns() - client.heard_ns;
                 let is_shown = !client.has_heartbeat() || silent_ns <= SILENCE_NS_MAX;

@@ -92,7 +92,8 @@ impl Clocks {
         u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
     }
 
-    fn ms_at(self, ns: u64) -> u64 {
+    /// UTC in ms at a time of the engine's.
+    pub fn ms_at(self, ns: u64) -> u64 {
         self.unix_ms.saturating_sub(self.now_ns.saturating_sub(ns) / 1_000_000)
     }
 }
@@ -313,14 +314,14 @@ impl Answer {
         let (tail_ordinal, since_ns) = feed.kept_since();
         let own = |position: &Position| position.epoch == feed.epoch();
         let expired = (1, GapReason::Expired);
-        let (first, missing) = match (self.last, self.question.from) {
         // What was never reached was handed out by another life of the topic.
         let beyond =
             |position: &Position| position.seq > feed.last_seq() && !feed.is_behind(*position);
-            (Some(last), _) if own(&last) => {
+        let (first, missing) = match (self.last, self.question.from) {
             (Some(last), _) if own(&last) && beyond(&last) => {
                 (tail_ordinal, Some((0, GapReason::Epoch)))
             }
+            (Some(last), _) if own(&last) => {
                 let (first, is_known) = feed.ordinal_after(last.seq);
                 (first, (!is_known).then_some(expired))
             }
