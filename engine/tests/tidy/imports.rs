@@ -45,6 +45,20 @@ const ENGINE: Layers = Layers {
     ],
 };
 
+const CLIENT: Layers = Layers {
+    src: "engine/clients/rust/src/",
+    layers: &[
+        &["clock.rs", "error.rs"],
+        &["items.rs"],
+        &["options.rs", "wire/"],
+        &["link/"],
+        &["work/"],
+        &["subscription.rs"],
+        &["client.rs"],
+        &["lib.rs"],
+    ],
+};
+
 const CONNECTORS: Layers = Layers {
     src: "engine/connectors/src/",
     layers: &[
@@ -94,7 +108,7 @@ const LOADGEN: Layers = Layers {
 };
 
 /// The crates, each with its layers from the lowest up.
-const CRATES: [Layers; 3] = [ENGINE, CONNECTORS, LOADGEN];
+const CRATES: [Layers; 4] = [ENGINE, CLIENT, CONNECTORS, LOADGEN];
 
 #[test]
 fn imports_run_down_the_layers_and_never_round() {

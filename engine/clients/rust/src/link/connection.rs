@@ -1,0 +1,244 @@
+//! One WebSocket with a greeting. Owns the handshake, and that reading and writing never wait for
+//! each other. Must not know topics or what a message means.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, StreamExt};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use super::dial::{Heard, Tls, dial};
+use super::ending::Ending;
+use super::endpoint::Endpoint;
+use crate::wire::told::{Hello, Told};
+use crate::wire::{BIN, JSON};
+
+/// How long the farewell may take: nothing of value is waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Of the body of a refusal that is not of gridcast, as much as a line of a log may hold.
+const REASON_CHARS_MAX: usize = 500;
+
+/// How a connection is made.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// TLS, for an endpoint that has it.
+    pub tls: Option<Tls>,
+    /// From the first packet to the greeting.
+    pub connect_timeout: Duration,
+    /// The largest message that is taken.
+    pub message_bytes_max: usize,
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A command's answer, a notice, or a message in JSON.
+    Text(Utf8Bytes),
+    /// A message in the binary envelope.
+    Binary(Bytes),
+    /// A ping was answered.
+    Pong,
+}
+
+/// A connection that was greeted.
+pub struct Connection {
+    socket: WebSocketStream<Heard>,
+    /// What the server said first.
+    pub hello: Hello,
+    /// Whether messages come in the binary envelope.
+    pub is_binary: bool,
+    /// A ping is to be sent.
+    owes_ping: bool,
+    is_unflushed: bool,
+}
+
+impl Connection {
+    /// Connects, and waits for the greeting.
+    ///
+    /// # Errors
+    /// Why not, and what follows.
+    pub async fn open(
+        endpoint: &Endpoint,
+        token: Option<&str>,
+        options: &LinkOptions,
+    ) -> Result<Self, Ending> {
+        match timeout(options.connect_timeout, Self::greeted(endpoint, token, options)).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                let seconds = options.connect_timeout.as_secs_f64();
+                Err(Ending::lost(format!("no connection to {endpoint} within {seconds} s")))
+            }
+        }
+    }
+
+    async fn greeted(
+        endpoint: &Endpoint,
+        token: Option<&str>,
+        options: &LinkOptions,
+    ) -> Result<Self, Ending> {
+        let request = request(endpoint, token)?;
+        let lost = |error| Ending::lost(format!("no connection to {endpoint}: {error}"));
+        let stream = dial(endpoint, options.tls.as_ref()).await.map_err(lost)?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(options.message_bytes_max))
+            .max_frame_size(Some(options.message_bytes_max));
+        let opening = client_async_with_config(request, stream, Some(config)).await;
+        let (mut socket, response) = opening.map_err(|error| refused(endpoint, &error))?;
+        let protocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let is_binary = protocol.is_some_and(|protocol| protocol == BIN);
+        let hello = greeting(socket.next().await)?;
+        Ok(Self { socket, hello, is_binary, owes_ping: false, is_unflushed: false })
+    }
+
+    /// Grows whenever anything comes.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.socket.get_ref().count
+    }
+
+    /// Asks for an answer: [`Incoming::Pong`].
+    pub fn ping(&mut self) {
+        self.owes_ping = true;
+    }
+
+    /// Sends what `next` has, as fast as the socket takes it, until something comes. Nothing is
+    /// lost when it is dropped: `next` is asked only for what is sent.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub async fn incoming(
+        &mut self,
+        mut next: impl FnMut() -> Option<String>,
+    ) -> Result<Incoming, Ending> {
+        loop {
+            let message = poll_fn(|cx| {
+                let wrote = self.poll_write(cx, &mut next);
+                match (self.socket.poll_next_unpin(cx), wrote) {
+                    (Poll::Ready(came), _) => Poll::Ready(came),
+                    // What the other side said before it went is read first.
+                    (Poll::Pending, Err(error)) => Poll::Ready(Some(Err(error))),
+                    (Poll::Pending, Ok(())) => Poll::Pending,
+                }
+            });
+            match message.await {
+                Some(Ok(Message::Text(text))) => return Ok(Incoming::Text(text)),
+                Some(Ok(Message::Binary(bytes))) => return Ok(Incoming::Binary(bytes)),
+                Some(Ok(Message::Pong(_))) => return Ok(Incoming::Pong),
+                Some(Ok(Message::Ping(_))) => self.is_unflushed = true,
+                Some(Ok(Message::Frame(_))) => {}
+                ended => return Err(ending_of(ended)),
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: &mut impl FnMut() -> Option<String>,
+    ) -> Result<(), Error> {
+        let mut socket = std::pin::Pin::new(&mut self.socket);
+        while let Poll::Ready(ready) = socket.as_mut().poll_ready(cx) {
+            ready?;
+            let message = if self.owes_ping {
+                self.owes_ping = false;
+                Message::Ping(Bytes::new())
+            } else if let Some(text) = next() {
+                Message::text(text)
+            } else {
+                break;
+            };
+            self.is_unflushed = true;
+            socket.as_mut().start_send(message)?;
+        }
+        if self.is_unflushed
+            && let Poll::Ready(flushed) = socket.poll_flush(cx)
+        {
+            flushed?;
+            self.is_unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// Sends what `next` still has, says farewell, and waits a moment for the answer.
+    pub async fn close(mut self, mut next: impl FnMut() -> Option<String>) {
+        let farewell = async {
+            while let Some(text) = next() {
+                self.socket.feed(Message::text(text)).await?;
+            }
+            self.socket.close(None).await?;
+            while let Some(Ok(_)) = self.socket.next().await {}
+            Ok::<_, Error>(())
+        };
+        // Whatever happens, it is over.
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+}
+
+fn request(endpoint: &Endpoint, token: Option<&str>) -> Result<Request, Ending> {
+    let wrong = |error: &dyn std::fmt::Display| Ending::for_good(format!("no request: {error}"));
+    let url = endpoint.multiplexed();
+    let mut request = url.into_client_request().map_err(|error| wrong(&error))?;
+    let protocols = HeaderValue::from_str(&format!("{BIN}, {JSON}"));
+    let protocols = protocols.map_err(|error| wrong(&error))?;
+    request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+    if let Some(token) = token {
+        // The error does not show it.
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| wrong(&"the token is none"))?;
+        bearer.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    }
+    Ok(request)
+}
+
+fn greeting(first: Option<Result<Message, Error>>) -> Result<Hello, Ending> {
+    let text = match first {
+        Some(Ok(Message::Text(text))) => text,
+        Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => Utf8Bytes::default(),
+        ended => return Err(ending_of(ended)),
+    };
+    let hello = serde_json::from_str::<Told<'_>>(&text).ok().and_then(|told| told.hello);
+    hello.filter(|hello| hello.heartbeat_ms > 0).ok_or_else(|| {
+        let shown: String = text.chars().take(200).collect();
+        Ending::lost(format!("no greeting came first, but `{shown}`"))
+    })
+}
+
+fn ending_of(ended: Option<Result<Message, Error>>) -> Ending {
+    match ended {
+        Some(Ok(Message::Close(Some(frame)))) => Ending::of_close(frame.code.into(), &frame.reason),
+        Some(Err(Error::Capacity(CapacityError::MessageTooLong { size, max_size }))) => {
+            Ending::too_large(format!("a message of {size} bytes, more than {max_size}"))
+        }
+        Some(Err(error)) => Ending::lost(format!("the connection was lost: {error}")),
+        _ => Ending::lost("the connection was lost"),
+    }
+}
+
+fn refused(endpoint: &Endpoint, error: &Error) -> Ending {
+    match error {
+        Error::Http(response) => refusal(response),
+        error => Ending::lost(format!("no connection to {endpoint}: {error}")),
+    }
+}
+
+fn refusal(response: &Response) -> Ending {
+    let body = response.body().as_deref().unwrap_or_default();
+    let told = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    let plain = String::from_utf8_lossy(body);
+    let reason = told["error"]["message"].as_str().unwrap_or(plain.trim());
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    let reason = if reason.is_empty() { response.status().to_string() } else { reason };
+    let retry_after = response.headers().get(header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok());
+    Ending::of_status(response.status().as_u16(), &reason, retry_after)
+}

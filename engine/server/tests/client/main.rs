@@ -1,0 +1,14 @@
+//! The Rust client against the program as a process: the table of behaviours that all three clients
+//! share. Owns what is promised: nothing that is kept is lost or comes twice, and what is lost is
+//! told.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
+
+mod hearing;
+mod line;
+mod lives;
+mod publishing;
+mod queues;
+mod server;
+mod silence;
+mod tokens;
