@@ -2,10 +2,11 @@
 //! Nothing else lives here.
 
 mod attached;
+mod tools;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, FromArgMatches};
 use gridcast::cli::{self, Cli, Program};
 use gridcast::engine::{StartError, serve};
 use gridcast::settings::config::Config;
@@ -13,7 +14,19 @@ use gridcast::settings::layers::SettingsError;
 use gridcast::settings::reload::Reloader;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), Gridcast)
+    let matches = command_line().get_matches();
+    if let Some(code) = tools::run(&matches) {
+        return code;
+    }
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli::run(cli, Gridcast),
+        Err(error) => error.exit(),
+    }
+}
+
+/// The whole command line: of the engine, and of the tools of this build.
+fn command_line() -> Command {
+    tools::augment(Cli::command())
 }
 
 struct Gridcast;

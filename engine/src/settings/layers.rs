@@ -117,7 +117,7 @@ impl Settings {
             let origin = Origin::Environment(name.clone());
             match KNOBS.iter().find(|knob| knob.variable() == name) {
                 Some(knob) => self.set_text(knob, &text, origin),
-                None if is_injected(&name) => {}
+                None if is_injected(&name) || OF_TOOLS.contains(&name.as_str()) => {}
                 None => self.unknown(&name, &origin, KNOBS.iter().map(Knob::variable)),
             }
         }
@@ -400,6 +400,10 @@ impl fmt::Display for Origin {
         }
     }
 }
+
+/// Where the tools for the shell find a server, which a server started from the same shell is not
+/// to mind.
+const OF_TOOLS: [&str; 2] = ["GRIDCAST_URL", "GRIDCAST_TOKEN"];
 
 /// Variables of our prefix that are nobody's setting. Kubernetes and links of Docker add, for each
 /// service whose name begins with ours, `{NAME}_SERVICE_HOST`, `{NAME}_SERVICE_PORT`, with the name

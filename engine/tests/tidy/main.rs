@@ -259,6 +259,7 @@ fn every_dependency_says_why_it_is_there() {
         "engine/clients/rust",
         "engine/connectors",
         "engine/server",
+        "engine/tools",
         "loadgen",
         "benches",
     ];
