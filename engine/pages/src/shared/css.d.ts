@@ -1,0 +1,2 @@
+// Style sheets that are imported: the bundler puts them together.
+declare module "*.css";
