@@ -59,6 +59,8 @@ impl<B: Backend> Core<B> {
             echo: self.config.debug.echo,
             body_bytes_max: self.config.limits.message_bytes_max,
             door: self.conns[key as usize].door,
+            console: self.config.console.enabled,
+            wall: self.config.wall.enabled,
         };
         let mut exchange = Exchange {
             head_only: request.method == Method::Head,
@@ -151,6 +153,8 @@ impl<B: Backend> Core<B> {
             }
             Route::Metrics => self.send_metrics(key, request, exchange),
             Route::Status => self.send_status(key, request, exchange)?,
+            Route::Topics(question) => self.send_topics(key, &question, request, exchange)?,
+            Route::File(file) => self.send_file(key, file, exchange)?,
             Route::Drain => self.begin_drain(key, request, exchange)?,
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
             Route::PublishOne { topic, kind, body } => {

@@ -127,6 +127,8 @@ impl<B: Backend> Core<B> {
         match route {
             // Whoever asks how the engine is, or what it offers, is a machine without a token.
             Route::Health | Route::Ready | Route::Probe | Route::Allow(_) => Need::Nothing,
+            // A browser that goes to a page shows no token: what the page then asks for needs one.
+            Route::File(_) => Need::Nothing,
             Route::Metrics if self.config.auth.metrics => Need::Admin,
             Route::Metrics => Need::Nothing,
             Route::FeedSocket { target, .. }
@@ -139,7 +141,7 @@ impl<B: Backend> Core<B> {
             Route::PublishMany { .. } | Route::Multiplexed { .. } | Route::Echo { .. } => {
                 Need::Token
             }
-            Route::Status | Route::Drain => Need::Admin,
+            Route::Status | Route::Topics(_) | Route::Drain => Need::Admin,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod filling;
 pub mod interruption;
+pub mod listed;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -9,6 +9,7 @@
 //! twice is the same as once.
 
 pub mod applying;
+pub mod listing;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

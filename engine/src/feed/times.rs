@@ -102,6 +102,29 @@ impl Times {
         spans.take_while(|span| span.first_ordinal < ordinals.end).copied().collect()
     }
 
+    /// About how many frames came at `since_ns` or later, where `head_ordinal` is the place of the
+    /// next: those of a span are taken to have come evenly.
+    #[must_use]
+    pub fn count_since(&self, since_ns: u64, head_ordinal: u64) -> f64 {
+        let (mut end_ordinal, mut count) = (head_ordinal, 0.0);
+        let spans = self.older.iter().chain(&self.newest).rev();
+        for span in spans.take_while(|span| span.last_ns >= since_ns) {
+            let frames = end_ordinal.saturating_sub(span.first_ordinal) as f64;
+            let length_ns = span.last_ns - span.first_ns;
+            let inside_ns = span.last_ns - span.first_ns.max(since_ns);
+            let share = if length_ns == 0 { 1.0 } else { inside_ns as f64 / length_ns as f64 };
+            count += frames * share;
+            end_ordinal = span.first_ordinal;
+        }
+        count
+    }
+
+    /// When the first retained frame came; none before there is one.
+    #[must_use]
+    pub fn first_ns(&self) -> Option<u64> {
+        self.older.front().or(self.newest.as_ref()).map(|span| span.first_ns)
+    }
+
     /// The first frame of the first span that `is_before` does not hold of.
     fn first_after_those(&self, is_before: impl Fn(&Span) -> bool) -> Option<u64> {
         let older = self.older.get(self.older.partition_point(&is_before));
@@ -139,6 +162,21 @@ mod tests {
     use proptest::prelude::*;
 
     const MS: u64 = 1_000_000;
+
+    #[test]
+    fn frames_are_counted_from_an_instant_on() {
+        let mut times = Times::default();
+        assert_eq!((times.count_since(0, 1), times.first_ns()), (0.0, None));
+        for ordinal in 1..=100 {
+            times.note(ordinal, ordinal * 20 * MS);
+        }
+        assert_eq!(times.count_since(1_020 * MS, 101), 50.0);
+        assert_eq!((times.count_since(0, 101), times.count_since(2_001 * MS, 101)), (100.0, 0.0));
+        // Within a span, by its share: here two frames in 8 ms.
+        let mut times = Times::default();
+        [(1, 0), (2, 8)].into_iter().for_each(|(ordinal, ms)| times.note(ordinal, ms * MS));
+        assert_eq!(times.count_since(4 * MS, 3), 1.0);
+    }
 
     #[test]
     fn frames_within_the_shortest_span_share_one() {

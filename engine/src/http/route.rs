@@ -10,10 +10,12 @@ use crate::http::body::{Body, Framing};
 use crate::http::handshake::{Handshake, choose_protocol};
 use crate::http::history::Question;
 use crate::http::options;
+use crate::http::page::{File, Page};
 use crate::http::poll;
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request, accepts_events};
 use crate::http::status::Status;
+use crate::http::topics;
 use percent_encoding::percent_decode_str;
 
 /// The subprotocol whose messages are JSON objects.
@@ -98,6 +100,10 @@ pub enum Route {
     Metrics,
     /// How the engine is, for administrators.
     Status,
+    /// Which topics there are, for administrators.
+    Topics(topics::Question),
+    /// A page that is built in, or a file of one; also for `HEAD`.
+    File(&'static File),
     /// The engine is to drain, says an administrator.
     Drain,
     /// `OPTIONS /`: what some load balancers ask unless told otherwise, to see if it takes work.
@@ -115,6 +121,10 @@ pub struct Settings {
     pub body_bytes_max: u32,
     /// Where the request came in.
     pub door: Door,
+    /// Whether `/console` exists.
+    pub console: bool,
+    /// Whether `/wall` exists.
+    pub wall: bool,
 }
 
 /// Which endpoints a listener has.
@@ -125,7 +135,7 @@ pub enum Door {
     All,
     /// Those of clients, and the two probes.
     Clients,
-    /// Those of administrators, and the two probes.
+    /// Those of administrators, the two probes and, for the console, `/v1/ws`.
     Admins,
 }
 
@@ -142,6 +152,8 @@ enum Endpoint<'p> {
     Ready,
     Metrics,
     Status,
+    Topics,
+    File(&'static File),
     Drain,
 }
 
@@ -150,15 +162,16 @@ impl Route {
     #[must_use]
     pub fn is_for_operators(&self) -> bool {
         let is_probe = matches!(self, Self::Health | Self::Ready | Self::Probe);
-        is_probe || matches!(self, Self::Metrics | Self::Status | Self::Drain)
+        let is_asked = matches!(self, Self::Metrics | Self::Status | Self::Topics(_));
+        is_probe || is_asked || matches!(self, Self::Drain)
     }
 
     /// Whether pages of browsers have business at a path. How the engine is they need not know;
     /// that there is no such endpoint they must be able to read.
     #[must_use]
     pub fn is_for_pages(path: &str) -> bool {
-        use Endpoint::{Health, Metrics, Ready};
-        !matches!(Endpoint::of(path, true), Ok(Health | Ready | Metrics))
+        use Endpoint::{File, Health, Metrics, Ready};
+        !matches!(Endpoint::of(path, Settings::ALL), Ok(Health | Ready | Metrics | File(_)))
     }
 
     /// Finds the endpoint and checks what it requires of the head.
@@ -172,8 +185,8 @@ impl Route {
         if request.method == Method::Options && request.path == "/" {
             return Ok(Self::Probe);
         }
-        let endpoint = Endpoint::of(&request.path, settings.echo)?;
-        endpoint.check_door(settings.door)?;
+        let endpoint = Endpoint::of(&request.path, settings)?;
+        endpoint.check_door(settings)?;
         if !endpoint.takes(request.method) {
             return Err(endpoint.refuse_method());
         }
@@ -189,8 +202,21 @@ impl Route {
     }
 }
 
+impl Settings {
+    /// With every endpoint there may be.
+    const ALL: Self =
+        Self { echo: true, body_bytes_max: 0, door: Door::All, console: true, wall: true };
+
+    fn has(self, page: Page) -> bool {
+        match page {
+            Page::Console => self.console,
+            Page::Wall => self.wall,
+        }
+    }
+}
+
 impl<'p> Endpoint<'p> {
-    fn of(path: &'p str, echo: bool) -> Result<Self, Refusal> {
+    fn of(path: &'p str, settings: Settings) -> Result<Self, Refusal> {
         if let Some(rest) = path.strip_prefix("/v1/feed/") {
             return Ok(Self::Feed(rest));
         }
@@ -203,29 +229,41 @@ impl<'p> Endpoint<'p> {
         if let Some(rest) = path.strip_prefix("/v1/publish/") {
             return Ok(Self::Publish(rest));
         }
+        if let Some(file) = File::at(path).filter(|file| settings.has(file.page)) {
+            return Ok(Self::File(file));
+        }
         match path {
             "/v1/publish" => Ok(Self::PublishMany),
             "/v1/ws" => Ok(Self::Multiplexed),
-            "/v1/echo" if echo => Ok(Self::Echo),
+            "/v1/echo" if settings.echo => Ok(Self::Echo),
             "/healthz" => Ok(Self::Health),
             "/readyz" => Ok(Self::Ready),
             "/metrics" => Ok(Self::Metrics),
             "/v1/admin/status" => Ok(Self::Status),
+            "/v1/admin/topics" => Ok(Self::Topics),
             "/v1/admin/drain" => Ok(Self::Drain),
             _ => Err(Refusal::new(Status::NotFound, missing(path))),
         }
     }
 
-    fn check_door(&self, door: Door) -> Result<(), Refusal> {
-        let is_served = match (door, self) {
+    fn check_door(&self, settings: Settings) -> Result<(), Refusal> {
+        let is_served = match (settings.door, self) {
             (Door::All, _) | (_, Self::Health | Self::Ready) => true,
-            (door, Self::Metrics | Self::Status | Self::Drain) => door == Door::Admins,
-            (door, _) => door == Door::Clients,
+            // The console looks into topics from where it is: a browser, or a tunnel to this
+            // listener alone, need not reach the other one.
+            (Door::Admins, Self::Multiplexed) => settings.console,
+            (Door::Admins, Self::File(file)) => file.page == Page::Console,
+            (Door::Clients, Self::File(file)) => file.page == Page::Wall,
+            (door, endpoint) => endpoint.is_for_admins() == (door == Door::Admins),
         };
         if is_served {
             return Ok(());
         }
         Err(Refusal::new(Status::NotFound, "another listener has this endpoint (admin.listen)"))
+    }
+
+    const fn is_for_admins(&self) -> bool {
+        matches!(self, Self::Metrics | Self::Status | Self::Topics | Self::Drain)
     }
 
     const fn methods(&self) -> &'static str {
@@ -234,8 +272,8 @@ impl<'p> Endpoint<'p> {
             Self::Multiplexed | Self::Echo => "GET, OPTIONS",
             Self::Publish(_) => "GET, POST, OPTIONS",
             Self::PublishMany => "POST, OPTIONS",
-            Self::Health | Self::Ready | Self::Metrics => "GET, HEAD, OPTIONS",
-            Self::Status => "GET, OPTIONS",
+            Self::Health | Self::Ready | Self::Metrics | Self::File(_) => "GET, HEAD, OPTIONS",
+            Self::Status | Self::Topics => "GET, OPTIONS",
             Self::Drain => "POST, OPTIONS",
         }
     }
@@ -275,8 +313,9 @@ impl<'p> Endpoint<'p> {
                 Ok(Route::Echo { handshake })
             }
             Self::Status => Ok(Route::Status),
+            Self::Topics => topics::Question::of(request.query.as_deref()).map(Route::Topics),
             Self::PublishMany | Self::Drain => Err(self.refuse_method()),
-            Self::Health | Self::Ready | Self::Metrics => self.head(),
+            Self::Health | Self::Ready | Self::Metrics | Self::File(_) => self.head(),
         }
     }
 
@@ -285,6 +324,7 @@ impl<'p> Endpoint<'p> {
             Self::Health => Ok(Route::Health),
             Self::Ready => Ok(Route::Ready),
             Self::Metrics => Ok(Route::Metrics),
+            Self::File(file) => Ok(Route::File(file)),
             _ => Err(self.refuse_method()),
         }
     }
@@ -319,10 +359,13 @@ fn missing(path: &str) -> &'static str {
         "/v1/feed" => "which topic or pattern? /v1/feed/{topic}",
         "/v1/history" => "which topic? /v1/history/{topic}",
         "/v1/poll" => "which topic or pattern? /v1/poll/{topic}",
+        "/console" => "the console is off: [console] enabled = true turns it on",
+        "/wall" => "the wall is off: [wall] enabled = true turns it on",
         _ => {
             "no such endpoint: there are /v1/feed/{topic or pattern}, /v1/history/{topic}, \
              /v1/poll/{topic or pattern}, /v1/ws, /v1/publish, /v1/publish/{topic}, \
-             /v1/admin/status, /v1/admin/drain, /healthz, /readyz and /metrics"
+             /v1/admin/status, /v1/admin/topics, /v1/admin/drain, /healthz, /readyz, /metrics, \
+             /console and /wall"
         }
     }
 }
@@ -509,7 +552,7 @@ mod tests {
     fn route_with(echo: bool, line: &str, headers: &str) -> Result<Route, Refusal> {
         let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
         let (request, _) = Request::parse(text.as_bytes(), 4096).unwrap().unwrap();
-        Route::of(&request, Settings { echo, body_bytes_max: 100, door: Door::All })
+        Route::of(&request, Settings { echo, body_bytes_max: 100, ..Settings::ALL })
     }
 
     fn route(line: &str, headers: &str) -> Result<Route, Refusal> {
@@ -660,17 +703,21 @@ mod tests {
         let served = |door: Door, line: &str, headers: &str| {
             let text = format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
             let (request, _) = Request::parse(text.as_bytes(), 4096).unwrap().unwrap();
-            Route::of(&request, Settings { echo: true, body_bytes_max: 9, door }).is_ok()
+            Route::of(&request, Settings { body_bytes_max: 9, door, ..Settings::ALL }).is_ok()
         };
         for (line, headers, clients, admins) in [
             ("GET /healthz", "", true, true),
             ("GET /readyz", "", true, true),
             ("GET /metrics", "", false, true),
             ("GET /v1/admin/status", "", false, true),
+            ("GET /v1/admin/topics", "", false, true),
             ("POST /v1/admin/drain", "", false, true),
+            ("GET /console", "", false, true),
+            ("HEAD /pages/console.js", "", false, true),
+            ("GET /wall", "", true, false),
             ("GET /v1/feed/a", EVENTS, true, false),
             ("GET /v1/history/a", "", true, false),
-            ("GET /v1/ws", WEBSOCKET, true, false),
+            ("GET /v1/ws", WEBSOCKET, true, true),
             ("GET /v1/echo", WEBSOCKET, true, false),
             ("POST /v1/publish/a", "Content-Length: 1\r\n", true, false),
         ] {

@@ -48,6 +48,10 @@ pub struct Config {
     pub drain: Drain,
     /// Where it is looked after.
     pub admin: Admin,
+    /// The page of administrators.
+    pub console: Console,
+    /// The page for displays.
+    pub wall: Wall,
     /// What only tests need.
     pub debug: Debugging,
     /// What it tells.
@@ -381,6 +385,22 @@ section! {
 }
 
 section! {
+    /// `[console]`
+    Console {
+        /// Whether `/console` exists.
+        enabled: bool,
+    }
+}
+
+section! {
+    /// `[wall]`
+    Wall {
+        /// Whether `/wall` exists.
+        enabled: bool,
+    }
+}
+
+section! {
     /// `[debug]`
     Debugging {
         /// Whether `/v1/echo` exists.
@@ -627,6 +647,7 @@ mod tests {
                     }
                 }
                 Kind::Switch => "true".to_owned(),
+                Kind::SwitchedOn => "false".to_owned(),
                 Kind::Word(words) => words[1].to_owned(),
                 Kind::Address { .. } => "127.0.0.1:1".to_owned(),
                 Kind::List if knob.section == "security" => "https://a.example".to_owned(),

@@ -29,6 +29,8 @@ pub enum Kind {
     },
     /// On or off; off when nothing is said.
     Switch,
+    /// On or off; on when nothing is said.
+    SwitchedOn,
     /// One of some words; the first when nothing is said.
     Word(&'static [&'static str]),
     /// An address and a port; where the default is none, it may be left empty.

@@ -302,7 +302,7 @@ impl Settings {
     fn set_text(&mut self, knob: &Knob, text: &str, origin: Origin) {
         let value = match knob.kind {
             Kind::Integer { .. } => text.parse().map(Value::Integer).ok(),
-            Kind::Switch => text.parse().map(Value::Boolean).ok(),
+            Kind::Switch | Kind::SwitchedOn => text.parse().map(Value::Boolean).ok(),
             Kind::List => Some(Value::Array(items(text))),
             Kind::Word(_)
             | Kind::Address { .. }
@@ -336,6 +336,7 @@ impl Kind {
         match *self {
             Self::Integer { default, .. } => integer(default),
             Self::Switch => Value::Boolean(false),
+            Self::SwitchedOn => Value::Boolean(true),
             Self::Word(words) => Value::String(words.first().copied().unwrap_or_default().into()),
             Self::Address { default } => Value::String(default.to_owned()),
             Self::Path | Self::Networks | Self::Text { .. } => Value::String(String::new()),
@@ -361,7 +362,7 @@ impl Kind {
                 text == default || text.parse::<std::net::SocketAddr>().is_ok()
             }
             (Self::Networks, Value::String(text)) => text.parse::<Networks>().is_ok(),
-            (Self::Switch, value) => value.is_bool(),
+            (Self::Switch | Self::SwitchedOn, value) => value.is_bool(),
             // What was hidden when it was printed must not become the secret.
             (Self::Text { is_secret: true }, Value::String(text)) => text != HIDDEN,
             (Self::Path | Self::Text { .. }, value) => value.is_str(),
@@ -376,7 +377,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer { min, max, unit, .. } => write!(f, "{min} to {max} {unit}"),
-            Self::Switch => f.write_str("true or false"),
+            Self::Switch | Self::SwitchedOn => f.write_str("true or false"),
             Self::Word(words) => f.write_str(&words.join(" | ")),
             Self::Address { .. } => f.write_str("an IP address and a port"),
             Self::Path => f.write_str("a file, or \"\" for none"),

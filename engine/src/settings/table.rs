@@ -574,6 +574,21 @@ pub const KNOBS: &[Knob] = &[
                  admin = true: an address alone makes nobody an administrator.",
     },
     Knob {
+        section: "console",
+        key: "enabled",
+        kind: Kind::SwitchedOn,
+        reason: "Offers the page /console to administrators, and with it /v1/ws at admin.listen, \
+                 for looking into topics. On, because the page is of no use without the rights \
+                 of an administrator, and shows nothing that they could not ask for.",
+    },
+    Knob {
+        section: "wall",
+        key: "enabled",
+        kind: Kind::SwitchedOn,
+        reason: "Offers the page /wall beside the clients' endpoints. On, because it sees no \
+                 more than any other client with the same token.",
+    },
+    Knob {
         section: "debug",
         key: "echo",
         kind: Kind::Switch,
