@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -106,3 +107,39 @@ async def test_one_wrong_message_of_many_is_told(server: Server) -> None:
         assert (reply.published, reply.failed, reply.line) == (2, 1, 2)
         assert reply.error is not None
         assert reply.error.startswith("bad_request: ")
+
+
+async def test_polling_brings_every_message_once(start: Any) -> None:
+    server = await start(poll__records_max=3)
+    async with Client(server.url) as client:
+        await client.publish_many(("pmu/1", number) for number in range(5))
+        polling = client.poll("pmu/1", from_="oldest", wait_s=5)
+        got = [await within(anext(polling)) for _ in range(5)]
+        assert texts(got) == ["0", "1", "2", "3", "4"]
+        following = asyncio.create_task(_next(polling))
+        await server.until_metric('gridcast_connections{role="poll"}', 1)
+        await client.publish("pmu/1", "five")
+        assert texts([await within(following)]) == ["five"]
+
+
+async def _next(polling: AsyncIterator[Record | Gap]) -> Record | Gap:
+    return await anext(polling)
+
+
+async def test_a_poll_of_a_pattern_goes_on_from_where_it_began(server: Server) -> None:
+    async with Client(server.url) as client:
+        following = asyncio.create_task(_next(client.poll("bay/+", wait_s=5)))
+        await server.until_metric('gridcast_connections{role="poll"}', 1)
+        await asyncio.to_thread(server.post, "bay/7", "open")
+        record = await within(following)
+        assert isinstance(record, Record)
+        assert (record.message.topic, record.message.pattern) == ("bay/7", "bay/+")
+
+
+async def test_a_poll_that_cannot_be_is_refused(server: Server) -> None:
+    async with Client(server.url) as client:
+        with pytest.raises(HttpError, match="bad_request"):
+            await within(anext(client.poll("a//b")))
+        for wrong in (0, 51, -1):
+            with pytest.raises(ValueError, match="wait_s"):
+                await within(anext(client.poll("a", wait_s=wrong)))

@@ -12,6 +12,7 @@ from waiting import States, data, until, within
 
 from gridcast import (
     Client,
+    CommandError,
     MaybePublishedError,
     NotConnectedError,
     Published,
@@ -151,8 +152,21 @@ async def test_a_final_refusal_after_sending_leaves_it_open(start: Any) -> None:
     """Nothing is claimed that is not known, though connecting again is out of the question."""
     server = await start(limits__message_bytes_max=1000)
     async with Client(server.url) as client:
+        await within(client.connected())
+        # As of a server that does not say how long a message may be.
+        client._session._connection.message_bytes_max = None  # type: ignore[union-attr]
         with pytest.raises((MaybePublishedError, RefusedError)):
             await within(client.publish("t", "x" * 2000))
         with pytest.raises(RefusedError) as refused:
             await within(client.publish("t", 1))
         assert refused.value.status == 1009
+
+
+async def test_what_the_server_would_not_take_is_not_sent(start: Any) -> None:
+    server = await start(limits__message_bytes_max=1000)
+    async with Client(server.url) as client:
+        await within(client.connected())
+        for payload in ("x" * 1000, "\u00fc" * 490, "\U0001f642" * 245, b"x" * 760):
+            with pytest.raises(CommandError, match="too_big"):
+                await within(client.publish("t", payload))
+        assert (await within(client.publish("t", "x" * 800))).seq == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,30 @@ async def test_what_no_token_can_be_is_refused_at_once() -> None:
         with pytest.raises((ValueError, TypeError), match="token: ") as error:
             Client("ws://localhost", token=wrong)  # type: ignore[arg-type]
         assert "break" not in str(error.value)
+
+
+async def test_a_token_is_replaced_before_it_ends(guarded: Server, protocol: Any) -> None:
+    token, given = asked(hs256.signed(8, **RIGHTS), hs256.signed(60, **RIGHTS))
+    states = States()
+    async with Client(guarded.url, token=token, on_state=states, protocol=protocol) as client:
+        subscription = client.subscribe("t")
+        await within(subscription.ready())
+        first, opened = given[0], asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < opened + 9:
+            await asyncio.sleep(0.2)
+        await within(client.publish("t", "after"))
+        assert await data(subscription, 1) == ["after"]
+        assert given[:-1] == [first]
+        assert [state.phase for state in states.seen] == ["connecting", "open"]
+
+
+async def test_what_the_new_token_does_not_cover_ends(guarded: Server) -> None:
+    narrow: dict[str, Any] = {"subscribe": ["kept"], "publish": ["#"]}
+    token, _ = asked(hs256.signed(8, **RIGHTS), hs256.signed(60, **narrow))
+    async with Client(guarded.url, token=token) as client:
+        kept, lost = client.subscribe("kept"), client.subscribe("lost")
+        await within(lost.ready())
+        with pytest.raises(CommandError, match="forbidden"):
+            await item(lost)
+        await within(client.publish("kept", "still"))
+        assert await data(kept, 1) == ["still"]

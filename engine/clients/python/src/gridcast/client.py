@@ -25,7 +25,9 @@ from gridcast.history import Record, records
 from gridcast.http import BatchReply, Http
 from gridcast.items import Gap, Position, Published
 from gridcast.options import ClientOptions, Lag, Limits, Mode, Overflow, SubscribeOptions
+from gridcast.polling import polled
 from gridcast.publisher import Publisher
+from gridcast.renewal import Renewal
 from gridcast.session import Session
 from gridcast.state import State
 from gridcast.subscription import Subscription
@@ -187,6 +189,22 @@ class Client:
         async for record in records(http, topic, from_, to, page):
             yield record
 
+    async def poll(
+        self,
+        target: str,
+        *,
+        from_: str | Position = "latest",
+        wait_s: float = 20.0,
+    ) -> AsyncIterator[Record | Gap]:
+        """What comes, by long polling: for where no WebSocket passes.
+
+        It goes on for as long as it is iterated, connects again by itself, and tells every gap.
+        Giving it up leaves a request behind that ends within `wait_s`.
+        """
+        retries = (self._clock, self._new_backoff, self._tokens.may_change)
+        async for record in polled(self._http, target, from_, wait_s, retries):
+            yield record
+
     async def _http(self) -> Http:
         return Http(self._endpoint, await self._tokens.next(), self._tls)
 
@@ -215,9 +233,12 @@ class Client:
         self._tell(State("connecting"))
         up_s = 0.0
         try:
-            session = Session(await self._connect(), self._clock, self._new_backoff)
+            connection = await self._connect()
+            renewal = Renewal(self._tokens, self._token_sent, self._clock)
+            session = Session(connection, self._clock, self._new_backoff, renewal)
             since_s = self._clock.monotonic_s()
             ending = await self._work(session)
+            self._token_sent = renewal.token
             up_s = self._clock.monotonic_s() - since_s
         except Ended as ended:
             ending = ended.ending

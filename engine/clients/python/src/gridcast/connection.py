@@ -51,6 +51,8 @@ class Connection:
         self._socket = socket
         self._ending: Ending | None = None
         self.heartbeat_s = greeting["heartbeat_ms"] / 1000
+        # None of a server that does not say.
+        self.message_bytes_max: int | None = greeting.get("message_bytes_max")
         self.is_binary = socket.subprotocol == wire.BIN
 
     @property

@@ -46,3 +46,7 @@ class Endpoint:
     def history(self, topic: str, query: dict[str, str]) -> str:
         """What was published before."""
         return f"{self.http}/v1/history/{quote(topic)}?{urlencode(query)}"
+
+    def poll(self, target: str, query: dict[str, str]) -> str:
+        """What comes next."""
+        return f"{self.http}/v1/poll/{quote(target)}?{urlencode(query)}"

@@ -30,22 +30,23 @@ async def records(
     http: Http, topic: str, from_: When, to: When | None, page: int
 ) -> AsyncIterator[Record | Gap]:
     """All that was asked for; raises `HttpError` where an answer ends before its end."""
-    query = {"from": _when("from_", from_), "limit": str(_page(page)), "format": "ndjson"}
+    query = {"from": when("from_", from_), "limit": str(_page(page)), "format": "ndjson"}
     if to is not None:
-        query["to"] = _when("to", to)
+        query["to"] = when("to", to)
     options.text("topic", topic)
     while True:
         page_ = [wire.members(line) for line in await asyncio.to_thread(http.history, topic, query)]
         end: dict[str, Any] | None = page_.pop()[0].get("end") if page_ else None
         epoch = str((end or {}).get("next", "")).partition("-")[0]
         for told, raw in page_:
-            yield _item(topic, told, raw, epoch)
+            yield item(topic, told, raw, epoch)
         if _checked(end, query["from"])["complete"]:
             return
         query["from"] = _checked(end, query["from"])["next"]
 
 
-def _item(topic: str, told: dict[str, Any], raw: str, epoch: str) -> Record | Gap:
+def item(topic: str, told: dict[str, Any], raw: str, epoch: str) -> Record | Gap:
+    """What a line says: a message, or that some are missing."""
     if "gap" in told:
         gap = told["gap"]
         return Gap(topic, epoch, gap["from"], gap["to"], gap.get("frames"), gap["reason"])
@@ -65,12 +66,13 @@ def _checked(end: dict[str, Any] | None, began: str) -> dict[str, Any]:
     return end
 
 
-def _when(name: str, when: When) -> str:
-    if isinstance(when, datetime):
-        if when.tzinfo is None:
+def when(name: str, instant: When) -> str:
+    """A place in the past, as a request says it."""
+    if isinstance(instant, datetime):
+        if instant.tzinfo is None:
             raise ValueError(f"{name}: a time needs a time zone, as in datetime.now(timezone.utc)")
-        return when.isoformat()
-    return str(when)
+        return instant.isoformat()
+    return str(instant)
 
 
 def _page(page: int) -> int:

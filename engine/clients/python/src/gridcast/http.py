@@ -66,6 +66,10 @@ class Http:
         """The lines of a page."""
         return self._ask(self._endpoint.history(topic, query)).decode().splitlines()
 
+    def poll(self, target: str, query: dict[str, str]) -> list[str]:
+        """The lines of an answer to a poll, which may wait."""
+        return self._ask(self._endpoint.poll(target, query)).decode().splitlines()
+
     def _ask(self, url: str, body: bytes | None = None, kind: str = "") -> bytes:
         request = urllib.request.Request(url, body)  # noqa: S310  (an Endpoint is http or https)
         if body is not None:

@@ -21,12 +21,16 @@ from gridcast.errors import CommandError, WireError
 from gridcast.feed import Feed
 from gridcast.items import Published
 from gridcast.liveness import PROBE_S, Liveness, Verdict
+from gridcast.renewal import Renewal
 
 _log = logging.getLogger("gridcast")
 
 # Messages after which the program has a turn: one read of the socket may bring thousands, which
 # would fill a queue that its program empties in time.
 _TURN_MESSAGES = 32
+# More than a publish has beside topic and payload.
+_COMMAND_BYTES = 128
+_LONGEST_ID = 10**12
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +51,12 @@ class _Unsubscribe:
     feed: Feed
 
 
-_Asked: TypeAlias = Attempt | _Subscribe | _Unsubscribe
+@dataclass(slots=True, eq=False)
+class _Authenticate:
+    counts: asyncio.Future[bool]
+
+
+_Asked: TypeAlias = Attempt | _Subscribe | _Unsubscribe | _Authenticate
 
 
 @dataclass(slots=True)
@@ -62,8 +71,14 @@ class _Named:
 class Session:
     """A connection at work."""
 
-    def __init__(self, connection: Connection, clock: Clock, retries: Callable[[], Backoff]):
-        self._connection = connection
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Clock,
+        retries: Callable[[], Backoff],
+        renewal: Renewal,
+    ):
+        self._connection, self._renewal = connection, renewal
         self._liveness = Liveness(connection.heartbeat_s, clock)
         self._clock, self._retries = clock, retries
         self._backoffs: dict[Feed, Backoff] = {}
@@ -79,7 +94,8 @@ class Session:
 
     async def run(self) -> Ending:
         """Works until the connection ends."""
-        helpers = [asyncio.create_task(self._guarded(run)) for run in (self._write, self._watch)]
+        runs = (self._write, self._watch, self._renew)
+        helpers = [asyncio.create_task(self._guarded(run)) for run in runs]
         try:
             return await self._read()
         finally:
@@ -118,9 +134,30 @@ class Session:
         attempt = Attempt(asyncio.get_running_loop().create_future())
         if self._is_over:
             attempt.reply.set_result(None)
+        elif self._is_too_long(topic, payload):
+            bytes_max = self._connection.message_bytes_max
+            message = f"longer than the server takes, which is {bytes_max} bytes"
+            attempt.reply.set_exception(CommandError("too_big", message))
         else:
             self._ask(attempt, lambda id_: wire.publish(id_, topic, payload))
         return attempt
+
+    def _is_too_long(self, topic: str, payload: str) -> bool:
+        """Whether the server would end the connection because of it."""
+        bytes_max = self._connection.message_bytes_max
+        # A character has four bytes at most: most messages need not be counted.
+        if bytes_max is None or 4 * (len(topic) + len(payload)) + _COMMAND_BYTES < bytes_max:
+            return False
+        return len(wire.publish(_LONGEST_ID, topic, payload).encode()) > bytes_max
+
+    async def _renew(self) -> None:
+        await self._renewal.run(self._authenticate)
+
+    async def _authenticate(self, token: str) -> bool:
+        """Has the server judge this connection by another token; answers whether it does."""
+        asked = _Authenticate(asyncio.get_running_loop().create_future())
+        self._ask(asked, lambda id_: wire.command(id_, "auth", {"token": token}))
+        return await asked.counts
 
     def _ask(self, asked: _Asked, text: Callable[[int], str]) -> None:
         id_ = next(self._ids)
@@ -219,6 +256,8 @@ class Session:
             gap = told["gap"]
             feed = self._standing[gap["topic"]]
             feed.gap(gap["from"], gap["to"], gap.get("frames"), gap["reason"])
+        elif "topic" in told.get("error", {}):
+            self._ended(told["error"])
         elif "beat" not in told:
             self._answered(told)
 
@@ -247,8 +286,17 @@ class Session:
                 asked.reply.set_result(published)
         elif isinstance(asked, _Subscribe):
             self._subscribed(asked.feed, told["subscribed"])
+        elif isinstance(asked, _Authenticate):
+            asked.counts.set_result(True)
         else:
             self._forget(asked.feed)
+
+    def _ended(self, error: dict[str, Any]) -> None:
+        """A subscription that the new token does not cover."""
+        feed = self._standing.get(error["topic"])
+        if feed is not None:
+            self._forget(feed)
+            feed.end(CommandError(error["code"], error["message"]))
 
     def _subscribed(self, feed: Feed, reply: dict[str, Any]) -> None:
         self._standing[feed.target] = feed
@@ -268,6 +316,9 @@ class Session:
         if isinstance(asked, Attempt):
             if not asked.reply.done():
                 asked.reply.set_exception(error)
+        elif isinstance(asked, _Authenticate):
+            _log.warning("the new token does not count: %s", error)
+            asked.counts.set_result(False)
         elif isinstance(asked, _Subscribe) and asked.feed.refused(error):
             self._ask_again(asked.feed)
 
