@@ -136,6 +136,7 @@ export class Client<M = AnyTopics> implements FeedClient<M> {
     this.#settings.clock.clearTimeout(this.#timer);
     this.#backoff.opened();
     const { epoch } = hello;
+    this.#outbox.message_bytes_max = hello.message_bytes_max;
     const previous = this.#epoch ?? epoch;
     this.#epoch = epoch;
     this.#set("open");
@@ -205,9 +206,9 @@ export class Client<M = AnyTopics> implements FeedClient<M> {
     this.#send(JSON.stringify({ id, subscribe: { ...options, topic, from: subscription.from() } }));
   }
 
-  /** Whom an answer is for, if it is still wanted. */
+  /** Whom an answer is for, if it is still wanted; a subscription may end under its topic. */
   #asker(id: string): Subscription | undefined {
-    const subscription = this.#asked.get(id);
+    const subscription = this.#asked.get(id) ?? this.#subscriptions.get(id);
     this.#asked.delete(id);
     return subscription && this.#follows(subscription) ? subscription : undefined;
   }
@@ -257,7 +258,7 @@ export class Client<M = AnyTopics> implements FeedClient<M> {
 
   #told(message: any): void {
     const { id, topic, gap, error, published, subscribed } = message;
-    if (error) this.#failed(id, new GridcastError(error.code, error.message));
+    if (error) this.#failed(id ?? error.topic, new GridcastError(error.code, error.message));
     else if (subscribed) this.#begun(id, subscribed);
     else if (published) this.#outbox.take(id)?.resolve(published);
     else if (gap) this.#subscriptions.get(gap.topic)?.missed(gap);
@@ -289,4 +290,4 @@ function retryAfter(code: string): Retry {
 }
 
 const OTHERS = ["token", "WebSocket", "protocols", "page", "clock"];
-const NO_SOCKET = "no WebSocket here: pass that of `ws` as the option `WebSocket`";
+const NO_SOCKET = "no WebSocket: pass one";

@@ -25,7 +25,7 @@ function readVarint(bytes: Uint8Array, at: number): [value: number, next: number
 }
 
 function cutOff(): never {
-  throw new Error("a binary message is cut off");
+  throw Error("cut off");
 }
 
 export function readPayload({ is_text, payload }: Envelope): unknown {

@@ -6,7 +6,12 @@ import { Pulse } from "./pulse.js";
 import type { Settings } from "./settings.js";
 import type { SocketLike } from "./types.js";
 
-export interface Hello { version: string; heartbeat_ms: number; epoch: string }
+export interface Hello {
+  version: string;
+  heartbeat_ms: number;
+  epoch: string;
+  message_bytes_max?: number;
+}
 
 export interface LinkCalls {
   opened(hello: Hello, protocol: string): void;

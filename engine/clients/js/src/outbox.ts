@@ -15,6 +15,8 @@ interface Waiting<C> {
 
 /** `C` is a command as it is sent. */
 export class Outbox<C> {
+  /** The longest message that the server takes, where it told that. */
+  declare message_bytes_max: number | undefined;
   #settings: Settings;
   #waiting = new Map<number, Waiting<C>>();
   #next_id = 1;
@@ -29,6 +31,9 @@ export class Outbox<C> {
     if (this.#waiting.size >= publishes_max) throw notSent(`publishes_max: ${publishes_max} wait`);
     const id = this.#next_id++;
     const command = write(id);
+    if (new TextEncoder().encode(command as string).length > this.message_bytes_max!) {
+      throw notSent("too long");
+    }
     return new Promise((resolve, reject) => {
       const late = () => this.#drop(id, `no answer within ${publish_timeout_ms} ms`);
       const timer = clock.setTimeout(late, publish_timeout_ms);

@@ -4,11 +4,14 @@
 
 import { ABNORMAL } from "./closes.js";
 import { type ParserCalls, SseParser } from "./sse-parser.js";
+import type { Position } from "./types.js";
 
 export interface CarrierCalls extends ParserCalls {
   opened(): void;
   /** Anything came. */
   heard(): void;
+  /** Nothing is missing up to here, and nothing has come yet. */
+  placed(position: Position): void;
   ended(code: number, reason: string): void;
 }
 
@@ -19,6 +22,14 @@ export interface StreamRequest {
 }
 
 export interface Carrier {
+  /** What it is called where a client says that it is open. */
+  protocol: string;
+  /** Where a subscription is asked for, below the server's base. */
+  path: string;
+  /** Whether each message of a pattern tells its topic. */
+  tells_topics: boolean;
+  /** Whether it may be asked for `mode`, `rate` and `lag`. */
+  takes_options: boolean;
   /** Whether it tells of heartbeats: if not, silence says nothing. */
   tells_heartbeats: boolean;
   /** Answers a function that ends the stream without a word. */
@@ -36,13 +47,13 @@ export function overFetch(fetch: typeof globalThis.fetch): Carrier {
     );
     return () => control.abort();
   };
-  return { tells_heartbeats: true, open };
+  return { ...SSE, tells_heartbeats: true, open };
 }
 
 async function read(
   fetch: typeof globalThis.fetch, request: StreamRequest, signal: AbortSignal, calls: CarrierCalls,
 ): Promise<[code: number, reason: string]> {
-  const headers = headersOf(request);
+  const headers = headersOf(request.token, "text/event-stream");
   const answer = await fetch(request.url, { headers, signal, cache: "no-store" });
   if (!answer.ok || !answer.body) return refusal(answer, calls);
   const reader = answer.body.getReader();
@@ -57,12 +68,13 @@ async function read(
   }
 }
 
-function headersOf({ token }: StreamRequest): Record<string, string> {
-  const authorization = token && { Authorization: `Bearer ${token}` };
-  return { Accept: "text/event-stream", ...authorization };
+export function headersOf(token: string | undefined, accept: string): Record<string, string> {
+  return { Accept: accept, ...(token && { Authorization: `Bearer ${token}` }) };
 }
 
-async function refusal(answer: Response, calls: CarrierCalls): Promise<[number, string]> {
+export async function refusal(
+  answer: Response, calls: ParserCalls,
+): Promise<[code: number, reason: string]> {
   const after_s = Number(answer.headers.get("Retry-After"));
   if (after_s > 0) calls.retry(after_s * 1000);
   return [closeOf(answer.status), `${answer.status} ${await answer.text()}`];
@@ -91,5 +103,7 @@ export function overEventSource(Source: typeof EventSource): Carrier {
     };
     return () => source.close();
   };
-  return { tells_heartbeats: false, open };
+  return { ...SSE, tells_heartbeats: false, open };
 }
+
+const SSE = { protocol: "sse", path: "v1/feed/", tells_topics: false, takes_options: true };

@@ -1,7 +1,7 @@
 // Text of an event stream in, events out (the rules of the HTML standard). Must not know what the
 // events mean.
 
-export interface StreamEvent { type: string; data: string; id: string }
+export interface StreamEvent { type: string; data: string; id: string; topic?: string }
 
 export interface ParserCalls {
   event(event: StreamEvent): void;

@@ -77,15 +77,17 @@ export class SseStream {
 
   #open(token: string | undefined): void {
     const { topic, options } = this.#subscription;
-    const { mode, rate, lag } = options;
+    const { carrier, base } = this.#host;
+    const { mode, rate, lag } = carrier.takes_options ? options : {};
     const from = this.#subscription.from();
     const query = Object.entries({ from, mode, rate, lag }).filter(([, value]) => value != null);
-    const path = `v1/feed/${encodeTopic(topic)}`;
+    const path = carrier.path + encodeTopic(topic);
     const asked = Object.fromEntries(query.map(([key, value]) => [key, String(value)]));
-    const url = endpoint(this.#host.base, "http", path, asked);
-    this.#leave = this.#host.carrier.open({ url, token }, {
+    const url = endpoint(base, "http", path, asked);
+    this.#leave = carrier.open({ url, token }, {
       opened: () => this.#opened(),
       heard: () => this.#pulse?.heard(),
+      placed: (position) => this.#whole(position),
       comment: () => this.#comment(),
       retry: (delay_ms) => (this.#retry_ms = delay_ms),
       event: (event) => this.#event(event),
@@ -99,7 +101,9 @@ export class SseStream {
     this.#backoff.opened();
     this.#comments = 0;
     this.#pulse = this.#startPulse();
-    if (!this.#subscription.position) this.#beginUnplaced();
+    // A poll tells where it begins.
+    const { tells_topics } = this.#host.carrier;
+    if (!this.#subscription.position && !tells_topics) this.#beginUnplaced();
     this.#set("open");
   }
 
@@ -129,7 +133,7 @@ export class SseStream {
     if (this.#subscription.state === "pending") this.#subscription.begun(position);
   }
 
-  #event({ type, data, id }: StreamEvent): void {
+  #event({ type, data, id, topic }: StreamEvent): void {
     if (type === "close") return this.#told(data);
     if (type === "gap") {
       this.#whole(undefined);
@@ -139,7 +143,7 @@ export class SseStream {
     const before = this.#subscription.position;
     this.#whole(before?.epoch === epoch ? before : undefined);
     const read = () => (type === "binary" ? fromBase64(data) : readText(data));
-    this.#subscription.take(this.#subscription.topic, Number(seq), read, epoch);
+    this.#subscription.take(topic ?? this.#subscription.topic, Number(seq), read, epoch);
   }
 
   #told(data: string): void {

@@ -1,6 +1,6 @@
 // The client over Server-Sent Events: a stream for each topic, and publishes by POST, behind the
-// same interface as the one over a socket. Another carrier, such as long polling, would be another
-// file beside this one. Must not know how a stream lives.
+// same interface as the one over a socket; poll.ts has another carrier. Must not know how a stream
+// lives.
 
 import { baseOf } from "./address.js";
 import { Emitter } from "./emitter.js";
@@ -20,7 +20,7 @@ export interface SseOptions extends Omit<ClientOptions, "WebSocket" | "protocols
   /** The server's `keepalive.heartbeat_ms`, which a stream does not tell. */
   heartbeat_ms?: number;
   /** Default: `fetch` where answers can be read as they come. */
-  carrier?: "fetch" | "eventsource";
+  carrier?: "fetch" | "eventsource" | Carrier;
   fetch?: typeof fetch;
   EventSource?: typeof EventSource;
 }
@@ -64,7 +64,9 @@ export class SseClient<M = AnyTopics> implements FeedClient<M> {
   subscribe<T extends string>(
     topic: T, handler: Handler<Payload<M, T>>, options: SubscribeOptions = {},
   ): Feed {
-    if (/[+#]/.test(topic)) refuse(`"${topic}": an event stream does not tell topics of a pattern`);
+    if (/[+#]/.test(topic) && !this.#stream_host.carrier.tells_topics) {
+      refuse(`"${topic}": an event stream does not tell topics of a pattern`);
+    }
     if ([...this.#streams.keys()].some((followed) => followed.topic === topic)) {
       throw followedAlready(topic);
     }
@@ -125,11 +127,13 @@ export class SseClient<M = AnyTopics> implements FeedClient<M> {
     this.#state = state;
     if (state === previous) return;
     this.#events.emit("state", { state, previous });
-    if (state === "open") this.#events.emit("open", { protocol: "sse" });
+    const { protocol } = this.#stream_host.carrier;
+    if (state === "open") this.#events.emit("open", { protocol });
   }
 }
 
 function carrierOf(options: SseOptions, fetch: typeof globalThis.fetch): Carrier {
+  if (typeof options.carrier === "object") return options.carrier;
   const can_stream = typeof ReadableStream === "function";
   if (options.carrier !== "eventsource" && can_stream) return overFetch(fetch);
   return overEventSource(options.EventSource ?? EventSource);

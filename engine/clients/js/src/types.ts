@@ -85,7 +85,10 @@ export interface SubscriptionEvents {
 export interface ClientEvents extends SubscriptionEvents {
   state: { state: State; previous: State };
   /** Connected. An event stream has no greeting: it tells the protocol only. */
-  open: { protocol: string; version?: string; heartbeat_ms?: number; epoch?: string };
+  open: {
+    protocol: string; version?: string; heartbeat_ms?: number; epoch?: string;
+    message_bytes_max?: number;
+  };
   close: Closed;
   /** The server is another one, or was started again. */
   restarted: { epoch: string; previous: string };

@@ -17,6 +17,8 @@ const CORE_BYTES_MAX = 5 * 1024;
 const EXPORTS = {
   "@gridcast/client": ["Client", "GridcastError"],
   "@gridcast/client/sse": ["SseClient"],
+  "@gridcast/client/poll": ["PollClient"],
+  "@gridcast/client/renew": ["renewing"],
   "@gridcast/client/worker": ["sharedClient"],
   "@gridcast/client/react": ["FeedProvider", "useFeed", "feedHook"],
 };

@@ -117,3 +117,16 @@ test("one that is not answered in time says so", async (t) => {
   proxy.swallow();
   await assert.rejects(one.publish("late", 2), { message: /no answer within 50 ms: it may have/ });
 });
+
+test("what the server would not take is not sent, and ends nothing", async (t) => {
+  const own = await Server.start(["limits.message_bytes_max=1000"]);
+  t.after(() => own.kill());
+  const one = client(t, Heard, own.url);
+  one.connect();
+  await one.heard.next("open");
+  for (const data of ["x".repeat(1000), "ü".repeat(490), "🙂".repeat(245), new Uint8Array(760)]) {
+    await assert.rejects(one.publish("a", data), { code: "not_sent", message: /too long/ });
+  }
+  assert.equal((await one.publish("a", "x".repeat(800))).seq, 1);
+  one.heard.none("close");
+});
