@@ -37,3 +37,15 @@ pub enum Publishing {
     /// By way of a log, which numbers it for all nodes of a domain.
     Log,
 }
+
+/// The words of `log.format`.
+pub const LOG_FORMATS: &[&str] = &["text", "json"];
+
+/// The words of `tls.client_auth`.
+pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
+
+/// The words of `proxy.protocol`.
+pub const PROXY_VERSIONS: &[&str] = &["off", "v1", "v2", "any"];
+
+/// The words of `log.level`.
+pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];

@@ -3,6 +3,7 @@
 
 use crate::feed::options::LagPolicy;
 
+use crate::settings::choices::{CLIENT_AUTHS, LOG_FORMATS, LOG_LEVELS, PROXY_VERSIONS};
 pub use crate::settings::knob::{Kind, Knob, Rows};
 use crate::settings::knob::{integer, list, path, text};
 
@@ -37,18 +38,6 @@ const TOKEN: &[Knob] = &[
         reason: "Whether it may administer the engine.",
     },
 ];
-
-/// The words of `log.format`.
-pub const LOG_FORMATS: &[&str] = &["text", "json"];
-
-/// The words of `tls.client_auth`.
-pub const CLIENT_AUTHS: &[&str] = &["none", "optional", "required"];
-
-/// The words of `proxy.protocol`.
-pub const PROXY_VERSIONS: &[&str] = &["off", "v1", "v2", "any"];
-
-/// The words of `log.level`.
-pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

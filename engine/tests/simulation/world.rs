@@ -493,7 +493,7 @@ impl World {
         for client in &self.clients {
             let is_refused = client.is_turned_away || client.refused.is_some();
             let closed = client.follower.closed.is_some() || client.wire.is_ended() || is_refused;
-            let follows = client.is_stream || client.form() == Form::Poll;
+            let follows = client.is_stream || client.form() == Form::Poll && client.has_heard;
             if client.temper == Temper::Prompt && follows && !closed {
                 client.follower.check_complete(&self.record);
                 let silent_ns = self.clock.now_ns() - client.heard_ns;
