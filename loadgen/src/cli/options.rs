@@ -69,7 +69,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "KIND", value_parser = Payload::from_str, help_heading = LOAD)]
     pub payload: Option<Payload>,
     /// How subscribers get frames: `raw` (a WebSocket per topic), `json` or `bin` (one WebSocket
-    /// per dashboard, enveloped), `sse` (an event stream per topic) [scenario's default: raw].
+    /// per dashboard, enveloped), `sse` (an event stream per topic), `poll` (long polling, a
+    /// connection per topic) [scenario's default: raw].
     #[arg(long, value_name = "FORM", value_parser = Form::from_str, help_heading = LOAD)]
     pub form: Option<Form>,
     /// Subscribe to this many frames per second and topic instead of all of them [1..=1000].

@@ -217,7 +217,8 @@ fn apply_form_flags(scenario: &mut Scenario, options: &RunOptions) {
         group.ramp_per_s = options.connect_rate.unwrap_or(group.ramp_per_s);
         group.form = options.form.unwrap_or(group.form);
         group.pace.rate = options.subscriber_rate.or(group.pace.rate);
-        group.deflate = (group.deflate || options.deflate) && group.form != Form::Sse;
+        let may_deflate = !matches!(group.form, Form::Sse | Form::Poll);
+        group.deflate = (group.deflate || options.deflate) && may_deflate;
     }
 }
 

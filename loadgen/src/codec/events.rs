@@ -56,7 +56,8 @@ pub struct EventId {
 }
 
 impl EventId {
-    fn parse(id: &[u8]) -> Option<EventId> {
+    /// The place that is written so.
+    pub fn parse(id: &[u8]) -> Option<EventId> {
         let (epoch, seq) = std::str::from_utf8(id).ok()?.rsplit_once('-')?;
         Some(EventId { epoch: u64::from_str_radix(epoch, 36).ok()?, seq: seq.parse().ok()? })
     }

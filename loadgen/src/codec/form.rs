@@ -19,6 +19,8 @@ pub enum Form {
     Bin,
     /// One stream of Server-Sent Events per topic.
     Sse,
+    /// One connection per topic, one request after the other.
+    Poll,
     /// One WebSocket per dashboard, the NATS protocol.
     Nats,
     /// One WebSocket per dashboard, MQTT.
@@ -34,7 +36,7 @@ pub enum Form {
 impl Form {
     /// Whether one socket carries all topics of a dashboard.
     pub fn is_multiplexed(self) -> bool {
-        !matches!(self, Form::Raw | Form::Sse)
+        !matches!(self, Form::Raw | Form::Sse | Form::Poll)
     }
 
     /// The subprotocol to ask for.
@@ -49,7 +51,7 @@ impl Form {
 
     /// Whether the form has a protocol of its own inside messages.
     pub fn has_protocol(self) -> bool {
-        !matches!(self, Form::Raw | Form::Json | Form::Bin | Form::Sse)
+        !matches!(self, Form::Raw | Form::Json | Form::Bin | Form::Sse | Form::Poll)
     }
 
     /// Estimated bytes of a frame with this payload on the wire, with headers and envelope;
@@ -65,6 +67,7 @@ impl Form {
             Form::Bin => header(payload + BIN_ENVELOPE_BYTES),
             Form::Json => header(payload * 4 / 3 + JSON_ENVELOPE_BYTES),
             Form::Sse => payload * 4 / 3 + EVENT_BYTES,
+            Form::Poll => payload + ANSWER_BYTES,
             Form::Nats => header(payload + NATS_LINE_BYTES),
             Form::Mqtt => header(payload + MQTT_HEADER_BYTES),
             Form::SocketIo => header(payload) + SOCKETIO_EVENT_BYTES,
@@ -81,6 +84,7 @@ impl fmt::Display for Form {
             Form::Json => "json",
             Form::Bin => "bin",
             Form::Sse => "sse",
+            Form::Poll => "poll",
             Form::Nats => "nats",
             Form::Mqtt => "mqtt",
             Form::SocketIo => "socketio",
@@ -95,7 +99,9 @@ impl FromStr for Form {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = FORMS.into_iter().find(|form| form.to_string() == text);
-        found.ok_or_else(|| format!("`{text}` is no form; write `raw`, `json`, `bin` or `sse`"))
+        found.ok_or_else(|| {
+            format!("`{text}` is no form; write `raw`, `json`, `bin`, `sse` or `poll`")
+        })
     }
 }
 
@@ -134,11 +140,12 @@ impl Pace {
     }
 }
 
-const FORMS: [Form; 9] = [
+const FORMS: [Form; 10] = [
     Form::Raw,
     Form::Json,
     Form::Bin,
     Form::Sse,
+    Form::Poll,
     Form::Nats,
     Form::Mqtt,
     Form::SocketIo,
@@ -148,6 +155,8 @@ const FORMS: [Form; 9] = [
 const BIN_ENVELOPE_BYTES: u64 = 5;
 const JSON_ENVELOPE_BYTES: u64 = 44;
 const EVENT_BYTES: u64 = 60;
+/// The head of an answer, its end, and what a record has beside the payload.
+const ANSWER_BYTES: u64 = 330;
 /// `MSG pmu.1001 1 92`, and two line ends.
 const NATS_LINE_BYTES: u64 = 22;
 const MQTT_HEADER_BYTES: u64 = 12;
@@ -165,7 +174,12 @@ mod tests {
         for form in FORMS {
             assert_eq!(form.to_string().parse(), Ok(form));
         }
-        assert!("xml".parse::<Form>().unwrap_err().contains("write `raw`, `json`, `bin` or `sse`"));
+        assert!(
+            "xml"
+                .parse::<Form>()
+                .unwrap_err()
+                .contains("write `raw`, `json`, `bin`, `sse` or `poll`")
+        );
     }
 
     #[test]

@@ -14,8 +14,10 @@ pub struct Offer<'o> {
     pub path: &'o str,
     /// The `Host` header.
     pub host: &'o str,
-    /// The handshake key; `None` asks for an event stream instead of a WebSocket.
+    /// The handshake key; `None` asks for an event stream instead of a WebSocket, or polls.
     pub key: Option<&'o str>,
+    /// Whether it asks for one answer after the other.
+    pub polls: bool,
     /// The subprotocol.
     pub protocol: Option<&'o str>,
     /// Whether messages may be compressed.
@@ -35,6 +37,8 @@ pub struct Answer {
     pub is_deflated: bool,
     /// Whether the body is chunked.
     pub is_chunked: bool,
+    /// Length of the body, where it is told.
+    pub body_bytes: usize,
 }
 
 /// Why a response is rejected.
@@ -63,6 +67,12 @@ pub enum UpgradeError {
 impl Offer<'_> {
     /// The request.
     pub fn request(&self) -> String {
+        if self.polls {
+            // Where it begins is known at once; what is there already is answered by the next.
+            let from = self.last_event_id.map_or("latest".to_owned(), |id| id.to_string());
+            let [before, after] = self.next_poll();
+            return format!("{before}{from}&wait=0{after}");
+        }
         let Offer { path, host, .. } = self;
         let mut text = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
         match self.key {
@@ -86,6 +96,18 @@ impl Offer<'_> {
         text + "\r\n"
     }
 
+    /// The request that asks for what follows a position, around that.
+    pub fn next_poll(&self) -> [String; 2] {
+        let Offer { path, host, token, .. } = self;
+        let token =
+            token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
+        let joint = if path.contains('?') { '&' } else { '?' };
+        [
+            format!("GET {path}{joint}format=binary&from="),
+            format!(" HTTP/1.1\r\nHost: {host}\r\n{token}\r\n"),
+        ]
+    }
+
     /// Checks the response. `Ok(None)`: the head is not complete yet.
     pub fn check(&self, answer: &[u8]) -> Result<Option<Answer>, UpgradeError> {
         let Some(head_bytes) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
@@ -98,10 +120,12 @@ impl Offer<'_> {
         }
         let is_deflated = match self.key {
             Some(key) => self.check_upgrade(&head, key)?,
-            None => head.check_stream()?,
+            None => head.check_stream(if self.polls { POLL_TYPE } else { STREAM_TYPE })?,
         };
         let is_chunked = head.has_token("transfer-encoding", "chunked");
-        Ok(Some(Answer { head_bytes: head_bytes + 4, is_deflated, is_chunked }))
+        let body_bytes = head.value("content-length").and_then(|length| length.parse().ok());
+        let body_bytes = body_bytes.unwrap_or(0);
+        Ok(Some(Answer { head_bytes: head_bytes + 4, is_deflated, is_chunked, body_bytes }))
     }
 
     /// Whether messages may be compressed.
@@ -146,6 +170,9 @@ pub fn accept(key: &str) -> String {
     BASE64.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
 }
 
+const STREAM_TYPE: &str = "text/event-stream";
+const POLL_TYPE: &str = "application/octet-stream";
+
 struct Head<'h> {
     status: u16,
     headers: Vec<(&'h str, &'h str)>,
@@ -180,8 +207,8 @@ impl<'h> Head<'h> {
         length.filter(|bytes| *bytes <= REFUSAL_BYTES_MAX).unwrap_or(0)
     }
 
-    fn check_stream(&self) -> Result<bool, UpgradeError> {
-        let is_stream = |kind: &str| kind.starts_with("text/event-stream");
+    fn check_stream(&self, media_type: &str) -> Result<bool, UpgradeError> {
+        let is_stream = |kind: &str| kind.starts_with(media_type);
         match (self.status, self.value("content-type")) {
             (200, Some(kind)) if is_stream(kind) => Ok(false),
             (200, _) => Err(UpgradeError::Stream),

@@ -12,6 +12,7 @@ pub(crate) mod incoming;
 pub(crate) mod inflate;
 pub(crate) mod memo;
 pub mod payload;
+pub mod polls;
 pub(crate) mod restamped;
 pub mod track;
 pub mod wire;

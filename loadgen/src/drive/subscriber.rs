@@ -11,6 +11,7 @@ use crate::codec::handshake::{Answer, Offer, UpgradeError};
 use crate::codec::incoming::ServerEvent;
 use crate::codec::inflate::Inflater;
 use crate::codec::memo::Memo;
+use crate::codec::polls::{Item, Polls};
 use crate::codec::wire::{MASK, Message, Opcode};
 use crate::codec::{events, inflate, wire};
 use crate::drive::channels::Channels;
@@ -54,6 +55,7 @@ enum Session {
     Dashboard(Dashboard),
     Broker(Broker),
     Events { stream: EventStream, newest: Option<EventId> },
+    Polls { polls: Polls, newest: Option<EventId> },
 }
 
 /// What the sockets of a thread share to decode messages.
@@ -132,6 +134,10 @@ impl Subscriber {
                 let stream = EventStream::new(answer.is_chunked);
                 Some(Box::new(Session::Events { stream, newest: offer.last_event_id }))
             }
+            Form::Poll => {
+                let polls = Polls::new(offer.next_poll(), answer.body_bytes);
+                Some(Box::new(Session::Polls { polls, newest: offer.last_event_id }))
+            }
             Form::Json | Form::Bin => {
                 let (dashboard, requests) = Dashboard::new(form, plan, subscriber);
                 self.send(&requests)?;
@@ -168,7 +174,7 @@ impl Subscriber {
     /// The newest frame of an event stream: who reconnects goes on after it.
     pub fn newest_event(&self) -> Option<EventId> {
         match self.session.as_deref()? {
-            Session::Events { newest, .. } => *newest,
+            Session::Events { newest, .. } | Session::Polls { newest, .. } => *newest,
             _ => None,
         }
     }
@@ -240,6 +246,10 @@ impl Subscriber {
                 let taken = stream.take(bytes, message_bytes_max * 2, |event| handler.take(event));
                 return handler.close.map_or(taken.map_err(|end| end.to_string()), Err);
             }
+            Some(Session::Polls { polls, newest }) => {
+                let mut handler = EventHandler { reception, events, arrival, newest, close: None };
+                return polls.take(bytes, ANSWER_BYTES_MAX, pongs, |item| handler.polled(&item));
+            }
             Some(Session::Broker(broker)) => {
                 let take = |event: ProtocolEvent<'_>| match event {
                     ProtocolEvent::Payload(payload, channel) => {
@@ -287,7 +297,8 @@ pub fn offer<'o>(
     Offer {
         path: &subscriber.path,
         host: &plan.host,
-        key: (form != Form::Sse).then_some(key),
+        key: (!matches!(form, Form::Sse | Form::Poll)).then_some(key),
+        polls: form == Form::Poll,
         protocol: form.subprotocol(),
         deflate: class.is_some_and(|class| class.deflate),
         token: plan.dialect.bearer(plan.token.as_deref()),
@@ -333,6 +344,20 @@ impl EventHandler<'_> {
         }
     }
 
+    fn polled(&mut self, item: &Item<'_>) {
+        let arrival = self.arrival;
+        match item {
+            Item::Gap(gap) => self.reception.gap(arrival.account, *gap),
+            Item::Frame(id, payload) => match stamp::identified(payload, arrival.publisher_index) {
+                Ok(stamp) if self.reception.frame(arrival, stamp, payload.len()) => {
+                    self.note(Some(*id));
+                }
+                Ok(_) => {}
+                Err(reject) => self.reception.reject(arrival, reject),
+            },
+        }
+    }
+
     fn note(&mut self, id: Option<EventId>) {
         let Some(id) = id else { return };
         let newest = self.newest.replace(id);
@@ -353,5 +378,8 @@ fn read_frame(event: &[u8], arrival: Arrival<'_>) -> Result<Numbered, Unframed> 
         event => Err(Unframed::Event(event)),
     }
 }
+
+/// More than `poll.bytes_max` allows by default, and the longest message behind that.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(size_of::<Option<Subscriber>>() == 64, "100,000 of them are held");

@@ -196,18 +196,17 @@ fn lifecycle(section: &Section<'_>) -> Result<Lifecycle, ScenarioError> {
         return Err(section.bad("churn", "only a subscriber of class `healthy` has one"));
     }
     let resumes = section.flag("resume")?;
-    if resumes && section.text("form")? != Some("sse") {
-        return Err(
-            section.bad("resume", "only `form = \"sse\"` has it: its frames have positions")
-        );
+    if resumes && !matches!(section.text("form")?, Some("sse" | "poll")) {
+        let reason = "only `form = \"sse\"` and `\"poll\"` have it: their frames have positions";
+        return Err(section.bad("resume", reason));
     }
     Ok(Lifecycle { churn: churn.unwrap_or_default(), resumes, ..Lifecycle::default() })
 }
 
 fn deflate(section: &Section<'_>) -> Result<bool, ScenarioError> {
     let deflate = section.flag("deflate")?;
-    if deflate && section.text("form")? == Some("sse") {
-        return Err(section.bad("deflate", "event streams have no compression; leave it out"));
+    if deflate && matches!(section.text("form")?, Some("sse" | "poll")) {
+        return Err(section.bad("deflate", "only WebSockets have compression; leave it out"));
     }
     Ok(deflate)
 }

@@ -412,7 +412,7 @@ mod tests {
             (
                 "ramp = \"500/s\"",
                 "form = \"sse\", deflate = true",
-                "event streams have no compression",
+                "only WebSockets have compression",
             ),
             (
                 "ws://127.0.0.1:9400",

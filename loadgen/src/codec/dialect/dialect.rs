@@ -167,6 +167,9 @@ impl Dialect {
                 filled_path(&path, topics)
             }
             (Dialect::Gridcast, Form::Json | Form::Bin) => MULTIPLEXED_PATH.to_owned(),
+            (Dialect::Gridcast, Form::Poll) => {
+                format!("/v1/poll/{}", percent_encoded(subscription))
+            }
             (Dialect::Gridcast, _) => format!("/v1/feed/{}", percent_encoded(subscription)),
             (spoken, _) => spoken.path().to_owned(),
         }
