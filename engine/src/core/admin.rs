@@ -8,14 +8,29 @@ use crate::http::page::{File, Page};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Request, has_token};
 use crate::http::response::{Exchange, Response};
-use crate::http::route::Door;
+use crate::http::route::{Door, Route};
 use crate::http::status::Status;
 use crate::http::topics;
 use crate::metrics::Gate;
 use crate::net::backend::Backend;
 
 impl<B: Backend> Core<B> {
-    pub(crate) fn send_status(
+    pub(crate) fn serve_admin(
+        &mut self,
+        key: u32,
+        route: &Route,
+        request: &Request,
+        exchange: &Exchange,
+    ) -> Result<(), Refusal> {
+        match route {
+            Route::Topics(question) => self.send_topics(key, question, request, exchange),
+            Route::File(file) => self.send_file(key, file, exchange),
+            Route::Drain => self.begin_drain(key, request, exchange),
+            _ => self.send_status(key, request, exchange),
+        }
+    }
+
+    fn send_status(
         &mut self,
         key: u32,
         request: &Request,
@@ -38,7 +53,7 @@ impl<B: Backend> Core<B> {
     }
 
     /// Which topics there are: as many as a turn has time for, and where to go on.
-    pub(crate) fn send_topics(
+    fn send_topics(
         &mut self,
         key: u32,
         question: &topics::Question,
@@ -59,7 +74,7 @@ impl<B: Backend> Core<B> {
 
     /// A page goes to whoever asks, because it tells nothing of this engine. The console is of no
     /// use where nobody can be an administrator: then it is said how that is changed.
-    pub(crate) fn send_file(
+    fn send_file(
         &mut self,
         key: u32,
         file: &'static File,
@@ -74,7 +89,7 @@ impl<B: Backend> Core<B> {
         Ok(())
     }
 
-    pub(crate) fn begin_drain(
+    fn begin_drain(
         &mut self,
         key: u32,
         request: &Request,

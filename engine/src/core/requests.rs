@@ -152,10 +152,9 @@ impl<B: Backend> Core<B> {
                 self.respond(key, &Response::text(Status::Ok, ""), exchange);
             }
             Route::Metrics => self.send_metrics(key, request, exchange),
-            Route::Status => self.send_status(key, request, exchange)?,
-            Route::Topics(question) => self.send_topics(key, &question, request, exchange)?,
-            Route::File(file) => self.send_file(key, file, exchange)?,
-            Route::Drain => self.begin_drain(key, request, exchange)?,
+            Route::Status | Route::Topics(_) | Route::File(_) | Route::Drain => {
+                self.serve_admin(key, &route, request, exchange)?;
+            }
             Route::Allow(methods) => self.respond(key, &Response::allow(methods), exchange),
             Route::PublishOne { topic, kind, body } => {
                 self.begin_post(key, PostTarget::One(topic, kind), (body, request), exchange)?;

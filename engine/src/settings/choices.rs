@@ -1,4 +1,4 @@
-//! Settings that are one of a few words. Must not know what follows from them.
+//! Settings that are one of a few words, or on and off. Must not know what follows from them.
 
 use serde::Deserialize;
 
@@ -49,3 +49,11 @@ pub const PROXY_VERSIONS: &[&str] = &["off", "v1", "v2", "any"];
 
 /// The words of `log.level`.
 pub const LOG_LEVELS: &[&str] = &["info", "error", "warn", "debug", "trace"];
+
+/// `[console]`, `[wall]`: a page that is built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuiltIn {
+    /// Whether it exists.
+    pub enabled: bool,
+}

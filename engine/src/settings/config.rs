@@ -4,7 +4,7 @@
 use crate::feed::options::LagPolicy;
 use crate::feed::topic::Target;
 use crate::settings::attached::Attached;
-use crate::settings::choices::{ClientAuth, Publishing, Versions};
+use crate::settings::choices::{BuiltIn, ClientAuth, Publishing, Versions};
 use crate::settings::layers::{Settings, SettingsError};
 use crate::settings::networks::Networks;
 use crate::settings::origins::Origins;
@@ -49,9 +49,9 @@ pub struct Config {
     /// Where it is looked after.
     pub admin: Admin,
     /// The page of administrators.
-    pub console: Console,
+    pub console: BuiltIn,
     /// The page for displays.
-    pub wall: Wall,
+    pub wall: BuiltIn,
     /// What only tests need.
     pub debug: Debugging,
     /// What it tells.
@@ -381,22 +381,6 @@ section! {
         /// Where administrators connect; none for the clients' listener.
         #[serde(deserialize_with = "from_text_if_any")]
         listen: Option<SocketAddr>,
-    }
-}
-
-section! {
-    /// `[console]`
-    Console {
-        /// Whether `/console` exists.
-        enabled: bool,
-    }
-}
-
-section! {
-    /// `[wall]`
-    Wall {
-        /// Whether `/wall` exists.
-        enabled: bool,
     }
 }
 
