@@ -271,7 +271,7 @@ mod tests {
             assert_eq!(offer().check(&bytes[..cut]), Ok(None), "cut at {cut}");
         }
         bytes.extend_from_slice(b"\x81\x01a");
-        let right = Answer { head_bytes, is_deflated: false, is_chunked: false };
+        let right = Answer { head_bytes, is_deflated: false, is_chunked: false, body_bytes: 0 };
         assert_eq!(offer().check(&bytes), Ok(Some(right)));
     }
 

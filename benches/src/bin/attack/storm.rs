@@ -327,6 +327,7 @@ fn ask(
             protocol: None,
             deflate: false,
             token: None,
+            polls: false,
             last_event_id: None,
         };
         // The first bytes of a connection: its buffer is empty, so all of them are taken.
