@@ -324,10 +324,10 @@ fn ask(
             path: "/v1/feed/storm",
             host: "engine.test",
             key: Some(&key),
+            polls: false,
             protocol: None,
             deflate: false,
             token: None,
-            polls: false,
             last_event_id: None,
         };
         // The first bytes of a connection: its buffer is empty, so all of them are taken.
