@@ -144,7 +144,7 @@ async fn all_subscriptions_are_made_again_at_once() {
     }
     assert_eq!(line.connections(), 2);
     for subscription in &mut all {
-        within(client.publish(&subscription.topic().to_owned(), "1")).await.unwrap();
+        within(client.publish(subscription.topic(), "1")).await.unwrap();
         texts(subscription, &["1"]).await;
     }
 }
