@@ -17,4 +17,5 @@ pub mod reload;
 pub mod restart;
 pub mod table;
 pub mod texts;
+pub mod token;
 pub mod watch;

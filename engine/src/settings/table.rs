@@ -6,6 +6,7 @@ use crate::feed::options::LagPolicy;
 use crate::settings::choices::{CLIENT_AUTHS, LOG_FORMATS, LOG_LEVELS, PROXY_VERSIONS};
 pub use crate::settings::knob::{Kind, Knob, Rows};
 use crate::settings::knob::{integer, list, path, text};
+use crate::settings::token::TOKEN;
 
 /// Every such table.
 pub const ROWS: &[Rows] = &[
@@ -16,27 +17,6 @@ pub const ROWS: &[Rows] = &[
         inherited: &["frames_max", "bytes_max", "age_ms_max", "lag"],
     },
     Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s"] },
-];
-
-/// What an `[[auth.token]]` says.
-const TOKEN: &[Knob] = &[
-    text("auth.token", "name", "Who it stands for, in logs and limits."),
-    Knob {
-        section: "auth.token",
-        key: "token",
-        kind: Kind::Text { is_secret: true },
-        reason: "The token itself.",
-    },
-    path("auth.token", "token_file", "The file that holds it."),
-    text("auth.token", "sha256", "Its SHA-256 in hexadecimal."),
-    list("auth.token", "subscribe", "Topics and patterns it may subscribe to."),
-    list("auth.token", "publish", "Topics and patterns it may publish to."),
-    Knob {
-        section: "auth.token",
-        key: "admin",
-        kind: Kind::Switch,
-        reason: "Whether it may administer the engine.",
-    },
 ];
 
 const KIB: u64 = 1 << 10;
@@ -453,9 +433,8 @@ pub const KNOBS: &[Knob] = &[
         "flush",
         "rest_us_max",
         (2_000, 0, 1_000_000, "µs"),
-        "A topic that moves again while it is sent to its subscribers, or soon after, rests for \
-         as long as that took, this at most, so that one write carries more messages. The first \
-         message after a quiet time never waits. 0 sends at once, which costs more.",
+        "A topic that moves again while it is sent, or soon after, rests for as long as that \
+         took, this at most: one write then carries more. After a quiet time nothing waits.",
     ),
     integer(
         "flush",
