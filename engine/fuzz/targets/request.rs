@@ -15,7 +15,13 @@ fuzz_target!(|data: &[u8]| {
     assert!((1..=data.len().min(HEADER_BYTES_MAX as usize)).contains(&bytes));
     let short = Request::parse(&data[..bytes - 1], HEADER_BYTES_MAX);
     assert!(matches!(short, Ok(None)), "a head that ends twice: {short:?}");
-    let settings = Settings { echo: true, body_bytes_max: BODY_BYTES_MAX, door: Door::All };
+    let settings = Settings {
+        echo: true,
+        body_bytes_max: BODY_BYTES_MAX,
+        door: Door::All,
+        console: true,
+        wall: true,
+    };
     // Pretending to serve it: what it answers is of no matter here, only that it does.
     let _ = Route::of(&request, settings);
     let Ok(framing) = Framing::of(&request) else { return };
