@@ -14,6 +14,12 @@ impl Clock {
         Self { started: Instant::now() }
     }
 
+    /// A clock that goes on from `now_ns`, where that of another process is.
+    pub fn going_on_from(now_ns: u64) -> Self {
+        let started = Instant::now();
+        Self { started: started.checked_sub(Duration::from_nanos(now_ns)).unwrap_or(started) }
+    }
+
     /// Nanoseconds since the start.
     pub fn now_ns(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64

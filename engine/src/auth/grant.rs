@@ -82,6 +82,12 @@ impl Grant {
         Self { rights, rate }
     }
 
+    /// What was granted.
+    #[must_use]
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
     /// Who was let in.
     #[must_use]
     pub fn subject(&self) -> &str {

@@ -5,6 +5,7 @@
 mod denied;
 mod grant;
 mod jwt;
+mod packing;
 mod presented;
 pub mod rules;
 mod subjects;
@@ -74,5 +75,13 @@ impl Auth {
         };
         let rate = self.subjects.rate(&rights, now.ns).ok_or(Denied::Full)?;
         Ok(Arc::new(Grant::new(rights, rate)))
+    }
+
+    /// Goes on with rights that another process of this engine granted; where no more subjects may
+    /// be counted, without a limit of its own.
+    #[must_use]
+    pub fn readmit(&self, rights: Rights, now_ns: u64) -> Arc<Grant> {
+        let rate = self.subjects.rate(&rights, now_ns).flatten();
+        Arc::new(Grant::new(Arc::new(rights), rate))
     }
 }

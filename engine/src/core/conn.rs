@@ -452,6 +452,11 @@ impl Rest {
         self.0.as_ref().is_some_and(|rest| rest.kept.len() >= rest.need)
     }
 
+    /// How many bytes there must be before parsing makes sense.
+    pub fn need(&self) -> usize {
+        self.0.as_ref().map_or(0, |rest| rest.need)
+    }
+
     /// Keeps `bytes`; parsing them again makes sense from `need` bytes on.
     pub fn keep(&mut self, bytes: &[u8], need: usize) {
         let kept = Kept { bytes: bytes.to_vec(), used: 0 };

@@ -15,6 +15,8 @@ pub mod ending;
 pub mod entrance;
 pub mod flags;
 pub mod frames;
+pub mod handed;
+pub mod handing;
 pub mod history;
 pub mod invariants;
 pub mod letterbox;
@@ -138,7 +140,7 @@ pub struct Core<B: Backend> {
     pub(crate) due: VecDeque<(u32, Tick)>,
     pub(crate) index: usize,
     pub(crate) backend: B,
-    doorbell: Arc<Doorbell>,
+    pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) entrances: Vec<Entrance>,
     /// How many connections this core has descriptors for.
     pub(crate) room: Room,
@@ -221,20 +223,22 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// Runs turns until the engine stops.
+    /// Runs turns until the engine stops, or stands still to be handed over.
     ///
     /// # Errors
     /// When the kernel no longer reports events.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::new();
-        while !self.shared.is_stopped() {
+        while !self.shared.is_stopped() && !self.shared.is_pausing() {
             let timeout = self.fall_asleep();
             self.wake_up(&mut events, timeout)?;
             let began_ns = self.now_ns();
             self.turn(&events);
             self.metrics.loop_turn(self.now_ns() - began_ns);
         }
-        self.end_all();
+        if self.shared.is_stopped() {
+            self.end_all();
+        }
         Ok(())
     }
 

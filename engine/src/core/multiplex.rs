@@ -200,6 +200,21 @@ impl<B: Backend> Core<B> {
         self.join(key, ack, lane, options)
     }
 
+    /// Goes on with a subscription that another process had, without a word.
+    ///
+    /// # Errors
+    /// As for a new one.
+    pub(crate) fn follow_on(
+        &mut self,
+        key: u32,
+        kind: LaneKind,
+        (target, options): (Target, Options),
+    ) -> Result<(), Failure> {
+        let name = FeedName { target, rate: options.rate };
+        let lane = self.open_lane(key, &name, kind, &options.from).map_err(Failure::from)?;
+        self.join(key, Ack { id: None, is_asked_for: false }, lane, options)
+    }
+
     /// Makes a connection a member of a lane that was just opened for it.
     fn join(&mut self, key: u32, ack: Ack<'_>, lane: u32, options: Options) -> Result<(), Failure> {
         let feed = Arc::clone(self.lanes.feed(lane));

@@ -50,7 +50,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn begin_role(&mut self, key: u32, role: Role) {
+    pub(crate) fn begin_role(&mut self, key: u32, role: Role) {
         let now = self.now;
         if let Some(label) = role.label() {
             self.metrics.role_began(label);

@@ -3,8 +3,8 @@
 //! (that is `engine`).
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::auth::rules::Rules;
 use crate::core::bells::Bells;
@@ -57,6 +57,10 @@ pub struct Shared {
     ports: Vec<Port>,
     ready: AtomicBool,
     stopped: AtomicBool,
+    /// Cores stand still, so that another process may take over.
+    pausing: AtomicBool,
+    /// Held for reading by whoever publishes and is no core, for writing while cores stand still.
+    pub(crate) publishing: RwLock<()>,
     /// When draining began, on the engine's clock; 0 while it has not.
     draining_since_ns: AtomicU64,
     cores_drained: AtomicUsize,
@@ -118,6 +122,8 @@ impl Shared {
             ports,
             ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            pausing: AtomicBool::new(false),
+            publishing: RwLock::default(),
             draining_since_ns: AtomicU64::new(0),
             cores_drained: AtomicUsize::new(0),
         }
@@ -223,6 +229,21 @@ impl Shared {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Has every core stand still after its turn, or go on.
+    pub(crate) fn set_pausing(&self, pausing: bool) {
+        self.pausing.store(pausing, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(crate) fn is_pausing(&self) -> bool {
+        self.pausing.load(Ordering::Acquire)
+    }
+
+    /// To be held while publishing by whoever is no core.
+    pub(crate) fn publishing(&self) -> RwLockReadGuard<'_, ()> {
+        self.publishing.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to drain. Only the first call starts the window; a later one changes nothing.

@@ -513,6 +513,25 @@ impl Delivery {
         self.subscriptions_mut()[index as usize].cursor.torn_bytes = 0;
     }
 
+    /// Has the rest of a torn frame sent from the outbox, so that every cursor stands at the
+    /// beginning of a frame. To be called between flushes; nothing else changes.
+    pub fn mend(&mut self, lanes: &Lanes) {
+        let Some(index) = self.torn() else { return };
+        let Subscription { lane, cursor, .. } = self.subscriptions()[index as usize];
+        self.save_torn_frame(lanes);
+        let after = lanes.reader(lane).after(Cursor::at(cursor.frame_pos, cursor.ordinal));
+        self.subscriptions_mut()[index as usize].cursor = after;
+    }
+
+    /// Begins with what another process had still to send; where `is_begun`, only that may follow
+    /// what it sent.
+    pub fn begin_with(&mut self, pending: &[u8], is_begun: bool) {
+        match is_begun {
+            true => self.outbox.push_torn_rest(pending),
+            false => self.outbox.push(pending),
+        }
+    }
+
     /// What must hold after every flush.
     fn check(&self, lanes: &Lanes) {
         if cfg!(debug_assertions) {

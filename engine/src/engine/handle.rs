@@ -94,11 +94,13 @@ impl Handle {
     /// So many messages of a topic are known to be lost between nodes: whoever follows it, by
     /// itself or by a pattern, is told once, and positions go on by as many.
     pub fn tell_gap(&self, topic: &Topic, frames: u64, reason: GapReason) {
+        let _quiet = self.shared.publishing();
         self.shared.registry.tell(topic, Loss::of(frames, reason), self.clock.now_ns());
     }
 
     /// Messages are known to be lost, but not of which topics: whoever follows anything is told.
     pub fn tell_gap_all(&self, reason: GapReason) {
+        let _quiet = self.shared.publishing();
         let loss = Loss { frames: None, ..Loss::of(1, reason) };
         self.shared.registry.tell_all(loss, self.clock.now_ns());
     }

@@ -3,20 +3,21 @@
 
 use crate::clock;
 use crate::clock::Clock;
-use crate::feed::rated::Rated;
-use crate::metrics::CoreMetrics;
+use crate::core::shared::Shared;
 
 /// Instants further back than this are passed over: after a suspended machine or a corrected clock
 /// the grid goes on from now.
 const CATCH_UP_NS_MAX: u64 = 1_000_000_000;
 
 /// Runs until `rated` is stopped; counts what it has encoded in `metrics`.
-pub fn run(rated: &Rated, clock: &Clock, metrics: &CoreMetrics) {
+pub fn run(shared: &Shared, clock: &Clock) {
+    let (rated, metrics) = (shared.registry.rated(), &shared.metronome);
     let mut done_ns = clock::unix_ns();
     while rated.wait(done_ns, clock::unix_ns()) {
         let now_ns = clock::unix_ns();
         // The clock went back: what is held waits no longer than it would have.
         let from_ns = done_ns.clamp(now_ns.saturating_sub(CATCH_UP_NS_MAX), now_ns);
+        let _quiet = shared.publishing();
         for feed in rated.due(from_ns, now_ns) {
             let (encodes, deflates) = feed.release(clock.now_ns());
             metrics.encoded(encodes, deflates);

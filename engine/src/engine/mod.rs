@@ -1,8 +1,10 @@
 //! The engine as a whole: starts the cores and stops them. Owns their threads. Must not touch
 //! connections: cores do.
 
+mod core_thread;
 pub mod follower;
 pub mod handle;
+pub mod handover;
 pub mod log_side;
 pub mod metronome;
 pub mod notify;
@@ -10,22 +12,22 @@ pub mod publisher;
 pub mod serve;
 
 use std::io;
-use std::iter;
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use crate::auth::rules::Rules;
 use crate::clock::{Clock, unix_ms};
-use crate::core::Core;
 use crate::core::shared::{Port, Shared};
+use crate::engine::core_thread::{Addresses, Line, Order, Report, Way};
 use crate::engine::handle::Handle;
+use crate::engine::handover::HandoverError;
 use crate::feed::message::Message;
 use crate::feed::published::Published;
 use crate::feed::registry::FeedError;
 use crate::feed::topic::Topic;
-use crate::http::route::Door;
-use crate::net::descriptors::Room;
 use crate::net::mio_backend::MioBackend;
 use crate::net::socket;
 use crate::net::tls::certificates::Tls;
@@ -47,6 +49,9 @@ pub enum StartError {
     /// Files that settings name cannot be used, or rows of them.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Another process runs, and could not be taken over from: it goes on.
+    #[error("cannot take over: {0}")]
+    Handover(#[from] HandoverError),
     /// Threads, event queues or signal handlers could not be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -61,14 +66,6 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Where an engine listens.
-#[derive(Clone, Copy, Debug)]
-struct Addresses {
-    clients: SocketAddr,
-    /// Only the first core listens there.
-    admins: Option<SocketAddr>,
-}
-
 /// A running engine.
 #[derive(Debug)]
 pub struct Engine {
@@ -76,8 +73,16 @@ pub struct Engine {
     clock: Clock,
     addresses: Addresses,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    leads: Vec<Lead>,
     metronome: Option<JoinHandle<()>>,
     bells: Option<JoinHandle<()>>,
+}
+
+/// The engine's end of what a core and it say to one another.
+#[derive(Debug)]
+struct Lead {
+    orders: Sender<Order>,
+    reports: Receiver<Report>,
 }
 
 impl Engine {
@@ -99,31 +104,48 @@ impl Engine {
         for address in [Some(wanted.clients), wanted.admins].into_iter().flatten() {
             socket::claim(address).map_err(|source| StartError::Listen { address, source })?;
         }
+        let ways = (0..config.cores()).map(|_| Way::Listen(wanted)).collect();
+        let mut engine = Self::begin(config, (Clock::start(), unix_ms()), ways)?;
+        engine.finish()?;
+        Ok(engine)
+    }
+
+    /// An engine with a core for each of `ways`, whose clock began `unix_ms` after 1970.
+    fn begin(
+        config: Config,
+        (clock, unix_ms): (Clock, u64),
+        ways: Vec<Way>,
+    ) -> Result<Self, StartError> {
+        let addresses = Addresses { clients: config.server.listen, admins: config.admin.listen };
         let (tls, rules) = read_files(&config)?;
-        let clock = Clock::start();
         let mut backends = Vec::new();
         let mut ports = Vec::new();
         // Wakers come first: each core's own descriptor table is a copy of this one.
-        for _ in 0..config.cores() {
+        for _ in &ways {
             let (backend, wake) = MioBackend::new(clock)?;
             ports.push(Port::new(wake));
             backends.push(backend);
         }
         let publishing = config.publishing;
-        let shared = Shared::new(config, rules, tls, ports, unix_ms());
+        let shared = Shared::new(config, rules, tls, ports, unix_ms);
         let shared = Arc::new(match publishing {
             Publishing::Local => shared,
             Publishing::Log => shared.through_log(),
         });
-        let metronome = Some(start_metronome(&shared, clock)?);
         let bells = Some(start_bells(&shared)?);
-        let threads = Vec::new();
-        let mut engine = Self { shared, clock, addresses: wanted, threads, metronome, bells };
-        for (index, backend) in backends.into_iter().enumerate() {
-            engine.start_core(index, backend)?;
+        let (threads, leads, metronome) = (Vec::new(), Vec::new(), None);
+        let mut engine = Self { shared, clock, addresses, threads, leads, metronome, bells };
+        for (index, (backend, way)) in backends.into_iter().zip(ways).enumerate() {
+            engine.start_core(index, backend, way)?;
         }
-        engine.shared.set_ready();
         Ok(engine)
+    }
+
+    /// Takes up work.
+    fn finish(&mut self) -> io::Result<()> {
+        self.metronome = Some(start_metronome(&self.shared, self.clock)?);
+        self.shared.set_ready();
+        Ok(())
     }
 
     /// The same, for an engine whose publishes go through a log: it listens, but is not ready
@@ -136,20 +158,31 @@ impl Engine {
     }
 
     /// Starts one core and waits until it listens. The first learns the port when 0 was asked for.
-    fn start_core(&mut self, index: usize, backend: MioBackend) -> Result<(), StartError> {
-        let (started, starting) = mpsc::channel();
+    fn start_core(
+        &mut self,
+        index: usize,
+        backend: MioBackend,
+        way: Way,
+    ) -> Result<(), StartError> {
+        let (orders, ordered) = unbounded();
+        let (reports, reported) = unbounded();
+        let line = Line { orders: ordered, reports };
         let shared = Arc::clone(&self.shared);
-        let wanted = self.addresses;
+        let way = match way {
+            Way::Listen(_) => Way::Listen(self.addresses),
+            other => other,
+        };
         let name = format!("core-{index}");
-        let thread = Builder::new()
-            .name(name)
-            .spawn(move || run_core(shared, index, backend, wanted, &started))?;
-        self.threads.push(thread);
-        let listening = starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-        let address = wanted.clients;
+        let run = move || core_thread::run(shared, index, backend, way, &line);
+        self.threads.push(Builder::new().name(name).spawn(run)?);
+        let listening = match reported.recv() {
+            Ok(Report::Listening(listening)) => listening,
+            _ => Err(io::ErrorKind::Other.into()),
+        };
+        self.leads.push(Lead { orders, reports: reported });
+        let address = self.addresses.clients;
         let listens = listening.map_err(|source| StartError::Listen { address, source })?;
-        let admins = listens.admins.or(wanted.admins);
-        self.addresses = Addresses { admins, ..listens };
+        self.addresses = Addresses { admins: listens.admins.or(self.addresses.admins), ..listens };
         Ok(())
     }
 
@@ -174,6 +207,7 @@ impl Engine {
         held: &mut Option<Arc<crate::feed::log::Feed>>,
         message: Message<'_>,
     ) -> Result<Published, FeedError> {
+        let _quiet = self.shared.publishing();
         self.shared.registry.publish(topic, held, message, self.clock.now_ns())
     }
 
@@ -239,6 +273,8 @@ impl Engine {
 
     fn halt(&mut self) -> io::Result<()> {
         self.shared.stop();
+        // A core that waits for an order gets none any more.
+        self.leads.clear();
         for helper in [self.metronome.take(), self.bells.take()].into_iter().flatten() {
             // It cannot fail but by a panic, which its thread has told.
             let _ = helper.join();
@@ -277,52 +313,6 @@ fn start_bells(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
 fn start_metronome(shared: &Arc<Shared>, clock: Clock) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     Builder::new().name("metronome".into()).spawn(move || {
-        metronome::run(shared.registry.rated(), &clock, &shared.metronome);
+        metronome::run(&shared, &clock);
     })
-}
-
-fn run_core(
-    shared: Arc<Shared>,
-    index: usize,
-    mut backend: MioBackend,
-    wanted: Addresses,
-    started: &mpsc::Sender<io::Result<Addresses>>,
-) -> io::Result<()> {
-    let unshared = socket::unshare_descriptors();
-    if let Err(error) = &unshared {
-        tracing::warn!(core = index, %error, "cores share one descriptor table and its limit");
-    }
-    let sharers = if unshared.is_ok() { 1 } else { shared.cores() };
-    let send_buffer_bytes = shared.config.load().flush.send_buffer_bytes;
-    let wanted = Addresses { admins: wanted.admins.filter(|_| index == 0), ..wanted };
-    let has_admins = shared.config.load().admin.listen.is_some();
-    let listening = listen(wanted, send_buffer_bytes, &mut backend);
-    let is_listening = listening.is_ok();
-    let room = Room::measure(sharers);
-    shared.port(index).metrics.set_room(room.connections, room.open, room.limit);
-    // The starter waits for this; were it gone, the core would be stopped anyway.
-    let _ = started.send(listening);
-    if !is_listening {
-        return Ok(());
-    }
-    let first = if has_admins { Door::Clients } else { Door::All };
-    let doors: Vec<Door> = iter::once(first).chain(wanted.admins.map(|_| Door::Admins)).collect();
-    let mut core = Core::new(shared, index, backend, &doors);
-    core.room = room;
-    core.run()
-}
-
-/// Opens the entrances of a core: the clients' and, where one is wanted, the administrators'.
-fn listen(
-    wanted: Addresses,
-    send_buffer_bytes: usize,
-    backend: &mut MioBackend,
-) -> io::Result<Addresses> {
-    let mut open = |address| -> io::Result<SocketAddr> {
-        let listener = socket::listen(address, send_buffer_bytes)?;
-        let listens = listener.local_addr()?;
-        backend.add_entrance(listener)?;
-        Ok(listens)
-    };
-    Ok(Addresses { clients: open(wanted.clients)?, admins: wanted.admins.map(open).transpose()? })
 }

@@ -24,6 +24,7 @@ pub struct Notifier {
     watchdog: Option<Watchdog>,
     has_warned: bool,
     is_stopping: bool,
+    is_silent: bool,
     status: String,
     status_due_ns: u64,
 }
@@ -48,6 +49,7 @@ impl Notifier {
                 .map(Watchdog::new),
             has_warned: false,
             is_stopping: false,
+            is_silent: false,
             status: String::new(),
             status_due_ns: 0,
         };
@@ -94,6 +96,16 @@ impl Notifier {
         engine.shared.wake_all();
     }
 
+    /// Tells that another process serves from now on, and nothing more. Of one that this process
+    /// did not start the manager knows, if it did.
+    pub fn succeeded(&mut self, pid: Option<u32>) {
+        if let Some(pid) = pid {
+            self.tell(&[NotifyState::MainPid(pid)]);
+        }
+        self.watchdog = None;
+        self.is_silent = true;
+    }
+
     /// Tells once that the engine drains or ends, and how long that may take.
     pub fn stopping(&mut self, engine: &Engine) {
         if std::mem::replace(&mut self.is_stopping, true) {
@@ -115,6 +127,9 @@ impl Notifier {
     }
 
     fn tell(&mut self, states: &[NotifyState<'_>]) {
+        if self.is_silent {
+            return;
+        }
         if let Err(error) = sd_notify::notify(states)
             && !std::mem::replace(&mut self.has_warned, true)
         {

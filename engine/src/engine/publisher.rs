@@ -100,6 +100,7 @@ impl Publisher {
         topic: &Topic,
         message: Message<'_>,
     ) -> Result<Published, FeedError> {
+        let _quiet = self.shared.publishing();
         let (registry, now_ns) = (&self.shared.registry, self.clock.now_ns());
         let published = self.recent.publish(registry, topic, message, now_ns)?;
         self.metrics.published(published.encodes, published.deflates);

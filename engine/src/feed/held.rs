@@ -35,6 +35,11 @@ impl<T> Held<T> {
         }
     }
 
+    /// Whether somebody who was last `noted` at that instant is going to be looked at at the next.
+    pub fn is_noted(&self, noted: u64) -> bool {
+        self.instant.load(Ordering::SeqCst) == noted
+    }
+
     /// Begins the next instant, and takes the topics that were noted before, in the order of their
     /// first message. Of one that was forgotten and came back meanwhile, only the last is taken.
     pub fn take_newest<K: Ord>(&self, name: impl Fn(&T) -> K) -> Vec<T> {

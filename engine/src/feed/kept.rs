@@ -95,6 +95,12 @@ impl Kept {
         self.notices.push_back((self.raw.writer.head().ordinal, gap));
     }
 
+    /// The notice that the entry `ordinal` is, if it is one.
+    pub fn notice_at(&self, ordinal: u64) -> Option<Gap> {
+        let at = self.notices.binary_search_by_key(&ordinal, |(ordinal, _)| *ordinal).ok()?;
+        self.notices.get(at).map(|(_, gap)| *gap)
+    }
+
     /// Of what is known of frames beside their bytes, keeps what belongs to those the log keeps.
     pub fn trim(&mut self) {
         let tail_ordinal = self.raw.writer.tail().ordinal;

@@ -3,6 +3,7 @@
 //! retained. Must not know sockets or clocks; `now_ns` is handed in.
 
 pub mod filling;
+pub mod handing;
 pub mod interruption;
 pub mod listed;
 

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::feed::gap::{Gap, GapReason, Missed};
+use crate::wire::packed::{Packed, PackedError, Packer, Unpacker};
 
 /// The most frames of a message of the log: the low bits of a position are the frame's index in it.
 pub const BATCH_FRAMES_MAX: usize = 4096;
@@ -49,7 +50,11 @@ pub struct Found {
     pub is_ahead: bool,
 }
 
-#[derive(Debug)]
+/// The runs of a feed that is handed to another process.
+#[derive(Debug, PartialEq)]
+pub struct HandedRuns(Runs);
+
+#[derive(Clone, Debug, PartialEq)]
 struct Runs {
     runs: VecDeque<Run>,
     /// What the frame just before the first run has; in the beginning, the position up to which
@@ -65,7 +70,7 @@ struct Runs {
 }
 
 /// Frames whose positions follow one another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Run {
     ordinal: u64,
     position: u64,
@@ -177,6 +182,19 @@ impl Positions {
         }
     }
 
+    /// Its runs, for another process; none where positions are ordinals.
+    #[must_use]
+    pub fn hand(&self) -> Option<HandedRuns> {
+        self.runs().map(|runs| HandedRuns(runs.clone()))
+    }
+
+    /// What another process handed over.
+    #[must_use]
+    pub fn of_handed(handed: Option<HandedRuns>) -> Self {
+        let runs = handed.map(|HandedRuns(runs)| OnceLock::from(Box::new(Mutex::new(runs))));
+        Self { runs: runs.unwrap_or_default() }
+    }
+
     fn runs(&self) -> Option<MutexGuard<'_, Runs>> {
         self.runs.get().map(lock)
     }
@@ -276,6 +294,44 @@ impl Runs {
             self.runs.drain(..passed);
         }
         self.trim_len = 2 * self.runs.len().max(RUNS_KEPT_MIN);
+    }
+}
+
+impl HandedRuns {
+    /// Whether the frame `ordinal` is the next.
+    #[must_use]
+    pub fn lead_to(&self, ordinal: u64) -> bool {
+        self.0.next_ordinal == ordinal
+    }
+}
+
+impl Packed for HandedRuns {
+    fn pack(&self, out: &mut Packer) {
+        let Runs { runs, floor, next_ordinal, last, counts, .. } = &self.0;
+        [*floor, *next_ordinal, *last].iter().for_each(|number| out.u64(*number));
+        out.u8((*counts).into());
+        out.u64(runs.len() as u64);
+        for run in runs {
+            out.u64(run.ordinal);
+            out.u64(run.position);
+        }
+    }
+
+    fn unpack(input: &mut Unpacker<'_>) -> Result<Self, PackedError> {
+        let (floor, next_ordinal, last) = (input.u64()?, input.u64()?, input.u64()?);
+        let counts = input.flag()?;
+        let pair =
+            |input: &mut Unpacker<'_>| Ok(Run { ordinal: input.u64()?, position: input.u64()? });
+        let runs: VecDeque<Run> = input.list(pair)?.into();
+        // Where the first entry of all stands for frames that were lost, two begin with it.
+        let is_rising = |(a, b): (&Run, &Run)| a.ordinal <= b.ordinal && a.position < b.position;
+        let is_before = |run: &Run| run.ordinal < next_ordinal && run.position <= last;
+        let mut pairs = runs.iter().zip(runs.iter().skip(1));
+        if !pairs.all(is_rising) || !runs.back().is_none_or(is_before) || next_ordinal == u64::MAX {
+            return Err(PackedError("positions out of order"));
+        }
+        let trim_len = 2 * runs.len().max(RUNS_KEPT_MIN);
+        Ok(Self(Runs { runs, floor, next_ordinal, last, counts, trim_len }))
     }
 }
 

@@ -9,11 +9,12 @@
 //! twice is the same as once.
 
 pub mod applying;
+pub mod handing;
 pub mod listing;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::feed::awaited::{Awaited, AwaitedMax, Follower, TooManyAwaited};
@@ -90,6 +91,8 @@ pub struct Registry {
     awaited: Arc<Awaited>,
     /// The topic that was tidied last; none when the first is next.
     tidied: Mutex<Option<Topic>>,
+    /// Another process has taken over.
+    is_closed: AtomicBool,
 }
 
 /// Ordered maps: names come from the network, and a tree has no worst case a stranger could choose;
@@ -142,6 +145,9 @@ pub enum FeedError {
     /// What is published goes through a log, and that does not answer.
     #[error("the back-plane does not answer: nothing is published until it does")]
     Unavailable,
+    /// Another process serves this address now.
+    #[error("another process has taken over: connect again")]
+    HandedOver,
     /// The log has not answered in time.
     #[error("the back-plane has not acknowledged it in time: it may have been published or not")]
     Unacknowledged,
@@ -200,6 +206,7 @@ impl Registry {
             rated: Rated::default(),
             awaited: Arc::new(Awaited::new(options.awaited_max)),
             tidied: Mutex::default(),
+            is_closed: AtomicBool::new(false),
             options,
         }
     }
@@ -402,6 +409,9 @@ impl Registry {
         message: Message<'_>,
         (wanted, now_ns): (Wanted, u64),
     ) -> Result<Published, FeedError> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(FeedError::HandedOver);
+        }
         loop {
             let feed = match held {
                 Some(feed) => feed,

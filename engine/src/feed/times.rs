@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::wire::packed::{Packed, PackedError, Packer, Unpacker};
+
 /// Spans that are kept at most: 3 KiB for a feed.
 const SPANS_MAX: usize = 128;
 /// Spans that are left at most when there were too many. Two neighbours are together longer than a
@@ -17,7 +19,7 @@ const GRAIN_NS_MIN: u64 = 10_000_000;
 ///
 /// The newest span and where the oldest one ends have places of their own: that is all that most
 /// frames touch, and the memory of the others is cold by the time the next frame comes.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Times {
     newest: Option<Span>,
     /// Those before the newest, the oldest first.
@@ -153,6 +155,33 @@ impl Times {
             }
             self.older = joined;
         }
+    }
+}
+
+impl Packed for Times {
+    fn pack(&self, out: &mut Packer) {
+        out.u64(self.grain_ns);
+        out.u64((self.older.len() + usize::from(self.newest.is_some())) as u64);
+        for span in self.older.iter().chain(&self.newest) {
+            out.u64(span.first_ordinal);
+            out.u64(span.first_ns);
+            out.u64(span.last_ns);
+        }
+    }
+
+    fn unpack(input: &mut Unpacker<'_>) -> Result<Self, PackedError> {
+        let grain_ns = input.u64()?.max(GRAIN_NS_MIN);
+        let mut spans = input.list(|input| {
+            let (first_ordinal, first_ns, last_ns) = (input.u64()?, input.u64()?, input.u64()?);
+            Ok(Span { first_ordinal, first_ns, last_ns })
+        })?;
+        if spans.len() > SPANS_MAX + 1 || !spans.is_sorted_by_key(|span| span.first_ordinal) {
+            return Err(PackedError("times out of order"));
+        }
+        let newest = spans.pop();
+        let mut times = Self { newest, older: spans.into(), oldest_ends: u64::MAX, grain_ns };
+        times.oldest_ends = times.second_first();
+        Ok(times)
     }
 }
 

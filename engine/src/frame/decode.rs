@@ -1,6 +1,8 @@
 //! Client frames: unmasks in place, joins fragments, and refuses whatever RFC 6455 forbids.
 //! It owns the bytes of an unfinished message and nothing else; it reads no socket.
 
+pub mod packing;
+
 use crate::frame::{CONTROL_BYTES_MAX, Kind, mask};
 use crate::wire::close::{Close, CloseCode};
 use std::borrow::Cow;
@@ -9,7 +11,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 /// The decoder of one connection: one pointer while no message is open.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
 }
@@ -209,7 +211,7 @@ impl Decoder {
 }
 
 /// A data frame of which a part has arrived.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct OpenFrame {
     /// Bytes to come.
     left: usize,
@@ -219,7 +221,7 @@ struct OpenFrame {
 }
 
 /// An unfinished message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Assembly {
     kind: Kind,
     is_deflated: bool,

@@ -1,6 +1,8 @@
 //! Request bodies: how one is delimited, and reading it without knowing where it comes from.
 //! A body whose end two readers could see in different places is refused (request smuggling).
 
+pub mod packing;
+
 use crate::http::refusal::Refusal;
 use crate::http::request::{Request, has_token};
 use crate::http::status::Status;
@@ -51,7 +53,7 @@ impl Framing {
 }
 
 /// A body being read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Body {
     state: State,
     payload: Vec<u8>,

@@ -42,6 +42,13 @@ pub trait Backend: Debug {
     /// As `epoll_ctl(2)`.
     fn register(&mut self, stream: &mut Self::Stream, key: u32) -> io::Result<()>;
 
+    /// Has no events of `stream` reported any more: another process has it as well, so that
+    /// closing it here would not end them.
+    fn forget(&mut self, _stream: &mut Self::Stream) {}
+
+    /// Has nobody wait at an entrance any more, without turning anybody away.
+    fn close_entrances(&mut self) {}
+
     /// Nanoseconds since the engine started.
     fn now_ns(&self) -> u64;
 

@@ -60,6 +60,11 @@ impl MioBackend {
         self.listeners.push(listener);
         Ok(())
     }
+
+    /// The listeners of its entrances.
+    pub fn entrances(&self) -> &[TcpListener] {
+        &self.listeners
+    }
 }
 
 impl Backend for MioBackend {
@@ -89,6 +94,18 @@ impl Backend for MioBackend {
     fn register(&mut self, stream: &mut TcpStream, key: u32) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(stream, Token(key as usize), interest)
+    }
+
+    fn forget(&mut self, stream: &mut TcpStream) {
+        // One that was not registered brings no events either.
+        let _ = self.poll.registry().deregister(stream);
+    }
+
+    fn close_entrances(&mut self) {
+        for mut listener in self.listeners.drain(..) {
+            // As above.
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
     }
 
     fn now_ns(&self) -> u64 {

@@ -6,6 +6,7 @@ pub mod backend;
 pub mod descriptors;
 pub mod forwarded;
 pub mod mio_backend;
+pub mod passing;
 pub mod proxy;
 pub mod reading;
 pub mod socket;

@@ -58,6 +58,14 @@ impl<S: Stream> Transport<S> {
         Wire { transport: self, scratch }
     }
 
+    /// The kernel's socket, where no TLS session is on it.
+    pub fn plain(&self) -> Option<&S> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// The kernel's socket.
     pub fn stream_mut(&mut self) -> &mut S {
         match self {

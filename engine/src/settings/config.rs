@@ -82,6 +82,8 @@ section! {
         cores: usize,
         /// Whether listening beyond loopback is meant.
         insecure: bool,
+        /// Where the next process meets this one to take over; empty for nowhere.
+        handover: PathBuf,
     }
 }
 

@@ -11,6 +11,7 @@ pub fn is_needed(name: &str) -> bool {
 const STARTING: &[&str] = &[
     "server.listen",
     "server.cores",
+    "server.handover",
     "tls.certificate",
     "tls.key",
     "tls.client_ca",

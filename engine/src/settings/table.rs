@@ -47,6 +47,11 @@ pub const KNOBS: &[Knob] = &[
         reason: "Listening beyond loopback without [auth] needs this said aloud: nobody is asked \
                  who they are, so everybody who reaches the port may publish and subscribe.",
     },
+    text(
+        "server",
+        "handover",
+        "A Unix socket, below 90 bytes. Who starts with the same path takes over, unnoticed.",
+    ),
     path(
         "auth",
         "jwks",
@@ -433,8 +438,7 @@ pub const KNOBS: &[Knob] = &[
         "flush",
         "rest_us_max",
         (2_000, 0, 1_000_000, "µs"),
-        "A topic that moves again while it is sent, or soon after, rests for as long as that \
-         took, this at most: one write then carries more. After a quiet time nothing waits.",
+        "How long a topic that moves again soon may rest: no longer than its last sweep took.",
     ),
     integer(
         "flush",

@@ -104,6 +104,20 @@ impl Context {
         self.window.extend_from_slice(message);
     }
 
+    /// The end of what was sent, for another process.
+    #[must_use]
+    pub fn window(&self) -> &[u8] {
+        &self.window
+    }
+
+    /// What another process handed over.
+    #[must_use]
+    pub fn of_window(window: &[u8]) -> Self {
+        let mut context = Self::default();
+        context.take(window);
+        context
+    }
+
     /// Bytes of user memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

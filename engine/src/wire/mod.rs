@@ -11,6 +11,7 @@ pub mod export;
 pub mod gap;
 pub mod history;
 pub mod json;
+pub mod packed;
 pub mod reply;
 pub mod sse;
 pub mod text;
