@@ -49,6 +49,7 @@ fn known(frame: &Frame<'_>, bytes: usize) -> Option<Configuration> {
 
 /// Everything that is decoded of data is written as JSON.
 fn decode(known: &Configuration, frame: &Frame<'_>) {
+    // What it answers is of no matter here, only that it does.
     let _ = announces_configuration(known, frame);
     let Ok(blocks) = blocks(known, frame) else { return };
     let (mut measurement, mut out) = (Measurement::default(), Vec::new());
