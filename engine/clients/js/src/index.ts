@@ -3,5 +3,4 @@
 export { Client } from "./client.js";
 export { GridcastError } from "./errors.js";
 export type { Clock } from "./clock.js";
-export type { Page } from "./page.js";
 export type * from "./types.js";

@@ -2,12 +2,7 @@
 // Tells it; must not know connections.
 
 import type { Settings } from "./settings.js";
-
-/** The two objects whose events are heeded. */
-export interface Page {
-  window: EventTarget;
-  document: EventTarget & { readonly visibilityState: string };
-}
+import type { Page } from "./types.js";
 
 export interface PageCalls {
   /** Whatever there is may be out of date: look, or connect. */

@@ -3,7 +3,12 @@
 
 import type { Clock } from "./clock.js";
 import type { GridcastError } from "./errors.js";
-import type { Page } from "./page.js";
+
+/** The two objects whose events are heeded. */
+export interface Page {
+  window: EventTarget;
+  document: EventTarget & { readonly visibilityState: string };
+}
 
 /** Payload type of each topic; keys may be template types, as in `pmu/${string}`. */
 export type AnyTopics = Record<string, any>;
