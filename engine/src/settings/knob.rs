@@ -1,5 +1,12 @@
 //! What a setting is, and the ways to write one down. Must not list any: that is `table`.
 
+// Units of bounds.
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GIB: u64 = 1 << 30;
+pub(crate) const DAY_MS: u64 = 86_400_000;
+pub(crate) const YEAR_S: u64 = 31_536_000;
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Knob {

@@ -4,8 +4,8 @@
 use crate::feed::options::LagPolicy;
 
 use crate::settings::choices::{CLIENT_AUTHS, LOG_FORMATS, LOG_LEVELS, PROXY_VERSIONS};
+use crate::settings::knob::{DAY_MS, GIB, KIB, MIB, YEAR_S, integer, list, path, text};
 pub use crate::settings::knob::{Kind, Knob, Rows};
-use crate::settings::knob::{integer, list, path, text};
 use crate::settings::token::TOKEN;
 
 /// Every such table.
@@ -18,12 +18,6 @@ pub const ROWS: &[Rows] = &[
     },
     Rows { section: "auth", key: "token", own: TOKEN, inherited: &["publishes_per_s"] },
 ];
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const DAY_MS: u64 = 86_400_000;
-const YEAR_S: u64 = 31_536_000;
 
 /// Every setting, in the order of the file. What those of `retention` and `auth` say for all, a row
 /// of [`ROWS`] may say again for some.
@@ -50,7 +44,8 @@ pub const KNOBS: &[Knob] = &[
     text(
         "server",
         "handover",
-        "A Unix socket, below 90 bytes. Who starts with the same path takes over, unnoticed.",
+        "A Unix socket, of less than 90 bytes. A process that is started with the same path takes \
+         listeners, feeds and connections over from the one that runs, and no client reconnects.",
     ),
     path(
         "auth",
@@ -438,7 +433,9 @@ pub const KNOBS: &[Knob] = &[
         "flush",
         "rest_us_max",
         (2_000, 0, 1_000_000, "µs"),
-        "How long a topic that moves again soon may rest: no longer than its last sweep took.",
+        "A topic that moves again while it is sent, or soon after, rests for as long as that \
+         took, this at most, so that one write carries more messages. The first message after a \
+         quiet time never waits. 0 sends at once, which costs more CPU.",
     ),
     integer(
         "flush",
