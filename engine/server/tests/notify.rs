@@ -159,3 +159,23 @@ fn a_socket_that_is_gone_is_no_reason_to_end() {
     managed.signal(Signal::TERM);
     assert!(managed.end().success());
 }
+
+/// The manager would otherwise take the end of the old process for that of the service.
+#[test]
+fn the_process_that_takes_over_is_named_and_watched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("next");
+    let handover = ("GRIDCAST_SERVER_HANDOVER", path.to_str().unwrap());
+    let mut managed = Managed::start(&[handover, ("WATCHDOG_USEC", "200000")]);
+    managed.hear_of("READY=1");
+    managed.signal(Signal::USR2);
+    let told = managed.hear_of("MAINPID=");
+    let pid = told.trim().strip_prefix("MAINPID=").unwrap().parse().unwrap();
+    assert!(managed.end().success());
+    managed.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    for _ in 0..2 {
+        managed.hear_of("WATCHDOG=1");
+    }
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    managed.hear_of("STOPPING=1");
+}
