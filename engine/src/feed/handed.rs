@@ -1,5 +1,6 @@
-//! What is handed to the process that takes over of one feed: its numbering, what it keeps, and
-//! what repeats it. Owns the form of that. Must not read or make feeds (that is `log/handing`).
+//! What is handed to the process that takes over of one feed: its numbering, what it keeps or a
+//! part of that, and what repeats it. Owns the form of that. Must not read or make feeds (that is
+//! `log/handing`).
 
 use crate::feed::epoch::Epoch;
 use crate::feed::gap::Gap;
@@ -24,9 +25,11 @@ pub struct HandedFeed {
     pub used_ns: (u64, u64),
     /// Whether nobody has published to it yet.
     pub is_awaited: bool,
-    /// The ordinal of the first entry; without entries, of the next frame.
+    /// The ordinal of the first entry here; without entries, of the next.
     pub first_ordinal: u64,
-    /// What it keeps, in order.
+    /// The ordinal of the next frame that is published: beyond the entries here, others follow.
+    pub next_ordinal: u64,
+    /// What it keeps from there on, in order.
     pub entries: Vec<HandedEntry>,
     /// Of a pattern, the topics that entries come from, and the number of each in this feed.
     pub origins: Vec<(Topic, u64)>,
@@ -70,6 +73,7 @@ impl Packed for HandedFeed {
         out.u64(self.used_ns.1);
         out.u8(self.is_awaited.into());
         out.u64(self.first_ordinal);
+        out.u64(self.next_ordinal);
         out.list(&self.entries, HandedEntry::pack);
         out.list(&self.origins, |(topic, number), out| {
             topic.pack(out);
@@ -89,6 +93,7 @@ impl Packed for HandedFeed {
             used_ns: (input.u64()?, input.u64()?),
             is_awaited: input.flag()?,
             first_ordinal: input.u64()?,
+            next_ordinal: input.u64()?,
             entries: input.list(HandedEntry::unpack)?,
             origins: input.list(|input| Ok((Topic::unpack(input)?, input.u64()?)))?,
             times: Times::unpack(input)?,
@@ -107,6 +112,12 @@ impl HandedFeed {
         self.first_ordinal + self.entries.len() as u64
     }
 
+    /// Whether nothing follows that was published by then.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.end_ordinal() == self.next_ordinal
+    }
+
     /// About so many bytes when it is packed.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -114,13 +125,14 @@ impl HandedFeed {
             HandedEntry::Frame(_, payload, _) => payload.len() + 32,
             HandedEntry::Notice(_) => 32,
         };
-        512 + self.entries.iter().map(of_entry).sum::<usize>()
+        FEED_BYTES + self.entries.iter().map(of_entry).sum::<usize>()
     }
 
     /// Whether its parts fit one another.
     fn check(&self) -> Result<(), PackedError> {
         let entries = self.entries.len() as u64;
-        if self.first_ordinal == 0 || self.first_ordinal.checked_add(entries).is_none() {
+        let end = self.first_ordinal.checked_add(entries);
+        if self.first_ordinal == 0 || end.is_none_or(|end| end > self.next_ordinal) {
             return Err(PackedError("ordinals out of their range"));
         }
         let is_known = |entry: &HandedEntry| match entry {
@@ -131,11 +143,14 @@ impl HandedFeed {
             return Err(PackedError("an origin that is not listed"));
         }
         match &self.runs {
-            Some(runs) if !runs.lead_to(self.end_ordinal()) => Err(PackedError("other positions")),
+            Some(runs) if !runs.lead_to(self.next_ordinal) => Err(PackedError("other positions")),
             _ => Ok(()),
         }
     }
 }
+
+/// About so many bytes a feed has beside its entries.
+const FEED_BYTES: usize = 512;
 
 impl Packed for HandedEntry {
     fn pack(&self, out: &mut Packer) {

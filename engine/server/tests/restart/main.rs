@@ -283,6 +283,39 @@ fn nobody_notices_twenty_restarts() {
     assert_eq!(idle.post("after", "1", || {})["seq"], 1);
 }
 
+/// More than goes over at once, and some while it does.
+#[test]
+fn what_is_retained_goes_over_while_more_is_published() {
+    let place = Place::new(&["retention.bytes_max=16777216"]);
+    let mut process = place.start();
+    let address = process.address;
+    let padding = "x".repeat(10_000);
+    let mut poster = Poster::open(address);
+    for number in 1..=300 {
+        poster.post("kept", &format!("{number} {padding}"), || {});
+    }
+    let load = Load::start(address);
+    for _ in 0..2 {
+        load.wait_for(10);
+        let next = place.start();
+        assert!(std::mem::replace(&mut process, next).ended().success());
+    }
+    let counts = load.end();
+    assert_eq!(poster.post("kept", "301 ", || {})["seq"], 301);
+    let mut subscriber = Socket::open(address, "/v1/feed/kept?from=oldest", None);
+    for number in 1..=301 {
+        let message = String::from_utf8(subscriber.message()).unwrap();
+        assert_eq!(message.split_once(' ').unwrap().0, number.to_string());
+    }
+    for (topic, count) in (0..).zip(counts) {
+        let target = format!("/v1/feed/load/{topic}?from=oldest");
+        let mut subscriber = Socket::open(address, &target, None);
+        for number in (1..=count).chain([LAST]) {
+            assert_eq!(subscriber.message(), number.to_string().into_bytes());
+        }
+    }
+}
+
 /// Somebody who is told, and then goes on.
 fn follow_and_publish(process: &Process, number: u64) {
     let mut socket = Socket::open(process.address, "/v1/feed/after?from=latest", None);

@@ -8,12 +8,15 @@ use std::sync::PoisonError;
 use crate::engine::Engine;
 use crate::engine::core_thread::{Order, Report};
 use crate::engine::handover::message::{Message, Offer, VERSION};
+use crate::engine::handover::parcels::Parcels;
 use crate::engine::handover::{HandoverError, hear, say, unexpected};
 use crate::net::passing::Passage;
 use crate::settings::choices::Publishing;
 
-/// Bytes of feeds that are enough for a parcel.
-const PARCEL_BYTES: usize = 1 << 20;
+/// How often what was published meanwhile is sent ahead, as long as it is much.
+const ROUNDS_MAX: usize = 8;
+/// Bytes of a round that are so few that the rest may wait for the cores to stand still.
+const ROUND_BYTES_MIN: usize = 64 << 10;
 
 /// What became of it.
 #[derive(Debug)]
@@ -42,11 +45,14 @@ pub fn give(engine: &Engine, stream: UnixStream) -> Result<Given, HandoverError>
         Message::Refused(reason, _) => return Err(HandoverError::Refused(reason)),
         _ => return Err(unexpected()),
     };
+    let mut parcels = Parcels::new(&mut passage);
+    give_ahead(engine, &mut parcels)?;
     let publishing = engine.shared.publishing.write().unwrap_or_else(PoisonError::into_inner);
+    let began_ns = engine.clock.now_ns();
     engine.shared.set_pausing(true);
     let committed = pause(engine)
-        .and_then(|()| give_all(engine, &mut passage, paths))
-        .and_then(|()| say_commit(&mut passage));
+        .and_then(|()| give_all(engine, parcels, paths))
+        .and_then(|connections| say_commit(&mut passage).map(|()| connections));
     if committed.is_ok() {
         engine.shared.registry.close();
     }
@@ -54,7 +60,10 @@ pub fn give(engine: &Engine, stream: UnixStream) -> Result<Given, HandoverError>
     let last = || if committed.is_ok() { Order::LetGo } else { Order::GoOn };
     tell_all(engine, last);
     drop(publishing);
-    committed.map(|()| Given::All(passage))
+    let connections = committed?;
+    let pause_us = engine.clock.now_ns().saturating_sub(began_ns) / 1_000;
+    tracing::info!(connections, pause_us, "handed over to another process");
+    Ok(Given::All(passage))
 }
 
 /// Why an engine can never be handed over to a process that speaks `version`.
@@ -99,19 +108,33 @@ fn pause(engine: &Engine) -> Result<(), HandoverError> {
     Ok(())
 }
 
-/// Sends everything: cores their connections, this thread the feeds.
+/// Sends what feeds retain while they are still published to, until little is left of it.
+fn give_ahead(engine: &Engine, parcels: &mut Parcels<'_>) -> io::Result<()> {
+    for _ in 0..ROUNDS_MAX {
+        engine.shared.registry.hand(|feed| parcels.add_ahead(feed))?;
+        if parcels.end_round()? < ROUND_BYTES_MIN {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Sends the rest: cores their connections, this thread the feeds. Answers how many connections.
 fn give_all(
     engine: &Engine,
-    passage: &mut Passage,
+    mut parcels: Parcels<'_>,
     paths: Vec<String>,
-) -> Result<(), HandoverError> {
+) -> Result<usize, HandoverError> {
     for (lead, path) in engine.leads.iter().zip(paths) {
         // As above.
         let _ = lead.orders.send(Order::Send(path.into()));
     }
     let registry = &engine.shared.registry;
-    let counted = give_feeds(engine, passage)
-        .and_then(|()| say(passage, &Message::Feeds(registry.counters())));
+    let passage = registry.hand(|feed| parcels.add_last(feed)).and_then(|()| parcels.end());
+    let counted = passage.and_then(|passage| {
+        say(passage, &Message::Feeds(registry.counters()))?;
+        Ok(passage)
+    });
     let mut sent: io::Result<usize> = Ok(0);
     for lead in &engine.leads {
         // Each has to be heard: what it says now is not what the next hand-over waits for.
@@ -121,31 +144,13 @@ fn give_all(
         };
         sent = sent.and_then(|all| Ok(all + own?));
     }
-    counted?;
+    let passage = counted?;
     let connections = sent?;
     match hear(passage)? {
-        Message::Complete => {
-            tracing::info!(connections, "handed over to another process");
-            Ok(())
-        }
+        Message::Complete => Ok(connections),
         Message::Refused(reason, _) => Err(HandoverError::Refused(reason)),
         _ => Err(unexpected()),
     }
-}
-
-/// Sends feeds, many small ones at once: each parcel is answered before the next.
-fn give_feeds(engine: &Engine, passage: &mut Passage) -> io::Result<()> {
-    let (mut some, mut bytes) = (Vec::new(), 0);
-    engine.shared.registry.hand(|feed| {
-        bytes += feed.bytes();
-        some.push(feed);
-        if bytes < PARCEL_BYTES {
-            return Ok(());
-        }
-        bytes = 0;
-        say(passage, &Message::Some(std::mem::take(&mut some)))
-    })?;
-    say(passage, &Message::Some(some))
 }
 
 /// Once this was sent there is no way back, unless the other process is gone: it closes its end

@@ -11,7 +11,7 @@ use crate::wire::packed::{Packed, PackedError, Packer, Unpacker};
 
 /// Of all that is handed over: goes up whenever any of it changes. [`Message::Hello`] and
 /// [`Message::Refused`] are the same in all versions.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// On the way between the two processes.
 #[derive(Debug)]
@@ -24,7 +24,9 @@ pub enum Message {
     Offer(Offer),
     /// The new one: my cores wait at these paths, one for each of yours.
     Ready(Vec<String>),
-    /// The old one: some feeds.
+    /// The old one: parts of feeds that I still publish to.
+    Ahead(Vec<HandedFeed>),
+    /// The old one: some feeds, each with its last part or, where that is large, one before it.
     Some(Vec<HandedFeed>),
     /// The old one: those were all, and these are the next numbers.
     Feeds(Counters),
@@ -84,6 +86,7 @@ impl Packed for Message {
             Self::Complete => out.u8(6),
             Self::Commit => out.u8(7),
             Self::Detached => out.u8(8),
+            Self::Ahead(feeds) => tagged(out, 9, |out| out.list(feeds, HandedFeed::pack)),
         }
     }
 
@@ -98,6 +101,7 @@ impl Packed for Message {
             6 => Self::Complete,
             7 => Self::Commit,
             8 => Self::Detached,
+            9 => Self::Ahead(input.list(HandedFeed::unpack)?),
             _ => return Err(PackedError("a message of no kind")),
         })
     }

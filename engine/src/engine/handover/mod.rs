@@ -7,7 +7,9 @@
 //!  Hello ────────────────────────────────▶  version, state
 //!  ◀──────────────────────────────── Offer
 //!  starts threads, cores bind their sockets
-//!  Ready ────────────────────────────────▶  cores stand still, nobody publishes
+//!  Ready ────────────────────────────────▶  serves on
+//!  ◀─────────────────────── Ahead, Ahead, …
+//!                                           cores stand still, nobody publishes
 //!  ◀─────────────── Some, Some, … Feeds     and each core ═══ listeners, connections ═══▶ a core
 //!  Complete ─────────────────────────────▶  from here on it never goes back
 //!  ◀─────────────────────────────── Commit  lets go, drains the rest, ends
@@ -19,6 +21,7 @@
 
 pub mod giving;
 pub mod message;
+pub mod parcels;
 pub mod taking;
 
 use std::fs;

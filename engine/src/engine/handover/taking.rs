@@ -11,6 +11,7 @@ use crate::engine::core_thread::{Addresses, Order, Report, Way};
 use crate::engine::handover::message::{Message, Offer, VERSION};
 use crate::engine::handover::{HandoverError, hear, say, unexpected};
 use crate::engine::{Engine, StartError};
+use crate::feed::registry::handing::Ahead;
 use crate::net::passing::Passage;
 use crate::settings::config::Config;
 
@@ -119,15 +120,7 @@ fn take_all(
     paths: Vec<String>,
 ) -> Result<(), HandoverError> {
     say(passage, &Message::Ready(paths))?;
-    loop {
-        match hear(passage)? {
-            Message::Some(feeds) => {
-                feeds.into_iter().for_each(|feed| engine.shared.registry.take_in(feed));
-            }
-            Message::Feeds(counters) => break engine.shared.registry.go_on_from(counters),
-            _ => return Err(unexpected()),
-        }
-    }
+    take_feeds(engine, passage)?;
     let mut connections = 0;
     for lead in &engine.leads {
         connections += match lead.reports.recv() {
@@ -142,6 +135,26 @@ fn take_all(
             Ok(())
         }
         _ => Err(unexpected()),
+    }
+}
+
+fn take_feeds(engine: &Engine, passage: &mut Passage) -> Result<(), HandoverError> {
+    let (registry, mut ahead) = (&engine.shared.registry, Ahead::default());
+    loop {
+        match hear(passage)? {
+            Message::Ahead(parts) => {
+                parts.into_iter().for_each(|part| registry.take_ahead(&mut ahead, part));
+            }
+            Message::Some(parts) => parts.into_iter().for_each(|part| match part.is_last() {
+                true => registry.take_in(&mut ahead, part),
+                false => registry.take_ahead(&mut ahead, part),
+            }),
+            Message::Feeds(counters) => {
+                registry.go_on_from(counters);
+                return Ok(());
+            }
+            _ => return Err(unexpected()),
+        }
     }
 }
 

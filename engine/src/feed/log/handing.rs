@@ -1,6 +1,6 @@
-//! How a feed gets from one process into the next: all of it is read while nobody publishes, and
-//! made again with the same numbering. Owns what has to be the same there. Must not know how it
-//! gets across.
+//! How a feed gets from one process into the next: in parts, the last of which is read while nobody
+//! publishes, and made again with the same numbering. Owns what has to be the same there. Must not
+//! know how it gets across.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -21,18 +21,20 @@ use crate::feed::topic::Topic;
 use crate::frame::encode;
 
 impl Feed {
-    /// All that the next process has to know of it.
+    /// What the next process has to know of it. Of what is retained, the entries from
+    /// `since_ordinal` on that about `bytes_max` have room for, at least one.
     #[must_use]
-    pub fn hand(&self) -> HandedFeed {
+    pub fn hand(&self, since_ordinal: u64, bytes_max: usize) -> HandedFeed {
         let mut state = self.lock();
-        let (entries, origins) = state.hand_entries();
+        let (first_ordinal, entries, origins) = state.hand_entries(since_ordinal, bytes_max);
         HandedFeed {
             name: self.name.clone(),
             epoch: self.epoch(),
             number: self.number(),
             used_ns: (state.last_publish_ns, state.left_ns),
             is_awaited: state.awaited.is_some(),
-            first_ordinal: state.kept.raw.writer.head().ordinal - entries.len() as u64,
+            first_ordinal,
+            next_ordinal: state.kept.raw.writer.head().ordinal,
             entries,
             origins,
             times: state.kept.times.clone(),
@@ -41,29 +43,44 @@ impl Feed {
         }
     }
 
-    /// The feed that another process handed over, without what repeats it.
+    /// The feed of which another process handed over the first part, without what repeats it.
     #[must_use]
-    pub fn of_handed(
-        handed: HandedFeed,
-        retention: Retention,
-        budget: &Arc<LogBudget>,
-        ticket: Option<Ticket>,
-    ) -> Self {
-        let (last_publish_ns, left_ns) = handed.used_ns;
+    pub fn of_handed(handed: HandedFeed, retention: Retention, budget: &Arc<LogBudget>) -> Self {
         let identity = (handed.epoch, handed.number);
-        let mut feed = Self::new(handed.name, identity, retention, budget, last_publish_ns);
-        feed.positions = Positions::of_handed(handed.runs);
+        let mut feed =
+            Self::new(handed.name.clone(), identity, retention, budget, handed.used_ns.0);
         let raw = LaneWriter::new(LaneKind::RAW, handed.first_ordinal, &retention, budget);
         let state = feed.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.kept = Kept::new(raw);
-        state.awaited = ticket.map(Box::new);
-        state.left_ns = left_ns;
-        feed.take_entries(handed.entries, &handed.origins);
-        let state = feed.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.kept.times = handed.times;
-        state.kept.raw.writer.retain(&retention, last_publish_ns);
-        state.kept.trim();
+        feed.take_part(handed);
         feed
+    }
+
+    /// Whether this part follows those that came before it.
+    #[must_use]
+    pub fn is_followed_by(&self, handed: &HandedFeed) -> bool {
+        self.number() == handed.number
+            && self.epoch() == handed.epoch
+            && self.lock().kept.raw.writer.head().ordinal == handed.first_ordinal
+    }
+
+    /// Takes in one more part, which has to [follow](Self::is_followed_by). What is said beside the
+    /// entries holds from now on.
+    pub fn take_part(&mut self, handed: HandedFeed) {
+        self.positions = Positions::of_handed(handed.runs);
+        self.take_entries(handed.entries, &handed.origins);
+        let retention = self.retention;
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        (state.last_publish_ns, state.left_ns) = handed.used_ns;
+        state.kept.times = handed.times;
+        state.kept.raw.writer.retain(&retention, state.last_publish_ns);
+        state.kept.trim();
+    }
+
+    /// Has it wait for its first message, on this ticket.
+    pub fn set_awaited(&mut self, ticket: Ticket) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.awaited = Some(Box::new(ticket));
     }
 
     fn take_entries(&self, entries: Vec<HandedEntry>, origins: &[(Topic, u64)]) {
@@ -143,14 +160,21 @@ impl Repeat {
 }
 
 impl State {
-    /// What is retained, and where it comes from.
-    fn hand_entries(&mut self) -> (Vec<HandedEntry>, Vec<(Topic, u64)>) {
+    /// From which ordinal on entries are answered, those from `since_ordinal` on, and where each
+    /// comes from.
+    fn hand_entries(
+        &mut self,
+        since_ordinal: u64,
+        bytes_max: usize,
+    ) -> (u64, Vec<HandedEntry>, Vec<(Topic, u64)>) {
         let reader = self.kept.raw.writer.reader();
-        let mut at = reader.oldest();
+        let oldest_ordinal = reader.oldest().ordinal;
+        let first = reader.at_ordinal(since_ordinal);
+        let mut at = first;
         let (mut entries, mut origins) = (Vec::new(), Vec::new());
         let mut known = BTreeMap::new();
-        while at.ordinal < reader.head().ordinal {
-            let origin = self.kept.origins.get(entries.len());
+        while at.ordinal < reader.head().ordinal && at.pos() - first.pos() < bytes_max as u64 {
+            let origin = self.kept.origins.get((at.ordinal - oldest_ordinal) as usize);
             let origin = origin.and_then(|origin| index_of(origin, &mut known, &mut origins));
             let frame = encode::message(reader.frame(at));
             entries.push(match (self.kept.notice_at(at.ordinal), frame) {
@@ -161,7 +185,7 @@ impl State {
             });
             at = reader.after(at);
         }
-        (entries, origins)
+        (first.ordinal, entries, origins)
     }
 }
 

@@ -1,6 +1,7 @@
 //! How all feeds get from one process into the next. Owns their order, so that whatever a feed
 //! names is there before it. Must not know how they get across.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
@@ -20,21 +21,25 @@ pub struct Counters {
     pub number: u64,
 }
 
+/// Feeds of which a part came before the rest, by their numbers. Nobody can use them yet.
+#[derive(Debug, Default)]
+pub struct Ahead(HashMap<u64, Feed>);
+
 impl Registry {
-    /// Gives each feed, patterns first, as long as that succeeds. Nobody may publish meanwhile.
+    /// Gives each feed, patterns first, as long as that succeeds.
     ///
     /// # Errors
     /// What `give` answers.
-    pub fn hand<E>(&self, mut give: impl FnMut(HandedFeed) -> Result<(), E>) -> Result<(), E> {
+    pub fn hand<E>(&self, mut give: impl FnMut(&Feed) -> Result<(), E>) -> Result<(), E> {
         let repeating: Vec<Arc<Feed>> = self.read().by_number.values().cloned().collect();
         for feed in repeating {
-            give(feed.hand())?;
+            give(&feed)?;
         }
         let mut last = None;
         loop {
             let some = self.topics_after("", last.as_ref());
             for (_, feed) in &some {
-                give(feed.hand())?;
+                give(feed)?;
             }
             last = match some.into_iter().last() {
                 Some((topic, _)) => Some(topic),
@@ -56,13 +61,35 @@ impl Registry {
         self.next_number.fetch_max(counters.number, Ordering::Relaxed);
     }
 
-    /// Takes in a feed that another process had; nobody uses this registry yet.
-    pub fn take_in(&self, handed: HandedFeed) {
+    /// Takes in a part of a feed; another process still publishes to it, or has more of it.
+    pub fn take_ahead(&self, ahead: &mut Ahead, handed: HandedFeed) {
+        let feed = self.with_part(ahead, handed);
+        ahead.0.insert(feed.number(), feed);
+    }
+
+    /// The feed of which this part was handed over, with those that came before it. They are given
+    /// up where the other process has done so with what was between.
+    fn with_part(&self, ahead: &mut Ahead, handed: HandedFeed) -> Feed {
+        match ahead.0.remove(&handed.number) {
+            Some(mut feed) if feed.is_followed_by(&handed) => {
+                feed.take_part(handed);
+                feed
+            }
+            _ => {
+                let retention = self.options.classes.find(&handed.name.target);
+                Feed::of_handed(handed, retention, &self.budget)
+            }
+        }
+    }
+
+    /// Takes in the last part of a feed that another process had; nobody uses this registry yet.
+    pub fn take_in(&self, ahead: &mut Ahead, handed: HandedFeed) {
         let repeats = handed.repeats.clone();
-        let retention = self.options.classes.find(&handed.name.target);
         let is_awaited = handed.is_awaited;
+        let mut feed = self.with_part(ahead, handed);
         let ticket = is_awaited.then(|| self.awaited.enter(&Follower::default()).ok()).flatten();
-        let feed = Arc::new(Feed::of_handed(handed, retention, &self.budget, ticket));
+        ticket.into_iter().for_each(|ticket| feed.set_awaited(ticket));
+        let feed = Arc::new(feed);
         let find = |number| self.read().by_number.get(&number).cloned();
         feed.take_repeats(&repeats, find);
         let mut feeds = self.write();
@@ -119,14 +146,58 @@ mod tests {
         })
     }
 
-    fn handed(registry: &Registry) -> Vec<HandedFeed> {
-        let mut all = Vec::new();
+    fn each(registry: &Registry, mut take: impl FnMut(&Feed)) {
         let given = registry.hand(|feed| {
-            all.push(feed);
+            take(feed);
             Ok::<_, ()>(())
         });
         assert_eq!(given, Ok(()));
+    }
+
+    fn handed(registry: &Registry) -> Vec<HandedFeed> {
+        let mut all = Vec::new();
+        each(registry, |feed| all.push(feed.hand(0, usize::MAX)));
         all
+    }
+
+    /// What another process gets of a feed.
+    fn across(part: &HandedFeed) -> HandedFeed {
+        let packed = part.packed();
+        for cut in [0, 1, packed.len() / 2, packed.len() - 1] {
+            assert!(HandedFeed::unpacked(&packed[..cut]).is_err());
+        }
+        HandedFeed::unpacked(&packed).unwrap()
+    }
+
+    /// A registry on its way: a part of each feed at a time goes into the next.
+    #[derive(Default)]
+    struct Way {
+        ahead: Ahead,
+        sent: HashMap<u64, u64>,
+    }
+
+    impl Way {
+        fn part(&mut self, feed: &Feed, bytes_max: usize) -> HandedFeed {
+            let sent = self.sent.entry(feed.number()).or_default();
+            let part = across(&feed.hand(*sent, bytes_max));
+            *sent = part.end_ordinal();
+            part
+        }
+
+        fn give_ahead(&mut self, old: &Registry, new: &Registry, bytes_max: usize) {
+            each(old, |feed| {
+                let part = self.part(feed, bytes_max);
+                new.take_ahead(&mut self.ahead, part);
+            });
+        }
+
+        fn give_rest(mut self, old: &Registry, new: &Registry) {
+            each(old, |feed| {
+                let part = self.part(feed, usize::MAX);
+                new.take_in(&mut self.ahead, part);
+            });
+            new.go_on_from(old.counters());
+        }
     }
 
     /// What happens to a registry.
@@ -178,26 +249,27 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happened, the next process has the same, and goes on in the same way.
+        /// Whatever happened, before and while parts went ahead, the next process has the same, and
+        /// goes on in the same way.
         #[test]
         fn a_registry_goes_on_in_another_process(
             frames_max in 1_u64..20,
-            before in prop::collection::vec(step(), 0..60),
+            rounds in prop::collection::vec(
+                (prop::collection::vec(step(), 0..30), prop::option::of(1_usize..2_000)),
+                1..4,
+            ),
             after in prop::collection::vec(step(), 0..20),
         ) {
-            let old = registry(frames_max);
-            for (now_ns, step) in (1..).zip(before) {
-                take(&old, step, now_ns);
-            }
-            let new = registry(frames_max);
-            for feed in handed(&old) {
-                let packed = feed.packed();
-                for cut in [0, 1, packed.len() / 2, packed.len() - 1] {
-                    prop_assert!(HandedFeed::unpacked(&packed[..cut]).is_err());
+            let (old, new) = (registry(frames_max), registry(frames_max));
+            let (mut way, mut now_ns) = (Way::default(), 0);
+            for (steps, bytes_max) in rounds {
+                for step in steps {
+                    now_ns += 1;
+                    take(&old, step, now_ns);
                 }
-                new.take_in(HandedFeed::unpacked(&packed).unwrap());
+                bytes_max.iter().for_each(|bytes_max| way.give_ahead(&old, &new, *bytes_max));
             }
-            new.go_on_from(old.counters());
+            way.give_rest(&old, &new);
             prop_assert_eq!(handed(&new), handed(&old));
             prop_assert_eq!(new.counters(), old.counters());
             for (now_ns, step) in (1_000..).zip(after) {
@@ -223,7 +295,7 @@ mod tests {
                     packed[at] = *byte;
                 }
                 if let Ok(feed) = HandedFeed::unpacked(&packed) {
-                    registry(9).take_in(feed);
+                    registry(9).take_in(&mut Ahead::default(), feed);
                 }
             }
         }
