@@ -73,7 +73,8 @@ impl Client {
         let tls = endpoint.is_tls.then(|| Tls::new(&options.trust)).transpose()?;
         let (connect_timeout, message_bytes_max) =
             (options.connect_timeout, options.message_bytes_max);
-        let link = LinkOptions { tls, connect_timeout, message_bytes_max };
+        let token_first = options.token_first;
+        let link = LinkOptions { tls, token_first, connect_timeout, message_bytes_max };
         let runtime = Handle::try_current().map_err(|error| Error::Invalid(error.to_string()))?;
         let (requests, asked) = unbounded_channel();
         let (telling, states) = watch::channel(State::Connecting);

@@ -20,10 +20,12 @@ use super::dial::{Heard, Tls, dial};
 use super::ending::Ending;
 use super::endpoint::Endpoint;
 use crate::wire::told::{Hello, Told};
-use crate::wire::{BIN, JSON};
+use crate::wire::{BIN, JSON, command};
 
 /// How long the farewell may take: nothing of value is waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The number of the command that brings the first token: sessions count from 1.
+const FIRST_ID: u64 = 0;
 /// Of the body of a refusal that is not of gridcast, as much as a line of a log may hold.
 const REASON_CHARS_MAX: usize = 500;
 
@@ -32,6 +34,8 @@ const REASON_CHARS_MAX: usize = 500;
 pub struct LinkOptions {
     /// TLS, for an endpoint that has it.
     pub tls: Option<Tls>,
+    /// Whether the token is the first message, instead of a header of the request.
+    pub token_first: bool,
     /// From the first packet to the greeting.
     pub connect_timeout: Duration,
     /// The largest message that is taken.
@@ -85,7 +89,8 @@ impl Connection {
         token: Option<&str>,
         options: &LinkOptions,
     ) -> Result<Self, Ending> {
-        let request = request(endpoint, token)?;
+        let (header, first) = if options.token_first { (None, token) } else { (token, None) };
+        let request = request(endpoint, header)?;
         let lost = |error| Ending::lost(format!("no connection to {endpoint}: {error}"));
         let stream = dial(endpoint, options.tls.as_ref()).await.map_err(lost)?;
         let config = WebSocketConfig::default()
@@ -95,7 +100,14 @@ impl Connection {
         let (mut socket, response) = opening.map_err(|error| refused(endpoint, &error))?;
         let protocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let is_binary = protocol.is_some_and(|protocol| protocol == BIN);
+        if let Some(token) = first {
+            // Where it is not sent, what the server said before it went is read below.
+            let _ = socket.send(Message::text(command::auth(FIRST_ID, token))).await;
+        }
         let hello = greeting(socket.next().await)?;
+        if first.is_some() {
+            authenticated(&mut socket).await?;
+        }
         Ok(Self { socket, hello, is_binary, owes_ping: false, is_unflushed: false })
     }
 
@@ -211,6 +223,24 @@ fn greeting(first: Option<Result<Message, Error>>) -> Result<Hello, Ending> {
         let shown: String = text.chars().take(200).collect();
         Ending::lost(format!("no greeting came first, but `{shown}`"))
     })
+}
+
+/// Waits for what the server says of the token that was the first message.
+async fn authenticated(socket: &mut WebSocketStream<Heard>) -> Result<(), Ending> {
+    loop {
+        let text = match socket.next().await {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            ended => return Err(ending_of(ended)),
+        };
+        let told: Told<'_> = serde_json::from_str(&text).unwrap_or_default();
+        match told.error {
+            Some(error) => return Err(Ending::of_status(401, &error.message, None)),
+            None if told.authenticated.is_some() => return Ok(()),
+            // A beat.
+            None => {}
+        }
+    }
 }
 
 fn ending_of(ended: Option<Result<Message, Error>>) -> Ending {

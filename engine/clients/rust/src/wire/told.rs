@@ -24,7 +24,9 @@ pub struct Told<'a> {
     /// A message was taken.
     #[serde(borrow)]
     pub published: Option<Taken<'a>>,
-    /// A command was refused.
+    /// The connection is judged by another token from now on.
+    pub authenticated: Option<IgnoredAny>,
+    /// A command was refused, or a subscription has ended.
     #[serde(borrow)]
     pub error: Option<Refused<'a>>,
     /// Messages are missing.
@@ -88,9 +90,12 @@ pub struct Taken<'a> {
     pub subscribers: u64,
 }
 
-/// Why a command was refused.
+/// Why a command was refused, or a subscription has ended.
 #[derive(Debug, Deserialize)]
 pub struct Refused<'a> {
+    /// Which subscription has ended; none where a command was refused.
+    #[serde(borrow)]
+    pub topic: Option<Cow<'a, str>>,
     /// For programs.
     #[serde(borrow)]
     pub code: Cow<'a, str>,
@@ -171,6 +176,9 @@ mod tests {
         assert_eq!(published.published.unwrap().subscribers, 4);
         let announced = told(r#"{"topic":"a \"b\"","pattern":"+","feed":9}"#);
         assert_eq!((announced.topic.as_deref(), announced.feed), (Some("a \"b\""), Some(9)));
+        let ended = r#"{"error":{"topic":"pmu/#","code":"forbidden","message":"no"}}"#;
+        assert_eq!(told(ended).error.unwrap().topic.as_deref(), Some("pmu/#"));
+        assert!(told(r#"{"id":1,"authenticated":{}}"#).authenticated.is_some());
         let gap = told(r#"{"gap":{"topic":"pmu/#","from":0,"to":4,"reason":"epoch"}}"#).gap;
         assert_eq!(gap.map(|gap| (gap.frames, gap.to)), Some((None, 4)));
     }

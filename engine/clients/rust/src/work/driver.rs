@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 use super::kept::{Targets, Work};
+use super::renewal::Renewal;
 use super::request::Request;
 use super::session::{Session, Stop};
 use super::tokens::Tokens;
@@ -99,10 +100,14 @@ impl Driver {
     }
 
     async fn work(&mut self, connection: Connection) -> Result<Ending, Stop> {
-        let Self { work, options, requests, .. } = self;
+        let Self { work, options, requests, tokens, .. } = self;
         let clock = Arc::clone(&options.clock);
-        let session = Session::new(connection, work, clock, options.reconnect);
-        match session.run(requests).await {
+        let (source, token) = tokens.standing();
+        let mut renewal = Renewal::new(source, token, Arc::clone(&clock));
+        let session = Session::new(connection, (work, &mut renewal), clock, options.reconnect);
+        let stop = session.run(requests).await;
+        tokens.stood(renewal.into_token());
+        match stop {
             Stop::Ended(ending) => Ok(ending),
             closed => Err(closed),
         }

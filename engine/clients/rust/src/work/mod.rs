@@ -6,6 +6,7 @@ pub mod feed;
 pub mod inbox;
 pub mod kept;
 pub mod outbox;
+pub mod renewal;
 pub mod request;
 pub mod session;
 pub mod tokens;
