@@ -97,15 +97,16 @@ impl Client {
         self.inner.states.borrow().clone()
     }
 
-    /// Waits until there is a connection.
+    /// Waits until there is a connection, or a way around one.
     ///
     /// # Errors
     /// What makes it impossible: [`Error::Refused`], [`Error::Closed`].
     pub async fn connected(&self) -> Result<(), Error> {
         let mut states = self.inner.states.clone();
-        let is_decided = |state: &State| matches!(state, State::Open | State::Closed(_));
+        let is_decided =
+            |state: &State| matches!(state, State::Open | State::Fallback(_) | State::Closed(_));
         match states.wait_for(is_decided).await.as_deref() {
-            Ok(State::Open) => Ok(()),
+            Ok(State::Open | State::Fallback(_)) => Ok(()),
             Ok(State::Closed(error)) => Err(error.clone()),
             _ => Err(Error::Closed),
         }

@@ -37,6 +37,15 @@ pub enum Trust {
     File(PathBuf),
 }
 
+/// What carries a client where WebSockets do not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// An event stream for each topic; patterns and rates are polled for.
+    EventStream,
+    /// Long polling: plain requests alone.
+    Poll,
+}
+
 /// What a client is doing, for whoever shows or logs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -44,6 +53,8 @@ pub enum State {
     Connecting,
     /// It is connected.
     Open,
+    /// It works by plain requests, because WebSockets do not pass.
+    Fallback(Transport),
     /// It will connect again after `delay`.
     Waiting {
         /// Why the connection ended, or why there was none.
@@ -55,7 +66,7 @@ pub enum State {
     Closed(Error),
 }
 
-type OnState = Arc<dyn Fn(&State) + Send + Sync>;
+pub(crate) type OnState = Arc<dyn Fn(&State) + Send + Sync>;
 
 /// The options of a client. Ranges are checked by [`Client::start`](crate::Client::start).
 ///
@@ -78,6 +89,9 @@ pub struct Options {
     pub(crate) publishes_max: usize,
     pub(crate) message_bytes_max: usize,
     pub(crate) reconnect: (Duration, Duration),
+    pub(crate) falls_back: bool,
+    pub(crate) websocket_again: Duration,
+    pub(crate) heartbeat: Duration,
 }
 
 impl fmt::Debug for Options {
@@ -102,6 +116,9 @@ impl Options {
             publishes_max: 1000,
             message_bytes_max: 16 << 20,
             reconnect: (Duration::from_millis(500), Duration::from_secs(20)),
+            falls_back: true,
+            websocket_again: Duration::from_secs(300),
+            heartbeat: Duration::from_secs(15),
         }
     }
 
@@ -190,13 +207,38 @@ impl Options {
         self
     }
 
+    /// Whether event streams and then long polling carry it where WebSockets do not pass: yes.
+    #[must_use]
+    pub fn falls_back(mut self, falls_back: bool) -> Self {
+        self.falls_back = falls_back;
+        self
+    }
+
+    /// How often a WebSocket is tried meanwhile: every 5 minutes; 1 s to 1 day.
+    #[must_use]
+    pub fn websocket_again(mut self, every: Duration) -> Self {
+        self.websocket_again = every;
+        self
+    }
+
+    /// The server's `keepalive.heartbeat_ms`, which an event stream does not tell: 15 s; 100 ms to
+    /// 1 day. One that is silent for twice that is dead.
+    #[must_use]
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
+        let day = Duration::from_secs(86_400);
         let hour = Duration::from_secs(3600);
         for (name, value, least, most) in [
             ("connect_timeout", self.connect_timeout, 50, Duration::from_secs(600)),
             ("publish_timeout", self.publish_timeout, 50, hour),
             ("reconnect, first", self.reconnect.0, 10, hour),
             ("reconnect, largest", self.reconnect.1, 10, hour),
+            ("websocket_again", self.websocket_again, 1000, day),
+            ("heartbeat", self.heartbeat, 100, day),
         ] {
             within(name, value, Duration::from_millis(least)..=most)?;
         }
@@ -451,6 +493,7 @@ mod tests {
         for (options, part) in [
             (options().publishes_max(0), "publishes_max: 0 is not within 1 to 65536"),
             (options().connect_timeout(Duration::ZERO), "connect_timeout: 0ns"),
+            (options().websocket_again(Duration::ZERO), "websocket_again: 0ns"),
             (options().token("a b"), "token: visible ASCII"),
         ] {
             let error = options.check().unwrap_err().to_string();

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
 mod clock;
+mod fallbacks;
 mod hearing;
 mod line;
 mod lives;

@@ -15,24 +15,24 @@ use crate::server::Server;
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
-fn now_s() -> u64 {
+pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// A token that ends so many seconds from now.
-fn signed(lifetime_s: u64) -> String {
+pub fn signed(lifetime_s: u64) -> String {
     covering("#", lifetime_s)
 }
 
 /// A token to follow `target` and publish anything.
-fn covering(target: &str, lifetime_s: u64) -> String {
+pub fn covering(target: &str, lifetime_s: u64) -> String {
     let rights = json!({"subscribe": [target], "publish": ["#"]});
     let claims = json!({"sub": "test", "exp": now_s() + lifetime_s, "gridcast": rights});
     encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
 /// A server that wants tokens.
-fn guarded() -> (Server, TempDir) {
+pub fn guarded() -> (Server, TempDir) {
     guarded_with(&[])
 }
 
@@ -47,7 +47,7 @@ fn guarded_with(settings: &[&str]) -> (Server, TempDir) {
 }
 
 /// Options that ask for one token after the other, then for the last again; and how often.
-fn asking(url: &str, tokens: Vec<String>) -> (Options, Arc<AtomicUsize>) {
+pub fn asking(url: &str, tokens: Vec<String>) -> (Options, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let (count, tokens) = (Arc::clone(&asked), Arc::new(Mutex::new(tokens)));
     let options = Options::new(url).token_from(move || {

@@ -2,6 +2,7 @@
 //! each other. Must not know topics or what a message means.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,8 +27,6 @@ use crate::wire::{BIN, JSON, command};
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The number of the command that brings the first token: sessions count from 1.
 const FIRST_ID: u64 = 0;
-/// Of the body of a refusal that is not of gridcast, as much as a line of a log may hold.
-const REASON_CHARS_MAX: usize = 500;
 
 /// How a connection is made.
 #[derive(Clone, Debug)]
@@ -75,24 +74,28 @@ impl Connection {
         token: Option<&str>,
         options: &LinkOptions,
     ) -> Result<Self, Ending> {
-        match timeout(options.connect_timeout, Self::greeted(endpoint, token, options)).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                let seconds = options.connect_timeout.as_secs_f64();
-                Err(Ending::lost(format!("no connection to {endpoint} within {seconds} s")))
-            }
-        }
+        let is_reached = AtomicBool::new(false);
+        let opening = async {
+            let lost = |error| Ending::lost(format!("no connection to {endpoint}: {error}"));
+            let stream = dial(endpoint, options.tls.as_ref()).await.map_err(lost)?;
+            is_reached.store(true, Ordering::Relaxed);
+            Self::greeted(stream, (endpoint, token), options).await
+        };
+        timeout(options.connect_timeout, opening).await.unwrap_or_else(|_| {
+            let seconds = options.connect_timeout.as_secs_f64();
+            let late = format!("no connection to {endpoint} within {seconds} s");
+            let is_blocked = is_reached.load(Ordering::Relaxed);
+            Err(Ending { is_blocked, ..Ending::lost(late) })
+        })
     }
 
     async fn greeted(
-        endpoint: &Endpoint,
-        token: Option<&str>,
+        stream: Heard,
+        (endpoint, token): (&Endpoint, Option<&str>),
         options: &LinkOptions,
     ) -> Result<Self, Ending> {
         let (header, first) = if options.token_first { (None, token) } else { (token, None) };
         let request = request(endpoint, header)?;
-        let lost = |error| Ending::lost(format!("no connection to {endpoint}: {error}"));
-        let stream = dial(endpoint, options.tls.as_ref()).await.map_err(lost)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.message_bytes_max));
@@ -127,9 +130,9 @@ impl Connection {
     ///
     /// # Errors
     /// The end of the connection.
-    pub async fn incoming(
+    pub async fn incoming<T: Into<Utf8Bytes>>(
         &mut self,
-        mut next: impl FnMut() -> Option<String>,
+        mut next: impl FnMut() -> Option<T>,
     ) -> Result<Incoming, Ending> {
         loop {
             let message = poll_fn(|cx| {
@@ -152,10 +155,10 @@ impl Connection {
         }
     }
 
-    fn poll_write(
+    fn poll_write<T: Into<Utf8Bytes>>(
         &mut self,
         cx: &mut Context<'_>,
-        next: &mut impl FnMut() -> Option<String>,
+        next: &mut impl FnMut() -> Option<T>,
     ) -> Result<(), Error> {
         let mut socket = std::pin::Pin::new(&mut self.socket);
         while let Poll::Ready(ready) = socket.as_mut().poll_ready(cx) {
@@ -164,7 +167,7 @@ impl Connection {
                 self.owes_ping = false;
                 Message::Ping(Bytes::new())
             } else if let Some(text) = next() {
-                Message::text(text)
+                Message::Text(text.into())
             } else {
                 break;
             };
@@ -216,7 +219,11 @@ fn greeting(first: Option<Result<Message, Error>>) -> Result<Hello, Ending> {
     let text = match first {
         Some(Ok(Message::Text(text))) => text,
         Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => Utf8Bytes::default(),
-        ended => return Err(ending_of(ended)),
+        // Where nobody says why, it may be that nothing passes.
+        ended => {
+            let ending = ending_of(ended);
+            return Err(Ending { is_blocked: ending.status.is_none(), ..ending });
+        }
     };
     let hello = serde_json::from_str::<Told<'_>>(&text).ok().and_then(|told| told.hello);
     hello.filter(|hello| hello.heartbeat_ms > 0).ok_or_else(|| {
@@ -257,18 +264,13 @@ fn ending_of(ended: Option<Result<Message, Error>>) -> Ending {
 fn refused(endpoint: &Endpoint, error: &Error) -> Ending {
     match error {
         Error::Http(response) => refusal(response),
-        error => Ending::lost(format!("no connection to {endpoint}: {error}")),
+        error => Ending::blocked(format!("no connection to {endpoint}: {error}")),
     }
 }
 
 fn refusal(response: &Response) -> Ending {
     let body = response.body().as_deref().unwrap_or_default();
-    let told = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
-    let plain = String::from_utf8_lossy(body);
-    let reason = told["error"]["message"].as_str().unwrap_or(plain.trim());
-    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    let reason = if reason.is_empty() { response.status().to_string() } else { reason };
     let retry_after = response.headers().get(header::RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok());
-    Ending::of_status(response.status().as_u16(), &reason, retry_after)
+    Ending::of_handshake(response.status().as_u16(), body, retry_after)
 }

@@ -7,7 +7,7 @@ mod connection;
 mod dial;
 mod ending;
 mod endpoint;
-mod fetch;
+mod http;
 mod liveness;
 
 pub use backoff::Backoff;
@@ -15,5 +15,5 @@ pub use connection::{Connection, Incoming, LinkOptions};
 pub use dial::Tls;
 pub use ending::{Ending, Next};
 pub use endpoint::Endpoint;
-pub use fetch::get;
+pub use http::{Ask, Http, get};
 pub use liveness::{Liveness, PROBE, Verdict};

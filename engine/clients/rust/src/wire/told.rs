@@ -9,6 +9,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::error::Error;
+
 /// A text message of the server: each has some of these.
 #[derive(Debug, Default, Deserialize)]
 pub struct Told<'a> {
@@ -104,11 +106,17 @@ pub struct Refused<'a> {
     pub message: Cow<'a, str>,
 }
 
+impl From<&Refused<'_>> for Error {
+    fn from(refused: &Refused<'_>) -> Self {
+        Self::command(&refused.code, &refused.message)
+    }
+}
+
 /// Messages that are missing.
 #[derive(Debug, Deserialize)]
 pub struct Missing<'a> {
-    /// Of which subscription.
-    #[serde(borrow)]
+    /// Of which subscription; empty where there is but one.
+    #[serde(borrow, default)]
     pub topic: Cow<'a, str>,
     /// The first position.
     pub from: u64,

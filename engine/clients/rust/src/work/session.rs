@@ -272,8 +272,8 @@ impl<'a> Session<'a> {
         let told: Told<'_> = serde_json::from_str(text).map_err(|_| wrong("a text", text))?;
         let is_known = match &told {
             Told { id: Some(id), .. } => self.answered(*id, &told).is_some(),
-            Told { error: Some(Refused { topic: Some(topic), code, message }), .. } => {
-                self.ended(topic, &Error::command(code, message));
+            Told { error: Some(refused @ Refused { topic: Some(topic), .. }), .. } => {
+                self.ended(topic, &refused.into());
                 true
             }
             Told { seq: Some(seq), .. } => self.delivered(*seq, &told, text).is_some(),
@@ -317,8 +317,7 @@ impl<'a> Session<'a> {
     /// An answer; none where nothing was asked.
     fn answered(&mut self, id: u64, told: &Told<'_>) -> Option<()> {
         let asked = self.outbox.answered(id)?;
-        let refused = told.error.as_ref();
-        let refused = refused.map(|error| Error::command(&error.code, &error.message));
+        let refused = told.error.as_ref().map(Error::from);
         match (asked, refused) {
             (Asked::Publish(attempt), Some(error)) => attempt.answer(Err(error)),
             (Asked::Publish(attempt), None) => published(attempt, told.published.as_ref()?),
