@@ -8,6 +8,7 @@ mod clock;
 mod fallbacks;
 mod hearing;
 mod line;
+mod link;
 mod lives;
 mod publishing;
 mod queues;

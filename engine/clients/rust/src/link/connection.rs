@@ -1,6 +1,7 @@
 //! One WebSocket with a greeting. Owns the handshake, and that reading and writing never wait for
 //! each other. Must not know topics or what a message means.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -17,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::dial::{Heard, Tls, dial};
+use super::dial::{Duplex, Heard, Tls, dial};
 use super::ending::Ending;
 use super::endpoint::Endpoint;
 use crate::wire::told::{Hello, Told};
@@ -89,6 +90,23 @@ impl Connection {
         })
     }
 
+    /// The same over a connection that somebody else made, TLS included.
+    ///
+    /// # Errors
+    /// Why not, and what follows.
+    pub async fn over(
+        stream: Box<dyn Duplex>,
+        endpoint: &Endpoint,
+        token: Option<&str>,
+        options: &LinkOptions,
+    ) -> Result<Self, Ending> {
+        let greeted = Self::greeted(Heard::new(stream), (endpoint, token), options);
+        timeout(options.connect_timeout, greeted).await.unwrap_or_else(|_| {
+            let seconds = options.connect_timeout.as_secs_f64();
+            Err(Ending::blocked(format!("no greeting of {endpoint} within {seconds} s")))
+        })
+    }
+
     async fn greeted(
         stream: Heard,
         (endpoint, token): (&Endpoint, Option<&str>),
@@ -153,6 +171,22 @@ impl Connection {
                 ended => return Err(ending_of(ended)),
             }
         }
+    }
+
+    /// Sends what `next` has, as fast as the socket takes it, and reads nothing: for whoever has no
+    /// room for more. Goes on until the connection fails. Nothing is lost when it is dropped.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub async fn outgoing<T: Into<Utf8Bytes>>(
+        &mut self,
+        mut next: impl FnMut() -> Option<T>,
+    ) -> Result<Infallible, Ending> {
+        poll_fn(|cx| match self.poll_write(cx, &mut next) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(ending_of(Some(Err(error))))),
+        })
+        .await
     }
 
     fn poll_write<T: Into<Utf8Bytes>>(
