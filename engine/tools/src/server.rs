@@ -50,7 +50,9 @@ impl ServerArgs {
         let endpoint = Endpoint::parse(&self.url)?;
         let tls = endpoint.is_tls.then(|| Tls::new(&self.trust())).transpose()?;
         let connect_timeout = std::time::Duration::from_secs(10);
-        Ok((endpoint, LinkOptions { tls, connect_timeout, message_bytes_max: 16 << 20 }))
+        let message_bytes_max = 16 << 20;
+        let token_first = false;
+        Ok((endpoint, LinkOptions { tls, token_first, connect_timeout, message_bytes_max }))
     }
 
     fn trust(&self) -> Trust {

@@ -73,7 +73,8 @@ impl Client {
         let tls = endpoint.is_tls.then(|| Tls::new(&options.trust)).transpose()?;
         let (connect_timeout, message_bytes_max) =
             (options.connect_timeout, options.message_bytes_max);
-        let link = LinkOptions { tls, connect_timeout, message_bytes_max };
+        let token_first = options.token_first;
+        let link = LinkOptions { tls, token_first, connect_timeout, message_bytes_max };
         let runtime = Handle::try_current().map_err(|error| Error::Invalid(error.to_string()))?;
         let (requests, asked) = unbounded_channel();
         let (telling, states) = watch::channel(State::Connecting);
@@ -96,15 +97,16 @@ impl Client {
         self.inner.states.borrow().clone()
     }
 
-    /// Waits until there is a connection.
+    /// Waits until there is a connection, or a way around one.
     ///
     /// # Errors
     /// What makes it impossible: [`Error::Refused`], [`Error::Closed`].
     pub async fn connected(&self) -> Result<(), Error> {
         let mut states = self.inner.states.clone();
-        let is_decided = |state: &State| matches!(state, State::Open | State::Closed(_));
+        let is_decided =
+            |state: &State| matches!(state, State::Open | State::Fallback(_) | State::Closed(_));
         match states.wait_for(is_decided).await.as_deref() {
-            Ok(State::Open) => Ok(()),
+            Ok(State::Open | State::Fallback(_)) => Ok(()),
             Ok(State::Closed(error)) => Err(error.clone()),
             _ => Err(Error::Closed),
         }

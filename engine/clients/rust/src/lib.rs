@@ -39,7 +39,7 @@ pub use error::Error;
 pub use items::{Gap, Item, Message, Position, Published, Reason, Restarted, Resumed};
 pub use options::{
     Lag, Mode, Options, Overflow, Payload, PublishOptions, Start, State, SubscribeOptions,
-    TokenError, Trust,
+    TokenError, Transport, Trust,
 };
 pub use subscription::Subscription;
 

@@ -16,7 +16,7 @@ use crate::items::Position;
 
 /// Why there is no token, in words. It must not hold one.
 pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
-type TokenFuture = Pin<Box<dyn Future<Output = Result<String, TokenError>> + Send>>;
+pub(crate) type TokenFuture = Pin<Box<dyn Future<Output = Result<String, TokenError>> + Send>>;
 
 /// Where the token comes from.
 #[derive(Clone, Default)]
@@ -37,6 +37,15 @@ pub enum Trust {
     File(PathBuf),
 }
 
+/// What carries a client where WebSockets do not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// An event stream for each topic; patterns and rates are polled for.
+    EventStream,
+    /// Long polling: plain requests alone.
+    Poll,
+}
+
 /// What a client is doing, for whoever shows or logs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -44,6 +53,8 @@ pub enum State {
     Connecting,
     /// It is connected.
     Open,
+    /// It works by plain requests, because WebSockets do not pass.
+    Fallback(Transport),
     /// It will connect again after `delay`.
     Waiting {
         /// Why the connection ended, or why there was none.
@@ -55,7 +66,7 @@ pub enum State {
     Closed(Error),
 }
 
-type OnState = Arc<dyn Fn(&State) + Send + Sync>;
+pub(crate) type OnState = Arc<dyn Fn(&State) + Send + Sync>;
 
 /// The options of a client. Ranges are checked by [`Client::start`](crate::Client::start).
 ///
@@ -69,6 +80,7 @@ type OnState = Arc<dyn Fn(&State) + Send + Sync>;
 pub struct Options {
     pub(crate) url: String,
     pub(crate) token: Token,
+    pub(crate) token_first: bool,
     pub(crate) trust: Trust,
     pub(crate) on_state: Option<OnState>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -77,6 +89,9 @@ pub struct Options {
     pub(crate) publishes_max: usize,
     pub(crate) message_bytes_max: usize,
     pub(crate) reconnect: (Duration, Duration),
+    pub(crate) falls_back: bool,
+    pub(crate) websocket_again: Duration,
+    pub(crate) heartbeat: Duration,
 }
 
 impl fmt::Debug for Options {
@@ -92,6 +107,7 @@ impl Options {
         Self {
             url: url.into(),
             token: Token::None,
+            token_first: false,
             trust: Trust::Host,
             on_state: None,
             clock: Arc::new(SystemClock::default()),
@@ -100,6 +116,9 @@ impl Options {
             publishes_max: 1000,
             message_bytes_max: 16 << 20,
             reconnect: (Duration::from_millis(500), Duration::from_secs(20)),
+            falls_back: true,
+            websocket_again: Duration::from_secs(300),
+            heartbeat: Duration::from_secs(15),
         }
     }
 
@@ -110,7 +129,9 @@ impl Options {
         self
     }
 
-    /// A function that is asked for a token before each connection, and when one was refused.
+    /// A function that is asked for a token before each connection and when one was refused; where
+    /// it gives JSON Web Tokens also at four fifths of the time of each: the next one replaces it
+    /// on the open connection.
     #[must_use]
     pub fn token_from<F, A>(mut self, ask: F) -> Self
     where
@@ -118,6 +139,14 @@ impl Options {
         A: Future<Output = Result<String, TokenError>> + Send + 'static,
     {
         self.token = Token::Asked(Arc::new(move || Box::pin(ask())));
+        self
+    }
+
+    /// Sends the token as the first message of a connection instead of in its request: for where a
+    /// proxy drops or logs that. The server must allow it (`auth.first_message_ms`).
+    #[must_use]
+    pub fn token_first(mut self) -> Self {
+        self.token_first = true;
         self
     }
 
@@ -178,13 +207,38 @@ impl Options {
         self
     }
 
+    /// Whether event streams and then long polling carry it where WebSockets do not pass: yes.
+    #[must_use]
+    pub fn falls_back(mut self, falls_back: bool) -> Self {
+        self.falls_back = falls_back;
+        self
+    }
+
+    /// How often a WebSocket is tried meanwhile: every 5 minutes; 1 s to 1 day.
+    #[must_use]
+    pub fn websocket_again(mut self, every: Duration) -> Self {
+        self.websocket_again = every;
+        self
+    }
+
+    /// The server's `keepalive.heartbeat_ms`, which an event stream does not tell: 15 s; 100 ms to
+    /// 1 day. One that is silent for twice that is dead.
+    #[must_use]
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
+        let day = Duration::from_secs(86_400);
         let hour = Duration::from_secs(3600);
         for (name, value, least, most) in [
             ("connect_timeout", self.connect_timeout, 50, Duration::from_secs(600)),
             ("publish_timeout", self.publish_timeout, 50, hour),
             ("reconnect, first", self.reconnect.0, 10, hour),
             ("reconnect, largest", self.reconnect.1, 10, hour),
+            ("websocket_again", self.websocket_again, 1000, day),
+            ("heartbeat", self.heartbeat, 100, day),
         ] {
             within(name, value, Duration::from_millis(least)..=most)?;
         }
@@ -439,6 +493,7 @@ mod tests {
         for (options, part) in [
             (options().publishes_max(0), "publishes_max: 0 is not within 1 to 65536"),
             (options().connect_timeout(Duration::ZERO), "connect_timeout: 0ns"),
+            (options().websocket_again(Duration::ZERO), "websocket_again: 0ns"),
             (options().token("a b"), "token: visible ASCII"),
         ] {
             let error = options.check().unwrap_err().to_string();

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use gridcast::feed::epoch::Position;
 use gridcast::feed::topic::Target;
-
-use super::said::{Said, Subscribed};
+use gridcast_client::wire::told::{Subscribed, Told};
 
 /// Topics of which the far end may tell the numbers: as many as an engine has by default.
 const TOPICS_MAX: usize = 1_000_000;
@@ -111,9 +110,9 @@ impl Following {
     ///
     /// # Errors
     /// [`Wrong`].
-    pub fn announced(&mut self, said: &Said<'_>) -> Result<bool, Wrong> {
-        let (Some(topic), Some(number)) = (&said.topic, said.feed) else { return Ok(false) };
-        let target = said.pattern.as_ref().unwrap_or(topic);
+    pub fn announced(&mut self, told: &Told<'_>) -> Result<bool, Wrong> {
+        let (Some(topic), Some(number)) = (&told.topic, told.feed) else { return Ok(false) };
+        let target = told.pattern.as_ref().unwrap_or(topic);
         let mut all = self.subscriptions.iter();
         let own = all.position(|subscription| subscription.target.as_str() == target.as_ref());
         let subscription = own.ok_or(Wrong::Subscription)?;
@@ -143,7 +142,7 @@ impl Following {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> Said<'_> {
+    fn told(text: &str) -> Told<'_> {
         serde_json::from_str(text).unwrap()
     }
 
@@ -171,7 +170,7 @@ mod tests {
         let answer = r#"{"topic":"alarms","epoch":"k4","seq":0,"feed":9}"#;
         subscribed(&mut following, 2, answer).unwrap();
         assert!(following.stands());
-        let announced = said(r#"{"topic":"pmu/1","pattern":"pmu/#","feed":12}"#);
+        let announced = told(r#"{"topic":"pmu/1","pattern":"pmu/#","feed":12}"#);
         assert_eq!(following.announced(&announced), Ok(true));
         let feed = following.feed(12).unwrap();
         assert_eq!((&*feed.topic, &*following.feed(9).unwrap().topic), ("pmu/1", "alarms"));
@@ -190,8 +189,8 @@ mod tests {
         assert_eq!(subscribed(&mut following, 7, answer), Err(Wrong::Subscription));
         let answer = r#"{"topic":"a","epoch":"K","seq":0,"feed":1}"#;
         assert_eq!(subscribed(&mut following, 1, answer), Err(Wrong::Epoch));
-        let announced = said(r#"{"topic":"x","pattern":"+","feed":12}"#);
+        let announced = told(r#"{"topic":"x","pattern":"+","feed":12}"#);
         assert_eq!(following.announced(&announced), Err(Wrong::Subscription));
-        assert_eq!(following.announced(&said(r#"{"beat":{"t":1}}"#)), Ok(false));
+        assert_eq!(following.announced(&told(r#"{"beat":{"t":1}}"#)), Ok(false));
     }
 }

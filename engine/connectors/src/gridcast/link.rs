@@ -1,129 +1,90 @@
-//! The WebSocket to the far end. Owns how it is opened, and that what is to be sent is sent while
-//! something else is waited for. Must not know what is said over it.
+//! The WebSocket to the far end. Owns how it is opened, what waits to be sent over it, and what its
+//! end is called. Must not know what is said over it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, header};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use gridcast_client::link::{Connection, Ending, Endpoint, Incoming, LinkOptions, Utf8Bytes};
 
-use crate::bridge::dial::{Address, Stream};
+use crate::bridge::dial::Address;
 use crate::bridge::settings::Common;
 use crate::bridge::supervisor::SessionError;
 
-use super::said::PROTOCOL;
-
-/// How long the handshake may take.
+/// How long the handshake and the greeting may take.
 const WAIT: Duration = Duration::from_secs(10);
 /// The largest message that an engine takes is 64 MiB; its envelope comes on top.
 const MESSAGE_BYTES_MAX: usize = 65 << 20;
 
 /// See the file header.
 pub struct Link {
-    /// What the far end says.
-    pub incoming: SplitStream<WebSocketStream<Box<dyn Stream>>>,
-    outgoing: mpsc::Sender<Message>,
-    writer: JoinHandle<Error>,
+    connection: Connection,
+    /// It holds what is not acknowledged yet, and as many commands as there are subscriptions.
+    queued: VecDeque<Utf8Bytes>,
 }
 
 impl Link {
-    /// Opens the link; `queue` messages may wait to be sent.
+    /// Opens the link.
     ///
     /// # Errors
     /// [`SessionError`]: no connection, or the far end refused it.
-    pub async fn open(
-        address: &Address,
-        common: &Common,
-        queue: usize,
-    ) -> Result<Self, SessionError> {
-        let request = request(address, common)?;
+    pub async fn open(address: &Address, common: &Common) -> Result<Self, SessionError> {
+        let wrong = |error: &dyn ToString| SessionError::new("credentials", error.to_string());
+        let scheme = if address.is_tls { "wss" } else { "ws" };
+        let endpoint =
+            Endpoint::parse(&format!("{scheme}://{address}")).map_err(|error| wrong(&error))?;
+        let token = common.credentials.token().map_err(|error| wrong(&error))?;
         let stream = address.dial(common.credentials.ca_file.as_deref()).await?;
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let opening = timeout(WAIT, client_async_with_config(request, stream, Some(config)));
-        let opened = opening.await.map_err(|_| {
-            let text = format!("no handshake of {address} within {} s", WAIT.as_secs());
-            SessionError::new("connect", text)
-        })?;
-        let (socket, _) = opened.map_err(|error| refused(&error))?;
-        let (sink, incoming) = socket.split();
-        let (outgoing, queued) = mpsc::channel(queue);
-        let writer = tokio::task::spawn_local(write(sink, queued));
-        Ok(Self { incoming, outgoing, writer })
+        let options = LinkOptions {
+            tls: None,
+            token_first: false,
+            connect_timeout: WAIT,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        };
+        let opened = Connection::over(Box::new(stream), &endpoint, token.as_deref(), &options);
+        let connection = opened.await.map_err(refused)?;
+        if !connection.is_binary {
+            let text = "the far end does not speak gridcast.v1.bin";
+            return Err(SessionError::new("protocol", text));
+        }
+        Ok(Self { connection, queued: VecDeque::new() })
     }
 
     /// Queues a message.
+    pub fn send(&mut self, message: impl Into<Utf8Bytes>) {
+        self.queued.push_back(message.into());
+    }
+
+    /// Asks for a sign of life.
+    pub fn ping(&mut self) {
+        self.connection.ping();
+    }
+
+    /// Grows whenever anything comes.
+    pub fn heard(&self) -> u64 {
+        self.connection.heard()
+    }
+
+    /// Sends what is queued, until something comes; where it may not read, nothing does. May be
+    /// cancelled.
     ///
     /// # Errors
-    /// [`SessionError`] when the connection is lost.
-    pub fn send(&self, message: Message) -> Result<(), SessionError> {
-        self.outgoing.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                SessionError::new("closed", "the far end takes nothing")
-            }
-            mpsc::error::TrySendError::Closed(_) => {
-                SessionError::new("closed", "the connection was lost")
-            }
-        })
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.writer.abort();
-    }
-}
-
-fn request(address: &Address, common: &Common) -> Result<Request, SessionError> {
-    let error = |error: &dyn ToString| SessionError::new("credentials", error.to_string());
-    let scheme = if address.is_tls { "wss" } else { "ws" };
-    let url = format!("{scheme}://{address}/v1/ws");
-    let mut request = url.into_client_request().map_err(|wrong| error(&wrong))?;
-    let mut set = |name: HeaderName, value: &str| -> Result<(), SessionError> {
-        let value = HeaderValue::from_str(value).map_err(|wrong| error(&wrong))?;
-        request.headers_mut().insert(name, value);
-        Ok(())
-    };
-    set(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)?;
-    if let Some(token) = common.credentials.token().map_err(|wrong| error(&wrong))? {
-        set(header::AUTHORIZATION, &format!("Bearer {token}"))?;
-    }
-    Ok(request)
-}
-
-/// Sends what is queued, as much at once as there is, until the connection fails.
-async fn write(
-    mut sink: SplitSink<WebSocketStream<Box<dyn Stream>>, Message>,
-    mut queued: mpsc::Receiver<Message>,
-) -> Error {
-    while let Some(message) = queued.recv().await {
-        let mut next = Some(message);
-        while let Some(message) = next {
-            if let Err(error) = sink.feed(message).await {
-                return error;
-            }
-            next = queued.try_recv().ok();
+    /// The end of the link.
+    pub async fn exchange(&mut self, may_read: bool) -> Result<Incoming, Ending> {
+        let Self { connection, queued } = self;
+        let next = || queued.pop_front();
+        if may_read {
+            return connection.incoming(next).await;
         }
-        if let Err(error) = sink.flush().await {
-            return error;
-        }
+        match connection.outgoing(next).await? {}
     }
-    Error::ConnectionClosed
 }
 
-fn refused(error: &Error) -> SessionError {
-    let Error::Http(response) = error else { return SessionError::new("connect", error) };
-    let body = response.body().as_deref().unwrap_or_default();
-    let told = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
-    let message = told["error"]["message"].as_str().unwrap_or_default();
-    SessionError::new("refused", format!("the far end said {}: {message}", response.status()))
+fn refused(ending: Ending) -> SessionError {
+    match ending.status {
+        Some(status) => {
+            let text = format!("the far end said {status}: {}", ending.reason);
+            SessionError::new("refused", text)
+        }
+        None => SessionError::new("connect", ending.reason),
+    }
 }

@@ -6,18 +6,18 @@ pub mod following;
 pub mod link;
 pub mod notice;
 pub mod pending;
-pub mod said;
+pub mod publish;
 pub mod settings;
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
-
 use gridcast::frame::Kind;
+use gridcast_client::link::{Ending, Incoming};
+use gridcast_client::wire::command;
+use gridcast_client::wire::envelope::Envelope;
+use gridcast_client::wire::told::{Missing, Refused, Told};
+use gridcast_client::{Error, Start};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::bridge::arrivals::Arrivals;
 use crate::bridge::context::{Context, Out};
@@ -29,11 +29,15 @@ use following::{Feed, Following};
 use link::Link;
 use notice::Notice;
 use pending::Pending;
-use said::{Data, Missing, Refused, Said};
+use publish::publish;
 use settings::Settings;
 
 /// After how many pings without any sign of life the link is taken for dead.
 const PINGS: u32 = 3;
+/// What a subscription is asked for beside its position: a loss is told, and does not end the link.
+const FIELDS: &str = r#","lag":"skip-to-oldest""#;
+/// The close code of a message that is too long.
+const TOO_LONG: u16 = 1009;
 /// How long messages that the far end cannot take now wait before they are sent again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -60,30 +64,23 @@ pub struct Gridcast {
 
 impl Connector for Gridcast {
     async fn run(&mut self, context: &mut Context) -> Result<(), SessionError> {
-        let queue = self.settings.window + self.settings.inputs.len() + 64;
-        let mut link = Link::open(&self.settings.address, context.common(), queue).await?;
+        let mut link = Link::open(&self.settings.address, context.common()).await?;
         self.settle().await;
-        self.begin(&link, context)?;
+        self.begin(&mut link, context);
         let ping = Duration::from_millis(self.settings.quiet_ms) / PINGS;
         let (mut pings, mut pauses) = (interval(ping), interval(PAUSE));
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silent = 0;
+        let mut silence = Silence::default();
         loop {
             let may_send = self.following.stands() && self.pending.has_room();
             // What is not read says nothing.
             let may_read = self.arrivals.has_room();
             tokio::select! {
-                message = link.incoming.next(), if may_read => {
-                    silent = 0;
-                    self.hear(message, context).await?;
-                }
+                came = link.exchange(may_read) => self.hear(came, context).await?,
                 came = self.arrivals.next() => self.came(came?),
-                out = context.next_out(), if may_send => self.send_out(out, &link, context)?,
-                _ = pings.tick(), if may_read => {
-                    silent += 1;
-                    check_alive(silent, &link, self.settings.quiet_ms)?;
-                }
-                _ = pauses.tick(), if self.pending.is_stuck() => self.send_again(&link)?,
+                out = context.next_out(), if may_send => self.send_out(out, &mut link, context),
+                _ = pings.tick(), if may_read => silence.look(&mut link, self.settings.quiet_ms)?,
+                _ = pauses.tick(), if self.pending.is_stuck() => self.send_again(&mut link),
             }
         }
     }
@@ -114,100 +111,91 @@ impl Gridcast {
     }
 
     /// Asks for all that is to come in, then sends what was not acknowledged.
-    fn begin(&mut self, link: &Link, context: &mut Context) -> Result<(), SessionError> {
+    fn begin(&mut self, link: &mut Link, context: &mut Context) {
         self.has_warned = false;
         for (id, target, position) in self.following.begin(|| self.pending.number()) {
-            let position = position.map(|position| position.to_string());
-            link.send(Message::text(said::subscribe(id, &target, position.as_deref())))?;
+            let from = position.map_or_else(|| Start::Latest.to_string(), |at| at.to_string());
+            link.send(command::subscribe(id, &target, &from, FIELDS));
         }
-        self.send_again(link)?;
+        self.send_again(link);
         if self.following.stands() {
             context.is_up();
         }
-        Ok(())
     }
 
-    fn send_again(&mut self, link: &Link) -> Result<(), SessionError> {
-        self.pending.again().try_for_each(|command| link.send(Message::Text(command)))
+    fn send_again(&mut self, link: &mut Link) {
+        self.pending.again().for_each(|command| link.send(command));
     }
 
     /// Sends a message, and those that wait behind it.
-    fn send_out(
-        &mut self,
-        first: Out,
-        link: &Link,
-        context: &mut Context,
-    ) -> Result<(), SessionError> {
+    fn send_out(&mut self, first: Out, link: &mut Link, context: &mut Context) {
         let mut next = Some(first);
         while let Some(out) = next {
             match out {
                 Out::Message { topic, kind, payload, .. } => {
                     let topic = context.map_out(&topic);
-                    self.publish(link, (&topic, kind, &payload), context)?;
+                    self.publish(link, (&topic, kind, &payload), context);
                 }
-                Out::Missed(messages) => self.tell_missed(messages, link, context)?,
+                Out::Missed(messages) => self.tell_missed(messages, link, context),
             }
             next = if self.pending.has_room() { context.poll_out() } else { None };
         }
-        Ok(())
     }
 
     fn publish(
         &mut self,
-        link: &Link,
+        link: &mut Link,
         (topic, kind, payload): (&str, Kind, &[u8]),
         context: &Context,
-    ) -> Result<(), SessionError> {
-        let make = |id: u64| said::publish(id, topic, kind, payload);
+    ) {
+        let make = |id: u64| publish(id, topic, kind, payload);
         match self.pending.send(payload.len(), make) {
-            Some(command) => link.send(Message::Text(command))?,
+            Some(command) => link.send(command),
             None => self.tell_too_long(1, context),
         }
-        Ok(())
     }
 
     /// Retention took messages while the link was down, or too slow: the far end is told among
     /// those that it gets.
-    fn tell_missed(
-        &mut self,
-        messages: u64,
-        link: &Link,
-        context: &Context,
-    ) -> Result<(), SessionError> {
+    fn tell_missed(&mut self, messages: u64, link: &mut Link, context: &Context) {
         let bridge = context.common().name.as_str();
         tracing::warn!(bridge, messages, "lost before they could be sent: retention took them");
-        let Some(topic) = self.settings.notices.clone() else { return Ok(()) };
+        let Some(topic) = self.settings.notices.clone() else { return };
         let reason = "retention";
         let messages = Some(messages);
         let notice = Notice { bridge, direction: "out", topic: None, messages, reason };
-        self.publish(link, (topic.as_str(), Kind::Text, notice.json().as_bytes()), context)
+        self.publish(link, (topic.as_str(), Kind::Text, notice.json().as_bytes()), context);
     }
 
     async fn hear(
         &mut self,
-        message: Option<Result<Message, Error>>,
+        came: Result<Incoming, Ending>,
         context: &mut Context,
     ) -> Result<(), SessionError> {
-        match message {
-            Some(Ok(Message::Binary(bytes))) => self.take_in(&bytes, context).await,
-            Some(Ok(Message::Text(text))) => self.listen(&text, context).await?,
-            Some(Ok(Message::Close(frame))) => return Err(self.closed(frame, context)),
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(SessionError::new("closed", error)),
-            None => return Err(SessionError::new("closed", "the far end is gone")),
+        match came {
+            Ok(Incoming::Binary(bytes)) => match Envelope::read(&bytes) {
+                Some(envelope) => self.take_in(envelope, context).await,
+                None => context.counters().error("envelope"),
+            },
+            Ok(Incoming::Text(text)) => self.listen(&text, context).await?,
+            Ok(Incoming::Pong) => {}
+            Err(ending) => return Err(self.closed(ending, context)),
         }
         Ok(())
     }
 
-    /// The far end ends the session. Where that is because a message is too long, it would be so
-    /// again in the next.
-    fn closed(&mut self, frame: Option<CloseFrame>, context: &Context) -> SessionError {
-        if frame.as_ref().is_some_and(|frame| frame.code == CloseCode::Size) {
+    /// The session ends. Where that is because a message is too long, it would be so again in the
+    /// next.
+    fn closed(&mut self, ending: Ending, context: &Context) -> SessionError {
+        if ending.status == Some(TOO_LONG) {
             let given_up = self.pending.give_up_longest();
             self.tell_too_long(given_up, context);
         }
-        let said = frame.map_or("nothing".to_owned(), |frame| frame.to_string());
-        SessionError::new("closed", format!("the far end said {said}"))
+        let text = match ending.status {
+            Some(status) => format!("the far end said {status}: {}", ending.reason),
+            None => ending.reason,
+        };
+        SessionError::new("closed", text)
     }
 
     fn tell_too_long(&mut self, messages: u64, context: &Context) {
@@ -218,43 +206,44 @@ impl Gridcast {
         }
     }
 
-    async fn take_in(&mut self, bytes: &[u8], context: &mut Context) {
-        let Some(data) = Data::read(bytes) else { return context.counters().error("envelope") };
-        match self.following.feed(data.feed) {
-            Some(feed) => {
-                let came = (feed.clone(), data.seq);
-                match publish_in(&feed, data, context).await {
-                    Some(receipt) => self.arrivals.push(came, receipt),
-                    None => self.arrivals.push_settled(came),
-                }
-            }
-            None => context.counters().error("unknown_feed"),
+    async fn take_in(&mut self, envelope: Envelope, context: &mut Context) {
+        let Some(feed) = self.following.feed(envelope.feed) else {
+            return context.counters().error("unknown_feed");
+        };
+        let came = (feed.clone(), envelope.seq);
+        match publish_in(&feed, &envelope, context).await {
+            Some(receipt) => self.arrivals.push(came, receipt),
+            None => self.arrivals.push_settled(came),
         }
     }
 
     /// Takes in what the far end says of commands and subscriptions.
     async fn listen(&mut self, text: &str, context: &mut Context) -> Result<(), SessionError> {
-        let Ok(said) = serde_json::from_str::<Said<'_>>(text) else {
+        let Ok(told) = serde_json::from_str::<Told<'_>>(text) else {
             context.counters().error("envelope");
             return Ok(());
         };
         let wrong = |error| SessionError::new("protocol", format!("the far end says {error}"));
-        match (said.id, &said) {
-            (Some(id), Said { published: Some(_), .. }) => {
+        match (told.id, &told) {
+            (Some(id), Told { published: Some(_), .. }) => {
                 if let Some(bytes) = self.pending.answered(id) {
                     context.counters().sent_out.add(bytes);
                 }
             }
-            (Some(id), Said { subscribed: Some(subscribed), .. }) => {
+            (Some(id), Told { subscribed: Some(subscribed), .. }) => {
                 self.following.subscribed(id, subscribed).map_err(wrong)?;
                 if self.following.stands() {
                     context.is_up();
                 }
             }
-            (Some(id), Said { error: Some(refused), .. }) => self.refused(id, refused, context)?,
-            (None, Said { gap: Some(missing), .. }) => self.missed(missing, context).await,
-            (None, said) => {
-                self.following.announced(said).map_err(wrong)?;
+            (Some(id), Told { error: Some(refused), .. }) => self.refused(id, refused, context)?,
+            (None, Told { gap: Some(missing), .. }) => self.missed(missing, context).await,
+            (None, Told { error: Some(Refused { code, message, .. }), .. }) => {
+                let text = format!("the far end ends what is followed: {code}: {message}");
+                return Err(SessionError::new("refused", text));
+            }
+            (None, told) => {
+                self.following.announced(told).map_err(wrong)?;
             }
             _ => {}
         }
@@ -268,12 +257,12 @@ impl Gridcast {
         refused: &Refused<'_>,
         context: &Context,
     ) -> Result<(), SessionError> {
-        let Refused { code, message } = refused;
+        let Refused { code, message, .. } = refused;
         if self.following.has_asked(id) {
             let text = format!("the far end lets nobody follow: {code}: {message}");
             return Err(SessionError::new("refused", text));
         }
-        if refused.is_temporary() {
+        if Error::from(refused).is_passing() {
             self.pending.put_off(id);
             return Ok(());
         }
@@ -290,7 +279,7 @@ impl Gridcast {
     /// Messages of the far end were lost before they could be followed: whoever reads them here is
     /// told.
     async fn missed(&mut self, missing: &Missing<'_>, context: &mut Context) {
-        let Missing { topic, frames, reason } = missing;
+        let Missing { topic, frames, reason, .. } = missing;
         let bridge = context.common().name.clone();
         tracing::warn!(bridge, %topic, frames, %reason, "messages of the far end are missing");
         match frames {
@@ -308,20 +297,33 @@ impl Gridcast {
 }
 
 /// Publishes a message, or counts why it is none for this engine.
-async fn publish_in(feed: &Feed, data: Data<'_>, context: &mut Context) -> Option<Receipt> {
+async fn publish_in(feed: &Feed, envelope: &Envelope, context: &mut Context) -> Option<Receipt> {
     let Ok(topic) = context.map_in(&feed.topic) else {
         context.counters().error("topic");
         context.counters().dropped("topic", 1);
         return None;
     };
-    let published = context.submit(&topic, data.kind, data.payload).await;
+    let kind = if envelope.is_text { Kind::Text } else { Kind::Binary };
+    let published = context.submit(&topic, kind, &envelope.payload).await;
     published.inspect_err(|_| context.counters().dropped("refused", 1)).ok()
 }
 
-/// Asks for a sign of life, unless there was none for too long.
-fn check_alive(silent: u32, link: &Link, quiet_ms: u64) -> Result<(), SessionError> {
-    if silent > PINGS {
-        return Err(SessionError::new("timeout", format!("nothing heard for {quiet_ms} ms")));
+/// How long nothing was heard, in pings.
+#[derive(Default)]
+struct Silence {
+    heard: u64,
+    pings: u32,
+}
+
+impl Silence {
+    /// Asks for a sign of life, unless there was none for too long.
+    fn look(&mut self, link: &mut Link, quiet_ms: u64) -> Result<(), SessionError> {
+        let is_silent = std::mem::replace(&mut self.heard, link.heard()) == self.heard;
+        self.pings = if is_silent { self.pings + 1 } else { 1 };
+        if self.pings > PINGS {
+            return Err(SessionError::new("timeout", format!("nothing heard for {quiet_ms} ms")));
+        }
+        link.ping();
+        Ok(())
     }
-    link.send(Message::Ping(Bytes::new()))
 }

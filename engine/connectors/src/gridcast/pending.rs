@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use gridcast_client::link::Utf8Bytes;
 
 /// See the file header.
 #[derive(Debug)]

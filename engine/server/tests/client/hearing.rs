@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gridcast_client::{Client, Gap, Item, Options, Reason, State, Subscription};
+use gridcast_client::{Client, Gap, Item, Options, Reason, State, Subscription, Transport};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -52,6 +52,11 @@ impl States {
     /// Waits until it was open so many times.
     pub async fn open(&self, times: usize) {
         self.reached(times, |state| *state == State::Open).await;
+    }
+
+    /// Waits until it works by a transport that is no WebSocket.
+    pub async fn fallback(&self, transport: Transport) {
+        self.reached(1, |state| *state == State::Fallback(transport)).await;
     }
 
     /// Waits until it waits for the so manyth time; answers why and how long.

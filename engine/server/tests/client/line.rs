@@ -1,5 +1,5 @@
-//! A TCP forwarder between a client and a server: it can be cut, hold bytes back, and lead to
-//! another server. Must not know what goes over it.
+//! A TCP forwarder between a client and a server: it can be cut, hold bytes back, lead to another
+//! server, and spoil what has certain words, as proxies do. Must not know what these mean.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,6 +10,15 @@ use std::time::Duration;
 
 /// How often a connection looks what it may do.
 const LOOK: Duration = Duration::from_millis(3);
+
+/// What becomes of a request that has some words.
+#[derive(Clone, Copy)]
+pub enum Spoilt {
+    /// A header with the words becomes another that has no meaning.
+    Lost(&'static str),
+    /// The connection is reset.
+    Reset(&'static str),
+}
 
 /// See the file header.
 pub struct Line {
@@ -23,6 +32,8 @@ struct Shared {
     is_shut: AtomicBool,
     /// Bytes stay where they are, up and down.
     holds: [AtomicBool; 2],
+    /// Words of requests that do not come through.
+    spoilt: Mutex<Vec<Spoilt>>,
     /// Connections of an earlier number are reset.
     life: AtomicU64,
     connections: AtomicU64,
@@ -37,6 +48,7 @@ impl Line {
             far: Mutex::new(far),
             is_shut: AtomicBool::new(false),
             holds: [false, false].map(AtomicBool::new),
+            spoilt: Mutex::default(),
             life: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         });
@@ -83,6 +95,16 @@ impl Line {
         self.shared.holds[1].store(true, Ordering::SeqCst);
     }
 
+    /// Spoils requests from now on.
+    pub fn spoil(&self, how: Spoilt) {
+        self.shared.spoilt.lock().unwrap().push(how);
+    }
+
+    /// Spoils none any more.
+    pub fn spare(&self) {
+        self.shared.spoilt.lock().unwrap().clear();
+    }
+
     /// Leads to another server.
     pub fn lead_to(&self, far: SocketAddr) {
         *self.shared.far.lock().unwrap() = far;
@@ -91,6 +113,25 @@ impl Line {
     /// How many came until now.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    /// Spoils a request; false where the connection is reset. A head comes in one piece.
+    fn passes(&self, bytes: &mut [u8]) -> bool {
+        for spoilt in self.spoilt.lock().unwrap().iter() {
+            let (Spoilt::Lost(words) | Spoilt::Reset(words)) = spoilt;
+            let at = bytes.windows(words.len()).position(|found| found == words.as_bytes());
+            match (at, spoilt) {
+                (Some(at), Spoilt::Lost(_)) => {
+                    let lost = bytes[at..at + words.len()].iter_mut();
+                    lost.filter(|byte| byte.is_ascii_alphabetic()).for_each(|byte| *byte = b'x');
+                }
+                (Some(_), Spoilt::Reset(_)) => return false,
+                (None, _) => {}
+            }
+        }
+        true
     }
 }
 
@@ -128,7 +169,8 @@ fn copy((mut from, mut to): (TcpStream, TcpStream), (way, life): (usize, u64), s
                 while is_whole() && shared.holds[way].load(Ordering::SeqCst) {
                     thread::sleep(LOOK);
                 }
-                if !is_whole() || to.write_all(&buffer[..count]).is_err() {
+                let passes = way == 1 || shared.passes(&mut buffer[..count]);
+                if !passes || !is_whole() || to.write_all(&buffer[..count]).is_err() {
                     break;
                 }
             }

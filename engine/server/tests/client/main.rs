@@ -4,8 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
+mod clock;
+mod fallbacks;
 mod hearing;
 mod line;
+mod link;
 mod lives;
 mod publishing;
 mod queues;

@@ -1,38 +1,14 @@
 //! Servers, networks and machines that stand still, without a word.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use gridcast_client::{Clock, Options, SubscribeOptions, SystemClock};
+use gridcast_client::{Options, SubscribeOptions};
 use rustix::process::Signal;
 
+use crate::clock::JumpingClock;
 use crate::hearing::{States, resumed, texts, until, within};
 use crate::line::Line;
 use crate::server::Server;
-
-/// A clock that can be set forward, as a machine finds it that slept.
-#[derive(Clone, Default)]
-struct JumpingClock {
-    system: SystemClock,
-    jumped_s: Arc<AtomicU64>,
-}
-
-impl JumpingClock {
-    fn jump(&self) {
-        self.jumped_s.store(3600, Ordering::SeqCst);
-    }
-}
-
-impl Clock for JumpingClock {
-    fn monotonic(&self) -> Duration {
-        self.system.monotonic()
-    }
-
-    fn wall(&self) -> Duration {
-        self.system.wall() + Duration::from_secs(self.jumped_s.load(Ordering::SeqCst))
-    }
-}
 
 #[tokio::test]
 async fn a_server_that_stands_still_is_left_and_found_again() {

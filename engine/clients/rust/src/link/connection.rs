@@ -1,7 +1,9 @@
 //! One WebSocket with a greeting. Owns the handshake, and that reading and writing never wait for
 //! each other. Must not know topics or what a message means.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,22 +18,24 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::dial::{Heard, Tls, dial};
+use super::dial::{Duplex, Heard, Tls, dial};
 use super::ending::Ending;
 use super::endpoint::Endpoint;
 use crate::wire::told::{Hello, Told};
-use crate::wire::{BIN, JSON};
+use crate::wire::{BIN, JSON, command};
 
 /// How long the farewell may take: nothing of value is waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Of the body of a refusal that is not of gridcast, as much as a line of a log may hold.
-const REASON_CHARS_MAX: usize = 500;
+/// The number of the command that brings the first token: sessions count from 1.
+const FIRST_ID: u64 = 0;
 
 /// How a connection is made.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
     /// TLS, for an endpoint that has it.
     pub tls: Option<Tls>,
+    /// Whether the token is the first message, instead of a header of the request.
+    pub token_first: bool,
     /// From the first packet to the greeting.
     pub connect_timeout: Duration,
     /// The largest message that is taken.
@@ -71,23 +75,45 @@ impl Connection {
         token: Option<&str>,
         options: &LinkOptions,
     ) -> Result<Self, Ending> {
-        match timeout(options.connect_timeout, Self::greeted(endpoint, token, options)).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                let seconds = options.connect_timeout.as_secs_f64();
-                Err(Ending::lost(format!("no connection to {endpoint} within {seconds} s")))
-            }
-        }
+        let is_reached = AtomicBool::new(false);
+        let opening = async {
+            let lost = |error| Ending::lost(format!("no connection to {endpoint}: {error}"));
+            let stream = dial(endpoint, options.tls.as_ref()).await.map_err(lost)?;
+            is_reached.store(true, Ordering::Relaxed);
+            Self::greeted(stream, (endpoint, token), options).await
+        };
+        timeout(options.connect_timeout, opening).await.unwrap_or_else(|_| {
+            let seconds = options.connect_timeout.as_secs_f64();
+            let late = format!("no connection to {endpoint} within {seconds} s");
+            let is_blocked = is_reached.load(Ordering::Relaxed);
+            Err(Ending { is_blocked, ..Ending::lost(late) })
+        })
     }
 
-    async fn greeted(
+    /// The same over a connection that somebody else made, TLS included.
+    ///
+    /// # Errors
+    /// Why not, and what follows.
+    pub async fn over(
+        stream: Box<dyn Duplex>,
         endpoint: &Endpoint,
         token: Option<&str>,
         options: &LinkOptions,
     ) -> Result<Self, Ending> {
-        let request = request(endpoint, token)?;
-        let lost = |error| Ending::lost(format!("no connection to {endpoint}: {error}"));
-        let stream = dial(endpoint, options.tls.as_ref()).await.map_err(lost)?;
+        let greeted = Self::greeted(Heard::new(stream), (endpoint, token), options);
+        timeout(options.connect_timeout, greeted).await.unwrap_or_else(|_| {
+            let seconds = options.connect_timeout.as_secs_f64();
+            Err(Ending::blocked(format!("no greeting of {endpoint} within {seconds} s")))
+        })
+    }
+
+    async fn greeted(
+        stream: Heard,
+        (endpoint, token): (&Endpoint, Option<&str>),
+        options: &LinkOptions,
+    ) -> Result<Self, Ending> {
+        let (header, first) = if options.token_first { (None, token) } else { (token, None) };
+        let request = request(endpoint, header)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.message_bytes_max));
@@ -95,7 +121,14 @@ impl Connection {
         let (mut socket, response) = opening.map_err(|error| refused(endpoint, &error))?;
         let protocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let is_binary = protocol.is_some_and(|protocol| protocol == BIN);
+        if let Some(token) = first {
+            // Where it is not sent, what the server said before it went is read below.
+            let _ = socket.send(Message::text(command::auth(FIRST_ID, token))).await;
+        }
         let hello = greeting(socket.next().await)?;
+        if first.is_some() {
+            authenticated(&mut socket).await?;
+        }
         Ok(Self { socket, hello, is_binary, owes_ping: false, is_unflushed: false })
     }
 
@@ -115,9 +148,9 @@ impl Connection {
     ///
     /// # Errors
     /// The end of the connection.
-    pub async fn incoming(
+    pub async fn incoming<T: Into<Utf8Bytes>>(
         &mut self,
-        mut next: impl FnMut() -> Option<String>,
+        mut next: impl FnMut() -> Option<T>,
     ) -> Result<Incoming, Ending> {
         loop {
             let message = poll_fn(|cx| {
@@ -140,10 +173,26 @@ impl Connection {
         }
     }
 
-    fn poll_write(
+    /// Sends what `next` has, as fast as the socket takes it, and reads nothing: for whoever has no
+    /// room for more. Goes on until the connection fails. Nothing is lost when it is dropped.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub async fn outgoing<T: Into<Utf8Bytes>>(
+        &mut self,
+        mut next: impl FnMut() -> Option<T>,
+    ) -> Result<Infallible, Ending> {
+        poll_fn(|cx| match self.poll_write(cx, &mut next) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(ending_of(Some(Err(error))))),
+        })
+        .await
+    }
+
+    fn poll_write<T: Into<Utf8Bytes>>(
         &mut self,
         cx: &mut Context<'_>,
-        next: &mut impl FnMut() -> Option<String>,
+        next: &mut impl FnMut() -> Option<T>,
     ) -> Result<(), Error> {
         let mut socket = std::pin::Pin::new(&mut self.socket);
         while let Poll::Ready(ready) = socket.as_mut().poll_ready(cx) {
@@ -152,7 +201,7 @@ impl Connection {
                 self.owes_ping = false;
                 Message::Ping(Bytes::new())
             } else if let Some(text) = next() {
-                Message::text(text)
+                Message::Text(text.into())
             } else {
                 break;
             };
@@ -204,13 +253,35 @@ fn greeting(first: Option<Result<Message, Error>>) -> Result<Hello, Ending> {
     let text = match first {
         Some(Ok(Message::Text(text))) => text,
         Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => Utf8Bytes::default(),
-        ended => return Err(ending_of(ended)),
+        // Where nobody says why, it may be that nothing passes.
+        ended => {
+            let ending = ending_of(ended);
+            return Err(Ending { is_blocked: ending.status.is_none(), ..ending });
+        }
     };
     let hello = serde_json::from_str::<Told<'_>>(&text).ok().and_then(|told| told.hello);
     hello.filter(|hello| hello.heartbeat_ms > 0).ok_or_else(|| {
         let shown: String = text.chars().take(200).collect();
         Ending::lost(format!("no greeting came first, but `{shown}`"))
     })
+}
+
+/// Waits for what the server says of the token that was the first message.
+async fn authenticated(socket: &mut WebSocketStream<Heard>) -> Result<(), Ending> {
+    loop {
+        let text = match socket.next().await {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            ended => return Err(ending_of(ended)),
+        };
+        let told: Told<'_> = serde_json::from_str(&text).unwrap_or_default();
+        match told.error {
+            Some(error) => return Err(Ending::of_status(401, &error.message, None)),
+            None if told.authenticated.is_some() => return Ok(()),
+            // A beat.
+            None => {}
+        }
+    }
 }
 
 fn ending_of(ended: Option<Result<Message, Error>>) -> Ending {
@@ -227,18 +298,13 @@ fn ending_of(ended: Option<Result<Message, Error>>) -> Ending {
 fn refused(endpoint: &Endpoint, error: &Error) -> Ending {
     match error {
         Error::Http(response) => refusal(response),
-        error => Ending::lost(format!("no connection to {endpoint}: {error}")),
+        error => Ending::blocked(format!("no connection to {endpoint}: {error}")),
     }
 }
 
 fn refusal(response: &Response) -> Ending {
     let body = response.body().as_deref().unwrap_or_default();
-    let told = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
-    let plain = String::from_utf8_lossy(body);
-    let reason = told["error"]["message"].as_str().unwrap_or(plain.trim());
-    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    let reason = if reason.is_empty() { response.status().to_string() } else { reason };
     let retry_after = response.headers().get(header::RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok());
-    Ending::of_status(response.status().as_u16(), &reason, retry_after)
+    Ending::of_handshake(response.status().as_u16(), body, retry_after)
 }

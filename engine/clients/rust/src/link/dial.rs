@@ -72,6 +72,14 @@ pub struct Heard {
     pub count: u64,
 }
 
+impl Heard {
+    /// Nothing has come yet.
+    #[must_use]
+    pub fn new(inner: Box<dyn Duplex>) -> Self {
+        Self { inner, count: 0 }
+    }
+}
+
 /// Connects. Without `tls` an encrypted endpoint is refused.
 ///
 /// # Errors
@@ -84,7 +92,7 @@ pub async fn dial(endpoint: &Endpoint, tls: Option<&Tls>) -> io::Result<Heard> {
         (true, Some(tls)) => encrypt(endpoint, tls, stream).await?,
         (true, None) => return Err(io::Error::other("TLS was not set up")),
     };
-    Ok(Heard { inner, count: 0 })
+    Ok(Heard::new(inner))
 }
 
 async fn encrypt(endpoint: &Endpoint, tls: &Tls, stream: TcpStream) -> io::Result<Box<dyn Duplex>> {

@@ -14,6 +14,9 @@ pub enum Next {
     Later,
 }
 
+/// Of the body of a refusal that is not of gridcast, as much as a line of a log may hold.
+const REASON_CHARS_MAX: usize = 500;
+
 /// The end of a connection, or of the attempt to make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -21,6 +24,10 @@ pub struct Ending {
     pub reason: String,
     /// A close code, an HTTP status, or none where nobody said anything.
     pub status: Option<u16>,
+    /// The word of the server for a request that it refused; none where that was somebody else.
+    pub code: Option<String>,
+    /// Whether the server may be there, and WebSockets alone do not pass.
+    pub is_blocked: bool,
     /// What follows.
     pub next: Next,
     /// The delay the server asks for, exactly, because it spread its clients itself.
@@ -67,8 +74,40 @@ impl Ending {
         Self { delay_min, ..Self::new(reason.to_owned(), Some(status), next) }
     }
 
+    /// A request was answered so, with this body.
+    #[must_use]
+    pub fn of_answer(status: u16, body: &[u8], retry_after: Option<&str>) -> Self {
+        let told = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+        let code = told["error"]["code"].as_str().map(str::to_owned);
+        let plain = String::from_utf8_lossy(body);
+        let reason = told["error"]["message"].as_str().unwrap_or(plain.trim());
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        let reason = if reason.is_empty() { format!("status {status}") } else { reason };
+        Self { code, ..Self::of_status(status, &reason, retry_after) }
+    }
+
+    /// The opening of a WebSocket was answered so.
+    #[must_use]
+    pub fn of_handshake(status: u16, body: &[u8], retry_after: Option<&str>) -> Self {
+        let ending = Self::of_answer(status, body, retry_after);
+        // A server says so where the headers of the opening were lost on the way. Of others these
+        // are about the moment or the token; whatever else they say may be about WebSockets.
+        let is_blocked = match &ending.code {
+            Some(code) => code == "upgrade_required",
+            None => !matches!(status, 401 | 408 | 425 | 429 | 503),
+        };
+        Self { is_blocked, ..ending }
+    }
+
+    /// The server was reached, and no greeting came.
+    #[must_use]
+    pub fn blocked(reason: impl Into<String>) -> Self {
+        Self { is_blocked: true, ..Self::lost(reason) }
+    }
+
     fn new(reason: String, status: Option<u16>, next: Next) -> Self {
-        Self { reason, status, next, delay: None, delay_min: Duration::ZERO }
+        let (delay, delay_min) = (None, Duration::ZERO);
+        Self { reason, status, code: None, is_blocked: false, next, delay, delay_min }
     }
 
     /// Whether another token may help.
@@ -118,6 +157,19 @@ mod tests {
             };
             assert_eq!(Ending::of_close(row[1].parse().unwrap(), "").next, next, "{row:?}");
         }
+    }
+
+    #[test]
+    fn what_keeps_websockets_out_is_told_from_what_keeps_all_out() {
+        let is_blocked =
+            |status, body: &str| Ending::of_handshake(status, body.as_bytes(), None).is_blocked;
+        let own = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"no"}}}}"#);
+        assert!(is_blocked(426, &own("upgrade_required")) && is_blocked(400, "<html>"));
+        assert!(is_blocked(200, "hello") && is_blocked(502, ""));
+        assert!(!is_blocked(404, &own("not_found")) && !is_blocked(403, &own("forbidden")));
+        assert!(!is_blocked(503, "") && !is_blocked(401, "") && !is_blocked(429, ""));
+        let refused = Ending::of_answer(403, own("forbidden").as_bytes(), None);
+        assert_eq!((refused.code.as_deref(), &*refused.reason), (Some("forbidden"), "no"));
     }
 
     #[test]

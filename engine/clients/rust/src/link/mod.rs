@@ -7,13 +7,14 @@ mod connection;
 mod dial;
 mod ending;
 mod endpoint;
-mod fetch;
+mod http;
 mod liveness;
 
 pub use backoff::Backoff;
 pub use connection::{Connection, Incoming, LinkOptions};
-pub use dial::Tls;
+pub use dial::{Duplex, Tls};
 pub use ending::{Ending, Next};
 pub use endpoint::Endpoint;
-pub use fetch::get;
+pub use http::{Ask, Http, get};
 pub use liveness::{Liveness, PROBE, Verdict};
+pub use tokio_tungstenite::tungstenite::Utf8Bytes;

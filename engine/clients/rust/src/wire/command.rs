@@ -18,6 +18,12 @@ pub fn unsubscribe(id: u64, target: &str) -> String {
     format!(r#"{{"id":{id},"unsubscribe":{{"topic":{}}}}}"#, quoted(target))
 }
 
+/// Has the server judge the connection by another token.
+#[must_use]
+pub fn auth(id: u64, token: &str) -> String {
+    format!(r#"{{"id":{id},"auth":{{"token":{}}}}}"#, quoted(token))
+}
+
 /// Publishes exactly these bytes, as text or not.
 #[must_use]
 pub fn publish(id: u64, topic: &str, payload: &[u8], is_text: bool) -> String {
@@ -61,6 +67,8 @@ mod tests {
         assert_eq!(command, json!({"id": 1, "subscribe": fields}));
         let expected = json!({"id": 2, "unsubscribe": {"topic": "a"}});
         assert_eq!(read(&unsubscribe(2, "a")), expected);
+        let expected = json!({"id": 4, "auth": {"token": "a.b"}});
+        assert_eq!(read(&auth(4, "a.b")), expected);
         let expected = json!({"id": 3, "publish": {"topic": "a", "data64": "AP8="}});
         assert_eq!(read(&publish(3, "a", &[0, 255], false)), expected);
     }

@@ -9,6 +9,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::error::Error;
+
 /// A text message of the server: each has some of these.
 #[derive(Debug, Default, Deserialize)]
 pub struct Told<'a> {
@@ -24,7 +26,9 @@ pub struct Told<'a> {
     /// A message was taken.
     #[serde(borrow)]
     pub published: Option<Taken<'a>>,
-    /// A command was refused.
+    /// The connection is judged by another token from now on.
+    pub authenticated: Option<IgnoredAny>,
+    /// A command was refused, or a subscription has ended.
     #[serde(borrow)]
     pub error: Option<Refused<'a>>,
     /// Messages are missing.
@@ -88,9 +92,12 @@ pub struct Taken<'a> {
     pub subscribers: u64,
 }
 
-/// Why a command was refused.
+/// Why a command was refused, or a subscription has ended.
 #[derive(Debug, Deserialize)]
 pub struct Refused<'a> {
+    /// Which subscription has ended; none where a command was refused.
+    #[serde(borrow)]
+    pub topic: Option<Cow<'a, str>>,
     /// For programs.
     #[serde(borrow)]
     pub code: Cow<'a, str>,
@@ -99,11 +106,17 @@ pub struct Refused<'a> {
     pub message: Cow<'a, str>,
 }
 
+impl From<&Refused<'_>> for Error {
+    fn from(refused: &Refused<'_>) -> Self {
+        Self::command(&refused.code, &refused.message)
+    }
+}
+
 /// Messages that are missing.
 #[derive(Debug, Deserialize)]
 pub struct Missing<'a> {
-    /// Of which subscription.
-    #[serde(borrow)]
+    /// Of which subscription; empty where there is but one.
+    #[serde(borrow, default)]
     pub topic: Cow<'a, str>,
     /// The first position.
     pub from: u64,
@@ -171,6 +184,9 @@ mod tests {
         assert_eq!(published.published.unwrap().subscribers, 4);
         let announced = told(r#"{"topic":"a \"b\"","pattern":"+","feed":9}"#);
         assert_eq!((announced.topic.as_deref(), announced.feed), (Some("a \"b\""), Some(9)));
+        let ended = r#"{"error":{"topic":"pmu/#","code":"forbidden","message":"no"}}"#;
+        assert_eq!(told(ended).error.unwrap().topic.as_deref(), Some("pmu/#"));
+        assert!(told(r#"{"id":1,"authenticated":{}}"#).authenticated.is_some());
         let gap = told(r#"{"gap":{"topic":"pmu/#","from":0,"to":4,"reason":"epoch"}}"#).gap;
         assert_eq!(gap.map(|gap| (gap.frames, gap.to)), Some((None, 4)));
     }

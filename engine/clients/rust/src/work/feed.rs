@@ -84,20 +84,43 @@ impl Feed {
     /// The command that asks for it, from where it stands.
     #[must_use]
     pub fn command(&self, id: u64) -> String {
-        let start = self.position.clone().map_or_else(|| self.options.start.clone(), Start::After);
         let mut fields = String::new();
-        if self.options.mode == Mode::Latest {
-            fields.push_str(r#","mode":"latest""#);
-        }
         if let Some(rate) = self.options.rate {
             // Writing to memory cannot fail.
             let _ = write!(fields, r#","rate":{rate}"#);
         }
-        if let Some(lag) = self.options.lag {
+        for (name, value) in self.fields() {
             // As above.
-            let _ = write!(fields, r#","lag":"{}""#, lag.word());
+            let _ = write!(fields, r#","{name}":"{value}""#);
         }
-        command::subscribe(id, &self.target, &start.to_string(), &fields)
+        command::subscribe(id, &self.target, &self.from().to_string(), &fields)
+    }
+
+    /// Where it stands, or is to begin.
+    #[must_use]
+    pub fn from(&self) -> Start {
+        self.position.clone().map_or_else(|| self.options.start.clone(), Start::After)
+    }
+
+    /// What is asked for beside the position and the rate: names and words.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let mode = (self.options.mode == Mode::Latest).then_some(("mode", "latest"));
+        let lag = self.options.lag.map(|lag| ("lag", lag.word()));
+        mode.into_iter().chain(lag)
+    }
+
+    /// Messages a second of each topic at most.
+    #[must_use]
+    pub fn rate(&self) -> Option<u32> {
+        self.options.rate
+    }
+
+    /// Another transport carries it. What is thinned out has positions of its own, which mean
+    /// nothing where all of it comes: such a feed begins anew.
+    pub fn change_transport(&mut self) {
+        if self.options.rate.is_some() && self.position.take().is_some() {
+            self.options.start = Start::Latest;
+        }
     }
 
     /// The server has it: what follows comes behind `seq`.

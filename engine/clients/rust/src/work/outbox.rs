@@ -15,6 +15,8 @@ pub enum Asked {
     Subscribe(u64),
     /// The end of one.
     Unsubscribe(u64),
+    /// That the connection is judged by this token.
+    Authenticate(String),
 }
 
 /// See the file header. It holds as many commands as there are subscriptions and publishes.

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::inbox::Pressure;
 use super::kept::Work;
 use super::outbox::{Asked, Outbox};
+use super::renewal::Renewal;
 use super::request::{Attempt, Request, lost};
 use crate::clock::Clock;
 use crate::error::Error;
@@ -20,7 +21,7 @@ use crate::items::{Position, Published};
 use crate::link::{Backoff, Connection, Ending, Incoming, Liveness, PROBE, Verdict};
 use crate::wire::command;
 use crate::wire::envelope::Envelope;
-use crate::wire::told::{Subscribed, Taken, Told};
+use crate::wire::told::{Refused, Subscribed, Taken, Told};
 
 /// Messages after which the program has a turn: one read of the socket may bring thousands, which
 /// would fill a queue that its program empties in time.
@@ -32,6 +33,7 @@ const TOPICS_MAX: usize = 1_000_000;
 pub struct Session<'a> {
     connection: Connection,
     work: &'a mut Work,
+    renewal: &'a mut Renewal,
     clock: Arc<dyn Clock>,
     liveness: Liveness,
     outbox: Outbox,
@@ -62,6 +64,7 @@ pub enum Stop {
 enum Event {
     Came(Result<Incoming, Ending>),
     Asked(Option<Request>),
+    Token(String),
     Look,
 }
 
@@ -69,7 +72,7 @@ impl<'a> Session<'a> {
     /// A connection at work.
     pub fn new(
         connection: Connection,
-        work: &'a mut Work,
+        (work, renewal): (&'a mut Work, &'a mut Renewal),
         clock: Arc<dyn Clock>,
         reconnect: (Duration, Duration),
     ) -> Self {
@@ -77,6 +80,7 @@ impl<'a> Session<'a> {
         Self {
             connection,
             work,
+            renewal,
             liveness: Liveness::new(heartbeat, Arc::clone(&clock)),
             clock,
             outbox: Outbox::default(),
@@ -98,6 +102,7 @@ impl<'a> Session<'a> {
             let event = tokio::select! {
                 came = connection.incoming(|| outbox.next()) => Event::Came(came),
                 asked = requests.recv() => Event::Asked(asked),
+                token = self.renewal.next() => Event::Token(token),
                 _ = looks.tick() => Event::Look,
             };
             if let Err(stop) = self.take(event) {
@@ -147,6 +152,11 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Event::Asked(None) => Err(Stop::Closed(None)),
+            Event::Token(token) => {
+                let text = token.clone();
+                self.outbox.ask(Asked::Authenticate(token), |id| command::auth(id, &text));
+                Ok(())
+            }
             Event::Look => self.look().map_err(Stop::Ended),
         }
     }
@@ -216,6 +226,7 @@ impl<'a> Session<'a> {
             }
         }
         self.retry();
+        self.renewal.look();
         Ok(())
     }
 
@@ -261,6 +272,10 @@ impl<'a> Session<'a> {
         let told: Told<'_> = serde_json::from_str(text).map_err(|_| wrong("a text", text))?;
         let is_known = match &told {
             Told { id: Some(id), .. } => self.answered(*id, &told).is_some(),
+            Told { error: Some(refused @ Refused { topic: Some(topic), .. }), .. } => {
+                self.ended(topic, &refused.into());
+                true
+            }
             Told { seq: Some(seq), .. } => self.delivered(*seq, &told, text).is_some(),
             Told { feed: Some(number), .. } => self.announced(*number, &told).is_some(),
             Told { gap: Some(gap), .. } => {
@@ -302,14 +317,21 @@ impl<'a> Session<'a> {
     /// An answer; none where nothing was asked.
     fn answered(&mut self, id: u64, told: &Told<'_>) -> Option<()> {
         let asked = self.outbox.answered(id)?;
-        let refused = told.error.as_ref();
-        let refused = refused.map(|error| Error::command(&error.code, &error.message));
+        let refused = told.error.as_ref().map(Error::from);
         match (asked, refused) {
             (Asked::Publish(attempt), Some(error)) => attempt.answer(Err(error)),
             (Asked::Publish(attempt), None) => published(attempt, told.published.as_ref()?),
             (Asked::Subscribe(feed), Some(error)) => self.refused(feed, &error),
             (Asked::Subscribe(feed), None) => self.subscribed(feed, told.subscribed.as_ref()?),
             (Asked::Unsubscribe(feed), _) => self.forget(feed),
+            (Asked::Authenticate(token), Some(error)) => {
+                tracing::warn!(%error, "the new token does not count");
+                self.renewal.refused(token);
+            }
+            (Asked::Authenticate(token), None) => {
+                told.authenticated.as_ref()?;
+                self.renewal.accepted(token);
+            }
         }
         Some(())
     }
@@ -335,6 +357,16 @@ impl<'a> Session<'a> {
             let (backoff, at) = self.retries.entry(id).or_insert_with(fresh);
             *at = Some(self.clock.monotonic() + backoff.jitter(rand::random()));
         } else if let Some(mut feed) = self.work.remove(id) {
+            feed.end(error, false);
+        }
+    }
+
+    /// The server has ended a subscription, because a new token does not cover it. One that is
+    /// given up already may be told of as well.
+    fn ended(&mut self, target: &str, error: &Error) {
+        let Some(id) = self.standing.get(target).copied() else { return };
+        self.forget(id);
+        if let Some(mut feed) = self.work.remove(id) {
             feed.end(error, false);
         }
     }

@@ -45,6 +45,17 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Where they come from, and the one that was sent last.
+    #[must_use]
+    pub fn standing(&self) -> (Token, Option<String>) {
+        (self.source.clone(), self.sent.clone())
+    }
+
+    /// A connection was judged by this one at its end.
+    pub fn stood(&mut self, token: Option<String>) {
+        self.sent = token;
+    }
+
     /// What follows from an end that may be about the token: another one is asked for at once.
     #[must_use]
     pub fn judged(&mut self, ending: Ending) -> Ending {
