@@ -2,6 +2,7 @@
 // Chromium and Firefox (Debian packages; or the variables CHROMIUM and FIREFOX).
 
 import { strict as assert } from "node:assert";
+import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { BROWSERS, Browser, told } from "./harness/pages.mjs";
 import { Server } from "./harness/server.mjs";
@@ -81,6 +82,22 @@ for (const kind of BROWSERS) describe(`in ${kind.name}`, { skip: kind.lack }, ()
   }
 
   const sockets = () => server.metric("gridcast_connections{role=\"multiplexed\"}");
+
+  test("the example of the README, as it stands there", async (t) => {
+    const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+    const example = /```html\n(.*?)```/s.exec(readme)[1];
+    browser.pages.set("/token", "none is needed here");
+    browser.pages.set("/example", example.replace("https://gridcast.example.com", server.url)
+      .replace("./node_modules/@gridcast/client/", "/"));
+    assert.ok(browser.pages.get("/example").includes(server.url));
+    const tab = await browser.driven.newPage();
+    t.after(() => tab.close());
+    await tab.goto(`${browser.origin}/example`);
+    await tab.waitForFunction(() => document.title === "Frequency: open");
+    await subscribers("pmu/1001", 2);
+    await post("pmu/1001", { hz: 59.98 });
+    await tab.waitForFunction(() => document.getElementById("hz").innerText === "59.98 Hz");
+  });
 
   test("a restart of the server", async (t) => {
     const own = await Server.start();
