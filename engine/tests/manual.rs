@@ -1,6 +1,7 @@
-//! The pages that list what the engine has: docs/settings.md, written from the table of settings,
-//! and the metrics of docs/operations.md, compared with a scrape. Owns how the former looks. Must
-//! not say anything of a setting that the table does not.
+//! The pages that list what there is: docs/settings.md, written from the table of settings, the
+//! metrics of docs/operations.md, compared with a scrape, and docs/clients.md, compared with the
+//! table of behaviours of the clients. Owns how the first looks. Must not say anything of a setting
+//! that the table does not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed step ends its test
 
@@ -15,6 +16,7 @@ use gridcast::settings::layers::Settings;
 use gridcast::settings::restart;
 use gridcast::settings::table::{KNOBS, Knob, ROWS, Rows};
 use harness::{Server, http};
+use serde_json::Value;
 
 const HEAD: &str = "\
 # Settings
@@ -52,6 +54,39 @@ fn the_metrics_on_the_page_are_those_that_are_served() {
     let families = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let served: BTreeSet<&str> = families.map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(shown, served, "docs/operations.md, on the left");
+}
+
+#[test]
+fn the_page_of_clients_has_each_behaviour_that_is_tried() {
+    let page = file("docs/clients.md");
+    let table: Value = serde_json::from_str(&file("engine/clients/behaviours.json")).unwrap();
+    for row in table["rows"].as_array().unwrap() {
+        let [name, what] = ["name", "what"].map(|key| row[key].as_str().unwrap());
+        let javascript = if row["needs"].is_null() { "yes" } else { "browsers" };
+        let [python, rust] = ["python", "rust"].map(|key| row[key].as_str().unwrap_or("yes"));
+        let line = format!("| {name} | {what} | {javascript} | {python} | {rust} |");
+        assert!(page.contains(&line), "docs/clients.md lacks the row {line}");
+        let is_in = |word: String, path: &str| {
+            assert!(file(path).contains(&word), "{name}: there is no `{word}` in {path}");
+        };
+        is_in(format!("  async {name}("), "engine/clients/js/test/table/rows.mjs");
+        for (module, test) in tests_of(&row["python"]) {
+            is_in(format!("def {test}("), &format!("engine/clients/python/tests/{module}.py"));
+        }
+        for (module, test) in tests_of(&row["rust"]) {
+            is_in(format!("fn {test}("), &format!("engine/server/tests/client/{module}.rs"));
+        }
+    }
+}
+
+/// `module::test`, of each test of a row; none where it does not apply.
+fn tests_of(names: &Value) -> Vec<(&str, &str)> {
+    let names = names.as_array().map_or(&[][..], Vec::as_slice);
+    names.iter().map(|name| name.as_str().unwrap().split_once("::").unwrap()).collect()
+}
+
+fn file(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
 }
 
 fn page() -> String {

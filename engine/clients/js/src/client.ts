@@ -74,7 +74,7 @@ export class Client<M = AnyTopics> implements FeedClient<M> {
   async publish<T extends string>(
     topic: T, data: Payload<M, T>, { text }: PublishOptions = {},
   ): Promise<Published> {
-    if (this.#state === "closed") throw notSent("the client is closed");
+    if (this.#state === "closed") throw notSent("closed");
     if (this.#state === "idle") this.connect();
     const publish = { topic, ...payloadFields(data, text) };
     const published = this.#outbox.add((id) => JSON.stringify({ id, publish }));

@@ -32,7 +32,7 @@ export class Link {
     this.#calls = calls;
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.#take(data);
-    socket.onclose = ({ code, reason }) => this.end(code, reason);
+    socket.onclose = ({ code, reason }) => this.end(code || ABNORMAL, reason);
     // A close follows. It stays: `ws` throws an error that nobody listens to.
     socket.onerror = () => {};
   }

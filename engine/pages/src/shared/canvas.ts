@@ -25,7 +25,8 @@ export class Canvas {
     new ResizeObserver(([entry]) => {
       this.#width = entry.contentRect.width;
       this.#height = entry.contentRect.height;
-      this.redraw();
+      // At once: until its next frame the old picture would be stretched to the new size.
+      this.#now();
     }).observe(this.element);
     onScheme(() => this.redraw());
   }

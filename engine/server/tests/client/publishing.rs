@@ -43,6 +43,24 @@ async fn a_reply_that_is_cut_off_leaves_it_open() {
 }
 
 #[tokio::test]
+async fn a_killed_server_leaves_a_publish_open() {
+    let mut server = Server::start(&[]);
+    let line = Line::to(server.address);
+    let states = States::default();
+    let client = states.client(Options::new(line.url()));
+    let publishing = in_flight(&client, &line, &server, false).await;
+    server.kill();
+    line.cut();
+    states.waiting(1).await;
+    let error = within(publishing).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::MaybePublished(_)), "{error}");
+    let server = Server::start(&[]);
+    line.lead_to(server.address);
+    line.open();
+    assert_eq!(within(client.publish("t", "next")).await.unwrap().position.seq, 1);
+}
+
+#[tokio::test]
 async fn with_retry_it_is_published_again() {
     let server = Server::start(&[]);
     let line = Line::to(server.address);

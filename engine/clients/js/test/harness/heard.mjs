@@ -47,6 +47,11 @@ export class Heard {
     return data;
   }
 
+  /** What was told until now is of no interest. */
+  forget() {
+    this.#told = [];
+  }
+
   /** None of this event was told, and is not asked for. */
   none(event) {
     const told = this.#told.filter((entry) => entry.event === event);

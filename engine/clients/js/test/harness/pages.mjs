@@ -3,6 +3,7 @@
 
 import { createServer } from "node:http";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -10,7 +11,36 @@ import puppeteer from "puppeteer-core";
 import { freePort } from "./server.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+/** A kind of browser: where it is, and how it is started. */
+class Kind {
+  constructor(name, paths, options) {
+    const path = process.env[name.toUpperCase()] ?? paths.find(existsSync) ?? paths[0];
+    Object.assign(this, { name, path, options });
+  }
+
+  /** Why it cannot be tried. */
+  get lack() {
+    const hint = `name one in ${this.name.toUpperCase()}`;
+    return existsSync(this.path) ? undefined : `there is no ${this.path}: ${hint}`;
+  }
+
+  launch(more = {}) {
+    return puppeteer.launch({ executablePath: this.path, ...this.options, ...more });
+  }
+}
+
+export const BROWSERS = [
+  new Kind("Chromium", ["/usr/bin/chromium", "/usr/bin/google-chrome"], {
+    args: ["--no-sandbox"],
+    // A browser throttles what nobody sees; one for tests does not, unless these are taken away.
+    ignoreDefaultArgs: [
+      "--disable-back-forward-cache", "--disable-background-timer-throttling",
+      "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
+    ],
+  }),
+  new Kind("Firefox", ["/usr/bin/firefox-esr", "/usr/bin/firefox"], { browser: "firefox" }),
+];
 
 export class Browser {
   /** Pages with something in them, by path. */
@@ -19,23 +49,19 @@ export class Browser {
   /** Whoever asks for /held is answered when this is. */
   held = Promise.resolve();
 
-  static async start() {
+  static async start(kind, more) {
     const browser = new Browser();
     browser.server = createServer(({ url }, response) => answer(url, response, browser));
     browser.server.listen(freePort(), "127.0.0.1");
     await once(browser.server, "listening");
     browser.origin = `http://127.0.0.1:${browser.server.address().port}`;
-    browser.chromium = await puppeteer.launch({
-      executablePath: CHROMIUM,
-      args: ["--no-sandbox"],
-      ignoreDefaultArgs: ["--disable-back-forward-cache"],
-    });
+    browser.driven = await kind.launch(more);
     return browser;
   }
 
   /** A tab with an empty page, where `begin` has run with `given`. */
   async tab(test, begin, ...given) {
-    const tab = await this.chromium.newPage();
+    const tab = await this.driven.newPage();
     test.after(() => tab.close().catch(() => {}));
     tab.setDefaultTimeout(40_000);
     await tab.goto(this.origin);
@@ -56,7 +82,7 @@ export class Browser {
   }
 
   async stop() {
-    await this.chromium.close();
+    await this.driven.close();
     this.server.close();
   }
 }
@@ -68,13 +94,13 @@ export async function told(tab, event, fields = {}) {
       && Object.entries(fields).every(([key, value]) => one[key] === value);
     const at = window.told.findIndex(fits);
     return at >= 0 && { entry: window.told.splice(0, at + 1)[at] };
-  }, { timeout: 40_000 }, event, fields);
+  }, { timeout: 40_000, polling: 100 }, event, fields); // A hidden page has no frames.
   return (await found.jsonValue()).entry;
 }
 
 async function answer(url, response, browser) {
   const { pathname } = new URL(url, "http://localhost");
-  const is_script = pathname.endsWith(".js");
+  const is_script = /\.m?js$/.test(pathname);
   response.setHeader("content-type", is_script ? "text/javascript" : "text/html");
   if (pathname === "/held") await browser.held;
   if (pathname === "/react.js") return response.end(await reactPage());

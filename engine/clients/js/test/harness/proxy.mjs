@@ -54,7 +54,9 @@ export class Proxy {
     this.#is_swallowing = true;
   }
 
+  /** What was swallowed is gone, so that a connection that lacks it ends. */
   mend() {
+    if (this.#is_swallowing) this.#pairs.forEach((pair) => this.#drop(pair));
     this.#is_swallowing = this.#refuses = false;
   }
 
