@@ -19,6 +19,9 @@ ANSWER_S = 10
 EDIT = "\n# edited\n"
 # What useradd keeps of the files that it has changed.
 BACKUPS = {"etc/.pwd.lock", *(f"etc/{name}-" for name in ("group", "gshadow", "passwd", "shadow"))}
+# On Fedora they belong to other packages.
+OF_OTHERS = {"usr/lib/sysusers.d", "usr/share/fish", "usr/share/fish/vendor_completions.d",
+             "usr/share/licenses", "usr/share/zsh", "usr/share/zsh/site-functions"}
 # As rpm says that a group is not that of the package: the user is made by a script after it.
 OTHER_GROUP = {"......G..    /etc/gridcast", "......G..  c /etc/gridcast/gridcast.toml"}
 
@@ -61,7 +64,7 @@ def by_rpm(program, _):
         output(*rpm, "--erase", *PROGRAMS)
         saved = f"{SETTINGS}.rpmsave"
         check_edit(root, saved)
-        check_left(root, before, {"etc/gridcast", saved})
+        check_left(root, before, {"etc/gridcast", saved, *OF_OTHERS})
 
 
 def put(kind, program, root):
