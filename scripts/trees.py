@@ -132,6 +132,10 @@ def remove(tree):
 @contextlib.contextmanager
 def tree(name):
     """A copy of a tree, for as long as a `with`."""
+    for old in TREES.glob(f"{name}.*"):
+        # Of a process that was killed.
+        if not Path(f"/proc/{old.suffix[1:]}").exists():
+            remove(old)
     path = TREES / f"{name}.{os.getpid()}"
     copy(TREES / name, path)
     try:
