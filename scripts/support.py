@@ -40,6 +40,25 @@ def installs(*command, **options):
     return subprocess.run([str(part) for part in command], check=False, **options).returncode == 0
 
 
+def apt_get(command, *arguments, **options):
+    """Has apt-get do something, once more with lists of today where it fails with those that are
+    there. Quietly: what is lacking afterwards is named by who asked for it."""
+    def succeeds(*words, **where):
+        return installs("apt-get", "-qq", "-y", *words, stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+                        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, **where)
+    return succeeds(command, *arguments, **options) or (
+        succeeds("update") and succeeds(command, *arguments, **options))
+
+
+def cargo_install(package, root):
+    """Has cargo build a program of crates.io into `root`, unless it did; without optimising, which
+    is most of the work."""
+    # Apart from what the workspace has built, whose dependencies have other features.
+    return installs("cargo", "install", "--quiet", "--locked", "--debug", "--root", root,
+                    "--target-dir", root / "build", package)
+
+
 def build(*packages, profile="release"):
     """Builds the programs of `packages`; the directory they are in."""
     # Always both: alone, each would have its dependencies with other features, built once more.

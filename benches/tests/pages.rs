@@ -14,7 +14,8 @@ use clap_complete::{Shell, generate_to};
 fn every_command_has_a_page_and_every_shell_its_completions() {
     let default = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
     let directory = std::env::var_os("PAGES").map_or(default, PathBuf::from);
-    for command in [gridcast::cli::Cli::command(), gridload::cli::command::Cli::command()] {
+    let gridcast = gridcast_tools::augment(gridcast::cli::Cli::command());
+    for command in [gridcast, gridload::cli::command::Cli::command()] {
         let name = command.get_name().to_owned();
         let directory = directory.join(&name);
         write(command.clone(), &directory);

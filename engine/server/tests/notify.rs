@@ -34,6 +34,7 @@ impl Managed {
             .args(["--listen", "127.0.0.1:0", "--cores", "2", "--config"])
             .arg(settings)
             .env("NOTIFY_SOCKET", path)
+            .env("GRIDCAST_SERVER_HANDOVER", directory.path().join("next"))
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::null())
@@ -67,6 +68,26 @@ impl Managed {
             }
         }
         panic!("nothing of {start}");
+    }
+
+    /// All messages up to the next that has a line which starts so.
+    fn hear_until(&self, start: &str) -> String {
+        let begun = Instant::now();
+        let mut told = String::new();
+        while begun.elapsed() < DEADLINE {
+            told.push_str(&self.hear());
+            if told.lines().any(|line| line.starts_with(start)) {
+                return told;
+            }
+        }
+        panic!("nothing of {start}: {told}");
+    }
+
+    /// Who takes over, which is said to be started at once.
+    fn hear_of_successor(&self) -> Pid {
+        let told = self.hear_of("MAINPID=");
+        assert!(told.contains("READY=1\n"), "{told}");
+        successor(&told)
     }
 
     /// How it ended; whatever it told meanwhile is read, so that it never waits for this.
@@ -160,22 +181,55 @@ fn a_socket_that_is_gone_is_no_reason_to_end() {
     assert!(managed.end().success());
 }
 
-/// The manager would otherwise take the end of the old process for that of the service.
+/// The manager would otherwise take the end of the old process for that of the service. What the
+/// new one tells before it is named, a manager does not hear: it is started when it is named.
 #[test]
 fn the_process_that_takes_over_is_named_and_watched() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("next");
-    let handover = ("GRIDCAST_SERVER_HANDOVER", path.to_str().unwrap());
-    let mut managed = Managed::start(&[handover, ("WATCHDOG_USEC", "200000")]);
+    let mut managed = Managed::start(&[("WATCHDOG_USEC", "200000")]);
     managed.hear_of("READY=1");
     managed.signal(Signal::USR2);
-    let told = managed.hear_of("MAINPID=");
-    let pid = told.trim().strip_prefix("MAINPID=").unwrap().parse().unwrap();
+    managed.hear_of("RELOADING=1");
+    let next = managed.hear_of_successor();
     assert!(managed.end().success());
     managed.socket.set_read_timeout(Some(DEADLINE)).unwrap();
     for _ in 0..2 {
         managed.hear_of("WATCHDOG=1");
     }
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    kill_process(next, Signal::TERM).unwrap();
     managed.hear_of("STOPPING=1");
+}
+
+#[test]
+fn a_takeover_that_fails_is_over_as_well() {
+    let managed = Managed::start(&[]);
+    managed.hear_of("READY=1");
+    fs::write(managed.settings(), "[drain]\ndeadline = 7\n").unwrap();
+    managed.signal(Signal::USR2);
+    managed.hear_of("RELOADING=1");
+    managed.hear_of("READY=1");
+}
+
+/// A manager that heard of an end would end the process as well that waits for it.
+#[test]
+fn a_process_that_cannot_take_over_is_named_when_it_is_its_turn() {
+    let managed = Managed::start(&[]);
+    managed.hear_of("READY=1");
+    let backplane = "[backplane]\nkind = \"nats\"\nurl = \"nats://127.0.0.1:1\"\n";
+    fs::write(managed.settings(), backplane).unwrap();
+    managed.signal(Signal::USR2);
+    let next = managed.hear_of_successor();
+    // The second generation has a back-plane, so the third has to wait.
+    kill_process(next, Signal::USR2).unwrap();
+    let told = managed.hear_until("MAINPID=");
+    assert!(!told.contains("STOPPING=1"), "{told}");
+    let last = successor(&told);
+    managed.hear_of("READY=1");
+    kill_process(last, Signal::TERM).unwrap();
+    managed.hear_of("STOPPING=1");
+}
+
+/// The process that is named.
+fn successor(told: &str) -> Pid {
+    let pid = told.lines().find_map(|line| line.strip_prefix("MAINPID="));
+    Pid::from_raw(pid.expect("a name").parse().unwrap()).unwrap()
 }

@@ -58,13 +58,17 @@ impl Notifier {
         notifier
     }
 
-    /// Runs `reload` while the manager knows that settings are read again.
-    pub fn reloading(&mut self, reload: impl FnOnce()) {
+    /// Tells that settings are read again, or that another process is to take over, until
+    /// [`Self::reloaded`], [`Self::succeeded`] or the end.
+    pub fn reloading(&mut self) {
         // Without the time a unit of Type=notify-reload would wait for it; there is always one.
         let time = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(time).collect();
         self.tell(&states);
-        reload();
+    }
+
+    /// Tells that this process goes on.
+    pub fn reloaded(&mut self) {
         self.tell(&[NotifyState::Ready]);
     }
 
@@ -100,10 +104,17 @@ impl Notifier {
     /// did not start the manager knows, if it did.
     pub fn succeeded(&mut self, pid: Option<u32>) {
         if let Some(pid) = pid {
-            self.tell(&[NotifyState::MainPid(pid)]);
+            // What the other has told before it was named may not have counted.
+            self.tell(&[NotifyState::MainPid(pid), NotifyState::Ready]);
         }
         self.watchdog = None;
         self.is_silent = true;
+    }
+
+    /// Keeps to itself that the engine drains: a manager that knew would end the process that
+    /// waits for it as well.
+    pub fn drains_for_another(&mut self) {
+        self.is_stopping = true;
     }
 
     /// Tells once that the engine drains or ends, and how long that may take.

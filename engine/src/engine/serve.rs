@@ -83,6 +83,9 @@ pub fn run<T>(
     serving.until_the_end(&hearing);
     serving.notifier.stopping(&engine);
     let successor = serving.successor.take();
+    if successor.is_some() {
+        serving.notifier.succeeded(serving.child_pid());
+    }
     drop(serving);
     engine.stop()?;
     // Now the address is free.
@@ -137,7 +140,9 @@ impl<T> Serving<'_, T> {
             let wait = if drains { Duration::from_millis(50) } else { HOUSEKEEPING };
             match hearing.recv_timeout(wait.min(self.notifier.until_look(self.engine))) {
                 Ok(Heard::Signal(SIGHUP)) => {
-                    self.notifier.reloading(|| reload(self.engine, self.reloader.as_mut()));
+                    self.notifier.reloading();
+                    reload(self.engine, self.reloader.as_mut());
+                    self.notifier.reloaded();
                 }
                 Ok(Heard::Signal(SIGUSR2)) => self.start_successor(),
                 Ok(Heard::Signal(signal)) if self.is_told_to_end => {
@@ -172,6 +177,7 @@ impl<T> Serving<'_, T> {
         let mut command = Command::new(program);
         // The watchdog of the service manager is to be the next process's.
         command.args(std::env::args_os().skip(1)).env_remove("WATCHDOG_PID");
+        self.notifier.reloading();
         match command.spawn() {
             Ok(child) => {
                 tracing::info!(program = %program.display(), pid = child.id(), "started again");
@@ -179,6 +185,7 @@ impl<T> Serving<'_, T> {
             }
             Err(error) => {
                 tracing::error!(program = %program.display(), %error, "cannot be started again");
+                self.notifier.reloaded();
             }
         }
     }
@@ -189,13 +196,18 @@ impl<T> Serving<'_, T> {
         if let Some(status) = ended {
             tracing::error!(%status, "the process that was to take over has ended: this one stays");
             self.child = None;
+            self.notifier.reloaded();
         }
+    }
+
+    fn child_pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     fn hand_over(&mut self, stream: UnixStream) {
         match giving::give(self.engine, stream) {
             Ok(Given::All(mut passage)) => {
-                self.notifier.succeeded(self.child.as_ref().map(Child::id));
+                self.notifier.succeeded(self.child_pid());
                 self.engine.drain();
                 drop(self.attached.take());
                 giving::detached(&mut passage);
@@ -203,6 +215,9 @@ impl<T> Serving<'_, T> {
             Ok(Given::Nothing(passage, reason)) => {
                 tracing::warn!(reason, "not handed over: draining for the process that waits");
                 self.successor = Some(passage);
+                if self.child.is_some() {
+                    self.notifier.drains_for_another();
+                }
                 self.engine.drain();
             }
             Err(error) => tracing::error!(%error, "not handed over: this process goes on"),
