@@ -32,7 +32,9 @@ pub struct LaneWriter {
     encoder: Encoder,
     chain: Chain,
     marks: Arc<Marks>,
-    tail_ordinal: u64,
+    /// The oldest retained frame. Readers see it in the marks, which are another core's memory and
+    /// cold by the time of the next frame.
+    tail: Cursor,
     /// The number of the first frame the lane was opened for.
     opened_ordinal: u64,
     /// The oldest frame that it ever had.
@@ -165,7 +167,7 @@ impl LaneWriter {
                 budget: std::sync::Arc::clone(budget),
             },
             marks: Arc::new(Marks::new(FIRST_POS)),
-            tail_ordinal: first_ordinal,
+            tail: Cursor::at(FIRST_POS, first_ordinal),
             opened_ordinal: first_ordinal,
             first: Cursor::at(FIRST_POS, first_ordinal),
             older: Vec::new(),
@@ -193,7 +195,7 @@ impl LaneWriter {
 
     /// The oldest retained frame.
     pub fn tail(&self) -> Cursor {
-        Cursor::at(self.marks.tail_pos(), self.tail_ordinal)
+        self.tail
     }
 
     /// Encodes `message`, whose number must be the next, and publishes it.
@@ -232,7 +234,7 @@ impl LaneWriter {
     /// least as much again as was put before the lane already, so that a lane is filled few times.
     pub fn lack(&self, wanted_ordinal: u64) -> Option<Lack> {
         let (end, filled) = (self.first, self.opened_ordinal - self.first.ordinal);
-        (wanted_ordinal < end.ordinal && self.tail_ordinal == end.ordinal).then_some(Lack {
+        (wanted_ordinal < end.ordinal && self.tail.ordinal == end.ordinal).then_some(Lack {
             kind: self.encoder.kind(),
             first_ordinal: wanted_ordinal.min(end.ordinal.saturating_sub(filled)),
             end,
@@ -251,12 +253,11 @@ impl LaneWriter {
         let Some((pos, ordinal)) = begin else {
             return;
         };
-        if end != self.first || self.tail_ordinal != end.ordinal || kept_ordinal >= end.ordinal {
+        if end != self.first || self.tail.ordinal != end.ordinal || kept_ordinal >= end.ordinal {
             return;
         }
         self.first = Cursor::at(pos, ordinal);
-        self.tail_ordinal = ordinal;
-        self.marks.set_tail_pos(pos);
+        self.set_tail(self.first);
         segments.into_iter().rev().for_each(|segment| self.chain.retained.push_front(segment));
         if self.last_frame_bytes == 0 {
             self.last_frame_bytes = last_frame_bytes;
@@ -358,15 +359,19 @@ impl LaneWriter {
     }
 
     fn advance_tail(&mut self, to: Cursor) {
-        if to.frame_pos > self.marks.tail_pos() {
-            self.marks.set_tail_pos(to.frame_pos);
-            self.tail_ordinal = to.ordinal;
+        if to.frame_pos > self.tail.frame_pos {
+            self.set_tail(to);
             self.older.retain(|older| older.until_ordinal > to.ordinal);
         }
     }
 
+    fn set_tail(&mut self, to: Cursor) {
+        self.tail = to;
+        self.marks.set_tail_pos(to.frame_pos);
+    }
+
     fn drop_passed(&mut self) {
-        let tail = self.marks.tail_pos();
+        let tail = self.tail.frame_pos;
         while self.chain.retained.len() > 1 && self.chain.retained[1].base() <= tail {
             self.chain.retained.pop_front();
         }
@@ -383,7 +388,7 @@ impl LaneWriter {
         self.encoder.release_scratch();
         self.ages.clear();
         let before = self.tail();
-        if head.ordinal == self.tail_ordinal {
+        if head.ordinal == self.tail.ordinal {
             return false;
         }
         self.advance_tail_to_ordinal(self.last_kept(head));
@@ -402,7 +407,7 @@ impl LaneWriter {
     pub fn newest(&self) -> Option<NewestFrame> {
         let head = self.head();
         let pos = head.pos.checked_sub(self.last_bytes())?;
-        if self.last_frame_bytes == 0 || pos < self.marks.tail_pos() {
+        if self.last_frame_bytes == 0 || pos < self.tail.frame_pos {
             return None;
         }
         let segment = self.chain.retained.iter().rev().find(|segment| segment.base() <= pos)?;
