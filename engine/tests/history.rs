@@ -10,9 +10,11 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use gridcast::feed::gap::GapReason;
+use gridcast::feed::topic::Topic;
 use harness::http::{Answer, get, read_answer, read_answer_head, read_chunks};
 use harness::tokens::config_of;
-use harness::{Server, http};
+use harness::{Server, Told, http};
 use serde_json::{Value, json};
 
 /// Asks and answers the lines, the end apart.
@@ -135,6 +137,136 @@ fn what_retention_took_is_told() {
     assert_eq!(data(&lines), [5, 6, 7, 8, 9]);
     // Who asks for what there is misses nothing of it.
     assert_eq!(data(&history(&server, "a").0), [5, 6, 7, 8, 9]);
+}
+
+/// Has a topic tell that so many frames were lost on the way from another node.
+fn lose(server: &Server, frames: u64) {
+    let topic = Topic::new("a").unwrap();
+    server.engine.handle().tell_gap(&topic, frames, GapReason::Relay);
+}
+
+fn lost(from: u64, to: u64) -> Value {
+    json!({"gap": {"from": from, "to": to, "frames": to - from + 1, "reason": "relay"}})
+}
+
+/// Frames 1 to 3, ten that were lost, and 14 and 15.
+fn server_that_lost_ten() -> Server {
+    let server = Server::start(&[]);
+    server.post_numbers("a", 1, 3);
+    lose(&server, 10);
+    server.post_numbers("a", 14, 15);
+    server
+}
+
+#[test]
+fn what_was_lost_on_the_way_is_told_in_its_place_in_every_format() {
+    let server = server_that_lost_ten();
+    let (mut all, end) = history(&server, "a");
+    assert_eq!(all.remove(3), lost(4, 13));
+    assert_eq!(data(&all), [1, 2, 3, 14, 15]);
+    assert_eq!((&end["records"], &end["complete"]), (&json!(5), &json!(true)));
+
+    let whole = get(&server, "/v1/history/a?format=json").json();
+    assert_eq!(whole["records"][3], lost(4, 13));
+    assert_eq!(whole["records"].as_array().unwrap().len(), 6);
+
+    let mut stream = server.connect();
+    stream.write_all(b"GET /v1/history/a?format=binary HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    read_answer_head(&mut stream);
+    let body = read_chunks(&mut stream);
+    let records = records(&body);
+    assert_eq!((records.len(), records[3][0]), (7, 2));
+    assert_eq!(serde_json::from_slice::<Value>(&records[3][1..]).unwrap(), lost(4, 13));
+}
+
+#[test]
+fn what_was_lost_is_told_once_to_whoever_goes_on_behind_it() {
+    let server = server_that_lost_ten();
+    let epoch = server.epoch("a", "16");
+    lose(&server, 1);
+    let (page, end) = history(&server, "a?limit=3");
+    assert_eq!((data(&page), &end["next"]), (vec![1, 2, 3], &json!(format!("{epoch}-3"))));
+    assert_eq!(end["complete"], false, "what follows is not all there is");
+    let (mut page, end) = history(&server, &format!("a?from={epoch}-3"));
+    assert_eq!((page.remove(0), page.pop().unwrap()), (lost(4, 13), lost(17, 17)));
+    assert_eq!(data(&page), [14, 15, 16]);
+    assert_eq!(end["next"], format!("{epoch}-17"), "the last notice is behind as well");
+    let (none, end) = history(&server, &format!("a?from={epoch}-17"));
+    assert_eq!((none.len(), &end["complete"]), (0, &json!(true)));
+}
+
+#[test]
+fn who_asks_for_a_part_is_told_what_of_it_was_lost() {
+    let server = server_that_lost_ten();
+    let epoch = server.epoch("a", "16");
+    for (question, expected) in [
+        (format!("to={epoch}-3"), vec![1, 2, 3]),
+        (format!("to={epoch}-4"), vec![1, 2, 3, -1]),
+        (format!("to={epoch}-13"), vec![1, 2, 3, -1]),
+        (format!("from={epoch}-3&to={epoch}-14"), vec![-1, 14]),
+        (format!("from={epoch}-4"), vec![-1, 14, 15, 16]),
+        (format!("from={epoch}-13"), vec![14, 15, 16]),
+    ] {
+        let (told, _) = history(&server, &format!("a?{question}"));
+        let told = told.iter().map(|line| line["data"].as_i64().unwrap_or(-1));
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{question}");
+    }
+}
+
+/// A notice has no time of its own: what it tells of came before what follows it.
+#[test]
+fn times_leave_no_loss_between_them_out() {
+    let server = Server::start(&[]);
+    server.post_numbers("a", 1, 1);
+    let first_ms = let_time_pass();
+    lose(&server, 1);
+    let second_ms = let_time_pass();
+    assert_eq!(history(&server, &format!("a?from={second_ms}")).0, [lost(2, 2)]);
+    server.post_numbers("a", 3, 3);
+    for question in [format!("from={second_ms}"), format!("from={first_ms}")] {
+        let (told, _) = history(&server, &format!("a?{question}"));
+        assert_eq!(told[0], lost(2, 2), "{question}");
+        assert_eq!(data(&told[1..]), [3]);
+    }
+    let (told, _) = history(&server, &format!("a?to={second_ms}"));
+    assert_eq!((data(&told[..1]), &told[1]), (vec![1], &lost(2, 2)));
+}
+
+#[test]
+fn a_pattern_tells_what_was_lost_of_its_topics() {
+    let server = Server::start(&[]);
+    let mut wall = server.subscribe("%23");
+    server.post("a", "1");
+    lose(&server, 2);
+    server.post("a", "2");
+    assert_eq!(wall.text(), "1");
+    assert!(matches!(wall.next(), Told::Ping(gap) if gap.contains("relay")));
+    assert_eq!(wall.text(), "2");
+    let (mut all, _) = history(&server, "%23");
+    assert_eq!(all.remove(1), lost(2, 3));
+    assert_eq!(data(&all), [1, 2]);
+}
+
+#[test]
+fn losses_without_number_are_told_page_by_page() {
+    let server = Server::start(&[("history.bytes_max", "65536")]);
+    server.post_numbers("a", 1, 1);
+    (0..2_000).for_each(|_| lose(&server, 1));
+    let (mut seen, mut pages) = (Vec::new(), 0);
+    let mut from = "oldest".to_owned();
+    loop {
+        let answer = get(&server, &format!("/v1/history/a?from={from}"));
+        let (page, end) = lines(&answer);
+        assert!(answer.body.len() < 66_000, "{}", answer.body.len());
+        seen.extend(page);
+        (from, pages) = (end["next"].as_str().unwrap().to_owned(), pages + 1);
+        if end["complete"] == true {
+            break;
+        }
+    }
+    let expected: Vec<Value> = (2..=2_001).map(|at| lost(at, at)).collect();
+    assert!(seen[1..] == expected, "{} told in {pages} pages", seen.len());
+    assert!(pages > 1);
 }
 
 /// Somebody who asks for what follows a position of another life must not take its frames for

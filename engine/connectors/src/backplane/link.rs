@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use gridcast::feed::positions::SEQUENCE_MAX;
 
 use crate::backplane::sender::Outgoing;
 use crate::bridge::supervisor::SessionError;
@@ -16,6 +17,23 @@ pub trait RelayLink: Records {
 
     /// The next batch of any shard. May be cancelled.
     fn next(&mut self) -> impl Future<Output = Result<Bytes, SessionError>>;
+}
+
+/// The number of a message of a log, where positions can hold it: whoever may write to the engine
+/// may have given it any.
+#[must_use]
+pub fn within_positions(sequence: u64) -> Option<u64> {
+    (sequence <= SEQUENCE_MAX).then_some(sequence)
+}
+
+/// Why a log cannot be read any further.
+#[must_use]
+pub fn foreign() -> SessionError {
+    let message = format!(
+        "the log has messages that are not this program's, or numbers beyond {SEQUENCE_MAX}: \
+         choose another backplane.name, or remove it"
+    );
+    SessionError::new("foreign", message)
 }
 
 /// What a log holds now.

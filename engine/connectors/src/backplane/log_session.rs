@@ -359,7 +359,8 @@ impl Log {
         };
         self.metrics.read.add(batch.bytes_len(), batch.len());
         self.metrics.lag_ms.set(unix_ms().saturating_sub(batch.head().made_ms) as i64);
-        self.metrics.lag_frames.set((pending * batch.len() as u64) as i64);
+        let lag_frames = pending.saturating_mul(batch.len() as u64);
+        self.metrics.lag_frames.set(i64::try_from(lag_frames).unwrap_or(i64::MAX));
         if batch.head().epoch != self.epoch() {
             self.look_at_record(link).await?;
         }

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hasher};
 use gridcast::clock::unix_ns;
 use serde::{Deserialize, Serialize};
 
+use crate::backplane::link::within_positions;
 use crate::backplane::settings::Mode;
 
 /// See the file header.
@@ -78,6 +79,10 @@ impl Record {
         if record.version != VERSION {
             return Err(Disagreement::Version(record.version));
         }
+        if record.from == 0 || within_positions(record.from - 1).is_none() {
+            let from = record.from;
+            return Err(Disagreement::Unreadable(format!("no log has a message {from}")));
+        }
         let other = |key, theirs: String, ours: String| Disagreement::Other { key, theirs, ours };
         if record.mode != mode {
             return Err(other("mode", record.mode.to_string(), mode.to_string()));
@@ -117,6 +122,11 @@ mod tests {
         let error = |mode, shards| Record::agree(text.as_bytes(), mode, shards).unwrap_err();
         assert!(error(Mode::Relay, 1).to_string().contains("mode = log"), "{text}");
         assert!(error(Mode::Log, 2).to_string().contains("shards = 1"), "{text}");
+        for from in [0, u64::MAX] {
+            let text = Record { from, ..record.clone() }.to_text();
+            let error = Record::agree(text.as_bytes(), Mode::Log, 1);
+            assert!(matches!(error, Err(Disagreement::Unreadable(_))), "{text}");
+        }
         let newer = Record { version: 2, ..record }.to_text();
         let error = Record::agree(newer.as_bytes(), Mode::Log, 1);
         assert_eq!(error, Err(Disagreement::Version(2)));

@@ -116,23 +116,29 @@ impl Peers {
     /// batches that were missed.
     pub fn tick(&mut self, now_ns: u64, mut hear: impl FnMut(Heard<'_>)) {
         let is_left = |peer: &&mut Peer| peer.is_asked != Ask::Not && peer.is_gone(now_ns);
+        let mut has_lost = false;
         for peer in self.peers.values_mut().filter(is_left) {
             peer.is_asked = Ask::Not;
-            if std::mem::take(&mut peer.has_gap) {
-                hear(Heard::LostSomewhere);
-            }
+            has_lost |= std::mem::take(&mut peer.has_gap);
         }
-        let Some((first, last)) = self.connected_ns else { return };
+        has_lost |= self.forget_unheard(now_ns);
+        // Of however many: every topic is told, and no more is known of any.
+        if has_lost {
+            hear(Heard::LostSomewhere);
+        }
+    }
+
+    /// Forgets who was not heard since this node is connected again. Answers whether there is one.
+    fn forget_unheard(&mut self, now_ns: u64) -> bool {
+        let Some((first, last)) = self.connected_ns else { return false };
         if first == last || now_ns < last + SETTLE_NS {
-            return;
+            return false;
         }
         let known = self.peers.len();
         self.peers.retain(|_, peer| peer.heard_ns >= last);
-        for _ in self.peers.len()..known {
-            hear(Heard::LostSomewhere);
-        }
         self.connected_ns = Some((first, first));
         self.topics = count_topics(&self.peers);
+        self.peers.len() < known
     }
 
     /// Takes in a batch and hands out what follows from it, in order.
@@ -276,13 +282,17 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn batch(number: u64, note: Note, missed: u64, frames: &[(&str, u64)]) -> Batch {
+        batch_of(1, number, note, missed, frames)
+    }
+
+    fn batch_of(boot: u64, number: u64, note: Note, missed: u64, frames: &[(&str, u64)]) -> Batch {
         let mut builder = Builder::new("a");
         for &(topic, counter) in frames {
             let payload: &[u8] = if note == Note::Frames { b"x" } else { b"" };
             let kind = Kind::Text;
             builder.push(&Frame { topic, kind, is_bridged: false, counter, payload });
         }
-        let id = BatchId { boot: 1, number };
+        let id = BatchId { boot, number };
         let (previous, previous_at, epoch, made_ms, shards) = (0, 0, 0, 0, 1);
         let head = Head { id, previous, previous_at, missed, epoch, made_ms, shards, note };
         Batch::decode(builder.seal(&head)).unwrap()
@@ -378,6 +388,21 @@ mod tests {
         let mut begun = 0;
         peers.take(&batch(2, Note::Frames, 0, &[]), 30 * S, |_| begun += 1);
         assert_eq!(begun, 1, "its first batch came while nobody listened");
+    }
+
+    /// Every topic is told each time: a thousand peers that end at once must not cost a thousand
+    /// rounds.
+    #[test]
+    fn however_many_peers_ended_it_is_told_once() {
+        let mut peers = Peers::new(vec![]);
+        peers.connected(0);
+        for boot in 1..=1000 {
+            peers.take(&batch_of(boot, 5, Note::Frames, 0, &[]), S, |_| {});
+        }
+        peers.connected(20 * S);
+        let mut told = 0;
+        peers.tick(23 * S, |_| told += 1);
+        assert_eq!((told, peers.count(23 * S)), (1, 0));
     }
 
     #[test]

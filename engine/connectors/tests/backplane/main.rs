@@ -3,7 +3,10 @@
 //! no server.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
+mod moving;
 mod node;
+#[path = "../harness/relay.rs"]
+mod relay;
 mod server;
 mod wait;
 
@@ -234,6 +237,18 @@ fn a_node_starts_without_its_server_and_joins_later() {
     let node = Node::start(&settings).unwrap();
     assert!(!node.is_ready());
     server.begin();
+    until("the node to be ready", || node.is_ready());
+    publish_surely(&node, "t", "x");
+}
+
+/// Where one server of a cluster is gone, the others are what the log is kept for.
+#[test]
+fn a_node_uses_whichever_server_of_several_is_there() {
+    let Some(server) = Server::start(Kind::Nats) else { return };
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let several = format!("nats://{nobody}, {}", server.url());
+    let settings = settings(&server, "log", "a").replace(&server.url(), &several);
+    let node = Node::start(&settings).unwrap();
     until("the node to be ready", || node.is_ready());
     publish_surely(&node, "t", "x");
 }

@@ -26,7 +26,7 @@ pub struct Server {
     pub kind: Kind,
     program: PathBuf,
     directory: tempfile::TempDir,
-    port: u16,
+    pub port: u16,
     child: Option<Child>,
 }
 
@@ -83,6 +83,32 @@ impl Server {
             return false;
         }
         stream.read(&mut answer).is_ok_and(|count| count > 0 && answer[0] != b'-')
+    }
+
+    /// The first message that the log still has; none where it has none.
+    pub fn first_message(&self) -> Option<u64> {
+        let (question, before, after) = match self.kind {
+            Kind::Nats => (
+                "CONNECT {}\r\nSUB answer 1\r\n\
+                 PUB $JS.API.STREAM.INFO.gridcast-gridcast answer 0\r\n\r\n",
+                "\"first_seq\":",
+                ",",
+            ),
+            Kind::Redis => ("XRANGE gridcast.gridcast.0 - + COUNT 1\r\n", "\r\n0-", "\r\n"),
+        };
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        stream.write_all(question.as_bytes()).unwrap();
+        let (mut answer, mut buffer) = (String::new(), [0; 4096]);
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            answer.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            if let Some((_, rest)) = answer.split_once(before)
+                && let Some((number, _)) = rest.split_once(after)
+            {
+                return number.parse().ok();
+            }
+        }
+        None
     }
 
     fn store(&self) -> PathBuf {

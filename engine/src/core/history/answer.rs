@@ -10,7 +10,8 @@ use crate::core::history::mailbox::Ticket;
 use crate::core::history::page::{Page, Row};
 use crate::core::history::store::{self, Asked, PAGE_BYTES_MAX, PAGE_ROWS_MAX};
 use crate::feed::epoch::Position;
-use crate::feed::gap::{GapReason, Missed};
+use crate::feed::excerpt::Excerpt;
+use crate::feed::gap::{Gap, GapReason, Missed};
 use crate::feed::log::Feed;
 use crate::feed::message::{Message, Origin};
 use crate::feed::topic::{Target, Topic};
@@ -60,6 +61,15 @@ enum Stage {
     Memory(Range<u64>),
     /// Nothing is left.
     Over,
+}
+
+/// How far a slice of the log has been written.
+struct Walk<'a> {
+    excerpt: &'a Excerpt,
+    /// Those of its notices that have still to be told.
+    notices: &'a [(u64, Gap)],
+    /// The entry behind the last that was written.
+    next: u64,
 }
 
 /// What comes next.
@@ -294,7 +304,7 @@ impl Answer {
         clocks: Clocks,
     ) {
         let origin = Origin { topic: self.target.text(), pattern: None, number: 0 };
-        while out.len() < SLICE_BYTES && !self.is_full() {
+        while self.has_room(out) {
             let Some(row) = rows.pop_front() else { break };
             let message = Message::of_client(row.kind, &row.payload);
             let Row { time_ms, position, .. } = row;
@@ -332,7 +342,8 @@ impl Answer {
             (None, Start::At(ms)) => {
                 let at_ns = clocks.ns_at(ms, -MS_NS);
                 let is_missing = !after_store && at_ns < since_ns;
-                (feed.came_within(Some(at_ns), None).start, is_missing.then_some(expired))
+                let first = feed.came_within(Some(at_ns), None).start;
+                (before_notices(&feed, first), is_missing.then_some(expired))
             }
             (None, _) => (tail_ordinal, None),
         };
@@ -346,7 +357,7 @@ impl Answer {
         let head = feed.came_within(None, None).end;
         let end = match self.question.to {
             Stop::Newest => head,
-            Stop::With(to) if own(&to) => feed.ordinal_after(to.seq).0.min(head),
+            Stop::With(to) if own(&to) => end_with(&feed, to.seq).min(head),
             Stop::With(to) if to.epoch.0 < feed.epoch().0 => first,
             Stop::With(_) => head,
             Stop::At(ms) => feed.came_within(None, Some(clocks.ns_at(ms, MS_NS))).end,
@@ -365,22 +376,48 @@ impl Answer {
             let missed = Missed { from, to, reason: GapReason::Expired };
             self.writer.gap(out, feed.gap(missed));
         }
-        let mut next = begin.max(wanted.start);
+        let (notices, next) = (&excerpt.notices[..], begin.max(wanted.start));
+        let mut walk = Walk { excerpt: &excerpt, notices, next };
         let is_all = excerpt.each(|frame| {
+            if !self.tell_before(out, frame.ordinal, &mut walk) {
+                return false;
+            }
             let (time_ms, position) = (clocks.ms_at(frame.came_ns), frame.position);
             let (origin, message) = (frame.origin, frame.message);
             self.write(out, &Record { time_ms, position, origin, message });
-            next = frame.ordinal + 1;
-            out.len() < SLICE_BYTES && !self.is_full()
-        });
-        if is_all {
-            // Notices of a gap are no frames, but have ordinals.
-            next = next.max(excerpt.ordinals.end);
-        }
+            walk.next = frame.ordinal + 1;
+            self.has_room(out)
+        }) && self.tell_before(out, excerpt.ordinals.end, &mut walk);
+        let next = if is_all { walk.next.max(excerpt.ordinals.end) } else { walk.next };
         let is_gone = excerpt.ordinals.is_empty() && next >= excerpt.head_ordinal;
         if next < wanted.end && !is_gone {
             self.stage = Stage::Memory(next..wanted.end);
         }
+    }
+
+    /// Tells of the losses that stand before the entry `end`. Answers false where there is no room
+    /// for all.
+    fn tell_before(&mut self, out: &mut Vec<u8>, end: u64, walk: &mut Walk<'_>) -> bool {
+        while let Some(((ordinal, gap), rest)) = walk.notices.split_first()
+            && *ordinal < end
+        {
+            if !self.has_room(out) {
+                return false;
+            }
+            let before = out.len();
+            self.writer.gap(out, *gap);
+            self.bytes_left = self.bytes_left.saturating_sub(out.len() - before);
+            // Whoever goes on from here has been told.
+            let at = ordinal.saturating_sub(walk.excerpt.ordinals.start) as usize;
+            let seq = walk.excerpt.positions.get(at).copied().unwrap_or(gap.to);
+            self.last = Some(Position { epoch: walk.excerpt.epoch, seq });
+            (walk.notices, walk.next) = (rest, ordinal + 1);
+        }
+        true
+    }
+
+    fn has_room(&self, out: &[u8]) -> bool {
+        out.len() < SLICE_BYTES && !self.is_full()
     }
 
     fn write(&mut self, out: &mut Vec<u8>, record: &Record<'_>) {
@@ -392,4 +429,21 @@ impl Answer {
         self.records_left = self.records_left.saturating_sub(1);
         self.bytes_left = self.bytes_left.saturating_sub(out.len() - before);
     }
+}
+
+/// The first of the notices in a row, of a slice at most, that end before the entry `end`. They
+/// have no time: what they tell of may have been lost as late as what follows them came.
+fn before_notices(feed: &Feed, end: u64) -> u64 {
+    let excerpt = feed.excerpt(end.saturating_sub(SLICE_FRAMES)..end);
+    let backwards = (1..).zip(excerpt.notices.iter().rev());
+    end - backwards.take_while(|(back, (ordinal, _))| ordinal + back == end).count() as u64
+}
+
+/// Behind the last entry that belongs to what there was up to position `seq`, of which a notice
+/// may tell in part.
+fn end_with(feed: &Feed, seq: u64) -> u64 {
+    let (end, _) = feed.ordinal_after(seq);
+    let excerpt = feed.excerpt(end..end.saturating_add(1));
+    let is_told = excerpt.notices.first().is_some_and(|(at, gap)| *at == end && gap.from <= seq);
+    end + u64::from(is_told)
 }

@@ -9,7 +9,9 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
 use async_nats::jetstream::{Context, Message, context::ContextBuilder};
 use futures_util::StreamExt;
 
-use crate::backplane::link::{Appending, Bounds, LogLink, Records, Stored};
+use crate::backplane::link::{
+    Appending, Bounds, LogLink, Records, Stored, foreign, within_positions,
+};
 use crate::backplane::nats::Connection;
 use crate::backplane::nats::domain::{Domain, storage};
 use crate::backplane::sender::Outgoing;
@@ -85,7 +87,10 @@ impl LogLink for Log {
     async fn bounds(&mut self) -> Result<Bounds, SessionError> {
         let info = self.stream.get_info().await;
         let state = info.map_err(|error| SessionError::new("stream", error))?.state;
-        Ok(Bounds { first: state.first_sequence.max(1), last: state.last_sequence })
+        let (first, last) = (state.first_sequence.max(1), state.last_sequence);
+        // A stream may have been made to begin with any number.
+        within_positions(first.max(last)).ok_or_else(foreign)?;
+        Ok(Bounds { first, last })
     }
 
     async fn read_from(&mut self, sequence: u64) -> Result<(), SessionError> {
@@ -153,7 +158,8 @@ impl LogLink for Log {
 
 fn stored(message: Message) -> Result<Stored, SessionError> {
     let info = message.info().map_err(|error| SessionError::new("consumer", error))?;
-    let (sequence, pending) = (info.stream_sequence, info.pending);
+    let sequence = within_positions(info.stream_sequence).ok_or_else(foreign)?;
+    let pending = info.pending;
     Ok(Stored { sequence, pending, bytes: message.message.payload })
 }
 

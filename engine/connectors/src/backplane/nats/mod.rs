@@ -13,10 +13,12 @@ use tokio::sync::watch;
 use crate::backplane::settings::Backplane;
 use crate::bridge::supervisor::SessionError;
 
-/// How long a connection may take to come up.
+/// How long a connection may take to come up, with whichever of the servers.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How often the server is asked whether it is there; after two questions it is not.
 const PING: Duration = Duration::from_secs(2);
+/// Servers that are tried within [`CONNECT`]; of more, others are tried the next time.
+const SERVERS_MAX: usize = 5;
 /// Messages that wait here for one subscription: 64 MiB of full batches.
 const WAITING_MAX: usize = 256;
 
@@ -39,7 +41,7 @@ impl Connection {
             let lose = lose.clone();
             async move { tell(&event, &lose) }
         });
-        let connecting = options.connect(settings.url.as_str());
+        let connecting = options.connect(servers(&settings.url));
         let client = tokio::time::timeout(CONNECT, connecting)
             .await
             .map_err(|_| SessionError::new("connect", "no answer within 5 s"))?
@@ -66,14 +68,23 @@ fn tell(event: &Event, lose: &watch::Sender<bool>) {
     }
 }
 
+/// The servers of a cluster, of which one is used. They are tried in another order each time, until
+/// one answers.
+fn servers(url: &str) -> Vec<&str> {
+    url.split(',').map(str::trim).filter(|one| !one.is_empty()).collect()
+}
+
 async fn options(settings: &Backplane) -> Result<ConnectOptions, SessionError> {
     let refused = |error: &dyn ToString| SessionError::new("credentials", error.to_string());
     let credentials = &settings.credentials;
+    let tried = servers(&settings.url).len().clamp(1, SERVERS_MAX);
     let mut options = ConnectOptions::new()
         .name(format!("gridcast {}", settings.node))
-        .connection_timeout(CONNECT)
+        // One that stands still leaves time for another.
+        .connection_timeout(CONNECT / tried as u32)
         .ping_interval(PING)
-        .max_reconnects(1)
+        // One round of all.
+        .max_reconnects(tried)
         .subscription_capacity(WAITING_MAX);
     if let Some(path) = &settings.creds_file {
         options = options.credentials_file(path).await.map_err(|error| refused(&error))?;
@@ -89,4 +100,15 @@ async fn options(settings: &Backplane) -> Result<ConnectOptions, SessionError> {
         options = options.add_root_certificates(path.clone()).require_tls(true);
     }
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::servers;
+
+    #[test]
+    fn servers_have_commas_between_them() {
+        assert_eq!(servers("nats://a:4222"), ["nats://a:4222"]);
+        assert_eq!(servers("nats://a:1, nats://b:2 ,"), ["nats://a:1", "nats://b:2"]);
+    }
 }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisError, Value, cmd};
 
-use crate::backplane::link::{Appending, Bounds, LogLink, Records, Stored};
+use crate::backplane::link::{
+    Appending, Bounds, LogLink, Records, Stored, foreign, within_positions,
+};
 use crate::backplane::redis::domain::Domain;
 use crate::backplane::redis::{connect, connect_with, lost, server};
 use crate::backplane::sender::Outgoing;
@@ -146,16 +148,12 @@ impl Records for Log {
     }
 }
 
-fn foreign() -> SessionError {
-    SessionError::new("foreign", "the stream has entries that are not this program's")
-}
-
 fn id(sequence: u64) -> String {
     format!("0-{sequence}")
 }
 
 fn sequence(id: &str) -> Option<u64> {
-    id.strip_prefix("0-")?.parse().ok()
+    within_positions(id.strip_prefix("0-")?.parse().ok()?)
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -178,8 +176,10 @@ fn field<'a>(map: &'a Value, name: &str) -> Option<&'a Value> {
     }
 }
 
-/// The entries of an answer to XREAD for one stream; none when there were none in time.
-fn entries(answer: Value) -> Option<VecDeque<Stored>> {
+/// The entries of an answer to XREAD for one stream, empty when there were none in time; none where
+/// the stream has something else.
+#[must_use]
+pub fn entries(answer: Value) -> Option<VecDeque<Stored>> {
     let entries = match answer {
         Value::Nil => return Some(VecDeque::new()),
         Value::Array(mut streams) => match streams.pop()? {
@@ -210,6 +210,7 @@ fn stored(entry: Value, pending: u64) -> Option<Stored> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gridcast::feed::positions::SEQUENCE_MAX;
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
@@ -236,5 +237,13 @@ mod tests {
         let answer = Value::Map(vec![(bulk("key"), Value::Array(vec![entry]))]);
         assert!(entries(answer).is_none());
         assert_eq!((sequence("0-12"), sequence("1-12"), sequence("0-")), (Some(12), None, None));
+    }
+
+    #[test]
+    fn a_number_that_no_position_can_hold_is_refused() {
+        assert_eq!(sequence(&format!("0-{SEQUENCE_MAX}")), Some(SEQUENCE_MAX));
+        for number in [SEQUENCE_MAX + 1, u64::MAX] {
+            assert_eq!(sequence(&format!("0-{number}")), None);
+        }
     }
 }
