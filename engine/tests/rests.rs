@@ -19,7 +19,7 @@ use gridcast::frame::Kind;
 
 const US: u64 = 1_000;
 /// How long each sweep takes here, and what a rest may be at most.
-const SWEEP_NS: u64 = 300 * US;
+const SWEEP_NS: u64 = 1_500 * US;
 const REST_NS_MAX: u64 = 2_000 * US;
 
 struct Awake;

@@ -325,7 +325,7 @@ impl Feed {
         let place = self.place_of((ordinal, seq), origin);
         let position = Position { epoch: self.epoch(), seq };
         message.stamp(Stamp { position, published_ns: now_ns });
-        if self.is_pattern() {
+        if self.name.target.is_pattern() {
             state.kept.note_origin(origin);
         }
         let (mut behind, deflates_before) = (None, message.deflates());
@@ -355,14 +355,8 @@ impl Feed {
 
     /// Only the frames of a pattern come from topics it does not name.
     fn place_of<'a>(&'a self, (ordinal, seq): (u64, u64), origin: &'a Arc<Origin>) -> Place<'a> {
-        let origin = if self.is_pattern() { origin } else { &self.own };
+        let origin = if self.name.target.is_pattern() { origin } else { &self.own };
         Place { epoch: self.epoch(), ordinal, seq, origin }
-    }
-
-    /// Whether it repeats topics that its name does not say. Asked of each frame, so it is read from
-    /// the feed itself: what its origins point to is cold by then.
-    fn is_pattern(&self) -> bool {
-        matches!(self.name.target, Target::Pattern(_))
     }
 
     fn effective_retention(&self) -> Retention {

@@ -203,6 +203,13 @@ impl Target {
         }
     }
 
+    /// Whether it stands for topics that it does not name. Asked of each frame: a frame's origin
+    /// knows it too, but is cold by then.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        matches!(self, Self::Pattern(_))
+    }
+
     /// The pattern, if it is one.
     #[must_use]
     pub fn pattern(&self) -> Option<&Pattern> {

@@ -434,8 +434,9 @@ pub const KNOBS: &[Knob] = &[
         "rest_us_max",
         (2_000, 0, 1_000_000, "µs"),
         "A topic that moves again while it is sent, or soon after, rests for as long as that \
-         took, this at most, so that one write carries more messages. The first message after a \
-         quiet time never waits. 0 sends at once, which costs more CPU.",
+         took, this at most, so that one write carries more messages; not where that took less \
+         than 1 ms. The first message after a quiet time never waits. 0 never rests, which \
+         costs more CPU.",
     ),
     integer(
         "flush",
