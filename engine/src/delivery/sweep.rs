@@ -32,8 +32,8 @@ use crate::feed::options::From;
 const QUANTUM: usize = 64;
 /// Sweeps it takes for the first visited to go once round all members.
 const ROTATION: usize = 16;
-/// A sweep that takes no longer is repeated at once: to rest costs a wake-up, and caches that others
-/// have used meanwhile. Of fifty members it takes a fifth of this.
+/// A sweep that takes no longer is repeated at once: to rest costs a wake-up, and caches that
+/// others have used meanwhile. A sweep of fifty members takes a fifth of this.
 const CHEAP_SWEEP_NS: u64 = 1_000_000;
 
 /// A connection's place among a lane's members.
