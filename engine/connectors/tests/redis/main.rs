@@ -200,7 +200,13 @@ fn what_a_killed_server_loses_is_told_and_nothing_goes_out_in_vain() {
     let (count, delivered) = load.end();
     let state = || format!("{:?} of {}", inside.counts(), delivered.len());
     let came = || inside.seen();
-    wait_until("all in", state, || delivered.iter().all(|n| came().contains_key(&n.to_string())));
+    // The last answer before a kill may be out while what it is about is not.
+    let kills = 3;
+    wait_until("all in", state, || {
+        let came = came();
+        let is_missing = |n: &&u32| !came.contains_key(&n.to_string());
+        delivered.iter().filter(is_missing).count() <= kills
+    });
     node.wait_until("sent", |node| node.metric("messages_total", "\"out\"") == u64::from(sent));
     assert_eq!(node.metric("errors_total", "reason=\"gap\""), 3);
     assert_eq!(inside.counts().1, 0, "Redis does not repeat");
